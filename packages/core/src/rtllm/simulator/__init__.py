@@ -1,0 +1,93 @@
+"""A stand-in for OpenAI's Responses service over WebSocket, for tests and for trying out.
+
+It reads the protocol by itself and shares no code with the client, so that both can't be
+wrong together. ``Simulator`` is the server; scripts say what is answered, faults what goes
+wrong, the journal what happened.
+"""
+
+from rtllm.simulator.faults import (
+    GARBAGE,
+    Abort,
+    AcceptThen,
+    BrokenArguments,
+    Close,
+    CutResponse,
+    DelayHandshake,
+    Empty,
+    ErrorFrame,
+    FailedResponse,
+    Fault,
+    FaultPlan,
+    Garbage,
+    HandshakeFault,
+    Mangle,
+    RefuseHandshake,
+    Silence,
+    in_turn,
+    only,
+    overloaded,
+    rate_limited,
+)
+from rtllm.simulator.journal import ConnectionEntry, Entry, Journal
+from rtllm.simulator.script import (
+    Call,
+    Completed,
+    Failed,
+    Incomplete,
+    Pause,
+    Reasoning,
+    Refusal,
+    Reply,
+    Request,
+    Script,
+    Text,
+    calls_on_demand,
+    echo,
+    fixed,
+)
+from rtllm.simulator.serve import SCRIPTS, serve
+from rtllm.simulator.server import Simulator
+
+__all__ = [
+    "GARBAGE",
+    "SCRIPTS",
+    "Abort",
+    "AcceptThen",
+    "BrokenArguments",
+    "Call",
+    "Close",
+    "Completed",
+    "ConnectionEntry",
+    "CutResponse",
+    "DelayHandshake",
+    "Empty",
+    "Entry",
+    "ErrorFrame",
+    "Failed",
+    "FailedResponse",
+    "Fault",
+    "FaultPlan",
+    "Garbage",
+    "HandshakeFault",
+    "Incomplete",
+    "Journal",
+    "Mangle",
+    "Pause",
+    "Reasoning",
+    "Refusal",
+    "RefuseHandshake",
+    "Reply",
+    "Request",
+    "Script",
+    "Silence",
+    "Simulator",
+    "Text",
+    "calls_on_demand",
+    "echo",
+    "fixed",
+    "in_turn",
+    "only",
+    "overloaded",
+    "rate_limited",
+    "serve",
+]

@@ -1,0 +1,275 @@
+"""One socket: reads frames, keeps the lanes apart, ends when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import struct
+from typing import Any, TypeAlias
+
+from aiohttp import WSMsgType, web
+
+from rtllm.simulator import refusal
+from rtllm.simulator.exchange import Exchange
+from rtllm.simulator.faults import AcceptThen
+from rtllm.simulator.generation import Event
+from rtllm.simulator.journal import ConnectionEntry, Entry
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.service import Service, error_event
+
+_log = logging.getLogger(__name__)
+
+_STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+# Read far more than is allowed, so that it is this module that says no, with 1009.
+_RECEIVE_LIMIT = 128 * 2**20
+_CLOSE_TIMEOUT = 1.0
+
+
+# Requests of one lane, with the ``stream_id`` that their events carry, wait for each other.
+_Queue: TypeAlias = asyncio.Queue[tuple[Entry, str | None]]
+
+
+class Connection:
+    """A client's socket.
+
+    Args:
+        service: What all connections share.
+        record: This connection in the journal.
+    """
+
+    def __init__(self, service: Service, record: ConnectionEntry) -> None:
+        self._service = service
+        self._options = service.options
+        self._record = record
+        self._lanes: dict[str | None, _Queue] = {}
+        self._active = asyncio.Semaphore(self._options.max_active)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing: asyncio.Task[None] | None = None
+        self._muted = False
+        self._request: web.BaseRequest | None = None
+        self._send_lock = asyncio.Lock()
+        self._socket = web.WebSocketResponse(
+            heartbeat=self._options.ping_interval,
+            max_msg_size=_RECEIVE_LIMIT,
+            timeout=_CLOSE_TIMEOUT,
+        )
+        self.memory = service.memory()
+
+    async def serve(
+        self, request: web.Request, headers: dict[str, str], fault: AcceptThen | None
+    ) -> web.WebSocketResponse:
+        """Accept the upgrade and answer until the socket ends."""
+        self._request = request
+        self._socket.headers.update(headers)
+        await self._socket.prepare(request)
+        self._record.open = True
+        self._service.journal.changed()
+        self._start(self._limit_lifetime())
+        try:
+            if fault is not None:
+                await self._greet_badly(fault)
+            await self._read()
+        finally:
+            await self._finish()
+        return self._socket
+
+    async def _greet_badly(self, fault: AcceptThen) -> None:
+        if fault.error is not None:
+            await self.send(fault.error.frame(None))
+        if fault.abort:
+            self.abort()
+        elif fault.close is not None:
+            self._begin_close(fault.close, fault.reason)
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                raw = message.data
+                await self._receive(raw.encode() if isinstance(raw, str) else raw)
+
+    async def _finish(self) -> None:
+        """Bring everything down that belongs to this socket."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing], timeout=2 * _CLOSE_TIMEOUT)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for entry in self._service.journal.entries:
+            if entry.connection == self._record.number:
+                self._service.journal.end(entry, "dropped")
+        self._record.open = False
+        self._record.closed = True
+        self._record.close_code = self._socket.close_code
+        self._service.journal.changed()
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    # What comes in.
+
+    async def _receive(self, frame: bytes) -> None:
+        if self._closing is not None:
+            return
+        if len(frame) >= self._options.max_frame:
+            await self.close(1009, "message too big")
+            return
+        try:
+            body = _parsed(frame)
+        except RequestError as error:
+            await self.send(error_event(error, None))
+            return
+        await self._accept(body, len(frame))
+
+    async def _accept(self, body: dict[str, Any], size: int) -> None:
+        stream_id = body.get("stream_id")
+        entry = self._service.journal.add(
+            self._record.number, stream_id if isinstance(stream_id, str) else None, body, size
+        )
+        try:
+            lane, tag = self._route(entry)
+        except RequestError as error:
+            self._service.journal.end(entry, "refused", error.code, error.message)
+            named = error.code == "websocket_stream_limit_reached"
+            await self.send(error_event(error, entry.lane if named else None))
+            return
+        self._lane(lane).put_nowait((entry, tag))
+
+    def _route(self, entry: Entry) -> tuple[str | None, str | None]:
+        """The lane of a request, and the ``stream_id`` that its events carry."""
+        mode, body = self._options.lanes, entry.body
+        if mode == "ignore":
+            return None, None
+        if mode in {"off", "refuse"} and "stream_id" in body:
+            raise refusal.unknown_parameter("stream_id")
+        if mode == "off" and self._is_busy(entry):
+            raise RequestError(
+                "A response is already in flight on this connection.",
+                code="response_already_in_flight",
+                status=409,
+            )
+        if "stream_id" not in body:
+            return None, None
+        return self._named(body["stream_id"])
+
+    def _is_busy(self, newest: Entry) -> bool:
+        return any(
+            not entry.is_over
+            for entry in self._service.journal.entries
+            if entry.connection == newest.connection and entry is not newest
+        )
+
+    def _named(self, stream_id: object) -> tuple[str, str]:
+        if not isinstance(stream_id, str) or not _STREAM_ID.fullmatch(stream_id):
+            raise RequestError(
+                "Invalid 'stream_id': expected a string of 1 to 256 letters, digits, '_', '.' "
+                "or '-'.",
+                code="invalid_stream_id",
+                param="stream_id",
+            )
+        names = {name for name in self._lanes if name is not None}
+        if stream_id not in names and len(names) >= self._options.max_names:
+            raise RequestError(
+                f"This WebSocket connection has reached its limit of {self._options.max_names} "
+                "distinct stream ids.",
+                code="websocket_stream_limit_reached",
+                param="stream_id",
+            )
+        return stream_id, stream_id
+
+    def _lane(self, name: str | None) -> _Queue:
+        if name not in self._lanes:
+            self._lanes[name] = asyncio.Queue()
+            self._start(self._work(name, self._lanes[name]))
+        return self._lanes[name]
+
+    async def _work(self, name: str | None, queue: _Queue) -> None:
+        """Answer a lane's requests one after another."""
+        while True:
+            entry, tag = await queue.get()
+            try:
+                async with self._active:
+                    await Exchange(self._service, self, entry, name, tag).run()
+            except ConnectionError:
+                return
+            except Exception as error:  # noqa: BLE001 - the top of a task
+                _log.exception("The simulator itself failed; the connection is closed.")
+                self._service.crashes.append(error)
+                self._begin_close(1011, "internal error")
+                return
+
+    # What goes out.
+
+    async def send(self, event: Event) -> None:
+        """Send an event, unless the connection has fallen silent."""
+        await self.send_raw(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+
+    async def send_raw(self, text: str) -> None:
+        """Send a text frame; whole, whatever the other lanes do."""
+        if self._muted:
+            return
+        async with self._send_lock:
+            if self._socket.closed or self._closing is not None:
+                raise ConnectionResetError("the socket is closed")
+            await self._socket.send_str(text)
+
+    def mute(self) -> None:
+        """Send no more events, ever; pings are still answered."""
+        self._muted = True
+
+    async def _limit_lifetime(self) -> None:
+        await asyncio.sleep(self._options.lifetime)
+        minutes = self._options.lifetime / 60
+        error = RequestError(
+            f"Responses websocket connection limit reached ({minutes:g} minutes). "
+            "Create a new websocket connection to continue.",
+            code="websocket_connection_limit_reached",
+        )
+        await self.send(error_event(error, None))
+        self._begin_close(1000, "connection limit reached")
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close the socket properly; the reader then ends everything."""
+        await asyncio.shield(self._begin_close(code, reason))
+
+    def _begin_close(self, code: int, reason: str = "") -> asyncio.Task[None]:
+        # A task of its own: whoever closes may be cancelled before the frame is out.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(code, reason))
+        return self._closing
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, message=reason.encode())
+
+    def abort(self) -> None:
+        """Reset the TCP connection: no closing frame, not even a FIN."""
+        transport = None if self._request is None else self._request.transport
+        if transport is None:
+            return
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            linger = struct.pack("ii", 1, 0)  # on, zero seconds: closing sends RST
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+
+
+def _parsed(frame: bytes) -> dict[str, Any]:
+    """A client frame as a ``response.create``."""
+    try:
+        body = json.loads(frame)
+    except ValueError:
+        raise RequestError(
+            "We could not parse the JSON body of your message. It was not valid JSON.",
+            code="invalid_json",
+        ) from None
+    if not isinstance(body, dict):
+        raise refusal.invalid_type("event", "an object", body)
+    if "type" not in body:
+        raise refusal.missing_parameter("type")
+    if body["type"] != "response.create":
+        raise refusal.invalid_value("type", body["type"], ("response.create",))
+    return body

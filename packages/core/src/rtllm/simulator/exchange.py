@@ -1,0 +1,241 @@
+"""One request on a socket, from the lookup of its parent to its last event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from rtllm.simulator.faults import (
+    Abort,
+    Close,
+    CutResponse,
+    ErrorFrame,
+    FailedResponse,
+    Fault,
+    Garbage,
+    Mangle,
+    Silence,
+    Stage,
+    mangle,
+    spoil_reply,
+)
+from rtllm.simulator.generation import Event, Generation
+from rtllm.simulator.journal import Entry, Outcome
+from rtllm.simulator.memory import ConnectionMemory
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply, text_of
+from rtllm.simulator.service import Prepared, Service, error_event
+
+_log = logging.getLogger(__name__)
+
+_COUNTED = frozenset(
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.function_call_arguments.delta",
+    }
+)
+
+
+class Line(Protocol):
+    """What an exchange needs of its connection."""
+
+    memory: ConnectionMemory
+
+    async def send(self, event: Event) -> None:
+        """Send an event."""
+
+    async def send_raw(self, text: str) -> None:
+        """Send a text frame as it is."""
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close the socket."""
+
+    def abort(self) -> None:
+        """Reset the connection."""
+
+    def mute(self) -> None:
+        """Send nothing more, ever."""
+
+
+class _EndedError(Exception):
+    """The exchange is over before its time; the journal knows how."""
+
+
+class _EndNowError(Exception):
+    """A fault ends the response in a way that still is one of its ordinary ends."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
+class Exchange:
+    """Runs one request.
+
+    Args:
+        service: The service.
+        line: The connection.
+        entry: The request in the journal.
+        lane: Where it runs and is remembered.
+        tag: The ``stream_id`` that its events carry, None for none.
+    """
+
+    def __init__(
+        self, service: Service, line: Line, entry: Entry, lane: str | None, tag: str | None
+    ) -> None:
+        self._service = service
+        self._line = line
+        self._entry = entry
+        self._lane = lane
+        self._tag = tag
+        self._faults: list[Fault] = []
+        self._last_response: dict[str, Any] = {}
+
+    async def run(self) -> None:
+        """Answer the request; faults and refusals included."""
+        self._entry.outcome = "running"
+        self._service.journal.changed(self._entry)
+        try:
+            prepared = self._service.prepare(self._entry, self._line.memory, self._lane)
+        except RequestError as error:
+            self._end("refused", error.code, error.message)
+            await self._line.send(error_event(error, self._tag))
+            return
+        try:
+            self._faults = self._service.faults(prepared.request)
+            await self._respond(prepared)
+        except _EndedError:
+            pass
+        except ConnectionError:
+            self._end("dropped")
+
+    async def _respond(self, prepared: Prepared) -> None:
+        generation = self._service.generation(prepared)
+        try:
+            ending = await self._output(prepared, generation)
+        except _EndNowError as end:
+            ending = end.ending
+        events = generation.end(ending)
+        self._settle(prepared, generation, ending, events[-1]["response"])
+        await self._emit(events)
+
+    async def _output(self, prepared: Prepared, generation: Generation) -> Ending:
+        await self._reach("sent")
+        self._entry.response_id = generation.id
+        await self._emit(generation.opening())
+        await self._reach("created")
+        if not prepared.generates:
+            await self._reach("whole")
+            return Completed()
+        reply = await self._reply(prepared)
+        deltas = 0
+        async for event in generation.items(reply):
+            await self._emit([event])
+            if event["type"] in _COUNTED:
+                deltas += 1
+                await self._reach("output", deltas)
+        await self._reach("whole")
+        return reply.ending
+
+    async def _reply(self, prepared: Prepared) -> Reply:
+        try:
+            reply = await self._service.reply(prepared.request)
+        except Exception as error:
+            _log.warning("The script raised %r; the response fails.", error)
+            self._service.crashes.append(error)
+            raise _EndNowError(Failed()) from error
+        return spoil_reply(reply, self._faults)
+
+    def _settle(
+        self, prepared: Prepared, generation: Generation, ending: Ending, response: dict[str, Any]
+    ) -> None:
+        """Remember and note the end before the client can act on it."""
+        self._entry.reply_text = "".join(
+            text_of(item) for item in generation.output if item["type"] == "message"
+        )
+        self._entry.usage = response["usage"]
+        if isinstance(ending, Failed):
+            self._end("failed", ending.code, ending.message)
+            return
+        completed = isinstance(ending, Completed)
+        self._service.remember(
+            prepared, generation, self._line.memory, self._lane, completed=completed
+        )
+        self._end("completed" if completed else "incomplete")
+
+    def _end(self, outcome: Outcome, code: str | None = None, message: str | None = None) -> None:
+        if outcome in {"refused", "failed"}:
+            self._line.memory.fail(self._lane, self._entry.previous_response_id)
+        self._service.journal.end(self._entry, outcome, code, message)
+
+    async def _emit(self, events: Iterable[Event]) -> None:
+        for event in events:
+            tagged = event if self._tag is None else {**event, "stream_id": self._tag}
+            self._last_response = event.get("response", self._last_response)
+            flawed = self._flawed(tagged)
+            if flawed is not None:
+                await self._line.send(flawed)
+
+    def _flawed(self, event: Event) -> Event | None:
+        spoiled: Event | None = event
+        for fault in self._faults:
+            if isinstance(fault, Mangle) and spoiled is not None:
+                spoiled = mangle(spoiled, fault.flaw)
+        return spoiled
+
+    async def _reach(self, phase: Stage, deltas: int = 0) -> None:
+        """Let strike what is due at this moment."""
+        for fault in self._faults:
+            match fault:
+                case Garbage() if fault.is_due(phase, deltas):
+                    await self._line.send_raw(fault.frame)
+                case FailedResponse() if fault.is_due(phase, deltas):
+                    raise _EndNowError(Failed(fault.code, fault.message))
+                case CutResponse() if fault.is_due(phase, deltas):
+                    raise _EndNowError(Incomplete(fault.reason))
+                case ErrorFrame() if fault.is_due(phase, deltas):
+                    await self._fail(fault, phase)
+                case Close() if fault.is_due(phase, deltas):
+                    await self._drop(fault)
+                case Abort() if fault.is_due(phase, deltas):
+                    await self._drop(fault)
+                case Silence() if fault.is_due(phase, deltas):
+                    await self._fall_silent(fault)
+
+    async def _fail(self, fault: ErrorFrame, phase: Stage) -> None:
+        self._end("refused" if phase == "sent" else "failed", fault.code, fault.message)
+        await self._line.send(fault.frame(self._tag))
+        if fault.then_close is not None:
+            await self._line.close(fault.then_close)
+        raise _EndedError
+
+    async def _drop(self, fault: Close | Abort) -> None:
+        self._end("dropped")
+        if isinstance(fault, Close):
+            await self._line.close(fault.code, fault.reason)
+        else:
+            self._line.abort()
+        raise _EndedError
+
+    async def _fall_silent(self, fault: Silence) -> None:
+        """Wait for the end of the connection, which cancels this."""
+        if fault.scope == "connection":
+            self._line.mute()
+        while fault.noise is not None:
+            await asyncio.sleep(fault.every)
+            await self._line.send(self._noise(fault.noise))
+        await asyncio.Event().wait()
+
+    def _noise(self, kind: str) -> Event:
+        tag = {} if self._tag is None else {"stream_id": self._tag}
+        if kind == "keepalive":
+            return {"type": "codex.keepalive", **tag}
+        return {
+            "type": "response.in_progress",
+            "sequence_number": 2,
+            "response": self._last_response,
+            **tag,
+        }

@@ -1,0 +1,400 @@
+"""From a reply to the events of one response. Knows nothing of sockets.
+
+Every event is a dict with its ``sequence_number``; the transport adds what is its own
+(``stream_id`` on a socket, ``data:`` lines over HTTP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rtllm.simulator import models
+from rtllm.simulator.memory import Item
+from rtllm.simulator.script import (
+    Call,
+    Ending,
+    Failed,
+    Incomplete,
+    Pause,
+    Reasoning,
+    Refusal,
+    Reply,
+    Text,
+)
+
+Event: TypeAlias = dict[str, Any]
+Split: TypeAlias = Callable[[str], Iterable[str]]
+
+
+def words(text: str) -> list[str]:
+    """Cut a text into deltas: each word with the blanks that follow it."""
+    return re.findall(r"\S+\s*|\s+", text)
+
+
+def tokens(value: object) -> int:
+    """Estimate tokens: a quarter of the characters, rounded up; the same each time."""
+    if not value:
+        return 0
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return -(-len(text) // 4)
+
+
+def context_tokens(items: Iterable[Item]) -> int:
+    """Estimate the tokens of some items."""
+    return sum(map(tokens, items))
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id, like ``msg_0a1b…``."""
+    return f"{prefix}_{secrets.token_hex(16)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a reply is told: seconds before the first output, between deltas, and the cut."""
+
+    time_to_first: float = 0.0
+    per_delta: float = 0.0
+    split: Split = words
+    queued: bool = False
+
+
+class Generation:
+    """One response while it is made.
+
+    Args:
+        body: The checked request.
+        input_tokens: Of all that the model sees, instructions and tools included.
+        cached_tokens: The part of them that an earlier response has paid for.
+        pace: How fast.
+    """
+
+    def __init__(
+        self, body: dict[str, Any], *, input_tokens: int, cached_tokens: int, pace: Pace
+    ) -> None:
+        self._body = body
+        self._pace = pace
+        self._input_tokens = input_tokens
+        self._cached_tokens = cached_tokens
+        self._reasoning_tokens = 0
+        self._sequence = 0
+        self._open: Item | None = None
+        self.id = new_id("resp")
+        self.output: list[Item] = []
+        self._response = _opening_response(self.id, body)
+
+    def response(self, status: str, **changes: Any) -> dict[str, Any]:
+        """The whole ``response`` object as of now."""
+        return {**self._response, "status": status, **changes}
+
+    def event(self, kind: str, **fields: Any) -> Event:
+        """The next event. What it holds is copied: later steps go on changing items."""
+        event = {"type": kind, "sequence_number": self._sequence, **copy.deepcopy(fields)}
+        self._sequence += 1
+        return event
+
+    def opening(self) -> list[Event]:
+        """``queued`` if the pace says so, ``created``, ``in_progress``."""
+        opening = [("queued", "queued")] if self._pace.queued else []
+        opening += [("created", "in_progress"), ("in_progress", "in_progress")]
+        return [
+            self.event(f"response.{kind}", response=self.response(status))
+            for kind, status in opening
+        ]
+
+    async def items(self, reply: Reply) -> AsyncIterator[Event]:
+        """All events of the output, up to but without the terminal one."""
+        if reply.parts and self._pace.time_to_first:
+            await asyncio.sleep(self._pace.time_to_first)
+        last = max(
+            (i for i, part in enumerate(reply.parts) if not isinstance(part, Pause)), default=-1
+        )
+        for index, part in enumerate(reply.parts):
+            cut = index == last and isinstance(reply.ending, Incomplete)
+            async for event in self._part(part, "incomplete" if cut else "completed"):
+                yield event
+
+    async def _part(
+        self, part: Text | Call | Reasoning | Refusal | Pause, status: str
+    ) -> AsyncIterator[Event]:
+        match part:
+            case Pause():
+                await part.wait()
+            case Text() | Refusal():
+                async for event in self._message(part, status):
+                    yield event
+            case Call():
+                async for event in self._call(part, status):
+                    yield event
+            case Reasoning():
+                async for event in self._reasoning(part, status):
+                    yield event
+
+    async def _message(self, part: Text | Refusal, status: str) -> AsyncIterator[Event]:
+        item: Item = {
+            "id": new_id("msg"),
+            "type": "message",
+            "status": "in_progress",
+            "role": "assistant",
+            "content": [],
+        }
+        if isinstance(part, Text) and part.phase is not None:
+            item["phase"] = part.phase
+        yield self._added(item)
+        item["content"].append(_empty_part(part))
+        yield self._in_content("response.content_part.added", item, part=item["content"][0])
+        steps = part.steps() if isinstance(part, Text) else (part.text,)
+        field, kind = ("text", "output_text") if isinstance(part, Text) else ("refusal", "refusal")
+        logprobs: dict[str, Any] = {"logprobs": []} if isinstance(part, Text) else {}
+        async for delta in self._deltas(steps):
+            item["content"][0][field] += delta
+            yield self._in_content(
+                f"response.{kind}.delta", item, delta=delta, **logprobs, obfuscation=_padding()
+            )
+        for event in self.close(status):
+            yield event
+
+    async def _call(self, part: Call, status: str) -> AsyncIterator[Event]:
+        item: Item = {
+            "id": new_id("fc"),
+            "type": "function_call",
+            "status": "in_progress",
+            "arguments": "",
+            "call_id": part.call_id or new_id("call"),
+            "name": part.name,
+        }
+        yield self._added(item)
+        async for delta in self._deltas((part.arguments_json,)):
+            item["arguments"] += delta
+            yield self._in_item(
+                "response.function_call_arguments.delta",
+                item,
+                delta=delta,
+                obfuscation=_padding(),
+            )
+        for event in self.close(status):
+            yield event
+
+    async def _reasoning(self, part: Reasoning, status: str) -> AsyncIterator[Event]:
+        item: Item = {
+            "id": new_id("rs"),
+            "type": "reasoning",
+            "summary": [],
+            "encrypted_content": secrets.token_urlsafe(24),
+        }
+        self._reasoning_tokens += tokens(part.summary) if part.tokens is None else part.tokens
+        yield self._added(item)
+        if part.summary:
+            item["summary"].append({"type": "summary_text", "text": ""})
+            place = {"summary_index": 0}
+            yield self._in_item(
+                "response.reasoning_summary_part.added", item, **place, part=item["summary"][0]
+            )
+            async for delta in self._deltas((part.summary,)):
+                item["summary"][0]["text"] += delta
+                yield self._in_item(
+                    "response.reasoning_summary_text.delta",
+                    item,
+                    **place,
+                    delta=delta,
+                    obfuscation=_padding(),
+                )
+        for event in self.close(status):
+            yield event
+
+    async def _deltas(self, steps: Iterable[str | Pause]) -> AsyncIterator[str]:
+        for step in steps:
+            if isinstance(step, Pause):
+                await step.wait()
+                continue
+            for delta in self._pace.split(step):
+                if self._pace.per_delta:
+                    await asyncio.sleep(self._pace.per_delta)
+                yield delta
+
+    def _added(self, item: Item) -> Event:
+        self._open = item
+        return self.event("response.output_item.added", output_index=len(self.output), item=item)
+
+    def _in_item(self, kind: str, item: Item, **fields: Any) -> Event:
+        return self.event(kind, item_id=item["id"], output_index=len(self.output), **fields)
+
+    def _in_content(self, kind: str, item: Item, **fields: Any) -> Event:
+        return self._in_item(kind, item, content_index=0, **fields)
+
+    def close(self, status: str) -> list[Event]:
+        """End the open item, if there is one: its ``done`` events."""
+        item = self._open
+        if item is None:
+            return []
+        self._open = None
+        if item["type"] != "reasoning":
+            item["status"] = status
+        events = [
+            *self._done_events(item),
+            self.event("response.output_item.done", output_index=len(self.output), item=item),
+        ]
+        self.output.append(item)
+        return events
+
+    def _done_events(self, item: Item) -> list[Event]:
+        if item["type"] == "function_call":
+            return [
+                self._in_item(
+                    "response.function_call_arguments.done", item, arguments=item["arguments"]
+                )
+            ]
+        if item["type"] == "reasoning":
+            return [event for part in item["summary"] for event in self._summary_done(item, part)]
+        return [event for part in item["content"] for event in self._content_done(item, part)]
+
+    def _summary_done(self, item: Item, part: Item) -> list[Event]:
+        place = {"summary_index": 0}
+        return [
+            self._in_item("response.reasoning_summary_text.done", item, **place, text=part["text"]),
+            self._in_item("response.reasoning_summary_part.done", item, **place, part=part),
+        ]
+
+    def _content_done(self, item: Item, part: Item) -> list[Event]:
+        if part["type"] == "refusal":
+            done = self._in_content("response.refusal.done", item, refusal=part["refusal"])
+        else:
+            done = self._in_content(
+                "response.output_text.done", item, text=part["text"], logprobs=[]
+            )
+        return [done, self._in_content("response.content_part.done", item, part=part)]
+
+    def end(self, ending: Ending) -> list[Event]:
+        """Close what is open and end the response."""
+        match ending:
+            case Failed(code, message):
+                error = {"code": code, "message": message}
+                failed = self.response("failed", error=error, output=self.output)
+                return [self.event("response.failed", response=failed)]
+            case Incomplete(reason):
+                events = self.close("incomplete")
+                cut = self.response(
+                    "incomplete",
+                    incomplete_details={"reason": reason},
+                    **self._settled(),
+                )
+                return [*events, self.event("response.incomplete", response=cut)]
+            case _:
+                events = self.close("completed")
+                done = self.response("completed", completed_at=int(time.time()), **self._settled())
+                return [*events, self.event("response.completed", response=done)]
+
+    def _settled(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "usage": self.usage(),
+            "service_tier": _tier_used(self._body.get("service_tier")),
+        }
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens in and out; the input is the whole context, also behind a parent."""
+        visible = context_tokens(_visible(item) for item in self.output)
+        output_tokens = visible + self._reasoning_tokens
+        return {
+            "input_tokens": self._input_tokens,
+            "input_tokens_details": {
+                "cached_tokens": self._cached_tokens,
+                "cache_write_tokens": 0,
+            },
+            "output_tokens": output_tokens,
+            "output_tokens_details": {"reasoning_tokens": self._reasoning_tokens},
+            "total_tokens": self._input_tokens + output_tokens,
+        }
+
+
+def _visible(item: Item) -> Any:
+    if item["type"] == "message":
+        return "".join(part.get("text") or part.get("refusal") or "" for part in item["content"])
+    return item["name"] + item["arguments"] if item["type"] == "function_call" else ""
+
+
+def _empty_part(part: Text | Refusal) -> dict[str, Any]:
+    if isinstance(part, Refusal):
+        return {"type": "refusal", "refusal": ""}
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+
+
+def _padding() -> str:
+    return secrets.token_urlsafe(12)[: secrets.randbelow(16)]
+
+
+def _tier_used(tier: str | None) -> str:
+    return {None: "default", "auto": "default", "fast": "priority"}.get(tier, tier or "default")
+
+
+def _opening_response(response_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The ``response`` object with every setting echoed, defaults filled in."""
+    family = models.family_of(body.get("model", "")) or models.Family()
+    reasoning = body.get("reasoning") or {}
+    text = body.get("text") or {}
+    echoed: dict[str, Any] = {
+        "instructions": None,
+        "max_output_tokens": None,
+        "max_tool_calls": None,
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "prompt_cache_key": None,
+        "prompt_cache_retention": None,
+        "safety_identifier": None,
+        "service_tier": "auto",
+        "store": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "top_logprobs": 0,
+        "top_p": 1.0,
+        "truncation": "disabled",
+        "user": None,
+        "metadata": {},
+    }
+    return {
+        "id": response_id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "completed_at": None,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": body.get("model"),
+        "output": [],
+        "usage": None,
+        **{name: _given(body.get(name), default) for name, default in echoed.items()},
+        "reasoning": {
+            "effort": reasoning.get("effort") or family.default_effort,
+            "summary": reasoning.get("summary"),
+        },
+        "text": {
+            "format": text.get("format") or {"type": "text"},
+            "verbosity": text.get("verbosity") or "medium",
+        },
+        "tools": [_echoed_tool(tool) for tool in body.get("tools") or ()],
+    }
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _echoed_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A function comes back with its omitted fields filled in; strict is the default."""
+    if tool.get("type") != "function":
+        return tool
+    return {
+        "description": None,
+        "parameters": None,
+        **tool,
+        "strict": _given(tool.get("strict"), default=True),
+    }

@@ -1,0 +1,209 @@
+"""What happened, to assert on and to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from rtllm.simulator.memory import Item
+from rtllm.simulator.script import text_of
+
+Outcome: TypeAlias = Literal[
+    "waiting", "running", "completed", "incomplete", "failed", "refused", "dropped"
+]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One ``response.create``, from its arrival to its end.
+
+    Attributes:
+        index: Number over the whole server, from 0.
+        connection: Number of the connection.
+        lane: Its ``stream_id`` as sent; None on the default lane.
+        body: The frame.
+        bytes: Size of the frame.
+        context: All that the model would see; empty if the request was refused before.
+        instructions: This request's instructions.
+        previous_response_id: The parent that was asked for.
+        response_id: What was created, None if nothing was.
+        outcome: ``waiting`` behind its lane, ``running``, then how it ended. ``refused`` is
+            an error instead of a response, ``failed`` one after it began, ``dropped`` a
+            connection that ended.
+        error_code: Code of the error, if there was one.
+        reply_text: What was said, whole, also where the client took only a part.
+        usage: Tokens of the terminal event.
+    """
+
+    index: int
+    connection: int
+    lane: str | None
+    body: dict[str, Any]
+    bytes: int
+    context: list[Item] = field(default_factory=list)
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    response_id: str | None = None
+    outcome: Outcome = "waiting"
+    error_code: str | None = None
+    error_message: str | None = None
+    reply_text: str = ""
+    usage: dict[str, Any] | None = None
+
+    @property
+    def input(self) -> list[Item]:
+        """What this request itself sent, a plain string as one user message."""
+        return as_items(self.body.get("input"))
+
+    def texts(self) -> list[tuple[str, str]]:
+        """The context as pairs: role (or item type) and text."""
+        return texts_of(self.context)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.outcome not in {"waiting", "running"}
+
+
+def as_items(given: Any) -> list[Item]:
+    """An input as a list of items that name their type."""
+    if isinstance(given, str):
+        part = {"type": "input_text", "text": given}
+        return [{"type": "message", "role": "user", "content": [part]}] if given else []
+    items = given if isinstance(given, list) else []
+    return [
+        {"type": "message", **item} if "role" in item else item
+        for item in items
+        if isinstance(item, dict)
+    ]
+
+
+def texts_of(items: list[Item]) -> list[tuple[str, str]]:
+    """Items as pairs: role (or type) and text."""
+    return [(item.get("role") or item.get("type", "message"), text_of(item)) for item in items]
+
+
+@dataclass(slots=True)
+class ConnectionEntry:
+    """One attempt to connect.
+
+    ``refused`` is the HTTP status of a refused upgrade; ``close_code`` what ended an
+    accepted one, None while it is open or if the peer just vanished.
+    """
+
+    number: int
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    refused: int | None = None
+    open: bool = False
+    closed: bool = False
+    close_code: int | None = None
+
+
+Listener: TypeAlias = Callable[[Entry], None]
+
+
+class Journal:
+    """Everything that the simulator was asked, in order of arrival."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.connections: list[ConnectionEntry] = []
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"#{e.index} {e.lane or '-'} {e.outcome}" for e in self.entries)
+        return f"<Journal {len(self.connections)} connections: {told}>"
+
+    @property
+    def refused(self) -> list[Entry]:
+        """The requests that got an error instead of a response."""
+        return [entry for entry in self.entries if entry.outcome == "refused"]
+
+    @property
+    def open_connections(self) -> list[ConnectionEntry]:
+        """The connections that are open now."""
+        return [connection for connection in self.connections if connection.open]
+
+    def listen(self, listener: Listener) -> None:
+        """Call a function with each entry when it starts and when it is over."""
+        self._listeners.append(listener)
+
+    def changed(self, entry: Entry | None = None) -> None:
+        """Tell those who wait, and for an entry those who listen."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if entry is not None:
+            for listener in self._listeners:
+                listener(entry)
+
+    def add(self, connection: int, lane: str | None, body: dict[str, Any], size: int) -> Entry:
+        """Note a request's arrival."""
+        parent = body.get("previous_response_id")
+        instructions = body.get("instructions")
+        entry = Entry(
+            index=len(self.entries),
+            connection=connection,
+            lane=lane,
+            body=body,
+            bytes=size,
+            instructions=instructions if isinstance(instructions, str) else None,
+            previous_response_id=parent if isinstance(parent, str) else None,
+        )
+        self.entries.append(entry)
+        self.changed()
+        return entry
+
+    def end(
+        self, entry: Entry, outcome: Outcome, code: str | None = None, message: str | None = None
+    ) -> None:
+        """Note how a request ended; only the first end counts."""
+        if entry.is_over:
+            return
+        entry.outcome = outcome
+        entry.error_code = code
+        entry.error_message = message
+        self.changed(entry)
+
+    async def wait(self, predicate: Callable[[Journal], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
+        """Wait until something holds of this journal.
+
+        Raises:
+            TimeoutError: With the journal in its text, if it doesn't come to hold.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not predicate(self):
+                    await self._next_change()
+        except TimeoutError:
+            raise TimeoutError(f"not within {timeout:g} s: {self!r}") from None
+
+    async def _next_change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def wait_for(
+        self,
+        count: int = 1,
+        outcome: Outcome | None = None,
+        timeout: float = 20.0,  # noqa: ASYNC109
+    ) -> list[Entry]:
+        """Wait for so many requests, of an outcome if one is given, and return them."""
+
+        def found() -> list[Entry]:
+            return [e for e in self.entries if outcome is None or e.outcome == outcome]
+
+        await self.wait(lambda _: len(found()) >= count, timeout)
+        return found()
+
+    async def wait_idle(self, timeout: float = 20.0) -> None:  # noqa: ASYNC109
+        """Wait until every request is over."""
+        await self.wait(lambda journal: all(e.is_over for e in journal.entries), timeout)

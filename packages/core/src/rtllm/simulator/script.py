@@ -1,0 +1,218 @@
+"""What is answered: requests as a script sees them, replies as values.
+
+A script is a callable from a ``Request`` to a ``Reply`` (or a plain string), directly or
+as an awaitable. Three ready ones cover most tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from rtllm.simulator.memory import Item
+
+Phase: TypeAlias = Literal["commentary", "final_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One ``response.create`` that passed the checks, as the model would see it.
+
+    Attributes:
+        body: The frame as sent, ``type`` and ``stream_id`` included.
+        context: Everything visible: the parents' inputs and outputs, then this input.
+        instructions: This request's instructions; they are never carried over.
+        tools: This request's tools.
+        connection: Number of the connection, from 0.
+        lane: The ``stream_id``, None on the default lane.
+        index: Number of the request over the whole server, from 0, refused ones included.
+    """
+
+    body: dict[str, Any]
+    context: list[Item]
+    instructions: str | None
+    tools: list[dict[str, Any]]
+    connection: int
+    lane: str | None
+    index: int
+
+    @property
+    def last_user_text(self) -> str:
+        """The text of the newest user message, empty if there is none."""
+        for item in reversed(self.context):
+            if item.get("role") == "user":
+                return text_of(item)
+        return ""
+
+    @property
+    def trailing_outputs(self) -> list[Item]:
+        """The tool outputs at the end of the context, oldest first."""
+        found: list[Item] = []
+        for item in reversed(self.context):
+            if item.get("type") != "function_call_output":
+                break
+            found.append(item)
+        return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for an event, or for so many seconds, before going on."""
+
+    until: asyncio.Event | float
+
+    async def wait(self) -> None:
+        """Wait as told."""
+        if isinstance(self.until, asyncio.Event):
+            await self.until.wait()
+        else:
+            await asyncio.sleep(self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A message. ``pieces`` instead of ``text`` where it must pause inside."""
+
+    text: str = ""
+    phase: Phase | None = None
+    pieces: tuple[str | Pause, ...] = ()
+
+    def steps(self) -> tuple[str | Pause, ...]:
+        """What to stream, in order."""
+        return self.pieces or (self.text,)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function call. Arguments may be a dict, or any string, also broken JSON."""
+
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+    call_id: str | None = None
+
+    @property
+    def arguments_json(self) -> str:
+        """The arguments as they go over the wire."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return json.dumps(self.arguments, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A reasoning item; its tokens are estimated from the summary unless given."""
+
+    summary: str = ""
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message in which the model refuses."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The ordinary end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """The response was cut by the service; its last item is incomplete."""
+
+    reason: str = "max_output_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The service gave the response up."""
+
+    code: str = "server_error"
+    message: str = "The server had an error processing your request. Sorry about that!"
+
+
+Part: TypeAlias = Text | Call | Reasoning | Refusal | Pause
+Ending: TypeAlias = Completed | Incomplete | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model says: its parts in order, and how it ends."""
+
+    parts: tuple[Part, ...] = ()
+    ending: Ending = field(default_factory=Completed)
+
+    @classmethod
+    def of(cls, *parts: Part | str, ending: Ending | None = None) -> Reply:
+        """Build a reply; strings become texts."""
+        texts = tuple(Text(part) if isinstance(part, str) else part for part in parts)
+        return cls(texts, ending or Completed())
+
+
+Answer: TypeAlias = Reply | str
+Script: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
+
+
+def as_reply(answer: Answer) -> Reply:
+    """A reply, also from a plain string."""
+    return Reply.of(answer) if isinstance(answer, str) else answer
+
+
+def text_of(item: Item) -> str:
+    """The text that an item carries, whatever its type."""
+    kind = item.get("type", "message")
+    if kind == "function_call":
+        return f"{item['name']} {item['arguments']}"
+    if kind == "function_call_output":
+        return _parts_text(item["output"])
+    if kind == "reasoning":
+        return _parts_text(item.get("summary") or [])
+    return _parts_text(item.get("content") or "")
+
+
+def _parts_text(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+
+
+def echo() -> Script:
+    """Answer every request with what the user said last."""
+    return lambda request: f"You said: {request.last_user_text}"
+
+
+def fixed(*answers: Answer) -> Script:
+    """Give these answers one after another; the last one repeats."""
+    if not answers:
+        raise ValueError("fixed() needs at least one answer")
+    left = list(answers)
+
+    def script(_: Request) -> Answer:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return script
+
+
+def calls_on_demand() -> Script:
+    """Call what the user asks for, then quote what came back.
+
+    Each line ``call NAME {json}`` of the user's text becomes a call, all in one response.
+    Any other text is echoed.
+    """
+
+    def script(request: Request) -> Answer:
+        outputs = request.trailing_outputs
+        if outputs:
+            return "The tools said: " + "; ".join(text_of(item) for item in outputs)
+        asked = re.findall(r"^call +([\w-]+) *(\{.*\})? *$", request.last_user_text, re.MULTILINE)
+        if asked:
+            return Reply(tuple(Call(name, arguments or "{}") for name, arguments in asked))
+        return f"You said: {request.last_user_text}"
+
+    return script

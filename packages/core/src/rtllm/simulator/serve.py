@@ -1,0 +1,85 @@
+"""The simulator as a program: for ``rtllm simulate``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from rtllm.simulator.journal import Entry
+from rtllm.simulator.script import Script, calls_on_demand, echo
+from rtllm.simulator.server import Simulator
+from rtllm.simulator.service import LaneMode
+
+SCRIPTS: dict[str, Callable[[], Script]] = {"echo": echo, "calls": calls_on_demand}
+
+
+async def serve(
+    say: Callable[[str], None],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    lanes: LaneMode = "on",
+    script: str = "echo",
+    api_key: str | None = None,
+    models: Collection[str] = (),
+    time_to_first: float = 0.0,
+    per_delta: float = 0.0,
+    lifetime: float = 3600.0,
+    verbose: bool = False,
+) -> None:
+    """Run a simulator until cancelled, with a line for each request.
+
+    Args:
+        say: Prints a line.
+        host: Where to listen.
+        port: Where to listen.
+        lanes: How the host treats lanes; see ``Simulator``.
+        script: Name of a ready-made script, one of ``SCRIPTS``.
+        api_key: If set, any other key is refused.
+        models: Names beside the public ones.
+        time_to_first: Seconds before the first output.
+        per_delta: Seconds before each delta.
+        lifetime: Seconds until a connection has reached its limit.
+        verbose: Whether lines show what was said. By default no caller's words are printed.
+
+    Raises:
+        ValueError: If no script has this name.
+    """
+    if script not in SCRIPTS:
+        raise ValueError(f"no script {script!r}; there are {', '.join(sorted(SCRIPTS))}")
+    simulator = Simulator(
+        SCRIPTS[script](),
+        host=host,
+        port=port,
+        lanes=lanes,
+        api_key=api_key,
+        models=models,
+        time_to_first=time_to_first,
+        per_delta=per_delta,
+        lifetime=lifetime,
+    )
+    simulator.journal.listen(lambda entry: say(line(entry, verbose=verbose)))
+    async with simulator:
+        say(f"Responses service on {simulator.base_url} (WebSocket {simulator.websocket_url})")
+        await asyncio.Event().wait()
+
+
+def line(entry: Entry, *, verbose: bool = False) -> str:
+    """A request in one line: where, how much, behind what, and what became of it."""
+    parent = f" after {entry.previous_response_id}" if entry.previous_response_id else ""
+    told = (
+        f"#{entry.index} connection {entry.connection} lane {entry.lane or '-'} "
+        f"{len(entry.input)} items {entry.bytes} B{parent}: {entry.outcome}"
+    )
+    if entry.outcome in {"completed", "incomplete"}:
+        used = entry.usage or {}
+        told += f" {entry.response_id}, {used.get('input_tokens')} tokens in"
+        told += f", {used.get('output_tokens')} out"
+    if entry.error_code or entry.error_message:
+        told += f" ({entry.error_code or 'no code'})"
+    if verbose:
+        said = [text for role, text in entry.texts() if role == "user"][-1:]
+        told += "".join(f"\n    user: {text}" for text in said)
+        told += f"\n    {entry.error_message}" if entry.error_message else ""
+        told += f"\n    assistant: {entry.reply_text}" if entry.reply_text else ""
+    return told

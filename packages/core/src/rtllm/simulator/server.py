@@ -1,0 +1,278 @@
+"""The HTTP server around it all: addresses, keys, handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from rtllm.simulator.connection import Connection
+from rtllm.simulator.faults import (
+    AcceptThen,
+    ConnectPlan,
+    DelayHandshake,
+    FaultPlan,
+    Faults,
+    HandshakeFault,
+    RefuseHandshake,
+    as_plan,
+)
+from rtllm.simulator.generation import Pace, Split, new_id, words
+from rtllm.simulator.journal import ConnectionEntry, Journal
+from rtllm.simulator.memory import DropOn
+from rtllm.simulator.models import KNOWN_MODELS
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.script import Reply, Script, echo, fixed
+from rtllm.simulator.service import LaneMode, Options, Service
+
+
+class Simulator:
+    """A stand-in for the Responses service, on a local port, as a context manager.
+
+    ::
+
+        async with Simulator(script=fixed("Hello.")) as service:
+            ...  # a client at service.base_url
+            assert service.journal.entries[0].texts() == [("user", "Hi")]
+
+    What the service refuses, it refuses, in the service's words. An exception of a script
+    fails that response, and is raised again when the simulator closes.
+
+    Args:
+        script: What is answered: a callable, or one answer for all.
+        host: Where to listen.
+        port: Where to listen; 0 picks a free port.
+        lanes: ``on`` as at OpenAI; ``off`` as on Azure: one response in flight and no
+            ``stream_id``; ``refuse`` knows no ``stream_id`` but queues; ``ignore`` runs
+            everything on one lane and never echoes a ``stream_id``. All but ``on`` remember
+            one response a connection.
+        api_key: If set, any other key gets a 401.
+        models: Names beside the public ones, as deployments have.
+        time_to_first: Seconds before the first output.
+        per_delta: Seconds before each delta.
+        split: How texts are cut into deltas.
+        queued: Whether ``response.queued`` comes first.
+        lifetime: Seconds until a connection has reached its limit.
+        ping_interval: Seconds between the server's pings.
+        max_active: Responses that run at once on a connection; more wait.
+        max_names: Distinct lane names in a connection's life.
+        max_frame: Bytes from which on a client's frame closes the connection (1009).
+        drop_on: When a lane forgets its old response: at its next request's start or end.
+        fault: What goes wrong with which request: a plan, one fault for all, or a list,
+            one for each request in turn.
+        on_connect: What goes wrong with the n-th handshake, from 0.
+        strict: Whether requests are checked; off, only the parent is looked up.
+    """
+
+    def __init__(
+        self,
+        script: Script | Reply | str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        lanes: LaneMode = "on",
+        api_key: str | None = None,
+        models: Collection[str] = (),
+        time_to_first: float = 0.0,
+        per_delta: float = 0.0,
+        split: Split = words,
+        queued: bool = False,
+        lifetime: float = 3600.0,
+        ping_interval: float = 20.0,
+        max_active: int = 16,
+        max_names: int = 32,
+        max_frame: int = 16 * 2**20,
+        drop_on: DropOn = "start",
+        fault: FaultPlan | Faults = None,
+        on_connect: ConnectPlan | None = None,
+        strict: bool = True,
+    ) -> None:
+        options = Options(
+            lanes=lanes,
+            models=models,
+            pace=Pace(time_to_first, per_delta, split, queued),
+            lifetime=lifetime,
+            ping_interval=ping_interval,
+            max_active=max_active,
+            max_names=max_names,
+            max_frame=max_frame,
+            drop_on=drop_on,
+            strict=strict,
+        )
+        self._service = Service(options, _as_script(script), as_plan(fault))
+        self._host = host
+        self._port = port
+        self._api_key = api_key
+        self.on_connect = on_connect
+        self._connections: set[Connection] = set()
+        self._runner: web.AppRunner | None = None
+
+    def __repr__(self) -> str:
+        where = self.base_url if self._runner is not None else "closed"
+        return f"<Simulator {where}, {len(self._connections)} connections>"
+
+    @property
+    def base_url(self) -> str:
+        """The API's root, for a client's ``base_url``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}/v1"
+
+    @property
+    def websocket_url(self) -> str:
+        """The socket's own address."""
+        return f"ws{self.base_url.removeprefix('http')}/responses"
+
+    @property
+    def journal(self) -> Journal:
+        """What was asked, and what became of it."""
+        return self._service.journal
+
+    @property
+    def script(self) -> Script:
+        """What is answered from now on."""
+        return self._service.script
+
+    @script.setter
+    def script(self, script: Script | Reply | str) -> None:
+        self._service.script = _as_script(script)
+
+    @property
+    def fault(self) -> FaultPlan:
+        """What goes wrong from now on."""
+        return self._service.fault
+
+    @fault.setter
+    def fault(self, fault: FaultPlan | Faults) -> None:
+        self._service.fault = as_plan(fault)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_get("/v1/responses", self._responses)
+        app.router.add_get("/v1/models", self._models)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+        if error is None and self._service.crashes:
+            raise self._service.crashes[0]
+
+    async def aclose(self) -> None:
+        """Close every connection and the port; may be called again."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await self.close_connections(1001)
+            await runner.cleanup()
+
+    async def close_connections(self, code: int = 1001, reason: str = "") -> None:
+        """Close every open connection with a code."""
+        await asyncio.gather(*(c.close(code, reason) for c in list(self._connections)))
+
+    def abort_connections(self) -> None:
+        """Reset every open connection."""
+        for connection in list(self._connections):
+            connection.abort()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        if (refused := self._unauthorized(request)) is not None:
+            return refused
+        names = sorted({*KNOWN_MODELS, *self._service.options.models})
+        listed = [
+            {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "openai"}
+            for name in names
+        ]
+        return web.json_response({"object": "list", "data": listed})
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        record = ConnectionEntry(
+            len(self.journal.connections), dict(request.headers), dict(request.query)
+        )
+        self.journal.connections.append(record)
+        refused, fault = await self._greet(request, record)
+        if refused is not None:
+            record.refused = refused.status
+            record.closed = True
+            self.journal.changed()
+            return refused
+        connection = Connection(self._service, record)
+        self._connections.add(connection)
+        try:
+            return await connection.serve(request, _service_headers(), fault)
+        finally:
+            self._connections.discard(connection)
+
+    async def _greet(
+        self, request: web.Request, record: ConnectionEntry
+    ) -> tuple[web.Response | None, AcceptThen | None]:
+        """Decide about an upgrade: a refusal in plain HTTP, or a fault to come, or neither."""
+        self.journal.changed()
+        fault = await self._handshake_fault(record.number)
+        if isinstance(fault, RefuseHandshake):
+            return _plain(fault), None
+        if (refused := self._unauthorized(request)) is not None:
+            return refused, None
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            error = RequestError("This endpoint expects a WebSocket upgrade or a POST.", status=405)
+            return _refusal(error), None
+        return None, fault
+
+    async def _handshake_fault(self, number: int) -> RefuseHandshake | AcceptThen | None:
+        fault: HandshakeFault | None = self.on_connect(number) if self.on_connect else None
+        if not isinstance(fault, DelayHandshake):
+            return fault
+        if isinstance(fault.until, asyncio.Event):
+            await fault.until.wait()
+        else:
+            await asyncio.sleep(fault.until)
+        return fault.then
+
+    def _unauthorized(self, request: web.Request) -> web.Response | None:
+        given = request.headers.get("Authorization", "")
+        if self._api_key is None or given == f"Bearer {self._api_key}":
+            return None
+        if not given:
+            error = RequestError(
+                "You didn't provide an API key. You need to provide your API key in an "
+                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+                status=401,
+            )
+            return _refusal(error)
+        return _refusal(
+            RequestError("Incorrect API key provided.", code="invalid_api_key", status=401)
+        )
+
+
+def _as_script(script: Script | Reply | str | None) -> Script:
+    if script is None:
+        return echo()
+    return fixed(script) if isinstance(script, Reply | str) else script
+
+
+def _service_headers() -> dict[str, str]:
+    return {"x-request-id": new_id("req"), "openai-version": "2020-10-01"}
+
+
+def _refusal(error: RequestError) -> web.Response:
+    return web.json_response(
+        {"error": error.body()}, status=error.status, headers=_service_headers()
+    )
+
+
+def _plain(fault: RefuseHandshake) -> web.Response:
+    headers = {**_service_headers(), **(fault.headers or {})}
+    if isinstance(fault.body, Mapping):
+        return web.json_response(dict(fault.body), status=fault.status, headers=headers)
+    headers.setdefault("Content-Type", "text/plain")
+    return web.Response(text=fault.body, status=fault.status, headers=headers)

@@ -1,0 +1,151 @@
+"""The service behind the transports: prepares requests, makes replies, keeps responses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from rtllm.simulator import checks, inputs, refusal
+from rtllm.simulator.faults import Fault, FaultPlan, as_list
+from rtllm.simulator.generation import Generation, Pace, context_tokens, tokens
+from rtllm.simulator.journal import Entry, Journal, as_items
+from rtllm.simulator.memory import ConnectionMemory, DropOn, Item, Remembered, Store
+from rtllm.simulator.script import Reply, Request, Script, as_reply
+
+LaneMode: TypeAlias = Literal["on", "off", "refuse", "ignore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The rules of the house; see ``Simulator`` for what each means."""
+
+    lanes: LaneMode = "on"
+    models: Collection[str] = ()
+    pace: Pace = field(default_factory=Pace)
+    lifetime: float = 3600.0
+    ping_interval: float = 20.0
+    max_active: int = 16
+    max_names: int = 32
+    max_frame: int = 16 * 2**20
+    drop_on: DropOn = "start"
+    strict: bool = True
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A request that passed the checks."""
+
+    entry: Entry
+    request: Request
+    parent: Remembered | None
+    generates: bool
+
+
+class Service:
+    """What all connections share. ``script`` and ``fault`` may be exchanged at any time.
+
+    Attributes:
+        crashes: Exceptions of scripts, plans or the simulator itself; raised when it closes.
+    """
+
+    def __init__(self, options: Options, script: Script, fault: FaultPlan) -> None:
+        self.options = options
+        self.script = script
+        self.fault = fault
+        self.store = Store()
+        self.journal = Journal()
+        self.crashes: list[BaseException] = []
+
+    def memory(self) -> ConnectionMemory:
+        """The memory of a new connection."""
+        return ConnectionMemory(self.store, drop_on=self.options.drop_on)
+
+    def prepare(self, entry: Entry, memory: ConnectionMemory, lane: str | None) -> Prepared:
+        """Check a request, find its parent, and put together what the model would see.
+
+        Raises:
+            RequestError: If the service refuses it.
+        """
+        body = entry.body
+        if self.options.strict:
+            checks.check_body(body, self.options.models)
+        parent = memory.begin(lane, body.get("previous_response_id"))
+        given = as_items(body.get("input"))
+        if self.options.strict:
+            inputs.check_ids(given, self.store, stored=body.get("store") is not False)
+        context = [*(parent.context if parent else ()), *map(self._resolved, given)]
+        if self.options.strict:
+            checks.check_context(body, context)
+        entry.context = context
+        prewarm = (body.get("prompt_cache_options") or {}).get("prewarm")
+        return Prepared(
+            entry=entry,
+            request=Request(
+                body=body,
+                context=list(context),
+                instructions=entry.instructions,
+                tools=body.get("tools") or [],
+                connection=entry.connection,
+                lane=entry.lane,
+                index=entry.index,
+            ),
+            parent=parent,
+            generates=body.get("generate") is not False and not prewarm,
+        )
+
+    def _resolved(self, item: Item) -> Item:
+        if inputs.type_of(item) != "item_reference":
+            return item
+        if item["id"] not in self.store.items:
+            raise refusal.item_not_found(item["id"])
+        return self.store.items[item["id"]]
+
+    def faults(self, request: Request) -> list[Fault]:
+        """What goes wrong with this request."""
+        return list(as_list(self.fault(request)))
+
+    def generation(self, prepared: Prepared) -> Generation:
+        """Start the response to a request."""
+        body = prepared.request.body
+        visible = context_tokens(prepared.request.context)
+        settings = tokens(body.get("instructions")) + tokens(body.get("tools"))
+        return Generation(
+            body,
+            input_tokens=visible + settings,
+            cached_tokens=prepared.parent.tokens if prepared.parent else 0,
+            pace=self.options.pace,
+        )
+
+    async def reply(self, request: Request) -> Reply:
+        """Ask the script."""
+        answer = self.script(request)
+        return as_reply(await answer if inspect.isawaitable(answer) else answer)
+
+    def remember(
+        self,
+        prepared: Prepared,
+        generation: Generation,
+        memory: ConnectionMemory,
+        lane: str | None,
+        *,
+        completed: bool,
+    ) -> None:
+        """Keep a response that has ended well, or at least was cut.
+
+        A cut one survives in the store only: that lanes keep it is unproven.
+        """
+        context = (*prepared.request.context, *generation.output)
+        response = Remembered(generation.id, context, context_tokens(context))
+        self.store.note_output(generation.output)
+        if prepared.request.body.get("store") is not False:
+            self.store.keep(response, generation.output)
+        if completed:
+            memory.complete(lane, response)
+
+
+def error_event(error: refusal.RequestError, lane: str | None) -> dict[str, Any]:
+    """The live form of an error frame."""
+    tag = {} if lane is None else {"stream_id": lane}
+    return {"type": "error", "status": error.status, **tag, "error": error.body()}

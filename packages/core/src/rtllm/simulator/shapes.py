@@ -1,0 +1,123 @@
+"""Checks of JSON shapes, made of small parts.
+
+A check takes a value and the path under which the service would name it, and raises
+``RequestError`` if the value doesn't fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from rtllm.simulator import refusal
+
+Check: TypeAlias = Callable[[Any, str], None]
+
+
+def anything(value: object, param: str) -> None:
+    """Accept every value: what it may be isn't known here."""
+
+
+def string(*, longest: int | None = None, pattern: str | None = None) -> Check:
+    """A string, at most so long, matching a pattern as a whole."""
+
+    def check(value: Any, param: str) -> None:
+        if not isinstance(value, str):
+            raise refusal.invalid_type(param, "a string", value)
+        if longest is not None and len(value) > longest:
+            raise refusal.too_long(param, len(value), longest)
+        if pattern is not None and not re.fullmatch(pattern, value):
+            raise refusal.RequestError(
+                f"Invalid '{param}': string does not match pattern. "
+                f"Expected a string that matches the pattern '^{pattern}$'.",
+                code="invalid_value",
+                param=param,
+            )
+
+    return check
+
+
+def boolean(value: Any, param: str) -> None:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise refusal.invalid_type(param, "a boolean", value)
+
+
+def integer(low: int | None = None, high: int | None = None) -> Check:
+    """A whole number between two bounds."""
+    return _bounded("an integer", (int,), low, high)
+
+
+def number(low: float | None = None, high: float | None = None) -> Check:
+    """Any number between two bounds."""
+    return _bounded("a decimal", (int, float), low, high)
+
+
+def _bounded(
+    expected: str, types: tuple[type, ...], low: float | None, high: float | None
+) -> Check:
+    def check(value: Any, param: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise refusal.invalid_type(param, expected, value)
+        amount: Any = value
+        if low is not None and amount < low:
+            raise refusal.out_of_range(param, amount, low, "min")
+        if high is not None and amount > high:
+            raise refusal.out_of_range(param, amount, high, "max")
+
+    return check
+
+
+def one_of(*words: str) -> Check:
+    """One of a fixed set of words."""
+
+    def check(value: Any, param: str) -> None:
+        if not isinstance(value, str):
+            expected = words[0] if len(words) == 1 else f"one of {refusal.quoted(words, 'or')}"
+            raise refusal.invalid_type(param, expected, value)
+        if value not in words:
+            raise refusal.invalid_value(param, value, words)
+
+    return check
+
+
+def nullable(check: Check) -> Check:
+    """Null, or what another check accepts."""
+    return lambda value, param: None if value is None else check(value, param)
+
+
+def list_of(check: Check) -> Check:
+    """A list whose members all pass."""
+
+    def check_all(value: Any, param: str) -> None:
+        if not isinstance(value, list):
+            raise refusal.invalid_type(param, "an array", value)
+        for index, member in enumerate(value):
+            check(member, f"{param}[{index}]")
+
+    return check_all
+
+
+def mapping(value: Any, param: str) -> None:
+    """An object with any fields."""
+    if not isinstance(value, dict):
+        raise refusal.invalid_type(param, "an object", value)
+
+
+def struct(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
+    """An object with known fields and no others."""
+    known = {**required, **optional}
+
+    def check(value: Any, param: str) -> None:
+        mapping(value, param)
+        prefix = f"{param}." if param else ""
+        for name, member in value.items():
+            if name not in known:
+                raise refusal.unknown_parameter(prefix + name)
+            known[name](member, prefix + name)
+        for name in required:
+            if name not in value:
+                raise refusal.missing_parameter(prefix + name)
+
+    return check

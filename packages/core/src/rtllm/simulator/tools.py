@@ -1,0 +1,302 @@
+"""Checks of tools, of the choice among them, and of strict JSON schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rtllm.simulator import refusal, shapes
+
+_NAME = shapes.string(longest=64, pattern=r"[a-zA-Z0-9_-]+")
+_CALLERS = shapes.nullable(shapes.list_of(shapes.one_of("direct", "programmatic")))
+
+_FUNCTION = shapes.struct(
+    {"type": shapes.anything, "name": _NAME},
+    {
+        "description": shapes.nullable(shapes.string()),
+        "parameters": shapes.nullable(shapes.mapping),
+        "strict": shapes.nullable(shapes.boolean),
+        "async": shapes.boolean,
+        "defer_loading": shapes.boolean,
+        "allowed_callers": _CALLERS,
+        "output_schema": shapes.nullable(shapes.mapping),
+    },
+)
+_CUSTOM = shapes.struct(
+    {"type": shapes.anything, "name": _NAME},
+    {
+        "description": shapes.string(),
+        "format": shapes.mapping,
+        "async": shapes.boolean,
+        "defer_loading": shapes.boolean,
+        "allowed_callers": _CALLERS,
+    },
+)
+# Hosted tools are passed through by clients; their settings aren't looked at.
+_HOSTED = (
+    "web_search",
+    "web_search_preview",
+    "web_search_2025_08_26",
+    "web_search_preview_2025_03_11",
+    "file_search",
+    "code_interpreter",
+    "image_generation",
+    "mcp",
+    "computer",
+    "computer_use_preview",
+    "shell",
+    "local_shell",
+    "apply_patch",
+    "tool_search",
+    "namespace",
+    "programmatic_tool_calling",
+)
+_TOOLS: dict[str, shapes.Check] = {
+    "function": _FUNCTION,
+    "custom": _CUSTOM,
+    **dict.fromkeys(_HOSTED, shapes.mapping),
+}
+
+
+def check_tools(tools: Any, param: str = "tools") -> None:
+    """Check every tool; names are unique, strict schemas honest."""
+    if not isinstance(tools, list):
+        raise refusal.invalid_type(param, "an array of tools", tools)
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        place = f"{param}[{index}]"
+        shapes.mapping(tool, place)
+        if "type" not in tool:
+            raise refusal.missing_parameter(f"{place}.type")
+        if tool["type"] not in _TOOLS:
+            raise refusal.invalid_value(f"{place}.type", tool["type"], tuple(_TOOLS))
+        _TOOLS[tool["type"]](tool, place)
+        if tool["type"] in {"function", "custom"}:
+            _check_unique(tool["name"], names, param)
+        if tool["type"] == "function":
+            _check_parameters(tool, f"{place}.parameters")
+
+
+def _check_unique(name: str, names: set[str], param: str) -> None:
+    if name in names:
+        raise refusal.RequestError(
+            f"Duplicate tool name '{name}'. Tool names must be unique.",
+            code="invalid_value",
+            param=param,
+        )
+    names.add(name)
+
+
+def _check_parameters(tool: dict[str, Any], param: str) -> None:
+    schema = tool.get("parameters")
+    if schema is None:
+        if tool.get("strict"):
+            schema = {}
+        else:
+            return
+    problem = _root_problem(schema)
+    if problem is None and tool.get("strict"):
+        problem = strict_problem(schema)
+    if problem is not None:
+        raise refusal.RequestError(
+            f"Invalid schema for function '{tool['name']}': {problem}",
+            code="invalid_function_parameters",
+            param=param,
+        )
+
+
+def _root_problem(schema: dict[str, Any]) -> str | None:
+    kind = schema.get("type")
+    if schema and kind != "object" and "$ref" not in schema:
+        return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+    return None
+
+
+# minLength and maxLength are disputed in public sources: not among them, so that nobody
+# relies on them.
+_KEYWORDS = frozenset(
+    {
+        "type",
+        "title",
+        "description",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$defs",
+        "definitions",
+        "$ref",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minItems",
+        "maxItems",
+        "$schema",
+        "$id",
+        "$comment",
+    }
+)
+_TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
+_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+_MAX_PROPERTIES = 5000
+_MAX_DEPTH = 10
+_MAX_ENUM_VALUES = 1000
+_MAX_NAME_CHARACTERS = 120_000
+_MAX_LONG_ENUM_CHARACTERS = 15_000
+
+
+def strict_problem(schema: dict[str, Any]) -> str | None:
+    """Say why a schema doesn't fit ``strict: true``; None if it does."""
+    if schema.get("type") != "object" or "anyOf" in schema:
+        kind = json.dumps(schema.get("type"))
+        return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {kind}'."
+    for path, node in _nodes(schema, ()):
+        problem = _node_problem(node, schema)
+        if problem is not None:
+            return f"In context={path!r}, {problem}"
+    return _size_problem(schema)
+
+
+def _nodes(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every schema inside a schema, with the path that the service would print."""
+    yield path, node
+    if not isinstance(node, dict):
+        return
+    for word in ("properties", "$defs", "definitions"):
+        children = node.get(word)
+        for name, child in children.items() if isinstance(children, dict) else ():
+            yield from _nodes(child, (*path, word, name))
+    if "items" in node:
+        yield from _nodes(node["items"], (*path, "items"))
+    options = node.get("anyOf")
+    for index, child in enumerate(options) if isinstance(options, list) else ():
+        yield from _nodes(child, (*path, "anyOf", str(index)))
+
+
+def _node_problem(node: Any, root: dict[str, Any]) -> str | None:
+    if not isinstance(node, dict):
+        return f"{json.dumps(node)} is not of type 'object'."
+    unknown = [word for word in node if word not in _KEYWORDS]
+    if unknown:
+        return f"'{unknown[0]}' is not permitted."
+    return _ref_problem(node, root) if "$ref" in node else _typed_problem(node)
+
+
+def _typed_problem(node: dict[str, Any]) -> str | None:
+    kinds = node.get("type", [])
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    strange = [kind for kind in kinds if kind not in _TYPES]
+    if strange:
+        return f"{json.dumps(strange[0])} is not valid under any of the given schemas."
+    if not kinds and not any(word in node for word in ("anyOf", "enum", "const")):
+        return "schema must have a 'type' key."
+    if "format" in node and node["format"] not in _FORMATS:
+        return f"'{node['format']}' is not a valid format."
+    if "array" in kinds and "items" not in node:
+        return "array schema missing items."
+    return _object_problem(node) if "object" in kinds else None
+
+
+def _ref_problem(node: dict[str, Any], root: dict[str, Any]) -> str | None:
+    siblings = sorted(node.keys() - {"$ref"})
+    if siblings:
+        return f"$ref cannot have keywords {set(siblings)}."
+    target: Any = root
+    for step in node["$ref"].removeprefix("#").strip("/").split("/"):
+        if step:
+            target = target.get(step) if isinstance(target, Mapping) else None
+    return (
+        None if isinstance(target, dict) else f"reference to component '{node['$ref']}' not found."
+    )
+
+
+def _object_problem(node: dict[str, Any]) -> str | None:
+    if node.get("additionalProperties") is not False:
+        return "'additionalProperties' is required to be supplied and to be false."
+    properties = node.get("properties", {})
+    required = node.get("required", [])
+    missing = [name for name in properties if name not in required]
+    if missing or ("required" not in node and properties):
+        return (
+            "'required' is required to be supplied and to be an array including every key in "
+            f"properties. Missing '{missing[0]}'."
+        )
+    extra = [name for name in required if name not in properties]
+    return f"Extra required key '{extra[0]}' supplied." if extra else None
+
+
+def _size_problem(schema: dict[str, Any]) -> str | None:
+    names: list[str] = []
+    enums: list[list[Any]] = []
+    for path, node in _nodes(schema, ()):
+        names += node.get("properties", {}).keys()
+        names += node.get("$defs", {}).keys()
+        enums.append(node.get("enum", []))
+        if sum(step in {"properties", "items"} for step in path) > _MAX_DEPTH:
+            return f"Exceeded the maximum nesting depth of {_MAX_DEPTH}."
+    values = [str(value) for enum in enums for value in enum]
+    if len(names) > _MAX_PROPERTIES:
+        return f"Exceeded the maximum of {_MAX_PROPERTIES} properties."
+    if len(values) > _MAX_ENUM_VALUES:
+        return f"Exceeded the maximum of {_MAX_ENUM_VALUES} enum values."
+    if sum(map(len, names)) + sum(map(len, values)) > _MAX_NAME_CHARACTERS:
+        return f"Exceeded the maximum total string length of {_MAX_NAME_CHARACTERS}."
+    for enum in enums:
+        if len(enum) > 250 and sum(len(str(value)) for value in enum) > _MAX_LONG_ENUM_CHARACTERS:
+            return f"Exceeded the maximum enum length of {_MAX_LONG_ENUM_CHARACTERS}."
+    return None
+
+
+_CHOICE_WORDS = ("none", "auto", "required")
+_NAMED_CHOICES: dict[str, shapes.Check] = {
+    "function": shapes.struct({"type": shapes.anything, "name": shapes.string()}, {}),
+    "custom": shapes.struct({"type": shapes.anything, "name": shapes.string()}, {}),
+    "allowed_tools": shapes.struct(
+        {
+            "type": shapes.anything,
+            "mode": shapes.one_of("auto", "required"),
+            "tools": shapes.list_of(shapes.mapping),
+        },
+        {},
+    ),
+    **dict.fromkeys(_HOSTED, shapes.struct({"type": shapes.anything}, {})),
+    "mcp": shapes.struct(
+        {"type": shapes.anything, "server_label": shapes.string()},
+        {"name": shapes.nullable(shapes.string())},
+    ),
+}
+
+
+def check_choice(choice: Any, tools: list[dict[str, Any]]) -> None:
+    """Check ``tool_choice``: its shape, and that what it names is among the tools."""
+    if isinstance(choice, str):
+        shapes.one_of(*_CHOICE_WORDS)(choice, "tool_choice")
+        return
+    if not isinstance(choice, dict):
+        raise refusal.invalid_type("tool_choice", "one of a tool choice or string", choice)
+    if "type" not in choice:
+        raise refusal.missing_parameter("tool_choice.type")
+    if choice["type"] not in _NAMED_CHOICES:
+        raise refusal.invalid_value("tool_choice.type", choice["type"], tuple(_NAMED_CHOICES))
+    _NAMED_CHOICES[choice["type"]](choice, "tool_choice")
+    for wanted in choice["tools"] if choice["type"] == "allowed_tools" else [choice]:
+        if not any(_is_meant(wanted, tool) for tool in tools):
+            name = wanted.get("name") or wanted.get("server_label") or wanted.get("type")
+            raise refusal.RequestError(
+                f"Tool choice '{name}' not found in 'tools' parameter.",
+                code="invalid_value",
+                param="tool_choice",
+            )
+
+
+def _is_meant(wanted: dict[str, Any], tool: dict[str, Any]) -> bool:
+    keys = ("type", "server_label") if wanted.get("type") == "mcp" else ("type", "name")
+    return all(wanted.get(key) == tool.get(key) for key in keys)
