@@ -91,9 +91,7 @@ async def connected(service: Simulator, key: str | None = None) -> AsyncIterator
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(
-            service.websocket_url, headers=headers, max_msg_size=2**26
-        ) as socket,
+        session.ws_connect(service.websocket_url, headers=headers, max_msg_size=2**26) as socket,
     ):
         wire = Wire(socket)
         try:
