@@ -1,1 +1,79 @@
-"""rtllm."""
+"""rtllm: a model client for voice agents, over OpenAI's Responses WebSocket.
+
+Agents use it through an adapter: ``rtllm_livekit`` or ``rtllm_videosdk``. What stands here is
+what adapters are made of.
+"""
+
+from rtllm._version import __version__
+from rtllm.client import Answer, Client, Lanes, Request
+from rtllm.context import Note
+from rtllm.errors import (
+    Busy,
+    ConfigError,
+    Details,
+    Dropped,
+    EmptyContext,
+    Failed,
+    Refused,
+    RtllmError,
+    Silent,
+    ToolSchemaError,
+    TurnError,
+    Unreachable,
+)
+from rtllm.events import Called, Delta, Ended, Event, Phased
+from rtllm.hosts import Endpoint, HostProfile, endpoint
+from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
+from rtllm.report import Recovery, TurnReport
+from rtllm.transport.auth import ApiKey, Credentials
+from rtllm.transport.dial import Network
+from rtllm.turn import Limits, Retry
+from rtllm.usage import Snapshot, Totals, Usage
+
+__all__ = [
+    "Answer",
+    "ApiKey",
+    "Busy",
+    "Called",
+    "Client",
+    "ConfigError",
+    "Credentials",
+    "Delta",
+    "Details",
+    "Dropped",
+    "EmptyContext",
+    "Ended",
+    "Endpoint",
+    "Event",
+    "Failed",
+    "HostProfile",
+    "Image",
+    "Item",
+    "Lanes",
+    "Limits",
+    "Message",
+    "Network",
+    "Note",
+    "Opaque",
+    "Phased",
+    "Reasoning",
+    "Recovery",
+    "Refused",
+    "Request",
+    "Retry",
+    "Role",
+    "RtllmError",
+    "Silent",
+    "Snapshot",
+    "Text",
+    "ToolCall",
+    "ToolOutput",
+    "ToolSchemaError",
+    "Totals",
+    "TurnError",
+    "TurnReport",
+    "Unreachable",
+    "Usage",
+    "__version__",
+    "endpoint",
+]

@@ -1,0 +1,118 @@
+"""Conversations, recognised by what is said in them, never by the object that asks.
+
+One client serves several callers, and each caller's turns come with summaries and drafts
+beside them. What belongs together shares lanes and a ledger; everyone shares the prompt, so
+the system texts don't count.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rtllm.chain import Ledger, Outline
+
+MIN_SHARED = 2  # units beyond the system text
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What is known of one conversation.
+
+    Attributes:
+        number: Its number within the client.
+        ledger: Its anchors.
+        opening: How many units its first request had.
+        latest: The context of its latest request.
+        continued: How often each anchor was continued.
+        used: Grows with each use.
+    """
+
+    number: int
+    ledger: Ledger
+    opening: int
+    latest: Outline
+    continued: Counter[str] = field(default_factory=Counter)
+    used: int = 0
+
+
+class Conversations:
+    """All conversations of one client, bounded.
+
+    Args:
+        limit: How many are remembered; beyond it the longest unused is forgotten.
+        on_forgotten: Called with the number of each forgotten conversation.
+    """
+
+    def __init__(self, on_forgotten: Callable[[int], None], limit: int = 128) -> None:
+        self._limit = limit
+        self._on_forgotten = on_forgotten
+        self._known: dict[int, Conversation] = {}
+        self._number = 0
+        self._tick = 0
+
+    def find(self, context: Outline, model: str) -> Conversation:
+        """Find the conversation that a context belongs to, or begin one."""
+        found = self._by_state(context, model) or self._by_words(context)
+        if found is None:
+            self._number += 1
+            found = Conversation(self._number, Ledger(), len(context.units), context)
+            self._known[found.number] = found
+            self._forget_surplus()
+        self._tick += 1
+        found.used = self._tick
+        found.latest = context
+        return found
+
+    def _by_state(self, context: Outline, model: str) -> Conversation | None:
+        """The one that knows the longest state of a context.
+
+        Callers whose conversations began with the same words know equal states. Of equals,
+        the one least continued wins, so that each caller keeps lanes of its own.
+        """
+        best: tuple[tuple[int, int], int, int] | None = None
+        found: Conversation | None = None
+        for conversation in self._known.values():
+            match = conversation.ledger.best(context, model, lambda _: True)
+            if match is None:
+                continue
+            anchor = match[0]
+            rank = (
+                anchor.state.length,
+                -conversation.continued[anchor.response_id],
+                conversation.used,
+            )
+            if best is None or rank > best:
+                best, found = rank, conversation
+        return found
+
+    def _by_words(self, context: Outline) -> Conversation | None:
+        """The latest one that shares its beginning with a context, or its last two units.
+
+        The end counts because a history that is cut to a window loses its beginning.
+        """
+        pairs = set(zip(context.units, context.units[1:], strict=False))
+        found: Conversation | None = None
+        for conversation in self._known.values():
+            latest = conversation.latest.units
+            shared = _shared(latest, context.units)
+            continues = len(latest) >= MIN_SHARED and latest[-2:] in pairs
+            if shared < max(MIN_SHARED, conversation.opening) and not continues:
+                continue
+            if found is None or conversation.used > found.used:
+                found = conversation
+        return found
+
+    def _forget_surplus(self) -> None:
+        while len(self._known) > self._limit:
+            oldest = min(self._known.values(), key=lambda c: c.used)
+            del self._known[oldest.number]
+            self._on_forgotten(oldest.number)
+
+
+def _shared(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> int:
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

@@ -1,0 +1,407 @@
+"""Connections and lanes as values: which one a turn takes, and what each still remembers.
+
+The service remembers, for each lane of a connection, the newest response that ended there.
+So a lane is two things: a place to run, and the memory of one state. Each conversation uses
+up to eight lanes in least-recently-used order, never its parent's: the last states stay alive
+without being stored, and a failed continuation can't evict its parent.
+
+Nothing here waits or sends; `rtllm.transport` carries out what is chosen.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from rtllm.chain import Anchor, Home
+
+LANES_PER_CONVERSATION = 8
+CONVERSATIONS_PER_CONNECTION = 4
+ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silence
+NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
+IDLE_BEFORE_DISPLACED = 60.0  # seconds
+
+
+class Worth(IntEnum):
+    """What would be lost if a lane were reused."""
+
+    NOTHING = 0
+    ABANDONED = 1
+    """A whole answer that nobody was waiting for any more."""
+    STATE = 2
+
+
+@dataclass(slots=True)
+class Lane:
+    """A ``stream_id`` of a connection; the name None is the default lane."""
+
+    name: str | None
+    conversation: int | None = None
+    newest: str | None = None
+    worth: Worth = Worth.NOTHING
+    used: int = 0
+    forks: set[int] = field(default_factory=set)
+    """Attempts that continue this lane's response and were not taken in hand yet."""
+
+
+@dataclass(slots=True)
+class Guest:
+    """A conversation's stay on a connection."""
+
+    last_used: float
+    turns: int = 0
+
+
+@dataclass(slots=True)
+class Connection:
+    """A socket as the fleet sees it."""
+
+    number: int
+    lanes_on: bool
+    is_open: bool = False
+    waiting: int = 0
+    """Turns that wait until it is open."""
+    guests: dict[int, Guest] = field(default_factory=dict)
+    lanes: dict[str | None, Lane] = field(default_factory=dict)
+    running: dict[int, str | None] = field(default_factory=dict)
+    """Attempts in flight, in the order in which they were sent, and their lanes."""
+    abandoned: set[int] = field(default_factory=set)
+    used: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs on it and no turn waits for it."""
+        return not self.running and not self.waiting
+
+    def busy(self, lane: Lane) -> bool:
+        """Whether a response runs on a lane."""
+        return lane.name in self.running.values()
+
+    def lane_of(self, name: str | None) -> Lane:
+        """The lane of a name, made if it is new; on a host without lanes the default one."""
+        key = name if self.lanes_on else None
+        if key not in self.lanes:
+            self.lanes[key] = Lane(key)
+        return self.lanes[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place for one attempt.
+
+    Attributes:
+        connection: The connection's number.
+        lane: The lane's name, None for the default lane.
+        is_open: Whether the connection is open already.
+    """
+
+    connection: int
+    lane: str | None
+    is_open: bool
+
+
+class Fleet:
+    """The connections of one client.
+
+    Args:
+        lanes: Whether the host takes lanes, as far as is known.
+        max_connections: How many are kept before idle ones are given up.
+    """
+
+    def __init__(self, *, lanes: bool, max_connections: int = 8) -> None:
+        self.lanes_on = lanes
+        self._max = max_connections
+        self._connections: dict[int, Connection] = {}
+        self._homes: dict[int, tuple[int, Lane | None]] = {}
+        self._tick = 0
+        self._number = 0
+
+    # -- connections ---------------------------------------------------------------------
+
+    def opening(self) -> int:
+        """Count a connection that is being made; returns its number."""
+        self._number += 1
+        self._connections[self._number] = Connection(self._number, self.lanes_on)
+        return self._number
+
+    def opened(self, number: int) -> None:
+        """A connection can be used."""
+        if (connection := self._connections.get(number)) is not None:
+            connection.is_open = True
+
+    def lost(self, number: int) -> list[int]:
+        """A connection is gone, and all that it remembered; returns what ran on it."""
+        connection = self._connections.pop(number, None)
+        if connection is None:
+            return []
+        attempts = list(connection.running)
+        for attempt in attempts:
+            self._homes.pop(attempt, None)
+        return attempts
+
+    def wait_for(self, number: int, change: int) -> None:
+        """Count turns that wait for a connection to open (+1) or no longer do (-1)."""
+        if (connection := self._connections.get(number)) is not None:
+            connection.waiting += change
+
+    def without_lanes(self) -> None:
+        """The host has no lanes after all: what runs and is remembered moves to the default.
+
+        Such a host remembers the newest response of a connection and nothing else, and not
+        even that once the next one runs.
+        """
+        self.lanes_on = False
+        for connection in self._connections.values():
+            if not connection.lanes_on:
+                continue
+            connection.lanes_on = False
+            latest = max(connection.lanes.values(), key=lambda lane: lane.used, default=None)
+            default = Lane(None)
+            if latest is not None:
+                default = Lane(None, latest.conversation, latest.newest, latest.worth, latest.used)
+            connection.lanes = {None: default}
+            connection.running = dict.fromkeys(connection.running)
+            if default.conversation is not None:
+                connection.guests = {
+                    c: guest for c, guest in connection.guests.items() if c == default.conversation
+                }
+
+    def surplus(self) -> list[int]:
+        """Connections to give up because there are too many: idle ones, longest unused first.
+
+        Those on which only abandoned answers still run come after the idle ones.
+        """
+        over = len(self._connections) - self._max
+        if over <= 0:
+            return []
+        unused = [
+            c
+            for c in self._connections.values()
+            if c.is_open and not c.waiting and c.abandoned.issuperset(c.running)
+        ]
+        unused.sort(key=lambda c: (len(c.running), c.used))
+        return [c.number for c in unused[:over]]
+
+    def spares_missing(self, wanted: int) -> int:
+        """How many warm connections should be opened in the background.
+
+        A host with lanes runs the next answer beside a cut one, so one open socket is enough.
+        """
+        if self.lanes_on:
+            return min(wanted, 1) if not self._connections else 0
+        spares = sum(1 for c in self._connections.values() if not c.guests and not c.running)
+        return max(0, min(wanted - spares, self._max - len(self._connections)))
+
+    def runs_only_drains(self, number: int) -> bool:
+        """Whether nothing that a turn waits for runs on a connection."""
+        connection = self._connections.get(number)
+        return connection is not None and connection.abandoned.issuperset(connection.running)
+
+    # -- choosing ------------------------------------------------------------------------
+
+    def can_continue(self, anchor: Anchor, conversation: int, avoid: Collection[int] = ()) -> bool:
+        """Tell whether an anchor can be continued right now, over none of some connections."""
+        if anchor.stored:
+            return True
+        on_its_own = anchor.home.connection not in avoid
+        return on_its_own and self._seat_beside(anchor, conversation) is not None
+
+    def seat(
+        self, conversation: int, anchor: Anchor | None, now: float, avoid: Collection[int] = ()
+    ) -> Seat | None:
+        """Choose where an attempt runs.
+
+        Args:
+            conversation: The conversation's number.
+            anchor: What it continues; None for a whole context.
+            now: Seconds, for telling idle conversations.
+            avoid: Connections that just failed.
+
+        Returns:
+            The seat, or None if a new connection is needed.
+        """
+        if anchor is not None:
+            beside = self._seat_beside(anchor, conversation)
+            if beside is not None and beside.connection not in avoid:
+                return beside
+        usable = [c for c in self._connections.values() if c.number not in avoid]
+        for connection in self._in_order(usable, conversation, now):
+            lane = self._free_lane(connection, conversation, None)
+            if lane is not None:
+                return Seat(connection.number, lane.name, connection.is_open)
+        return None
+
+    def _seat_beside(self, anchor: Anchor, conversation: int) -> Seat | None:
+        """A seat where the anchor's own connection still remembers it."""
+        connection = self._connections.get(anchor.home.connection)
+        if connection is None or not connection.is_open:
+            return None
+        if connection.lane_of(anchor.home.lane).newest != anchor.response_id:
+            return None
+        if not connection.lanes_on:
+            return Seat(connection.number, None, is_open=True) if connection.idle else None
+        lane = self._free_lane(connection, conversation, anchor.home)
+        return None if lane is None else Seat(connection.number, lane.name, is_open=True)
+
+    def _in_order(
+        self, usable: list[Connection], conversation: int, now: float
+    ) -> Iterator[Connection]:
+        """Connections for a context that none of them knows, the best first."""
+        yield from (c for c in usable if c.is_open and conversation in c.guests)
+        yield from (c for c in usable if c.is_open and not c.guests)
+        if self.lanes_on:
+            yield from (
+                c for c in usable if c.is_open and 0 < len(c.guests) < CONVERSATIONS_PER_CONNECTION
+            )
+        yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
+        displaced = self._displaceable(usable, now)
+        if displaced is not None:
+            connection, guest = displaced
+            self._see_out(connection, guest)
+            yield connection
+
+    def _has_place(self, connection: Connection, conversation: int) -> bool:
+        if not connection.lanes_on:
+            return connection.waiting == 0
+        others = sum(1 for guest in connection.guests if guest != conversation)
+        return others < CONVERSATIONS_PER_CONNECTION and (
+            connection.waiting < CONVERSATIONS_PER_CONNECTION
+        )
+
+    def _displaceable(self, usable: list[Connection], now: float) -> tuple[Connection, int] | None:
+        """An idle conversation that may lose its place: a side call; at the cap, any."""
+        at_cap = len(self._connections) >= self._max
+        found: tuple[tuple[bool, float], Connection, int] | None = None
+        for connection in usable:
+            if not connection.is_open or (not connection.lanes_on and not connection.idle):
+                continue
+            for number, guest in connection.guests.items():
+                lanes = [lane for lane in connection.lanes.values() if lane.conversation == number]
+                if any(connection.busy(lane) or lane.forks for lane in lanes):
+                    continue
+                idle_side_call = guest.turns < 2 and now - guest.last_used > IDLE_BEFORE_DISPLACED
+                if not idle_side_call and not at_cap:
+                    continue
+                key = (not idle_side_call, guest.last_used)
+                if found is None or key < found[0]:
+                    found = (key, connection, number)
+        return None if found is None else found[1:]
+
+    def _free_lane(
+        self, connection: Connection, conversation: int, parent: Home | None
+    ) -> Lane | None:
+        """The lane whose loss costs least, of those that are free for a conversation."""
+        if not connection.lanes_on:
+            return connection.lane_of(None) if not connection.running else None
+        if len(connection.running) >= ACTIVE_PER_CONNECTION:
+            return None
+        free: list[Lane] = []
+        count = 0
+        for lane in connection.lanes.values():
+            if lane.conversation not in (conversation, None):
+                continue
+            count += lane.conversation == conversation
+            is_parent = parent is not None and lane.name == parent.lane
+            if not is_parent and not lane.forks and not connection.busy(lane):
+                free.append(lane)
+        if count >= LANES_PER_CONVERSATION:
+            free = [lane for lane in free if lane.conversation == conversation]
+        elif (
+            all(lane.worth is not Worth.NOTHING for lane in free)
+            and len(connection.lanes) < NAMES_PER_CONNECTION
+        ):
+            return Lane(f"lane-{len(connection.lanes) + 1}", conversation)
+        return min(free, key=lambda lane: (lane.worth, lane.used), default=None)
+
+    # -- what happens to attempts ----------------------------------------------------------
+
+    def take(
+        self, attempt: int, seat: Seat, conversation: int, anchor: Anchor | None, now: float
+    ) -> None:
+        """An attempt is sent: its lane runs and forgets, its parent's lane rests."""
+        connection = self._connections[seat.connection]
+        self._tick += 1
+        connection.used = self._tick
+        if not connection.lanes_on:
+            for guest in [g for g in connection.guests if g != conversation]:
+                self._see_out(connection, guest)
+        stay = connection.guests.setdefault(conversation, Guest(now))
+        stay.last_used = now
+        stay.turns += 1
+        parent: Lane | None = None
+        if anchor is not None and anchor.home.connection == seat.connection:
+            held = connection.lane_of(anchor.home.lane)
+            if held.newest == anchor.response_id:
+                held.used = self._tick
+                held.worth = Worth.STATE
+                parent = held
+        lane = connection.lane_of(seat.lane)
+        lane.conversation = conversation
+        lane.newest = None  # assumed: dropped when its next request starts
+        lane.worth = Worth.NOTHING
+        lane.used = self._tick
+        if parent is not None and parent is not lane:
+            parent.forks.add(attempt)
+        connection.running[attempt] = lane.name
+        self._homes[attempt] = (connection.number, parent)
+
+    def in_progress(self, attempt: int) -> None:
+        """The service took an attempt in hand: from here its parent's lane may be used."""
+        number, parent = self._homes.get(attempt, (0, None))
+        if parent is not None:
+            parent.forks.discard(attempt)
+            self._homes[attempt] = (number, None)
+
+    def abandon(self, attempt: int) -> None:
+        """Nobody waits for an attempt any more; it drains."""
+        connection = self._connections.get(self._homes.get(attempt, (0, None))[0])
+        if connection is not None:
+            connection.abandoned.add(attempt)
+
+    def end(self, attempt: int, response_id: str | None) -> Home | None:
+        """An attempt has ended on the service.
+
+        Args:
+            attempt: Which.
+            response_id: The response that the lane remembers now; None if it remembers none.
+
+        Returns:
+            Where the response is remembered, None if the connection is gone.
+        """
+        self.in_progress(attempt)
+        number, _ = self._homes.pop(attempt, (0, None))
+        connection = self._connections.get(number)
+        if connection is None:
+            return None
+        was_abandoned = attempt in connection.abandoned
+        connection.abandoned.discard(attempt)
+        lane = connection.lane_of(connection.running.pop(attempt, None))
+        self._tick += 1
+        lane.used = self._tick
+        if was_abandoned and not connection.lanes_on:
+            response_id = None  # one memory a connection: better free than kept for nobody
+        lane.newest = response_id
+        lane.worth = Worth.NOTHING
+        if response_id is not None:
+            lane.worth = Worth.ABANDONED if was_abandoned else Worth.STATE
+        return Home(number, lane.name)
+
+    def evict(self, anchor: Anchor) -> None:
+        """The service no longer knows an anchor."""
+        connection = self._connections.get(anchor.home.connection)
+        if connection is not None:
+            lane = connection.lane_of(anchor.home.lane)
+            if lane.newest == anchor.response_id:
+                lane.newest, lane.worth = None, Worth.NOTHING
+
+    def release(self, conversation: int) -> None:
+        """A conversation is over: its lanes and places are free."""
+        for connection in self._connections.values():
+            if conversation in connection.guests:
+                self._see_out(connection, conversation)
+
+    def _see_out(self, connection: Connection, conversation: int) -> None:
+        connection.guests.pop(conversation, None)
+        for lane in connection.lanes.values():
+            if lane.conversation == conversation and not connection.busy(lane):
+                lane.conversation = None
+                lane.newest, lane.worth = None, Worth.NOTHING

@@ -1,0 +1,115 @@
+"""Hosts: what is known of each service, and the addresses that follow from a base URL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from rtllm.errors import ConfigError
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class HostProfile:
+    """What is known of a host.
+
+    Attributes:
+        name: The host's name, for logs, metrics and ``provider``.
+        lanes: Whether it takes ``stream_id`` (documented for api.openai.com only).
+        max_frame: The largest frame that it takes, in bytes.
+        model_in_query: Whether the socket's address must name the model, since a gateway
+            routes the connection before it reads the first frame.
+    """
+
+    name: str
+    lanes: bool = False
+    max_frame: int = 16 * 2**20 - 1
+    model_in_query: bool = True
+
+
+# Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented.
+_PROFILES: tuple[tuple[str, HostProfile], ...] = (
+    ("api.openai.com", HostProfile("openai", lanes=True, model_in_query=False)),
+    (".openai.azure.com", HostProfile("azure", model_in_query=False)),
+    (".openai.azure.us", HostProfile("azure", model_in_query=False)),
+    ("api.x.ai", HostProfile("xai", model_in_query=False)),
+    ("ai-gateway.vercel.sh", HostProfile("vercel", max_frame=4 * 2**20, model_in_query=False)),
+)
+
+
+def profile_of(host: str) -> HostProfile:
+    """Find what is known of a host; an unknown one has no lanes until it is told to."""
+    name = host.rstrip(".").lower()
+    for pattern, profile in _PROFILES:
+        if name == pattern or (pattern.startswith(".") and name.endswith(pattern)):
+            return profile
+    return HostProfile(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the Responses socket of a host is.
+
+    Attributes:
+        url: The socket's address with the user's query, ``ws://`` or ``wss://``.
+        host: The host's name without port.
+        profile: What is known of the host.
+    """
+
+    url: str
+    host: str
+    profile: HostProfile
+
+    def for_model(self, model: str) -> str:
+        """The address to connect to for a model."""
+        if not self.profile.model_in_query:
+            return self.url
+        parts = urlsplit(self.url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        if not any(key == "model" for key, _ in query):
+            query.append(("model", model))
+        return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> Endpoint:
+    """Derive the socket's address from an API root or a full endpoint.
+
+    Args:
+        base_url: Such as ``https://host/v1``; also ``http``, ``ws`` and ``wss``, and with
+            ``/responses`` at its end. None means OpenAI's own.
+        query: More query parameters, which win over those of the address.
+
+    Raises:
+        ConfigError: If the address has no host, another scheme, a fragment or credentials.
+    """
+    given = base_url or OPENAI_BASE_URL
+    parts = _checked(given)
+    path = parts.path.rstrip("/")
+    if not path.endswith("/responses"):
+        path += "/responses"
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    pairs = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(query or {})
+    url = urlunsplit((scheme, parts.netloc, path, urlencode(pairs), ""))
+    host = parts.hostname or ""
+    return Endpoint(url, host, profile_of(host))
+
+
+def _checked(base_url: str) -> SplitResult:
+    wanted = "expected something like 'https://api.openai.com/v1'"
+    try:
+        parts = urlsplit(base_url.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(f"base_url {base_url!r} is no address ({error}); {wanted}") from None
+    if "@" in parts.netloc:  # first, so that no later message repeats them
+        raise ConfigError("base_url holds credentials; pass them as api_key instead")
+    if parts.scheme not in ("http", "https", "ws", "wss"):
+        raise ConfigError(
+            f"base_url {base_url!r} has the scheme {parts.scheme!r}, "
+            f"not http, https, ws or wss; {wanted}"
+        )
+    if not parts.hostname:
+        raise ConfigError(f"base_url {base_url!r} names no host; {wanted}")
+    if parts.fragment:
+        raise ConfigError(f"base_url {base_url!r} has a fragment ('#…'); {wanted}")
+    return parts

@@ -1,0 +1,173 @@
+"""What a context is made of: neutral, immutable items, and their fingerprints.
+
+Two items are the same when the model would see the same. Ids, times and marks that the
+frameworks add for themselves have no place here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+Role = Literal["system", "developer", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of a message's text.
+
+    Attributes:
+        text: The words.
+        cache_breakpoint: Whether a prompt cache breakpoint follows; the model doesn't see it.
+    """
+
+    text: str
+    cache_breakpoint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a message.
+
+    Attributes:
+        url: An https or ``data:`` address.
+        detail: ``auto``, ``low`` or ``high``.
+    """
+
+    url: str
+    detail: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Words, and pictures, of one speaker.
+
+    Attributes:
+        role: Who speaks.
+        parts: Texts and images in the order in which the model gets them.
+        phase: ``commentary`` or ``final_answer`` where the service set one; it wants it back.
+    """
+
+    role: Role
+    parts: tuple[Text | Image, ...]
+    phase: str | None = None
+
+    @classmethod
+    def of(cls, role: Role, text: str, phase: str | None = None) -> "Message":
+        """Make a message of plain text."""
+        return cls(role, (Text(text),), phase)
+
+    @property
+    def text(self) -> str:
+        """All texts, joined as the model reads them."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def has_images(self) -> bool:
+        """Whether a picture is among the parts."""
+        return any(isinstance(part, Image) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function call of the model, whole.
+
+    Attributes:
+        call_id: The service's id, which the output repeats.
+        name: The tool.
+        arguments: JSON text, as it came.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What a call came to."""
+
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A reasoning item of a response: hidden, and bound to the state it was born in."""
+
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An item that the service made and this library only carries."""
+
+    type: str
+    json: bytes
+
+
+Item = Message | ToolCall | ToolOutput | Reasoning | Opaque
+
+
+def is_system(item: Item) -> bool:
+    """Tell whether an item is system or developer text."""
+    return isinstance(item, Message) and item.role in ("system", "developer")
+
+
+def fingerprint(item: Item) -> bytes:
+    """Digest an item by what the model would see of it.
+
+    A call's arguments count as parsed JSON, so that a framework may respace them. Cache
+    breakpoints and the borders between adjacent texts don't count.
+
+    Returns:
+        16 bytes; equal for equal items.
+    """
+    if isinstance(item, Message) and item.has_images:
+        return _digest(item)  # pictures are large: not kept in the cache
+    return _cached_digest(item)
+
+
+def _digest(item: Item) -> bytes:
+    return blake2b(msgspec.json.encode(_identity(item)), digest_size=16).digest()
+
+
+_cached_digest = lru_cache(maxsize=8192)(_digest)
+
+
+def _identity(item: Item) -> Sequence[object]:
+    match item:
+        case Message(role, parts, phase):
+            return ("message", role, phase, _seen(parts))
+        case ToolCall(call_id, name, arguments):
+            return ("call", call_id, name, _parsed(arguments))
+        case ToolOutput(call_id, output):
+            return ("output", call_id, output)
+        case Reasoning(json):
+            return ("reasoning", json)
+        case Opaque(kind, json):
+            return ("opaque", kind, json)
+
+
+def _seen(parts: Sequence[Text | Image]) -> list[tuple[str, ...]]:
+    seen: list[tuple[str, ...]] = []
+    for part in parts:
+        if isinstance(part, Image):
+            seen.append(("image", part.url, part.detail))
+        elif seen and seen[-1][0] == "text":
+            seen[-1] = ("text", seen[-1][1] + part.text)
+        else:
+            seen.append(("text", part.text))
+    return seen
+
+
+def _parsed(arguments: str) -> tuple[str, object]:
+    try:
+        value = msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return ("broken", arguments)
+    # Encoded again with sorted keys: the order of an object's keys is not part of its value.
+    return ("json", msgspec.json.encode(value, order="sorted").decode())

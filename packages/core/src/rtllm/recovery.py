@@ -1,0 +1,130 @@
+"""The recovery table: what is done about a fault. One place, and nothing else decides it.
+
+Nothing is ever sent again once a word or a call was given out. An answer of which everything
+arrived but the last event counts as whole.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rtllm.errors import (
+    Busy,
+    Dropped,
+    Failed,
+    Phase,
+    Refused,
+    Silent,
+    TurnError,
+    Unreachable,
+)
+from rtllm.faults import Fault, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the table says of a kind of fault.
+
+    Attributes:
+        error: What the turn ends with when nothing more is tried.
+        free: How many resends cost none of the budget.
+        budgeted: Whether the budget pays for more.
+        whole: Whether the resend must carry the whole context.
+        elsewhere: Whether it must go over another connection.
+        waits: Whether a resend waits first (``retry-after``, else backoff).
+    """
+
+    error: type[TurnError]
+    free: int = 0
+    budgeted: bool = False
+    whole: bool = False
+    elsewhere: bool = False
+    waits: bool = False
+
+
+TABLE: Mapping[Kind, Row] = {
+    Kind.CHAIN_MISS: Row(Refused, free=1, whole=True),
+    Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True),
+    Kind.LANES_REFUSED: Row(Refused, free=1),
+    Kind.LANE_LIMIT: Row(Refused, free=1, budgeted=True, elsewhere=True),
+    Kind.ITEMS_REFUSED: Row(Refused, free=1, whole=True),
+    Kind.BUSY: Row(Busy, budgeted=True, waits=True),
+    Kind.SERVER: Row(Failed, budgeted=True, whole=True, elsewhere=True, waits=True),
+    Kind.DROPPED: Row(Dropped, free=1, budgeted=True, elsewhere=True),
+    Kind.UNREACHABLE: Row(Unreachable, budgeted=True, waits=True),
+    Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True),
+    Kind.EMPTY: Row(Failed, free=1),
+    Kind.CLOSED: Row(Dropped),
+    Kind.QUOTA: Row(Refused),
+    Kind.UNAUTHORISED: Row(Refused),
+    Kind.FORBIDDEN: Row(Refused),
+    Kind.NOT_FOUND: Row(Refused),
+    Kind.NO_WEBSOCKET: Row(Refused),
+    Kind.TOO_LARGE: Row(Refused),
+    Kind.REFUSED: Row(Refused),
+    Kind.GIVEN_UP: Row(Failed),
+}
+
+_ENDS_WHOLE = frozenset({Kind.DROPPED, Kind.SILENT, Kind.CONNECTION_LIMIT})
+"""Faults that only took the last event away when the answer was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send the turn's request again.
+
+    Attributes:
+        whole: With the whole context.
+        elsewhere: Over another connection.
+        paid: Whether it costs one of the budget.
+        waits: Whether to wait first.
+    """
+
+    whole: bool
+    elsewhere: bool
+    paid: bool
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the turn with an error."""
+
+    error: type[TurnError]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the turn normally."""
+
+    outcome: Literal["unfinished", "empty"]
+
+
+Action = Resend | Fail | Finish
+
+
+def decide(fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int) -> Action:
+    """Look a fault up.
+
+    Args:
+        fault: What happened.
+        phase: How far the attempt got.
+        seen: How often each kind was met in this turn before.
+        budget_left: How many paid resends are left.
+
+    Returns:
+        What to do.
+    """
+    row = TABLE[fault.kind]
+    if phase == "whole" and fault.kind in _ENDS_WHOLE:
+        return Finish("unfinished")
+    if phase in ("given out", "whole"):
+        return Fail(row.error)
+    if seen[fault.kind] < row.free:
+        return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
+    if fault.kind is Kind.EMPTY:
+        return Finish("empty")
+    if row.budgeted and budget_left > 0:
+        return Resend(row.whole, row.elsewhere, paid=True, waits=row.waits)
+    return Fail(row.error)

@@ -1,0 +1,1 @@
+"""I/O: carries out what the fleet and the turn decide."""

@@ -1,0 +1,143 @@
+"""One request in flight: fed by the reader, read by its turn, and drained when that is gone."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from rtllm.dispatch import Placement
+from rtllm.events import Called, Delta, Ended, Event
+from rtllm.faults import Fault
+from rtllm.items import Item
+from rtllm.turn import Turn
+from rtllm.usage import Account
+from rtllm.wire.frames import Frame
+from rtllm.wire.responses import Assembler
+
+Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
+"""Maps an output to the items that a framework will record for it, None if it can't."""
+
+
+class Attempt:
+    """One request in flight.
+
+    Args:
+        number: Grows with each attempt of the client.
+        turn: The turn it belongs to, which learns of its progress.
+        placement: What was sent, and where.
+        size: Bytes of its frame.
+        record: Maps an output to what the framework will record for it.
+        on_in_progress: Called when the service takes it in hand.
+        on_end: Called once when no more frames are due.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        turn: Turn,
+        placement: Placement,
+        size: int,
+        record: Record,
+        on_in_progress: Callable[["Attempt"], None],
+        on_end: Callable[["Attempt"], None],
+    ) -> None:
+        self.number = number
+        self.placement = placement
+        self.size = size
+        self.record = record
+        self.assembler = Assembler()
+        self.fault: Fault | None = None
+        self.finished = False
+        self.abandoned: Account | None = None
+        self.drain_limit: asyncio.TimerHandle | None = None
+        self._turn = turn
+        self._on_in_progress = on_in_progress
+        self._on_end = on_end
+        self._mail: deque[Event | Fault] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def lane(self) -> str | None:
+        """The lane it was sent on."""
+        return self.placement.seat.lane
+
+    @property
+    def created(self) -> bool:
+        """Whether the service accepted it."""
+        return self.assembler.created
+
+    @property
+    def ended(self) -> Ended | None:
+        """How the response ended, once it has."""
+        return self.assembler.ended
+
+    # -- the reader's side -------------------------------------------------------------------
+
+    def feed(self, frame: Frame) -> None:
+        """Take a frame."""
+        assembler = self.assembler
+        was_in_progress = assembler.in_progress
+        events, fault = assembler.feed(frame)
+        if assembler.in_progress and not was_in_progress:
+            self._on_in_progress(self)
+        if self.abandoned is None:
+            self._tell_turn(events)
+            self._mail.extend(events)
+        if fault is not None:
+            self.fail(fault)
+        elif assembler.ended is not None:
+            self._end()
+        if events:
+            self._wake()
+
+    def _tell_turn(self, events: Sequence[Event]) -> None:
+        assembler, turn = self.assembler, self._turn
+        if assembler.created:
+            turn.created()
+        if assembler.touched_slow_item:
+            turn.slow_item(self._loop.time(), is_open=assembler.slow_item_open)
+        if any(isinstance(event, Delta | Called) for event in events):
+            turn.output(self._loop.time())
+
+    def fail(self, fault: Fault) -> None:
+        """Take the news that nothing more will come, and why."""
+        if self.finished:
+            return
+        self.fault = fault
+        self._mail.append(fault)
+        self._end()
+        self._wake()
+
+    def _end(self) -> None:
+        self.finished = True
+        if self.drain_limit is not None:
+            self.drain_limit.cancel()
+        self._on_end(self)
+
+    # -- the turn's side ---------------------------------------------------------------------
+
+    async def next(self) -> Event | Fault:
+        """Wait for what comes next; a wait that runs out is a fault too."""
+        while not self._mail:
+            deadline, _, _ = self._turn.deadline()
+            self._arrival = self._loop.create_future()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._arrival
+            except TimeoutError:
+                if self._mail or self._turn.deadline()[0] > self._loop.time():
+                    continue
+                return self._turn.ran_out()
+            finally:
+                self._arrival = None
+        return self._mail.popleft()
+
+    def abandon(self, account: Account) -> None:
+        """Nobody reads on; what still comes is drained and booked."""
+        if self.abandoned is None:
+            self.abandoned = account
+            self._mail.clear()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)

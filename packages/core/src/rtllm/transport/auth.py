@@ -1,0 +1,55 @@
+"""Credentials: kept apart from everything that is printed, logged or dumped."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+
+from rtllm.errors import ConfigError
+
+ApiKey = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function that is asked for one at each handshake."""
+
+
+class Credentials:
+    """What a handshake proves its right with.
+
+    Args:
+        api_key: The key or token, or a function, plain or async, that gives one.
+        organization: OpenAI organisation, sent as a header.
+        project: OpenAI project, sent as a header.
+        headers: More headers; they win over the others.
+    """
+
+    __slots__ = ("_api_key", "_headers")
+
+    def __init__(
+        self,
+        api_key: ApiKey,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._headers: dict[str, str] = {}
+        if organization:
+            self._headers["OpenAI-Organization"] = organization
+        if project:
+            self._headers["OpenAI-Project"] = project
+        self._headers.update(headers or {})
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+    async def for_handshake(self) -> dict[str, str]:
+        """The headers of a handshake, with a key asked for anew.
+
+        Raises:
+            ConfigError: If the function gave no key.
+        """
+        key = self._api_key
+        if callable(key):
+            given = key()
+            key = await given if inspect.isawaitable(given) else given
+        if not key:
+            raise ConfigError("the api_key function gave no key; expected a non-empty string")
+        return {"Authorization": f"Bearer {key}", **self._headers}

@@ -1,0 +1,207 @@
+"""One socket and its one reader, which gives each frame to the attempt it belongs to."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import Context
+from typing import Protocol
+
+import aiohttp
+
+from rtllm.faults import Fault, Kind, from_close, from_error
+from rtllm.transport.dial import FaultError, Socket
+from rtllm.wire.frames import Frame, error_of, read
+
+logger = logging.getLogger(__name__)
+
+CLOSE_LIMIT = 2.0  # seconds
+
+
+class Receiver(Protocol):
+    """What takes the frames of one response."""
+
+    @property
+    def number(self) -> int:
+        """Grows in the order of sending."""
+
+    @property
+    def lane(self) -> str | None:
+        """The lane it was sent on."""
+
+    @property
+    def created(self) -> bool:
+        """Whether the service accepted the request."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no more frames are due."""
+
+    def feed(self, frame: Frame) -> None:
+        """Take a frame."""
+
+    def fail(self, fault: Fault) -> None:
+        """Take the news that nothing more will come."""
+
+
+class Connection:
+    """A socket with the attempts that run on it.
+
+    Args:
+        number: Its number in the fleet.
+        socket: The open socket; owned from here on.
+        on_lost: Called once when it can no longer be used, with its number.
+        on_lanes_ignored: Called when the host proves to ignore lanes.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        socket: Socket,
+        on_lost: Callable[[int], None],
+        on_lanes_ignored: Callable[[], None],
+    ) -> None:
+        self.number = number
+        self._socket = socket
+        self._on_lost = on_lost
+        self._on_lanes_ignored = on_lanes_ignored
+        self._running: dict[str | None, deque[Receiver]] = {}
+        self._any_event = False
+        self._lost = False
+        self._idle = asyncio.Event()
+        self._reader = asyncio.get_running_loop().create_task(
+            self._read(), name=f"rtllm reader {number}", context=Context()
+        )
+
+    async def send(self, receiver: Receiver, data: bytes, limit: float) -> None:
+        """Send a request; from here on its frames go to its receiver.
+
+        Args:
+            receiver: Who takes the frames.
+            data: The encoded request.
+            limit: Seconds until the socket must have taken it.
+
+        Raises:
+            FaultError: If the socket is dead or doesn't take it in time.
+        """
+        if self._lost or self._socket.closed:
+            raise FaultError(Fault(Kind.DROPPED, "the connection was closed already"))
+        self._running.setdefault(receiver.lane, deque()).append(receiver)
+        self._idle.clear()
+        try:
+            async with asyncio.timeout(limit):
+                await self._socket.send_str(data.decode())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            message = (
+                f"the connection didn't take the request: {str(error) or type(error).__name__}"
+            )
+            self._running[receiver.lane].remove(receiver)
+            self._lose(Fault(Kind.DROPPED, message))
+            raise FaultError(Fault(Kind.DROPPED, message)) from error
+
+    async def close_when_idle(self, limit: float) -> None:
+        """Close once nothing runs here any more, or after a limit in seconds."""
+        self._note_idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._idle.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the socket within a limit; what still runs on it fails."""
+        self._lose(Fault(Kind.CLOSED, "the client was closed"))
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(CLOSE_LIMIT):
+                await self._socket.close()
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        fault = Fault(Kind.DROPPED, "the reader of the connection stopped")
+        try:
+            fault = await self._read_until_closed()
+        except Exception as error:
+            logger.exception("the reader of connection %d failed", self.number)
+            fault = Fault(Kind.DROPPED, f"the reader failed: {type(error).__name__}")
+        finally:
+            self._lose(fault)
+
+    async def _read_until_closed(self) -> Fault:
+        while True:
+            message = await self._socket.receive()
+            match message.type:
+                case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
+                    frame = read(message.data)
+                    if frame is not None:
+                        self._route(frame)
+                case aiohttp.WSMsgType.ERROR:
+                    return Fault(Kind.DROPPED, f"the connection broke: {message.data}")
+                case _:
+                    reason = message.extra if isinstance(message.extra, str) else ""
+                    code = self._socket.close_code
+                    return from_close(code, reason, before_any_event=not self._any_event)
+
+    def _route(self, frame: Frame) -> None:
+        queue = self._running.get(frame.lane)
+        if not queue and frame.lane is None:
+            if frame.is_error:
+                self._connection_error(frame)
+                return
+            if frame.type == "response.created":
+                queue = self._without_lanes()
+        if not queue:
+            logger.debug("connection %d: a frame that nobody waits for", self.number)
+            return
+        self._any_event = True
+        queue[0].feed(frame)
+        if queue and queue[0].finished:
+            queue.popleft()
+            self._note_idle()
+
+    def _without_lanes(self) -> deque[Receiver] | None:
+        """The host ignores lanes: what runs is answered in the order in which it was sent."""
+        receivers = list(self._all())
+        if not receivers:
+            return None
+        self._running = {None: deque(receivers)}
+        self._on_lanes_ignored()
+        return self._running[None]
+
+    def _connection_error(self, frame: Frame) -> None:
+        """An error that names no lane while the default one has nothing due."""
+        fault = from_error(*error_of(frame))
+        receivers = list(self._all())
+        waiting = [r for r in receivers if not r.created] or (
+            receivers if len(receivers) == 1 else []
+        )
+        if fault.kind is Kind.CONNECTION_LIMIT:
+            self._lost = True
+            self._on_lost(self.number)
+        for receiver in waiting:
+            receiver.fail(fault)
+            for queue in self._running.values():
+                with suppress(ValueError):
+                    queue.remove(receiver)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not any(self._running.values()):
+            self._idle.set()
+
+    def _all(self) -> Iterator[Receiver]:
+        """All receivers in the order in which they were sent."""
+        receivers = [r for queue in self._running.values() for r in queue]
+        yield from sorted(receivers, key=lambda r: r.number)
+
+    def _lose(self, fault: Fault) -> None:
+        if not self._lost:
+            self._lost = True
+            self._on_lost(self.number)
+        receivers = list(self._all())
+        self._running.clear()
+        self._idle.set()
+        for receiver in receivers:
+            receiver.fail(fault)

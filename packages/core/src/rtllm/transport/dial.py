@@ -1,0 +1,176 @@
+"""Opening a socket: the handshake, its limits, and what a refusal says."""
+
+import asyncio
+import ssl
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import aiohttp
+
+from rtllm.errors import ConfigError
+from rtllm.faults import Fault, Kind, from_handshake, silent
+from rtllm.transport.auth import Credentials
+
+HEARTBEAT = 20.0  # seconds of silence before our ping; half of it for the pong
+MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
+_MAX_REFUSAL = 64 * 2**10
+_REFUSAL_WAIT = 2.0
+
+Socket = aiohttp.ClientWebSocketResponse
+
+
+class FaultError(Exception):
+    """Carries a fault out of the transport."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What new connections are made with.
+
+    Attributes:
+        connector: An aiohttp connector that somebody else owns; None for one of our own.
+        proxy: The address of a proxy.
+    """
+
+    connector: aiohttp.BaseConnector | None = None
+    proxy: str | None = None
+
+
+@dataclass(slots=True)
+class _Refusal:
+    status: int = 0
+    headers: dict[str, str] | None = None
+    body: bytes = b""
+
+
+_refusal: ContextVar[_Refusal | None] = ContextVar("rtllm_refusal", default=None)
+
+
+async def _read_refusal(
+    _session: aiohttp.ClientSession, _ctx: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+) -> None:
+    """Keep the body of a refused upgrade: aiohttp's own error hasn't got it."""
+    response, refusal = params.response, _refusal.get()
+    if refusal is None or response.status == 101:
+        return
+    refusal.status, refusal.headers = response.status, dict(response.headers)
+    try:
+        async with asyncio.timeout(_REFUSAL_WAIT):
+            refusal.body = await response.content.read(_MAX_REFUSAL)
+    except (TimeoutError, aiohttp.ClientError):
+        return  # status and headers are enough
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession,
+    _ctx: SimpleNamespace,
+    params: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), b""))
+
+
+class Dialer:
+    """Opens sockets on one event loop.
+
+    Args:
+        credentials: Asked at each handshake.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+        self._left: list[aiohttp.ClientSession] = []
+
+    async def dial(self, url: str, network: Network, limit: float) -> Socket:
+        """Open a socket.
+
+        Args:
+            url: The whole address.
+            network: What to connect with.
+            limit: Seconds for everything, the key's provider included.
+
+        Raises:
+            FaultError: If it can't be opened.
+        """
+        try:
+            async with asyncio.timeout(limit):
+                return await self._dial(url, network)
+        except TimeoutError:
+            raise FaultError(silent("a connection", limit)) from None
+
+    async def _dial(self, url: str, network: Network) -> Socket:
+        headers = await self._headers()
+        refusal = _Refusal()
+        token = _refusal.set(refusal)
+        try:
+            return await self._session_for(network).ws_connect(
+                url,
+                headers=headers,
+                heartbeat=HEARTBEAT,
+                max_msg_size=MAX_RECEIVED,
+                proxy=network.proxy,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
+            raise FaultError(fault) from error
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
+            raise FaultError(Fault(Kind.FORBIDDEN, f"no trusted connection: {error}")) from error
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            # aiohttp tells a session whose loop or connector is gone by a RuntimeError
+            message = f"no connection: {str(error) or type(error).__name__}"
+            raise FaultError(Fault(Kind.UNREACHABLE, message)) from error
+        finally:
+            _refusal.reset(token)
+
+    async def _headers(self) -> dict[str, str]:
+        try:
+            return await self._credentials.for_handshake()
+        except ConfigError as error:
+            raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
+        except FaultError:
+            raise
+        except Exception as error:
+            # The user's own provider: its message may hold a secret, its type doesn't.
+            message = f"the api_key function raised {type(error).__name__}"
+            raise FaultError(Fault(Kind.UNREACHABLE, message)) from error
+
+    def _session_for(self, network: Network) -> aiohttp.ClientSession:
+        """A session on the connector at hand; a closed or exchanged one is left behind."""
+        connector = network.connector
+        if connector is not None and connector.closed:
+            connector = None
+        if (
+            self._session is None
+            or self._session.closed
+            or (connector is not None and connector is not self._connector)
+        ):
+            trace = aiohttp.TraceConfig()
+            trace.on_request_end.append(_read_refusal)
+            trace.on_request_redirect.append(_refuse_redirect)
+            old = self._session
+            self._connector = connector
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                connector_owner=connector is None,
+                trace_configs=[trace],
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=True,
+            )
+            if old is not None:
+                self._left.append(old)
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close what is ours of the session."""
+        sessions = [*self._left, *([self._session] if self._session is not None else [])]
+        self._left.clear()
+        self._session = self._connector = None
+        for session in sessions:
+            await session.close()

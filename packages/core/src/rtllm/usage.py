@@ -1,0 +1,124 @@
+"""Tokens: what one attempt used, and the books of all attempts.
+
+Unknown is None, never 0: an answer whose connection was lost was billed all the same.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Account = Literal["answered", "cut", "failed", "superseded", "warm-up"]
+"""What an attempt's tokens were spent on. *Superseded*: another attempt answered the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one attempt, as the service reports them.
+
+    Attributes:
+        input: All input tokens, those of a continued chain included.
+        output: All output tokens, reasoning included.
+        cached: The part of the input read from the prompt cache; None if not said.
+        cache_write: The part of the input written to the prompt cache; None if not said.
+        reasoning: The part of the output spent on reasoning; None if not said.
+        tier: The service tier that was used; None if not said.
+    """
+
+    input: int
+    output: int
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    tier: str | None = None
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Tokens of many attempts.
+
+    Attributes:
+        attempts: How many attempts are counted here.
+        unknown: How many of them never got their usage reported.
+        input: Input tokens of the known ones; the other counts likewise.
+        output: Output tokens.
+        cached: Input tokens read from the prompt cache.
+        cache_write: Input tokens written to the prompt cache.
+        reasoning: Output tokens spent on reasoning.
+    """
+
+    attempts: int = 0
+    unknown: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.attempts + other.attempts,
+            self.unknown + other.unknown,
+            self.input + other.input,
+            self.output + other.output,
+            self.cached + other.cached,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+        )
+
+    @classmethod
+    def of(cls, usage: Usage | None) -> "Totals":
+        """Count one attempt."""
+        if usage is None:
+            return cls(attempts=1, unknown=1)
+        return cls(
+            1,
+            0,
+            usage.input,
+            usage.output,
+            usage.cached or 0,
+            usage.cache_write or 0,
+            usage.reasoning or 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The books at one moment, by what the tokens were spent on."""
+
+    answered: Totals = Totals()
+    cut: Totals = Totals()
+    failed: Totals = Totals()
+    superseded: Totals = Totals()
+    warm_up: Totals = Totals()
+
+    @property
+    def all(self) -> Totals:
+        """Everything together: what the bill should show."""
+        return self.answered + self.cut + self.failed + self.superseded + self.warm_up
+
+
+class Books:
+    """Counts every attempt once, also failed, cut, unheard and warm-up ones."""
+
+    def __init__(self) -> None:
+        self._totals: dict[Account, Totals] = {}
+
+    def enter(self, account: Account, usage: Usage | None) -> None:
+        """Count one attempt that has ended, or whose end will never be known."""
+        self._totals[account] = self._totals.get(account, Totals()) + Totals.of(usage)
+
+    def snapshot(self) -> Snapshot:
+        """The totals so far."""
+        total = self._totals.get
+        none = Totals()
+        return Snapshot(
+            answered=total("answered", none),
+            cut=total("cut", none),
+            failed=total("failed", none),
+            superseded=total("superseded", none),
+            warm_up=total("warm-up", none),
+        )

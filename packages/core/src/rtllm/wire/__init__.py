@@ -1,0 +1,1 @@
+"""JSON on the wire: items and settings in, frames and events out."""

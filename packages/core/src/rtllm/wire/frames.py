@@ -1,0 +1,78 @@
+"""A frame from the service: which lane, which event; the rest stays unread until it is used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Frame(msgspec.Struct):
+    """What a frame may hold that somebody reads.
+
+    Fields have no types of their own, since hosts drift: who reads one checks it. Large ones
+    stay undecoded.
+    """
+
+    type: Any = None
+    stream_id: Any = None
+    item_id: Any = None
+    output_index: Any = None
+    delta: Any = None
+    item: msgspec.Raw = msgspec.Raw()
+    response: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    headers: Any = None
+    status: Any = None
+    status_code: Any = None
+    code: Any = None
+    message: Any = None
+    param: Any = None
+
+    @property
+    def lane(self) -> str | None:
+        """The lane that the frame names, None for the default one."""
+        return self.stream_id if isinstance(self.stream_id, str) else None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error frame of any shape; seen: some have no ``type``."""
+        return self.type == "error" or (self.type is None and bool(self.error))
+
+
+_frames = msgspec.json.Decoder(Frame)
+
+
+def read(data: str | bytes) -> Frame | None:
+    """Read a frame; None if it isn't a JSON object, which hosts do send and nobody needs."""
+    try:
+        return _frames.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def mapping(raw: msgspec.Raw) -> Mapping[str, Any]:
+    """Decode a part of a frame that should be an object; empty if it is none."""
+    try:
+        value = msgspec.json.decode(raw) if raw else None
+    except msgspec.DecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, str]]:
+    """Read an error frame of whichever shape.
+
+    Returns:
+        The error object, the status if one is there, and the headers.
+    """
+    error = mapping(frame.error)
+    if not error:
+        error = {"code": frame.code, "message": frame.message, "param": frame.param}
+    status = frame.status if isinstance(frame.status, int) else frame.status_code
+    if not isinstance(status, int):
+        inner = error.get("status", error.get("status_code"))
+        status = inner if isinstance(inner, int) else None
+    headers = frame.headers or error.get("headers")
+    if not isinstance(headers, dict):
+        headers = {}
+    return error, status, {str(k): str(v) for k, v in headers.items()}
