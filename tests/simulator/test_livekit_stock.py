@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, AgentSession, function_tool, llm
 from livekit.agents.utils import http_context
+from livekit.agents.voice.run_result import RunResult
 from livekit.plugins.openai import responses
 
 from rtllm.simulator import Call, Reply, Simulator, calls_on_demand, fixed
@@ -79,7 +80,7 @@ async def test_the_stock_plugin_serves_a_session_in_text_mode() -> None:
         async with AgentSession(llm=model, vad=None) as session:
             await session.start(Agent(instructions="Be a weather service.", tools=[get_weather]))
             await session.run(user_input="Hello")
-            second = await session.run(user_input="Paris, please")
+            second: RunResult[None] = await session.run(user_input="Paris, please")
             second.expect.next_event().is_function_call(name="get_weather")
             second.expect.next_event().is_function_call_output(output="rain in Paris")
             second.expect.next_event().is_message(role="assistant")

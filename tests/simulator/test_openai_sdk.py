@@ -57,8 +57,12 @@ WEATHER: dict[str, Any] = {
 JUDGE: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
+def create(given: Any, **fields: Any) -> Any:
+    return {"type": "response.create", "model": MODEL, "input": given, **fields}
+
+
 async def ask(lane: AsyncResponsesWebSocketLane, given: Any, **fields: Any) -> Response:
-    await lane.send({"type": "response.create", "model": MODEL, "input": given, **fields})
+    await lane.send(create(given, **fields))
     return await lane.get_final_response()
 
 

@@ -222,6 +222,7 @@ Timed: TypeAlias = ErrorFrame | FailedResponse | CutResponse | Close | Abort | S
 Fault: TypeAlias = Timed | Empty | BrokenArguments | Mangle
 Faults: TypeAlias = Fault | Sequence[Fault] | None
 FaultPlan: TypeAlias = Callable[[Request], Faults]
+FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None
 
 
 def in_turn(*faults: Faults) -> FaultPlan:
@@ -238,7 +239,7 @@ def only(index: int, fault: Faults) -> FaultPlan:
     return lambda request: fault if request.index == index else None
 
 
-def as_plan(fault: FaultPlan | Faults) -> FaultPlan:
+def as_plan(fault: FaultOption) -> FaultPlan:
     """A plan from whatever was given: a lone fault strikes each time, a list in turn."""
     if callable(fault):
         return fault
@@ -274,7 +275,7 @@ def _cut(call: Call, drop: int) -> Call:
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
-def mangle(event: Event, flaw: Flaw) -> Event | None:  # noqa: C901, PLR0911, PLR0912
+def mangle(event: Event, flaw: Flaw) -> Event | None:  # noqa: C901, PLR0912
     """Give an event a flaw; None drops it."""
     kind = event["type"]
     is_delta, is_terminal = kind.endswith(".delta"), kind in _TERMINAL

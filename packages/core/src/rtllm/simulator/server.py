@@ -14,8 +14,8 @@ from rtllm.simulator.faults import (
     AcceptThen,
     ConnectPlan,
     DelayHandshake,
+    FaultOption,
     FaultPlan,
-    Faults,
     HandshakeFault,
     RefuseHandshake,
     as_plan,
@@ -86,7 +86,7 @@ class Simulator:
         max_names: int = 32,
         max_frame: int = 16 * 2**20,
         drop_on: DropOn = "start",
-        fault: FaultPlan | Faults = None,
+        fault: FaultOption = None,
         on_connect: ConnectPlan | None = None,
         strict: bool = True,
     ) -> None:
@@ -145,7 +145,7 @@ class Simulator:
         return self._service.fault
 
     @fault.setter
-    def fault(self, fault: FaultPlan | Faults) -> None:
+    def fault(self, fault: FaultOption) -> None:
         self._service.fault = as_plan(fault)
 
     async def __aenter__(self) -> Self:
