@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rtllm.simulator.checks import check_body, check_context
 from rtllm.simulator.inputs import check_ids, check_pairs
@@ -21,8 +23,8 @@ def body(**fields: Any) -> dict[str, Any]:
     return {"type": "response.create", "model": GPT, "input": "Hi", **fields}
 
 
-def items(*given: Any) -> dict[str, Any]:
-    return body(input=list(given))
+def items(*sent: Any) -> dict[str, Any]:
+    return body(input=list(sent))
 
 
 def says(role: str, *parts: Any, **fields: Any) -> dict[str, Any]:
@@ -54,8 +56,8 @@ def call(name: str = "c1", **fields: Any) -> dict[str, Any]:
     }
 
 
-def output(name: str = "c1", given: Any = "seen") -> dict[str, Any]:
-    return {"type": "function_call_output", "call_id": name, "output": given}
+def output(name: str = "c1", sent: Any = "seen") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": name, "output": sent}
 
 
 def format_(**fields: Any) -> dict[str, Any]:
@@ -87,7 +89,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         says("assistant", {"type": "output_text", "text": "Yes", "annotations": []}),
         says("assistant", {"type": "refusal", "refusal": "No"}),
     ),
-    "an output made of parts": items(call(), output(given=[IMAGE])),
+    "an output made of parts": items(call(), output(sent=[IMAGE])),
     "nulls where they are allowed": body(
         instructions=None, temperature=None, metadata=None, previous_response_id=None
     ),
@@ -144,9 +146,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_accepted(given: dict[str, Any]) -> None:
-    check_body(given)
+@pytest.mark.parametrize("sent", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_accepted(sent: dict[str, Any]) -> None:
+    check_body(sent)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
@@ -236,9 +238,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
         "input[0].arguments",
     ),
     "a call with a foreign id": (items(call(id="item_1")), "invalid_value", "input[0].id"),
-    "an output as an object": (items(output(given={})), "invalid_type", "input[0].output"),
+    "an output as an object": (items(output(sent={})), "invalid_type", "input[0].output"),
     "an output with output_text": (
-        items(output(given=[{"type": "output_text", "text": "x"}])),
+        items(output(sent=[{"type": "output_text", "text": "x"}])),
         "invalid_value",
         "input[0].output[0]",
     ),
@@ -345,10 +347,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("given", "code", "param"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused(given: dict[str, Any], code: str | None, param: str | None) -> None:
+@pytest.mark.parametrize(("sent", "code", "param"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(sent: dict[str, Any], code: str | None, param: str | None) -> None:
     with pytest.raises(RequestError) as caught:
-        check_body(given)
+        check_body(sent)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.kind == "invalid_request_error"
 
@@ -373,14 +375,14 @@ STRICT_MISFITS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", STRICT_MISFITS.values(), ids=STRICT_MISFITS.keys())
-def test_strict_is_refused_where_the_schema_is_not(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("sent", STRICT_MISFITS.values(), ids=STRICT_MISFITS.keys())
+def test_strict_is_refused_where_the_schema_is_not(sent: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="Invalid schema for function 'look'") as caught:
-        check_body(given)
+        check_body(sent)
     assert caught.value.code == "invalid_function_parameters"
-    given["tools"][0].update(strict=False)
-    if given["tools"][0]["parameters"] is not None and "anyOf" not in str(given):
-        check_body(given)
+    sent["tools"][0].update(strict=False)
+    if sent["tools"][0]["parameters"] is not None and "anyOf" not in str(sent):
+        check_body(sent)
 
 
 def test_the_texts_are_those_that_clients_parse() -> None:
@@ -454,7 +456,7 @@ def reasoned() -> tuple[Store, list[Any]]:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "sent",
     [
         [{"type": "item_reference", "id": "msg_1"}],
         [{"role": "assistant", "content": "x", "id": "msg_1"}],
@@ -463,9 +465,9 @@ def reasoned() -> tuple[Store, list[Any]]:
     ],
     ids=["reference", "message", "call", "reasoning"],
 )
-def test_ids_of_what_was_not_stored_are_refused(given: list[Any]) -> None:
+def test_ids_of_what_was_not_stored_are_refused(sent: list[Any]) -> None:
     with pytest.raises(RequestError, match="Items are not persisted when `store`") as caught:
-        check_ids(given, Store(), stored=False)
+        check_ids(sent, Store(), stored=False)
     assert caught.value.status == 404
 
 
@@ -485,3 +487,91 @@ def test_reasoning_that_was_not_sealed_here_is_refused() -> None:
     forged = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
     with pytest.raises(RequestError, match="could not be verified"):
         check_ids([forged], reasoned()[0], stored=False)
+
+
+# Words that mean something somewhere, so that arbitrary JSON gets past the first checks.
+WORDS = (
+    "type",
+    "input",
+    "tools",
+    "tool_choice",
+    "text",
+    "format",
+    "reasoning",
+    "effort",
+    "name",
+    "parameters",
+    "strict",
+    "schema",
+    "properties",
+    "required",
+    "enum",
+    "anyOf",
+    "items",
+    "$ref",
+    "$defs",
+    "content",
+    "role",
+    "call_id",
+    "output",
+    "arguments",
+    "function",
+    "json_schema",
+    "object",
+    "string",
+    "user",
+    "assistant",
+    "summary",
+    "id",
+    "metadata",
+    "include",
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(WORDS),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+ANY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def judged(error: RequestError) -> None:
+    assert error.message
+    assert error.status in {400, 404}
+
+
+@ANY
+@given(st.dictionaries(st.sampled_from(WORDS), JSON, max_size=6))
+def test_whatever_is_sent_is_accepted_or_refused_in_words(fields: dict[str, Any]) -> None:
+    try:
+        check_body({"type": "response.create", "model": GPT, "input": "x", **fields})
+    except RequestError as error:
+        judged(error)
+
+
+@ANY
+@given(JSON)
+def test_every_schema_is_judged(schema: Any) -> None:
+    try:
+        check_body(tool(strict=True, parameters=schema))
+    except RequestError as error:
+        judged(error)
+
+
+@ANY
+@given(JSON)
+def test_every_item_is_judged(item: Any) -> None:
+    try:
+        check_body(items(item))
+        check_ids([item], Store(), stored=False)
+        check_pairs([item])
+    except RequestError as error:
+        judged(error)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import aiohttp
 import pytest
 
 from rtllm.simulator import (
@@ -27,7 +28,7 @@ from rtllm.simulator import (
     overloaded,
     rate_limited,
 )
-from simulator.wire import Event, connected, text_of
+from simulator.wire import MODEL, Event, connected, text_of
 
 LONG = "one two three four five"
 CALL = Reply.of(Call("look", {"at": "this"}))
@@ -291,3 +292,26 @@ async def test_a_gateway_closes_after_its_error() -> None:
         async with asyncio.timeout(10):
             await wire.over.wait()
         assert wire.socket.close_code == 1011
+
+
+async def test_a_dead_connection_answers_no_ping() -> None:
+    silence = Silence("connection", pongs=False, phase="output")
+    async with (
+        spoiled(silence) as service,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(service.websocket_url, heartbeat=0.05) as socket,
+    ):
+        await socket.send_json({"type": "response.create", "model": MODEL, "input": "Hi"})
+        async for _ in socket:
+            pass
+        assert socket.close_code == 1006
+
+
+async def test_what_was_said_before_the_end_stands_in_the_journal() -> None:
+    async with spoiled(Close(phase="output", after=2)) as service:
+        async with connected(service) as wire:
+            await wire.create("Hi")
+            await service.journal.wait(lambda journal: journal.entries[0].deltas == 2)
+            await wire.over.wait()
+        [entry] = await service.journal.wait_for(outcome="dropped")
+        assert entry.reply_text == "one two "

@@ -267,3 +267,43 @@ async def test_serving_prints_a_line_for_each_request(verbose: bool) -> None:
 async def test_serving_an_unknown_script_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="calls, echo"):
         await serve(print, script="x")
+
+
+async def test_a_peer_that_does_not_answer_pings_is_given_up() -> None:
+    async with (
+        Simulator(ping_interval=0.01, ping_timeout=0.05) as service,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(service.websocket_url, autoping=False) as socket,
+    ):
+        async for message in socket:
+            assert message.type is aiohttp.WSMsgType.PING
+        assert socket.close_code == 1011
+
+
+async def test_a_peer_that_answers_pings_is_kept() -> None:
+    async with (
+        Simulator(ping_interval=0.01, ping_timeout=10.0) as service,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(service.websocket_url, autoping=False) as socket,
+    ):
+        for _ in range(5):
+            ping = await socket.receive()
+            assert ping.type is aiohttp.WSMsgType.PING
+            await socket.pong(ping.data)
+        assert service.journal.connections[0].open
+
+
+async def test_the_output_is_cut_at_its_cap() -> None:
+    async with Simulator("word " * 100) as service, connected(service) as wire:
+        cut = (await wire.ask("Hi", max_output_tokens=20))["response"]
+        assert cut["status"] == "incomplete"
+        assert cut["incomplete_details"] == {"reason": "max_output_tokens"}
+        assert 0 < cut["usage"]["output_tokens"] <= 20
+        assert service.journal.entries[0].outcome == "incomplete"
+
+
+@pytest.mark.parametrize("frame", ['"\\ud800"', "NaN"])
+async def test_json_that_is_none_is_refused(frame: str) -> None:
+    async with Simulator() as service, connected(service) as wire:
+        await wire.socket.send_str('{"type":"response.create","input":' + frame + "}")
+        assert (await wire.event())["error"]["code"] == "invalid_json"

@@ -60,16 +60,13 @@ _JSON_SCHEMA = shapes.struct(
     {"description": shapes.string(), "strict": nullable(shapes.boolean)},
 )
 _PLAIN_FORMAT = shapes.struct({"type": shapes.anything}, {})
-_FORMATS = {"text": _PLAIN_FORMAT, "json_schema": _JSON_SCHEMA, "json_object": _PLAIN_FORMAT}
+_ANY_FORMAT = shapes.tagged(
+    {"text": _PLAIN_FORMAT, "json_schema": _JSON_SCHEMA, "json_object": _PLAIN_FORMAT}
+)
 
 
 def _format(value: Any, param: str) -> None:
-    shapes.mapping(value, param)
-    if "type" not in value:
-        raise refusal.missing_parameter(f"{param}.type")
-    if value["type"] not in _FORMATS:
-        raise refusal.invalid_value(f"{param}.type", value["type"], tuple(_FORMATS))
-    _FORMATS[value["type"]](value, param)
+    _ANY_FORMAT(value, param)
     problem = tools.strict_problem(value["schema"]) if value.get("strict") else None
     if problem is not None:
         raise RequestError(
@@ -279,10 +276,13 @@ def check_context(body: dict[str, Any], context: Sequence[Item]) -> None:
     )
     inputs.check_pairs(context, later)
     wanted = body.get("text", {}).get("format", {}).get("type")
-    visible = json.dumps([list(context), body.get("instructions")], ensure_ascii=False)
-    if wanted == "json_object" and "json" not in visible.lower():
+    if wanted == "json_object" and not _says_json([list(context), body.get("instructions")]):
         raise RequestError(
             "Response input messages must contain the word 'json' in some form to use "
             "'text.format' of type 'json_object'.",
             param="input",
         )
+
+
+def _says_json(visible: Any) -> bool:
+    return "json" in json.dumps(visible, ensure_ascii=False).lower()

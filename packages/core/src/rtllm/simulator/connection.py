@@ -49,12 +49,12 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
         self._muted = False
+        self._pongs = True
+        self._pong = asyncio.Event()
         self._request: web.BaseRequest | None = None
         self._send_lock = asyncio.Lock()
         self._socket = web.WebSocketResponse(
-            heartbeat=self._options.ping_interval,
-            max_msg_size=_RECEIVE_LIMIT,
-            timeout=_CLOSE_TIMEOUT,
+            autoping=False, max_msg_size=_RECEIVE_LIMIT, timeout=_CLOSE_TIMEOUT
         )
         self.memory = service.memory()
 
@@ -68,6 +68,7 @@ class Connection:
         self._record.open = True
         self._service.journal.changed()
         self._start(self._limit_lifetime())
+        self._start(self._keep_alive())
         try:
             if fault is not None:
                 await self._greet_badly(fault)
@@ -86,9 +87,14 @@ class Connection:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                raw = message.data
-                await self._receive(raw.encode() if isinstance(raw, str) else raw)
+            self._pong.set()  # whatever comes in shows that the peer lives
+            match message.type:
+                case WSMsgType.TEXT:
+                    await self._receive(message.data.encode())
+                case WSMsgType.BINARY:
+                    await self._receive(message.data)
+                case WSMsgType.PING if self._pongs:
+                    await self._socket.pong(message.data)
 
     async def _finish(self) -> None:
         """Bring everything down that belongs to this socket."""
@@ -217,9 +223,25 @@ class Connection:
                 raise ConnectionResetError("the socket is closed")
             await self._socket.send_str(text)
 
-    def mute(self) -> None:
-        """Send no more events, ever; pings are still answered."""
+    def mute(self, *, pongs: bool) -> None:
+        """Send no more events, ever; pings are still answered, or nothing is."""
         self._muted = True
+        self._pongs = pongs
+
+    async def _keep_alive(self) -> None:
+        """Ping, and give up on a peer that doesn't read."""
+        while self._pongs:
+            await asyncio.sleep(self._options.ping_interval)
+            self._pong.clear()
+            try:
+                await self._socket.ping()
+                async with asyncio.timeout(self._options.ping_timeout):
+                    await self._pong.wait()
+            except ConnectionError:
+                return
+            except TimeoutError:
+                self._begin_close(1011, "keepalive ping timeout")
+                return
 
     async def _limit_lifetime(self) -> None:
         await asyncio.sleep(self._options.lifetime)
@@ -257,10 +279,16 @@ class Connection:
         transport.abort()
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _parsed(frame: bytes) -> dict[str, Any]:
     """A client frame as a ``response.create``."""
     try:
-        body = json.loads(frame)
+        body = json.loads(frame, parse_constant=_no_constant)
+        if b"\\u" in frame:
+            json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except ValueError:
         raise RequestError(
             "We could not parse the JSON body of your message. It was not valid JSON.",

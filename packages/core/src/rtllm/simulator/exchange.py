@@ -25,7 +25,7 @@ from rtllm.simulator.generation import Event, Generation
 from rtllm.simulator.journal import Entry, Outcome
 from rtllm.simulator.memory import ConnectionMemory
 from rtllm.simulator.refusal import RequestError
-from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply, text_of
+from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply
 from rtllm.simulator.service import Prepared, Service, error_event
 
 _log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class Line(Protocol):
     def abort(self) -> None:
         """Reset the connection."""
 
-    def mute(self) -> None:
-        """Send nothing more, ever."""
+    def mute(self, *, pongs: bool) -> None:
+        """Send nothing more, ever; answer pings or don't."""
 
 
 class _EndedError(Exception):
@@ -126,6 +126,7 @@ class Exchange:
         await self._reach("sent")
         self._entry.response_id = generation.id
         await self._emit(generation.opening())
+        self._service.journal.changed()
         await self._reach("created")
         if not prepared.generates:
             await self._reach("whole")
@@ -136,9 +137,16 @@ class Exchange:
             await self._emit([event])
             if event["type"] in _COUNTED:
                 deltas += 1
+                self._note_delta(event)
                 await self._reach("output", deltas)
         await self._reach("whole")
-        return reply.ending
+        return generation.ending
+
+    def _note_delta(self, event: Event) -> None:
+        self._entry.deltas += 1
+        if event["type"] != "response.function_call_arguments.delta":
+            self._entry.reply_text += event["delta"]
+        self._service.journal.changed()
 
     async def _reply(self, prepared: Prepared) -> Reply:
         try:
@@ -153,9 +161,6 @@ class Exchange:
         self, prepared: Prepared, generation: Generation, ending: Ending, response: dict[str, Any]
     ) -> None:
         """Remember and note the end before the client can act on it."""
-        self._entry.reply_text = "".join(
-            text_of(item) for item in generation.output if item["type"] == "message"
-        )
         self._entry.usage = response["usage"]
         if isinstance(ending, Failed):
             self._end("failed", ending.code, ending.message)
@@ -223,7 +228,7 @@ class Exchange:
     async def _fall_silent(self, fault: Silence) -> None:
         """Wait for the end of the connection, which cancels this."""
         if fault.scope == "connection":
-            self._line.mute()
+            self._line.mute(pongs=fault.pongs)
         while fault.noise is not None:
             await asyncio.sleep(fault.every)
             await self._line.send(self._noise(fault.noise))

@@ -152,13 +152,15 @@ class Abort(At):
 class Silence(At):
     """Nothing useful is ever sent again: on this lane, or on the whole connection.
 
-    ``noise`` goes on meanwhile, each ``every`` seconds: repeats of ``in_progress``, or an
-    unknown keep-alive event.
+    On a lane, ``noise`` may go on meanwhile, each ``every`` seconds: repeats of
+    ``in_progress``, or an unknown keep-alive event. A connection without ``pongs`` is as
+    dead as one behind a cut cable.
     """
 
     scope: Literal["lane", "connection"] = "lane"
     noise: Literal["in_progress", "keepalive"] | None = None
     every: float = 0.05
+    pongs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from rtllm.simulator import models
 from rtllm.simulator.memory import Item
 from rtllm.simulator.script import (
     Call,
+    Completed,
     Ending,
     Failed,
     Incomplete,
@@ -67,8 +68,15 @@ class Pace:
     queued: bool = False
 
 
+class _FullError(Exception):
+    """The next delta would exceed ``max_output_tokens``."""
+
+
 class Generation:
     """One response while it is made.
+
+    ``output`` are the items that are done, ``ending`` how the response is going to end:
+    as the reply says, or cut where ``max_output_tokens`` are reached.
 
     Args:
         body: The checked request.
@@ -85,10 +93,13 @@ class Generation:
         self._input_tokens = input_tokens
         self._cached_tokens = cached_tokens
         self._reasoning_tokens = 0
+        self._characters = 0
+        self._cap: int | None = body.get("max_output_tokens")
         self._sequence = 0
         self._open: Item | None = None
         self.id = new_id("resp")
         self.output: list[Item] = []
+        self.ending: Ending = Completed()
         self._response = _opening_response(self.id, body)
 
     def response(self, status: str, **changes: Any) -> dict[str, Any]:
@@ -112,6 +123,16 @@ class Generation:
 
     async def items(self, reply: Reply) -> AsyncIterator[Event]:
         """All events of the output, up to but without the terminal one."""
+        self.ending = reply.ending
+        try:
+            async for event in self._parts(reply):
+                yield event
+        except _FullError:
+            self.ending = Incomplete("max_output_tokens")
+            for event in self.close("incomplete"):
+                yield event
+
+    async def _parts(self, reply: Reply) -> AsyncIterator[Event]:
         if reply.parts and self._pace.time_to_first:
             await asyncio.sleep(self._pace.time_to_first)
         last = max(
@@ -216,9 +237,16 @@ class Generation:
                 await step.wait()
                 continue
             for delta in self._pace.split(step):
+                self._spend(delta)
                 if self._pace.per_delta:
                     await asyncio.sleep(self._pace.per_delta)
                 yield delta
+
+    def _spend(self, delta: str) -> None:
+        self._characters += len(delta)
+        spent = self._reasoning_tokens - (-self._characters // 4)
+        if self._cap is not None and spent > self._cap:
+            raise _FullError
 
     def _added(self, item: Item) -> Event:
         self._open = item

@@ -73,22 +73,8 @@ _ASSISTANT_PARTS: dict[str, shapes.Check] = {
 }
 
 
-def _tagged(parts: dict[str, shapes.Check]) -> shapes.Check:
-    """A part that is told apart by its ``type``."""
-
-    def check(part: Any, param: str) -> None:
-        shapes.mapping(part, param)
-        if "type" not in part:
-            raise refusal.missing_parameter(f"{param}.type")
-        if part["type"] not in parts:
-            raise refusal.invalid_value(param, part["type"], tuple(parts))
-        parts[part["type"]](part, param)
-
-    return check
-
-
 def _content(parts: dict[str, shapes.Check]) -> shapes.Check:
-    as_list = shapes.list_of(_tagged(parts))
+    as_list = shapes.list_of(shapes.tagged(parts, at_type=False))
 
     def check(value: Any, param: str) -> None:
         if isinstance(value, str):

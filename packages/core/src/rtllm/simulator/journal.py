@@ -33,7 +33,8 @@ class Entry:
             an error instead of a response, ``failed`` one after it began, ``dropped`` a
             connection that ended.
         error_code: Code of the error, if there was one.
-        reply_text: What was said, whole, also where the client took only a part.
+        deltas: How many pieces of text and arguments were sent so far.
+        reply_text: What was said so far; whole at the end, also if nobody listened.
         usage: Tokens of the terminal event.
     """
 
@@ -49,6 +50,7 @@ class Entry:
     outcome: Outcome = "waiting"
     error_code: str | None = None
     error_message: str | None = None
+    deltas: int = 0
     reply_text: str = ""
     usage: dict[str, Any] | None = None
 
@@ -172,15 +174,23 @@ class Journal:
     async def wait(self, predicate: Callable[[Journal], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
         """Wait until something holds of this journal.
 
+        A predicate may look at entries that don't exist yet: an IndexError means not yet.
+
         Raises:
             TimeoutError: With the journal in its text, if it doesn't come to hold.
         """
         try:
             async with asyncio.timeout(timeout):
-                while not predicate(self):
+                while not self._holds(predicate):
                     await self._next_change()
         except TimeoutError:
             raise TimeoutError(f"not within {timeout:g} s: {self!r}") from None
+
+    def _holds(self, predicate: Callable[[Journal], object]) -> bool:
+        try:
+            return bool(predicate(self))
+        except IndexError:
+            return False
 
     async def _next_change(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

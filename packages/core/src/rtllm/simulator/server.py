@@ -57,6 +57,7 @@ class Simulator:
         queued: Whether ``response.queued`` comes first.
         lifetime: Seconds until a connection has reached its limit.
         ping_interval: Seconds between the server's pings.
+        ping_timeout: Seconds after a ping until a silent peer is given up (1011).
         max_active: Responses that run at once on a connection; more wait.
         max_names: Distinct lane names in a connection's life.
         max_frame: Bytes from which on a client's frame closes the connection (1009).
@@ -82,6 +83,7 @@ class Simulator:
         queued: bool = False,
         lifetime: float = 3600.0,
         ping_interval: float = 20.0,
+        ping_timeout: float = 60.0,
         max_active: int = 16,
         max_names: int = 32,
         max_frame: int = 16 * 2**20,
@@ -96,6 +98,7 @@ class Simulator:
             pace=Pace(time_to_first, per_delta, split, queued),
             lifetime=lifetime,
             ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
             max_active=max_active,
             max_names=max_names,
             max_frame=max_frame,

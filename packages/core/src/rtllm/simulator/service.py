@@ -26,6 +26,7 @@ class Options:
     pace: Pace = field(default_factory=Pace)
     lifetime: float = 3600.0
     ping_interval: float = 20.0
+    ping_timeout: float = 60.0
     max_active: int = 16
     max_names: int = 32
     max_frame: int = 16 * 2**20
@@ -71,7 +72,7 @@ class Service:
         body = entry.body
         if self.options.strict:
             checks.check_body(body, self.options.models)
-        parent = memory.begin(lane, body.get("previous_response_id"))
+        parent = memory.begin(lane, entry.previous_response_id)
         given = as_items(body.get("input"))
         if self.options.strict:
             inputs.check_ids(given, self.store, stored=body.get("store") is not False)

@@ -105,6 +105,27 @@ def mapping(value: Any, param: str) -> None:
         raise refusal.invalid_type(param, "an object", value)
 
 
+def tagged(variants: Mapping[str, Check], *, at_type: bool = True) -> Check:
+    """An object that its ``type`` tells apart.
+
+    Args:
+        variants: What may come, by type.
+        at_type: Whether an unknown type is reported at the field or at the whole object.
+    """
+
+    def check(value: Any, param: str) -> None:
+        mapping(value, param)
+        if "type" not in value:
+            raise refusal.missing_parameter(f"{param}.type")
+        kind = value["type"]
+        if not isinstance(kind, str) or kind not in variants:
+            place = f"{param}.type" if at_type else param
+            raise refusal.invalid_value(place, kind, tuple(variants))
+        variants[kind](value, param)
+
+    return check
+
+
 def struct(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
     """An object with known fields and no others."""
     known = {**required, **optional}

@@ -59,6 +59,9 @@ _TOOLS: dict[str, shapes.Check] = {
 }
 
 
+_TOOL = shapes.tagged(_TOOLS)
+
+
 def check_tools(tools: Any, param: str = "tools") -> None:
     """Check every tool; names are unique, strict schemas honest."""
     if not isinstance(tools, list):
@@ -66,12 +69,7 @@ def check_tools(tools: Any, param: str = "tools") -> None:
     names: set[str] = set()
     for index, tool in enumerate(tools):
         place = f"{param}[{index}]"
-        shapes.mapping(tool, place)
-        if "type" not in tool:
-            raise refusal.missing_parameter(f"{place}.type")
-        if tool["type"] not in _TOOLS:
-            raise refusal.invalid_value(f"{place}.type", tool["type"], tuple(_TOOLS))
-        _TOOLS[tool["type"]](tool, place)
+        _TOOL(tool, place)
         if tool["type"] in {"function", "custom"}:
             _check_unique(tool["name"], names, param)
         if tool["type"] == "function":
@@ -145,6 +143,16 @@ _KEYWORDS = frozenset(
     }
 )
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
+_KEYWORD_TYPES: dict[str, type] = {
+    "properties": dict,
+    "$defs": dict,
+    "definitions": dict,
+    "required": list,
+    "enum": list,
+    "anyOf": list,
+    "format": str,
+    "pattern": str,
+}
 _FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 _MAX_PROPERTIES = 5000
 _MAX_DEPTH = 10
@@ -191,14 +199,17 @@ def _node_problem(node: Any, root: dict[str, Any]) -> str | None:
 
 
 def _typed_problem(node: dict[str, Any]) -> str | None:
-    kinds = node.get("type", [])
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    strange = [kind for kind in kinds if kind not in _TYPES]
+    given = node.get("type", [])
+    kinds = given if isinstance(given, list) else [given]
+    strange = [kind for kind in kinds if not isinstance(kind, str) or kind not in _TYPES]
     if strange:
         return f"{json.dumps(strange[0])} is not valid under any of the given schemas."
+    for word, kind in _KEYWORD_TYPES.items():
+        if word in node and not isinstance(node[word], kind):
+            return f"{json.dumps(node[word])} is not valid for '{word}'."
     if not kinds and not any(word in node for word in ("anyOf", "enum", "const")):
         return "schema must have a 'type' key."
-    if "format" in node and node["format"] not in _FORMATS:
+    if node.get("format", "date") not in _FORMATS:
         return f"'{node['format']}' is not a valid format."
     if "array" in kinds and "items" not in node:
         return "array schema missing items."
@@ -210,12 +221,12 @@ def _ref_problem(node: dict[str, Any], root: dict[str, Any]) -> str | None:
     if siblings:
         return f"$ref cannot have keywords {set(siblings)}."
     target: Any = root
-    for step in node["$ref"].removeprefix("#").strip("/").split("/"):
+    for step in str(node["$ref"]).removeprefix("#").strip("/").split("/"):
         if step:
             target = target.get(step) if isinstance(target, Mapping) else None
-    return (
-        None if isinstance(target, dict) else f"reference to component '{node['$ref']}' not found."
-    )
+    if not isinstance(target, dict):
+        return f"reference to component '{node['$ref']}' not found."
+    return None
 
 
 def _object_problem(node: dict[str, Any]) -> str | None:
@@ -224,7 +235,7 @@ def _object_problem(node: dict[str, Any]) -> str | None:
     properties = node.get("properties", {})
     required = node.get("required", [])
     missing = [name for name in properties if name not in required]
-    if missing or ("required" not in node and properties):
+    if missing:
         return (
             "'required' is required to be supplied and to be an array including every key in "
             f"properties. Missing '{missing[0]}'."
@@ -275,6 +286,9 @@ _NAMED_CHOICES: dict[str, shapes.Check] = {
 }
 
 
+_CHOICE = shapes.tagged(_NAMED_CHOICES)
+
+
 def check_choice(choice: Any, tools: list[dict[str, Any]]) -> None:
     """Check ``tool_choice``: its shape, and that what it names is among the tools."""
     if isinstance(choice, str):
@@ -282,11 +296,7 @@ def check_choice(choice: Any, tools: list[dict[str, Any]]) -> None:
         return
     if not isinstance(choice, dict):
         raise refusal.invalid_type("tool_choice", "one of a tool choice or string", choice)
-    if "type" not in choice:
-        raise refusal.missing_parameter("tool_choice.type")
-    if choice["type"] not in _NAMED_CHOICES:
-        raise refusal.invalid_value("tool_choice.type", choice["type"], tuple(_NAMED_CHOICES))
-    _NAMED_CHOICES[choice["type"]](choice, "tool_choice")
+    _CHOICE(choice, "tool_choice")
     for wanted in choice["tools"] if choice["type"] == "allowed_tools" else [choice]:
         if not any(_is_meant(wanted, tool) for tool in tools):
             name = wanted.get("name") or wanted.get("server_label") or wanted.get("type")
