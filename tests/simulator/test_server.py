@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from rtllm.simulator import (
     AcceptThen,
@@ -67,6 +68,37 @@ async def test_a_late_refusal_is_an_error_frame_and_a_close() -> None:
         assert (await wire.event())["error"]["code"] == "model_not_found"
         await wire.over.wait()
         assert wire.socket.close_code == 1008
+
+
+async def test_a_connection_may_die_right_after_the_upgrade() -> None:
+    fault = AcceptThen(abort=True)
+    async with Simulator(on_connect=lambda _: fault) as service, connected(service) as wire:
+        await wire.over.wait()
+        assert wire.socket.close_code == 1006
+
+
+async def test_resetting_really_resets() -> None:
+    async with Simulator() as service:
+        address = URL(service.base_url)
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(
+            b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        service.abort_connections()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_the_address_of_azure_is_served_too() -> None:
+    async with Simulator(lanes="off", models=["mine"]) as service:
+        address = service.websocket_url.replace("/v1/", "/openai/v1/")
+        async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
+            await socket.send_json({"type": "response.create", "model": "mine", "input": "Hi"})
+            assert (await socket.receive_json())["type"] == "response.created"
 
 
 async def test_a_handshake_waits_as_long_as_told() -> None:

@@ -10,6 +10,7 @@ import socket
 import struct
 from typing import Any, TypeAlias
 
+import msgspec
 from aiohttp import WSMsgType, web
 
 from rtllm.simulator import refusal
@@ -73,6 +74,8 @@ class Connection:
             if fault is not None:
                 await self._greet_badly(fault)
             await self._read()
+        except ConnectionError:
+            pass  # the peer went away while it was being answered
         finally:
             await self._finish()
         return self._socket
@@ -212,7 +215,7 @@ class Connection:
 
     async def send(self, event: Event) -> None:
         """Send an event, unless the connection has fallen silent."""
-        await self.send_raw(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+        await self.send_raw(msgspec.json.encode(event).decode())
 
     async def send_raw(self, text: str) -> None:
         """Send a text frame; whole, whatever the other lanes do."""
@@ -230,8 +233,10 @@ class Connection:
 
     async def _keep_alive(self) -> None:
         """Ping, and give up on a peer that doesn't read."""
-        while self._pongs:
+        while True:
             await asyncio.sleep(self._options.ping_interval)
+            if not self._pongs:
+                return
             self._pong.clear()
             try:
                 await self._socket.ping()

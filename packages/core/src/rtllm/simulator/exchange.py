@@ -161,6 +161,7 @@ class Exchange:
         self, prepared: Prepared, generation: Generation, ending: Ending, response: dict[str, Any]
     ) -> None:
         """Remember and note the end before the client can act on it."""
+        self._entry.response_id = generation.id
         self._entry.usage = response["usage"]
         if isinstance(ending, Failed):
             self._end("failed", ending.code, ending.message)

@@ -68,6 +68,9 @@ class Pace:
     queued: bool = False
 
 
+_NOISE = "aQ3xZ7mK0pL9vT2s"
+
+
 class _FullError(Exception):
     """The next delta would exceed ``max_output_tokens``."""
 
@@ -107,8 +110,10 @@ class Generation:
         return {**self._response, "status": status, **changes}
 
     def event(self, kind: str, **fields: Any) -> Event:
-        """The next event. What it holds is copied: later steps go on changing items."""
-        event = {"type": kind, "sequence_number": self._sequence, **copy.deepcopy(fields)}
+        """The next event. Objects in it are copied: later steps go on changing items."""
+        event: Event = {"type": kind, "sequence_number": self._sequence}
+        for name, value in fields.items():
+            event[name] = copy.deepcopy(value) if isinstance(value, dict) else value
         self._sequence += 1
         return event
 
@@ -178,7 +183,7 @@ class Generation:
         async for delta in self._deltas(steps):
             item["content"][0][field] += delta
             yield self._in_content(
-                f"response.{kind}.delta", item, delta=delta, **logprobs, obfuscation=_padding()
+                f"response.{kind}.delta", item, delta=delta, **logprobs, obfuscation=self._padding()
             )
         for event in self.close(status):
             yield event
@@ -199,7 +204,7 @@ class Generation:
                 "response.function_call_arguments.delta",
                 item,
                 delta=delta,
-                obfuscation=_padding(),
+                obfuscation=self._padding(),
             )
         for event in self.close(status):
             yield event
@@ -209,7 +214,8 @@ class Generation:
             "id": new_id("rs"),
             "type": "reasoning",
             "summary": [],
-            "encrypted_content": secrets.token_urlsafe(24),
+            # Not whole before the item is done: a client must not keep this one.
+            "encrypted_content": secrets.token_urlsafe(6),
         }
         self._reasoning_tokens += tokens(part.summary) if part.tokens is None else part.tokens
         yield self._added(item)
@@ -219,28 +225,36 @@ class Generation:
             yield self._in_item(
                 "response.reasoning_summary_part.added", item, **place, part=item["summary"][0]
             )
-            async for delta in self._deltas((part.summary,)):
+            async for delta in self._deltas((part.summary,), costs=False):
                 item["summary"][0]["text"] += delta
                 yield self._in_item(
                     "response.reasoning_summary_text.delta",
                     item,
                     **place,
                     delta=delta,
-                    obfuscation=_padding(),
+                    obfuscation=self._padding(),
                 )
+        item["encrypted_content"] += secrets.token_urlsafe(24)
         for event in self.close(status):
             yield event
 
-    async def _deltas(self, steps: Iterable[str | Pause]) -> AsyncIterator[str]:
+    async def _deltas(
+        self, steps: Iterable[str | Pause], *, costs: bool = True
+    ) -> AsyncIterator[str]:
         for step in steps:
             if isinstance(step, Pause):
                 await step.wait()
                 continue
             for delta in self._pace.split(step):
-                self._spend(delta)
+                if costs:
+                    self._spend(delta)
                 if self._pace.per_delta:
                     await asyncio.sleep(self._pace.per_delta)
                 yield delta
+
+    def _padding(self) -> str:
+        """Padding that hides the length of a delta, as the service sends it by default."""
+        return _NOISE[: self._sequence * 7 % 17]
 
     def _spend(self, delta: str) -> None:
         self._characters += len(delta)
@@ -353,10 +367,6 @@ def _empty_part(part: Text | Refusal) -> dict[str, Any]:
     if isinstance(part, Refusal):
         return {"type": "refusal", "refusal": ""}
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-
-
-def _padding() -> str:
-    return secrets.token_urlsafe(12)[: secrets.randbelow(16)]
 
 
 def _tier_used(tier: str | None) -> str:

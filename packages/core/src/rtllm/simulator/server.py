@@ -153,8 +153,9 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_get("/v1/responses", self._responses)
-        app.router.add_get("/v1/models", self._models)
+        for root in ("/v1", "/openai/v1"):  # the second as on Azure
+            app.router.add_get(f"{root}/responses", self._responses)
+            app.router.add_get(f"{root}/models", self._models)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
