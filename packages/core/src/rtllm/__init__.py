@@ -24,7 +24,9 @@ from rtllm.errors import (
 from rtllm.events import Called, Delta, Ended, Event, Phased
 from rtllm.hosts import Endpoint, HostProfile, endpoint
 from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
+from rtllm.params import Effort, quickest_effort, takes_cache_breakpoints
 from rtllm.report import Recovery, TurnReport
+from rtllm.tools.strict import why_not_strict
 from rtllm.transport.auth import ApiKey, Credentials
 from rtllm.transport.dial import Network
 from rtllm.turn import Limits, Retry
@@ -41,6 +43,7 @@ __all__ = [
     "Delta",
     "Details",
     "Dropped",
+    "Effort",
     "EmptyContext",
     "Ended",
     "Endpoint",
@@ -76,4 +79,7 @@ __all__ = [
     "Usage",
     "__version__",
     "endpoint",
+    "quickest_effort",
+    "takes_cache_breakpoints",
+    "why_not_strict",
 ]

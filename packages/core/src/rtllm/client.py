@@ -18,6 +18,7 @@ from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind
 from rtllm.hosts import Endpoint
 from rtllm.items import Item, Message
+from rtllm.params import without
 from rtllm.recovery import Action, Finish, Resend
 from rtllm.report import Outcome, Recovery, TurnReport
 from rtllm.transport.attempt import Attempt, Record
@@ -47,6 +48,7 @@ class Request:
         guide: Text for the ``instructions`` field that isn't part of the conversation.
         limits: How long to wait.
         retry: What may be tried again.
+        untouched: Parameters that nobody set, whose refusal needs no warning.
         hold_calls: Whether tool calls are given out at the end of the response only.
         network: What to open connections with.
     """
@@ -60,6 +62,7 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     hold_calls: bool = False
+    untouched: frozenset[str] = frozenset()
     network: Network = field(default_factory=Network)
 
 
@@ -91,6 +94,7 @@ class Client:
         self._spare = spare
         self._on_turn = on_turn
         self._books = Books()
+        self._dropped: dict[str, set[str]] = {}
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
 
     @property
@@ -136,6 +140,20 @@ class Client:
                 on_lanes_gone=self._lanes_gone,
             )
         return pool
+
+    def drop(self, request: Request, parameter: str) -> None:
+        """Leave a refused parameter out from now on, for the model that refused it."""
+        dropped = self._dropped.setdefault(request.model, set())
+        if parameter not in dropped and parameter not in request.untouched:
+            logger.warning("%s refuses %s; it is left out from now on", request.model, parameter)
+        dropped.add(parameter)
+
+    def settings_for(self, request: Request) -> Mapping[str, object]:
+        """A request's settings without what its model has refused."""
+        settings: Mapping[str, object] = request.settings
+        for parameter in self._dropped.get(request.model, ()):
+            settings = without(settings, parameter)
+        return settings
 
     def _lanes_gone(self) -> None:
         if self._lanes:
@@ -207,7 +225,7 @@ class Answer:
         if self._over:
             raise StopAsyncIteration
         if self._run is None:
-            self._run = _Run(self, self._client.pool())
+            self._run = _Run(self, self._client)
         try:
             event = await self._run.next()
         except TurnError as error:
@@ -216,6 +234,11 @@ class Answer:
         if isinstance(event, Ended):
             self._finish(event.outcome, None)
         return event
+
+    @property
+    def response_id(self) -> str | None:
+        """The service's id of the response that is being read, once it is known."""
+        return self._run.response_id if self._run is not None else None
 
     def close(self) -> None:
         """Stop reading; if the answer isn't over, it is cut. Waits for nothing."""
@@ -257,7 +280,7 @@ class Answer:
         lead = self.outline.items[: len(self.outline.lead)] if plan.lead_in_field else ()
         texts = [item.text for item in lead if isinstance(item, Message)]
         return request_frame(
-            {"model": request.model, **request.settings},
+            {"model": request.model, **self._client.settings_for(request)},
             request.tools,
             plan.items,
             instructions="\n".join([*texts, request.guide] if request.guide else texts),
@@ -273,9 +296,10 @@ class Answer:
 class _Run:
     """Carries a turn out: launches attempts, reads them, and does what the table says."""
 
-    def __init__(self, answer: Answer, pool: Pool) -> None:
+    def __init__(self, answer: Answer, client: Client) -> None:
         self._answer = answer
-        self._pool = pool
+        self._client = client
+        self._pool = pool = client.pool()
         self._request = answer.request
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -290,6 +314,10 @@ class _Run:
         self._first: float | None = None
         self._held: list[Called] = []
         self._ready: deque[Event] = deque()
+
+    @property
+    def response_id(self) -> str | None:
+        return self._last.assembler.response_id if self._last is not None else None
 
     async def next(self) -> Event:
         while not self._ready:
@@ -346,7 +374,7 @@ class _Run:
         logger.debug("%s: %s", fault.kind.name, action)
         if isinstance(action, Resend):
             self._before_resend(fault, action)
-            await asyncio.sleep(self._turn.wait_before(fault, action, jitter))
+            await asyncio.sleep(action.wait)
         elif isinstance(action, Finish):
             response_id = attempt.assembler.response_id if attempt is not None else None
             ended = attempt.ended if attempt is not None else None
@@ -371,6 +399,8 @@ class _Run:
                 self._pool.missed(attempt)
         if fault.kind is Kind.LANES_REFUSED:
             self._pool.refused_lanes()
+        if fault.kind is Kind.PARAMETER_REFUSED and fault.param is not None:
+            self._client.drop(self._request, fault.param)
         self._whole = self._whole or action.whole
         self._held.clear()
         self._attempt = None
@@ -390,7 +420,7 @@ class _Run:
             conversation=self._conversation.number,
             outcome=outcome,
             model=self._request.model,
-            response_id=last.assembler.response_id if last is not None else None,
+            response_id=self.response_id,
             continued=plan.anchor.response_id if plan is not None and plan.anchor else None,
             why_whole=plan.why_whole if plan is not None else None,
             items_sent=sent,

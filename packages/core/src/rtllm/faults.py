@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from rtllm.params import DROPPABLE
+
 
 class Kind(Enum):
     """The faults that are treated differently."""
@@ -37,6 +39,8 @@ class Kind(Enum):
     """The request exceeds the host's frame limit."""
     REFUSED = auto()
     """The request itself is refused."""
+    PARAMETER_REFUSED = auto()
+    """A parameter is refused that may be left out."""
     ITEMS_REFUSED = auto()
     """An item or its id is unknown, or a call lacks its output: whole it may be accepted."""
     SERVER = auto()
@@ -114,6 +118,7 @@ _BY_TYPE: Mapping[str, Kind] = {
     "server_error": Kind.SERVER,
 }
 
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 _SOCKET_ONLY = ("stream_id", "generate", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
 _ITEMS = re.compile(r"No tool (output|call) found for function call|Item with id .* not found")
@@ -172,6 +177,8 @@ def _kind(
         return Kind.LANES_REFUSED
     if _ITEMS.search(message):
         return Kind.ITEMS_REFUSED
+    if code in _PARAMETER_CODES and param in DROPPABLE:
+        return Kind.PARAMETER_REFUSED
     return _of_status(status) or by_type
 
 

@@ -48,6 +48,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True),
     Kind.LANES_REFUSED: Row(Refused, free=1),
     Kind.LANE_LIMIT: Row(Refused, free=1, budgeted=True, elsewhere=True),
+    Kind.PARAMETER_REFUSED: Row(Refused, free=4),
     Kind.ITEMS_REFUSED: Row(Refused, free=1, whole=True),
     Kind.BUSY: Row(Busy, budgeted=True, waits=True),
     Kind.SERVER: Row(Failed, budgeted=True, whole=True, elsewhere=True, waits=True),
@@ -79,12 +80,14 @@ class Resend:
         elsewhere: Over another connection.
         paid: Whether it costs one of the budget.
         waits: Whether to wait first.
+        wait: How long, in seconds; filled in by the turn.
     """
 
     whole: bool
     elsewhere: bool
     paid: bool
     waits: bool
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One turn: how far it got, what it may still try, and how long it may still wait."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.faults import Fault, Kind, Wait, silent
@@ -155,24 +155,25 @@ class Turn:
         """
         action = decide(fault, self.phase(whole=whole), self._seen, self.retry.budget - self.paid)
         if isinstance(action, Resend):
-            wait = self.wait_before(fault, action, jitter)
-            if now + wait >= self._began + self.limits.whole or wait > self.retry.max_wait:
-                action = Fail(TABLE[fault.kind].error)
-            elif action.paid:
-                self.paid += 1
+            action = self._paid(fault, action, now, jitter)
         self._seen[fault.kind] += 1
         self.recoveries.append((fault, action))
         return action
 
-    def wait_before(self, fault: Fault, resend: Resend, jitter: float) -> float:
-        """How long to wait before a resend, in seconds."""
-        if not resend.waits:
-            return 0.0
-        if fault.retry_after is not None:
-            return fault.retry_after
-        if self.paid <= 1:
-            return min(0.1, self.retry.interval) * (0.5 + jitter)
-        return self.retry.interval * (0.5 + jitter)
+    def _paid(self, fault: Fault, resend: Resend, now: float, jitter: float) -> Action:
+        """Take a resend from the budget, with its wait; or fail if that would take too long."""
+        wait = 0.0
+        if resend.waits and fault.retry_after is not None:
+            wait = fault.retry_after
+        elif resend.waits:
+            # As LiveKit does it: a tenth of a second first, then the whole interval.
+            interval = min(0.1, self.retry.interval) if self.paid == 0 else self.retry.interval
+            wait = interval * (0.5 + jitter)
+        too_late = now + wait >= self._began + self.limits.whole
+        if too_late or wait > self.retry.max_wait:
+            return Fail(TABLE[fault.kind].error)
+        self.paid += resend.paid
+        return replace(resend, wait=wait)
 
     def error(self, kind: type[TurnError], fault: Fault, *, whole: bool = False) -> TurnError:
         """The error that a failed turn ends with."""

@@ -1,0 +1,1 @@
+"""Tools as the model gets them: schemas, and whether they can honestly be strict."""

@@ -1,0 +1,174 @@
+"""The adapter's two mappings: LiveKit's context to items, and an output to what LiveKit records.
+
+Everything is taken by value: LiveKit changes messages that were already sent (an adopted
+draft gets the final transcript, markup is stripped from old answers).
+"""
+
+import base64
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from livekit.agents import llm
+
+from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput
+
+logger = logging.getLogger(__name__)
+
+# LiveKit's constant ids (voice/generation.py 1.8.9: "value must not change").
+EXPRESSIVE_GUIDE = "lk.expressive.instructions"
+DYNAMIC_INSTRUCTIONS = "lk.agent_task.instructions.dynamic"
+
+_NEVER_SENT = ("agent_handoff", "agent_config_update")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A context by value.
+
+    Attributes:
+        items: The items in the order in which the stock plugin sends them.
+        guide: The text of LiveKit's expressive guide, which is re-added last to each request.
+    """
+
+    items: tuple[Item, ...]
+    guide: str
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one answer was recorded as: a message, calls and their outputs."""
+
+    message: llm.ChatMessage | None = None
+    calls: list[llm.FunctionCall] = field(default_factory=list)
+
+
+def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
+    """Convert a context, now and by value.
+
+    Args:
+        chat_ctx: The context as the framework has it; left as it is.
+        breakpoints: Whether cache breakpoints are sent.
+
+    Returns:
+        The items. What belongs to one answer stands together, and dynamic instructions are
+        part of the instructions before them, as in the stock plugin's requests.
+    """
+    guide: list[str] = []
+    items: list[Item] = []
+    for entry in _grouped(chat_ctx.items):
+        if isinstance(entry, llm.FunctionCallOutput):
+            items.append(ToolOutput(entry.call_id, entry.output))
+        elif isinstance(entry, _Group):
+            if entry.message is not None:
+                items.append(_message(entry.message, breakpoints=breakpoints))
+            items += [ToolCall(c.call_id, c.name, c.arguments) for c in entry.calls]
+        elif entry.id == EXPRESSIVE_GUIDE:
+            guide.append(_message(entry, breakpoints=False).text)
+        elif entry.id == DYNAMIC_INSTRUCTIONS and not breakpoints and _only_instructions(items):
+            items[-1] = Message.of(entry.role, _joined(items[-1], entry))
+        else:
+            items.append(_message(entry, breakpoints=breakpoints))
+    return Converted(tuple(items), "\n".join(guide))
+
+
+def _grouped(
+    items: Sequence[llm.ChatItem],
+) -> Iterator[_Group | llm.FunctionCallOutput | llm.ChatMessage]:
+    """Yield messages, outputs, and answers with their calls, each where it first appears."""
+    groups: dict[str, _Group] = {}
+    entries: list[_Group | llm.FunctionCallOutput | llm.ChatMessage] = []
+    for item in items:
+        if isinstance(item, llm.FunctionCallOutput):
+            entries.append(item)
+            continue
+        if isinstance(item, llm.FunctionCall):
+            key = item.group_id or item.id.split("/")[0]
+        elif isinstance(item, llm.ChatMessage) and item.role == "assistant":
+            key = item.id.split("/")[0]
+        elif isinstance(item, llm.ChatMessage):
+            entries.append(item)
+            continue
+        else:
+            if item.type not in _NEVER_SENT:
+                logger.warning("an item of the unknown type %r is left out", item.type)
+            continue
+        group = groups.get(key)
+        if group is None or (item.type == "message" and group.message is not None):
+            group = groups[key] = _Group()
+            entries.append(group)
+        if isinstance(item, llm.FunctionCall):
+            group.calls.append(item)
+        else:
+            group.message = item
+    yield from entries
+
+
+def _only_instructions(items: Sequence[Item]) -> bool:
+    return len(items) == 1 and isinstance(items[0], Message) and items[0].role != "user"
+
+
+def _joined(before: Item, dynamic: llm.ChatMessage) -> str:
+    texts = [before.text if isinstance(before, Message) else "", *_texts(dynamic)]
+    return "\n".join(text for text in texts if text)
+
+
+def _texts(message: llm.ChatMessage) -> list[str]:
+    return [content for content in message.content if isinstance(content, str)]
+
+
+def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
+    parts: list[Text | Image] = []
+    said = False
+    for content in message.content:
+        if isinstance(content, llm.ImageContent):
+            parts.append(_image(content))
+        elif isinstance(content, llm.AudioContent):
+            continue
+        elif isinstance(content, llm.CacheBreakpoint):
+            _mark(parts)
+        else:
+            text = str(content)
+            parts.append(Text(f"\n{text}" if said else text))
+            said = said or bool(text)
+    if not breakpoints or message.role == "assistant":
+        parts = _plain(parts)
+    phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
+    return Message(message.role, tuple(parts), phase)
+
+
+def _mark(parts: list[Text | Image]) -> None:
+    """Put a cache breakpoint behind the text before it."""
+    if parts and isinstance(parts[-1], Text):
+        parts[-1] = Text(parts[-1].text, cache_breakpoint=True)
+
+
+def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
+    """Pictures first, then all texts as one: the order of the stock plugin."""
+    pictures: list[Text | Image] = [part for part in parts if isinstance(part, Image)]
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    return [*pictures, Text(text)] if text else pictures
+
+
+def _image(content: llm.ImageContent) -> Image:
+    image = llm.utils.serialize_image(content)
+    if image.external_url:
+        return Image(image.external_url, image.inference_detail)
+    data = base64.b64encode(image.data_bytes or b"").decode()
+    return Image(f"data:{image.mime_type};base64,{data}", image.inference_detail)
+
+
+def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
+    """The items that LiveKit records for an answer that was heard whole.
+
+    One message with all that was said, then the calls. An answer that goes on talking after
+    a call is recorded in another order than the model wrote it, so nothing may continue it.
+    """
+    said = [item for item in output if isinstance(item, Message) and item.text]
+    calls = [item for item in output if isinstance(item, ToolCall)]
+    if said and calls and output.index(calls[0]) < output.index(said[-1]):
+        return None
+    text = " ".join(message.text for message in said)
+    phases = [message.phase for message in said if message.phase is not None]
+    message = [Message.of("assistant", text, phases[-1] if phases else None)] if text else []
+    return (*message, *calls)

@@ -1,0 +1,37 @@
+"""rtllm's errors as LiveKit's: one table.
+
+All are ``retryable=False``: whatever could be tried again was tried inside the turn, without
+LiveKit's pauses and error events.
+"""
+
+from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+from rtllm import Busy, Dropped, Failed, Refused, Silent, TurnError, Unreachable
+
+_DEFAULT_STATUS: dict[type[TurnError], int] = {Busy: 429, Failed: 500}
+_CONNECTION = (Unreachable, Dropped)
+
+
+def to_livekit(error: TurnError) -> APIError:
+    """The error that LiveKit's users know for a failed turn.
+
+    Returns:
+        `APITimeoutError` for a wait that ran out, `APIConnectionError` for a connection that
+        couldn't be made or died, `APIStatusError` where the service answered.
+    """
+    details = error.details
+    if isinstance(error, Silent):
+        return APITimeoutError(str(error), retryable=False)
+    status = details.status or _DEFAULT_STATUS.get(type(error))
+    if isinstance(error, _CONNECTION) and status is None:
+        return APIConnectionError(str(error), retryable=False)
+    body = {"message": error.message, "code": details.code, "param": details.param}
+    if status is None and isinstance(error, Refused):
+        return APIError(str(error), body=body, retryable=False)
+    return APIStatusError(
+        str(error),
+        status_code=status if status is not None else -1,
+        request_id=details.request_id,
+        body=body,
+        retryable=False,
+    )

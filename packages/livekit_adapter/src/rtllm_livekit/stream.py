@@ -1,0 +1,98 @@
+"""One answer as LiveKit reads it: events to chunks."""
+
+from typing import TYPE_CHECKING
+
+from livekit.agents import APIConnectOptions, llm
+from opentelemetry import trace
+
+from rtllm import Answer, Called, Delta, Event, Phased, TurnError, TurnReport, Usage
+from rtllm_livekit.errors import to_livekit
+
+if TYPE_CHECKING:
+    from rtllm_livekit.llm import LLM
+
+
+class LLMStream(llm.LLMStream):
+    """The answer to one `LLM.chat` call."""
+
+    def __init__(
+        self,
+        llm_: "LLM",
+        answer: Answer,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool],
+        conn_options: APIConnectOptions,
+    ) -> None:
+        super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
+        # Recovery happens inside the answer; the base class must never replay a chunk.
+        self._retry_on_chunk_sent = False
+        self._answer = answer
+
+    async def _run(self) -> None:
+        answer = self._answer
+        try:
+            with answer:  # leaving it waits for nothing: interrupt() waits for us
+                async for event in answer:
+                    chunk = _chunk(answer.response_id or "", event)
+                    if chunk is not None:
+                        self._event_ch.send_nowait(chunk)
+        except TurnError as error:
+            raise to_livekit(error) from error
+        finally:
+            if answer.report is not None:
+                _annotate(trace.get_current_span(), answer.report)
+
+
+def _chunk(response_id: str, event: Event) -> llm.ChatChunk | None:
+    if isinstance(event, Delta):
+        delta = llm.ChoiceDelta(role="assistant", content=event.text)
+    elif isinstance(event, Called):
+        call = event.call
+        delta = llm.ChoiceDelta(
+            role="assistant",
+            tool_calls=[
+                llm.FunctionToolCall(
+                    name=call.name, arguments=call.arguments or "{}", call_id=call.call_id
+                )
+            ],
+        )
+    elif isinstance(event, Phased):
+        # LiveKit keeps this with the message and we send it back from there.
+        delta = llm.ChoiceDelta(role="assistant", extra={"openai": {"phase": event.phase}})
+    elif event.usage is not None:
+        return llm.ChatChunk(id=event.response_id or response_id, usage=_usage(event.usage))
+    else:
+        return None
+    return llm.ChatChunk(id=response_id, delta=delta)
+
+
+def _usage(usage: Usage) -> llm.CompletionUsage:
+    return llm.CompletionUsage(
+        completion_tokens=usage.output,
+        prompt_tokens=usage.input,
+        total_tokens=usage.total,
+        prompt_cached_tokens=usage.cached or 0,
+        cache_read_tokens=usage.cached or 0,
+        cache_creation_tokens=usage.cache_write or 0,
+        reasoning_tokens=usage.reasoning or 0,
+        service_tier=usage.tier,
+    )
+
+
+def _annotate(span: trace.Span, report: TurnReport) -> None:
+    if not span.is_recording():
+        return
+    span.set_attributes(
+        {
+            "rtllm.chained": report.chained,
+            "rtllm.why_whole": report.why_whole or "",
+            "rtllm.items_sent": report.items_sent,
+            "rtllm.bytes_sent": report.bytes_sent,
+            "rtllm.attempts": report.attempts,
+            "rtllm.connection": report.connection or 0,
+            "rtllm.connection_reused": report.reused,
+            "rtllm.lane": report.lane or "",
+            "rtllm.outcome": report.outcome,
+        }
+    )
