@@ -218,12 +218,22 @@ class Ledger:
         for anchor in reversed(self._anchors):
             if best is not None and anchor.state.length <= best[0].state.length:
                 continue
-            if anchor.model != model or not self._same_lead(anchor, context):
+            same_lead = anchor.lead_in_field or anchor.state.lead == context.lead
+            if anchor.model != model or not same_lead:
                 continue
             rest = anchor.state.rest_of(context)
             if rest is not None and reachable(anchor):
                 best = (anchor, rest)
         return best
+
+    def longest_body(self, context: Outline) -> tuple[int, int]:
+        """How long the longest known state is that a context begins with, system texts apart."""
+        lengths = [
+            anchor.state.length
+            for anchor in self._anchors
+            if anchor.state.rest_of(context) is not None
+        ]
+        return max(lengths, default=(0, 0))
 
     def plan(self, context: Outline, model: str, reachable: Callable[[Anchor], bool]) -> Plan:
         """Find the most that the service already knows of a context.
@@ -265,7 +275,3 @@ class Ledger:
             if (anchor.state.closed or anchor.state.run)
             and anchor.state.rest_of(context) is not None
         )
-
-    @staticmethod
-    def _same_lead(anchor: Anchor, context: Outline) -> bool:
-        return anchor.lead_in_field or anchor.state.lead == context.lead

@@ -52,7 +52,7 @@ class Conversations:
 
     def find(self, context: Outline, model: str) -> Conversation:
         """Find the conversation that a context belongs to, or begin one."""
-        found = self._by_state(context, model) or self._by_words(context)
+        found = self._by_state(context, model) or self._by_body(context) or self._by_words(context)
         if found is None:
             self._number += 1
             found = Conversation(self._number, Ledger(), len(context.units), context)
@@ -82,6 +82,17 @@ class Conversations:
                 conversation.used,
             )
             if best is None or rank > best:
+                best, found = rank, conversation
+        return found
+
+    def _by_body(self, context: Outline) -> Conversation | None:
+        """The one that knows the longest state of a context under other system texts."""
+        best: tuple[tuple[int, int], int] | None = None
+        found: Conversation | None = None
+        for conversation in self._known.values():
+            length = conversation.ledger.longest_body(context)
+            rank = (length, conversation.used)
+            if sum(length) >= MIN_SHARED and (best is None or rank > best):
                 best, found = rank, conversation
         return found
 

@@ -137,6 +137,7 @@ class Assembler:
         self._texts: dict[object, str] = {}
         self._done: dict[object, Item] = {}
         self._spoke = False
+        self._speaking: object = None
         self._touched_slow = False
 
     @property
@@ -205,7 +206,8 @@ class Assembler:
     def _delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
         if not isinstance(frame.delta, str) or not frame.delta:
             return ()
-        return self._spoken(_key(frame), frame.delta, refusal=refusal)
+        key = _key(frame)
+        return self._spoken(self._speaking if key is None else key, frame.delta, refusal=refusal)
 
     def _spoken(self, key: object, text: str, *, refusal: bool) -> Sequence[Event]:
         if key not in self._texts:
@@ -218,9 +220,12 @@ class Assembler:
         return (Delta(text, refusal),)
 
     def _added(self, frame: Frame) -> Sequence[Event]:
-        kind = mapping(frame.item).get("type")
-        self._open[_key(frame)] = _SPOKEN if kind == "message" else _SLOW
-        self._touched_slow = kind != "message"
+        is_message = mapping(frame.item).get("type") == "message"
+        key = _key(frame)
+        self._open[key] = _SPOKEN if is_message else _SLOW
+        self._touched_slow = not is_message
+        if is_message:
+            self._speaking = key
         return ()
 
     def _item_done(self, frame: Frame) -> Sequence[Event]:

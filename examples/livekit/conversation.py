@@ -1,0 +1,205 @@
+"""A LiveKit agent with tools holds a conversation, with one barge-in, and shows each turn.
+
+    uv run examples/livekit/conversation.py
+
+Without OPENAI_API_KEY it talks to the built-in simulator; with it, to the real service. What
+to expect: six turns, eight requests. The first goes out whole; every later one is chained, the
+one after the barge-in too, over one connection, and no word is said twice.
+"""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents.voice.io import TextOutput
+from rich.console import Console
+from rich.table import Table
+
+from rtllm import TurnReport
+from rtllm.simulator import Call, Reply, Request, Simulator
+from rtllm_livekit import LLM
+
+CALLER = (
+    "Hello, who am I talking to?",
+    "Do you have a table tonight, or tomorrow?",
+    "Tell me about the menu, please.",  # interrupted while the answer is spoken
+    "Sorry, only the fish.",
+    "Then book the table tonight for two.",
+    "Thank you, goodbye.",
+)
+INTERRUPTED = 2
+
+
+class Receptionist(Agent):
+    """Answers the phone of a small restaurant."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            instructions=(
+                "You answer the phone of the restaurant Mirabelle. Keep answers to a sentence "
+                "or two. Look tables up with find_table, one call for each day that is asked "
+                "about, and book with book_table."
+            )
+        )
+
+    @function_tool
+    async def find_table(self, day: str) -> str:
+        """Look up free tables of a day.
+
+        Args:
+            day: Such as "tonight" or "tomorrow".
+        """
+        return {"tonight": "one table at eight", "tomorrow": "none"}.get(day, "unknown day")
+
+    @function_tool
+    async def book_table(self, day: str, guests: int) -> str:
+        """Book a table.
+
+        Args:
+            day: Such as "tonight".
+            guests: How many come.
+        """
+        return f"booked {day} for {guests}, number 4711"
+
+
+def model_stand_in(request: Request) -> Reply:
+    """What the simulator answers: the model's part of this conversation."""
+    outputs = [str(item["output"]) for item in request.trailing_outputs]
+    said = request.last_user_text
+    if outputs and "booked" in outputs[0]:
+        return Reply.of("It is booked: tonight at eight for two, number 4711.")
+    if outputs:
+        return Reply.of("Tonight there is one table at eight; tomorrow we are full.")
+    if "tonight, or tomorrow" in said:
+        days = ("tonight", "tomorrow")
+        return Reply.of(*(Call("find_table", {"day": day}) for day in days))
+    if "book" in said:
+        return Reply.of(Call("book_table", {"day": "tonight", "guests": 2}))
+    if "menu" in said:
+        return Reply.of(
+            "We begin with a soup of green peas, then there is trout with almonds, duck with "
+            "cherries, or a mushroom tart, and for dessert we have plums in red wine."
+        )
+    if "fish" in said:
+        return Reply.of("The trout comes from the lake next door, with almonds and butter.")
+    if "goodbye" in said:
+        return Reply.of("We look forward to seeing you tonight. Goodbye!")
+    return Reply.of("This is the restaurant Mirabelle. How can I help you?")
+
+
+class Transcript(TextOutput):
+    """Prints what the agent says as it comes, and tells when it began."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(label="transcript", next_in_chain=None)
+        self._console = console
+        self.words = 0
+        self.interrupted = False
+        self.spoke = asyncio.Event()
+
+    async def capture_text(self, text: str) -> None:
+        """Print a piece of the answer."""
+        if not self.words:
+            self._console.print("[bold cyan]agent [/]  ", end="")
+        self.words += len(text.split())
+        self._console.print(text, end="", highlight=False)
+        if self.words >= 6:
+            self.spoke.set()
+
+    def flush(self) -> None:
+        """End the line."""
+        if self.words:
+            self._console.print("[red]… interrupted[/]" if self.interrupted else "")
+        self.words = 0
+        self.spoke.clear()
+
+
+def table_of(reports: list[TurnReport]) -> Table:
+    """One row for each request of the session."""
+    table = Table(title="What each request cost")
+    for name in (
+        "request",
+        "outcome",
+        "first output",
+        "chained",
+        "items",
+        "bytes",
+        "tokens in/out",
+    ):
+        table.add_column(name, justify="right" if name not in ("outcome", "chained") else "left")
+    for number, report in enumerate(reports, 1):
+        first = report.time_to_first
+        usage = report.usage
+        table.add_row(
+            str(number),
+            report.outcome,
+            "-" if first is None else f"{first * 1000:.0f} ms",
+            "yes" if report.chained else f"no: {report.why_whole}",
+            str(report.items_sent),
+            str(report.bytes_sent),
+            "running on" if usage is None else f"{usage.input}/{usage.output}",
+        )
+    return table
+
+
+async def talk(session: AgentSession[None], heard: Transcript, console: Console) -> None:
+    """Hold the conversation."""
+    for number, words in enumerate(CALLER):
+        console.print(f"[bold green]caller[/]  {words}")
+        answer = session.generate_reply(user_input=words)
+        if number == INTERRUPTED:
+            await heard.spoke.wait()
+            heard.interrupted = True
+            await session.interrupt()
+        await answer
+        heard.interrupted = False
+
+
+async def run(model: str) -> None:
+    """Set everything up, talk, and print the figures."""
+    console = Console()
+    reports: list[TurnReport] = []
+    async with AsyncExitStack() as stack:
+        if os.environ.get("OPENAI_API_KEY"):
+            llm = LLM(model=model, on_turn=reports.append)
+            console.print(f"[dim]{model} on {llm.provider}[/]")
+        else:
+            simulator = await stack.enter_async_context(
+                Simulator(model_stand_in, time_to_first=0.12, per_delta=0.02)
+            )
+            llm = LLM(
+                model=model,
+                api_key="simulated",
+                base_url=simulator.base_url,
+                lanes=True,
+                on_turn=reports.append,
+            )
+            console.print("[dim]the built-in simulator, since OPENAI_API_KEY is not set[/]")
+        stack.push_async_callback(llm.aclose)
+        session = await stack.enter_async_context(
+            AgentSession[None](llm=llm, vad=None, turn_handling={"turn_detection": "manual"})
+        )
+        heard = Transcript(console)
+        session.output.transcription = heard
+        await session.start(Receptionist())
+        await talk(session, heard, console)
+    console.print(table_of(reports))
+    total = llm.usage.all
+    console.print(
+        f"{total.attempts} responses, {total.input} tokens in ({total.cached} from the cache), "
+        f"{total.output} out; connections used: {len({r.connection for r in reports})}"
+    )
+
+
+def main(
+    model: Annotated[str, typer.Option(help="The model that answers.")] = "gpt-5.6-luna",
+) -> None:
+    """Let a LiveKit agent hold a conversation, and show what each turn cost."""
+    asyncio.run(run(model))
+
+
+if __name__ == "__main__":
+    typer.run(main)

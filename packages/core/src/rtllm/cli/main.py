@@ -1,0 +1,20 @@
+"""The command line's entry; each command stands in a module of its own."""
+
+import typer
+
+from rtllm._version import __version__
+from rtllm.cli.simulate import simulate
+
+app = typer.Typer(help="Tools around rtllm, the model client for voice agents.")
+app.command()(simulate)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,134 @@
+"""A caller that records what it hears, as a framework would, and a client to ask."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pytest
+
+from rtllm import (
+    Called,
+    Client,
+    Credentials,
+    Delta,
+    Ended,
+    Event,
+    Item,
+    Limits,
+    Message,
+    Request,
+    Retry,
+    ToolCall,
+    TurnReport,
+    endpoint,
+)
+from rtllm.simulator import Simulator
+
+QUICK = Limits(base=0.3, connect=2.0, open_item=0.6, whole=10.0)
+NEVER_RUNS_OUT = Limits(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
+
+
+def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...]:
+    """One message of all that was said, then the calls."""
+    text = " ".join(i.text for i in output if isinstance(i, Message) and i.text)
+    calls = [i for i in output if isinstance(i, ToolCall)]
+    return (*([Message.of("assistant", text)] if text else []), *calls)
+
+
+@dataclass
+class Caller:
+    """One conversation through a client.
+
+    Attributes:
+        client: The client.
+        items: The context so far.
+    """
+
+    client: Client
+    items: list[Item] = field(default_factory=lambda: [Message.of("system", "Be brief.")])
+    settings: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = NEVER_RUNS_OUT
+    retry: Retry = field(default_factory=lambda: Retry(budget=3, interval=0.0))
+
+    def request(self, *, hold_calls: bool = False) -> Request:
+        return Request(
+            tuple(self.items),
+            "gpt-4.1",
+            as_recorded,
+            self.settings,
+            limits=self.limits,
+            retry=self.retry,
+            hold_calls=hold_calls,
+        )
+
+    async def say(self, text: str) -> list[Event]:
+        """Ask, and record the answer as heard whole."""
+        self.items.append(Message.of("user", text))
+        return await self.listen()
+
+    async def listen(self) -> list[Event]:
+        """Ask with the context as it is, and record the answer as heard whole."""
+        heard: list[Event] = []
+        with self.client.ask(self.request()) as answer:
+            async for event in answer:
+                heard.append(event)
+        if text := spoken(heard):
+            self.items.append(Message.of("assistant", text))
+        self.items += [e.call for e in heard if isinstance(e, Called)]
+        return heard
+
+    async def hear_only(self, text: str, pieces: int) -> str:
+        """Ask, and cut the answer after some pieces; records what was heard."""
+        self.items.append(Message.of("user", text))
+        heard: list[str] = []
+        with self.client.ask(self.request()) as answer:
+            while len(heard) < pieces:
+                event = await anext(answer)
+                if isinstance(event, Delta):
+                    heard.append(event.text)
+        if heard:
+            self.items.append(Message.of("assistant", "".join(heard)))
+        return "".join(heard)
+
+
+def spoken(events: list[Event]) -> str:
+    """All text of some events."""
+    return "".join(e.text for e in events if isinstance(e, Delta))
+
+
+def ended(events: list[Event]) -> Ended:
+    """The last event, which must be the end."""
+    assert isinstance(events[-1], Ended)
+    return events[-1]
+
+
+class MakeClient(Protocol):
+    """Makes a client of a simulator."""
+
+    def __call__(self, simulator: Simulator, **options: Any) -> Client: ...
+
+
+@pytest.fixture
+def reports() -> list[TurnReport]:
+    return []
+
+
+@pytest.fixture
+async def make_client(reports: list[TurnReport]) -> AsyncIterator[MakeClient]:
+    """Clients that are closed at the end, after which no task may be left."""
+    before = asyncio.all_tasks()
+    clients: list[Client] = []
+
+    def make(simulator: Simulator, **options: Any) -> Client:
+        on_turn: Callable[[TurnReport], None] = reports.append
+        settings = {"lanes": True, "on_turn": on_turn, **options}
+        client = Client(endpoint(simulator.base_url), Credentials("key"), **settings)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        await client.aclose()
+    left = [t for t in asyncio.all_tasks() - before if "rtllm" in t.get_name() and not t.done()]
+    assert not left, left

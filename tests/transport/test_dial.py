@@ -1,0 +1,125 @@
+"""Handshakes: credentials, addresses, redirects, loops."""
+
+import asyncio
+import threading
+
+import pytest
+from aiohttp import web
+
+from rtllm import Client, Credentials, Refused, endpoint
+from rtllm.simulator import Simulator
+from transport.conftest import Caller, MakeClient, spoken
+
+
+async def test_the_key_is_asked_for_at_each_handshake(make_client: MakeClient) -> None:
+    given: list[str] = []
+
+    async def key() -> str:
+        given.append(f"key-{len(given)}")
+        return given[-1]
+
+    async with Simulator() as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials(key), lanes=True)
+        caller = Caller(client)
+        await caller.say("one")
+        await caller.say("two")
+        await simulator.close_connections()
+        await caller.say("three")
+        sent = [c.headers["Authorization"] for c in simulator.journal.connections]
+        assert sent == ["Bearer key-0", "Bearer key-1"]
+        await client.aclose()
+
+
+@pytest.mark.parametrize("bad", ["", None])
+async def test_a_key_function_without_a_key_is_told(bad: str) -> None:
+    async with Simulator() as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials(lambda: bad))
+        with pytest.raises(Refused, match="api_key function gave no key"):
+            await Caller(client).say("hello")
+        await client.aclose()
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    reached: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        reached.append(request.headers.get("Authorization", ""))
+        return web.Response()
+
+    async def redirect(_: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect(f"http://localhost:{port}/elsewhere")
+
+    app = web.Application()
+    app.router.add_get("/v1/responses", redirect)
+    app.router.add_get("/elsewhere", elsewhere)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    client = Client(endpoint(f"http://127.0.0.1:{port}/v1"), Credentials("secret"))
+    with pytest.raises(Refused, match="redirect"):
+        await Caller(client).say("hello")
+    assert not reached
+    await client.aclose()
+    await runner.cleanup()
+
+
+async def test_credentials_are_in_no_repr() -> None:
+    credentials = Credentials("secret", headers={"x-key": "hidden"})
+    client = Client(endpoint("https://host/v1"), credentials)
+    for text in (repr(credentials), repr(client), repr(vars(client))):
+        assert "secret" not in text
+        assert "hidden" not in text
+
+
+async def test_prewarming_makes_the_connection_that_the_first_turn_uses(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator() as simulator:
+        client = make_client(simulator)
+        caller = Caller(client)
+        client.prewarm("gpt-4.1", caller.request().network)
+        client.prewarm("gpt-4.1", caller.request().network)
+        await simulator.journal.wait(lambda journal: journal.open_connections)
+        await caller.say("hello")
+        assert len(simulator.journal.connections) == 1
+
+
+def test_one_client_serves_several_event_loops_one_after_the_other_and_at_once() -> None:
+    ready, done = threading.Event(), threading.Event()
+    urls: list[str] = []
+
+    def serve() -> None:
+        async def run() -> None:
+            async with Simulator() as simulator:
+                urls.append(simulator.base_url)
+                ready.set()
+                await asyncio.to_thread(done.wait)
+
+        asyncio.run(run())
+
+    server = threading.Thread(target=serve)
+    server.start()
+    ready.wait()
+    client = Client(endpoint(urls[0]), Credentials("key"), lanes=True)
+    heard: list[str] = []
+
+    async def talk(name: str) -> None:
+        caller = Caller(client)
+        for turn in range(3):
+            heard.append(spoken(await caller.say(f"{name} {turn}")))
+        await client.aclose()
+
+    asyncio.run(talk("first"))
+    asyncio.run(talk("second"))
+    threads = [threading.Thread(target=asyncio.run, args=(talk(f"t{n}"),)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    server.join()
+    assert len(heard) == 12
+    assert set(heard) == {
+        f"You said: {name} {turn}" for name in ("first", "second", "t0", "t1") for turn in range(3)
+    }
