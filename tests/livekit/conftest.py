@@ -1,0 +1,37 @@
+"""What the tests in sessions share: the hosts that each scenario is played on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+Host = dict[str, Any]
+
+
+def _host(lanes: str, store: bool | None) -> Any:
+    name = f"{lanes}-{'stored' if store is None else 'unstored'}"
+    return pytest.param({"lanes": lanes, "store": store}, id=name)
+
+
+@pytest.fixture(params=[_host("on", None), _host("on", False)])
+def host(request: pytest.FixtureRequest) -> Host:
+    """A host with lanes, that stores answers or not."""
+    value: Host = request.param
+    return value
+
+
+@pytest.fixture(
+    params=[_host(l, s) for l in ("on", "off", "refuse", "ignore") for s in (None, False)]
+)
+def any_host(request: pytest.FixtureRequest) -> Host:
+    """Hosts with lanes, without, and such as only turn out to have none."""
+    value: Host = request.param
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own account takes part."""
+    for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.delenv(f"OPENAI_{name}", raising=False)
