@@ -5,7 +5,8 @@ what adapters are made of.
 """
 
 from rtllm._version import __version__
-from rtllm.client import Answer, Client, Lanes, Request
+from rtllm.answer import Answer
+from rtllm.client import Client, Lanes
 from rtllm.context import Note
 from rtllm.errors import (
     Busy,
@@ -26,6 +27,7 @@ from rtllm.hosts import Endpoint, HostProfile, endpoint
 from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
 from rtllm.params import Effort, quickest_effort, takes_cache_breakpoints
 from rtllm.report import Recovery, TurnReport
+from rtllm.request import Request
 from rtllm.tools.strict import why_not_strict
 from rtllm.transport.auth import ApiKey, Credentials
 from rtllm.transport.dial import Network

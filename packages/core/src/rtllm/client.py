@@ -1,69 +1,23 @@
-"""Does what a turn says: all that an adapter sees of the transport."""
+"""A client of one host: all that an adapter sees of the core's I/O."""
 
 import asyncio
 import logging
-import random
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import Literal
 from weakref import WeakKeyDictionary
 
-import msgspec
-
-from rtllm.chain import Outline, Plan
-from rtllm.context import Note, legalise
-from rtllm.errors import EmptyContext, TurnError
-from rtllm.events import Called, Delta, Ended, Event
-from rtllm.faults import Fault, Kind
+from rtllm.answer import Answer, RefusedParameters
 from rtllm.hosts import Endpoint
-from rtllm.items import Item, Message
-from rtllm.params import without
-from rtllm.recovery import Action, Finish, Resend
-from rtllm.report import Outcome, Recovery, TurnReport
-from rtllm.transport.attempt import Attempt, Record
+from rtllm.report import TurnReport
+from rtllm.request import Request
 from rtllm.transport.auth import Credentials
-from rtllm.transport.dial import FaultError, Network
+from rtllm.transport.dial import Network
 from rtllm.transport.pool import Pool
-from rtllm.turn import Limits, Retry, Turn
 from rtllm.usage import Books, Snapshot
-from rtllm.wire.responses import request_frame
 
 logger = logging.getLogger(__name__)
 
 Lanes = bool | Literal["auto"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request of a framework for an answer, taken by value.
-
-    Attributes:
-        items: The context as the framework has it, oldest first; it is made legal here.
-        model: The model that shall answer.
-        settings: The other fields of the body, ready for the wire.
-        tools: Encoded tools.
-        record: Maps an output to the items that the framework will record for it; None where
-            it records something else. The chain stands or falls with it.
-        guide: Text for the ``instructions`` field that isn't part of the conversation.
-        limits: How long to wait.
-        retry: What may be tried again.
-        untouched: Parameters that nobody set, whose refusal needs no warning.
-        hold_calls: Whether tool calls are given out at the end of the response only.
-        network: What to open connections with.
-    """
-
-    items: tuple[Item, ...]
-    model: str
-    record: Record
-    settings: Mapping[str, object] = field(default_factory=dict)
-    tools: tuple[msgspec.Raw, ...] = ()
-    guide: str = ""
-    limits: Limits = field(default_factory=Limits)
-    retry: Retry = field(default_factory=Retry)
-    hold_calls: bool = False
-    untouched: frozenset[str] = frozenset()
-    network: Network = field(default_factory=Network)
 
 
 class Client:
@@ -94,7 +48,7 @@ class Client:
         self._spare = spare
         self._on_turn = on_turn
         self._books = Books()
-        self._dropped: dict[str, set[str]] = {}
+        self._refused = RefusedParameters()
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
 
     @property
@@ -102,13 +56,13 @@ class Client:
         """Tokens so far, those of cut, failed and superseded attempts included."""
         return self._books.snapshot()
 
-    def ask(self, request: Request) -> "Answer":
+    def ask(self, request: Request) -> Answer:
         """Take a request; nothing is sent until the answer is read.
 
         Raises:
             EmptyContext: If there is nothing to answer.
         """
-        return Answer(self, request)
+        return Answer(request, self._pool, self._refused, self._tell)
 
     def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
         """Begin to open a connection, if none is warm. Needs a running event loop.
@@ -118,7 +72,7 @@ class Client:
             network: What to open it with.
             limit: Seconds for the connection.
         """
-        self.pool().warm(model, network, limit)
+        self._pool().warm(model, network, limit)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
@@ -126,7 +80,7 @@ class Client:
         if pool is not None:
             await pool.aclose()
 
-    def pool(self) -> Pool:
+    def _pool(self) -> Pool:
         """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
@@ -141,20 +95,6 @@ class Client:
             )
         return pool
 
-    def drop(self, request: Request, parameter: str) -> None:
-        """Leave a refused parameter out from now on, for the model that refused it."""
-        dropped = self._dropped.setdefault(request.model, set())
-        if parameter not in dropped and parameter not in request.untouched:
-            logger.warning("%s refuses %s; it is left out from now on", request.model, parameter)
-        dropped.add(parameter)
-
-    def settings_for(self, request: Request) -> Mapping[str, object]:
-        """A request's settings without what its model has refused."""
-        settings: Mapping[str, object] = request.settings
-        for parameter in self._dropped.get(request.model, ()):
-            settings = without(settings, parameter)
-        return settings
-
     def _lanes_gone(self) -> None:
         if self._lanes:
             logger.warning(
@@ -164,7 +104,7 @@ class Client:
             )
         self._lanes = False
 
-    def tell(self, report: TurnReport) -> None:
+    def _tell(self, report: TurnReport) -> None:
         """Log a turn and give its report to who wants it."""
         logger.info(
             "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
@@ -182,269 +122,3 @@ class Client:
             self._on_turn(report)
         except Exception:
             logger.exception("on_turn raised")
-
-
-class Answer:
-    """The answer to one request.
-
-    Read it once: ``with client.ask(request) as answer: async for event in answer``. The last
-    event is an `Ended`. Leaving early is a cut: the answer runs out in the background, and
-    leaving waits for nothing.
-
-    Attributes:
-        report: What happened, once it is over.
-    """
-
-    def __init__(self, client: Client, request: Request) -> None:
-        legal = legalise(request.items)
-        if not legal.items:
-            raise EmptyContext("the context holds nothing that a model could answer")
-        self.report: TurnReport | None = None
-        self.outline = Outline.of(legal.items)
-        self._notes: tuple[Note, ...] = legal.notes
-        self._client = client
-        self._request = request
-        self._run: _Run | None = None
-        self._over = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        """The next event.
-
-        Raises:
-            TurnError: If the turn ends without its answer.
-        """
-        if self._over:
-            raise StopAsyncIteration
-        if self._run is None:
-            self._run = _Run(self, self._client)
-        try:
-            event = await self._run.next()
-        except TurnError as error:
-            self._finish("failed", error)
-            raise
-        if isinstance(event, Ended):
-            self._finish(event.outcome, None)
-        return event
-
-    @property
-    def response_id(self) -> str | None:
-        """The service's id of the response that is being read, once it is known."""
-        return self._run.response_id if self._run is not None else None
-
-    def close(self) -> None:
-        """Stop reading; if the answer isn't over, it is cut. Waits for nothing."""
-        self._finish("cut", None)
-
-    def _finish(self, outcome: Outcome, error: TurnError | None) -> None:
-        if self._over:
-            return
-        self._over = True
-        if self._run is not None:
-            self.report = self._run.finish(outcome, error, self._notes)
-            self._client.tell(self.report)
-
-    # -- what the transport must know ----------------------------------------------------------
-
-    @property
-    def request(self) -> Request:
-        """The request as it was asked."""
-        return self._request
-
-    @property
-    def model(self) -> str:
-        """The model that shall answer."""
-        return self._request.model
-
-    @property
-    def stored(self) -> bool:
-        """Whether the service shall store the answer; documented: left out means yes."""
-        return self._request.settings.get("store") is not False
-
-    @property
-    def network(self) -> Network:
-        """What to open connections with."""
-        return self._request.network
-
-    def frame(self, plan: Plan, lane: str | None) -> bytes:
-        """Encode the request as planned."""
-        request = self._request
-        lead = self.outline.items[: len(self.outline.lead)] if plan.lead_in_field else ()
-        texts = [item.text for item in lead if isinstance(item, Message)]
-        return request_frame(
-            {"model": request.model, **self._client.settings_for(request)},
-            request.tools,
-            plan.items,
-            instructions="\n".join([*texts, request.guide] if request.guide else texts),
-            previous_response_id=plan.anchor.response_id if plan.anchor else None,
-            lane=lane,
-        )
-
-    def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
-        """The items that the framework will record for an output, None if it can't."""
-        return self._request.record(output)
-
-
-class _Run:
-    """Carries a turn out: launches attempts, reads them, and does what the table says."""
-
-    def __init__(self, answer: Answer, client: Client) -> None:
-        self._answer = answer
-        self._client = client
-        self._pool = pool = client.pool()
-        self._request = answer.request
-        self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._turn = Turn(self._request.limits, self._request.retry, self._began)
-        self._conversation = pool.conversation_of(answer)
-        self._attempt: Attempt | None = None
-        self._last: Attempt | None = None
-        self._opened_before = pool.newest_connection
-        self._whole = False
-        self._avoid: set[int] = set()
-        self._bytes = 0
-        self._first: float | None = None
-        self._held: list[Called] = []
-        self._ready: deque[Event] = deque()
-
-    @property
-    def response_id(self) -> str | None:
-        return self._last.assembler.response_id if self._last is not None else None
-
-    async def next(self) -> Event:
-        while not self._ready:
-            try:
-                if self._attempt is None:
-                    await self._launch()
-                else:
-                    await self._read(self._attempt)
-            except FaultError as error:
-                await self._recover(error.fault)
-        event = self._ready.popleft()
-        if self._first is None and isinstance(event, Delta | Called):
-            self._first = self._loop.time() - self._began
-        return event
-
-    async def _launch(self) -> None:
-        self._turn.connecting(self._loop.time())
-        attempt = await self._pool.launch(
-            self._answer, self._conversation, self._turn, whole=self._whole, avoid=self._avoid
-        )
-        self._attempt = self._last = attempt
-        self._bytes += attempt.size
-
-    async def _read(self, attempt: Attempt) -> None:
-        event = await attempt.next()
-        match event:
-            case Fault():
-                raise FaultError(event)
-            case Ended(outcome="empty"):
-                raise FaultError(Fault(Kind.EMPTY, "the service completed an empty response"))
-            case Ended():
-                self._end(event)
-            case Called() if self._request.hold_calls:
-                self._held.append(event)
-            case _:
-                self._give(event)
-
-    def _give(self, event: Event) -> None:
-        if isinstance(event, Delta):
-            self._turn.gave_out(text=len(event.text))
-        elif isinstance(event, Called):
-            self._turn.gave_out(calls=1)
-        self._ready.append(event)
-
-    def _end(self, ended: Ended) -> None:
-        for call in self._held:
-            self._give(call)
-        self._ready.append(ended)
-
-    async def _recover(self, fault: Fault) -> None:
-        attempt, jitter = self._attempt, random.random()  # noqa: S311 - spreads load, no secret
-        whole = attempt is not None and attempt.assembler.whole
-        action = self._turn.decide(fault, self._loop.time(), jitter, whole=whole)
-        logger.debug("%s: %s", fault.kind.name, action)
-        if isinstance(action, Resend):
-            self._before_resend(fault, action)
-            await asyncio.sleep(action.wait)
-        elif isinstance(action, Finish):
-            response_id = attempt.assembler.response_id if attempt is not None else None
-            ended = attempt.ended if attempt is not None else None
-            usage = ended.usage if ended is not None else None
-            if action.outcome == "unfinished":
-                logger.warning(
-                    "response %s lacks its last event (%s); all that came before counts",
-                    response_id,
-                    fault.message,
-                )
-            self._end(Ended(action.outcome, fault.message, response_id, usage))
-        else:
-            raise self._turn.error(action.error, fault, whole=whole)
-
-    def _before_resend(self, fault: Fault, action: Resend) -> None:
-        attempt = self._attempt
-        if attempt is not None:
-            self._pool.abandon(attempt, "superseded")
-            if action.elsewhere:
-                self._avoid.add(attempt.placement.seat.connection)
-            if fault.kind in (Kind.CHAIN_MISS, Kind.ITEMS_REFUSED):
-                self._pool.missed(attempt)
-        if fault.kind is Kind.LANES_REFUSED:
-            self._pool.refused_lanes()
-        if fault.kind is Kind.PARAMETER_REFUSED and fault.param is not None:
-            self._client.drop(self._request, fault.param)
-        self._whole = self._whole or action.whole
-        self._held.clear()
-        self._attempt = None
-
-    def finish(
-        self, outcome: Outcome, error: TurnError | None, notes: tuple[Note, ...]
-    ) -> TurnReport:
-        """Leave the last attempt to itself, and tell what happened."""
-        if self._attempt is not None:
-            self._pool.abandon(self._attempt, "failed" if error is not None else "cut")
-        last = self._last
-        plan = last.placement.plan if last is not None else None
-        ended = last.ended if last is not None else None
-        context = self._answer.outline.items
-        sent = len(plan.items) if plan is not None else 0
-        return TurnReport(
-            conversation=self._conversation.number,
-            outcome=outcome,
-            model=self._request.model,
-            response_id=self.response_id,
-            continued=plan.anchor.response_id if plan is not None and plan.anchor else None,
-            why_whole=plan.why_whole if plan is not None else None,
-            items_sent=sent,
-            items_known=len(context) - sent if plan is not None and plan.anchor else 0,
-            bytes_sent=self._bytes,
-            attempts=self._turn.attempts,
-            connection=last.placement.seat.connection if last is not None else None,
-            lane=last.lane if last is not None else None,
-            reused=last is not None and last.placement.seat.connection <= self._opened_before,
-            time_to_first=self._first,
-            duration=self._loop.time() - self._began,
-            usage=ended.usage if ended is not None else None,
-            changes=notes,
-            recoveries=tuple(_told(fault, action) for fault, action in self._turn.recoveries),
-            error=str(error) if error is not None else None,
-        )
-
-
-def _told(fault: Fault, action: Action) -> Recovery:
-    if isinstance(action, Resend):
-        what = "sent whole again" if action.whole else "sent again"
-        done = f"{what} over another connection" if action.elsewhere else what
-    elif isinstance(action, Finish):
-        done = f"ended as {action.outcome}"
-    else:
-        done = f"failed: {action.error.__name__}"
-    return Recovery(fault.kind.name.lower().replace("_", " "), fault.code, done)

@@ -1,6 +1,6 @@
 """One answer as LiveKit reads it: events to chunks."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from livekit.agents import APIConnectOptions, llm
 from opentelemetry import trace
@@ -8,16 +8,13 @@ from opentelemetry import trace
 from rtllm import Answer, Called, Delta, Event, Phased, TurnError, TurnReport, Usage
 from rtllm_livekit.errors import to_livekit
 
-if TYPE_CHECKING:
-    from rtllm_livekit.llm import LLM
-
 
 class LLMStream(llm.LLMStream):
     """The answer to one `LLM.chat` call."""
 
     def __init__(
         self,
-        llm_: "LLM",
+        llm_: llm.LLM[Any],
         answer: Answer,
         *,
         chat_ctx: llm.ChatContext,

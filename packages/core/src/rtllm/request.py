@@ -1,0 +1,43 @@
+"""What an adapter asks for: one request, taken by value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from rtllm.items import Item
+from rtllm.transport.attempt import Record
+from rtllm.transport.dial import Network
+from rtllm.turn import Limits, Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a framework for an answer, taken by value.
+
+    Attributes:
+        items: The context as the framework has it, oldest first; it is made legal here.
+        model: The model that shall answer.
+        settings: The other fields of the body, ready for the wire.
+        tools: Encoded tools.
+        record: Maps an output to the items that the framework will record for it; None where
+            it records something else. The chain stands or falls with it.
+        guide: Text for the ``instructions`` field that isn't part of the conversation.
+        limits: How long to wait.
+        retry: What may be tried again.
+        untouched: Parameters that nobody set, whose refusal needs no warning.
+        hold_calls: Whether tool calls are given out at the end of the response only.
+        network: What to open connections with.
+    """
+
+    items: tuple[Item, ...]
+    model: str
+    record: Record
+    settings: Mapping[str, object] = field(default_factory=dict)
+    tools: tuple[msgspec.Raw, ...] = ()
+    guide: str = ""
+    limits: Limits = field(default_factory=Limits)
+    retry: Retry = field(default_factory=Retry)
+    hold_calls: bool = False
+    untouched: frozenset[str] = frozenset()
+    network: Network = field(default_factory=Network)
