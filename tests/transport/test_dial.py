@@ -6,8 +6,8 @@ import threading
 import pytest
 from aiohttp import web
 
-from rtllm import Client, Credentials, Refused, endpoint
-from rtllm.simulator import Simulator
+from rtllm import Client, Credentials, Dropped, Refused, Retry, endpoint
+from rtllm.simulator import AcceptThen, ErrorFrame, Simulator
 from transport.conftest import Caller, MakeClient, spoken
 
 
@@ -123,3 +123,29 @@ def test_one_client_serves_several_event_loops_one_after_the_other_and_at_once()
     assert set(heard) == {
         f"You said: {name} {turn}" for name in ("first", "second", "t0", "t1") for turn in range(3)
     }
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_host_that_accepts_and_then_refuses_is_understood(
+    make_client: MakeClient, early: bool
+) -> None:
+    says = ErrorFrame(
+        code="invalid_api_key", status=401, kind="invalid_request_error", message="Wrong key."
+    )
+    async with Simulator(on_connect=lambda _: AcceptThen(error=says, close=1008)) as simulator:
+        client = make_client(simulator)
+        caller = Caller(client)
+        if early:
+            client.prewarm("gpt-4.1", caller.request().network)
+        with pytest.raises(Refused, match=r"Wrong key\."):
+            await caller.say("hello")
+
+
+async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_for_ever(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator(on_connect=lambda _: AcceptThen(close=1000)) as simulator:
+        caller = Caller(make_client(simulator), retry=Retry(2, 0.0))
+        with pytest.raises(Dropped):
+            await caller.say("hello")
+        assert len(simulator.journal.connections) <= 4

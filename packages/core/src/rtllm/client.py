@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 from rtllm.answer import Answer, RefusedParameters
 from rtllm.hosts import Endpoint
@@ -49,7 +48,7 @@ class Client:
         self._on_turn = on_turn
         self._books = Books()
         self._refused = RefusedParameters()
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 
     @property
     def usage(self) -> Snapshot:
@@ -85,6 +84,8 @@ class Client:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
+            for ended in [other for other in self._pools if other.is_closed()]:
+                self._pools.pop(ended, None)
             pool = self._pools[loop] = Pool(
                 self.endpoint,
                 self._credentials,

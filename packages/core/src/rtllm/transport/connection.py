@@ -68,11 +68,17 @@ class Connection:
         self._on_lanes_ignored = on_lanes_ignored
         self._running: dict[str | None, deque[Receiver]] = {}
         self._any_event = False
+        self._last_words: Fault | None = None
         self._lost = False
         self._idle = asyncio.Event()
         self._reader = asyncio.get_running_loop().create_task(
             self._read(), name=f"rtllm reader {number}", context=Context()
         )
+
+    @property
+    def last_words(self) -> Fault | None:
+        """What the service said, or the close told, before the connection was lost."""
+        return self._last_words
 
     async def send(self, receiver: Receiver, data: bytes, limit: float) -> None:
         """Send a request; from here on its frames go to its receiver.
@@ -91,7 +97,7 @@ class Connection:
         self._idle.clear()
         try:
             async with asyncio.timeout(limit):
-                await self._socket.send_str(data.decode())
+                await self._socket.send_frame(data, aiohttp.WSMsgType.TEXT)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             message = (
                 f"the connection didn't take the request: {str(error) or type(error).__name__}"
@@ -142,7 +148,9 @@ class Connection:
                 case _:
                     reason = message.extra if isinstance(message.extra, str) else ""
                     code = self._socket.close_code
-                    return from_close(code, reason, before_any_event=not self._any_event)
+                    fault = from_close(code, reason, before_any_event=not self._any_event)
+                    # Seen: hosts that accept the upgrade, then say why not, and close.
+                    return fault if self._any_event else self._last_words or fault
 
     def _route(self, frame: Frame) -> None:
         queue = self._running.get(frame.lane)
@@ -172,7 +180,7 @@ class Connection:
 
     def _connection_error(self, frame: Frame) -> None:
         """An error that names no lane while the default one has nothing due."""
-        fault = from_error(*error_of(frame))
+        fault = self._last_words = from_error(*error_of(frame))
         receivers = list(self._all())
         waiting = [r for r in receivers if not r.created] or (
             receivers if len(receivers) == 1 else []
@@ -199,6 +207,7 @@ class Connection:
     def _lose(self, fault: Fault) -> None:
         if not self._lost:
             self._lost = True
+            self._last_words = fault
             self._on_lost(self.number)
         receivers = list(self._all())
         self._running.clear()

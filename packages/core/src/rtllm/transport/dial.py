@@ -161,7 +161,6 @@ class Dialer:
                 connector_owner=connector is None,
                 trace_configs=[trace],
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
             )
             if old is not None:
                 self._left.append(old)

@@ -83,7 +83,7 @@ class Pool:
         self._dispatch = Dispatch(lanes=lanes)
         self._fleet = self._dispatch.fleet
         self._connections: dict[int, Connection] = {}
-        self._opening: dict[int, asyncio.Task[Fault | None]] = {}
+        self._opening: dict[int, asyncio.Task[Connection | Fault]] = {}
         self._leaving: dict[asyncio.Task[None], Connection] = {}
         self._numbers = itertools.count(1)
         self._closed = False
@@ -153,6 +153,9 @@ class Pool:
             await self._connections[seat.connection].send(attempt, frame, turn.limits.base)
         except FaultError as error:
             attempt.fail(error.fault)
+            raise
+        except asyncio.CancelledError:
+            self.abandon(attempt, "cut")  # what was begun counts as sent
             raise
         return attempt
 
@@ -226,7 +229,9 @@ class Pool:
         if not self._closed and self._fleet.spares_missing(1):
             self._open(model, network, limit)
 
-    async def _dial(self, number: int, model: str, network: Network, limit: float) -> Fault | None:
+    async def _dial(
+        self, number: int, model: str, network: Network, limit: float
+    ) -> Connection | Fault:
         try:
             url = self._endpoint.for_model(model)
             socket = await self._dialer.dial(url, network, limit)
@@ -236,9 +241,10 @@ class Pool:
             return error.fault
         finally:
             self._opening.pop(number, None)
-        self._connections[number] = Connection(number, socket, self._lost, self.refused_lanes)
+        connection = Connection(number, socket, self._lost, self.refused_lanes)
+        self._connections[number] = connection
         self._fleet.opened(number)
-        return None
+        return connection
 
     async def _opened(self, number: int, turn: Turn) -> None:
         """Wait until a connection is open, within the turn's limit."""
@@ -248,13 +254,15 @@ class Pool:
         self._fleet.wait_for(number, +1)
         try:
             async with asyncio.timeout_at(turn.deadline()[0]):
-                fault = await asyncio.shield(task)
+                dialled = await asyncio.shield(task)
         except TimeoutError:
             raise FaultError(turn.ran_out()) from None
         finally:
             self._fleet.wait_for(number, -1)
-        if fault is not None:
-            raise FaultError(fault)
+        if isinstance(dialled, Fault):
+            raise FaultError(dialled)
+        if dialled.last_words is not None and number not in self._connections:
+            raise FaultError(dialled.last_words)
 
     def _keep_spares(self, asked: Asked, limit: float) -> None:
         for _ in range(self._fleet.spares_missing(self._spare)):
