@@ -1,0 +1,274 @@
+"""A model of the frameworks: how LiveKit and VideoSDK edit a conversation between requests.
+
+Answers are recorded whole, half or not at all, merged, stripped, thrown away; calls in any
+order, with outputs anywhere or nowhere; histories are cut, rewound and replaced.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from core.service_model import Seen, arguments_of
+from rtllm.items import Image, Item, Message, Reasoning, Text, ToolCall, ToolOutput, is_system
+
+PROMPTS = ("You are Ada.", "You are Bob.", "Be brief.", "Answer in French.")
+WORDS = ("hello", "yes", "no, the other one", "what time is it", "book it")
+PHRASES = (
+    "Hello, how can I help?",
+    "Yes.",
+    "It is <b>nine</b> in the morning.",
+    "I have booked the table for you for nine.",
+)
+GUIDE = "Speak plainly."
+
+Heard = Literal["whole", "half", "nothing", "stripped", "merged"]
+Layout = Literal["pairs", "calls first", "outputs reversed", "none", "said between", "one missing"]
+Edit = Literal[
+    "edit system",
+    "add system",
+    "drop system",
+    "breakpoint",
+    "move system",
+    "said",
+    "window",
+    "replace",
+    "rewind",
+    "strip",
+    "merge",
+    "drop call",
+    "drop output",
+    "orphan output",
+    "running pair",
+    "late output",
+    "picture",
+]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a response consists of."""
+
+    texts: tuple[str, ...] = ("Yes.",)
+    calls: int = 0
+    reasoning: bool = False
+    phase: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How a framework records a response."""
+
+    heard: Heard = "whole"
+    order: int = 0
+    layout: Layout = "calls first"
+    dropped: int | None = None
+    respaced: bool = True
+
+
+class Outputs:
+    """Makes the outputs of responses; call ids are unique, as the service's are."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def make(self, shape: Shape) -> tuple[Item, ...]:
+        output: list[Item] = []
+        if shape.reasoning:
+            output.append(Reasoning(json.dumps({"type": "reasoning"}).encode()))
+        phase = "final_answer" if shape.phase else None
+        output += [Message.of("assistant", text, phase) for text in shape.texts]
+        for index in range(shape.calls):
+            self._count += 1
+            arguments = json.dumps({"n": index, "city": "Oslo"}, separators=(",", ":"))
+            output.append(ToolCall(f"call_{self._count}", "look_up", arguments))
+        return tuple(output)
+
+
+def recorded_form(output: Sequence[Item]) -> tuple[Item, ...]:
+    """The items that a framework records for an output that was heard whole."""
+    words = [item for item in output if isinstance(item, Message)]
+    calls = [item for item in output if isinstance(item, ToolCall)]
+    said = " ".join(message.text for message in words)
+    text = [Message.of("assistant", said, words[0].phase)] if words else []
+    return (*text, *calls)
+
+
+def seen(item: Item) -> Seen:
+    """An item as the model sees it, in the terms of the service model."""
+    match item:
+        case Message(role, parts, phase):
+            merged: list[tuple[str, ...]] = []
+            for part in parts:
+                if isinstance(part, Image):
+                    merged.append(("image", part.url, part.detail))
+                elif merged and merged[-1][0] == "text":
+                    merged[-1] = ("text", merged[-1][1] + part.text)
+                else:
+                    merged.append(("text", part.text))
+            return ("message", role, tuple(merged), phase)
+        case ToolCall(call_id, name, arguments):
+            return ("call", call_id, name, arguments_of(arguments))
+        case ToolOutput(call_id, output):
+            return ("output", call_id, output)
+        case _:
+            return ("reasoning",)
+
+
+@dataclass(eq=False)
+class Talk:
+    """A conversation as its framework keeps it.
+
+    Attributes:
+        system: The system texts at its head.
+        items: What was said and done since.
+        guide: Text for the ``instructions`` field of each request.
+        model: The model it asks.
+    """
+
+    number: int
+    system: list[Message]
+    items: list[Item] = field(default_factory=list)
+    guide: str = ""
+    model: str = "m"
+
+    def context(self, trailing: str | None = None) -> list[Item]:
+        """The context of a request, with a system text for this request only."""
+        extra = [] if trailing is None else [Message.of("system", trailing)]
+        return [*self.system, *self.items, *extra]
+
+    def user_says(self, words: str) -> None:
+        """A user message is added."""
+        self.items.append(Message.of("user", words))
+
+    def user_says_instead(self, words: str) -> None:
+        """What the user said last is thrown away with all that followed, and replaced."""
+        while self.items:
+            last = self.items.pop()
+            if isinstance(last, Message) and last.role == "user":
+                break
+        self.user_says(words)
+
+    def records(self, output: Sequence[Item], how: Recording) -> bool:
+        """An answer is recorded; returns whether tools ran, so that the turn goes on."""
+        form = recorded_form(output)
+        self._record_words([item for item in form if isinstance(item, Message)], how.heard)
+        return self._record_calls([item for item in form if isinstance(item, ToolCall)], how)
+
+    def _record_words(self, words: Sequence[Message], heard: Heard) -> None:
+        for message in words:
+            text = message.text
+            match heard:
+                case "nothing":
+                    continue
+                case "half":
+                    text = half(text)
+                case "stripped":
+                    text = re.sub(r"<[^>]*>", "", text)
+                case "merged" if self.items and _is_said(self.items[-1]):
+                    before = self.items.pop()
+                    assert isinstance(before, Message)
+                    text = f"{before.text} {text}"
+                case _:
+                    pass
+            self.items.append(Message.of("assistant", text, message.phase))
+
+    def _record_calls(self, calls: Sequence[ToolCall], how: Recording) -> bool:
+        if not calls:
+            return False
+        orders = list(itertools.permutations(calls))
+        kept = list(orders[how.order % len(orders)])
+        if how.dropped is not None:
+            del kept[how.dropped % len(kept)]
+        if how.respaced:
+            kept = [replace(call, arguments=_respaced(call.arguments)) for call in kept]
+        outputs = [ToolOutput(call.call_id, f"done {call.call_id}") for call in kept]
+        match how.layout:
+            case "pairs":
+                self.items += itertools.chain(*zip(kept, outputs, strict=True))
+            case "calls first":
+                self.items += [*kept, *outputs]
+            case "outputs reversed":
+                self.items += [*kept, *reversed(outputs)]
+            case "none":
+                self.items += kept
+            case "said between":
+                self.items += [*kept, Message.of("assistant", "One moment."), *outputs]
+            case "one missing":
+                self.items += [*kept, *outputs[1:]]
+        return bool(kept)
+
+    def edits(self, how: Edit, at: int, word: str) -> None:  # noqa: C901, PLR0912, PLR0915
+        """The framework, or the application, changes the context."""
+        place = at % (len(self.items) + 1)
+        chosen = self.items[place] if place < len(self.items) else None
+        match how:
+            case "edit system" if self.system:
+                self.system[at % len(self.system)] = Message.of("system", word)
+            case "add system":
+                self.system.append(Message.of("system", word))
+            case "drop system" if self.system:
+                del self.system[at % len(self.system)]
+            case "breakpoint" if self.system:
+                self.system[-1] = Message("system", (Text(self.system[-1].text, at % 2 == 0),))
+            case "move system" if self.system:
+                self.items.insert(place, self.system.pop(at % len(self.system)))
+            case "said":
+                self.items.append(Message.of("assistant", word))
+            case "window":
+                del self.items[: at % 4]
+            case "replace":
+                self.items = [
+                    Message.of("user", word) if isinstance(item, Message) else item
+                    for item in self.items
+                ]
+            case "rewind":
+                del self.items[place:]
+            case "strip" if isinstance(chosen, Message) and not is_system(chosen):
+                words = re.sub(r"<[^>]*>", "", chosen.text)
+                self.items[place] = Message.of(chosen.role, words, chosen.phase)
+            case "merge" if place and _is_said(chosen) and _is_said(self.items[place - 1]):
+                assert isinstance(chosen, Message)
+                before = self.items[place - 1]
+                assert isinstance(before, Message)
+                self.items[place - 1 : place + 1] = [
+                    Message.of("assistant", f"{before.text} {chosen.text}")
+                ]
+            case "drop call" if isinstance(chosen, ToolCall):
+                del self.items[place]
+            case "drop output" if isinstance(chosen, ToolOutput):
+                del self.items[place]
+            case "orphan output":
+                self.items.insert(place, ToolOutput(f"gone_{at}", "late"))
+            case "running pair":
+                call = ToolCall(f"running_{at}", "wait", "{}")
+                self.items[place:place] = [call, ToolOutput(call.call_id, "still in progress")]
+            case "late output":
+                answered = {i.call_id for i in self.items if isinstance(i, ToolOutput)}
+                self.items += [
+                    ToolOutput(item.call_id, "late")
+                    for item in self.items
+                    if isinstance(item, ToolCall) and item.call_id not in answered
+                ]
+            case "picture":
+                role: Literal["user", "assistant"] = "user" if at % 2 else "assistant"
+                picture = Image("https://example.com/a.png", "low")
+                self.items.append(Message(role, (picture, Text(word))))
+            case _:
+                pass
+
+
+def half(text: str) -> str:
+    """The first half of a text, cut at a word."""
+    words = text.split()
+    return " ".join(words[: max(1, len(words) // 2)])
+
+
+def _is_said(item: Item | None) -> bool:
+    return isinstance(item, Message) and item.role == "assistant" and not item.has_images
+
+
+def _respaced(arguments: str) -> str:
+    return json.dumps(json.loads(arguments), sort_keys=True)
