@@ -22,7 +22,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 
 @pytest.fixture(
-    params=[_host(l, s) for l in ("on", "off", "refuse", "ignore") for s in (None, False)]
+    params=[_host(lanes, s) for lanes in ("on", "off", "refuse", "ignore") for s in (None, False)]
 )
 def any_host(request: pytest.FixtureRequest) -> Host:
     """Hosts with lanes, without, and such as only turn out to have none."""
