@@ -1,0 +1,165 @@
+"""A loop whose time jumps: a minute of a phone call passes in milliseconds.
+
+LiveKit reads the wall clock as well as the loop's, so both follow the same virtual time while
+the loop runs.
+"""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+from unittest import mock
+
+from pydantic import BaseModel
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_wall = time.time
+_real = time.perf_counter
+
+# What one pass of the loop takes: nothing happens twice at the same moment, and a loop that
+# polls the clock comes to an end.
+_PASS = 1e-6
+
+# What is due sooner may jump ahead of bytes on a loopback socket; it is as if they had been
+# on their way for that long.
+_SOON = 0.1
+
+
+class _Clock:
+    """Virtual seconds since the loop was made."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        self._wall = time.time()
+        self._monotonic = time.monotonic()
+        self._perf = time.perf_counter()
+
+    def time(self) -> float:
+        return self._wall + self.elapsed
+
+    def monotonic(self) -> float:
+        return self._monotonic + self.elapsed
+
+    def perf_counter(self) -> float:
+        return self._perf + self.elapsed
+
+    @contextmanager
+    def shown_by_time(self) -> Iterator[None]:
+        """Let the module `time` tell this clock's time."""
+        _bind_defaults_late()
+        with mock.patch.multiple(
+            time, time=self.time, monotonic=self.monotonic, perf_counter=self.perf_counter
+        ):
+            yield
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Moves the clock instead of waiting, as soon as no I/O is there to be handled."""
+
+    def __init__(self, clock: _Clock, patience: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._patience = patience
+        self.threads = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._clock.elapsed += _PASS
+        events = super().select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        if timeout is None or self.threads:
+            began = _real()
+            events = super().select(timeout)
+            self._clock.elapsed += _real() - began
+            return events
+        if timeout > _SOON and (events := super().select(self._patience)):
+            return events
+        self._clock.elapsed += timeout
+        return []
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop on which waiting takes no time.
+
+    When nothing is ready to run and no socket has anything to read, the clock jumps to the
+    next timer. While the loop runs, `time.time`, `time.monotonic` and `time.perf_counter`
+    tell the same virtual time (for the whole process: run one such loop at a time).
+
+    What to know:
+
+    * Sockets between two ends on this very loop work as ever: what was sent is there to be
+      read at once. A peer in another process or thread has ``patience`` real seconds to
+      answer before a jump of more than 0.1 s; if it may take longer, give more patience.
+    * While a thread of `run_in_executor` works, time passes as usual.
+    * Each pass of the loop takes a microsecond, so time never stands still.
+    * References to `time.time` that were taken before (``from time import time``) tell the
+      real time. LiveKit's own in the defaults of its models are replaced.
+
+    Args:
+        patience: Real seconds to wait for I/O before a long jump.
+    """
+
+    def __init__(self, patience: float = 0.002) -> None:
+        self._clock = _Clock()
+        self._jumps = _JumpingSelector(self._clock, patience)
+        super().__init__(self._jumps)
+
+    def time(self) -> float:
+        """The loop's virtual time in seconds."""
+        return self._clock.monotonic()
+
+    def run_forever(self) -> None:
+        """Run until stopped; the module `time` follows meanwhile."""
+        with self._clock.shown_by_time():
+            super().run_forever()
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        """Run a function in a thread; time passes as usual until it is done."""
+        future = super().run_in_executor(executor, func, *args)
+        self._jumps.threads += 1
+        future.add_done_callback(self._thread_done)
+        return future
+
+    def _thread_done(self, _: asyncio.Future[Any]) -> None:
+        self._jumps.threads -= 1
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, T], *, patience: float = 0.002) -> T:
+    """Run a coroutine to its end on a `VirtualTimeLoop` of its own."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(patience)) as runner:
+        return runner.run(main)
+
+
+def _now() -> float:
+    return time.time()
+
+
+_BOUND: set[type[BaseModel]] = set()
+
+
+def _bind_defaults_late() -> None:
+    """Let LiveKit's models ask `time.time` when they are made, not when it was imported.
+
+    A context is ordered by ``created_at``, so real and virtual times must not meet in it.
+    """
+    waiting: list[type[BaseModel]] = [BaseModel]
+    while waiting:
+        model = waiting.pop()
+        waiting += model.__subclasses__()
+        if model in _BOUND or not model.__module__.startswith("livekit.agents."):
+            continue
+        _BOUND.add(model)
+        changed = False
+        for info in model.model_fields.values():
+            if cast("Any", info.default_factory) is _wall:
+                info.default_factory = _now
+                changed = True
+        if changed:
+            model.model_rebuild(force=True)

@@ -1,0 +1,51 @@
+"""What the tests of voice calls share: virtual time, and the hosts that each call is made to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from rtllm_livekit.testing import VirtualTimeLoop
+
+Host = dict[str, Any]
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Time jumps in all tests of this folder."""
+    return {"virtual": VirtualTimeLoop}
+
+
+def _host(lanes: str, store: bool | None, spare: int) -> Any:
+    name = f"{lanes}-{'stored' if store is None else 'unstored'}-spare{spare}"
+    return pytest.param({"lanes": lanes, "store": store, "spare": spare}, id=name)
+
+
+@pytest.fixture(params=[_host("on", None, 1), _host("on", False, 1)])
+def host(request: pytest.FixtureRequest) -> Host:
+    """A host with lanes, that stores answers or not."""
+    value: Host = request.param
+    return value
+
+
+@pytest.fixture(
+    params=[
+        _host(lanes, store, spare)
+        for lanes in ("on", "off", "refuse", "ignore")
+        for store in (None, False)
+        for spare in (1, 0)
+    ]
+)
+def any_host(request: pytest.FixtureRequest) -> Host:
+    """Hosts with lanes, without, and such as only turn out to have none."""
+    value: Host = request.param
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own account takes part."""
+    for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.delenv(f"OPENAI_{name}", raising=False)
