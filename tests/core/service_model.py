@@ -139,6 +139,12 @@ class Service:
         connection = self.connections.get(response.connection)
         return connection is not None and connection.lane(response.lane).newest == response.id
 
+    def can_be_forked(self, response: Response) -> bool:
+        """Whether a fork is safe: a request waiting on the parent's lane would win the race."""
+        if response.stored or not self.remembers(response):
+            return response.stored
+        return not self.connections[response.connection].lane(response.lane).queue
+
     def running(self, number: int) -> list[Ticket]:
         """The requests that are queued or active on a connection."""
         return [t for lane in self.connections[number].lanes.values() for t in lane.queue]
