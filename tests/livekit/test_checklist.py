@@ -222,8 +222,6 @@ async def test_03_a_connection_at_its_age_limit_is_replaced(host: Any) -> None:
             assert await turn(st, ctx, f"Word {number}") == f"You said: Word {number}"
             await asyncio.sleep(0.01)
         assert events == []
-        for entry in st.entries:
-            assert entry.outcome in ("completed", "refused")
 
 
 # -- 6: cutting waits for nothing --------------------------------------------------------------
