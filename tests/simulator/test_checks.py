@@ -160,7 +160,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
         "unknown_parameter",
         "input[0].foo",
     ),
-    "stream": (body(stream=True), "unsupported_parameter", "stream"),
     "background": (body(background=False), "unsupported_parameter", "background"),
     "stream_options": (body(stream_options={}), "unsupported_parameter", "stream_options"),
     "no model": (

@@ -141,9 +141,11 @@ _FIELDS: dict[str, shapes.Check] = {
     "image": shapes.mapping,
     "access_programs": shapes.mapping,
     "generate": shapes.boolean,
+    "stream": shapes.only_true,
 }
-# Fields of the HTTP API that make no sense on a socket.
-_NOT_ON_A_SOCKET = ("stream", "stream_options", "background", "background_options")
+# Fields of the HTTP API that make no sense on a socket. "stream": true is implied there, and
+# seen: openai-agents sends it all the same.
+_NOT_ON_A_SOCKET = ("stream_options", "background", "background_options")
 
 
 def check_body(body: dict[str, Any], extra_models: Collection[str] = ()) -> None:

@@ -82,6 +82,12 @@ def one_of(*words: str) -> Check:
     return check
 
 
+def only_true(value: Any, param: str) -> None:
+    """True and nothing else."""
+    if value is not True:
+        raise refusal.invalid_value(param, value, ("true",))
+
+
 def nullable(check: Check) -> Check:
     """Null, or what another check accepts."""
     return lambda value, param: None if value is None else check(value, param)
