@@ -32,10 +32,16 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture(
     params=[
-        _host(lanes, store, spare)
-        for lanes in ("on", "off", "refuse", "ignore")
-        for store in (None, False)
-        for spare in (1, 0)
+        _host("on", None, 1),
+        _host("on", False, 1),
+        _host("on", False, 0),
+        _host("off", None, 1),
+        _host("off", False, 1),
+        _host("off", False, 0),
+        _host("refuse", None, 0),
+        _host("refuse", False, 1),
+        _host("ignore", None, 1),
+        _host("ignore", False, 0),
     ]
 )
 def any_host(request: pytest.FixtureRequest) -> Host:

@@ -16,7 +16,7 @@ from typing import Any
 from livekit.agents import Agent
 from livekit.stage import Stage, is_chained, stage
 
-from rtllm.simulator import Reply, Request, Script, Text
+from rtllm.simulator import Reply, Request, Script
 from rtllm_livekit.testing import PhoneCall
 
 PROMPT = "You are a kind receptionist."
@@ -33,8 +33,14 @@ def numbered(words: int = 10) -> Script:
     return lambda request: answer_of(request.index, words)
 
 
-def _unique(request: Request) -> Text:
-    return Text(answer_of(request.index))
+def has_results(request: Request) -> bool:
+    """Whether tools were run since the caller spoke last."""
+    for item in reversed(request.context):
+        if item.get("role") == "user":
+            return False
+        if item.get("type") == "function_call_output":
+            return True
+    return False
 
 
 @dataclass
@@ -43,6 +49,11 @@ class Line:
 
     stage: Stage
     call: PhoneCall
+
+    @property
+    def keeps_older_states(self) -> bool:
+        """Whether the state before the newest answer can still be continued."""
+        return self.stage.lanes == "on" or self.stage.store is not False
 
     @property
     def contexts(self) -> list[list[tuple[str, str]]]:
