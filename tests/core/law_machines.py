@@ -75,7 +75,7 @@ class Attempt:
     ticket: Ticket
 
 
-class Driver(RuleBasedStateMachine):
+class Driver:
     """Sends the turns of talks as the transport does, and checks each request."""
 
     lanes: ClassVar[bool] = True
@@ -404,7 +404,7 @@ often = st.sampled_from([True, True, True, False])
 rarely = often.map(lambda it: not it)
 
 
-class Anything(Driver):
+class Anything(Driver, RuleBasedStateMachine):
     """Several conversations at once, edited in every way that a framework knows."""
 
     @initialize(prompts=st.lists(st.sampled_from(PROMPTS), max_size=2), greeted=st.booleans())
@@ -576,7 +576,7 @@ class Anything(Driver):
         self.now += seconds
 
 
-class OrdinaryVoice(Driver):
+class OrdinaryVoice(Driver, RuleBasedStateMachine):
     """One caller: barge-ins, drafts and tools, nothing stored. Each request must be chained."""
 
     MAX_CUTS: ClassVar[int] = 5
