@@ -1,0 +1,184 @@
+"""One turn: its phases, its deadlines, and what it may still try."""
+
+import pytest
+
+from rtllm.errors import Busy, Failed
+from rtllm.faults import Fault, Kind
+from rtllm.recovery import Fail, Finish, Resend
+from rtllm.turn import Limits, Retry, Turn
+
+BUSY = Fault(Kind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
+
+
+def turn(limits: Limits | None = None, retry: Retry | None = None) -> Turn:
+    return Turn(limits or Limits(base=10, connect=3, open_item=30, whole=120), retry or Retry(), 0.0)
+
+
+def sent(at: float = 1.0) -> Turn:
+    it = turn()
+    it.connecting(0.0)
+    it.sent(at)
+    return it
+
+
+def ends(it: Turn) -> float:
+    return it.deadline()[0]
+
+
+@pytest.mark.parametrize(
+    ("base", "connect", "expected"),
+    [
+        (10, None, (10, 10, 30)),
+        (10, 5, (10, 5, 30)),
+        (5, 20, (5, 5, 30)),
+        (20, None, (20, 20, 60)),
+    ],
+)
+def test_all_limits_follow_from_the_base_limit(
+    base: float, connect: float | None, expected: tuple[float, float, float]
+) -> None:
+    limits = Limits.of(base, connect)
+    assert (limits.base, limits.connect, limits.open_item) == expected
+    assert limits.whole == 120
+
+
+def test_connecting_has_its_own_limit_for_each_attempt() -> None:
+    it = turn()
+    it.connecting(1.0)
+    assert it.deadline() == (4.0, "a connection", 3)
+    it.connecting(9.0)
+    assert ends(it) == 12.0
+
+
+def test_created_is_no_progress() -> None:
+    it = sent(1.0)
+    assert it.deadline() == (11.0, "the first output", 10)
+    it.created()
+    assert it.deadline() == (11.0, "the first output", 10)
+
+
+def test_each_output_gives_a_new_gap() -> None:
+    it = sent(1.0)
+    it.output(5.0)
+    assert it.deadline() == (15.0, "more output", 10)
+
+
+def test_an_open_slow_item_may_take_longer_and_its_own_events_count() -> None:
+    it = sent(1.0)
+    it.slow_item(2.0, is_open=True)
+    assert it.deadline() == (32.0, "more output", 30)
+    it.slow_item(20.0, is_open=True)
+    assert ends(it) == 50.0
+    it.slow_item(21.0, is_open=False)
+    assert ends(it) == 31.0
+
+
+def test_the_end_of_an_item_that_was_not_open_is_no_progress() -> None:
+    it = sent(1.0)
+    it.slow_item(9.0, is_open=False)
+    assert ends(it) == 11.0
+
+
+def test_a_new_attempt_forgets_the_open_item_and_waits_for_its_first_output() -> None:
+    it = sent(1.0)
+    it.output(2.0)
+    it.slow_item(2.0, is_open=True)
+    it.connecting(40.0)
+    it.sent(41.0)
+    assert it.deadline() == (51.0, "the first output", 10)
+
+
+def test_the_whole_turn_is_limited_whatever_comes() -> None:
+    it = sent(1.0)
+    it.output(119.0)
+    assert it.deadline() == (120.0, "the whole turn", 120)
+
+
+def test_a_wait_that_ran_out_says_for_what_and_how_long() -> None:
+    fault = sent().ran_out()
+    assert (fault.kind, fault.code) == (Kind.SILENT, "timeout")
+    assert fault.message == "waited 10 s for the first output"
+
+
+def test_phases_follow_each_other() -> None:
+    it = turn()
+    it.created()
+    assert it.phase() == "connecting"
+    it.sent(1.0)
+    assert it.phase() == "sent"
+    it.created()
+    assert it.phase() == "created"
+    it.gave_out(text=3)
+    assert it.phase() == "given out"
+    assert it.phase(whole=True) == "whole"
+
+
+def test_a_word_given_out_is_remembered_over_attempts() -> None:
+    it = sent()
+    it.gave_out(calls=1)
+    it.connecting(2.0)
+    it.sent(3.0)
+    assert it.has_given_out
+    assert it.phase() == "given out"
+    assert it.attempts == 2
+
+
+def test_the_first_resend_waits_a_tenth_and_later_ones_the_interval() -> None:
+    it = sent()
+    waits = [it.decide(BUSY, 1.0, 0.5) for _ in range(4)]
+    assert waits == [
+        Resend(False, False, True, True, 0.1),  # noqa: FBT003
+        Resend(False, False, True, True, 2.0),  # noqa: FBT003
+        Resend(False, False, True, True, 2.0),  # noqa: FBT003
+        Fail(Busy),
+    ]
+    assert (it.paid, len(it.recoveries)) == (3, 4)
+
+
+@pytest.mark.parametrize(("jitter", "wait"), [(0.0, 0.05), (1.0, 0.15)])
+def test_jitter_spreads_the_wait(jitter: float, wait: float) -> None:
+    action = sent().decide(BUSY, 1.0, jitter)
+    assert isinstance(action, Resend)
+    assert action.wait == pytest.approx(wait)
+
+
+def test_retry_after_is_obeyed() -> None:
+    action = sent().decide(Fault(Kind.BUSY, "", retry_after=1.25), 1.0, 0.5)
+    assert isinstance(action, Resend)
+    assert action.wait == 1.25
+
+
+def test_a_wait_longer_than_allowed_ends_the_turn() -> None:
+    it = sent()
+    assert it.decide(Fault(Kind.BUSY, "", retry_after=8.5), 1.0, 0.5) == Fail(Busy)
+    assert it.paid == 0
+
+
+def test_a_wait_beyond_the_whole_turn_ends_it() -> None:
+    assert sent().decide(Fault(Kind.BUSY, "", retry_after=5), 116.0, 0.5) == Fail(Busy)
+
+
+def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
+    it = turn(retry=Retry(budget=0))
+    it.sent(1.0)
+    action = it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5)
+    assert action == Resend(True, False, False, False)  # noqa: FBT003
+    assert it.paid == 0
+    assert isinstance(it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5), Fail)
+
+
+def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
+    it = sent()
+    it.gave_out(text=5)
+    assert it.decide(Fault(Kind.DROPPED, ""), 2.0, 0.5, whole=True) == Finish("unfinished")
+
+
+def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
+    it = sent()
+    it.gave_out(text=5, calls=1)
+    error = it.error(Failed, BUSY)
+    details = error.details
+    assert (error.message, details.code, details.status) == ("slow down", BUSY.code, 429)
+    assert (details.request_id, details.phase, details.attempts) == ("req_1", "given out", 1)
+    assert details.given_out == (5, 1)
+    assert "after 5 characters and 1 tool calls" in str(error)
