@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from livekit.agents import Agent
-from livekit.stage import Stage, is_chained, stage
 
+from livekit.stage import Stage, is_chained, stage
 from rtllm.simulator import Reply, Request, Script
 from rtllm_livekit.testing import PhoneCall
 
@@ -108,13 +108,10 @@ async def line(
     **options: Any,
 ) -> AsyncIterator[Line]:
     """A call that is under way; when it is over, everything is checked."""
-    reached = {"stock": True} if stock else {}
     async with stage(
-        script if script is not None else numbered(), simulator=simulator, **reached, **host
+        script if script is not None else numbered(), simulator=simulator, stock=stock, **host
     ) as st:
-        async with PhoneCall(
-            agent or Agent(instructions=PROMPT), llm=st.llm, **options
-        ) as call:
+        async with PhoneCall(agent or Agent(instructions=PROMPT), llm=st.llm, **options) as call:
             on = Line(st, call)
             yield on
             await call.quiet()

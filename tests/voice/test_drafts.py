@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent, llm
-from voice.line import PROMPT, answer_of, line
 
 from rtllm_livekit.testing import FakeSTT
+from voice.line import PROMPT, answer_of, line
 
 
 def _careless(text: str, kind: str) -> str:
@@ -134,9 +134,7 @@ async def test_a_draft_that_is_also_spoken_beforehand(host: Any) -> None:
 
 
 async def test_without_drafts(any_host: Any) -> None:
-    async with line(
-        any_host, turn_handling={"preemptive_generation": {"enabled": False}}
-    ) as on:
+    async with line(any_host, turn_handling={"preemptive_generation": {"enabled": False}}) as on:
         await on.call.caller_says("Tell me a story.")
         await on.call.agent_says(3)
         await on.call.caller_says("No, another one please.")

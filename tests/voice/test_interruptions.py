@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from voice.line import answer_of, line
 
 from rtllm_livekit.testing import FakeAudioOutput, FakeTTS
+from voice.line import answer_of, line
 
 
 async def test_turns_follow_one_another(any_host: Any) -> None:
@@ -16,7 +16,7 @@ async def test_turns_follow_one_another(any_host: Any) -> None:
             await on.call.caller_says(text)
             await on.call.quiet()
         assert [heard.text for heard in on.call.heard] == [
-            h for h in (text for role, text in on.call.dialogue if role == "assistant")
+            text for role, text in on.call.dialogue if role == "assistant"
         ]
         assert not any(heard.interrupted for heard in on.call.heard)
 
@@ -222,7 +222,9 @@ async def test_after_a_false_interruption_the_answer_goes_on_and_nothing_is_lost
         await on.call.caller_says("Thanks a lot.")
         await on.call.quiet()
         first = on.call.heard[0]
-        assert first.text == answer_of(on.stage.entries[0].index if any_host["lanes"] != "refuse" else 1)
+        assert first.text == answer_of(
+            on.stage.entries[0].index if any_host["lanes"] != "refuse" else 1
+        )
         assert not first.interrupted
         assert on.chained[-1]
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 from livekit.agents import Agent
-from livekit.stage import stage
-from voice.line import PROMPT, Line, answer_of, line, numbered
 
+from livekit.stage import stage
 from rtllm.simulator import Request
 from rtllm_livekit.testing import FakeTTS, PhoneCall
+from voice.line import PROMPT, Line, answer_of, line, numbered
 
 
 @pytest.mark.parametrize(

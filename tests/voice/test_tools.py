@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent, RunContext, function_tool
-from voice.line import PROMPT, answer_of, has_results, line
 
 from rtllm.simulator import Call, Reply, Request
 from rtllm_livekit.testing import FakeSTT
+from voice.line import PROMPT, answer_of, has_results, line
 
 
 class Desk(Agent):
@@ -162,9 +162,7 @@ async def test_two_tools_of_which_the_answer_is_cut(any_host: Any) -> None:
 
 
 @pytest.mark.parametrize("thinks", [0.0, 0.6])
-async def test_tools_of_a_draft_that_is_thrown_away_never_run(
-    any_host: Any, thinks: float
-) -> None:
+async def test_tools_of_a_draft_that_is_thrown_away_never_run(any_host: Any, thinks: float) -> None:
     def mistaken(text: str, kind: str) -> str:
         return text if kind == "final" else text.replace("seat", "book")
 

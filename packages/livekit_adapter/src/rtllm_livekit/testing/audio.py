@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from livekit import rtc
 from livekit.agents.voice import io
 
+from livekit import rtc
 from rtllm_livekit.testing.speech import RATE, Listener, Word, as_frame, first_words, silence
 
 # A word counts as heard that lacks so much of its end: sums of frames aren't exact.
@@ -29,13 +29,13 @@ class Changes:
             if not future.done():
                 future.set_result(None)
 
-    async def until(self, holds: Callable[[], object], timeout: float | None = None) -> None:
-        """Wait until something holds, or a timeout is over."""
+    async def until(self, holds: Callable[[], object], within: float | None = None) -> None:
+        """Wait until something holds, or for so many seconds without any change."""
         while not holds():
             future = asyncio.get_running_loop().create_future()
             self._waiting.add(future)
             try:
-                done, _ = await asyncio.wait([future], timeout=timeout)
+                done, _ = await asyncio.wait([future], timeout=within)
             finally:
                 self._waiting.discard(future)
             if not done:
@@ -63,7 +63,12 @@ class FakeAudioInput(io.AudioInput):
         return bool(self._to_say)
 
     async def say(self, pcm: bytes) -> None:
-        """Say something after all that is still to be said; returns at its end."""
+        """Say something after all that is still to be said; returns at its end.
+
+        Once the line is closed nothing is said any more.
+        """
+        if self._closed:
+            return
         said = asyncio.get_running_loop().create_future()
         self._to_say.append((pcm, said))
         await said
@@ -71,6 +76,10 @@ class FakeAudioInput(io.AudioInput):
     def close(self) -> None:
         """End the audio with the next frame."""
         self._closed = True
+        for _, said in self._to_say:
+            if not said.done():
+                said.set_result(None)
+        self._to_say.clear()
 
     async def __anext__(self) -> rtc.AudioFrame:
         """Give the next frame, when it is its time."""

@@ -10,7 +10,7 @@ from livekit.agents import Agent, AgentSession, CloseEvent, TurnHandlingOptions,
 from livekit.agents.utils import http_context
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
-from rtllm_livekit.testing.audio import Changes, FakeAudioInput, FakeAudioOutput, Heard
+from rtllm_livekit.testing.audio import FakeAudioInput, FakeAudioOutput, Heard
 from rtllm_livekit.testing.speech import lasting, noise
 from rtllm_livekit.testing.stt import FakeSTT
 from rtllm_livekit.testing.tts import FakeTTS
@@ -29,7 +29,7 @@ _POLL = 0.05
 _TURNS = TurnHandlingOptions(turn_detection="vad", interruption={"mode": "vad"})
 
 
-class HungUp(Exception):  # noqa: N818 - named for what happened
+class HungUp(Exception):
     """The session closed while the call was waiting for something."""
 
 
@@ -91,7 +91,7 @@ class PhoneCall:
         self._limit = limit
         self._transcript = transcript
         self._exit = AsyncExitStack()
-        self._changes = Changes()
+        self._changes = self.output.changes  # the session's are told there too
         self._closed: CloseEvent | None = None
         self._began = 0.0
         options.setdefault("aec_warmup_duration", None)  # there is no echo to get used to
@@ -193,6 +193,7 @@ class PhoneCall:
             await self.sleep_until(at)
         async with self._limited("the caller to finish"):
             await self.input.say(pcm)
+        self._check_open()
 
     async def sleep_until(self, at: float) -> None:
         """Wait for a time of the call."""
@@ -220,9 +221,9 @@ class PhoneCall:
                 while not self._is_idle():  # not all that counts is told by an event
                     self._check_open()
                     await asyncio.sleep(_POLL)
-                seen = self._changes.count, self.output.changes.count
+                seen = self._changes.count
                 await asyncio.sleep(settle)
-                if self._is_idle() and seen == (self._changes.count, self.output.changes.count):
+                if self._is_idle() and seen == self._changes.count:
                     return
 
     async def until(self, holds: Callable[[], object], what: str = "something") -> None:
@@ -235,17 +236,7 @@ class PhoneCall:
             self._check_open()
             return holds()
 
-        waits = [
-            asyncio.ensure_future(changes.until(either))
-            for changes in (self._changes, self.output.changes)
-        ]
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        for wait in done:
-            wait.result()
+        await self._changes.until(either)
 
     def _is_idle(self) -> bool:
         session = self.session
@@ -272,6 +263,7 @@ class PhoneCall:
 
     def _on_close(self, event: CloseEvent) -> None:
         self._closed = event
+        self.input.close()
         self._changes.tell()
 
     def _story(self) -> str:
@@ -283,6 +275,6 @@ class PhoneCall:
 
 
 def _with_defaults(given: TurnHandlingOptions | None) -> TurnHandlingOptions:
-    options = TurnHandlingOptions(**{**_TURNS, **(given or {})})  # type: ignore[typeddict-item]
+    options = TurnHandlingOptions(**{**_TURNS, **(given or {})})
     options["interruption"] = {**_TURNS["interruption"], **options["interruption"]}
     return options

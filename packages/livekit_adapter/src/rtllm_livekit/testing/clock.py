@@ -95,7 +95,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     * Sockets between two ends on this very loop work as ever: what was sent is there to be
       read at once. A peer in another process or thread has ``patience`` real seconds to
       answer before a jump of more than 0.1 s; if it may take longer, give more patience.
-    * While a thread of `run_in_executor` works, time passes as usual.
+    * While a thread of `run_in_executor` works, time passes as usual. `time.sleep` is left as
+      it is: it blocks, and no virtual time passes.
     * Each pass of the loop takes a microsecond, so time never stands still.
     * References to `time.time` that were taken before (``from time import time``) tell the
       real time. LiveKit's own in the defaults of its models are replaced.
@@ -119,7 +120,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             super().run_forever()
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Run a function in a thread; time passes as usual until it is done."""
         future = super().run_in_executor(executor, func, *args)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from livekit import rtc
 from numpy.typing import NDArray
+
+from livekit import rtc
 
 RATE = 8000
 """Samples a second of all fake audio."""

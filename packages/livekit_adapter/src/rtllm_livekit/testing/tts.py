@@ -164,7 +164,9 @@ class _ByWord(tts.SynthesizeStream):
 
 def _whole_words(text: str) -> tuple[str, str]:
     """A text up to its last blank outside of a tag, and what follows."""
-    cut = max((m.end() for m in re.finditer(r"\s", text) if not _in_tag(text[: m.end()])), default=0)
+    cut = max(
+        (m.end() for m in re.finditer(r"\s", text) if not _in_tag(text[: m.end()])), default=0
+    )
     return text[:cut], text[cut:]
 
 
