@@ -1,0 +1,315 @@
+"""Statuses, codes, sentences, closes and silences: each gets its kind."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtllm.faults import (
+    Kind,
+    from_close,
+    from_error,
+    from_handshake,
+    retry_after,
+    silent,
+)
+from rtllm.wire.frames import error_of, read
+
+
+def of_frame(frame: dict[str, Any]) -> Any:
+    made = read(json.dumps(frame))
+    assert made is not None
+    assert made.is_error
+    return from_error(*error_of(made))
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "a": {
+        "type": "error",
+        "status": 429,
+        "stream_id": "lane-1",
+        "error": {
+            "type": "requests",
+            "code": "rate_limit_exceeded",
+            "message": "Slow down",
+            "param": None,
+        },
+        "headers": {"Retry-After": "2", "X-Request-ID": "req_1"},
+    },
+    "a, status_code": {
+        "type": "error",
+        "status_code": 429,
+        "error": {"code": "rate_limit_exceeded", "message": "Slow down"},
+        "headers": {"retry-after-ms": "2000", "x-request-id": "req_1"},
+    },
+    "a, headers inside": {
+        "type": "error",
+        "error": {
+            "code": "rate_limit_exceeded",
+            "message": "Slow down",
+            "status": 429,
+            "headers": {"retry-after": "2", "x-request-id": "req_1"},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("frame", SHAPES.values(), ids=SHAPES)
+def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) -> None:
+    fault = of_frame(frame)
+    assert (fault.kind, fault.code, fault.status) == (Kind.BUSY, "rate_limit_exceeded", 429)
+    assert (fault.message, fault.retry_after, fault.request_id) == ("Slow down", 2.0, "req_1")
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind", "message"),
+    [
+        (
+            {"type": "error", "code": "server_error", "message": "Oh", "sequence_number": 3},
+            Kind.SERVER,
+            "Oh",
+        ),
+        (
+            {"type": "error", "status": 400, "error": {"detail": "Unsupported parameter: x"}},
+            Kind.REFUSED,
+            "Unsupported parameter: x",
+        ),
+        ({"type": "error", "error": {"code": "429", "message": "m"}}, Kind.BUSY, "m"),
+        ({"type": "error", "error": {"code": 503, "message": "m"}}, Kind.BUSY, "m"),
+        ({"type": "error", "error": {"message": "m"}}, Kind.REFUSED, "m"),
+        (
+            {"type": "error", "error": {"type": "usage_limit_reached", "resets_at": 1}},
+            Kind.QUOTA,
+            "no reason given",
+        ),
+        ({"error": {"code": "server_error", "message": "m"}}, Kind.SERVER, "m"),
+        ({"type": "error", "error": None}, Kind.REFUSED, "no reason given"),
+        ({"type": "error", "error": "Oh"}, Kind.REFUSED, "Oh"),
+    ],
+    ids=["b", "c", "d", "d, a number", "d, bare", "e", "f", "null", "a string"],
+)
+def test_an_error_frame_of_any_shape_is_understood(
+    frame: dict[str, Any], kind: Kind, message: str
+) -> None:
+    fault = of_frame(frame)
+    assert (fault.kind, fault.message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("previous_response_not_found", 400, Kind.CHAIN_MISS),
+        ("previous_response_not_found", 404, Kind.CHAIN_MISS),
+        ("previous_response_not_found", None, Kind.CHAIN_MISS),
+        ("websocket_connection_limit_reached", 400, Kind.CONNECTION_LIMIT),
+        ("websocket_stream_limit_reached", 400, Kind.LANE_LIMIT),
+        ("invalid_stream_id", 400, Kind.LANE_LIMIT),
+        ("response_already_in_flight", 409, Kind.LANE_LIMIT),
+        ("rate_limit_exceeded", 429, Kind.BUSY),
+        ("slow_down", 503, Kind.BUSY),
+        ("server_is_overloaded", 503, Kind.BUSY),
+        ("insufficient_quota", 429, Kind.QUOTA),
+        ("credit_balance_exhausted", 429, Kind.QUOTA),
+        ("organization_spend_limit_exceeded", 429, Kind.QUOTA),
+        ("project_spend_limit_exceeded", 429, Kind.QUOTA),
+        ("organization_usage_limit_exceeded", 429, Kind.QUOTA),
+        ("server_error", 500, Kind.SERVER),
+        ("invalid_api_key", 401, Kind.UNAUTHORISED),
+        ("model_not_found", 404, Kind.NOT_FOUND),
+        ("context_length_exceeded", 400, Kind.REFUSED),
+        ("invalid_prompt", 400, Kind.REFUSED),
+        ("bio_policy", 400, Kind.REFUSED),
+        ("misalignment_policy_violation", 400, Kind.REFUSED),
+        ("content_filter", 400, Kind.REFUSED),
+        (None, 401, Kind.UNAUTHORISED),
+        (None, 403, Kind.FORBIDDEN),
+        (None, 404, Kind.NOT_FOUND),
+        (None, 408, Kind.SERVER),
+        (None, 413, Kind.TOO_LARGE),
+        (None, 418, Kind.REFUSED),
+        (None, 429, Kind.BUSY),
+        (None, 500, Kind.SERVER),
+        (None, 502, Kind.SERVER),
+        (None, 503, Kind.BUSY),
+        (None, 520, Kind.SERVER),
+        (None, None, Kind.REFUSED),
+    ],
+)
+def test_a_code_knows_best_and_then_the_status(
+    code: str | None, status: int | None, kind: Kind
+) -> None:
+    fault = from_error({"code": code, "message": "m"}, status)
+    assert (fault.kind, fault.code, fault.status) == (kind, code, status)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        ({"type": "insufficient_quota"}, 429, Kind.QUOTA),
+        ({"type": "rate_limit_error"}, None, Kind.BUSY),
+        ({"type": "service_unavailable_error"}, None, Kind.BUSY),
+        ({"type": "authentication_error"}, None, Kind.UNAUTHORISED),
+        ({"type": "permission_error"}, None, Kind.FORBIDDEN),
+        ({"type": "invalid_request_error"}, 400, Kind.REFUSED),
+        ({"param": "stream_id", "message": "Unknown"}, 400, Kind.LANES_REFUSED),
+        ({"param": "generate"}, 400, Kind.LANES_REFUSED),
+        ({"message": "Unknown parameter: 'stream_id'."}, 400, Kind.LANES_REFUSED),
+        ({"message": "stream_ids are many", "param": "input"}, 400, Kind.REFUSED),
+        (
+            {"message": "No tool output found for function call call_1.", "param": "input"},
+            400,
+            Kind.ITEMS_REFUSED,
+        ),
+        (
+            {"message": "No tool call found for function call output with call_id call_1."},
+            400,
+            Kind.ITEMS_REFUSED,
+        ),
+        (
+            {"message": "Item with id 'rs_1' not found. Items are not persisted"},
+            404,
+            Kind.ITEMS_REFUSED,
+        ),
+        (
+            {"code": "unsupported_parameter", "param": "temperature"},
+            400,
+            Kind.PARAMETER_REFUSED,
+        ),
+        ({"code": "unsupported_parameter", "param": "store"}, 400, Kind.REFUSED),
+        ({"code": "invalid_value", "param": "temperature"}, 400, Kind.REFUSED),
+    ],
+)
+def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
+    error: dict[str, Any], status: int | None, kind: Kind
+) -> None:
+    assert from_error(error, status).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("server_error", Kind.SERVER),
+        ("rate_limit_exceeded", Kind.BUSY),
+        ("previous_response_not_found", Kind.CHAIN_MISS),
+        ("vector_store_timeout", Kind.GIVEN_UP),
+        ("invalid_prompt", Kind.REFUSED),
+        (None, Kind.GIVEN_UP),
+    ],
+)
+def test_a_failed_response_is_tried_again_only_where_that_can_help(
+    code: str | None, kind: Kind
+) -> None:
+    assert from_error({"code": code, "message": "m"}, None, begun=True).kind is kind
+
+
+HTML = b"<html>no</html>"
+TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', Kind.UNAUTHORISED),
+        (401, HTML, Kind.UNAUTHORISED),
+        (403, b"", Kind.FORBIDDEN),
+        (404, HTML, Kind.NO_WEBSOCKET),
+        (405, b'{"detail":"Method Not Allowed"}', Kind.NO_WEBSOCKET),
+        (426, b"\xff\xfe", Kind.NO_WEBSOCKET),
+        (405, TYPED, Kind.NO_WEBSOCKET),
+        (426, TYPED, Kind.NO_WEBSOCKET),
+        (404, TYPED, Kind.NO_WEBSOCKET),
+        (404, b'{"error":{"code":"model_not_found","message":"no"}}', Kind.NOT_FOUND),
+        (429, b'{"error":"later"}', Kind.BUSY),
+        (429, b'{"error":{"code":"insufficient_quota"}}', Kind.QUOTA),
+        (500, HTML, Kind.SERVER),
+        (502, b"[1]", Kind.SERVER),
+        (503, b"null", Kind.BUSY),
+        (301, b"", Kind.FORBIDDEN),
+        (307, b"", Kind.FORBIDDEN),
+        (200, b"", Kind.REFUSED),
+    ],
+)
+def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: Kind) -> None:
+    fault = from_handshake(status, {}, body)
+    assert (fault.kind, fault.status) == (kind, status)
+    assert fault.message
+
+
+def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
+    headers = {"Retry-After": "3", "X-Request-Id": "req_1"}
+    fault = from_handshake(429, headers, b'{"error":{"message":"later"}}')
+    assert (fault.message, fault.retry_after, fault.request_id) == ("later", 3.0, "req_1")
+    assert "status 403" in from_handshake(403, {}, HTML).message
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (1000, Kind.DROPPED),
+        (1001, Kind.DROPPED),
+        (1006, Kind.DROPPED),
+        (1011, Kind.DROPPED),
+        (1012, Kind.DROPPED),
+        (None, Kind.DROPPED),
+        (1008, Kind.REFUSED),
+        (1009, Kind.TOO_LARGE),
+        (4402, Kind.REFUSED),
+    ],
+)
+def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
+    fault = from_close(code, "because", before_any_event=False)
+    assert (fault.kind, fault.code) == (kind, None if code is None else str(code))
+    assert "because" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "seconds"),
+    [
+        ({"retry-after": "2"}, "", 2.0),
+        ({"retry-after": "2", "retry-after-ms": "150"}, "", 0.15),
+        ({"retry-after": "-1"}, "", 0.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "", None),
+        ({}, "Please try again in 20ms.", 0.02),
+        ({}, "Please try again in 1.3s. Visit", 1.3),
+        ({}, "Try Again In 2S", 2.0),
+        ({}, "Please try again in 2 minutes", None),
+        ({"retry-after": "x"}, "try again in 1s", 1.0),
+        ({}, "", None),
+    ],
+)
+def test_the_wait_is_read_from_headers_or_else_from_the_sentence(
+    headers: dict[str, str], message: str, seconds: float | None
+) -> None:
+    assert retry_after(headers, message) == (
+        None if seconds is None else pytest.approx(seconds)
+    )
+
+
+def test_a_silence_says_what_was_waited_for() -> None:
+    assert silent("a connection", 2.5).message == "waited 2.5 s for a connection"
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+_fields = ["message", "code", "type", "param", "detail"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(_fields), _json | st.sampled_from(["²", "9" * 5000, "429"])),
+    st.none() | st.integers(0, 999),
+    st.booleans(),
+)
+def test_whatever_an_error_holds_it_gets_a_kind(
+    error: dict[str, object], status: int | None, *, begun: bool
+) -> None:
+    assert isinstance(from_error(error, status, begun=begun).kind, Kind)
+
+
+@given(st.integers(100, 599), st.binary(max_size=20) | _json.map(lambda v: json.dumps(v).encode()))
+def test_whatever_a_refused_upgrade_holds_it_gets_a_kind(status: int, body: bytes) -> None:
+    assert isinstance(from_handshake(status, {}, body).kind, Kind)
