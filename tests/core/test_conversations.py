@@ -113,3 +113,12 @@ def test_the_longest_unused_conversation_is_forgotten_and_told_so() -> None:
 @pytest.mark.parametrize("words", [(HI,), (HI, HELLO, YES)])
 def test_a_new_conversation_remembers_how_long_its_opening_was(words: tuple[Item, ...]) -> None:
     assert Desk().find(S, *words).opening == len(words)
+
+
+def test_a_new_conversation_is_never_the_one_to_be_forgotten() -> None:
+    desk = Desk(limit=2)
+    for number in range(5):
+        opening = Message.of("user", f"caller {number}")
+        one = desk.find(S, opening)
+        desk.answered(one, HELLO)
+        assert desk.find(S, opening, HELLO, YES) is one

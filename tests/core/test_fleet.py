@@ -1,0 +1,331 @@
+"""Lanes and connections: which one a turn takes, and what each still remembers."""
+
+import itertools
+
+import pytest
+
+from rtllm.chain import Anchor, Home, State
+from rtllm.fleet import Fleet, Seat
+
+NOTHING = State((), (), frozenset())
+
+
+class Rig:
+    """A fleet with open connections and a short way to run attempts on it."""
+
+    def __init__(self, *, lanes: bool = True, connections: int = 1, limit: int = 8) -> None:
+        self.fleet = Fleet(lanes=lanes, max_connections=limit)
+        self.numbers = itertools.count(1)
+        self.now = 0.0
+        for _ in range(connections):
+            self.open()
+
+    def open(self) -> int:
+        number = self.fleet.opening()
+        self.fleet.opened(number)
+        return number
+
+    def seat(self, conversation: int = 1, anchor: Anchor | None = None) -> Seat:
+        seat = self.fleet.seat(conversation, anchor, self.now)
+        assert seat is not None, "a new connection is wanted"
+        return seat
+
+    def send(self, conversation: int = 1, anchor: Anchor | None = None) -> tuple[int, Seat]:
+        seat, attempt = self.seat(conversation, anchor), next(self.numbers)
+        self.fleet.take(attempt, seat, conversation, anchor, self.now)
+        return attempt, seat
+
+    def end(self, attempt: int, *, stored: bool = False) -> Anchor:
+        home = self.fleet.end(attempt, f"r{attempt}")
+        return Anchor(
+            f"r{attempt}", "m", NOTHING, False, home or Home(0, None), stored, attempt  # noqa: FBT003
+        )
+
+    def answer(self, conversation: int = 1, anchor: Anchor | None = None) -> Anchor:
+        attempt, _ = self.send(conversation, anchor)
+        self.fleet.in_progress(attempt)
+        return self.end(attempt)
+
+    def reaches(self, anchor: Anchor, conversation: int = 1) -> bool:
+        return self.fleet.can_continue(anchor, conversation)
+
+
+# -- lanes --------------------------------------------------------------------------------
+
+
+def test_a_continuation_never_runs_on_its_parents_lane() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    for _ in range(12):
+        _, seat = rig.send(anchor=parent) if rig.reaches(parent) else (0, None)
+        assert seat is None or (seat.connection == 1 and seat.lane != parent.home.lane)
+
+
+def test_a_barge_in_forks_beside_the_cut_answer() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    cut, seat = rig.send(anchor=parent)
+    rig.fleet.abandon(cut)
+    _, beside = rig.send(anchor=parent)
+    assert (beside.connection, seat.connection) == (1, 1)
+    assert len({parent.home.lane, seat.lane, beside.lane}) == 3
+
+
+def test_six_running_drafts_their_parent_and_the_new_one_fit() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    for _ in range(7):
+        assert rig.reaches(parent)
+        rig.send(anchor=parent)
+    assert not rig.reaches(parent)
+
+
+def test_a_parent_survives_seven_completed_cuts_and_any_number_after_them() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    for _ in range(20):
+        rig.answer(anchor=parent)
+        assert rig.reaches(parent)
+
+
+def test_the_last_states_stay_alive_and_the_oldest_goes_first() -> None:
+    rig = Rig()
+    states = [rig.answer()]
+    for _ in range(9):
+        states.append(rig.answer(anchor=states[-1]))  # noqa: PERF401 - each needs the last
+    assert [rig.reaches(state) for state in states] == [False] * 2 + [True] * 8
+
+
+def test_abandoned_answers_are_given_up_before_states() -> None:
+    rig = Rig()
+    state = rig.answer()
+    abandoned: list[Anchor] = []
+    for _ in range(3):
+        attempt, _ = rig.send(anchor=state)
+        rig.fleet.abandon(attempt)
+        abandoned.append(rig.end(attempt))
+    later = [rig.answer(anchor=state)]
+    for _ in range(5):
+        later.append(rig.answer(anchor=later[-1]))  # noqa: PERF401 - each needs the last
+    assert all(rig.reaches(anchor) for anchor in (state, *later))
+    assert not all(rig.reaches(anchor) for anchor in abandoned)
+
+
+def test_a_lane_that_remembers_nothing_is_used_again_first() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    failed, seat = rig.send(anchor=parent)
+    rig.fleet.end(failed, None)
+    assert rig.seat(anchor=parent).lane == seat.lane
+
+
+def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    fork, _ = rig.send(anchor=parent)
+    for _ in range(6):
+        rig.send()
+    assert rig.fleet.seat(1, None, 0.0) is None
+    rig.fleet.in_progress(fork)
+    assert rig.fleet.seat(1, None, 0.0) == Seat(1, parent.home.lane, is_open=True)
+
+
+def test_a_failed_fork_leaves_its_parent_to_be_continued() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    fork, _ = rig.send(anchor=parent)
+    rig.fleet.end(fork, None)
+    assert rig.reaches(parent)
+
+
+def test_no_more_than_eight_run_on_a_connection() -> None:
+    rig = Rig()
+    for conversation in (1, 1, 1, 1, 2, 2, 3, 4):
+        assert rig.send(conversation)[1].connection == 1
+    assert rig.fleet.seat(1, None, 0.0) is None
+
+
+def test_four_conversations_share_a_connection_and_the_fifth_gets_its_own() -> None:
+    rig = Rig()
+    states = [rig.answer(conversation) for conversation in range(1, 5)]
+    assert {state.home.connection for state in states} == {1}
+    assert rig.fleet.seat(5, None, 0.0) is None
+    assert rig.open() == 2
+    assert rig.seat(5).connection == 2
+
+
+def test_names_are_never_more_than_thirty_two() -> None:
+    rig = Rig()
+    last: dict[int, Anchor] = {}
+    names: set[str | None] = set()
+    for _ in range(12):
+        for conversation in range(1, 5):
+            last[conversation] = rig.answer(conversation, last.get(conversation))
+            names.add(last[conversation].home.lane)
+    assert len(names) == 32
+    rig.fleet.release(2)
+    for _ in range(10):
+        last[9] = rig.answer(9, last.get(9))
+        names.add(last[9].home.lane)
+    assert len(names) == 32
+
+
+def test_a_conversation_keeps_its_lanes_from_its_neighbours() -> None:
+    rig = Rig()
+    mine = rig.answer(1)
+    for _ in range(30):
+        for other in (2, 3, 4):
+            rig.answer(other)
+    assert rig.reaches(mine, 1)
+
+
+# -- connections --------------------------------------------------------------------------
+
+
+def test_a_known_conversation_stays_where_it_is() -> None:
+    rig = Rig(connections=2)
+    first = rig.answer(1)
+    assert rig.seat(1).connection == first.home.connection
+
+
+def test_a_connection_to_avoid_is_avoided() -> None:
+    rig = Rig(connections=2)
+    parent = rig.answer()
+    assert not rig.fleet.can_continue(parent, 1, {1})
+    seat = rig.fleet.seat(1, parent, 0.0, {1})
+    assert seat is not None
+    assert seat.connection == 2
+
+
+def test_a_lost_connection_takes_its_memory_along_and_tells_what_ran() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    running, _ = rig.send(anchor=parent)
+    assert rig.fleet.lost(1) == [running]
+    assert not rig.reaches(parent)
+    assert rig.fleet.end(running, "r9") is None
+    assert rig.fleet.lost(1) == []
+
+
+def test_a_stored_answer_is_continued_over_any_connection() -> None:
+    rig = Rig()
+    attempt, _ = rig.send()
+    stored = rig.end(attempt, stored=True)
+    rig.fleet.lost(1)
+    assert rig.reaches(stored)
+    assert rig.fleet.seat(1, stored, 0.0) is None
+    assert rig.open() == 2
+    assert rig.seat(1, stored).connection == 2
+
+
+def test_an_evicted_answer_is_out_of_reach() -> None:
+    rig = Rig()
+    parent = rig.answer()
+    rig.fleet.evict(parent)
+    assert not rig.reaches(parent)
+
+
+def test_turns_wait_for_a_connection_that_is_being_made() -> None:
+    rig = Rig(connections=0)
+    assert rig.fleet.seat(1, None, 0.0) is None
+    number = rig.fleet.opening()
+    seat = rig.seat()
+    assert (seat.connection, seat.is_open) == (number, False)
+    rig.fleet.opened(number)
+    assert rig.seat().is_open
+
+
+def test_without_lanes_one_turn_waits_for_a_connection() -> None:
+    rig = Rig(lanes=False, connections=0)
+    number = rig.fleet.opening()
+    rig.fleet.wait_for(number, +1)
+    assert rig.fleet.seat(2, None, 0.0) is None
+    rig.fleet.wait_for(number, -1)
+    assert rig.seat(2).connection == number
+
+
+def test_surplus_connections_are_the_idle_ones_longest_unused() -> None:
+    rig = Rig(connections=4, limit=2)
+    rig.answer(1)
+    attempt, seat = rig.send(1)
+    assert seat.connection == 1
+    del attempt
+    assert rig.fleet.surplus() == [2, 3]
+    assert Rig(connections=2, limit=2).fleet.surplus() == []
+
+
+def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
+    rig = Rig()
+    for conversation in range(1, 5):
+        rig.answer(conversation)
+        rig.answer(conversation)
+    assert rig.fleet.seat(5, None, 1000.0) is None
+
+
+# -- without lanes ------------------------------------------------------------------------
+
+
+def test_without_lanes_the_idle_home_is_continued() -> None:
+    rig = Rig(lanes=False, connections=2)
+    parent = rig.answer()
+    assert rig.seat(1, parent) == Seat(parent.home.connection, None, is_open=True)
+
+
+def test_without_lanes_a_running_answer_blocks_its_connection() -> None:
+    rig = Rig(lanes=False, connections=2)
+    parent = rig.answer()
+    _, seat = rig.send(anchor=parent)
+    assert not rig.reaches(parent)
+    assert rig.seat(1).connection != seat.connection
+
+
+def test_without_lanes_an_abandoned_answer_is_no_anchor() -> None:
+    rig = Rig(lanes=False)
+    attempt, _ = rig.send()
+    rig.fleet.abandon(attempt)
+    assert not rig.reaches(rig.end(attempt))
+
+
+def test_without_lanes_another_callers_connection_is_no_spare() -> None:
+    rig = Rig(lanes=False)
+    mine = rig.answer(1)
+    assert rig.fleet.seat(2, None, 0.0) is None
+    assert rig.reaches(mine, 1)
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_spares_are_wanted_where_a_barge_in_would_wait_for_one(*, lanes: bool) -> None:
+    rig = Rig(lanes=lanes, connections=0)
+    assert rig.fleet.spares_missing(1) == 1
+    rig.open()
+    assert rig.fleet.spares_missing(1) == 0
+    rig.send()
+    assert rig.fleet.spares_missing(1) == (0 if lanes else 1)
+
+
+def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> None:
+    rig = Rig()
+    old = rig.answer()
+    new = rig.answer(anchor=old)
+    rig.fleet.without_lanes()
+    assert [rig.reaches(old), rig.reaches(new)] == [False, True]
+    assert rig.seat(1, new).lane is None
+
+
+def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
+    rig = Rig()
+    attempt, _ = rig.send()
+    rig.fleet.without_lanes()
+    assert rig.fleet.seat(1, None, 0.0) is None
+    ended = rig.end(attempt)
+    assert ended.home == Home(1, None)
+    assert rig.reaches(ended)
+
+
+def test_drains_alone_are_told_from_turns() -> None:
+    rig = Rig()
+    attempt, _ = rig.send()
+    assert not rig.fleet.runs_only_drains(1)
+    rig.fleet.abandon(attempt)
+    assert rig.fleet.runs_only_drains(1)
+    assert not rig.fleet.runs_only_drains(7)
