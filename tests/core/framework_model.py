@@ -200,7 +200,7 @@ class Talk:
                 self.items += [*kept, *outputs[1:]]
         return bool(kept)
 
-    def edits(self, how: Edit, at: int, word: str) -> None:  # noqa: C901, PLR0912, PLR0915
+    def edits(self, how: Edit, at: int, word: str) -> None:  # noqa: C901, PLR0912
         """The framework, or the application, changes the context."""
         place = at % (len(self.items) + 1)
         chosen = self.items[place] if place < len(self.items) else None

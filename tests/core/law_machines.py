@@ -99,7 +99,7 @@ class Driver:
         self.now = 0.0
         self.chained: bool | None = None
 
-    def law(self, number: int, holds: bool, why: Callable[[], str]) -> None:  # noqa: FBT001
+    def law(self, number: int, holds: bool, why: Callable[[], str]) -> None:
         """Insist on a law, if it is one of those in force."""
         if number in self.laws and not holds:
             raise Broken(f"law {number}: {why()}")
@@ -133,9 +133,7 @@ class Driver:
             self.fleet.wait_for(number, +1)
             self.waiting.append(turn)
             return
-        placement = Placement(
-            turn.conversation, turn.outline, turn.model, self.store, plan, seat
-        )
+        placement = Placement(turn.conversation, turn.outline, turn.model, self.store, plan, seat)
         self.check_chained(turn, placement)
         number = next(self.numbers)
         self.dispatch.take(number, placement, self.now)
@@ -277,10 +275,12 @@ class Driver:
         lead, body = split_lead(view)
         if attempt.ticket.lead:
             # Then no system text may also stand at the head of the chained items.
-            lead, body = attempt.ticket.lead + lead, body
+            lead = attempt.ticket.lead + lead
         wanted_lead, wanted_body = split_lead(wanted)
         self.law(1, lead == wanted_lead, lambda: f"it sees {lead!r}, not {wanted_lead!r}")
-        self.law(1, blocks(body) == blocks(wanted_body), lambda: f"it sees {body}\nnot {wanted_body}")
+        self.law(
+            1, blocks(body) == blocks(wanted_body), lambda: f"it sees {body}\nnot {wanted_body}"
+        )
 
     def known(self, turn: Turn, response: Response) -> int | None:
         """How many items of a turn's context a response of the same model knows."""
@@ -304,12 +304,16 @@ class Driver:
                 best = (count, response.id)
         if best is None:
             return
-        used = None if anchor is None else self.known(turn, self.service.responses[anchor.response_id])
+        used = (
+            None if anchor is None else self.known(turn, self.service.responses[anchor.response_id])
+        )
         self.law(
             3,
             used is not None and used >= best[0],
-            lambda: f"{best} is known, but {anchor and anchor.response_id} ({used}) is continued: "
-            f"{placement.plan.why_whole}",
+            lambda: (
+                f"{best} is known, but {anchor and anchor.response_id} ({used}) is continued: "
+                f"{placement.plan.why_whole}"
+            ),
         )
 
     def out_of_lanes(self, turn: Turn, parent: Response) -> bool:
@@ -408,7 +412,7 @@ class Anything(Driver, RuleBasedStateMachine):
     """Several conversations at once, edited in every way that a framework knows."""
 
     @initialize(prompts=st.lists(st.sampled_from(PROMPTS), max_size=2), greeted=st.booleans())
-    def begin(self, prompts: list[str], greeted: bool) -> None:  # noqa: FBT001
+    def begin(self, prompts: list[str], greeted: bool) -> None:
         self.open_talk(prompts, greeted=greeted, guided=False)
 
     @precondition(lambda self: len(self.talks) < 4)
@@ -437,9 +441,7 @@ class Anything(Driver, RuleBasedStateMachine):
         trailing=st.none() | st.none() | st.sampled_from(PROMPTS),
         connected=often,
     )
-    def user_speaks(
-        self, index: int, said: str, trailing: str | None, *, connected: bool
-    ) -> None:
+    def user_speaks(self, index: int, said: str, trailing: str | None, *, connected: bool) -> None:
         self.talk_at(index).user_says(said)
         self.ask(self.talk_at(index), trailing)
         if connected:

@@ -38,7 +38,7 @@ class Book:
         name = f"r{self._count}"
         state = State.of(Outline.of(legalise(context).items), output)
         home = Home(1, f"lane-{self._count}")
-        self.ledger.record(Anchor(name, model, state, in_field, home, False, self._count))  # noqa: FBT003
+        self.ledger.record(Anchor(name, model, state, in_field, home, False, self._count))
         return name
 
     def plan(
@@ -55,7 +55,7 @@ def continued(plan: Plan) -> str | None:
 
 
 def test_a_first_request_goes_whole() -> None:
-    assert Book().plan(S, U1) == Plan(None, (S, U1), False, "first request")  # noqa: FBT003
+    assert Book().plan(S, U1) == Plan(None, (S, U1), False, "first request")
 
 
 def test_only_what_is_new_is_sent() -> None:
@@ -220,7 +220,7 @@ def test_edited_instructions_move_into_the_field() -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(S2, U1, A1, U2)
-    assert plan == Plan(None, (U1, A1, U2), True, "instructions changed")  # noqa: FBT003
+    assert plan == Plan(None, (U1, A1, U2), True, "instructions changed")
 
 
 @pytest.mark.parametrize("lead", [[S2], [S, S2], [S], []])

@@ -77,13 +77,15 @@ def test_an_output_before_its_call_moves_behind_it() -> None:
     ],
     ids=["pairs", "any order of outputs", "two runs"],
 )
-def test_outputs_stand_behind_their_run_of_calls(given_items: list[Item], expected: list[Item]) -> None:
+def test_outputs_stand_behind_their_run_of_calls(
+    given_items: list[Item], expected: list[Item]
+) -> None:
     assert legal(*given_items) == expected
 
 
 def test_a_call_id_used_for_another_call_is_made_unique() -> None:
     again = ToolCall("c1", "clock", '{"zone":"CET"}')
-    items = [ONE, ONE_DONE, USER, again, ToolOutput("c1", "ten"), USER]
+    items: list[Item] = [ONE, ONE_DONE, USER, again, ToolOutput("c1", "ten"), USER]
     assert legal(*items) == [
         ONE,
         ONE_DONE,
@@ -116,8 +118,11 @@ def test_an_id_that_is_empty_or_too_long_is_replaced(call_id: str) -> None:
 
 def test_long_ids_with_one_beginning_stay_apart() -> None:
     long = "x" * MAX_CALL_ID
-    ids = {i.call_id for i in legal(ToolCall(long + "a", "f", ""), ToolCall(long + "b", "f", ""))
-           if isinstance(i, ToolCall)}
+    ids = {
+        i.call_id
+        for i in legal(ToolCall(long + "a", "f", ""), ToolCall(long + "b", "f", ""))
+        if isinstance(i, ToolCall)
+    }
     assert len(ids) == 2
 
 

@@ -282,9 +282,7 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
 def test_the_wait_is_read_from_headers_or_else_from_the_sentence(
     headers: dict[str, str], message: str, seconds: float | None
 ) -> None:
-    assert retry_after(headers, message) == (
-        None if seconds is None else pytest.approx(seconds)
-    )
+    assert retry_after(headers, message) == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_a_silence_says_what_was_waited_for() -> None:

@@ -38,7 +38,13 @@ class Rig:
     def end(self, attempt: int, *, stored: bool = False) -> Anchor:
         home = self.fleet.end(attempt, f"r{attempt}")
         return Anchor(
-            f"r{attempt}", "m", NOTHING, False, home or Home(0, None), stored, attempt  # noqa: FBT003
+            f"r{attempt}",
+            "m",
+            NOTHING,
+            False,
+            home or Home(0, None),
+            stored,
+            attempt,
         )
 
     def answer(self, conversation: int = 1, anchor: Anchor | None = None) -> Anchor:
@@ -92,7 +98,7 @@ def test_the_last_states_stay_alive_and_the_oldest_goes_first() -> None:
     rig = Rig()
     states = [rig.answer()]
     for _ in range(9):
-        states.append(rig.answer(anchor=states[-1]))  # noqa: PERF401 - each needs the last
+        states.append(rig.answer(anchor=states[-1]))
     assert [rig.reaches(state) for state in states] == [False] * 2 + [True] * 8
 
 
@@ -106,7 +112,7 @@ def test_abandoned_answers_are_given_up_before_states() -> None:
         abandoned.append(rig.end(attempt))
     later = [rig.answer(anchor=state)]
     for _ in range(5):
-        later.append(rig.answer(anchor=later[-1]))  # noqa: PERF401 - each needs the last
+        later.append(rig.answer(anchor=later[-1]))
     assert all(rig.reaches(anchor) for anchor in (state, *later))
     assert not all(rig.reaches(anchor) for anchor in abandoned)
 

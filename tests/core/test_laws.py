@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from core.framework_model import Recording, Shape, Talk
 from core.law_machines import Anything, Driver, OrdinaryVoice
@@ -26,8 +26,8 @@ class StoredWithoutLanes(Anything):
 @pytest.mark.parametrize(
     "machine", [Anything, StoredOnLanes, WithoutLanes, StoredWithoutLanes, OrdinaryVoice]
 )
-def test_laws_hold_for(machine: type[Driver]) -> None:
-    run_state_machine_as_test(machine, settings=settings())  # type: ignore[no-untyped-call]
+def test_laws_hold_for(machine: type[RuleBasedStateMachine]) -> None:
+    run_state_machine_as_test(machine, settings=settings())
 
 
 @pytest.mark.parametrize("seconds", [0.5, 10.0], ids=["at a rush", "at leisure"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 import rtllm.dispatch
 import rtllm.fleet
@@ -117,10 +117,10 @@ def field_never_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Driver, "frame", without)
 
 
-def run(machine: type[Driver], *laws: int, examples: int = 200) -> None:
+def run(machine: type[RuleBasedStateMachine], *laws: int, examples: int = 200) -> None:
     name = f"{machine.__name__}Under{''.join(map(str, laws))}"
-    under: type[Driver] = type(name, (machine,), {"laws": frozenset(laws)})
-    run_state_machine_as_test(under, settings=settings(BOUNDED, max_examples=examples))  # type: ignore[no-untyped-call]
+    under: type[RuleBasedStateMachine] = type(name, (machine,), {"laws": frozenset(laws)})
+    run_state_machine_as_test(under, settings=settings(BOUNDED, max_examples=examples))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def run(machine: type[Driver], *laws: int, examples: int = 200) -> None:
 )
 def test_a_broken_client_is_caught(
     breaking: Breaking,
-    machine: type[Driver],
+    machine: type[RuleBasedStateMachine],
     number: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

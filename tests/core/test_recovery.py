@@ -78,7 +78,9 @@ def test_an_answer_that_lacks_only_its_end_is_never_sent_again(
 
 @pytest.mark.parametrize("phase", EARLY)
 def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase) -> None:
-    assert met(Kind.EMPTY, phase, 0) == Resend(whole=False, elsewhere=False, paid=False, waits=False)
+    assert met(Kind.EMPTY, phase, 0) == Resend(
+        whole=False, elsewhere=False, paid=False, waits=False
+    )
     assert met(Kind.EMPTY, phase, 1, budget=5) == Finish("empty")
 
 

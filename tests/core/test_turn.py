@@ -11,7 +11,9 @@ BUSY = Fault(Kind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req
 
 
 def turn(limits: Limits | None = None, retry: Retry | None = None) -> Turn:
-    return Turn(limits or Limits(base=10, connect=3, open_item=30, whole=120), retry or Retry(), 0.0)
+    return Turn(
+        limits or Limits(base=10, connect=3, open_item=30, whole=120), retry or Retry(), 0.0
+    )
 
 
 def sent(at: float = 1.0) -> Turn:
@@ -127,9 +129,9 @@ def test_the_first_resend_waits_a_tenth_and_later_ones_the_interval() -> None:
     it = sent()
     waits = [it.decide(BUSY, 1.0, 0.5) for _ in range(4)]
     assert waits == [
-        Resend(False, False, True, True, 0.1),  # noqa: FBT003
-        Resend(False, False, True, True, 2.0),  # noqa: FBT003
-        Resend(False, False, True, True, 2.0),  # noqa: FBT003
+        Resend(False, False, True, True, 0.1),
+        Resend(False, False, True, True, 2.0),
+        Resend(False, False, True, True, 2.0),
         Fail(Busy),
     ]
     assert (it.paid, len(it.recoveries)) == (3, 4)
@@ -162,7 +164,7 @@ def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
     it = turn(retry=Retry(budget=0))
     it.sent(1.0)
     action = it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5)
-    assert action == Resend(True, False, False, False)  # noqa: FBT003
+    assert action == Resend(True, False, False, False)
     assert it.paid == 0
     assert isinstance(it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5), Fail)
 

@@ -433,8 +433,9 @@ _keys = [
 ]  # fmt: skip
 _values = st.recursive(
     _leaves,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(_keys), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_keys), inner, max_size=6)
+    ),
     max_leaves=10,
 )
 _items = st.fixed_dictionaries(
