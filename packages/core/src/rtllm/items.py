@@ -35,10 +35,12 @@ class Image:
     Attributes:
         url: An https or ``data:`` address.
         detail: ``auto``, ``low`` or ``high``.
+        cache_breakpoint: Whether a prompt cache breakpoint follows; the model doesn't see it.
     """
 
     url: str
     detail: str = "auto"
+    cache_breakpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)

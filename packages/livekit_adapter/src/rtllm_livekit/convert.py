@@ -7,7 +7,8 @@ draft gets the final transcript, markup is stripped from old answers).
 import base64
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 from livekit.agents import llm
 
@@ -91,7 +92,7 @@ def _grouped(
             continue
         else:
             if item.type not in _NEVER_SENT:
-                logger.warning("an item of the unknown type %r is left out", item.type)
+                _tell_unknown(item.type)
             continue
         group = groups.get(key)
         if group is None or (item.type == "message" and group.message is not None):
@@ -102,6 +103,12 @@ def _grouped(
         else:
             group.message = item
     yield from entries
+
+
+@cache
+def _tell_unknown(kind: str) -> None:
+    """Say once that items of a type are left out."""
+    logger.warning("items of the unknown type %r are left out", kind)
 
 
 def _only_instructions(items: Sequence[Item]) -> bool:
@@ -123,29 +130,34 @@ def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
     for content in message.content:
         if isinstance(content, llm.ImageContent):
             parts.append(_image(content))
-        elif isinstance(content, llm.AudioContent):
-            continue
         elif isinstance(content, llm.CacheBreakpoint):
-            _mark(parts)
-        else:
+            if parts:
+                parts[-1] = replace(parts[-1], cache_breakpoint=True)
+        elif not isinstance(content, llm.AudioContent):
             text = str(content)
-            parts.append(Text(f"\n{text}" if said else text))
+            _say(parts, f"\n{text}" if said else text)
             said = said or bool(text)
-    if not breakpoints or message.role == "assistant":
+    marked = any(part.cache_breakpoint for part in parts)
+    if not marked or not breakpoints or message.role == "assistant":
         parts = _plain(parts)
     phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
     return Message(message.role, tuple(parts), phase)
 
 
-def _mark(parts: list[Text | Image]) -> None:
-    """Put a cache breakpoint behind the text before it."""
-    if parts and isinstance(parts[-1], Text):
-        parts[-1] = Text(parts[-1].text, cache_breakpoint=True)
+def _say(parts: list[Text | Image], text: str) -> None:
+    """Add a text to the one before it, unless a breakpoint lies between."""
+    last = parts[-1] if parts else None
+    if isinstance(last, Text) and not last.cache_breakpoint:
+        parts[-1] = Text(last.text + text)
+    elif text:
+        parts.append(Text(text))
 
 
 def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
     """Pictures first, then all texts as one: the order of the stock plugin."""
-    pictures: list[Text | Image] = [part for part in parts if isinstance(part, Image)]
+    pictures: list[Text | Image] = [
+        replace(part, cache_breakpoint=False) for part in parts if isinstance(part, Image)
+    ]
     text = "".join(part.text for part in parts if isinstance(part, Text))
     return [*pictures, Text(text)] if text else pictures
 

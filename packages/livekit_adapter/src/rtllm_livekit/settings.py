@@ -32,7 +32,8 @@ def body_of(
     body: dict[str, Any] = {}
     untouched: frozenset[str] = frozenset()
     for name, value in {**options, **call}.items():
-        _put(body, name, value)
+        if value is not None:  # the service refuses nulls
+            _put(body, name, value)
     effort = quickest_effort(str(options.get("model", "")))
     if "reasoning" not in body and effort is not None:
         body["reasoning"] = {"effort": effort}

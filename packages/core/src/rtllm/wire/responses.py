@@ -66,9 +66,11 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _part(part: Text | Image) -> dict[str, Any]:
+    value: dict[str, Any]
     if isinstance(part, Image):
-        return {"type": "input_image", "image_url": part.url, "detail": part.detail}
-    value: dict[str, Any] = {"type": "input_text", "text": part.text}
+        value = {"type": "input_image", "image_url": part.url, "detail": part.detail}
+    else:
+        value = {"type": "input_text", "text": part.text}
     if part.cache_breakpoint:
         value["prompt_cache_breakpoint"] = {"mode": "explicit"}
     return value
