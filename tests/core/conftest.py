@@ -1,4 +1,7 @@
-"""Settings of the property tests; ``--hypothesis-profile=thorough`` looks much longer."""
+"""Settings of the property tests.
+
+To look much longer: ``pytest tests/core --hypothesis-profile=thorough --timeout=0``.
+"""
 
 from hypothesis import HealthCheck, settings
 
@@ -20,4 +23,5 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=_SLOW_IS_FINE,
 )
-settings.load_profile("usual")
+if settings.get_current_profile_name() in ("default", "ci"):
+    settings.load_profile("usual")
