@@ -103,6 +103,7 @@ async def line(
     simulator: Mapping[str, Any] | None = None,
     whole: Collection[int] = (),
     connections: int | None = 1,
+    refused: int | None = None,
     checked: bool = True,
     stock: bool = False,
     **options: Any,
@@ -116,4 +117,4 @@ async def line(
             yield on
             await call.quiet()
         if checked:
-            await on.check(whole=whole, connections=connections)
+            await on.check(whole=whole, connections=connections, refused=refused)
