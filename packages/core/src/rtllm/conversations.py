@@ -53,13 +53,13 @@ class Conversations:
     def find(self, context: Outline, model: str) -> Conversation:
         """Find the conversation that a context belongs to, or begin one."""
         found = self._by_state(context, model) or self._by_body(context) or self._by_words(context)
+        self._tick += 1
         if found is None:
             self._number += 1
             found = Conversation(self._number, Ledger(), len(context.units), context)
             self._known[found.number] = found
-            self._forget_surplus()
-        self._tick += 1
         found.used = self._tick
+        self._forget_surplus()
         found.latest = context
         return found
 
@@ -106,6 +106,8 @@ class Conversations:
         for conversation in self._known.values():
             latest = conversation.latest.units
             shared = _shared(latest, context.units)
+            if shared == len(context.units) <= conversation.opening:
+                continue  # another caller who begins with the same words
             continues = len(latest) >= MIN_SHARED and latest[-2:] in pairs
             if shared < max(MIN_SHARED, conversation.opening) and not continues:
                 continue

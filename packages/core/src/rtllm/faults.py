@@ -123,6 +123,7 @@ _SOCKET_ONLY = ("stream_id", "generate", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
 _ITEMS = re.compile(r"No tool (output|call) found for function call|Item with id .* not found")
 _LANE_WORDS = re.compile(r"\bstream_id\b")
+_NUMBER = re.compile(r"[0-9]{3}")
 _TRY_AGAIN = re.compile(r"try again in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)
 
 FATAL_CLOSES = frozenset({1008, *range(4000, 5000)})
@@ -146,7 +147,7 @@ def from_error(
     """
     message = _word(error.get("message")) or _word(error.get("detail")) or "no reason given"
     code, kind_word = _word(error.get("code")), _word(error.get("type"))
-    if code is not None and code.isdigit():
+    if code is not None and _NUMBER.fullmatch(code):
         status, code = status or int(code), None
     param = _word(error.get("param"))
     kind = _kind(code, kind_word, status, param, message)
@@ -216,7 +217,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
         error = inner if isinstance(inner, dict) else {"message": _word(inner)}
     error.setdefault("message", f"the service refused the connection with status {status}")
     fault = from_error(error, status, headers)
-    if status in (404, 405, 426) and fault.code is None:
+    if status in (404, 405, 426) and _word(error.get("code")) is None:
         return replace(fault, kind=Kind.NO_WEBSOCKET)
     if status in (300, 301, 302, 303, 307, 308):
         message = "the service redirects the connection; not followed, for the key would go along"

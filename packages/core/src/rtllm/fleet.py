@@ -352,7 +352,11 @@ class Fleet:
             self._homes[attempt] = (number, None)
 
     def abandon(self, attempt: int) -> None:
-        """Nobody waits for an attempt any more; it drains."""
+        """Nobody waits for an attempt any more; it drains.
+
+        If its parent is gone when the service takes it in hand, nothing is lost by that.
+        """
+        self.in_progress(attempt)
         connection = self._connections.get(self._homes.get(attempt, (0, None))[0])
         if connection is not None:
             connection.abandoned.add(attempt)
@@ -400,8 +404,9 @@ class Fleet:
                 self._see_out(connection, conversation)
 
     def _see_out(self, connection: Connection, conversation: int) -> None:
+        """Give a conversation's lanes to all; what they remember lasts until one is taken."""
         connection.guests.pop(conversation, None)
         for lane in connection.lanes.values():
             if lane.conversation == conversation and not connection.busy(lane):
                 lane.conversation = None
-                lane.newest, lane.worth = None, Worth.NOTHING
+                lane.worth = min(lane.worth, Worth.ABANDONED)

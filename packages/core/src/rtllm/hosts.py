@@ -96,13 +96,13 @@ def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> En
 
 def _checked(base_url: str) -> SplitResult:
     wanted = "expected something like 'https://api.openai.com/v1'"
+    if "@" in base_url.partition("?")[0]:  # first, so that no later message repeats them
+        raise ConfigError("base_url holds credentials; pass them as api_key instead")
     try:
         parts = urlsplit(base_url.strip())
         _ = parts.port
     except ValueError as error:
         raise ConfigError(f"base_url {base_url!r} is no address ({error}); {wanted}") from None
-    if "@" in parts.netloc:  # first, so that no later message repeats them
-        raise ConfigError("base_url holds credentials; pass them as api_key instead")
     if parts.scheme not in ("http", "https", "ws", "wss"):
         raise ConfigError(
             f"base_url {base_url!r} has the scheme {parts.scheme!r}, "

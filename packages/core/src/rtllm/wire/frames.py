@@ -36,7 +36,7 @@ class Frame(msgspec.Struct):
     @property
     def is_error(self) -> bool:
         """Whether it is an error frame of any shape; seen: some have no ``type``."""
-        return self.type == "error" or (self.type is None and bool(self.error))
+        return self.type == "error" or (self.type is None and bool(mapping(self.error)))
 
 
 _frames = msgspec.json.Decoder(Frame)

@@ -305,7 +305,7 @@ class Assembler:
         for index, item in enumerate(output if isinstance(output, list) else ()):
             if not isinstance(item, dict):
                 continue
-            by_id = item.get("id")
+            by_id = _string(item.get("id"))
             key = by_id if by_id in self._texts or by_id in self._done else index
             events += self._finished(key, item, msgspec.json.encode(item))
         for key, said in self._texts.items():
@@ -323,7 +323,7 @@ def _key(frame: Frame) -> object:
         return frame.output_index
     if isinstance(frame.item_id, str):
         return frame.item_id
-    return mapping(frame.item).get("id") if frame.item else None
+    return _string(mapping(frame.item).get("id")) if frame.item else None
 
 
 def _text_of(content: object) -> tuple[str, bool]:
