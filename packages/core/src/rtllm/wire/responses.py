@@ -306,7 +306,7 @@ class Assembler:
             if not isinstance(item, dict):
                 continue
             by_id = _string(item.get("id"))
-            key = by_id if by_id in self._texts or by_id in self._done else index
+            key: object = by_id if by_id in self._texts or by_id in self._done else index
             events += self._finished(key, item, msgspec.json.encode(item))
         for key, said in self._texts.items():
             self._done.setdefault(key, Message.of("assistant", said))
