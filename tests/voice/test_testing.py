@@ -58,6 +58,21 @@ def test_time_is_as_before_when_the_loop_has_ended() -> None:
     assert time.perf_counter is real_time
 
 
+async def test_two_virtual_times_at_once_are_refused() -> None:
+    async def other() -> None:
+        await asyncio.sleep(1)
+
+    def run() -> None:
+        running = other()
+        try:
+            run_in_virtual_time(running)
+        finally:
+            running.close()
+
+    with pytest.raises(RuntimeError, match="one VirtualTimeLoop at a time"):
+        await asyncio.to_thread(run)
+
+
 async def test_timers_fire_in_their_order() -> None:
     fired: list[float] = []
 
@@ -178,6 +193,18 @@ def test_half_a_word_is_none() -> None:
     assert not listener.listen(as_frame(pcm[: len(pcm) // 2]))
     assert listener.speaking
     assert not listener.listen(as_frame(silence(0.2)))
+
+
+async def test_the_words_of_other_audio_are_unknown() -> None:
+    output = FakeAudioOutput()
+    await output.text.capture_text("Words of another voice.")
+    await output.capture_frame(as_frame(noise(1.0)))
+    await asyncio.sleep(0.5)
+    output.flush()
+    output.clear_buffer()
+    finished = await output.wait_for_playout()
+    assert finished.synchronized_transcript is None
+    assert output.heard[0].text == ""
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,8 @@ class FakeAudioOutput(io.AudioOutput):
         self.on_playback_finished(
             playback_position=playout.played,
             interrupted=interrupted,
-            synchronized_transcript=self._transcript(words),
+            # Of audio that isn't ours nobody knows the words.
+            synchronized_transcript=None if playout.listener.foreign else self._transcript(words),
         )
         self.changes.tell()
 

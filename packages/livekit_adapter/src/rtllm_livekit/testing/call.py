@@ -6,7 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from livekit.agents import Agent, AgentSession, CloseEvent, TurnHandlingOptions, llm
+from livekit.agents import (
+    Agent,
+    AgentSession,
+    CloseEvent,
+    TurnHandlingOptions,
+    llm,
+    stt,
+    tts,
+    vad,
+)
 from livekit.agents.utils import http_context
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
@@ -56,9 +65,9 @@ class PhoneCall:
     Args:
         agent: The agent to call.
         llm: Its model.
-        stt: How the caller is understood.
-        tts: How the agent speaks.
-        vad: How speech is told from silence.
+        stt: How the caller is understood; a `FakeSTT` by default.
+        tts: How the agent speaks; a `FakeTTS` by default.
+        vad: How speech is told from silence; a `FakeVAD` by default.
         output: The loudspeaker.
         transcript: Who says what was heard when the agent is cut: the loudspeaker, to the
             word ("exact"), or LiveKit's `TranscriptSynchronizer`, by estimate, as in a room
@@ -75,9 +84,9 @@ class PhoneCall:
         agent: Agent,
         *,
         llm: llm.LLM[Any],
-        stt: FakeSTT | None = None,
-        tts: FakeTTS | None = None,
-        vad: FakeVAD | None = None,
+        stt: stt.STT[Any] | None = None,
+        tts: tts.TTS[Any] | None = None,
+        vad: vad.VAD | None = None,
         output: FakeAudioOutput | None = None,
         transcript: Literal["exact", "estimated"] = "exact",
         frame: float = 0.05,

@@ -51,6 +51,8 @@ class _Clock:
     @contextmanager
     def shown_by_time(self) -> Iterator[None]:
         """Let the module `time` tell this clock's time."""
+        if time.time is not _wall:
+            raise RuntimeError("another clock is in place; run one VirtualTimeLoop at a time")
         _bind_defaults_late()
         with mock.patch.multiple(
             time, time=self.time, monotonic=self.monotonic, perf_counter=self.perf_counter

@@ -98,24 +98,29 @@ class Listener:
         heard: Seconds of audio so far.
         loud: Seconds at whose end something other than silence was heard last.
         speaking: Whether a word has begun that isn't whole yet.
+        foreign: Whether it was loud, but never with a word that anything here spoke.
     """
 
     heard: float = 0.0
     loud: float = 0.0
     speaking: bool = False
-    _last: int = field(default=0, repr=False)
+    foreign: bool = False
+    _known: bool = field(default=False, repr=False)
 
     def listen(self, frame: rtc.AudioFrame) -> list[Word]:
         """Take a frame, and give the words that it completes."""
         values = _values(frame)
         ends = np.flatnonzero((values < 0) & (values > -_NOISE))
         words = [
-            Word(_SPOKEN[-int(values[at])], self.heard + (int(at) + 1) / frame.sample_rate)
+            Word(word, self.heard + (int(at) + 1) / frame.sample_rate)
             for at in ends
+            if (word := _SPOKEN.get(-int(values[at]))) is not None
         ]
         sounds = np.flatnonzero(values)
         if sounds.size:
             self.loud = self.heard + (int(sounds[-1]) + 1) / frame.sample_rate
+            self._known = self._known or abs(int(values[sounds[0]])) in _SPOKEN
+            self.foreign = not self._known
         self.heard += frame.samples_per_channel / frame.sample_rate
         self.speaking = bool(values.size) and 0 < int(values[-1]) < _NOISE
         return words

@@ -90,7 +90,7 @@ class _Mouth:
         self._said = 0.0
 
     async def say(self, text: str) -> None:
-        """Speak a text's words; one that has only markup is a short silence."""
+        """Speak a text's words."""
         for word in words_of(text):
             seconds = self._voice.seconds(word)
             await self._work(seconds)
@@ -102,7 +102,7 @@ class _Mouth:
             self._said += seconds
 
     async def finish(self) -> None:
-        """Say something at least: a voice that gives no audio has failed, to LiveKit."""
+        """Give a short silence if there was no word: without any audio LiveKit sees a failure."""
         if not self._said:
             await self._work(0.1)
             self._emitter.push(silence(0.1))
