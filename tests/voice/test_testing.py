@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 from livekit.agents import Agent, function_tool, llm, vad
 
 from livekit.stage import stage
-from rtllm.simulator import Call, Reply, fixed
+from rtllm.simulator import Call, Reply, Simulator, fixed
+from rtllm_livekit import LLM, testing
 from rtllm_livekit.testing import (
     FakeAudioOutput,
     FakeSTT,
@@ -493,3 +495,16 @@ def test_a_call_also_works_in_real_time() -> None:
 def test_a_loop_can_be_made_by_hand() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(asyncio.sleep(100, "slept")) == "slept"
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    text = testing.__doc__ or ""
+    code = textwrap.dedent(text[text.index("    def test_") : text.index("With pytest-asyncio")])
+    names: dict[str, Any] = {
+        **vars(testing),
+        "LLM": LLM,
+        "Receptionist": lambda: Agent(instructions=PROMPT),
+        "Simulator": Simulator,
+    }
+    exec(code, names)  # noqa: S102 - our own text
+    names["test_the_agent_can_be_interrupted"]()

@@ -205,7 +205,7 @@ class PhoneCall:
         self._check_open()
 
     async def sleep_until(self, at: float) -> None:
-        """Wait for a time of the call."""
+        """Wait for a time of the call, in seconds since it began."""
         await asyncio.sleep(at - self.now)
 
     async def agent_speaks(self) -> None:
@@ -213,7 +213,10 @@ class PhoneCall:
         await self.until(lambda: self.output.is_playing, "the agent to speak")
 
     async def agent_says(self, words: int) -> None:
-        """Wait until so many words of the agent's current, or next, utterance were played."""
+        """Wait until so many words of the agent's current, or next, utterance were played.
+
+        If it has fewer, its end is waited for.
+        """
         await self.agent_speaks()
         async with self._limited(f"the agent to say {words} words"):
             await self.output.plays_words(words)
@@ -236,7 +239,16 @@ class PhoneCall:
                     return
 
     async def until(self, holds: Callable[[], object], what: str = "something") -> None:
-        """Wait until something holds, asked after each event of the session or the playout."""
+        """Wait until something holds, asked after each event of the session or the playout.
+
+        Args:
+            holds: What is asked.
+            what: Its name in the error, if the limit is reached.
+
+        Raises:
+            TimeoutError: If it doesn't hold within the call's limit.
+            HungUp: If the session closes meanwhile.
+        """
         async with self._limited(what):
             await self._until(holds)
 
