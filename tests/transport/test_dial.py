@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from rtllm import Client, Credentials, Dropped, Refused, Retry, endpoint
-from rtllm.simulator import AcceptThen, ErrorFrame, Simulator
+from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
 from transport.conftest import Caller, MakeClient, spoken
 
 
@@ -149,3 +149,30 @@ async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_for_eve
         with pytest.raises(Dropped):
             await caller.say("hello")
         assert len(simulator.journal.connections) <= 4
+
+
+@pytest.mark.parametrize("good", [2, 9])
+async def test_a_refused_token_is_asked_for_anew_once(good: int) -> None:
+    asked: list[int] = []
+
+    def token() -> str:
+        asked.append(1)
+        return f"token-{len(asked)}"
+
+    async with Simulator(api_key=f"token-{good}") as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials(token), lanes=True)
+        caller = Caller(client, retry=Retry(0))
+        if good == 2:
+            assert spoken(await caller.say("hello")) == "You said: hello"
+        else:
+            with pytest.raises(Refused) as error:
+                await caller.say("hello")
+            assert error.value.details.status == 401
+        assert len(asked) == 2
+        await client.aclose()
+
+
+async def test_a_close_after_the_refusal_of_a_lane_is_a_close(make_client: MakeClient) -> None:
+    async with Simulator(lanes="refuse", fault=[Close(phase="sent")]) as simulator:
+        caller = Caller(make_client(simulator), retry=Retry(0))
+        assert spoken(await caller.say("hello")) == "You said: hello"

@@ -31,6 +31,8 @@ class Kind(Enum):
     QUOTA = auto()
     """Money or quota is used up: doesn't pass by itself."""
     UNAUTHORISED = auto()
+    TOKEN_REFUSED = auto()
+    """The key is refused, but its function may have a fresh one."""
     FORBIDDEN = auto()
     NOT_FOUND = auto()
     NO_WEBSOCKET = auto()

@@ -40,6 +40,11 @@ class Credentials:
     def __repr__(self) -> str:
         return "Credentials(…)"
 
+    @property
+    def renewable(self) -> bool:
+        """Whether the next handshake may have another key."""
+        return callable(self._api_key)
+
     async def for_handshake(self) -> dict[str, str]:
         """The headers of a handshake, with a key asked for anew.
 

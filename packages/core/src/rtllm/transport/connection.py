@@ -180,8 +180,10 @@ class Connection:
 
     def _connection_error(self, frame: Frame) -> None:
         """An error that names no lane while the default one has nothing due."""
-        fault = self._last_words = from_error(*error_of(frame))
+        fault = from_error(*error_of(frame))
         receivers = list(self._all())
+        if not receivers:
+            self._last_words = fault
         waiting = [r for r in receivers if not r.created] or (
             receivers if len(receivers) == 1 else []
         )

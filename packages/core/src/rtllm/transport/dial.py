@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import aiohttp
@@ -119,6 +119,8 @@ class Dialer:
             )
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
+            if fault.kind is Kind.UNAUTHORISED and self._credentials.renewable:
+                fault = replace(fault, kind=Kind.TOKEN_REFUSED)
             raise FaultError(fault) from error
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
             raise FaultError(Fault(Kind.FORBIDDEN, f"no trusted connection: {error}")) from error
