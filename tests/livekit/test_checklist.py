@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, function_tool, llm
 from livekit.agents._exceptions import APIConnectionError, APIError, APIStatusError
+from openai.types import Reasoning
 
 from livekit.stage import (
     GUIDE,
@@ -819,6 +820,14 @@ async def test_17_every_setting_reaches_the_service() -> None:
         assert body["max_output_tokens"] == 300
         assert body["store"] is True
         assert body["model"] == "gpt-5.1"
+        await st.check()
+
+
+async def test_17_no_field_is_null() -> None:
+    async with stage(echo(), model="gpt-5.1", reasoning=Reasoning(effort="none")) as st:
+        await answer(st, hello(), extra_kwargs={"top_p": None})
+        assert None not in st.entries[0].body.values()
+        assert st.entries[0].body["reasoning"] == {"effort": "none"}
         await st.check()
 
 

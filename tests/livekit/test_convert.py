@@ -137,6 +137,19 @@ def test_law_cache_breakpoints_stand_where_the_stock_plugin_sends_them(
     assert read(sent(ctx, marks=True)) == read(stock(ctx, marks=True))
 
 
+mixed: st.SearchStrategy[list[Any]] = st.lists(
+    texts | breakpoints | pictures, min_size=1, max_size=4
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(contexts(users=mixed))
+def test_law_pictures_beside_breakpoints_stand_where_the_stock_plugin_sends_them(
+    ctx: llm.ChatContext,
+) -> None:
+    assert read(sent(ctx, marks=True)) == read(stock(ctx, marks=True))
+
+
 @settings(max_examples=200, deadline=None)
 @given(contexts(), st.booleans())
 def test_law_converting_changes_nothing_of_the_context(ctx: llm.ChatContext, marks: bool) -> None:

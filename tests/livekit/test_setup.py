@@ -359,6 +359,16 @@ async def collect_plain(model: Any, ctx: llm.ChatContext) -> llm.CollectedRespon
     return collected
 
 
+async def test_the_same_unknown_item_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with stage(echo()) as st:
+        ctx = hello("One")
+        ctx.items.insert(1, SimpleNamespace(type="sculpture", id="item_1"))  # type: ignore[arg-type]
+        for _ in range(3):
+            await collect_plain(st.llm, ctx)
+        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert len([w for w in warned if "sculpture" in w]) == 1
+
+
 @pytest.mark.parametrize(
     "limit",
     [
