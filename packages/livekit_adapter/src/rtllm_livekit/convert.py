@@ -6,7 +6,8 @@ draft gets the final transcript, markup is stripped from old answers).
 
 import base64
 import logging
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -42,6 +43,7 @@ class _Group:
 
     message: llm.ChatMessage | None = None
     calls: list[llm.FunctionCall] = field(default_factory=list)
+    outputs: list[llm.FunctionCallOutput] = field(default_factory=list)
 
 
 def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
@@ -58,12 +60,11 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
     guide: list[str] = []
     items: list[Item] = []
     for entry in _grouped(chat_ctx.items):
-        if isinstance(entry, llm.FunctionCallOutput):
-            items.append(ToolOutput(entry.call_id, entry.output))
-        elif isinstance(entry, _Group):
+        if isinstance(entry, _Group):
             if entry.message is not None:
                 items.append(_message(entry.message, breakpoints=breakpoints))
             items += [ToolCall(c.call_id, c.name, c.arguments) for c in entry.calls]
+            items += [ToolOutput(o.call_id, o.output) for o in entry.outputs]
         elif entry.id == EXPRESSIVE_GUIDE:
             guide.append(_message(entry, breakpoints=False).text)
         elif entry.id == DYNAMIC_INSTRUCTIONS and not breakpoints and _only_instructions(items):
@@ -73,15 +74,15 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
     return Converted(tuple(items), "\n".join(guide))
 
 
-def _grouped(
-    items: Sequence[llm.ChatItem],
-) -> Iterator[_Group | llm.FunctionCallOutput | llm.ChatMessage]:
-    """Yield messages, outputs, and answers with their calls, each where it first appears."""
+def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
+    """Answers with their calls and outputs, and other messages, each where it first appears."""
     groups: dict[str, _Group] = {}
-    entries: list[_Group | llm.FunctionCallOutput | llm.ChatMessage] = []
+    answered: defaultdict[str, deque[_Group]] = defaultdict(deque)
+    outputs: list[llm.FunctionCallOutput] = []
+    entries: list[_Group | llm.ChatMessage] = []
     for item in items:
         if isinstance(item, llm.FunctionCallOutput):
-            entries.append(item)
+            outputs.append(item)
             continue
         if isinstance(item, llm.FunctionCall):
             key = item.group_id or item.id.split("/")[0]
@@ -100,9 +101,21 @@ def _grouped(
             entries.append(group)
         if isinstance(item, llm.FunctionCall):
             group.calls.append(item)
+            answered[item.call_id].append(group)
         else:
             group.message = item
-    yield from entries
+    for output in outputs:
+        waiting = answered[output.call_id]
+        group = waiting.popleft() if waiting else _stray(entries)
+        group.outputs.append(output)
+    return entries
+
+
+def _stray(entries: list[_Group | llm.ChatMessage]) -> _Group:
+    """A place for an output without a call; the core drops it and notes that."""
+    group = _Group()
+    entries.append(group)
+    return group
 
 
 @cache
