@@ -254,9 +254,9 @@ def test_law_the_model_sees_the_context_and_what_is_known_isnt_sent_again(
 @laws
 @given(troubled)
 def test_law_the_model_sees_the_context_whatever_breaks(
-    known_host: Any, played: list[tuple[int, str, int]]
+    any_host: Any, played: list[tuple[int, str, int]]
 ) -> None:
-    st_ = asyncio.run(_played(played, known_host))
+    st_ = asyncio.run(_played(played, any_host))
     note(st_.story())
     faults = len(st_.service.journal.refused)
     _check(st_, refused=faults, whole=range(len(st_.entries)), lost=50)

@@ -184,12 +184,12 @@ class Connection:
         receivers = list(self._all())
         if not receivers:
             self._last_words = fault
-        waiting = [r for r in receivers if not r.created] or (
-            receivers if len(receivers) == 1 else []
-        )
+        waiting = [r for r in receivers if not r.created]
         if fault.kind is Kind.CONNECTION_LIMIT:
-            self._lost = True
+            self._lost = True  # what runs already may run on until the close
             self._on_lost(self.number)
+        elif not waiting and len(receivers) == 1:
+            waiting = receivers
         for receiver in waiting:
             receiver.fail(fault)
             for queue in self._running.values():
