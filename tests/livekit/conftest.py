@@ -30,15 +30,6 @@ def any_host(request: pytest.FixtureRequest) -> Host:
     return value
 
 
-@pytest.fixture(
-    params=[_host(lanes, s) for lanes in ("on", "off", "ignore") for s in (None, False)]
-)
-def known_host(request: pytest.FixtureRequest) -> Host:
-    """Hosts that refuse nothing of what is sent."""
-    value: Host = request.param
-    return value
-
-
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's own account takes part."""
