@@ -1,0 +1,606 @@
+"""Chat Completions: items and Responses-style settings to JSON, chunks to what an agent acts on.
+
+The rest of the library speaks the words of the Responses API; this page alone knows the
+other ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from rtllm.errors import ConfigError
+from rtllm.events import Called, Delta, Ended, Event
+from rtllm.faults import Fault, Kind, from_error
+from rtllm.items import Image, Item, Message, Text, ToolCall, ToolOutput, is_system
+from rtllm.usage import Usage
+
+Json = dict[str, Any]
+
+MAX_CALL_ID = 40  # seen: longer ids are refused here, though the Responses API takes 64
+
+# -- out: messages -----------------------------------------------------------------------
+
+
+def messages(items: Sequence[Item], guide: str = "") -> list[Json]:
+    """Encode legal items as messages.
+
+    A run of calls joins the assistant message right before it, and its outputs follow: the
+    service wants every call of a message answered directly behind it. Hidden items stay
+    out, for this service keeps no state that they could belong to.
+
+    Args:
+        items: Legal items, oldest first.
+        guide: Text that isn't part of the conversation; it follows the leading system texts.
+    """
+    encoded: list[Json] = []
+    for item in items:
+        match item:
+            case Message():
+                encoded.append(_message(item))
+            case ToolCall():
+                if not encoded or encoded[-1]["role"] != "assistant":
+                    encoded.append({"role": "assistant"})
+                encoded[-1].setdefault("tool_calls", []).append(_call(item))
+            case ToolOutput(call_id, output):
+                answer = {"role": "tool", "tool_call_id": _short(call_id), "content": output}
+                encoded.append(answer)
+            case _:
+                pass
+    if guide:
+        lead = next((i for i, item in enumerate(items) if not is_system(item)), len(items))
+        encoded.insert(lead, {"role": "system", "content": guide})
+    return encoded
+
+
+def _message(message: Message) -> Json:
+    plain = all(isinstance(p, Text) and not p.cache_breakpoint for p in message.parts)
+    if plain or message.role == "assistant":
+        return {"role": message.role, "content": message.text}
+    return {"role": message.role, "content": [_part(part) for part in message.parts]}
+
+
+def _part(part: Text | Image) -> Json:
+    value: Json
+    if isinstance(part, Image):
+        detail = {} if part.detail == "auto" else {"detail": part.detail}
+        value = {"type": "image_url", "image_url": {"url": part.url, **detail}}
+    else:
+        value = {"type": "text", "text": part.text}
+    if part.cache_breakpoint:
+        value["prompt_cache_breakpoint"] = {"mode": "explicit"}
+    return value
+
+
+def _call(call: ToolCall) -> Json:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": _short(call.call_id), "type": "function", "function": function}
+
+
+def _short(call_id: str) -> str:
+    """The id, or where it is too long, one that follows from it."""
+    if len(call_id) <= MAX_CALL_ID:
+        return call_id
+    return f"call_{blake2b(call_id.encode(), digest_size=16).hexdigest()}"
+
+
+# -- out: tools and settings -------------------------------------------------------------
+
+_FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
+
+
+def nested_tool(tool: Mapping[str, Any]) -> Json:
+    """A function tool of the Responses API (flat) as Chat Completions wants it (nested).
+
+    Raises:
+        ConfigError: If it is another kind of tool, or holds what only Responses knows.
+    """
+    if tool.get("type") != "function":
+        raise ConfigError(
+            f"a tool of type {tool.get('type')!r} can't be offered over Chat Completions, "
+            "which has only function tools; use the Responses API for it"
+        )
+    if isinstance(tool.get("function"), Mapping):
+        return dict(tool)
+    given = {k: v for k, v in tool.items() if k != "type" and v is not None}
+    if unknown := sorted(given.keys() - set(_FUNCTION_FIELDS)):
+        raise ConfigError(
+            f"the tool {tool.get('name')!r} has the field {unknown[0]!r}, which Chat "
+            "Completions doesn't know; leave it out or use the Responses API"
+        )
+    return {"type": "function", "function": {k: given[k] for k in _FUNCTION_FIELDS if k in given}}
+
+
+def flat_tool(tool: Mapping[str, Any]) -> Json:
+    """A nested function tool as the Responses API wants it; what is flat stays as it is."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return dict(tool)
+    # Left out, `strict` means true there and false here: so it is said.
+    return {"type": "function", "strict": False, **function}
+
+
+@lru_cache(maxsize=512)
+def _nested(encoded: bytes) -> Json:
+    return nested_tool(msgspec.json.decode(encoded))
+
+
+def nested_choice(choice: object) -> object:
+    """A ``tool_choice`` of the Responses API as Chat Completions wants it."""
+    if not isinstance(choice, Mapping):
+        return choice
+    match choice.get("type"):
+        case "function" if "name" in choice:
+            return {"type": "function", "function": {"name": choice["name"]}}
+        case "allowed_tools" if "tools" in choice:
+            tools = [nested_choice(tool) for tool in choice["tools"]]
+            allowed = {"mode": choice.get("mode", "auto"), "tools": tools}
+            return {"type": "allowed_tools", "allowed_tools": allowed}
+        case "function" | "allowed_tools":
+            return dict(choice)
+        case kind:
+            raise ConfigError(f"tool_choice {kind!r} isn't known to Chat Completions")
+
+
+def flat_choice(choice: object) -> object:
+    """A ``tool_choice`` of Chat Completions as the Responses API wants it."""
+    if not isinstance(choice, Mapping):
+        return choice
+    if isinstance(function := choice.get("function"), Mapping):
+        return {"type": "function", "name": function.get("name")}
+    if isinstance(allowed := choice.get("allowed_tools"), Mapping):
+        tools = [flat_choice(tool) for tool in allowed.get("tools", ())]
+        return {"type": "allowed_tools", "mode": allowed.get("mode", "auto"), "tools": tools}
+    return dict(choice)
+
+
+def nested_format(given: Mapping[str, Any]) -> Json:
+    """A ``text.format`` of the Responses API as a ``response_format``."""
+    if given.get("type") != "json_schema" or "json_schema" in given:
+        return dict(given)
+    schema = {k: v for k, v in given.items() if k != "type"}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def flat_format(given: Mapping[str, Any]) -> Json:
+    """A ``response_format`` of Chat Completions as a ``text.format``."""
+    schema = given.get("json_schema")
+    if not isinstance(schema, Mapping):
+        return dict(given)
+    return {"type": "json_schema", **schema}
+
+
+_SAME = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "parallel_tool_calls",
+        "store",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "service_tier",
+        "user",
+        "moderation",
+        # these are Chat's own: nothing of the Responses API maps to them
+        "frequency_penalty",
+        "presence_penalty",
+        "seed",
+        "stop",
+        "logit_bias",
+        "logprobs",
+        "prediction",
+        "web_search_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "reasoning_effort",
+        "verbosity",
+        "response_format",
+        # these are the openai client's: it takes them out of the body
+        "extra_headers",
+        "extra_query",
+        "extra_body",
+    }
+)
+_LEFT_OUT = frozenset({"truncation", "include", "stream", "type"})
+
+RESPONSES_NAMES: Mapping[str, str] = {
+    "reasoning_effort": "reasoning.effort",
+    "verbosity": "text.verbosity",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
+"""What the settings call a field that the service names in a refusal."""
+
+
+def parameters(settings: Mapping[str, Any], tools: Sequence[bytes | msgspec.Raw] = ()) -> Json:
+    """Map a Responses-style body, without its input, to Chat Completions.
+
+    Chat's own fields may stand among the settings too (``seed``, the penalties, ``stop`` …),
+    and so may ``extra_body``, ``extra_headers`` and ``extra_query``, which take whatever a
+    host knows beyond the API. ``include`` has no meaning here and stays out, except that
+    asking for logprobs is kept; so does ``truncation: "disabled"``, which is all that Chat
+    does. Nulls stay out.
+
+    Args:
+        settings: The body's fields, by their names in the Responses API.
+        tools: Encoded flat tools; with none, no tool fields are sent.
+
+    Raises:
+        ConfigError: If something in it can't be said over Chat Completions.
+    """
+    body: Json = {}
+    for name, value in settings.items():
+        if value is not None:
+            body.update(_parameter(name, value))
+    if "top_logprobs" in body:
+        body.setdefault("logprobs", True)
+    if tools:
+        body["tools"] = [_nested(bytes(tool)) for tool in tools]
+    else:
+        body.pop("tool_choice", None)
+        body.pop("parallel_tool_calls", None)
+    return body
+
+
+def _parameter(name: str, value: Any) -> Json:
+    match name:
+        case "max_output_tokens":
+            return {"max_completion_tokens": value}
+        case "top_logprobs":
+            return {"top_logprobs": value}
+        case "tool_choice":
+            return {"tool_choice": nested_choice(value)}
+        case "reasoning":
+            return _inner(name, value, {"effort": "reasoning_effort"})
+        case "text":
+            return _inner(name, value, {"verbosity": "verbosity", "format": "response_format"})
+        case "include":
+            return {"logprobs": True} if "message.output_text.logprobs" in value else {}
+        case "truncation" if value != "disabled":
+            raise _unknown(name)
+        case _ if name in _LEFT_OUT:
+            return {}
+        case _ if name in _SAME:
+            return {name: value}
+        case _:
+            raise _unknown(name)
+
+
+def _inner(outer: str, value: Mapping[str, Any], names: Mapping[str, str]) -> Json:
+    mapped: Json = {}
+    for inner, given in value.items():
+        if given is None:
+            continue
+        if inner not in names:
+            raise _unknown(f"{outer}.{inner}")
+        mapped[names[inner]] = nested_format(given) if inner == "format" else given
+    return mapped
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name!r} isn't known to Chat Completions; leave it out, use the Responses API, or "
+        "pass it as extra_body if this host knows it"
+    )
+
+
+# -- in ----------------------------------------------------------------------------------
+
+_CUT: Mapping[str, str] = {"length": "max_output_tokens"}
+"""Reasons of an incomplete answer in the words of the Responses API."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that is coming in.
+
+    Attributes:
+        index: The place that the host gave it, None if it gave none.
+        call_id: The service's id; empty until it is known.
+        name: The tool.
+        arguments: The JSON text so far.
+    """
+
+    index: int | None
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+    def is_behind(self, call_id: str, name: str, arguments: str) -> bool:
+        """Tell whether a piece begins another call instead of going on with this one.
+
+        Seen: whole calls that all have place 0, or none at all. Only a name begins a call,
+        but some hosts repeat it with every piece: then a new id tells the next call, or that
+        the arguments of this one are complete.
+        """
+        if not name:
+            return False
+        done = _is_json(self.arguments)
+        if call_id and self.call_id and call_id != self.call_id:
+            return done or not self.arguments
+        more = bool(arguments.strip()) and arguments != self.arguments
+        return done and (more or name != self.name)
+
+
+class ChatAssembler:
+    """Turns the chunks of one completion into what an agent acts on.
+
+    It reads the SDK's objects and plain dicts alike, and what hosts make of them: calls in
+    pieces or whole, with ids and names once or repeated, with places or without. Calls are
+    given out at the end only, for no chunk says that a call is done; of an answer that was
+    cut short, none are.
+
+    Attributes:
+        response_id: The service's id, once it is known.
+        created: Whether the service accepted the request.
+        in_progress: The same: this service doesn't tell them apart.
+        ended: How the completion ended, once it has.
+    """
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.created = False
+        self.in_progress = False
+        self.ended: Ended | None = None
+        self._said = ""
+        self._calls: list[_Call] = []
+        self._given: list[ToolCall] = []
+        self._usage: Usage | None = None
+        self._tier: str | None = None
+        self._finish: str | None = None
+        self._tail = False
+        self._slow = False
+        self._touched_slow = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the service said that it has finished, and said something before."""
+        return self._finish is not None and bool(self._said or self._given)
+
+    @property
+    def slow_item_open(self) -> bool:
+        """Whether reasoning or a call is coming in, which may take long without a word."""
+        return self._slow
+
+    @property
+    def touched_slow_item(self) -> bool:
+        """Whether the last chunk belonged to such an item."""
+        return self._touched_slow
+
+    def output(self) -> tuple[Item, ...]:
+        """What was said, then the calls."""
+        said = (Message.of("assistant", self._said),) if self._said else ()
+        return (*said, *self._given)
+
+    def accepted(self) -> None:
+        """The service answered the request with a stream."""
+        self.created = self.in_progress = True
+
+    def feed(self, chunk: object) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next chunk of this completion.
+
+        Returns:
+            What it brought, and the fault that ends the completion, if it was one.
+        """
+        self._touched_slow = False
+        if self.ended is not None:
+            return (), None
+        self.accepted()
+        if (error := error_of(chunk)) is not None:
+            return (), error
+        self.response_id = self.response_id or _string(chunk, "id")
+        self._tier = _string(chunk, "service_tier") or self._tier
+        self._usage = usage_of(chunk, self._tier) or self._usage
+        choices = _list(chunk, "choices")
+        events: list[Event] = []
+        for choice in choices:
+            if _get(choice, "index") in (None, 0):
+                events += self._choice(choice)
+        if not choices and _get(chunk, "usage") is not None:
+            self._tail = True
+            if self._finish is not None:
+                events.append(self._end())
+        return events, None
+
+    def finish(self) -> tuple[Sequence[Event], Fault | None]:
+        """Take the end of the stream.
+
+        A usage chunk behind some output is an end too, for hosts that never say why they
+        stopped. Any other end without a ``finish_reason`` is a lost connection.
+        """
+        self._touched_slow = False
+        if self.ended is not None:
+            return (), None
+        if self._finish is None and not (self._tail and (self._said or self._calls)):
+            return (), Fault(Kind.DROPPED, "the stream ended before the answer did")
+        events = [] if self._finish is not None else self._finished("stop")
+        return (*events, self._end()), None
+
+    # -- one chunk -------------------------------------------------------------------------
+
+    def _choice(self, choice: object) -> list[Event]:
+        events: list[Event] = []
+        if self._finish is None:
+            delta = _get(choice, "delta")
+            if delta is None and not self._said:
+                delta = _get(choice, "message")
+            if delta is not None:
+                events += self._delta(delta)
+            if (reason := _string(choice, "finish_reason")) is not None:
+                events += self._finished(reason)
+        return events
+
+    def _delta(self, delta: object) -> list[Event]:
+        events: list[Event] = []
+        if _string(delta, "reasoning_content") or _string(delta, "reasoning"):
+            self._slow = self._touched_slow = True
+        for text, refusal in (
+            (_text_of(_get(delta, "content")), False),
+            (_string(delta, "refusal") or "", True),
+        ):
+            if text:
+                self._said += text
+                events.append(Delta(text, refusal))
+        if events and self._slow and not self._calls:
+            self._slow, self._touched_slow = False, True
+        pieces = _list(delta, "tool_calls")
+        if not pieces and (legacy := _get(delta, "function_call")) is not None:
+            pieces = [{"function": legacy}]
+        for piece in pieces:
+            self._piece(piece)
+            self._slow = self._touched_slow = True
+        return events
+
+    def _piece(self, piece: object) -> None:
+        """Add a piece to the call that it belongs to."""
+        function = _get(piece, "function")
+        given = _get(piece, "index")
+        index = given if isinstance(given, int) and not isinstance(given, bool) else None
+        call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
+        arguments = _arguments(_get(function, "arguments"))
+        call = self._call_of(index, call_id)
+        if call is None or call.is_behind(call_id, name, arguments):
+            self._calls.append(_Call(index, call_id, name, arguments))
+            return
+        call.call_id = call.call_id or call_id
+        call.name = _longer_name(call, name)
+        if arguments == call.arguments and _is_json(arguments):
+            return  # the whole call again
+        call.arguments += arguments
+
+    def _call_of(self, index: int | None, call_id: str) -> _Call | None:
+        """The call that a piece names by its id or place, else the newest; None if none."""
+        here = [c for c in self._calls if index is None or c.index in (None, index)]
+        named = [c for c in here if call_id and c.call_id == call_id]
+        found = named or here
+        return found[-1] if found else None
+
+    def _finished(self, reason: str) -> list[Event]:
+        """The service says that it has finished, and why."""
+        self._finish = reason
+        self._touched_slow = self._touched_slow or self._slow
+        self._slow = False
+        if reason in ("length", "content_filter"):
+            return []  # the last call is cut; which of the others are whole, nobody says
+        for place, call in enumerate(self._calls):
+            if call.name:
+                call_id = call.call_id or self._made_up_id(place)
+                self._given.append(ToolCall(call_id, call.name, call.arguments))
+        return [Called(call) for call in self._given]
+
+    def _made_up_id(self, place: int) -> str:
+        seed = f"{self.response_id} {place}"
+        return f"call_{blake2b(seed.encode(), digest_size=12).hexdigest()}"
+
+    def _end(self) -> Ended:
+        reason = self._finish or "stop"
+        if reason in ("length", "content_filter"):
+            why = _CUT.get(reason, reason)
+            self.ended = Ended("incomplete", why, self.response_id, self._usage)
+        else:
+            something = bool(self._said or self._given)
+            self.ended = Ended(
+                "completed" if something else "empty", None, self.response_id, self._usage
+            )
+        return self.ended
+
+
+def error_of(chunk: object) -> Fault | None:
+    """The fault in a data line that holds an error instead of a chunk; None if it is none."""
+    error = _get(chunk, "error")
+    if isinstance(error, str) and error:
+        error = {"message": error}
+    return from_body(error, None, begun=True) if isinstance(error, Mapping) and error else None
+
+
+def from_body(
+    error: Mapping[str, Any],
+    status: int | None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    begun: bool = False,
+) -> Fault:
+    """Name what an error object says; a field that is refused gets its name in the settings.
+
+    Args:
+        error: The service's ``error`` object; any field may be missing.
+        status: The HTTP status, where one came.
+        headers: The headers that came with it.
+        begun: Whether the completion had begun.
+    """
+    renamed = RESPONSES_NAMES.get(str(error.get("param")))
+    if renamed is not None:
+        error = {**error, "param": renamed}
+    return from_error(error, status, headers, begun=begun)
+
+
+def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
+    """Read a chunk's or a completion's ``usage``; None where the service didn't say."""
+    usage = _get(chunk, "usage")
+    sent, made = _number(usage, "prompt_tokens"), _number(usage, "completion_tokens")
+    if sent is None and made is None:
+        return None
+    into, out = _get(usage, "prompt_tokens_details"), _get(usage, "completion_tokens_details")
+    return Usage(
+        sent or 0,
+        made or 0,
+        _number(into, "cached_tokens"),
+        _number(into, "cache_write_tokens"),
+        _number(out, "reasoning_tokens"),
+        tier,
+    )
+
+
+def _longer_name(call: _Call, name: str) -> str:
+    if not call.name or name.startswith(call.name):
+        return name or call.name
+    # Names in pieces come before any arguments; a name behind them is a repeat.
+    return call.name if call.arguments or call.name.endswith(name) else call.name + name
+
+
+def _arguments(value: object) -> str:
+    if isinstance(value, Mapping):  # seen: decoded already
+        return msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []  # seen: parts in a delta
+    return "".join(_string(part, "text") or "" for part in parts)
+
+
+def _get(value: object, name: str) -> object:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return getattr(value, name, None)
+
+
+def _string(value: object, name: str) -> str | None:
+    found = _get(value, name)
+    return found if isinstance(found, str) and found else None
+
+
+def _number(value: object, name: str) -> int | None:
+    found = _get(value, name)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _list(value: object, name: str) -> Sequence[object]:
+    found = _get(value, name)
+    return found if isinstance(found, list | tuple) else ()
