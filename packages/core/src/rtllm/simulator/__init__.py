@@ -1,5 +1,7 @@
 """A stand-in for OpenAI's Responses service over WebSocket, for tests and for trying out.
 
+It answers chat completions over HTTP as well.
+
 It reads the protocol by itself and shares no code with the client, so that both can't be
 wrong together. ``Simulator`` is the server; scripts say what is answered, faults what goes
 wrong, the journal what happened.
@@ -21,7 +23,9 @@ from rtllm.simulator.faults import (
     Garbage,
     HandshakeFault,
     Mangle,
+    MangleChat,
     RefuseHandshake,
+    RefuseRequest,
     Silence,
     in_turn,
     only,
@@ -72,10 +76,12 @@ __all__ = [
     "Incomplete",
     "Journal",
     "Mangle",
+    "MangleChat",
     "Pause",
     "Reasoning",
     "Refusal",
     "RefuseHandshake",
+    "RefuseRequest",
     "Reply",
     "Request",
     "Script",

@@ -26,12 +26,13 @@ _INCLUDES = (
     "message.output_text.logprobs",
 )
 SERVICE_TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = nullable(shapes.one_of("auto", "concise", "detailed"))
 _NAME = shapes.string(longest=64, pattern=r"[a-zA-Z0-9_-]+")
 
 
-def _metadata(value: Any, param: str) -> None:
+def metadata(value: Any, param: str) -> None:
+    """Up to 16 pairs of short strings."""
     shapes.mapping(value, param)
     if len(value) > 16:
         raise RequestError(
@@ -48,7 +49,7 @@ def _metadata(value: Any, param: str) -> None:
 _REASONING = shapes.struct(
     {},
     {
-        "effort": nullable(shapes.one_of(*_EFFORTS)),
+        "effort": nullable(shapes.one_of(*EFFORTS)),
         "summary": _SUMMARIES,
         "generate_summary": _SUMMARIES,
         "context": nullable(shapes.one_of("auto", "current_turn", "all_turns")),
@@ -59,9 +60,9 @@ _JSON_SCHEMA = shapes.struct(
     {"type": shapes.anything, "name": _NAME, "schema": shapes.mapping},
     {"description": shapes.string(), "strict": nullable(shapes.boolean)},
 )
-_PLAIN_FORMAT = shapes.struct({"type": shapes.anything}, {})
+PLAIN_FORMAT = shapes.struct({"type": shapes.anything}, {})
 _ANY_FORMAT = shapes.tagged(
-    {"text": _PLAIN_FORMAT, "json_schema": _JSON_SCHEMA, "json_object": _PLAIN_FORMAT}
+    {"text": PLAIN_FORMAT, "json_schema": _JSON_SCHEMA, "json_object": PLAIN_FORMAT}
 )
 
 
@@ -123,7 +124,7 @@ _FIELDS: dict[str, shapes.Check] = {
     "top_logprobs": nullable(shapes.integer(0, 20)),
     "max_output_tokens": nullable(shapes.integer(16)),
     "max_tool_calls": nullable(shapes.integer(1)),
-    "metadata": nullable(_metadata),
+    "metadata": nullable(metadata),
     "include": nullable(shapes.list_of(shapes.one_of(*_INCLUDES))),
     "store": nullable(shapes.boolean),
     "previous_response_id": nullable(shapes.string()),
@@ -166,7 +167,7 @@ def check_body(body: dict[str, Any], extra_models: Collection[str] = ()) -> None
                 param=name,
             )
     shapes.struct({"model": shapes.string()}, _FIELDS)(body, "")
-    _check_model(body["model"], extra_models)
+    check_model(body["model"], extra_models)
     if "tool_choice" in body:
         tools.check_choice(body["tool_choice"], body.get("tools", []))
     _check_source(body)
@@ -175,10 +176,11 @@ def check_body(body: dict[str, Any], extra_models: Collection[str] = ()) -> None
         _check_reasoning(body, family)
         _check_sampling(body, family)
         _check_text(body, family)
-        _check_cache(body, family)
+        check_cache(body, family)
 
 
-def _check_model(model: str, extra_models: Collection[str]) -> None:
+def check_model(model: str, extra_models: Collection[str]) -> None:
+    """Check that a model exists."""
     if model in extra_models or models.undated(model) in models.KNOWN_MODELS:
         return
     raise RequestError(
@@ -249,7 +251,8 @@ def _check_text(body: dict[str, Any], family: models.Family) -> None:
         )
 
 
-def _check_cache(body: dict[str, Any], family: models.Family) -> None:
+def check_cache(body: dict[str, Any], family: models.Family) -> None:
+    """Check what is said of the prompt cache."""
     retention = body.get("prompt_cache_retention")
     if not family.cache_options and "prompt_cache_options" in body:
         raise refusal.unsupported_parameter("prompt_cache_options")
@@ -278,7 +281,7 @@ def check_context(body: dict[str, Any], context: Sequence[Item]) -> None:
     )
     inputs.check_pairs(context, later)
     wanted = body.get("text", {}).get("format", {}).get("type")
-    if wanted == "json_object" and not _says_json([list(context), body.get("instructions")]):
+    if wanted == "json_object" and not says_json([list(context), body.get("instructions")]):
         raise RequestError(
             "Response input messages must contain the word 'json' in some form to use "
             "'text.format' of type 'json_object'.",
@@ -286,5 +289,6 @@ def check_context(body: dict[str, Any], context: Sequence[Item]) -> None:
         )
 
 
-def _says_json(visible: Any) -> bool:
+def says_json(visible: Any) -> bool:
+    """Whether the word JSON is somewhere in what the model sees."""
     return "json" in json.dumps(visible, ensure_ascii=False).lower()

@@ -274,14 +274,19 @@ class Connection:
 
     def abort(self) -> None:
         """Reset the TCP connection: no closing frame, not even a FIN."""
-        transport = None if self._request is None else self._request.transport
-        if transport is None:
-            return
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            linger = struct.pack("ii", 1, 0)  # on, zero seconds: closing sends RST
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
+        if self._request is not None:
+            reset(self._request.transport)
+
+
+def reset(transport: asyncio.Transport | None) -> None:
+    """End a TCP connection without even a FIN."""
+    if transport is None:
+        return
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        linger = struct.pack("ii", 1, 0)  # on, zero seconds: closing sends RST
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 def _no_constant(name: str) -> None:

@@ -7,6 +7,11 @@ phase of the response:
 * ``created``: ``response.created`` and ``in_progress`` are out,
 * ``output``: so many (``after``) deltas of text or arguments are out,
 * ``whole``: every item is done, only the terminal event is missing.
+
+Chat completions know the same faults, as far as they can strike there: an ``ErrorFrame`` is
+a status while nothing was answered yet, a data line with the error later; ``Close`` ends the
+body as if all were well; the noise of ``Silence`` are comments, or chunks with nothing in
+them. ``RefuseRequest`` and ``MangleChat`` are theirs alone.
 """
 
 from __future__ import annotations
@@ -220,8 +225,45 @@ class Mangle:
     flaw: Flaw
 
 
+@dataclass(frozen=True, slots=True)
+class RefuseRequest:
+    """A chat completion is answered with this, as it is: proxies answer with HTML or text."""
+
+    status: int = 502
+    body: str | Mapping[str, Any] = ""
+    headers: Mapping[str, str] | None = None
+
+
+ChatFlaw: TypeAlias = Literal[
+    "call_whole",
+    "call_id_repeated",
+    "call_name_repeated",
+    "call_id_missing",
+    "call_place_missing",
+    "call_place_zero",
+    "call_places_with_gaps",
+    "calls_interleaved",
+    "prompt_filter",
+    "content_with_finish",
+    "delta_null_tail",
+    "usage_with_finish",
+    "usage_everywhere",
+    "usage_missing",
+    "usage_null",
+    "finish_missing",
+    "done_missing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MangleChat:
+    """The chunks of a chat completion have a shape that some host gives them."""
+
+    flaw: ChatFlaw
+
+
 Timed: TypeAlias = ErrorFrame | FailedResponse | CutResponse | Close | Abort | Silence | Garbage
-Fault: TypeAlias = Timed | Empty | BrokenArguments | Mangle
+Fault: TypeAlias = Timed | Empty | BrokenArguments | Mangle | RefuseRequest | MangleChat
 Faults: TypeAlias = Fault | Sequence[Fault] | None
 FaultPlan: TypeAlias = Callable[[Request], Faults]
 FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from rtllm.simulator import chat_messages
 from rtllm.simulator.memory import Item
-from rtllm.simulator.script import text_of
+from rtllm.simulator.script import Api, text_of
 
 Outcome: TypeAlias = Literal[
     "waiting", "running", "completed", "incomplete", "failed", "refused", "dropped"
@@ -17,11 +18,14 @@ Outcome: TypeAlias = Literal[
 
 @dataclass(slots=True)
 class Entry:
-    """One ``response.create``, from its arrival to its end.
+    """One request, from its arrival to its end.
+
+    A chat completion's context and input are its messages as items of the Responses API;
+    ``body`` has them as they were sent.
 
     Attributes:
         index: Number over the whole server, from 0.
-        connection: Number of the connection.
+        connection: Number of the connection; -1 over HTTP.
         lane: Its ``stream_id`` as sent; None on the default lane.
         body: The frame.
         bytes: Size of the frame.
@@ -36,6 +40,9 @@ class Entry:
         deltas: How many pieces of text and arguments were sent so far.
         reply_text: What was said so far; whole at the end, also if nobody listened.
         usage: Tokens of the terminal event.
+        api: Which API was asked.
+        headers: The headers of a posted request; a socket's are its connection's.
+        query: The query of a posted request.
     """
 
     index: int
@@ -53,10 +60,15 @@ class Entry:
     deltas: int = 0
     reply_text: str = ""
     usage: dict[str, Any] | None = None
+    api: Api = "responses"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def input(self) -> list[Item]:
         """What this request itself sent, a plain string as one user message."""
+        if self.api == "chat":
+            return chat_messages.as_items(self.body.get("messages"))
         return as_items(self.body.get("input"))
 
     def texts(self) -> list[tuple[str, str]]:
@@ -142,6 +154,18 @@ class Journal:
         if entry is not None:
             for listener in self._listeners:
                 listener(entry)
+
+    def add_chat(
+        self,
+        body: dict[str, Any],
+        size: int,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+    ) -> Entry:
+        """Note a chat completion's arrival."""
+        entry = self.add(-1, None, body, size)
+        entry.api, entry.headers, entry.query = "chat", headers, query
+        return entry
 
     def add(self, connection: int, lane: str | None, body: dict[str, Any], size: int) -> Entry:
         """Note a request's arrival."""

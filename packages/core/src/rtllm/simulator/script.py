@@ -16,20 +16,25 @@ from typing import Any, Literal, TypeAlias
 from rtllm.simulator.memory import Item
 
 Phase: TypeAlias = Literal["commentary", "final_answer"]
+Api: TypeAlias = Literal["responses", "chat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One ``response.create`` that passed the checks, as the model would see it.
+    """One request that passed the checks, as the model would see it.
+
+    A chat completion looks the same here: its messages and tools in the shapes of the
+    Responses API. Only ``body`` is as it was sent.
 
     Attributes:
-        body: The frame as sent, ``type`` and ``stream_id`` included.
+        body: The frame or the posted body as sent.
         context: Everything visible: the parents' inputs and outputs, then this input.
         instructions: This request's instructions; they are never carried over.
         tools: This request's tools.
-        connection: Number of the connection, from 0.
+        connection: Number of the connection, from 0; -1 over HTTP.
         lane: The ``stream_id``, None on the default lane.
         index: Number of the request over the whole server, from 0, refused ones included.
+        api: Which API was asked.
     """
 
     body: dict[str, Any]
@@ -39,6 +44,7 @@ class Request:
     connection: int
     lane: str | None
     index: int
+    api: Api = "responses"
 
     @property
     def last_user_text(self) -> str:

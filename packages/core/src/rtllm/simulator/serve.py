@@ -67,14 +67,17 @@ async def serve(
 def line(entry: Entry, *, verbose: bool = False) -> str:
     """A request in one line: where, how much, behind what, and what became of it."""
     parent = f" after {entry.previous_response_id}" if entry.previous_response_id else ""
+    where = f"connection {entry.connection} lane {entry.lane or '-'}"
+    if entry.api == "chat":
+        where = "chat"
     told = (
-        f"#{entry.index} connection {entry.connection} lane {entry.lane or '-'} "
-        f"{len(entry.input)} items {entry.bytes} B{parent}: {entry.outcome}"
+        f"#{entry.index} {where} {len(entry.input)} items {entry.bytes} B{parent}: {entry.outcome}"
     )
     if entry.outcome in {"completed", "incomplete"}:
         used = entry.usage or {}
-        told += f" {entry.response_id}, {used.get('input_tokens')} tokens in"
-        told += f", {used.get('output_tokens')} out"
+        names = ("input", "output") if entry.api == "responses" else ("prompt", "completion")
+        taken, made = (used.get(f"{name}_tokens") for name in names)
+        told += f" {entry.response_id}, {taken} tokens in, {made} out"
     if entry.error_code or entry.error_message:
         told += f" ({entry.error_code or 'no code'})"
     if verbose:

@@ -9,6 +9,7 @@ from typing import Self
 
 from aiohttp import web
 
+from rtllm.simulator.chat import ChatExchange, refused, service_headers
 from rtllm.simulator.connection import Connection
 from rtllm.simulator.faults import (
     AcceptThen,
@@ -20,7 +21,7 @@ from rtllm.simulator.faults import (
     RefuseHandshake,
     as_plan,
 )
-from rtllm.simulator.generation import Pace, Split, new_id, words
+from rtllm.simulator.generation import Pace, Split, words
 from rtllm.simulator.journal import ConnectionEntry, Journal
 from rtllm.simulator.memory import DropOn
 from rtllm.simulator.models import KNOWN_MODELS
@@ -31,6 +32,9 @@ from rtllm.simulator.service import LaneMode, Options, Service
 
 class Simulator:
     """A stand-in for the Responses service, on a local port, as a context manager.
+
+    Chat completions are answered too, by the same scripts, at ``/v1/chat/completions`` and
+    on Azure's addresses.
 
     ::
 
@@ -111,6 +115,7 @@ class Simulator:
         self._api_key = api_key
         self.on_connect = on_connect
         self._connections: set[Connection] = set()
+        self._chats: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -122,6 +127,11 @@ class Simulator:
         """The API's root, for a client's ``base_url``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
+
+    @property
+    def azure_endpoint(self) -> str:
+        """The root that stands for an Azure resource: deployments with dated API versions."""
+        return self.base_url.removesuffix("/v1")
 
     @property
     def websocket_url(self) -> str:
@@ -156,6 +166,9 @@ class Simulator:
         for root in ("/v1", "/openai/v1"):  # the second as on Azure
             app.router.add_get(f"{root}/responses", self._responses)
             app.router.add_get(f"{root}/models", self._models)
+            app.router.add_post(f"{root}/chat/completions", self._chat)
+        azure = "/openai/deployments/{deployment}/chat/completions"
+        app.router.add_post(azure, self._azure_chat)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -178,6 +191,8 @@ class Simulator:
         runner, self._runner = self._runner, None
         if runner is not None:
             await self.close_connections(1001)
+            for chat in self._chats:
+                chat.cancel()
             await runner.cleanup()
 
     async def close_connections(self, code: int = 1001, reason: str = "") -> None:
@@ -190,8 +205,8 @@ class Simulator:
             connection.abort()
 
     async def _models(self, request: web.Request) -> web.Response:
-        if (refused := self._unauthorized(request)) is not None:
-            return refused
+        if (refusal := self._unauthorized(request)) is not None:
+            return refusal
         names = sorted({*KNOWN_MODELS, *self._service.options.models})
         listed = [
             {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "openai"}
@@ -199,21 +214,37 @@ class Simulator:
         ]
         return web.json_response({"object": "list", "data": listed})
 
+    async def _chat(
+        self, request: web.Request, deployment: str | None = None
+    ) -> web.StreamResponse:
+        if (answer := self._unauthorized(request)) is not None:
+            return answer
+        task = asyncio.current_task()
+        if task is not None:
+            self._chats.add(task)
+            task.add_done_callback(self._chats.discard)
+        return await ChatExchange(self._service, request, deployment).run()
+
+    async def _azure_chat(self, request: web.Request) -> web.StreamResponse:
+        if "api-version" not in request.query:
+            return refused(RequestError("Resource not found", code="404", status=404))
+        return await self._chat(request, request.match_info["deployment"])
+
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         record = ConnectionEntry(
             len(self.journal.connections), dict(request.headers), dict(request.query)
         )
         self.journal.connections.append(record)
-        refused, fault = await self._greet(request, record)
-        if refused is not None:
-            record.refused = refused.status
+        refusal, fault = await self._greet(request, record)
+        if refusal is not None:
+            record.refused = refusal.status
             record.closed = True
             self.journal.changed()
-            return refused
+            return refusal
         connection = Connection(self._service, record)
         self._connections.add(connection)
         try:
-            return await connection.serve(request, _service_headers(), fault)
+            return await connection.serve(request, service_headers(), fault)
         finally:
             self._connections.discard(connection)
 
@@ -225,11 +256,11 @@ class Simulator:
         fault = await self._handshake_fault(record.number)
         if isinstance(fault, RefuseHandshake):
             return _plain(fault), None
-        if (refused := self._unauthorized(request)) is not None:
-            return refused, None
+        if (refusal := self._unauthorized(request)) is not None:
+            return refusal, None
         if request.headers.get("Upgrade", "").lower() != "websocket":
             error = RequestError("This endpoint expects a WebSocket upgrade or a POST.", status=405)
-            return _refusal(error), None
+            return refused(error), None
         return None, fault
 
     async def _handshake_fault(self, number: int) -> RefuseHandshake | AcceptThen | None:
@@ -244,6 +275,8 @@ class Simulator:
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         given = request.headers.get("Authorization", "")
+        if key := request.headers.get("api-key"):  # as on Azure
+            given = f"Bearer {key}"
         if self._api_key is None or given == f"Bearer {self._api_key}":
             return None
         if not given:
@@ -252,8 +285,8 @@ class Simulator:
                 "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
                 status=401,
             )
-            return _refusal(error)
-        return _refusal(
+            return refused(error)
+        return refused(
             RequestError("Incorrect API key provided.", code="invalid_api_key", status=401)
         )
 
@@ -264,18 +297,8 @@ def _as_script(script: Script | Reply | str | None) -> Script:
     return fixed(script) if isinstance(script, Reply | str) else script
 
 
-def _service_headers() -> dict[str, str]:
-    return {"x-request-id": new_id("req"), "openai-version": "2020-10-01"}
-
-
-def _refusal(error: RequestError) -> web.Response:
-    return web.json_response(
-        {"error": error.body()}, status=error.status, headers=_service_headers()
-    )
-
-
 def _plain(fault: RefuseHandshake) -> web.Response:
-    headers = {**_service_headers(), **(fault.headers or {})}
+    headers = {**service_headers(), **(fault.headers or {})}
     if isinstance(fault.body, Mapping):
         return web.json_response(dict(fault.body), status=fault.status, headers=headers)
     headers.setdefault("Content-Type", "text/plain")

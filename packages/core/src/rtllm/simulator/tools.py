@@ -71,12 +71,13 @@ def check_tools(tools: Any, param: str = "tools") -> None:
         place = f"{param}[{index}]"
         _TOOL(tool, place)
         if tool["type"] in {"function", "custom"}:
-            _check_unique(tool["name"], names, param)
+            check_unique(tool["name"], names, param)
         if tool["type"] == "function":
-            _check_parameters(tool, f"{place}.parameters")
+            check_parameters(tool, f"{place}.parameters")
 
 
-def _check_unique(name: str, names: set[str], param: str) -> None:
+def check_unique(name: str, names: set[str], param: str) -> None:
+    """Check that a name is new, and note it."""
     if name in names:
         raise refusal.RequestError(
             f"Duplicate tool name '{name}'. Tool names must be unique.",
@@ -86,7 +87,8 @@ def _check_unique(name: str, names: set[str], param: str) -> None:
     names.add(name)
 
 
-def _check_parameters(tool: dict[str, Any], param: str) -> None:
+def check_parameters(tool: dict[str, Any], param: str) -> None:
+    """Check a function's schema; a strict one must fit the strict subset."""
     schema = tool.get("parameters")
     if schema is None:
         if tool.get("strict"):

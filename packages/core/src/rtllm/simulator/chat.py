@@ -1,0 +1,375 @@
+"""``POST /v1/chat/completions``: one request over HTTP, from its checks to its last chunk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from rtllm.simulator import chat_checks, chat_messages
+from rtllm.simulator.chat_chunks import Chunk, Completion
+from rtllm.simulator.connection import reset
+from rtllm.simulator.faults import (
+    Abort,
+    Close,
+    CutResponse,
+    ErrorFrame,
+    FailedResponse,
+    Fault,
+    Garbage,
+    MangleChat,
+    RefuseRequest,
+    Silence,
+    Stage,
+    spoil_reply,
+)
+from rtllm.simulator.generation import context_tokens, new_id, tokens
+from rtllm.simulator.journal import Entry, Outcome
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply, Request
+from rtllm.simulator.service import Service
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.01  # seconds; nothing else tells a waiting handler that the client has gone
+
+
+class _EndedError(Exception):
+    """The exchange is over before its time; the journal knows how."""
+
+
+class _AnswerError(Exception):
+    """The request is answered with this instead of a completion."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class _EndNowError(Exception):
+    """A fault ends the completion in one of its ordinary ways."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
+class ChatExchange:
+    """Answers one chat completion.
+
+    Args:
+        service: The service.
+        request: What was posted.
+        deployment: The deployment of an Azure address, None elsewhere.
+    """
+
+    def __init__(self, service: Service, request: web.Request, deployment: str | None) -> None:
+        self._service = service
+        self._request = request
+        self._deployment = deployment
+        self._entry: Entry | None = None
+        self._faults: list[Fault] = []
+        self._stream: web.StreamResponse | None = None
+
+    async def run(self) -> web.StreamResponse:
+        """Answer the request, or notice that nobody waits any more."""
+        work = asyncio.create_task(self._answer())
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            return self._stream or web.Response(status=499)
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+            if self._entry is not None:
+                self._end("dropped")
+
+    async def _gone(self) -> None:
+        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _answer(self) -> web.StreamResponse:
+        data = await self._request.read()
+        try:
+            body = _parsed(data)
+        except RequestError as error:
+            return refused(error)
+        self._entry = self._service.journal.add_chat(
+            body, len(data), dict(self._request.headers), dict(self._request.query)
+        )
+        self._entry.outcome = "running"
+        self._service.journal.changed(self._entry)
+        try:
+            asked = self._prepare(self._entry)
+        except RequestError as error:
+            self._end("refused", error.code, error.message)
+            return refused(error)
+        try:
+            self._faults = list(self._service.faults(asked))
+            return await self._respond(self._entry, asked)
+        except _AnswerError as answer:
+            return answer.response
+        except (_EndedError, ConnectionError):
+            self._end("dropped")
+            return self._stream or web.Response(status=499)
+
+    def _prepare(self, entry: Entry) -> Request:
+        body = entry.body
+        options = self._service.options
+        if options.strict:
+            chat_checks.check_body(body, options.models, self._deployment)
+        entry.context = chat_messages.as_items(body.get("messages"))
+        return Request(
+            body=body,
+            context=list(entry.context),
+            instructions=None,
+            tools=[chat_checks.flat(tool) for tool in body.get("tools") or ()],
+            connection=entry.connection,
+            lane=None,
+            index=entry.index,
+            api="chat",
+        )
+
+    async def _respond(self, entry: Entry, asked: Request) -> web.StreamResponse:
+        body = entry.body
+        completion = Completion(
+            body,
+            model=body.get("model") or self._deployment or "",
+            input_tokens=context_tokens(asked.context) + tokens(body.get("tools")),
+            pace=self._service.options.pace,
+            flaws=[fault.flaw for fault in self._faults if isinstance(fault, MangleChat)],
+            azure=self._deployment is not None,
+        )
+        await self._reach("sent")
+        reply = await self._reply(asked)
+        entry.response_id = completion.id
+        if body.get("stream"):
+            return await self._streamed(entry, completion, reply)
+        return await self._in_one(entry, completion, reply)
+
+    async def _reply(self, asked: Request) -> Reply:
+        try:
+            reply = await self._service.reply(asked)
+        except Exception as error:
+            _log.warning("The script raised %r; the completion fails.", error)
+            self._service.crashes.append(error)
+            failed = Failed()
+            self._end("failed", failed.code, failed.message)
+            raise _AnswerError(_failed(failed)) from error
+        return spoil_reply(reply, self._faults)
+
+    async def _in_one(self, entry: Entry, completion: Completion, reply: Reply) -> web.Response:
+        async for _ in completion.pieces(reply):
+            entry.deltas += 1
+        entry.reply_text = completion.message["content"] or completion.message["refusal"] or ""
+        ending: Ending = reply.ending
+        if completion.is_full:
+            ending = Incomplete("max_output_tokens")
+        if isinstance(ending, Failed):
+            self._end("failed", ending.code, ending.message)
+            return _failed(ending)
+        self._settle(entry, completion, ending)
+        body = completion.whole(_reason(completion, ending))
+        return web.json_response(body, headers=service_headers())
+
+    async def _streamed(
+        self, entry: Entry, completion: Completion, reply: Reply
+    ) -> web.StreamResponse:
+        self._stream = stream = web.StreamResponse(
+            headers={
+                **service_headers(),
+                "Content-Type": "text/event-stream; charset=utf-8",
+                "Cache-Control": "no-cache",
+            }
+        )
+        await stream.prepare(self._request)
+        chunks = self._chunks(entry, completion, reply)
+        if self._has("content_with_finish"):
+            chunks = _finish_joined(chunks)
+        async for chunk in chunks:
+            await self._send(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")))
+        if not self._has("done_missing"):
+            await self._send("[DONE]")
+        await stream.write_eof()
+        return stream
+
+    async def _chunks(
+        self, entry: Entry, completion: Completion, reply: Reply
+    ) -> AsyncIterator[Chunk]:
+        ending: Ending = reply.ending
+        try:
+            for chunk in completion.opening():
+                yield chunk
+            await self._reach("created")
+            async for chunk in completion.pieces(reply):
+                self._note(entry, chunk)
+                yield chunk
+                await self._reach("output", entry.deltas)
+            await self._reach("whole")
+        except _EndNowError as end:
+            ending = end.ending
+        if completion.is_full:
+            ending = Incomplete("max_output_tokens")
+        if isinstance(ending, Failed):
+            self._end("failed", ending.code, ending.message)
+            yield {"error": _error(ending)}
+            return
+        self._settle(entry, completion, ending)
+        for chunk in completion.finish(_reason(completion, ending)):
+            yield chunk
+
+    def _note(self, entry: Entry, chunk: Chunk) -> None:
+        delta = chunk["choices"][0]["delta"]
+        entry.deltas += 1
+        entry.reply_text += delta.get("content") or delta.get("refusal") or ""
+        self._service.journal.changed()
+
+    def _settle(self, entry: Entry, completion: Completion, ending: Ending) -> None:
+        entry.usage = completion.usage()
+        self._end("completed" if isinstance(ending, Completed) else "incomplete")
+
+    def _end(self, outcome: Outcome, code: str | None = None, message: str | None = None) -> None:
+        if self._entry is not None:
+            self._service.journal.end(self._entry, outcome, code, message)
+
+    def _has(self, flaw: str) -> bool:
+        return any(isinstance(fault, MangleChat) and fault.flaw == flaw for fault in self._faults)
+
+    async def _send(self, data: str) -> None:
+        if self._stream is not None:
+            await self._stream.write(f"data: {data}\n\n".encode())
+
+    # -- faults ----------------------------------------------------------------------------
+
+    async def _reach(self, phase: Stage, deltas: int = 0) -> None:
+        """Let strike what is due at this moment."""
+        for fault in self._faults:
+            match fault:
+                case RefuseRequest() if phase == "sent":
+                    self._end("refused", str(fault.status))
+                    raise _AnswerError(_plain(fault))
+                case Garbage() if fault.is_due(phase, deltas):
+                    await self._send(fault.frame)
+                case FailedResponse() if fault.is_due(phase, deltas):
+                    await self._fail(Failed(fault.code, fault.message))
+                case CutResponse() if fault.is_due(phase, deltas):
+                    raise _EndNowError(Incomplete(fault.reason))
+                case ErrorFrame() if fault.is_due(phase, deltas):
+                    await self._fail(fault)
+                case Close() | Abort() if fault.is_due(phase, deltas):
+                    await self._drop(fault)
+                case Silence() if fault.is_due(phase, deltas):
+                    await self._fall_silent(fault)
+
+    async def _fail(self, fault: ErrorFrame | Failed) -> None:
+        """An error: as a status while nothing was answered, else as a line of the stream."""
+        began = self._stream is not None
+        self._end("failed" if began else "refused", fault.code, fault.message)
+        if isinstance(fault, Failed):
+            response = _failed(fault)
+        else:
+            frame = fault.frame(None)
+            error = frame.get("error", {"message": fault.message, "code": fault.code})
+            headers = {**service_headers(), **(fault.headers or {})}
+            response = web.json_response({"error": error}, status=fault.status, headers=headers)
+        if self._stream is None:
+            raise _AnswerError(response)
+        await self._send(str(response.text))
+        await self._stream.write_eof()
+        raise _EndedError
+
+    async def _drop(self, fault: Close | Abort) -> None:
+        """The end of the body as if all were well, or a reset; before it, of the connection."""
+        self._end("dropped")
+        transport = self._request.transport
+        if isinstance(fault, Abort):
+            reset(transport)
+        elif self._stream is not None:
+            await self._stream.write_eof()
+        elif transport is not None:
+            transport.close()
+        raise _EndedError
+
+    async def _fall_silent(self, fault: Silence) -> None:
+        while fault.noise is not None and self._stream is not None:
+            await asyncio.sleep(fault.every)
+            if fault.noise == "keepalive":
+                await self._stream.write(b": keepalive\n\n")
+            else:
+                choice = {"index": 0, "delta": {}, "finish_reason": None}
+                await self._send(json.dumps({"choices": [choice]}))
+        await asyncio.Event().wait()
+
+
+async def _finish_joined(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    """Put the last words into the chunk that ends the choice."""
+    held: Chunk | None = None
+    async for chunk in chunks:
+        choice = (chunk.get("choices") or [{}])[0]
+        if held is not None and choice.get("finish_reason") is not None:
+            choice["delta"] = held["choices"][0]["delta"]
+        elif held is not None:
+            yield held
+        held = None
+        if (choice.get("delta") or {}).get("content") and choice.get("finish_reason") is None:
+            held = chunk
+        else:
+            yield chunk
+    if held is not None:
+        yield held
+
+
+def _reason(completion: Completion, ending: Ending) -> str:
+    if isinstance(ending, Incomplete):
+        return "content_filter" if ending.reason == "content_filter" else "length"
+    return "tool_calls" if completion.message.get("tool_calls") else "stop"
+
+
+def _error(failed: Failed) -> dict[str, Any]:
+    return {
+        "message": failed.message,
+        "type": "server_error",
+        "param": None,
+        "code": failed.code,
+    }
+
+
+def _failed(failed: Failed) -> web.Response:
+    return web.json_response({"error": _error(failed)}, status=500, headers=service_headers())
+
+
+def _plain(fault: RefuseRequest) -> web.Response:
+    headers = {**service_headers(), **(fault.headers or {})}
+    if isinstance(fault.body, Mapping):
+        return web.json_response(dict(fault.body), status=fault.status, headers=headers)
+    headers.setdefault("Content-Type", "text/html")
+    return web.Response(text=fault.body, status=fault.status, headers=headers)
+
+
+def service_headers() -> dict[str, str]:
+    """What every answer of the service bears."""
+    return {"x-request-id": new_id("req"), "openai-version": "2020-10-01"}
+
+
+def refused(error: RequestError) -> web.Response:
+    """A refusal in plain HTTP."""
+    return web.json_response(
+        {"error": error.body()}, status=error.status, headers=service_headers()
+    )
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise RequestError("We could not parse the JSON body of your request.")
+    return body
