@@ -6,7 +6,7 @@ what adapters are made of.
 
 from rtllm._version import __version__
 from rtllm.answer import Answer
-from rtllm.client import Client, Lanes
+from rtllm.client import ChatClient, Client, Lanes
 from rtllm.context import Note
 from rtllm.errors import (
     Busy,
@@ -39,6 +39,7 @@ __all__ = [
     "ApiKey",
     "Busy",
     "Called",
+    "ChatClient",
     "Client",
     "ConfigError",
     "Credentials",

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Self
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Self
 
 from rtllm.chain import Outline, Plan
 from rtllm.context import Note, legalise
@@ -19,8 +19,9 @@ from rtllm.report import Outcome, Recovery, TurnReport
 from rtllm.request import Request
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.dial import FaultError, Network
-from rtllm.transport.pool import Pool
+from rtllm.transport.route import Route
 from rtllm.turn import Turn
+from rtllm.wire import chat
 from rtllm.wire.responses import request_frame
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,13 @@ class RefusedParameters:
     def left_out_of(self, request: Request) -> Mapping[str, object]:
         """A request's settings without what its model refused."""
         settings: Mapping[str, object] = request.settings
-        for parameter in self._of_model.get(request.model, ()):
+        for parameter in self.of(request.model):
             settings = without(settings, parameter)
         return settings
+
+    def of(self, model: str) -> Collection[str]:
+        """What a model refused."""
+        return self._of_model.get(model, ())
 
 
 class Answer:
@@ -61,7 +66,7 @@ class Answer:
     def __init__(
         self,
         request: Request,
-        pool: Callable[[], Pool],
+        pool: Callable[[], Route],
         refused: RefusedParameters,
         tell: Callable[[TurnReport], None],
     ) -> None:
@@ -159,6 +164,18 @@ class Answer:
             lane=lane,
         )
 
+    def completion(self) -> dict[str, Any]:
+        """Encode the request for Chat Completions, which always get all of it."""
+        request = self._request
+        body = chat.parameters(
+            {"stream_options": {"include_usage": True}, **self._refused.left_out_of(request)},
+            request.tools,
+        )
+        if "stream_options" in self._refused.of(request.model):
+            body.pop("stream_options", None)
+        messages = chat.messages(self.outline.items, request.guide)
+        return {"model": request.model, "messages": messages, **body}
+
     def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         """The items that the framework will record for an output, None if it can't."""
         return self._request.record(output)
@@ -167,7 +184,7 @@ class Answer:
 class _Run:
     """Carries a turn out: launches attempts, reads them, and does what the table says."""
 
-    def __init__(self, answer: Answer, pool: Pool, refused: RefusedParameters) -> None:
+    def __init__(self, answer: Answer, pool: Route, refused: RefusedParameters) -> None:
         self._answer = answer
         self._pool = pool
         self._refused = refused
@@ -298,7 +315,7 @@ class _Run:
             items_known=len(context) - sent if plan is not None and plan.anchor else 0,
             bytes_sent=self._bytes,
             attempts=self._turn.attempts,
-            connection=last.placement.seat.connection if last is not None else None,
+            connection=last.placement.seat.connection or None if last is not None else None,
             lane=last.lane if last is not None else None,
             reused=last is not None and last.placement.seat.connection <= self._opened_before,
             time_to_first=self._first,

@@ -21,6 +21,7 @@ Unchained = Literal[
     "no free lane",
     "chain miss",
     "recovery",
+    "no chaining here",
 ]
 """Why a request was sent whole."""
 

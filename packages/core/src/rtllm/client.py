@@ -1,25 +1,97 @@
-"""A client of one host: all that an adapter sees of the core's I/O."""
+"""Clients: all that an adapter sees of the core's I/O."""
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from rtllm.answer import Answer, RefusedParameters
+from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint
 from rtllm.report import TurnReport
 from rtllm.request import Request
 from rtllm.transport.auth import Credentials
 from rtllm.transport.dial import Network
 from rtllm.transport.pool import Pool
+from rtllm.transport.route import Route
 from rtllm.usage import Books, Snapshot
+from rtllm.wire.chat import parameters
+
+if TYPE_CHECKING:
+    from rtllm.transport.chat import ChatRoute
 
 logger = logging.getLogger(__name__)
 
 Lanes = bool | Literal["auto"]
 
 
-class Client:
+_Way = TypeVar("_Way", bound=Route)
+
+
+class _Asked(ABC, Generic[_Way]):
+    """What every client does, whichever way its requests take."""
+
+    def __init__(self, on_turn: Callable[[TurnReport], None] | None) -> None:
+        self._on_turn = on_turn
+        self._books = Books()
+        self._refused = RefusedParameters()
+        self._routes: dict[asyncio.AbstractEventLoop, _Way] = {}
+
+    @property
+    def usage(self) -> Snapshot:
+        """Tokens so far, those of cut, failed and superseded attempts included."""
+        return self._books.snapshot()
+
+    def ask(self, request: Request) -> Answer:
+        """Take a request; nothing is sent until the answer is read.
+
+        Raises:
+            EmptyContext: If there is nothing to answer.
+        """
+        return Answer(request, self._route, self._refused, self._tell)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the next request opens new ones."""
+        route = self._routes.pop(asyncio.get_running_loop(), None)
+        if route is not None:
+            await route.aclose()
+
+    def _route(self) -> _Way:
+        """The connections of the running event loop."""
+        loop = asyncio.get_running_loop()
+        route = self._routes.get(loop)
+        if route is None:
+            for ended in [other for other in self._routes if other.is_closed()]:
+                self._routes.pop(ended, None)
+            route = self._routes[loop] = self._open()
+        return route
+
+    @abstractmethod
+    def _open(self) -> _Way:
+        """A way of its own for the running event loop."""
+
+    def _tell(self, report: TurnReport) -> None:
+        """Log a turn and give its report to who wants it."""
+        logger.info(
+            "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
+            report.conversation,
+            report.outcome,
+            "chained" if report.chained else f"whole ({report.why_whole})",
+            report.items_sent,
+            report.bytes_sent,
+            report.attempts,
+            report.response_id,
+        )
+        if self._on_turn is None:
+            return
+        try:
+            self._on_turn(report)
+        except Exception:
+            logger.exception("on_turn raised")
+
+
+class Client(_Asked[Pool]):
     """A client of one host, for any number of conversations at once.
 
     It works on every event loop it is used on, and opens again after it was closed.
@@ -41,27 +113,11 @@ class Client:
         spare: int = 1,
         on_turn: Callable[[TurnReport], None] | None = None,
     ) -> None:
+        super().__init__(on_turn)
         self.endpoint = endpoint
         self._credentials = credentials
         self._lanes = endpoint.profile.lanes if lanes == "auto" else lanes
         self._spare = spare
-        self._on_turn = on_turn
-        self._books = Books()
-        self._refused = RefusedParameters()
-        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-
-    @property
-    def usage(self) -> Snapshot:
-        """Tokens so far, those of cut, failed and superseded attempts included."""
-        return self._books.snapshot()
-
-    def ask(self, request: Request) -> Answer:
-        """Take a request; nothing is sent until the answer is read.
-
-        Raises:
-            EmptyContext: If there is nothing to answer.
-        """
-        return Answer(request, self._pool, self._refused, self._tell)
 
     def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
         """Begin to open a connection, if none is warm. Needs a running event loop.
@@ -71,30 +127,17 @@ class Client:
             network: What to open it with.
             limit: Seconds for the connection.
         """
-        self._pool().warm(model, network, limit)
+        self._route().warm(model, network, limit)
 
-    async def aclose(self) -> None:
-        """Close the connections of the running loop; the next request opens new ones."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
-
-    def _pool(self) -> Pool:
-        """The connections of the running event loop."""
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            for ended in [other for other in self._pools if other.is_closed()]:
-                self._pools.pop(ended, None)
-            pool = self._pools[loop] = Pool(
-                self.endpoint,
-                self._credentials,
-                self._books,
-                lanes=self._lanes,
-                spare=self._spare,
-                on_lanes_gone=self._lanes_gone,
-            )
-        return pool
+    def _open(self) -> Pool:
+        return Pool(
+            self.endpoint,
+            self._credentials,
+            self._books,
+            lanes=self._lanes,
+            spare=self._spare,
+            on_lanes_gone=self._lanes_gone,
+        )
 
     def _lanes_gone(self) -> None:
         if self._lanes:
@@ -105,21 +148,55 @@ class Client:
             )
         self._lanes = False
 
-    def _tell(self, report: TurnReport) -> None:
-        """Log a turn and give its report to who wants it."""
-        logger.info(
-            "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
-            report.conversation,
-            report.outcome,
-            "chained" if report.chained else f"whole ({report.why_whole})",
-            report.items_sent,
-            report.bytes_sent,
-            report.attempts,
-            report.response_id,
-        )
-        if self._on_turn is None:
-            return
-        try:
-            self._on_turn(report)
-        except Exception:
-            logger.exception("on_turn raised")
+
+class ChatClient(_Asked["ChatRoute"]):
+    """A client that asks over Chat Completions, for models and hosts without Responses.
+
+    It takes the same requests, `Request.settings` by their names in the Responses API
+    included; what Chat Completions doesn't know is a `ConfigError` when it is asked. Settings
+    may also hold Chat's own fields, and ``extra_body``, ``extra_headers`` and ``extra_query``.
+    Nothing is chained, so every turn sends its whole context; `Request.network` has no say,
+    and `Request.hold_calls` makes no difference: calls come at the end here.
+
+    It works on every event loop it is used on, and opens again after it was closed; a client
+    of the user's works wherever it works by itself.
+
+    Args:
+        client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
+        make_client: Gives a client for an event loop, to be closed here; instead of `client`.
+        on_turn: Called with the report of each turn.
+
+    Raises:
+        ConfigError: If both or neither of the two are given.
+    """
+
+    def __init__(
+        self,
+        client: object | None = None,
+        *,
+        make_client: Callable[[], object] | None = None,
+        on_turn: Callable[[TurnReport], None] | None = None,
+    ) -> None:
+        if (client is None) is (make_client is None):
+            raise ConfigError("expected either client or make_client, not both and not neither")
+        super().__init__(on_turn)
+        self._client = client
+        self._make_client = make_client
+
+    def ask(self, request: Request) -> Answer:
+        """Take a request; nothing is sent until the answer is read.
+
+        Raises:
+            EmptyContext: If there is nothing to answer.
+            ConfigError: If it holds what Chat Completions doesn't know.
+        """
+        parameters(request.settings, request.tools)
+        return super().ask(request)
+
+    def _open(self) -> "ChatRoute":
+        from rtllm.transport.chat import ChatRoute  # noqa: PLC0415 - openai is slow to import
+
+        make = self._make_client
+        if make is not None:
+            return ChatRoute(make, self._books, owned=True)
+        return ChatRoute(lambda: self._client, self._books, owned=False)

@@ -22,6 +22,7 @@ DROPPABLE = frozenset(
         "frequency_penalty",
         "presence_penalty",
         "seed",
+        "stream_options",
         "service_tier",
         "prompt_cache_key",
         "prompt_cache_options",

@@ -40,7 +40,7 @@ class TurnReport:
         items_known: Items of the context that the service knew already.
         bytes_sent: Bytes of all requests of the turn.
         attempts: Requests sent.
-        connection: The number of the last attempt's connection.
+        connection: The number of the last attempt's connection; None over HTTP.
         lane: Its lane, None for the default lane.
         reused: Whether that connection was open before the turn began.
         time_to_first: Seconds to the first text or call; None if there was none.

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from rtllm.dispatch import Placement
 from rtllm.events import Called, Delta, Ended, Event
@@ -10,11 +11,37 @@ from rtllm.faults import Fault
 from rtllm.items import Item
 from rtllm.turn import Turn
 from rtllm.usage import Account
-from rtllm.wire.frames import Frame
 from rtllm.wire.responses import Assembler
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 """Maps an output to the items that a framework will record for it, None if it can't."""
+
+
+class Reading(Protocol):
+    """What turns the frames or chunks of one response into events; see `Assembler`."""
+
+    response_id: str | None
+    created: bool
+    in_progress: bool
+    ended: Ended | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything but the last event is there."""
+
+    @property
+    def slow_item_open(self) -> bool:
+        """Whether an item is open that may take long without a word."""
+
+    @property
+    def touched_slow_item(self) -> bool:
+        """Whether the last piece belonged to such an item."""
+
+    def output(self) -> tuple[Item, ...]:
+        """The items that are done."""
+
+    def feed(self, piece: Any, /) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next piece."""
 
 
 class Attempt:
@@ -28,6 +55,7 @@ class Attempt:
         record: Maps an output to what the framework will record for it.
         on_in_progress: Called when the service takes it in hand.
         on_end: Called once when no more frames are due.
+        reading: What reads them; one of the Responses API if left out.
     """
 
     def __init__(
@@ -39,12 +67,13 @@ class Attempt:
         record: Record,
         on_in_progress: Callable[["Attempt"], None],
         on_end: Callable[["Attempt"], None],
+        reading: Reading | None = None,
     ) -> None:
         self.number = number
         self.placement = placement
         self.size = size
         self.record = record
-        self.assembler = Assembler()
+        self.assembler: Reading = reading or Assembler()
         self.fault: Fault | None = None
         self.finished = False
         self.abandoned: Account | None = None
@@ -73,11 +102,17 @@ class Attempt:
 
     # -- the reader's side -------------------------------------------------------------------
 
-    def feed(self, frame: Frame) -> None:
-        """Take a frame."""
+    def feed(self, frame: Any) -> None:
+        """Take a frame, or whatever piece of a response the attempt's reading takes."""
         assembler = self.assembler
         was_in_progress = assembler.in_progress
-        events, fault = assembler.feed(frame)
+        self.take(*assembler.feed(frame), was_in_progress=was_in_progress)
+
+    def take(
+        self, events: Sequence[Event], fault: Fault | None, *, was_in_progress: bool = True
+    ) -> None:
+        """Take what a piece, or the end of them, brought."""
+        assembler = self.assembler
         if assembler.in_progress and not was_in_progress:
             self._on_in_progress(self)
         if self.abandoned is None:

@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextvars import Context
-from typing import Protocol
+from typing import Any, Protocol
 
 from rtllm.chain import Outline, Plan
 from rtllm.conversations import Conversation
@@ -47,6 +47,9 @@ class Asked(Protocol):
 
     def frame(self, plan: Plan, lane: str | None) -> bytes:
         """Encode the request as planned."""
+
+    def completion(self) -> dict[str, Any]:
+        """Encode the request for Chat Completions."""
 
     def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         """The items that the framework will record for an output, None if it can't."""

@@ -4,6 +4,7 @@ The rest of the library speaks the words of the Responses API; this page alone k
 other ones.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -201,6 +202,7 @@ _SAME = frozenset(
         "reasoning_effort",
         "verbosity",
         "response_format",
+        "stream_options",
         # these are the openai client's: it takes them out of the body
         "extra_headers",
         "extra_query",
@@ -216,6 +218,9 @@ RESPONSES_NAMES: Mapping[str, str] = {
     "response_format": "text.format",
 }
 """What the settings call a field that the service names in a refusal."""
+
+# Seen (older Azure versions, vLLM): without code or param, so only the sentence tells.
+_UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
 
 
 def parameters(settings: Mapping[str, Any], tools: Sequence[bytes | msgspec.Raw] = ()) -> Json:
@@ -357,6 +362,11 @@ class ChatAssembler:
         self._tail = False
         self._slow = False
         self._touched_slow = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the service said why it stopped: only the usage can still be missing."""
+        return self._finish is not None
 
     @property
     def whole(self) -> bool:
@@ -534,8 +544,11 @@ def from_body(
         headers: The headers that came with it.
         begun: Whether the completion had begun.
     """
-    renamed = RESPONSES_NAMES.get(str(error.get("param")))
-    if renamed is not None:
+    param = error.get("param")
+    if param is None and (found := _UNRECOGNIZED.match(str(error.get("message")))):
+        param = found[1]
+        error = {**error, "code": "unknown_parameter", "param": param}
+    if (renamed := RESPONSES_NAMES.get(str(param))) is not None:
         error = {**error, "param": renamed}
     return from_error(error, status, headers, begun=begun)
 
