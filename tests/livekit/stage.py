@@ -290,7 +290,7 @@ class Stage:
         """
         await self.service.journal.wait_idle()
         for entry in self.entries:
-            self._check_context(entry, joined=joined)
+            self.check_context(entry, joined=joined)
         if refused is None:
             refused = 1 if self.lanes == "refuse" and isinstance(self.llm, LLM) else 0
         assert len(self.service.journal.refused) == refused, self.story()
@@ -311,7 +311,8 @@ class Stage:
                 if report.response_id in by_id:
                     assert report.chained == is_chained(by_id[report.response_id])
 
-    def _check_context(self, entry: Entry, *, joined: bool) -> None:
+    def check_context(self, entry: Entry, *, joined: bool = False) -> None:
+        """Check that the model saw exactly what the agent asked with."""
         if entry.outcome == "refused":
             return
         asked = self.asked_by(entry)
@@ -336,14 +337,15 @@ class Stage:
     def should_chain(self, entry: Entry) -> bool:
         """Whether a request begins with a completed state that is in reach, by the journal."""
         return any(
-            self._begins_with(entry, known)
+            self.begins_with(entry, known)
             for known in self.entries[: entry.index]
             if known.outcome == "completed"
             and known.body["model"] == entry.body["model"]
             and self._in_reach(entry, known)
         )
 
-    def _begins_with(self, entry: Entry, known: Entry) -> bool:
+    def begins_with(self, entry: Entry, known: Entry) -> bool:
+        """Whether a request's context begins with what another one came to."""
         recorded = self.told.recorded(known.index)
         if not recorded:
             return False

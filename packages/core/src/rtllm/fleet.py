@@ -107,7 +107,7 @@ class Fleet:
         max_connections: How many are kept before idle ones are given up.
     """
 
-    def __init__(self, *, lanes: bool, max_connections: int = 8) -> None:
+    def __init__(self, *, lanes: bool, max_connections: int = 16) -> None:
         self.lanes_on = lanes
         self._max = max_connections
         self._connections: dict[int, Connection] = {}
