@@ -9,6 +9,7 @@ import pytest
 
 from rtllm import (
     Called,
+    ChatClient,
     Client,
     Credentials,
     Delta,
@@ -45,7 +46,7 @@ class Caller:
         items: The context so far.
     """
 
-    client: Client
+    client: Client | ChatClient
     items: list[Item] = field(default_factory=lambda: [Message.of("system", "Be brief.")])
     settings: dict[str, Any] = field(default_factory=dict)
     limits: Limits = NEVER_RUNS_OUT
