@@ -70,6 +70,7 @@ from transport.conftest import (
 )
 
 Reports = list[TurnReport]
+PATIENT = Limits(base=1.0, connect=5.0, open_item=2.0, whole=20.0)
 NO_BUDGET = Retry(budget=0, interval=0.0)
 SOME = Retry(budget=3, interval=0.0)
 TOOL = msgspec.Raw(
@@ -217,6 +218,18 @@ async def test_our_own_client_is_closed_and_made_again() -> None:
             await client.aclose()
             assert len(making.made) == number
             assert all(made.is_closed() for made in making.made)
+
+
+async def test_a_client_can_be_made_before_it_is_needed() -> None:
+    async with Simulator() as simulator:
+        making = Making(simulator)
+        client = ChatClient(make_client=making)
+        client.prewarm("gpt-4.1")
+        client.prewarm("gpt-4.1")
+        assert len(making.made) == 1
+        await client.aclose()
+        assert making.made[0].is_closed()
+        assert simulator.journal.entries == []
 
 
 async def test_a_client_of_the_user_stays_open_and_does_not_retry() -> None:
@@ -398,9 +411,11 @@ async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> Non
     ids=str,
 )
 async def test_a_fault_before_any_output_is_recovered(reports: Reports, fault: Any) -> None:
+    # A client that is being made takes its time, and only silence needs a limit that is short.
+    limits = PATIENT if isinstance(fault, Silence) else NEVER_RUNS_OUT
     async with (
         Simulator(fault=[fault]) as simulator,
-        asking(simulator, reports, limits=QUICK) as caller,
+        asking(simulator, reports, limits=limits) as caller,
     ):
         assert spoken(await caller.say("Hi")) == "You said: Hi"
         assert len(simulator.journal.entries) == 2
@@ -436,7 +451,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
 ) -> None:
     async with (
         Simulator("one two", fault=fault) as simulator,
-        asking(simulator, reports, limits=QUICK) as caller,
+        asking(simulator, reports, limits=PATIENT) as caller,
     ):
         with pytest.raises(error) as raised:
             await caller.say("Hi")
@@ -597,7 +612,7 @@ async def test_the_clients_own_limit_does_not_come_before_the_turns() -> None:
 
 
 async def test_thinking_may_take_longer_than_silence() -> None:
-    limits = Limits(base=0.2, connect=2.0, open_item=20.0, whole=30.0)
+    limits = Limits(base=0.4, connect=2.0, open_item=20.0, whole=30.0)
     gate = asyncio.Event()
 
     class Completions:
@@ -615,7 +630,7 @@ async def test_thinking_may_take_longer_than_silence() -> None:
 
     client = ChatClient(Client())
     caller = Caller(client, limits=limits, retry=NO_BUDGET)
-    asyncio.get_running_loop().call_later(3 * limits.base, gate.set)
+    asyncio.get_running_loop().call_later(2 * limits.base, gate.set)
     assert spoken(await caller.say("Hi")) == "Hi"
     await client.aclose()
 

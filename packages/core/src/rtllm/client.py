@@ -193,6 +193,14 @@ class ChatClient(_Asked["ChatRoute"]):
         parameters(request.settings, request.tools)
         return super().ask(request)
 
+    def prewarm(self, model: str, network: Network | None = None, limit: float = 10.0) -> None:
+        """Make the client of the running event loop, which takes a while by itself.
+
+        Nothing is sent, for nothing that is free of charge would open its connection too; the
+        arguments are those of `Client.prewarm` and have no say.
+        """
+        self._route().warm()
+
     def _open(self) -> "ChatRoute":
         from rtllm.transport.chat import ChatRoute  # noqa: PLC0415 - openai is slow to import
 

@@ -102,7 +102,7 @@ class ChatExchange:
         except RequestError as error:
             return refused(error)
         self._entry = self._service.journal.add_chat(
-            body, len(data), dict(self._request.headers), dict(self._request.query)
+            body, len(data), self._request.headers, self._request.query
         )
         self._entry.outcome = "running"
         self._service.journal.changed(self._entry)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import openai
 
-from rtllm.chain import Plan
+from rtllm.chain import Anchor, Plan, State
 from rtllm.conversations import Conversation, Conversations
 from rtllm.dispatch import Placement
 from rtllm.faults import Fault, Kind, silent
@@ -130,12 +130,32 @@ class ChatRoute:
         """Nothing is continued here."""
 
     def _ended(self, attempt: Attempt) -> None:
-        """Book an attempt."""
+        """Book an attempt, and remember what it came to."""
         self._running.pop(attempt.number, None)
         ended = attempt.ended
+        if ended is not None and attempt.fault is None and ended.outcome == "completed":
+            self._remember(attempt, ended.response_id or "")
         failed = attempt.fault is not None or ended is None or ended.outcome == "empty"
         account: Account = attempt.abandoned or ("failed" if failed else "answered")
         self._books.enter(account, ended.usage if ended is not None else None)
+
+    def _remember(self, attempt: Attempt, response_id: str) -> None:
+        """Note the state behind an answer: nothing continues it, but it tells conversations."""
+        recorded = attempt.record(attempt.assembler.output())
+        if recorded is None:
+            return
+        placement = attempt.placement
+        state = State.of(placement.context, recorded)
+        anchor = Anchor(
+            response_id,
+            placement.model,
+            state,
+            lead_in_field=False,
+            home=placement.home,
+            stored=False,
+            order=attempt.number,
+        )
+        placement.conversation.ledger.record(anchor)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -174,10 +194,14 @@ class ChatRoute:
         finally:
             await _close(stream)
 
+    def warm(self) -> None:
+        """Make the client, if it isn't made yet."""
+        if self._client is None and not self._closed:
+            self._client = self._make_client()
+
     def _ready_client(self) -> Any:
         """The client, which must not retry by itself: this library does."""
-        if self._client is None:
-            self._client = self._make_client()
+        self.warm()
         client = self._client
         if getattr(client, "max_retries", None) == 0 or not hasattr(client, "with_options"):
             return client
