@@ -79,10 +79,14 @@ def legalise(items: Iterable[Item]) -> Legal:
             if (pair := pairs.of(position)) is not None:
                 run.append(pair)
             continue
-        legal += _closed(run)
-        run = []
+        if run:
+            legal += _closed(run)
+            run = []
         if isinstance(item, Message):
-            legal += _message_made_legal(item, notes)
+            if len(item.parts) == 1 and isinstance(item.parts[0], Text) and item.parts[0].text:
+                legal.append(item)  # nearly all are such
+            else:
+                legal += _message_made_legal(item, notes)
         elif not isinstance(item, ToolOutput):  # outputs follow their call
             legal.append(item)
     legal += _closed(run)

@@ -138,6 +138,9 @@ def _texts(message: llm.ChatMessage) -> list[str]:
 
 
 def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
+    phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
+    if len(message.content) == 1 and isinstance(message.content[0], str):
+        return Message(message.role, (Text(message.content[0]),), phase)  # nearly all are such
     parts: list[Text | Image] = []
     said = False
     for content in message.content:
@@ -153,7 +156,6 @@ def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
     marked = any(part.cache_breakpoint for part in parts)
     if not marked or not breakpoints or message.role == "assistant":
         parts = _plain(parts)
-    phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
     return Message(message.role, tuple(parts), phase)
 
 
