@@ -1,0 +1,124 @@
+"""The core's clients of one LLM: one for each way, and for each set of headers and query."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rtllm import ChatClient, Client, Lanes, Snapshot, TurnReport
+from rtllm_videosdk.reach import Reach
+
+logger = logging.getLogger(__name__)
+
+_KEPT = 4
+
+
+class Clients:
+    """Opens clients as they are needed. Their books go on when they are closed.
+
+    Args:
+        reach: Where the service is.
+        lanes: Whether to use lanes.
+        spare: How many warm connections to keep on a host without lanes.
+        on_turn: Called with the report of each turn.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        *,
+        lanes: Lanes,
+        spare: int,
+        on_turn: Callable[[TurnReport], None] | None,
+    ) -> None:
+        self.reach = reach
+        self._lanes = lanes
+        self._spare = spare
+        self._on_turn = on_turn
+        self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
+        self._http: ChatClient | None = None
+        self._retired: list[Client | ChatClient] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return "Clients(…)"
+
+    @property
+    def usage(self) -> Snapshot:
+        """Tokens so far, over all clients."""
+        total = Snapshot()
+        http = [self._http] if self._http is not None else []
+        clients: list[Client | ChatClient] = [*self._sockets.values(), *http, *self._retired]
+        for client in clients:
+            total = _sum(total, client.usage)
+        return total
+
+    def socket(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Client:
+        """The client whose handshakes carry these headers and this query.
+
+        Raises:
+            ConfigError: If there is no key, or the address can't be used.
+        """
+        key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
+        client = self._sockets.get(key)
+        if client is None:
+            where, credentials = self.reach.socket(headers, query)
+            client = self._sockets[key] = Client(
+                where, credentials, lanes=self._lanes, spare=self._spare, on_turn=self._on_turn
+            )
+            if len(self._sockets) > _KEPT:
+                _, oldest = self._sockets.popitem(last=False)
+                self._retire(oldest)
+        self._sockets.move_to_end(key)
+        return client
+
+    def http(self) -> ChatClient:
+        """The client for Chat Completions; headers and query travel with each request."""
+        if self._http is None:
+            lent = self.reach.client
+            if lent is not None:
+                self._http = ChatClient(lent, on_turn=self._on_turn)
+            else:
+                self._http = ChatClient(make_client=self.reach.http, on_turn=self._on_turn)
+        return self._http
+
+    def reach_with(self, reach: Reach) -> None:
+        """Go elsewhere, or with another key, from the next request on."""
+        self.reach = reach
+        http = [self._http] if self._http is not None else []
+        old: list[Client | ChatClient] = [*self._sockets.values(), *http]
+        self._sockets.clear()
+        self._http = None
+        for client in old:
+            self._retire(client)
+
+    def _retire(self, client: Client | ChatClient) -> None:
+        """Close a client in the background, and keep its books."""
+        self._retired.append(client)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        task = loop.create_task(client.aclose(), name="rtllm retired client")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Close everything of the running loop; the next request opens new connections."""
+        http = [self._http] if self._http is not None else []
+        clients: list[Client | ChatClient] = [*self._sockets.values(), *http]
+        for client in clients:
+            await client.aclose()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
+def _sum(one: Snapshot, other: Snapshot) -> Snapshot:
+    return Snapshot(
+        answered=one.answered + other.answered,
+        cut=one.cut + other.cut,
+        failed=one.failed + other.failed,
+        superseded=one.superseded + other.superseded,
+        warm_up=one.warm_up + other.warm_up,
+    )

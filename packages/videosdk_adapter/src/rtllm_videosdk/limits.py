@@ -1,0 +1,34 @@
+"""Timeouts in all their shapes, as limits of a turn."""
+
+from typing import Any
+
+from rtllm import ConfigError, Limits
+
+READ, CONNECT = 10.0, 15.0
+"""The original's defaults, in seconds."""
+
+
+def limits_of(timeout: Any) -> Limits:
+    """Limits from seconds, or from an httpx, httpx2 or openai ``Timeout``.
+
+    ``read`` bounds the wait for the first output and for each gap, ``connect`` that for a
+    connection. What an object leaves open (None) is bounded by the whole turn.
+
+    Raises:
+        ConfigError: If it is neither, or not more than 0 seconds.
+    """
+    if timeout is None:
+        return Limits.of(READ, CONNECT)
+    whole = Limits().whole
+    if isinstance(timeout, int | float):
+        read = connect = float(timeout)
+    elif hasattr(timeout, "read") and hasattr(timeout, "connect"):
+        read = whole if timeout.read is None else float(timeout.read)
+        connect = whole if timeout.connect is None else float(timeout.connect)
+    else:
+        raise ConfigError(
+            f"timeout is {timeout!r}; expected seconds, or an httpx, httpx2 or openai Timeout"
+        )
+    if read <= 0 or connect <= 0:
+        raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
+    return Limits.of(read, connect)

@@ -1,0 +1,472 @@
+"""`OpenAILLM`: OpenAI's models for VideoSDK Agents, over HTTP or the Responses WebSocket."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolChoice
+
+from rtllm import (
+    Answer,
+    ConfigError,
+    Effort,
+    Item,
+    Lanes,
+    Network,
+    Request,
+    Retry,
+    Snapshot,
+    TurnReport,
+)
+from rtllm_videosdk import azure as azure_
+from rtllm_videosdk.clients import Clients
+from rtllm_videosdk.convert import Preambles
+from rtllm_videosdk.graph import Graph, text_format
+from rtllm_videosdk.limits import limits_of
+from rtllm_videosdk.owner import asking_pipeline
+from rtllm_videosdk.pictures import Pictures
+from rtllm_videosdk.reach import reached
+from rtllm_videosdk.reply import Memory, Question, Record, Reply
+from rtllm_videosdk.rounds import Turns
+from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, Api, Body, Family, Settings
+from rtllm_videosdk.stream import Generation, OnRefusal, said
+from rtllm_videosdk.tools import ToolEncoder
+
+logger = logging.getLogger(__name__)
+
+Verbosity = Literal["low", "medium", "high"]
+
+_OPTIONS = (
+    "temperature",
+    "tool_choice",
+    "max_completion_tokens",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "verbosity",
+)
+
+
+class _Extra:
+    """What goes along with requests and is nobody else's business: no repr, no attributes."""
+
+    def __init__(self, headers: Any, query: Any, body: Any) -> None:
+        self.headers, self.query, self.body = headers, query, body
+
+    def __repr__(self) -> str:
+        return "Extra(…)"
+
+
+class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
+    """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
+
+    It keeps one chain per conversation, survives barge-ins without a new connection, runs all
+    parallel calls, and never says a thing twice. What it does differently stands in the README.
+
+    The settings may be assigned at any time; each request reads them anew.
+
+    Args:
+        api_key: The key. Default: ``OPENAI_API_KEY``.
+        model: The model that answers.
+        base_url: The API's root, such as ``https://host/v1``; the socket's address follows from
+            it. Default: ``OPENAI_BASE_URL``.
+        temperature: From 0 to 2. The default isn't sent to reasoning models.
+        tool_choice: Which tool to use, if any; also ``{"type": "function", "function":
+            {"name": …}}``.
+        max_completion_tokens: The most tokens of an answer, reasoning included.
+        top_p: Nucleus sampling.
+        frequency_penalty: Over HTTP only: the Responses API has none.
+        presence_penalty: Likewise.
+        seed: Likewise.
+        organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
+        project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+        parallel_tool_calls: Whether the model may call several tools at once. All of them run.
+        timeout: Seconds, or an httpx, httpx2 or openai ``Timeout``: ``read`` bounds the first
+            output and each gap, ``connect`` the connection. Default: 10 and 15 seconds.
+        extra_headers: More headers.
+        extra_query: More query parameters.
+        extra_body: More fields of the request's body.
+        client: An openai client (or what is shaped like one) that lends its address, key,
+            headers and query, and carries the HTTP requests. It is never closed here.
+        max_retries: How often a turn may be tried again for what a second try may cure. The
+            framework tries nothing again, so this isn't 0 as in the original.
+        reasoning_effort: How much a reasoning model thinks. None: the model's default.
+        verbosity: How wordy answers are.
+        streaming: True for the Responses WebSocket, False for Chat Completions over HTTP.
+        store: Whether the service stores answers; over the WebSocket only. Chaining works
+            either way.
+        wss_url: The Responses socket, if it isn't under the API's root.
+        lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on
+            hosts known to do so.
+        spare: How many warm connections to keep on a host without lanes.
+        on_turn: Called with the report of each turn.
+        model_family: What the model is, where its name doesn't tell (a deployment's).
+        on_refusal: "speak" gives the words of a refusal out, "error" raises.
+        failure_text: Spoken when a turn fails. With it the turn ends in these words instead of
+            an exception, since the voice pipeline waits for ever behind one; the ``error``
+            event comes all the same. Leave it out inside a ``FallbackLLM``, except on its last.
+
+    Raises:
+        ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        model: str = "gpt-4o-mini",
+        base_url: str | None = None,
+        temperature: float = DEFAULT_TEMPERATURE,
+        tool_choice: ToolChoice | Mapping[str, Any] = "auto",
+        max_completion_tokens: int | None = None,
+        top_p: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        seed: int | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        parallel_tool_calls: bool | None = None,
+        timeout: Any = None,
+        extra_headers: Mapping[str, Any] | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        client: Any = None,
+        max_retries: int = 2,
+        reasoning_effort: Effort | None = None,
+        verbosity: Verbosity | None = None,
+        streaming: bool = False,
+        store: bool = False,
+        wss_url: str | None = None,
+        lanes: Lanes = "auto",
+        spare: int = 1,
+        on_turn: Callable[[TurnReport], None] | None = None,
+        model_family: str | None = None,
+        on_refusal: OnRefusal = "speak",
+        failure_text: str | None = None,
+    ) -> None:
+        super().__init__()
+        if spare < 0:
+            raise ConfigError(f"spare is {spare}; expected 0 or more connections")
+        if max_retries < 0:
+            raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
+        if on_refusal not in ("speak", "error"):
+            raise ConfigError(f"on_refusal is {on_refusal!r}; expected 'speak' or 'error'")
+        self.model = model
+        self.temperature = temperature
+        self.tool_choice = tool_choice
+        self.max_completion_tokens = max_completion_tokens
+        self.top_p = top_p
+        self.frequency_penalty = frequency_penalty
+        self.presence_penalty = presence_penalty
+        self.seed = seed
+        self.parallel_tool_calls = parallel_tool_calls
+        self.reasoning_effort = reasoning_effort
+        self.verbosity = verbosity
+        self.streaming = streaming
+        self.store = store
+        self.model_family = model_family
+        self.on_refusal: OnRefusal = on_refusal
+        self.failure_text = failure_text
+        self._extra = _Extra(extra_headers, extra_query, extra_body)
+        self._limits = limits_of(timeout)
+        self._retry = Retry(max_retries, 0.5)
+        self._settings = Settings()
+        self._tools = ToolEncoder()
+        self._memory = Memory(Turns(), Preambles(), Pictures())
+        self._running: dict[Generation, None] = {}
+        self._clients = Clients(
+            reached(
+                api_key=api_key,
+                base_url=base_url,
+                wss_url=wss_url,
+                organization=organization,
+                project=project,
+                client=client,
+            ),
+            lanes=lanes,
+            spare=spare,
+            on_turn=on_turn,
+        )
+        self._body({}, with_tools=True)  # refuse here what can't be sent
+        if streaming:
+            self._clients.reach.socket({}, {})
+            self._connect()
+
+    @classmethod
+    def azure(
+        cls,
+        *,
+        model: str = "gpt-4o-mini",
+        azure_endpoint: str | None = None,
+        azure_deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        azure_ad_token: str | None = None,
+        azure_ad_token_provider: azure_.TokenProvider | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        base_url: str | None = None,
+        wss_url: str | None = None,
+        client: Any = None,
+        reasoning_effort: Effort | None = "none",
+        verbosity: Verbosity | None = "low",
+        **options: Any,
+    ) -> Self:
+        """Make an LLM that asks an Azure OpenAI resource.
+
+        Args:
+            model: What the deployment runs; it tells the family of its parameters.
+            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
+            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
+            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
+                one it is the v1 API. The WebSocket is always v1.
+            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
+            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
+            azure_ad_token_provider: A function, plain or async, that is asked for a token with
+                each request and each handshake.
+            organization: Default: ``OPENAI_ORG_ID``.
+            project: Default: ``OPENAI_PROJECT_ID``.
+            base_url: The API's root instead of the resource's address.
+            wss_url: The Responses socket, if it isn't under the resource's address.
+            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials above are
+                ignored.
+            reasoning_effort: The default is sent only to models that take it.
+            verbosity: Likewise.
+            **options: The other keywords of the constructor.
+
+        Raises:
+            ConfigError: (a `ValueError`) If the address or the credential is missing.
+        """
+        reach = azure_.reach_of(
+            model=model,
+            azure_endpoint=azure_endpoint,
+            azure_deployment=azure_deployment,
+            api_version=api_version,
+            api_key=api_key,
+            azure_ad_token=azure_ad_token,
+            azure_ad_token_provider=azure_ad_token_provider,
+            organization=organization,
+            project=project,
+            base_url=base_url,
+            wss_url=wss_url,
+            client=client,
+        )
+        return cls(
+            model=model,
+            client=reach,
+            reasoning_effort=reasoning_effort,
+            verbosity=verbosity,
+            **options,
+        )
+
+    # -- what isn't an attribute, since the framework dumps attributes ----------------------------
+
+    @property
+    def api_key(self) -> str | None:
+        """The key, where it is a text; assigned, it counts from the next connection on."""
+        key = self._clients.reach.key
+        return key if isinstance(key, str) else None
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._clients.reach_with(replace(self._clients.reach, key=key))
+
+    @property
+    def extra_headers(self) -> Mapping[str, Any] | None:
+        """More headers of each request."""
+        headers: Mapping[str, Any] | None = self._extra.headers
+        return headers
+
+    @extra_headers.setter
+    def extra_headers(self, headers: Mapping[str, Any] | None) -> None:
+        self._extra.headers = headers
+
+    @property
+    def extra_query(self) -> Mapping[str, Any] | None:
+        """More query parameters of each request."""
+        query: Mapping[str, Any] | None = self._extra.query
+        return query
+
+    @extra_query.setter
+    def extra_query(self, query: Mapping[str, Any] | None) -> None:
+        self._extra.query = query
+
+    @property
+    def extra_body(self) -> Mapping[str, Any] | None:
+        """More fields of each request's body."""
+        body: Mapping[str, Any] | None = self._extra.body
+        return body
+
+    @extra_body.setter
+    def extra_body(self, body: Mapping[str, Any] | None) -> None:
+        self._extra.body = body
+
+    @property
+    def usage(self) -> Snapshot:
+        """Tokens so far, those of cut, failed and repeated attempts included."""
+        return self._clients.usage
+
+    # -- what the framework calls ------------------------------------------------------------------
+
+    async def chat(
+        self,
+        messages: ChatContext,
+        tools: list[FunctionTool] | None = None,
+        conversational_graph: Graph | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[LLMResponse, None]:
+        """Ask for an answer. The context is taken by value, now.
+
+        Args:
+            messages: What the model shall see.
+            tools: What it may call.
+            conversational_graph: Who turns JSON answers into speech.
+            **kwargs: Settings of this request, which win over the object's. Headers, query and
+                body are merged.
+
+        Yields:
+            Text as it comes, calls at the end, and what is known then.
+
+        Raises:
+            TurnError: If there is no answer; an ``error`` event tells it too.
+            ConfigError: (a `ValueError`) If a setting can't be sent.
+            EmptyContext: (a `ValueError`) If there is nothing to answer.
+        """
+        generation = Generation(messages)
+        self._running[generation] = None
+        reply: Reply | None = None
+        try:
+            question = self._question(tools, conversational_graph, kwargs)
+            reply = Reply(self._memory, generation, messages, question)
+            async with aclosing(reply.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except Exception as error:
+            if generation.was_cut():
+                return
+            self._tell(error, reply)
+            if not self.failure_text:
+                raise
+            before = " " if reply is not None and reply.spoke else ""
+            yield said(before + self.failure_text)
+        finally:
+            del self._running[generation]
+            if reply is not None:
+                reply.close()
+
+    async def cancel_current_generation(self) -> None:
+        """Cut what is being generated for the caller. Waits for nothing, and sends nothing.
+
+        A pipeline cuts what it asked for itself, never what another session, a voicemail
+        detector or a summary elsewhere asks on the same object. Called by anybody else, it cuts
+        the newest that nobody's pipeline asked for, else the newest of all.
+        """
+        running = list(self._running)
+        owner = asking_pipeline()
+        mine = [generation for generation in running if generation.owner is owner]
+        if owner is None and (mine or running):
+            newest = (mine or running)[-1]
+            mine = [g for g in running if g.context is newest.context]
+        for generation in mine:
+            generation.cut()
+
+    async def prewarm(
+        self, *, instructions: str | None = None, tools: list[FunctionTool] | None = None
+    ) -> None:
+        """Begin to open a connection, if none is warm. Over HTTP there is nothing to warm.
+
+        Args:
+            instructions: Not used yet: the first request brings its instructions itself.
+            tools: Likewise.
+        """
+        if self.streaming:
+            self._connect()
+
+    async def aclose(self) -> None:
+        """Close the connections; a later `chat` opens new ones."""
+        for generation in list(self._running):
+            generation.cut()
+        await self._clients.aclose()
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def _question(
+        self, tools: list[FunctionTool] | None, graph: Graph | None, call: Mapping[str, Any]
+    ) -> Question:
+        """Take everything but the context by value: settings, tools, and where to ask."""
+        offered = self._tools.offer(tools)
+        if graph is not None:
+            response_format = text_format(graph)
+            call = {**call, "text": {**call.get("text", {}), "format": response_format}}
+        body = self._body(call, with_tools=bool(offered.encoded))
+        model = str(call.get("model") or self._clients.reach.deployment or self.model)
+        limits = self._limits if body.timeout is None else limits_of(body.timeout)
+        settings = body.settings
+        client: Any
+        if self.streaming:
+            client = self._clients.socket(body.headers, body.query)
+        else:
+            client = self._clients.http()
+            extra = {"extra_headers": body.headers, "extra_query": body.query}
+            settings = {**settings, **{name: value for name, value in extra.items() if value}}
+        names = offered.names
+
+        def ask(items: tuple[Item, ...], record: Record, no_calls: bool) -> Answer:
+            said_no = {"tool_choice": "none"} if no_calls and names else {}
+            answer: Answer = client.ask(
+                Request(
+                    items=items,
+                    model=model,
+                    record=record,
+                    settings={**settings, **said_no},
+                    tools=offered.encoded,
+                    limits=limits,
+                    retry=self._retry,
+                    untouched=body.untouched,
+                    hold_calls=True,
+                    network=Network(),
+                )
+            )
+            return answer
+
+        return Question(ask, names, graph, self.on_refusal, model)
+
+    def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
+        api: Api = "responses" if self.streaming else "chat"
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        options["extra_headers"] = self._extra.headers
+        options["extra_query"] = self._extra.query
+        options["extra_body"] = self._extra.body
+        if self.streaming:
+            options["store"] = self.store
+        family = Family(self.model_family or str(call.get("model") or self.model))
+        defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.reach.defaults}
+        return self._settings.body_of(
+            options, call, api=api, family=family, defaults=defaults, with_tools=with_tools
+        )
+
+    def _connect(self) -> None:
+        """Begin to open a connection where a loop runs: the framework never warms an LLM."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        body = self._body({}, with_tools=False)
+        client = self._clients.socket(body.headers, body.query)
+        model = self._clients.reach.deployment or self.model
+        client.prewarm(model, Network(), self._limits.connect)
+
+    def _tell(self, error: Exception, reply: Reply | None) -> None:
+        """Tell of a failed generation, once."""
+        turn = reply.turn if reply is not None else None
+        if turn is not None and turn.error is error:
+            return  # a nested chat told it; the framework swallowed it and came back
+        if turn is not None and reply is not None and reply.nested and not self.failure_text:
+            turn.error = error
+        self.emit("error", error)

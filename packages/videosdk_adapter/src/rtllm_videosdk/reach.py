@@ -1,0 +1,242 @@
+"""Where the service is and what opens it, for both ways; and the clients made of it.
+
+Nothing here is printed: whatever holds a key has a repr that doesn't show it.
+"""
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtllm import ApiKey, ConfigError, Credentials, Endpoint, HostProfile, endpoint
+
+AZURE = HostProfile("azure", model_in_query=False)
+NO_KEY = (
+    "OpenAI API key must be provided either through api_key parameter "
+    "or OPENAI_API_KEY environment variable"
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reach:
+    """Where the service is, and what opens it.
+
+    Attributes:
+        key: The key or token, or a function that is asked for one.
+        base_url: The API's root; None means OpenAI's own.
+        socket_url: The Responses socket, where the user named it.
+        organization: OpenAI organisation.
+        project: OpenAI project.
+        headers: More headers, which a lent client brings.
+        query: More query parameters, likewise.
+        client: A client that the user lends.
+        make_client: Makes a client of ours for HTTP.
+        deployment: Azure's name for the model, which goes into the body.
+        azure: Whether the host is known to be Azure, whatever its name.
+        defaults: Settings that count as set by nobody.
+    """
+
+    key: ApiKey | None
+    base_url: str | None = None
+    socket_url: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    client: Any = None
+    make_client: Callable[["Reach"], Any] | None = None
+    deployment: str | None = None
+    azure: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return "Reach(…)"
+
+    def with_key(self, key: ApiKey) -> "Reach":
+        """The same with another key."""
+        return replace(self, key=key)
+
+    def socket(
+        self, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> tuple[Endpoint, Credentials]:
+        """The Responses socket's address, and what its handshake proves its right with.
+
+        Raises:
+            ConfigError: If there is no key.
+        """
+        if not self.key:
+            raise ConfigError(
+                "streaming=True requires an OpenAI API key: pass api_key=…, set OPENAI_API_KEY, "
+                "or lend a client that has one"
+            )
+        credentials = Credentials(
+            self.key,
+            organization=self.organization,
+            project=self.project,
+            headers={**self.headers, **headers},
+        )
+        where = endpoint(self.socket_url or self.base_url, {**self.query, **query})
+        if self.azure and where.profile.name != AZURE.name:
+            where = replace(where, profile=AZURE)
+        return where, credentials
+
+    def http(self) -> Any:
+        """A client of ours for Chat Completions. It doesn't retry: this library does."""
+        if self.make_client is not None:
+            return self.make_client(self)
+        import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
+
+        return openai.AsyncOpenAI(
+            api_key=as_provider(self.key),
+            base_url=self.base_url,
+            organization=self.organization,
+            project=self.project,
+            max_retries=0,
+            http_client=patient_http(),
+        )
+
+
+def patient_http() -> Any:
+    """An HTTP client that keeps connections over the pauses of a conversation."""
+    import openai  # noqa: PLC0415 - as above
+
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+        max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
+    )
+    return openai.DefaultAsyncHttpxClient(limits=limits)
+
+
+def as_provider(key: ApiKey | None) -> Any:
+    """A key as the openai client takes it: a function of it must be async there."""
+    if not callable(key):
+        return key
+
+    async def provide() -> str:
+        given = key()
+        return str(await given if inspect.isawaitable(given) else given)
+
+    return provide
+
+
+def reached(
+    *,
+    api_key: str | None,
+    base_url: str | None,
+    wss_url: str | None,
+    organization: str | None,
+    project: str | None,
+    client: Any,
+) -> Reach:
+    """Where to go and with what: arguments, then a lent client's, then the environment's.
+
+    Raises:
+        ConfigError: If there is no key, or a key would go to a host it isn't for.
+    """
+    env = os.environ.get
+    if isinstance(client, Reach):  # azure() has found it out
+        return client
+    if client is not None:
+        return _lent(client, api_key, wss_url)
+    key = api_key or env("OPENAI_API_KEY")
+    if not key:
+        raise ConfigError(NO_KEY)
+    return Reach(
+        key,
+        base_url=base_url or env("OPENAI_BASE_URL"),
+        socket_url=wss_url,
+        organization=organization or env("OPENAI_ORG_ID"),
+        project=project or env("OPENAI_PROJECT_ID"),
+    )
+
+
+def _lent(client: Any, api_key: str | None, wss_url: str | None) -> Reach:
+    """What an openai client lends: only to the host that it is for."""
+    base_url = socket_root(client)
+    if wss_url and not api_key and base_url and not _same_origin(wss_url, base_url):
+        raise ConfigError(
+            "wss_url beside client would send the client's key to another host; pass api_key "
+            "for that host"
+        )
+    key = api_key or _key_of(client)
+    if base_url is None and not wss_url and not api_key:
+        key = None  # it names no host, so its key is for none that we know
+    return Reach(
+        key,
+        base_url=base_url,
+        socket_url=wss_url,
+        organization=getattr(client, "organization", None),
+        project=getattr(client, "project", None),
+        headers=_texts(getattr(client, "_custom_headers", None)),
+        query=_query_of(client),
+        client=client,
+        deployment=getattr(client, "_azure_deployment", None),
+        azure=is_azure(client),
+    )
+
+
+def is_azure(client: Any) -> bool:
+    """Whether a client is the SDK's for Azure."""
+    return hasattr(client, "_azure_ad_token") or hasattr(client, "_azure_endpoint")
+
+
+def socket_root(client: Any) -> str | None:
+    """The API's root on a client's host, under which the socket is."""
+    base_url = getattr(client, "base_url", None)
+    if base_url is None:
+        return None
+    return v1_root(str(base_url)) if is_azure(client) else str(base_url)
+
+
+def v1_root(address: str) -> str:
+    """The root of Azure's v1 API on the host of an address; there alone the socket is.
+
+    What stands before ``/openai`` is kept: a gateway may have its own path there.
+    """
+    before, found, _ = address.rstrip("/").partition("/openai/")
+    if not found:
+        before = before.removesuffix("/openai")
+    return f"{before}/openai/v1"
+
+
+def _key_of(client: Any) -> ApiKey | None:
+    provider = getattr(client, "_azure_ad_token_provider", None)
+    if callable(provider):
+        return _asked(provider)
+    if token := getattr(client, "_azure_ad_token", None):
+        return str(token)
+    provider = getattr(client, "_api_key_provider", None)
+    if callable(provider):
+        return _asked(provider)
+    key = getattr(client, "api_key", None)
+    return key if isinstance(key, str) and key and " " not in key and "<" not in key else None
+
+
+def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
+    async def provide() -> str:
+        given = provider()
+        return str(await given if inspect.isawaitable(given) else given)
+
+    return provide
+
+
+def _query_of(client: Any) -> dict[str, str]:
+    query = _texts(getattr(client, "_custom_query", None))
+    if is_azure(client):
+        query.pop("api-version", None)  # documented: none on the v1 path
+    return query
+
+
+def _texts(given: Any) -> dict[str, str]:
+    pairs = given.items() if isinstance(given, Mapping) else ()
+    return {str(k): v for k, v in pairs if isinstance(v, str)}
+
+
+def _same_origin(one: str, other: str) -> bool:
+    def origin(url: str) -> tuple[str | None, int]:
+        parts = urlsplit(url)
+        secure = parts.scheme in ("https", "wss")
+        return parts.hostname, parts.port or (443 if secure else 80)
+
+    return origin(one) == origin(other)

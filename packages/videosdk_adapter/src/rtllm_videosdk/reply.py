@@ -1,0 +1,226 @@
+"""One `chat`: what it asks, what it gives out, and what belongs to the turn around it."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from videosdk.agents import ChatContext, LLMResponse
+
+from rtllm import Answer, Item, Message, ToolCall, ToolOutput
+from rtllm_videosdk.convert import Preambles, Unseen, arranged, as_recorded, taken
+from rtllm_videosdk.errors import cannot_call
+from rtllm_videosdk.graph import Graph, GraphStream
+from rtllm_videosdk.pictures import Pictures
+from rtllm_videosdk.rounds import MOST_ANSWERED, Turn, Turns
+from rtllm_videosdk.stream import (
+    Generation,
+    OnRefusal,
+    Response,
+    arguments_of,
+    called,
+    known_at_the_end,
+    pieces,
+    said,
+)
+
+logger = logging.getLogger(__name__)
+
+Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What an LLM remembers from one `chat` to the next, all of it found by content.
+
+    Attributes:
+        turns: Turns that wait for a tool.
+        preambles: Words before calls.
+        pictures: Encoded pictures.
+    """
+
+    turns: Turns
+    preambles: Preambles
+    pictures: Pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How one `chat` asks.
+
+    Attributes:
+        ask: Asks for an answer to items; given their mapping and whether calls are forbidden.
+        names: The tools that may be called.
+        graph: A conversational graph.
+        on_refusal: What becomes of a refusal.
+        model: The model's name, for the usage.
+    """
+
+    ask: Callable[[tuple[Item, ...], Record, bool], Answer]
+    names: frozenset[str]
+    graph: Graph | None
+    on_refusal: OnRefusal
+    model: str
+
+
+class Reply:
+    """The answer to one `chat` call of the framework.
+
+    Attributes:
+        turn: The turn that it belongs to, once that is known.
+        nested: Whether it is called inside another one, after a tool.
+        spoke: Whether it gave out words.
+    """
+
+    def __init__(
+        self, memory: Memory, generation: Generation, context: ChatContext, question: Question
+    ) -> None:
+        self._memory = memory
+        self._generation = generation
+        self._context = context
+        self._question = question
+        self.turn: Turn | None = None
+        self.nested = False
+        self.spoke = False
+
+    async def chunks(self) -> AsyncGenerator[LLMResponse, None]:
+        """Ask, and give out text, calls and what is known at the end.
+
+        Raises:
+            TurnError: If there is no answer, or if a `chat` nested in this one failed: the
+                framework swallows its error and comes back here.
+        """
+        items = await self._items()
+        turn = self._join(items)
+        if self.nested and self._question.names and turn.held:
+            while turn.held and not self._generation.was_cut():
+                yield called(turn.hand_out())
+            return
+        while True:
+            turn.waiting = False
+            response = Response()
+            async with aclosing(self._answered(turn, items, response)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            if self._generation.was_cut() or not response.calls or turn.refused:
+                return
+            turn.held.extend(response.calls)
+            at_the_end: dict[str, Any] | None = known_at_the_end(response, self._question.model)
+            if not self.nested:
+                self._memory.turns.open(turn)
+            while turn.held:
+                yield called(turn.hand_out(), at_the_end)
+                at_the_end = None
+                if not self.nested:
+                    # The tool has run, and so has every `chat` nested in this one.
+                    if self._is_over(turn):
+                        return
+                    items = await self._items()
+                    turn.look_at(items)
+            if self.nested:
+                return
+            # A tool raised, which the framework tells nobody; the model shall say something.
+
+    def _is_over(self, turn: Turn) -> bool:
+        """Whether nothing is left to do for the outer `chat` after a call.
+
+        Raises:
+            TurnError: If a `chat` nested in this one failed.
+        """
+        if self._generation.was_cut():
+            return True
+        if turn.error is not None:
+            raise turn.error
+        return not turn.waiting
+
+    def close(self) -> None:
+        """Nobody comes back for what is held."""
+        if self.turn is not None and not self.nested:
+            self._memory.turns.close(self.turn)
+
+    async def _items(self) -> tuple[Item, ...]:
+        return await self._memory.pictures.resolve(taken(self._context))
+
+    def _join(self, items: tuple[Item, ...]) -> Turn:
+        turn = self._memory.turns.of(self._context, items)
+        self.nested = turn is not None
+        if turn is None:
+            turn = Turn(self._context, items)
+        else:
+            turn.look_at(items)
+        self.turn = self._generation.turn = turn
+        return turn
+
+    async def _answered(
+        self, turn: Turn, items: tuple[Item, ...], response: Response
+    ) -> AsyncGenerator[LLMResponse, None]:
+        """Ask until the answer holds no call that can't run, or something that can."""
+        question = self._question
+        while True:
+            response.begin()
+            graph = GraphStream(question.graph) if question.graph is not None else None
+            reading = pieces(
+                self._generation, self._ask(turn, items), response, graph, question.on_refusal
+            )
+            async with aclosing(reading) as chunks:
+                async for chunk in chunks:
+                    self.spoke = True
+                    yield chunk
+            if response.ended is None:
+                return
+            if not self._answer_broken(turn, items, response):
+                break
+        if response.calls:
+            if response.text and graph is None and not self.nested:
+                self._memory.preambles.note(response.calls[0], response.text)
+            return
+        if at_the_end := known_at_the_end(response, question.model):
+            yield said("", at_the_end)
+
+    def _ask(self, turn: Turn, items: tuple[Item, ...]) -> Answer:
+        context = arranged(
+            items,
+            self._memory.preambles,
+            open_from=len(turn.base) if turn.given else None,
+            unseen=turn.unseen,
+        )
+        record = partial(as_recorded, nested=self.nested, graph=self._question.graph is not None)
+        return self._question.ask(context, record, turn.refused)
+
+    def _answer_broken(self, turn: Turn, items: tuple[Item, ...], response: Response) -> bool:
+        """Answer calls that can't run, and keep them from the framework.
+
+        Returns:
+            Whether the model must be asked again, since nothing is left that can run.
+
+        Raises:
+            Failed: If that happened too often.
+        """
+        broken = {c.call_id: why for c in response.calls if (why := self._why_not(c)) is not None}
+        if not broken or turn.refused:
+            return False
+        turn.failed_calls += 1
+        ended = response.ended
+        reasons = "; ".join(broken.values())
+        if turn.failed_calls > MOST_ANSWERED:
+            raise cannot_call(reasons, ended.response_id if ended is not None else None)
+        logger.warning("a tool call can't run, and the model is told so: %s", reasons)
+        calls = [call for call in response.calls if call.call_id in broken]
+        outputs = [ToolOutput(c.call_id, f"error: {broken[c.call_id]}") for c in calls]
+        response.calls = [call for call in response.calls if call.call_id not in broken]
+        if response.calls:
+            beside = response.calls[0].call_id
+            turn.unseen.append(Unseen((*calls, *outputs), len(items), beside))
+            return False
+        words = [Message.of("assistant", response.text)] if response.text else []
+        turn.unseen.append(Unseen((*words, *calls, *outputs), len(items)))
+        return True
+
+    def _why_not(self, call: ToolCall) -> str | None:
+        if call.name not in self._question.names:
+            return f"there is no tool named {call.name!r}; nothing was run"
+        if arguments_of(call) is None:
+            return f"the arguments of {call.name!r} are no JSON object; nothing was run"
+        return None
