@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib.util
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -372,6 +373,10 @@ async def test_closing_ends_what_runs() -> None:
         assert spoken(await caller.say("again")) == "You said: again"
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("openai._streaming_cleanup") is None,
+    reason="older SDKs leave the end of a stream unread, and so lose its connection",
+)
 async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> None:
     async with Simulator() as simulator, asking(simulator) as caller:
         made: list[int] = []
@@ -609,6 +614,53 @@ async def test_the_clients_own_limit_does_not_come_before_the_turns() -> None:
             heard += [event async for event in answer]
         assert spoken(heard) == "one two"
         await client.aclose()
+
+
+async def test_the_clients_limits_are_those_of_the_turn() -> None:
+    given: list[Any] = []
+
+    class Completions:
+        async def create(self, **body: Any) -> AsyncIterator[Any]:
+            given.append(body["timeout"])
+
+            async def chunks() -> AsyncIterator[Any]:
+                yield {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+
+            return chunks()
+
+    class Client:
+        class chat:  # noqa: N801
+            completions = Completions()
+
+    client = ChatClient(Client())
+    limits = Limits(base=5.0, connect=2.0, open_item=15.0, whole=60.0)
+    await Caller(client, limits=limits).say("Hi")
+    await client.aclose()
+    assert (given[0].connect, given[0].read) == (2.0, 60.0)
+
+
+async def test_chunks_behind_the_end_are_not_booked_again() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    tail = {"choices": [], "usage": usage}
+
+    class Completions:
+        async def create(self, **_: Any) -> AsyncIterator[Any]:
+            async def chunks() -> AsyncIterator[Any]:
+                yield {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+                for _ in range(3):
+                    yield tail
+
+            return chunks()
+
+    class Client:
+        class chat:  # noqa: N801
+            completions = Completions()
+
+    client = ChatClient(Client())
+    await Caller(client).say("Hi")
+    await asyncio.gather(*(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm chat")))
+    assert (client.usage.all.attempts, client.usage.all.output) == (1, 4)
+    await client.aclose()
 
 
 async def test_thinking_may_take_longer_than_silence() -> None:
