@@ -88,10 +88,3 @@ def test_an_adapter_without_its_sdk_names_the_extra(package: str, sdk: str) -> N
         [sys.executable, "-c", hide], capture_output=True, text=True, check=False, timeout=50
     )
     assert f"pip install 'rtllm[{package.removeprefix('rtllm_')}]'" in result.stderr
-
-
-def test_the_videosdk_skeleton_says_that_it_is_one() -> None:
-    import rtllm_videosdk  # noqa: PLC0415 - the import itself is part of the test
-
-    with pytest.raises(NotImplementedError, match="not built yet"):
-        rtllm_videosdk.OpenAILLM(model="gpt-4.1")
