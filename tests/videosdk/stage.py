@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from videosdk.agents import (
     Agent,
@@ -28,6 +28,7 @@ from videosdk.agents import (
     ImageContent,
     LLMResponse,
     Pipeline,
+    function_tool,
 )
 
 from rtllm import TurnReport
@@ -39,6 +40,14 @@ KEY = "sk-the-secret-key"
 
 Host: TypeAlias = dict[str, Any]
 Unit: TypeAlias = tuple[Any, ...]
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def tool(function: _Function) -> _Function:
+    """The framework's decorator, which has no types."""
+    return cast("_Function", function_tool(function))
 
 
 async def until(holds: Callable[[], object], limit: float = 10.0) -> None:
@@ -92,8 +101,7 @@ def flat(items: Sequence[Mapping[str, Any]]) -> list[Unit]:
 def wanted(context: ChatContext) -> list[Unit]:
     """What the model shall see of a context, by reading the framework's objects."""
     updated = [i for i in context.items if isinstance(i, AgentConfigUpdate) and i.instructions]
-    called = {i.call_id for i in context.items if isinstance(i, FunctionCall)}
-    answered = {i.call_id for i in context.items if isinstance(i, FunctionCallOutput)}
+    answered = {i.call_id: i.output for i in context.items if isinstance(i, FunctionCallOutput)}
     units: list[Unit] = []
     instructed = False
     for item in context.items:
@@ -110,10 +118,7 @@ def wanted(context: ChatContext) -> list[Unit]:
                 units.append(("message", role, pictures, text))
         elif isinstance(item, FunctionCall):
             units.append(("call", item.call_id, item.name, _arguments(item.arguments)))
-            if item.call_id not in answered:
-                units.append(("output", item.call_id, NO_RESULT))
-        elif isinstance(item, FunctionCallOutput) and item.call_id in called:
-            units.append(("output", item.call_id, item.output))
+            units.append(("output", item.call_id, answered.get(item.call_id, NO_RESULT)))
     return units
 
 

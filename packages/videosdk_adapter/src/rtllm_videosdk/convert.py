@@ -5,7 +5,7 @@ knowledge base's text, a corrected transcript, an interrupted answer).
 
 VideoSDK records the words of a turn as one message behind all its tool rounds. The words that
 were said before a call are therefore moved back in front of it, where the model said them:
-`Preambles` knows them. The order of what was said is the same; without this, no turn with
+`Answers` knows them. The order of what was said is the same; without this, no turn with
 "let me look" before a tool could be continued.
 """
 
@@ -36,7 +36,9 @@ _ROLES: Mapping[ChatRole, Role] = {
     ChatRole.ASSISTANT: "assistant",
 }
 _INSTRUCTIONS = (ChatRole.SYSTEM, ChatRole.DEVELOPER)
-_KNOWN_PREAMBLES = 1024
+_KNOWN_CALLS = 1024
+
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +119,41 @@ def _message(message: ChatMessage) -> Message | Pictured | None:
 # -- words before calls ---------------------------------------------------------------------------
 
 
-class Preambles:
-    """What the model said before a call, for as many calls as may still matter.
+class Answers:
+    """Which calls belong to one answer, and what was said before them.
 
-    It is found by the call itself, and only where the context tells the same words.
+    For as many calls as may still matter. An answer is found by the calls themselves, and its
+    words count only where the context tells the same ones.
     """
 
     def __init__(self) -> None:
-        self._texts: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._firsts: OrderedDict[_Key, _Key] = OrderedDict()
+        self._words: dict[_Key, str] = {}
 
-    def note(self, call: ToolCall, text: str) -> None:
-        """Remember the words that were given out before a call."""
-        self._texts[call.call_id, call.name] = text
-        if len(self._texts) > _KNOWN_PREAMBLES:
-            self._texts.popitem(last=False)
+    def note(self, calls: Sequence[ToolCall], words: str) -> None:
+        """Remember an answer's calls, and the words that were given out before them."""
+        first = _key(calls[0])
+        for call in calls:
+            self._firsts[_key(call)] = first
+            self._firsts.move_to_end(_key(call))
+        self._words.pop(first, None)
+        if words:
+            self._words[first] = words
+        while len(self._firsts) > _KNOWN_CALLS:
+            forgotten, _ = self._firsts.popitem(last=False)
+            self._words.pop(forgotten, None)
 
-    def of(self, call: ToolCall) -> str | None:
-        """The words before a call, None if there were none."""
-        return self._texts.get((call.call_id, call.name))
+    def words_before(self, call: ToolCall) -> str | None:
+        """The words before a call, None if there were none or another call comes first."""
+        return self._words.get(_key(call))
+
+    def first_of(self, call: ToolCall) -> object:
+        """What tells calls of one answer from those of others; None if it isn't known."""
+        return self._firsts.get(_key(call))
+
+
+def _key(call: ToolCall) -> _Key:
+    return call.call_id, call.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +179,7 @@ class _Arranged:
 
 def arranged(
     items: Sequence[Item],
-    preambles: Preambles,
+    answers: Answers,
     *,
     open_from: int | None = None,
     unseen: Sequence[Unseen] = (),
@@ -169,12 +188,12 @@ def arranged(
 
     Args:
         items: The framework's items.
-        preambles: What was said before calls.
+        answers: What is known of the calls.
         open_from: Where the turn begins that is still going on: its words are not recorded
             yet. None if the context is no turn's that goes on.
         unseen: What this turn holds that the framework doesn't know.
     """
-    moved = _moved(items, preambles, open_from)
+    moved = _moved(items, answers, open_from)
     made: list[Item] = []
     for place, item in enumerate(items):
         made += [i for u in unseen if u.call is None and u.at == place for i in u.items]
@@ -186,13 +205,33 @@ def arranged(
         if kept is not None:
             made.append(kept)
     made += [i for u in unseen if u.call is None and u.at >= len(items) for i in u.items]
+    return _together(made, answers)
+
+
+def _together(items: Sequence[Item], answers: Answers) -> tuple[Item, ...]:
+    """The same items, the calls of each answer side by side: so the model made them."""
+    made: list[Item] = []
+    moved: set[int] = set()
+    for place, item in enumerate(items):
+        if place in moved:
+            continue
+        made.append(item)
+        if not isinstance(item, ToolCall) or (first := answers.first_of(item)) is None:
+            continue
+        for later in range(place + 1, len(items)):
+            other = items[later]
+            if isinstance(other, Message) and other.role == "user":
+                break
+            if isinstance(other, ToolCall) and answers.first_of(other) == first:
+                made.append(other)
+                moved.add(later)
     return tuple(made)
 
 
-def _moved(items: Sequence[Item], preambles: Preambles, open_from: int | None) -> _Arranged:
+def _moved(items: Sequence[Item], answers: Answers, open_from: int | None) -> _Arranged:
     moved = _Arranged()
     for place, item in enumerate(items):
-        if not isinstance(item, ToolCall) or (words := preambles.of(item)) is None:
+        if not isinstance(item, ToolCall) or (words := answers.words_before(item)) is None:
             continue
         told = _teller(items, place, words, moved)
         if told is not None:

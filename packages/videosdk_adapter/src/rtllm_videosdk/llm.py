@@ -23,7 +23,7 @@ from rtllm import (
 )
 from rtllm_videosdk import azure as azure_
 from rtllm_videosdk.clients import Clients
-from rtllm_videosdk.convert import Preambles
+from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.limits import limits_of
 from rtllm_videosdk.owner import asking_pipeline
@@ -178,7 +178,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self._retry = Retry(max_retries, 0.5)
         self._settings = Settings()
         self._tools = ToolEncoder()
-        self._memory = Memory(Turns(), Preambles(), Pictures())
+        self._memory = Memory(Turns(), Answers(), Pictures())
         self._running: dict[Generation, None] = {}
         self._clients = Clients(
             reached(

@@ -10,7 +10,7 @@ from typing import Any
 from videosdk.agents import ChatContext, LLMResponse
 
 from rtllm import Answer, Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.convert import Preambles, Unseen, arranged, as_recorded, taken
+from rtllm_videosdk.convert import Answers, Unseen, arranged, as_recorded, taken
 from rtllm_videosdk.errors import cannot_call
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.pictures import Pictures
@@ -37,12 +37,12 @@ class Memory:
 
     Attributes:
         turns: Turns that wait for a tool.
-        preambles: Words before calls.
+        answers: Calls that belong together, and the words before them.
         pictures: Encoded pictures.
     """
 
     turns: Turns
-    preambles: Preambles
+    answers: Answers
     pictures: Pictures
 
 
@@ -170,11 +170,14 @@ class Reply:
                     yield chunk
             if response.ended is None:
                 return
-            if not self._answer_broken(turn, items, response):
+            broken = self._take_broken(turn, items, response)
+            if response.calls:
+                heard = graph is None and not self.nested  # nested, the framework drops words
+                words = response.text if heard else ""
+                self._memory.answers.note([*response.calls, *broken], words)
+            if response.calls or not broken:
                 break
         if response.calls:
-            if response.text and graph is None and not self.nested:
-                self._memory.preambles.note(response.calls[0], response.text)
             return
         if at_the_end := known_at_the_end(response, question.model):
             yield said("", at_the_end)
@@ -182,41 +185,43 @@ class Reply:
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> Answer:
         context = arranged(
             items,
-            self._memory.preambles,
+            self._memory.answers,
             open_from=len(turn.base) if turn.given else None,
             unseen=turn.unseen,
         )
         record = partial(as_recorded, nested=self.nested, graph=self._question.graph is not None)
         return self._question.ask(context, record, turn.refused)
 
-    def _answer_broken(self, turn: Turn, items: tuple[Item, ...], response: Response) -> bool:
-        """Answer calls that can't run, and keep them from the framework.
+    def _take_broken(
+        self, turn: Turn, items: tuple[Item, ...], response: Response
+    ) -> list[ToolCall]:
+        """Take the calls that can't run out of a response; the model is told what was wrong.
 
         Returns:
-            Whether the model must be asked again, since nothing is left that can run.
+            These calls; the framework never sees them.
 
         Raises:
-            Failed: If that happened too often.
+            Failed: If that happened too often in one turn.
         """
-        broken = {c.call_id: why for c in response.calls if (why := self._why_not(c)) is not None}
-        if not broken or turn.refused:
-            return False
+        reasons = {c.call_id: why for c in response.calls if (why := self._why_not(c)) is not None}
+        if not reasons or turn.refused:
+            return []
         turn.failed_calls += 1
-        ended = response.ended
-        reasons = "; ".join(broken.values())
+        told = "; ".join(reasons.values())
         if turn.failed_calls > MOST_ANSWERED:
-            raise cannot_call(reasons, ended.response_id if ended is not None else None)
-        logger.warning("a tool call can't run, and the model is told so: %s", reasons)
-        calls = [call for call in response.calls if call.call_id in broken]
-        outputs = [ToolOutput(c.call_id, f"error: {broken[c.call_id]}") for c in calls]
-        response.calls = [call for call in response.calls if call.call_id not in broken]
+            ended = response.ended
+            raise cannot_call(told, ended.response_id if ended is not None else None)
+        logger.warning("a tool call can't run, and the model is told so: %s", told)
+        broken = [call for call in response.calls if call.call_id in reasons]
+        outputs = [ToolOutput(c.call_id, f"error: {reasons[c.call_id]}") for c in broken]
+        response.calls = [call for call in response.calls if call.call_id not in reasons]
+        words = [Message.of("assistant", response.text)] if response.text else []
         if response.calls:
             beside = response.calls[0].call_id
-            turn.unseen.append(Unseen((*calls, *outputs), len(items), beside))
-            return False
-        words = [Message.of("assistant", response.text)] if response.text else []
-        turn.unseen.append(Unseen((*words, *calls, *outputs), len(items)))
-        return True
+            turn.unseen.append(Unseen((*broken, *outputs), len(items), beside))
+        else:
+            turn.unseen.append(Unseen((*words, *broken, *outputs), len(items)))
+        return broken
 
     def _why_not(self, call: ToolCall) -> str | None:
         if call.name not in self._question.names:
