@@ -503,6 +503,8 @@ async def talk(model: Any, agent: Any = None, **pipeline: Any) -> AsyncIterator[
     line = Pipeline(llm=model, **pipeline)
     session = AgentSession(agent=agent, pipeline=line)
     await session.start()
+    if line.orchestrator.speech_generation is not None:
+        line.orchestrator.speech_generation.set_audio_track(pipeline["tts"].track)
     try:
         yield Talk(agent, session, line)
     finally:
