@@ -215,7 +215,7 @@ class _Run:
                 else:
                     await self._read(self._attempt)
             except FaultError as error:
-                await self._recover(error.fault)
+                await self._recover(error)
         event = self._ready.popleft()
         if self._first is None and isinstance(event, Delta | Called):
             self._first = self._loop.time() - self._began
@@ -255,12 +255,15 @@ class _Run:
             self._give(call)
         self._ready.append(ended)
 
-    async def _recover(self, fault: Fault) -> None:
+    async def _recover(self, error: FaultError) -> None:
+        fault = error.fault
         attempt, jitter = self._attempt, random.random()  # noqa: S311 - spreads load, no secret
         whole = attempt is not None and attempt.assembler.whole
         action = self._turn.decide(fault, self._loop.time(), jitter, whole=whole)
         logger.debug("%s: %s", fault.kind.name, action)
         if isinstance(action, Resend):
+            if error.connection is not None:
+                self._avoid.add(error.connection)
             self._before_resend(fault, action)
             await asyncio.sleep(action.wait)
         elif isinstance(action, Finish):

@@ -55,6 +55,7 @@ class Credentials:
         if callable(key):
             given = key()
             key = await given if inspect.isawaitable(given) else given
-        if not key:
+        if not key or not key.strip():
             raise ConfigError("the api_key function gave no key; expected a non-empty string")
-        return {"Authorization": f"Bearer {key}", **self._headers}
+        # A key read from a file mostly ends in a newline, which no header may hold.
+        return {"Authorization": f"Bearer {key.strip()}", **self._headers}

@@ -102,7 +102,7 @@ class Connection:
             message = (
                 f"the connection didn't take the request: {str(error) or type(error).__name__}"
             )
-            self._running[receiver.lane].remove(receiver)
+            self._drop(receiver)
             self._lose(Fault(Kind.DROPPED, message))
             raise FaultError(Fault(Kind.DROPPED, message)) from error
 
@@ -192,10 +192,18 @@ class Connection:
             waiting = receivers
         for receiver in waiting:
             receiver.fail(fault)
-            for queue in self._running.values():
-                with suppress(ValueError):
-                    queue.remove(receiver)
+            self._drop(receiver)
+        if receivers and not waiting and fault.kind is not Kind.CONNECTION_LIMIT:
+            logger.warning(
+                "connection %d: an error that names no lane: %s", self.number, fault.code
+            )
         self._note_idle()
+
+    def _drop(self, receiver: Receiver) -> None:
+        """Give a receiver no more frames, wherever it waits by now."""
+        for queue in self._running.values():
+            with suppress(ValueError):
+                queue.remove(receiver)
 
     def _note_idle(self) -> None:
         if not any(self._running.values()):

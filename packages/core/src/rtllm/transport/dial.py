@@ -21,11 +21,17 @@ Socket = aiohttp.ClientWebSocketResponse
 
 
 class FaultError(Exception):
-    """Carries a fault out of the transport."""
+    """Carries a fault out of the transport.
 
-    def __init__(self, fault: Fault) -> None:
+    Attributes:
+        fault: What happened.
+        connection: The number of the connection that was waited for, if it was one.
+    """
+
+    def __init__(self, fault: Fault, connection: int | None = None) -> None:
         super().__init__(fault.message)
         self.fault = fault
+        self.connection = connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +123,28 @@ class Dialer:
                 proxy=network.proxy,
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
+        # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
             if fault.kind is Kind.UNAUTHORISED and self._credentials.renewable:
                 fault = replace(fault, kind=Kind.TOKEN_REFUSED)
-            raise FaultError(fault) from error
-        except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
-            raise FaultError(Fault(Kind.FORBIDDEN, f"no trusted connection: {error}")) from error
+            raise FaultError(fault) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            message = f"no trusted connection: {error.certificate_error}"
+            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
+        except ssl.SSLError as error:
+            message = f"no trusted connection: {error.reason}"
+            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
+        except aiohttp.ClientHttpProxyError as error:
+            message = f"no connection: the proxy refused it with status {error.status}"
+            raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # aiohttp tells a session whose loop or connector is gone by a RuntimeError
-            message = f"no connection: {str(error) or type(error).__name__}"
-            raise FaultError(Fault(Kind.UNREACHABLE, message)) from error
+            raise FaultError(Fault(Kind.UNREACHABLE, f"no connection: {_why(error)}")) from None
+        except (ValueError, TypeError, UnicodeError) as error:
+            # an address or a header that can't be put on the wire
+            message = f"no connection: the address or a header can't be sent ({_why(error)})"
+            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
         finally:
             _refusal.reset(token)
 
@@ -175,3 +192,12 @@ class Dialer:
         self._session = self._connector = None
         for session in sessions:
             await session.close()
+
+
+def _why(error: Exception) -> str:
+    """What an error says that is no address and no header."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or type(error.os_error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__

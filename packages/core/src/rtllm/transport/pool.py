@@ -235,37 +235,49 @@ class Pool:
     async def _dial(
         self, number: int, model: str, network: Network, limit: float
     ) -> Connection | Fault:
+        fault = Fault(Kind.CLOSED, "the client was closed")
         try:
             url = self._endpoint.for_model(model)
             socket = await self._dialer.dial(url, network, limit)
         except FaultError as error:
-            self._fleet.lost(number)
-            logger.debug("connection %d couldn't be opened: %s", number, error.fault.kind.name)
-            return error.fault
+            fault = error.fault
+        except Exception as error:
+            logger.exception("connection %d couldn't be opened", number)
+            fault = Fault(Kind.UNREACHABLE, f"no connection: {type(error).__name__}")
+        else:
+            connection = Connection(number, socket, self._lost, self.refused_lanes)
+            self._connections[number] = connection
+            self._fleet.opened(number)
+            return connection
         finally:
             self._opening.pop(number, None)
-        connection = Connection(number, socket, self._lost, self.refused_lanes)
-        self._connections[number] = connection
-        self._fleet.opened(number)
-        return connection
+            if number not in self._connections:
+                self._fleet.lost(number)
+        logger.debug("connection %d couldn't be opened: %s", number, fault.kind.name)
+        return fault
 
     async def _opened(self, number: int, turn: Turn) -> None:
         """Wait until a connection is open, within the turn's limit."""
         task = self._opening.get(number)
         if task is None:
-            return
+            self._fleet.lost(number)  # it can't come to be any more
+            raise FaultError(Fault(Kind.UNREACHABLE, "the connection was never opened"), number)
         self._fleet.wait_for(number, +1)
         try:
             async with asyncio.timeout_at(turn.deadline()[0]):
                 dialled = await asyncio.shield(task)
         except TimeoutError:
-            raise FaultError(turn.ran_out()) from None
+            raise FaultError(turn.ran_out(), number) from None
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # it is the turn that was cancelled
+            raise FaultError(Fault(Kind.CLOSED, "the client was closed")) from None
         finally:
             self._fleet.wait_for(number, -1)
         if isinstance(dialled, Fault):
-            raise FaultError(dialled)
+            raise FaultError(dialled, number)
         if dialled.last_words is not None and number not in self._connections:
-            raise FaultError(dialled.last_words)
+            raise FaultError(dialled.last_words, number)
 
     def _keep_spares(self, asked: Asked, limit: float) -> None:
         for _ in range(self._fleet.spares_missing(self._spare)):
