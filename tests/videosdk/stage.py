@@ -255,6 +255,7 @@ class Stage:
         connections: int | None = 1,
         refused: int | None = None,
         unseen: bool = False,
+        reordered: bool = False,
     ) -> None:
         """Check everything that must hold of any scenario.
 
@@ -264,10 +265,12 @@ class Stage:
             refused: How many requests were refused; by default none, but the one try of a
                 lane where the host knows none.
             unseen: Whether calls that can't run were answered behind the framework's back.
+            reordered: Whether somebody spoke between the words of one turn, so that the
+                framework has them in another order than they were said in.
         """
         await self.service.journal.wait_idle()
         for entry in self.entries:
-            self.check_context(entry, unseen=unseen)
+            self.check_context(entry, unseen=unseen, reordered=reordered)
         if refused is None:
             refused = 1 if self.lanes == "refuse" else 0
         assert len(self.service.journal.refused) == refused, self.story()
@@ -281,16 +284,18 @@ class Stage:
         await until(lambda: self.llm.usage.all.attempts == sent)
         assert len(self.entries) == sent, self.story()
 
-    def check_context(self, entry: Entry, *, unseen: bool = False) -> None:
+    def check_context(self, entry: Entry, *, unseen: bool = False, reordered: bool = False) -> None:
         """Check that the model saw exactly what the framework asked with."""
         if entry.outcome == "refused":
             return
         asked = [self.asked[_number(entry)], self.told.at_answer[entry.index]]
-        assert any(self._is_faithful(entry, Seen.of(units), unseen=unseen) for units in asked), (
+        wanted_ = [Seen.of(units) for units in asked]
+        faithful = self._is_faithful
+        assert any(faithful(entry, w, unseen=unseen, reordered=reordered) for w in wanted_), (
             f"#{entry.index}: seen {flat(entry.context)}\nasked {asked}\n{self.story()}"
         )
 
-    def _is_faithful(self, entry: Entry, asked: Seen, *, unseen: bool) -> bool:
+    def _is_faithful(self, entry: Entry, asked: Seen, *, unseen: bool, reordered: bool) -> bool:
         seen = Seen.of(flat(entry.context))
         lead = "\n".join(seen.lead) if seen.lead else entry.instructions or ""
         if lead != "\n".join(asked.lead) or (seen.lead and entry.instructions):
@@ -301,7 +306,11 @@ class Stage:
         return all(
             s.opened_by == a.opened_by
             and self._same_tools(s, a, unseen=unseen)
-            and (s.words == a.words or (n == len(pairs) - 1 and self._pending(s, a)))
+            and (
+                s.words == a.words
+                or (reordered and sorted(s.words) == sorted(a.words))
+                or (n == len(pairs) - 1 and self._pending(s, a))
+            )
             for n, (s, a) in enumerate(pairs)
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -34,13 +35,13 @@ async def ask(llm: Any, **call: Any) -> str:
     return text_of(chunks)
 
 
-DATED = {"api_version": "2024-10-21"}
+DATED: dict[str, Any] = {"api_version": "2024-10-21"}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("version", [None, "2024-10-21"])
 async def test_key_deployment_and_version(streaming: bool, version: str | None) -> None:
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             azure_endpoint=service.azure_endpoint,
             azure_deployment="prod",
@@ -67,7 +68,7 @@ async def test_key_deployment_and_version(streaming: bool, version: str | None) 
 async def test_default_arguments_work_with_every_family(
     model: str, streaming: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             model=model, azure_endpoint=service.azure_endpoint, api_key="k", streaming=streaming
         )
@@ -97,7 +98,7 @@ async def test_an_argument_beats_the_environment(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(f"AZURE_OPENAI_{name}", value)
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", service.azure_endpoint)
         monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT", "prod")
         monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
@@ -151,7 +152,7 @@ async def test_a_provider_is_asked_for_each_request_over_http(is_async: bool) ->
 
     for version in (None, "2024-10-21"):
         given.clear()
-        async with Simulator("Hi.") as service:
+        async with Simulator("Hi.", models=["prod"]) as service:
             llm = OpenAILLM.azure(
                 azure_endpoint=service.azure_endpoint,
                 azure_ad_token_provider=provide_later if is_async else provide,
@@ -176,7 +177,7 @@ async def test_a_provider_is_asked_for_each_handshake(is_async: bool) -> None:
         await asyncio.sleep(0)
         return provide()
 
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             azure_endpoint=service.azure_endpoint,
             azure_ad_token_provider=provide_later if is_async else provide,
@@ -193,7 +194,7 @@ async def test_a_provider_is_asked_for_each_handshake(is_async: bool) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_base_url_alone_is_an_address(streaming: bool) -> None:
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             base_url=f"{service.azure_endpoint}/openai/v1", api_key="k", streaming=streaming
         )
@@ -202,7 +203,7 @@ async def test_base_url_alone_is_an_address(streaming: bool) -> None:
 
 
 async def test_base_url_of_a_deployment_with_a_version() -> None:
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             base_url=f"{service.azure_endpoint}/openai/deployments/prod", api_key="k", **DATED
         )
@@ -214,7 +215,7 @@ async def test_base_url_of_a_deployment_with_a_version() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_client_of_the_users(streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         client = openai.AsyncAzureOpenAI(
             azure_endpoint=service.azure_endpoint,
             azure_deployment="prod",
@@ -235,19 +236,16 @@ async def test_a_client_of_the_users(streaming: bool, monkeypatch: pytest.Monkey
 
 async def test_a_client_of_ours_is_closed_with_the_object() -> None:
     made: list[Any] = []
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(azure_endpoint=service.azure_endpoint, api_key="k", **DATED)
         reach = llm._clients.reach
-        original = reach.make_client
-        assert original is not None
-        llm._clients.reach_with(
-            type(reach)(
-                **{
-                    **{name: getattr(reach, name) for name in reach.__slots__},
-                    "make_client": lambda r: made.append(original(r)) or made[-1],
-                }
-            )
-        )
+
+        def make_client(where: Any) -> Any:
+            assert reach.make_client is not None
+            made.append(reach.make_client(where))
+            return made[-1]
+
+        llm._clients.reach_with(replace(reach, make_client=make_client))
         assert await ask(llm) == "Hi."
         await llm.aclose()
         assert made[0].is_closed()
@@ -266,7 +264,7 @@ def test_a_subclass_gives_the_subclass() -> None:
 
 async def test_the_organization_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
-    async with Simulator("Hi.") as service:
+    async with Simulator("Hi.", models=["prod"]) as service:
         llm = OpenAILLM.azure(
             azure_endpoint=service.azure_endpoint, api_key="k", project="p", **DATED
         )

@@ -42,7 +42,7 @@ from videosdk.stage import (
     usages_of,
 )
 
-NEVER = {"max_retries": 0, "timeout": 5.0}
+NEVER: dict[str, Any] = {"max_retries": 0, "timeout": 5.0}
 
 
 async def test_a_failed_response_is_one_event_and_the_same_error(host: Host) -> None:

@@ -354,6 +354,32 @@ async def test_say_inside_a_tool(any_host: Host) -> None:
     await st.check()
 
 
+async def test_say_inside_a_tool_after_words(socket: Host) -> None:
+    agent: Any = None
+
+    @tool
+    async def weather(city: str) -> str:
+        """Tell the weather."""
+        await agent.session.say("Hold on.")
+        return "fine"
+
+    agent = Plain(tools=[weather])
+    async with stage(on_demand, **socket) as st, talk(st.llm, agent) as c:
+        await c.say("preamble Paris")
+        assert c.last == ("assistant", "Let me look. I found: fine.")
+        await c.say("bye")
+        await c.say("really")
+        assert all(is_chained(e) for e in st.entries[1:])
+        assert [role for role, _ in st.entries[-1].texts()][2:6] == [
+            "assistant",
+            "function_call",
+            "function_call_output",
+            "assistant",
+        ]
+        for entry in st.entries[2:]:
+            st.check_context(entry, reordered=True)
+
+
 async def test_reply_inside_a_tool(host: Host) -> None:
     agent: Any = None
 

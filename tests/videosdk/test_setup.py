@@ -24,6 +24,7 @@ from videosdk.stage import (
     Plain,
     calls_of,
     chunks_of,
+    flat,
     hello,
     stage,
     talk,
@@ -75,7 +76,7 @@ def test_a_setting_that_cannot_work_is_refused_at_once(options: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "timeout",
+    "given",
     [
         3.0,
         3,
@@ -84,15 +85,15 @@ def test_a_setting_that_cannot_work_is_refused_at_once(options: dict[str, Any]) 
         openai.Timeout(None, read=3.0),
     ],
 )
-async def test_timeouts_of_all_kinds(host: Host, timeout: Any) -> None:
-    async with stage("Hi.", **host, timeout=timeout) as st:
+async def test_timeouts_of_all_kinds(host: Host, given: Any) -> None:
+    async with stage("Hi.", **host, timeout=given) as st:
         assert st.llm._limits.base == 3.0
         chunks, error = await chunks_of(st.llm, hello())
         assert (text_of(chunks), error) == ("Hi.", None)
 
 
 async def test_nothing_secret_is_shown(host: Host) -> None:
-    secrets = {
+    secrets: dict[str, Any] = {
         "extra_headers": {"X-Token": "header-secret"},
         "extra_query": {"token": "query-secret"},
         "extra_body": {"user": "body-secret"},
@@ -253,7 +254,7 @@ def test_one_object_on_two_loops_one_after_the_other() -> None:
 
 # -- parameters -----------------------------------------------------------------------------------
 
-_ALL = {
+_ALL: dict[str, Any] = {
     "temperature": 0.3,
     "max_completion_tokens": 50,
     "top_p": 0.9,
@@ -310,7 +311,7 @@ async def test_defaults_work_with_every_model(
 
 
 async def test_effort_and_verbosity(host: Host) -> None:
-    options = {"model": "gpt-5.2", "reasoning_effort": "none", "verbosity": "low"}
+    options: dict[str, Any] = {"model": "gpt-5.2", "reasoning_effort": "none", "verbosity": "low"}
     async with stage("Hi.", **host, **options) as st:
         _, error = await chunks_of(st.llm, hello())
         assert error is None
@@ -322,7 +323,9 @@ async def test_effort_and_verbosity(host: Host) -> None:
 
 
 async def test_a_family_tells_what_a_deployments_name_does_not(host: Host) -> None:
-    async with stage("Hi.", **host, model="prod-five", model_family="gpt-5") as st:
+    async with stage(
+        "Hi.", **host, model="prod-five", model_family="gpt-5", simulator={"models": ["prod-five"]}
+    ) as st:
         _, error = await chunks_of(st.llm, hello())
         assert error is None
         assert "temperature" not in st.entries[0].body
@@ -338,7 +341,8 @@ async def test_a_refused_default_is_left_out_silently(
         message="Unsupported parameter: 'temperature' is not supported with this model.",
         param="temperature",
     )
-    async with stage("Hi.", **host, model="prod-x", simulator={"fault": only(0, refusal)}) as st:
+    simulator = {"fault": only(0, refusal), "models": ["prod-x"]}
+    async with stage("Hi.", **host, model="prod-x", simulator=simulator) as st:
         chunks, error = await chunks_of(st.llm, hello())
         assert (text_of(chunks), error) == ("Hi.", None)
         assert ["temperature" in e.body for e in st.entries] == [True, False]
@@ -346,7 +350,10 @@ async def test_a_refused_default_is_left_out_silently(
 
 
 async def test_a_calls_keywords_win_and_merge(host: Host) -> None:
-    options = {"extra_body": {"user": "a", "service_tier": "flex"}, "extra_headers": {"X-A": "1"}}
+    options: dict[str, Any] = {
+        "extra_body": {"user": "a", "service_tier": "flex"},
+        "extra_headers": {"X-A": "1"},
+    }
     async with stage("Hi.", **host, **options) as st:
         kwargs = {
             "temperature": 0.1,
@@ -378,7 +385,7 @@ class _Free:
         return OpenAILLM.chat(self._llm, ctx, **kwargs)
 
 
-@pytest.mark.parametrize("name", ["messages", "input", "previous_response_id", "stream", "n"])
+@pytest.mark.parametrize("name", ["instructions", "input", "previous_response_id", "stream", "n"])
 async def test_what_follows_from_the_context_is_not_set(host: Host, name: str) -> None:
     async with stage("Hi.", **host) as st:
         _, error = await chunks_of(_Free(st.llm), hello(), **{name: 1})
@@ -499,11 +506,8 @@ async def test_pictures_are_encoded_once_and_off_the_loop(
             await c.say(text)
         assert encoded == [False]
         monkeypatch.undo()
-        pictures = [
-            unit[2]
-            for unit in __import__("videosdk.stage", fromlist=["flat"]).flat(st.entries[-1].context)
-            if unit[0] == "message" and unit[2]
-        ]
+        seen = flat(st.entries[-1].context)
+        pictures = [unit[2] for unit in seen if unit[0] == "message" and unit[2]]
         assert len(pictures[0]) == 2
         assert pictures[0][0].startswith("data:image/jpeg;base64,")
         if st.is_socket:

@@ -110,8 +110,10 @@ class Clients:
         clients: list[Client | ChatClient] = [*self._sockets.values(), *http]
         for client in clients:
             await client.aclose()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        loop = asyncio.get_running_loop()
+        closing = [task for task in self._closing if task.get_loop() is loop]
+        if closing:
+            await asyncio.wait(closing)
 
 
 def _sum(one: Snapshot, other: Snapshot) -> Snapshot:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _ROLES: Mapping[ChatRole, Role] = {
     ChatRole.SYSTEM: "system",
-    ChatRole.DEVELOPER: "developer",
+    ChatRole.DEVELOPER: "system",  # documented: the same; hosts may know only this one
     ChatRole.USER: "user",
     ChatRole.ASSISTANT: "assistant",
 }
