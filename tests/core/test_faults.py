@@ -86,7 +86,7 @@ def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) ->
         ),
         ({"error": {"code": "server_error", "message": "m"}}, Kind.SERVER, "m"),
         ({"type": "error", "error": None}, Kind.REFUSED, "no reason given"),
-        ({"type": "error", "error": "Oh"}, Kind.REFUSED, "no reason given"),
+        ({"type": "error", "error": "Oh"}, Kind.REFUSED, "Oh"),
     ],
     ids=["b", "c", "d", "d, a number", "d, bare", "e", "f", "null", "a string"],
 )

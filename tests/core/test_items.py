@@ -51,7 +51,7 @@ def test_equal_to_the_model_are_equal(one: Item, other: Item) -> None:
         (CALL, ToolCall(CALL.call_id, CALL.name, '{"a":1,"b":{"x":[2,1],"y":null}}')),
         (CALL, ToolCall(CALL.call_id, CALL.name, '{"a":"1","b":{"x":[1,2],"y":null}}')),
         (ToolCall("c1", "f", "{broken"), ToolCall("c1", "f", "{broken ")),
-        (ToolCall("c1", "f", "{}"), ToolCall("c1", "f", "")),
+        (ToolCall("c1", "f", "{}"), ToolCall("c1", "f", "null")),
         (ToolCall("c1", "f", '"{broken"'), ToolCall("c1", "f", "{broken")),
         (ToolOutput("c1", "a"), ToolOutput("c1", "b")),
         (ToolOutput("c1", "a"), ToolOutput("c2", "a")),

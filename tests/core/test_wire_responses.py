@@ -480,3 +480,101 @@ def test_no_junk_is_ever_raised(frames: list[dict[str, Any]]) -> None:
 def test_frames_lost_or_doubled_never_double_a_call(order: list[int]) -> None:
     _, events, _ = fed(*(ORDINARY[index] for index in order))
     assert len(calls(events)) <= 1
+
+
+# -- hosts that are careless with ids and places  -----------------------------------------
+
+
+def _played(*frames: dict[str, Any]) -> tuple[str, list[str], Assembler]:
+    """The text and calls that some frames bring, and the assembler behind them."""
+    assembler = Assembler()
+    text, calls = "", []
+    for frame in frames:
+        read_ = read(msgspec.json.encode(frame))
+        assert read_ is not None
+        for event in assembler.feed(read_)[0]:
+            if isinstance(event, Delta):
+                text += event.text
+            elif isinstance(event, Called):
+                calls.append(event.call.call_id)
+    return text, calls, assembler
+
+
+def _said(text: str, **ids: Any) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "delta": text, **ids}
+
+
+def _message_item(text: str, **ids: Any) -> dict[str, Any]:
+    return {"type": "message", "content": [{"type": "output_text", "text": text}], **ids}
+
+
+def _call_item(call_id: str, **ids: Any) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": "f", "arguments": "{}", **ids}
+
+
+def _done(item: dict[str, Any], **ids: Any) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "item": item, **ids}
+
+
+def _completed(*output: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "response.completed", "response": {"id": "r", "output": list(output)}}
+
+
+HELLO = _message_item("Hello there.", id="m")
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [_said("Hello there.", item_id="m"), _done(HELLO, output_index=0), _completed()],
+        [_said("Hello there.", output_index=0), _done(HELLO), _completed()],
+        [_said("Hello there."), _done(HELLO, output_index=0), _completed(HELLO)],
+        [_said("Hello there.", item_id="m", output_index=1), _completed(HELLO)],
+        [_said("Hello there.", output_index=1), _completed(_message_item("Hello there."))],
+        [_said("Hello ", item_id="m", output_index=1), _completed(HELLO)],
+        [_done(HELLO, output_index=3), _done(HELLO), _completed(HELLO)],
+        [_done(_message_item("Hello there."), output_index=0)] * 2 + [_completed()],
+    ],
+)
+def test_no_word_is_said_twice_whatever_ties_its_events(frames: list[dict[str, Any]]) -> None:
+    text, _, assembler = _played(*frames)
+    assert text == "Hello there."
+    assert [i.text for i in assembler.output() if isinstance(i, Message)] == ["Hello there."]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [_done(_call_item("c", id="i"), output_index=1), _completed(_call_item("c", id="i"))],
+        [_done(_call_item("c"), output_index=1), _completed(_call_item("c"))],
+        [_done(_call_item("c", id="i")), _done(_call_item("c", id="other"), output_index=4)],
+    ],
+)
+def test_no_call_runs_twice_whatever_ties_its_events(frames: list[dict[str, Any]]) -> None:
+    assert _played(*frames)[1] == ["c"]
+
+
+def test_a_place_that_is_used_twice_loses_nothing() -> None:
+    text, calls, assembler = _played(
+        _done({"type": "reasoning", "id": "rs"}, output_index=0),
+        _said("Hello.", item_id="m", output_index=0),
+        _done(_message_item("Hello.", id="m"), output_index=0),
+        _done(_call_item("c1", id="f1"), output_index=0),
+        _done(_call_item("c2"), output_index=0),
+        _done(_call_item("c3"), output_index=0),
+        _completed(),
+    )
+    assert (text, calls) == ("Hello.", ["c1", "c2", "c3"])
+    assert len(assembler.output()) == 5
+
+
+def test_the_end_of_another_response_ends_nothing() -> None:
+    assembler = Assembler()
+    for frame in (
+        {"type": "response.created", "response": {"id": "r2"}},
+        {"type": "response.completed", "response": {"id": "r1", "output": []}},
+    ):
+        read_ = read(msgspec.json.encode(frame))
+        assert read_ is not None
+        assert assembler.feed(read_) == ((), None)
+    assert assembler.ended is None

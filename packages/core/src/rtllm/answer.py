@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
+import msgspec
+
 from rtllm.chain import Outline, Plan
-from rtllm.context import Note, legalise
-from rtllm.errors import EmptyContext, TurnError
+from rtllm.context import Note, legalise, repaired
+from rtllm.errors import ConfigError, EmptyContext, TurnError
 from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind
 from rtllm.items import Item, Message
@@ -70,12 +72,11 @@ class Answer:
         refused: RefusedParameters,
         tell: Callable[[TurnReport], None],
     ) -> None:
-        legal = legalise(request.items)
-        if not legal.items:
-            raise EmptyContext("the context holds nothing that a model could answer")
+        _check_settings(request)
         self.report: TurnReport | None = None
-        self.outline = Outline.of(legal.items)
-        self._notes: tuple[Note, ...] = legal.notes
+        self.outline, self._notes = _outlined(request.items)
+        if not self.outline.items:
+            raise EmptyContext("the context holds nothing that a model could answer")
         self._pool = pool
         self._refused = refused
         self._tell = tell
@@ -179,6 +180,25 @@ class Answer:
     def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         """The items that the framework will record for an output, None if it can't."""
         return self._request.record(output)
+
+
+def _check_settings(request: Request) -> None:
+    """Refuse now what couldn't be encoded later."""
+    try:
+        msgspec.json.encode(request.settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a setting of the request can't be sent: {error}") from None
+
+
+def _outlined(items: tuple[Item, ...]) -> tuple[Outline, tuple[Note, ...]]:
+    """A context made legal and cut into units, with notes of what had to be changed."""
+    try:
+        legal = legalise(items)
+        return Outline.of(legal.items), legal.notes
+    except UnicodeEncodeError:  # rare, so that only then each text is looked at
+        sound = repaired(items)
+        legal = legalise(sound.items)
+        return Outline.of(legal.items), (*sound.notes, *legal.notes)
 
 
 class _Run:

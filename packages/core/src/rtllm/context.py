@@ -29,6 +29,7 @@ Change = Literal[
     "name changed",
     "empty message dropped",
     "image moved",
+    "text repaired",
 ]
 
 
@@ -91,6 +92,44 @@ def legalise(items: Iterable[Item]) -> Legal:
             legal.append(item)
     legal += _closed(run)
     return Legal(tuple(legal), tuple(notes))
+
+
+def repaired(items: Iterable[Item]) -> Legal:
+    """Replace what no text on the wire may hold: halves of characters (lone surrogates).
+
+    Returns:
+        The items as they were but for these, and a note for each that was changed.
+    """
+    whole: list[Item] = []
+    notes: list[Note] = []
+    for item in items:
+        fixed = _repaired(item)
+        if fixed != item:
+            subject = item.role if isinstance(item, Message) else getattr(item, "call_id", "")
+            notes.append(Note("text repaired", subject))
+        whole.append(fixed)
+    return Legal(tuple(whole), tuple(notes))
+
+
+def _repaired(item: Item) -> Item:
+    match item:
+        case Message(_, parts, _):
+            return replace(
+                item,
+                parts=tuple(
+                    replace(p, text=_sound(p.text)) if isinstance(p, Text) else p for p in parts
+                ),
+            )
+        case ToolCall(call_id, name, arguments):
+            return ToolCall(_sound(call_id), _sound(name), _sound(arguments))
+        case ToolOutput(call_id, output):
+            return ToolOutput(_sound(call_id), _sound(output))
+        case _:
+            return item
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True, slots=True)

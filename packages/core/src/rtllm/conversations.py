@@ -43,7 +43,7 @@ class Conversations:
         on_forgotten: Called with the number of each forgotten conversation.
     """
 
-    def __init__(self, on_forgotten: Callable[[int], None], limit: int = 128) -> None:
+    def __init__(self, on_forgotten: Callable[[int], None], limit: int = 512) -> None:
         self._limit = limit
         self._on_forgotten = on_forgotten
         self._known: dict[int, Conversation] = {}
@@ -97,19 +97,19 @@ class Conversations:
         return found
 
     def _by_words(self, context: Outline) -> Conversation | None:
-        """The latest one that shares its beginning with a context, or its last two units.
+        """The latest one that shares its beginning with a context, or that it goes on with.
 
-        The end counts because a history that is cut to a window loses its beginning.
+        A history that is cut to a window loses its beginning: it begins somewhere within the
+        latest context and goes on to its end.
         """
-        pairs = set(zip(context.units, context.units[1:], strict=False))
         found: Conversation | None = None
         for conversation in self._known.values():
             latest = conversation.latest.units
             shared = _shared(latest, context.units)
             if shared == len(context.units) <= conversation.opening:
                 continue  # another caller who begins with the same words
-            continues = len(latest) >= MIN_SHARED and latest[-2:] in pairs
-            if shared < max(MIN_SHARED, conversation.opening) and not continues:
+            begins_alike = shared >= max(MIN_SHARED, conversation.opening)
+            if not begins_alike and not _goes_on(latest, context.units):
                 continue
             if found is None or conversation.used > found.used:
                 found = conversation
@@ -129,3 +129,14 @@ def _shared(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> int:
             break
         count += 1
     return count
+
+
+def _goes_on(latest: tuple[bytes, ...], context: tuple[bytes, ...]) -> bool:
+    """Whether a context begins with the end of the latest one, two units of it at least."""
+    if len(context) < MIN_SHARED:
+        return False
+    return any(
+        latest[start:] == context[: len(latest) - start]
+        for start in range(1, len(latest) - MIN_SHARED + 1)
+        if latest[start] == context[0]
+    )

@@ -128,16 +128,25 @@ def fingerprint(item: Item) -> bytes:
     Returns:
         16 bytes; equal for equal items.
     """
-    if isinstance(item, Message) and item.has_images:
-        return _digest(item)  # pictures are large: not kept in the cache
-    return _cached_digest(item)
+    return _cached_digest(item) if _is_small(item) else _digest(item)
+
+
+_SMALL = 4096  # characters; what is larger isn't worth keeping in memory
+
+
+def _is_small(item: Item) -> bool:
+    match item:
+        case Message(_, (Text(text),), _) | ToolOutput(_, text) | ToolCall(_, _, text):
+            return len(text) < _SMALL
+        case _:
+            return False
 
 
 def _digest(item: Item) -> bytes:
     return blake2b(msgspec.json.encode(_identity(item)), digest_size=16).digest()
 
 
-_cached_digest = lru_cache(maxsize=8192)(_digest)
+_cached_digest = lru_cache(maxsize=4096)(_digest)
 
 
 def _identity(item: Item) -> Sequence[object]:
@@ -158,7 +167,8 @@ def _seen(parts: Sequence[Text | Image]) -> list[tuple[str, ...]]:
     seen: list[tuple[str, ...]] = []
     for part in parts:
         if isinstance(part, Image):
-            seen.append(("image", part.url, part.detail))
+            url = blake2b(part.url.encode(), digest_size=16).hexdigest()
+            seen.append(("image", url, part.detail))
         elif seen and seen[-1][0] == "text":
             seen[-1] = ("text", seen[-1][1] + part.text)
         else:
@@ -168,8 +178,8 @@ def _seen(parts: Sequence[Text | Image]) -> list[tuple[str, ...]]:
 
 def _parsed(arguments: str) -> tuple[str, object]:
     try:
-        value = msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+        value = msgspec.json.decode(arguments or "{}")
+    except (msgspec.DecodeError, RecursionError):
         return ("broken", arguments)
     # Encoded again with sorted keys: the order of an object's keys is not part of its value.
     return ("json", msgspec.json.encode(value, order="sorted").decode())

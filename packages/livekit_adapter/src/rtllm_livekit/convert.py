@@ -193,7 +193,8 @@ def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
     """
     said = [item for item in output if isinstance(item, Message) and item.text]
     calls = [item for item in output if isinstance(item, ToolCall)]
-    if said and calls and output.index(calls[0]) < output.index(said[-1]):
+    kinds = [isinstance(item, ToolCall) for item in output if item in said or item in calls]
+    if kinds != sorted(kinds):
         return None
     text = " ".join(message.text for message in said)
     phases = [message.phase for message in said if message.phase is not None]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from rtllm.dispatch import Placement
@@ -36,6 +36,10 @@ class Reading(Protocol):
     @property
     def touched_slow_item(self) -> bool:
         """Whether the last piece belonged to such an item."""
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late piece of this response can be told."""
 
     def output(self) -> tuple[Item, ...]:
         """The items that are done."""
@@ -94,6 +98,11 @@ class Attempt:
     def created(self) -> bool:
         """Whether the service accepted it."""
         return self.assembler.created
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late frame of this response can be told."""
+        return self.assembler.ids
 
     @property
     def ended(self) -> Ended | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from contextvars import Context
 from typing import Protocol
@@ -12,11 +12,12 @@ import aiohttp
 
 from rtllm.faults import Fault, Kind, from_close, from_error
 from rtllm.transport.dial import FaultError, Socket
-from rtllm.wire.frames import Frame, error_of, read
+from rtllm.wire.frames import Frame, error_of, mapping, read
 
 logger = logging.getLogger(__name__)
 
 CLOSE_LIMIT = 2.0  # seconds
+_REMEMBERED = 16  # responses whose late frames are told
 
 
 class Receiver(Protocol):
@@ -37,6 +38,10 @@ class Receiver(Protocol):
     @property
     def finished(self) -> bool:
         """Whether no more frames are due."""
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late frame of this response can be told."""
 
     def feed(self, frame: Frame) -> None:
         """Take a frame."""
@@ -71,6 +76,7 @@ class Connection:
         self._last_words: Fault | None = None
         self._lost = False
         self._idle = asyncio.Event()
+        self._past: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
         self._reader = asyncio.get_running_loop().create_task(
             self._read(), name=f"rtllm reader {number}", context=Context()
         )
@@ -163,11 +169,31 @@ class Connection:
         if not queue:
             logger.debug("connection %d: a frame that nobody waits for", self.number)
             return
+        if self._is_late(frame):
+            logger.debug("connection %d: a late frame of a response that is over", self.number)
+            return
         self._any_event = True
-        queue[0].feed(frame)
-        if queue and queue[0].finished:
-            queue.popleft()
+        receiver = queue[0]
+        receiver.feed(frame)
+        if receiver.finished:
+            self._past.append(frozenset(receiver.ids))
+            self._drop(receiver)
             self._note_idle()
+
+    def _is_late(self, frame: Frame) -> bool:
+        """Whether a frame belongs to a response that ended on this connection.
+
+        Deltas carry no response id, and a host without lanes no lane either: a frame that
+        comes late would be taken for the next answer.
+        """
+        if not self._past:
+            return False
+        said: object = frame.item_id
+        if said is None and frame.response:
+            said = mapping(frame.response).get("id")
+        elif said is None and frame.item:
+            said = mapping(frame.item).get("id")
+        return isinstance(said, str) and any(said in ids for ids in self._past)
 
     def _without_lanes(self) -> deque[Receiver] | None:
         """The host ignores lanes: what runs is answered in the order in which it was sent."""

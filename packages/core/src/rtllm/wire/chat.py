@@ -5,7 +5,7 @@ other ones.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -382,6 +382,11 @@ class ChatAssembler:
     def touched_slow_item(self) -> bool:
         """Whether the last chunk belonged to such an item."""
         return self._touched_slow
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late chunk could be told: there are none, each has its stream."""
+        return ()
 
     def output(self) -> tuple[Item, ...]:
         """What was said, then the calls."""

@@ -46,7 +46,7 @@ def read(data: str | bytes) -> Frame | None:
     """Read a frame; None if it isn't a JSON object, which hosts do send and nobody needs."""
     try:
         return _frames.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -54,7 +54,7 @@ def mapping(raw: msgspec.Raw) -> Mapping[str, Any]:
     """Decode a part of a frame that should be an object; empty if it is none."""
     try:
         value = msgspec.json.decode(raw) if raw else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -67,12 +67,27 @@ def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, 
     """
     error = mapping(frame.error)
     if not error:
-        error = {"code": frame.code, "message": frame.message, "param": frame.param}
-    status = frame.status if isinstance(frame.status, int) else frame.status_code
-    if not isinstance(status, int):
-        inner = error.get("status", error.get("status_code"))
-        status = inner if isinstance(inner, int) else None
+        said = frame.message if frame.message is not None else _text(frame.error)
+        error = {"code": frame.code, "message": said, "param": frame.param}
+    given = (frame.status, frame.status_code, error.get("status"), error.get("status_code"))
+    status = next((number for g in given if (number := _status(g)) is not None), None)
     headers = frame.headers or error.get("headers")
     if not isinstance(headers, dict):
         headers = {}
     return error, status, {str(k): str(v) for k, v in headers.items()}
+
+
+def _status(value: object) -> int | None:
+    """A status as a number; seen: some hosts send it as text."""
+    if isinstance(value, str) and len(value) == 3 and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """What an error says that is a text alone."""
+    try:
+        value = msgspec.json.decode(raw) if raw else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
