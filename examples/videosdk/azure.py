@@ -1,0 +1,69 @@
+"""The same model client on Azure OpenAI: over HTTP, and over the Responses WebSocket.
+
+    uv run examples/videosdk/azure.py
+
+Without AZURE_OPENAI_ENDPOINT it talks to the built-in simulator; with it (and
+AZURE_OPENAI_API_KEY, or a token) to your resource. What to expect: two answers each way. Over
+the WebSocket the second request holds one item, for the rest is known there.
+"""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from videosdk.agents import ChatContext, ChatRole
+
+from rtllm import TurnReport
+from rtllm.simulator import Simulator, echo
+from rtllm_videosdk import OpenAILLM
+
+
+async def ask(llm: OpenAILLM, context: ChatContext, words: str) -> str:
+    """Ask one question, and record the answer."""
+    context.add_message(role=ChatRole.USER, content=words)
+    answer = "".join([chunk.content async for chunk in llm.chat(context)])
+    context.add_message(role=ChatRole.ASSISTANT, content=answer)
+    return answer
+
+
+async def run(model: str, deployment: str | None) -> None:
+    """Ask twice each way."""
+    console = Console()
+    async with AsyncExitStack() as stack:
+        endpoint, key = os.environ.get("AZURE_OPENAI_ENDPOINT"), None
+        if endpoint is None:
+            simulator = await stack.enter_async_context(Simulator(echo()))
+            endpoint, key = simulator.azure_endpoint, "simulated"
+            console.print("[dim]the built-in simulator, since AZURE_OPENAI_ENDPOINT is not set[/]")
+        for streaming in (False, True):
+            reports: list[TurnReport] = []
+            llm = OpenAILLM.azure(
+                model=model,
+                azure_endpoint=endpoint,
+                azure_deployment=deployment,
+                api_key=key,
+                # azure_ad_token_provider=…: a function, asked again for each request
+                streaming=streaming,
+                on_turn=reports.append,
+            )
+            stack.push_async_callback(llm.aclose)
+            context = ChatContext.empty()
+            console.print("[bold]WebSocket[/]" if streaming else "[bold]HTTP[/]")
+            for words in ("Hello.", "Which day is it?"):
+                console.print(f"  {await ask(llm, context, words)}")
+            console.print(f"  items sent: {[report.items_sent for report in reports]}")
+
+
+def main(
+    model: Annotated[str, typer.Option(help="What the deployment runs.")] = "gpt-5.6-luna",
+    deployment: Annotated[str | None, typer.Option(help="Its name, if another.")] = None,
+) -> None:
+    """Ask a model on Azure, over HTTP and over the WebSocket."""
+    asyncio.run(run(model, deployment))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,218 @@
+"""A VideoSDK agent with tools holds a conversation, with one barge-in, and shows each turn.
+
+    uv run examples/videosdk/conversation.py
+
+Without OPENAI_API_KEY it talks to the built-in simulator; with it, to the real service. What
+to expect: six turns, eight requests. The first goes out whole; every later one is chained, the
+one after the barge-in too, over one connection. Both tool calls of the second turn run, and no
+word is said twice.
+"""
+
+import asyncio
+import logging
+import os
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from videosdk.agents import Agent, AgentSession, Pipeline, function_tool
+
+from rtllm import TurnReport
+from rtllm.simulator import Call, Reply, Request, Simulator
+from rtllm_videosdk import OpenAILLM
+
+CALLER = (
+    "Hello, who am I talking to?",
+    "Do you have a table tonight, or tomorrow?",
+    "Tell me about the menu, please.",  # interrupted while the answer is spoken
+    "Sorry, only the fish.",
+    "Then book the table tonight for two.",
+    "Thank you, goodbye.",
+)
+INTERRUPTED = 2
+
+
+@function_tool  # type: ignore[untyped-decorator]  # the framework has no types
+async def find_table(day: str) -> str:
+    """Look up free tables of a day.
+
+    Args:
+        day: Such as "tonight" or "tomorrow".
+    """
+    return {"tonight": "one table at eight", "tomorrow": "none"}.get(day, "unknown day")
+
+
+@function_tool  # type: ignore[untyped-decorator]
+async def book_table(day: str, guests: int) -> str:
+    """Book a table.
+
+    Args:
+        day: Such as "tonight".
+        guests: How many come.
+    """
+    return f"booked {day} for {guests}, number 4711"
+
+
+class Receptionist(Agent):  # type: ignore[misc]  # the framework has no types
+    """Answers the phone of a small restaurant."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            instructions=(
+                "You answer the phone of the restaurant Mirabelle. Keep answers to a sentence "
+                "or two. Look tables up with find_table, one call for each day that is asked "
+                "about, and book with book_table."
+            ),
+            tools=[find_table, book_table],
+        )
+
+    async def on_enter(self) -> None:
+        """Say nothing by itself: the caller begins."""
+
+    async def on_exit(self) -> None:
+        """Leave quietly."""
+
+
+def model_stand_in(request: Request) -> Reply:
+    """What the simulator answers: the model's part of this conversation."""
+    outputs = [str(item["output"]) for item in request.trailing_outputs]
+    said = request.last_user_text
+    if outputs and "booked" in outputs[0]:
+        return Reply.of("It is booked: tonight at eight for two, number 4711.")
+    if outputs:
+        return Reply.of("Tonight there is one table at eight; tomorrow we are full.")
+    if "tonight, or tomorrow" in said:
+        days = ("tonight", "tomorrow")
+        return Reply.of(*(Call("find_table", {"day": day}) for day in days))
+    if "book" in said:
+        return Reply.of(Call("book_table", {"day": "tonight", "guests": 2}))
+    if "menu" in said:
+        return Reply.of(
+            "We begin with a soup of green peas, then there is trout with almonds, duck with "
+            "cherries, or a mushroom tart, and for dessert we have plums in red wine."
+        )
+    if "fish" in said:
+        return Reply.of("The trout comes from the lake next door, with almonds and butter.")
+    if "goodbye" in said:
+        return Reply.of("We look forward to seeing you tonight. Goodbye!")
+    return Reply.of("This is the restaurant Mirabelle. How can I help you?")
+
+
+def table_of(reports: list[TurnReport]) -> Table:
+    """One row for each request of the session."""
+    table = Table(title="What each request cost")
+    for name in (
+        "request",
+        "outcome",
+        "first output",
+        "chained",
+        "items",
+        "bytes",
+        "tokens in/out",
+    ):
+        table.add_column(name, justify="right" if name not in ("outcome", "chained") else "left")
+    for number, report in enumerate(reports, 1):
+        first = report.time_to_first
+        usage = report.usage
+        table.add_row(
+            str(number),
+            report.outcome,
+            "-" if first is None else f"{first * 1000:.0f} ms",
+            "yes" if report.chained else f"no: {report.why_whole}",
+            str(report.items_sent),
+            str(report.bytes_sent),
+            "running on" if usage is None else f"{usage.input}/{usage.output}",
+        )
+    return table
+
+
+class Ear:
+    """Prints what the agent says as it comes, and tells when enough was heard."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.words = 0
+        self.enough = asyncio.Event()
+
+    def hear(self, chunk: dict[str, Any]) -> None:
+        """Take a piece of the answer."""
+        self._console.print(chunk["content"], end="", highlight=False)
+        self.words += len(chunk["content"].split())
+        if self.words >= 6:
+            self.enough.set()
+
+    def begin(self) -> None:
+        """Wait for another answer."""
+        self.words = 0
+        self.enough.clear()
+
+
+async def talk(pipeline: Any, console: Console) -> None:
+    """Hold the conversation, on the path that recognised speech takes."""
+    line, ear = pipeline.orchestrator, Ear(console)
+
+    def hear(chunk: dict[str, Any]) -> None:
+        ear.hear(chunk)
+
+    line.content_generation.on("generation_chunk", hear)
+    for number, words in enumerate(CALLER):
+        console.print(f"[bold green]caller[/]  {words}\n[bold cyan]agent [/]  ", end="")
+        ear.begin()
+        await line._process_final_transcript(words)  # there is no public way without audio
+        answer = line._current_generation_task
+        if number == INTERRUPTED:
+            await ear.enough.wait()
+            await line.interrupt()
+            console.print(" [red]… interrupted[/]", end="")
+        await asyncio.wait([answer])
+        console.print()
+
+
+async def run(model: str) -> None:
+    """Set everything up, talk, and print the figures."""
+    logging.disable(logging.WARNING)  # the framework misses its room, which isn't needed here
+    console = Console()
+    reports: list[TurnReport] = []
+    async with AsyncExitStack() as stack:
+        if os.environ.get("OPENAI_API_KEY"):
+            llm = OpenAILLM(model=model, streaming=True, on_turn=reports.append)
+            console.print(f"[dim]{model} on OpenAI[/]")
+        else:
+            simulator = await stack.enter_async_context(
+                Simulator(model_stand_in, time_to_first=0.12, per_delta=0.02)
+            )
+            llm = OpenAILLM(
+                model=model,
+                api_key="simulated",
+                base_url=simulator.base_url,
+                streaming=True,
+                lanes=True,
+                on_turn=reports.append,
+            )
+            console.print("[dim]the built-in simulator, since OPENAI_API_KEY is not set[/]")
+        stack.push_async_callback(llm.aclose)
+        pipeline = Pipeline(llm=llm)
+        session = AgentSession(agent=Receptionist(), pipeline=pipeline)
+        await session.start()
+        await talk(pipeline, console)
+        usage, connections = llm.usage.all, len({r.connection for r in reports})
+        logging.disable(logging.CRITICAL)  # and its analytics miss a session id at the end
+        await session.close()
+    console.print(table_of(reports))
+    console.print(
+        f"{usage.attempts} responses, {usage.input} tokens in ({usage.cached} from the cache), "
+        f"{usage.output} out; connections used: {connections}"
+    )
+
+
+def main(
+    model: Annotated[str, typer.Option(help="The model that answers.")] = "gpt-5.6-luna",
+) -> None:
+    """Let a VideoSDK agent hold a conversation, and show what each turn cost."""
+    asyncio.run(run(model))
+
+
+if __name__ == "__main__":
+    typer.run(main)
