@@ -309,7 +309,7 @@ class Stage:
             and (
                 s.words == a.words
                 or (reordered and sorted(s.words) == sorted(a.words))
-                or (n == len(pairs) - 1 and self._pending(s, a))
+                or (n == len(pairs) - 1 and self._pending(s, a, reordered=reordered))
             )
             for n, (s, a) in enumerate(pairs)
         )
@@ -321,7 +321,7 @@ class Stage:
         failed = {u[1] for u in more if u[0] == "output" and u[2].startswith("error: ")}
         return not asked.tools - seen.tools and all(u[1] in failed for u in more)
 
-    def _pending(self, seen: Segment, asked: Segment) -> bool:
+    def _pending(self, seen: Segment, asked: Segment, *, reordered: bool) -> bool:
         """Whether more was said in a turn that goes on than is recorded: words before calls."""
         called = {unit[1] for unit in seen.tools if unit[0] == "call"}
         said = [
@@ -329,7 +329,10 @@ class Stage:
             for index in sorted(self.told.replies)
             if called & {call.call_id for call in self.told.calls(index)}
         ]
-        return bool(said) and seen.words in ("".join(said) + asked.words, said[0] + asked.words)
+        told = ["".join(said) + asked.words, *(words + asked.words for words in said)]
+        if reordered:
+            return sorted(seen.words) in map(sorted, told)
+        return seen.words in told
 
     def should_chain(self, entry: Entry) -> bool:
         """Whether a request begins with a completed state that is in reach, by the journal."""

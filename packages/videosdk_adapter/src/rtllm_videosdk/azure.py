@@ -58,7 +58,7 @@ def reach_of(
             "Azure endpoint must be provided either through azure_endpoint parameter "
             "or AZURE_OPENAI_ENDPOINT environment variable"
         )
-    deployment = azure_deployment or env("AZURE_OPENAI_DEPLOYMENT") or model
+    deployment = azure_deployment or env("AZURE_OPENAI_DEPLOYMENT")
     in_v1 = address.rstrip("/").endswith("/v1")
     version = api_version or (None if in_v1 else env("OPENAI_API_VERSION"))
     dated = version is not None and not in_v1
@@ -67,7 +67,7 @@ def reach_of(
         return _client(
             reach,
             address,
-            deployment,
+            deployment or model,
             version,
             dated=dated,
             is_token=is_token,
