@@ -91,7 +91,7 @@ def known(*calls: ToolCall, words: str = "Look. ") -> Answers:
 
 
 def test_words_go_back_before_their_calls() -> None:
-    items = [heard("go"), call(1), output(1), said("Look. Done."), heard("bye")]
+    items: list[Item] = [heard("go"), call(1), output(1), said("Look. Done."), heard("bye")]
     assert arranged(items, known(call(1))) == (
         heard("go"),
         said("Look. "),
@@ -103,29 +103,29 @@ def test_words_go_back_before_their_calls() -> None:
 
 
 def test_words_that_were_cut_stay_where_they_are() -> None:
-    items = [heard("go"), call(1), output(1), said("Lo"), heard("bye")]
+    items: list[Item] = [heard("go"), call(1), output(1), said("Lo"), heard("bye")]
     assert arranged(items, known(call(1))) == tuple(items)
 
 
 def test_words_of_the_next_turn_are_not_taken() -> None:
-    items = [heard("go"), call(1), heard("bye"), said("Look. Done.")]
+    items: list[Item] = [heard("go"), call(1), heard("bye"), said("Look. Done.")]
     assert arranged(items, known(call(1))) == tuple(items)
 
 
 def test_only_an_open_turn_has_words_that_are_not_recorded() -> None:
-    items = [heard("go"), call(1), output(1)]
+    items: list[Item] = [heard("go"), call(1), output(1)]
     assert arranged(items, known(call(1))) == tuple(items)
     assert arranged(items, known(call(1)), open_from=1)[1] == said("Look. ")
 
 
 def test_calls_of_one_answer_stand_together() -> None:
-    items = [heard("go"), call(1), output(1), call(2), call(3), output(2), output(3)]
+    items: list[Item] = [heard("go"), call(1), output(1), call(2), call(3), output(2), output(3)]
     made = arranged(items, known(call(1), call(2), call(3), words=""))
     assert made[:4] == (heard("go"), call(1), call(2), call(3))
 
 
 def test_what_the_framework_does_not_know_stands_in_its_place() -> None:
-    items = [heard("go"), call(2), output(2)]
+    items: list[Item] = [heard("go"), call(2), output(2)]
     alone = Unseen((call(0), output(0)), 1)
     beside = Unseen((call(1), output(1)), 1, "call_2")
     made = arranged(items, known(call(2), words=""), unseen=[alone, beside])
