@@ -204,3 +204,23 @@ async def test_words_after_a_call_in_one_answer_are_recorded_before_it(any_host:
             await session.run(user_input="Thanks")
             assert said_in(session)[-1] == ("assistant", "Bye.")
         await st.check()
+
+
+async def test_a_raw_tool_that_cannot_be_encoded_is_named_once_and_the_others_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @function_tool(raw_schema={"name": "odd", "description": "", "parameters": {"x": object()}})
+    async def odd(raw_arguments: dict[str, object]) -> str:
+        return ""
+
+    @function_tool
+    async def even(n: int) -> str:
+        """Say something even."""
+        return str(n)
+
+    async with stage(echo()) as st:
+        for _ in range(2):
+            await answer(st, hello(), tools=[odd, even])
+        assert [tool["name"] for tool in st.entries[-1].body["tools"]] == ["even"]
+        told = [r for r in caplog.records if "'odd'" in r.getMessage()]
+        assert len(told) == 1

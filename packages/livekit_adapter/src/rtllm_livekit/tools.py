@@ -34,30 +34,32 @@ class ToolEncoder:
         """
         encoded: list[msgspec.Raw] = []
         for tool in llm.ToolContext(list(tools)).flatten():
-            if isinstance(tool, llm.FunctionTool):
-                raw = self._function(tool)
-            elif isinstance(tool, llm.RawFunctionTool):
-                raw = self._checked(tool.info.name, dict(tool.info.raw_schema))
-            else:
-                raw = self._hosted(tool)
+            try:
+                raw = self._encoded_once(tool)
+            except Exception as error:  # noqa: BLE001 - whatever pydantic, typing and msgspec raise
+                name = getattr(getattr(tool, "info", None), "name", type(tool).__name__)
+                self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
+                raw = None
             if raw is not None:
                 encoded.append(raw)
         return tuple(encoded)
 
-    def _function(self, tool: llm.FunctionTool[Any, Any]) -> msgspec.Raw | None:
+    def _encoded_once(self, tool: llm.Tool) -> msgspec.Raw | None:
+        if isinstance(tool, llm.RawFunctionTool):
+            # Its schema is the user's own dict, which may have changed.
+            return self._checked(tool.info.name, dict(tool.info.raw_schema))
+        if not isinstance(tool, llm.FunctionTool):
+            return self._hosted(tool)
         # The info is kept beside the result: so its id can't come to mean another tool.
         known = self._encoded.get(id(tool.info))
         if known is not None:
             return known[1]
-        try:
-            schema = llm.utils.build_legacy_openai_schema(tool, internally_tagged=True)
-            raw = self._checked(tool.info.name, schema)
-        except Exception as error:  # noqa: BLE001 - whatever pydantic and typing raise
-            self._tell(ToolSchemaError(tool.info.name, f"{type(error).__name__}: {error}"))
-            raw = None
-        self._encoded[id(tool.info)] = (tool.info, raw)
+        self._encoded[id(tool.info)] = (tool.info, None)  # stays so if it can't be built
         if len(self._encoded) > _CACHED:
             self._encoded.popitem(last=False)
+        schema = llm.utils.build_legacy_openai_schema(tool, internally_tagged=True)
+        raw = self._checked(tool.info.name, schema)
+        self._encoded[id(tool.info)] = (tool.info, raw)
         return raw
 
     def _checked(self, name: str, schema: dict[str, Any]) -> msgspec.Raw:
