@@ -101,7 +101,7 @@ async def test_blanks_around_a_key_do_no_harm(key: str, prewarmed: bool) -> None
 
 
 @pytest.mark.parametrize("prewarmed", [True, False])
-@pytest.mark.parametrize("header", ["a\nb", "a\r\nX: y", "\x00"])
+@pytest.mark.parametrize("header", ["a\nb", "a\r\nX: y"])
 async def test_a_header_that_cannot_be_sent_is_an_error_of_each_turn(
     header: str, prewarmed: bool
 ) -> None:

@@ -147,6 +147,11 @@ class Answer:
         return self._request.settings.get("store") is not False
 
     @property
+    def warm_up(self) -> bool:
+        """Whether the service shall only prepare the context."""
+        return self._request.warm_up
+
+    @property
     def network(self) -> Network:
         """What to open connections with."""
         return self._request.network
@@ -156,8 +161,11 @@ class Answer:
         request = self._request
         lead = self.outline.items[: len(self.outline.lead)] if plan.lead_in_field else ()
         texts = [item.text for item in lead if isinstance(item, Message)]
+        settings = {"model": request.model, **self._refused.left_out_of(request)}
+        if request.warm_up:
+            settings["generate"] = False
         return request_frame(
-            {"model": request.model, **self._refused.left_out_of(request)},
+            settings,
             request.tools,
             plan.items,
             instructions="\n".join([*texts, request.guide] if request.guide else texts),
@@ -254,7 +262,7 @@ class _Run:
         match event:
             case Fault():
                 raise FaultError(event)
-            case Ended(outcome="empty"):
+            case Ended(outcome="empty") if not self._request.warm_up:
                 raise FaultError(Fault(Kind.EMPTY, "the service completed an empty response"))
             case Ended():
                 self._end(event)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from rtllm.answer import Answer, RefusedParameters
@@ -118,6 +119,22 @@ class Client(_Asked[Pool]):
         self._credentials = credentials
         self._lanes = endpoint.profile.lanes if lanes == "auto" else lanes
         self._spare = spare
+
+    async def warm_up(self, request: Request) -> None:
+        """Let the service prepare a prompt, so that first turns send only what is new.
+
+        Its input tokens count (`usage.Snapshot.warm_up`). Worth it where the same system texts
+        begin many conversations, or the first turn must be quick.
+
+        Args:
+            request: With the system texts, the tools and the settings of later requests.
+
+        Raises:
+            TurnError: If the service doesn't do it.
+        """
+        with self.ask(replace(request, warm_up=True)) as answer:
+            async for _ in answer:
+                pass
 
     def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
         """Begin to open a connection, if none is warm. Needs a running event loop.

@@ -6,10 +6,10 @@ the system texts don't count.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from rtllm.chain import Ledger, Outline
+from rtllm.chain import Anchor, Ledger, Outline
 
 MIN_SHARED = 2  # units beyond the system text
 
@@ -50,14 +50,22 @@ class Conversations:
         self._number = 0
         self._tick = 0
 
-    def find(self, context: Outline, model: str) -> Conversation:
-        """Find the conversation that a context belongs to, or begin one."""
+    def find(self, context: Outline, model: str, prepared: Iterable[Anchor] = ()) -> Conversation:
+        """Find the conversation that a context belongs to, or begin one.
+
+        Args:
+            context: The context.
+            model: The model that shall answer.
+            prepared: States without any words yet, which every conversation may begin with.
+        """
         found = self._by_state(context, model) or self._by_body(context) or self._by_words(context)
         self._tick += 1
         if found is None:
             self._number += 1
             found = Conversation(self._number, Ledger(), len(context.units), context)
             self._known[found.number] = found
+            for anchor in prepared:
+                found.ledger.record(anchor)
         found.used = self._tick
         self._forget_surplus()
         found.latest = context
@@ -76,6 +84,8 @@ class Conversations:
             if match is None:
                 continue
             anchor = match[0]
+            if anchor.state.length == (0, 0):
+                continue  # a prepared prompt: everyone's
             rank = (
                 anchor.state.length,
                 -conversation.continued[anchor.response_id],

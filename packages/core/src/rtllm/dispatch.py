@@ -5,13 +5,17 @@ became of it.
 """
 
 import itertools
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from rtllm.chain import Anchor, Home, Outline, Plan, State
+from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
 from rtllm.conversations import Conversation, Conversations
 from rtllm.fleet import Fleet, Seat
 from rtllm.items import Item
+
+PREPARED = 4
+"""How many prepared prompts are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class Placement:
     seat: Seat
 
     @property
+    def warm_up(self) -> bool:
+        """Whether it only prepares a prompt, for conversations to come."""
+        return self.conversation.number < 0
+
+    @property
     def home(self) -> Home:
         """The connection and lane it goes out on."""
         return Home(self.seat.connection, self.seat.lane)
@@ -55,10 +64,16 @@ class Dispatch:
         self._conversations = Conversations(self.fleet.release)
         self._placed: dict[int, Placement] = {}
         self._orders = itertools.count(1)
+        self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
+        self._warm_ups = itertools.count(-1, -1)
 
     def conversation_of(self, context: Outline, model: str) -> Conversation:
         """The conversation that a context belongs to, a new one if it belongs to none."""
-        return self._conversations.find(context, model)
+        return self._conversations.find(context, model, self._prepared)
+
+    def warming(self, context: Outline) -> Conversation:
+        """A conversation of nobody's, to prepare a prompt in."""
+        return Conversation(next(self._warm_ups), Ledger(), 0, context)
 
     def place(
         self,
@@ -125,11 +140,16 @@ class Dispatch:
             placement.stored,
             next(self._orders),
         )
-        placement.conversation.ledger.record(anchor)
+        if placement.warm_up:
+            self._prepared.append(anchor)
+        else:
+            placement.conversation.ledger.record(anchor)
 
     def missed(self, placement: Placement) -> None:
         """The service no longer knows what an attempt continued."""
         anchor = placement.plan.anchor
         if anchor is not None:
             self.fleet.evict(anchor)
+            if anchor in self._prepared:
+                self._prepared.remove(anchor)
             placement.conversation.ledger.forget(anchor.response_id)

@@ -28,6 +28,8 @@ class Request:
         untouched: Parameters that nobody set, whose refusal needs no warning.
         hold_calls: Whether tool calls are given out at the end of the response only.
         network: What to open connections with.
+        warm_up: Whether the service shall only prepare the context, without an answer, so that
+            every conversation that begins with these system texts goes on from there.
     """
 
     items: tuple[Item, ...]
@@ -41,3 +43,4 @@ class Request:
     hold_calls: bool = False
     untouched: frozenset[str] = frozenset()
     network: Network = field(default_factory=Network)
+    warm_up: bool = False

@@ -15,10 +15,12 @@ from rtllm import (
     Effort,
     Item,
     Lanes,
+    Message,
     Network,
     Request,
     Retry,
     Snapshot,
+    TurnError,
     TurnReport,
 )
 from rtllm_videosdk import azure as azure_
@@ -379,14 +381,37 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
     async def prewarm(
         self, *, instructions: str | None = None, tools: list[FunctionTool] | None = None
     ) -> None:
-        """Begin to open a connection, if none is warm. Over HTTP there is nothing to warm.
+        """Open a connection, if none is warm, and let the service prepare the instructions.
+
+        The first turn of each conversation that begins with them goes on from there. Their
+        tokens count as warm-up. Over HTTP there is nothing to warm. A failure is logged only:
+        the first turn does without.
 
         Args:
-            instructions: Not used yet: the first request brings its instructions itself.
-            tools: Likewise.
+            instructions: The system text of the agent; without it only the connection is warm.
+            tools: The agent's tools.
         """
-        if self.streaming:
-            self._connect()
+        if not self.streaming:
+            return
+        self._connect()
+        if not instructions:
+            return
+        offered = self._tools.offer(tools)
+        body = self._body({}, with_tools=bool(offered.encoded))
+        request = Request(
+            items=(Message.of("system", instructions),),
+            model=str(self._clients.reach.deployment or self.model),
+            record=lambda _: (),
+            settings=body.settings,
+            tools=offered.encoded,
+            limits=self._limits,
+            retry=self._retry,
+            untouched=body.untouched,
+        )
+        try:
+            await self._clients.socket(body.headers, body.query).warm_up(request)
+        except TurnError as error:
+            logger.warning("the instructions couldn't be prepared: %s", error)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""

@@ -45,6 +45,10 @@ class Asked(Protocol):
     def network(self) -> Network:
         """What to open connections with."""
 
+    @property
+    def warm_up(self) -> bool:
+        """Whether the service shall only prepare the context."""
+
     def frame(self, plan: Plan, lane: str | None) -> bytes:
         """Encode the request as planned."""
 
@@ -100,6 +104,8 @@ class Pool:
 
     def conversation_of(self, asked: Asked) -> Conversation:
         """The conversation that a request belongs to."""
+        if asked.warm_up:
+            return self._dispatch.warming(asked.outline)
         return self._dispatch.conversation_of(asked.outline, asked.model)
 
     async def launch(
@@ -196,12 +202,16 @@ class Pool:
         """Book an attempt, and remember what it came to."""
         ended = attempt.ended
         response_id = None
-        if ended is not None and attempt.fault is None and ended.outcome == "completed":
+        warm_up = attempt.placement.warm_up
+        whole = ("completed", "empty") if warm_up else ("completed",)
+        if ended is not None and attempt.fault is None and ended.outcome in whole:
             response_id = ended.response_id
         recorded = None if response_id is None else attempt.record(attempt.assembler.output())
         self._dispatch.ended(attempt.number, response_id, recorded)
         failed = attempt.fault is not None or ended is None or ended.outcome == "empty"
         account: Account = attempt.abandoned or ("failed" if failed else "answered")
+        if warm_up:
+            account = "warm-up"
         self._books.enter(account, ended.usage if ended is not None else None)
 
     def _give_up(self, attempt: Attempt) -> None:
