@@ -1,6 +1,7 @@
 """`prewarm`: the socket, and the agent's instructions prepared by the service."""
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from videosdk.stage import Plain, is_chained, stage, talk
 async def test_the_first_turn_goes_on_from_the_prepared_instructions(
     lanes: str, store: bool
 ) -> None:
-    host = {"lanes": lanes, "store": store, "streaming": True}
+    host: dict[str, Any] = {"lanes": lanes, "store": store, "streaming": True}
     async with stage(echo(), **host) as st:
         await st.llm.prewarm(instructions="Be kind.", tools=[])
         async with talk(st.llm, Plain("Be kind.")) as call:
@@ -30,7 +31,7 @@ async def test_the_first_turn_goes_on_from_the_prepared_instructions(
 async def test_a_warm_up_that_fails_costs_the_first_turn_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    host = {"lanes": "on", "streaming": True, "extra_body": {"top_logprobs": 99}}
+    host: dict[str, Any] = {"lanes": "on", "extra_body": {"top_logprobs": 99}}
     async with stage(echo(), **host) as st:
         with caplog.at_level(logging.WARNING):
             await st.llm.prewarm(instructions="Be kind.")
