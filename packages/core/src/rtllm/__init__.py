@@ -25,7 +25,14 @@ from rtllm.errors import (
 from rtllm.events import Called, Delta, Ended, Event, Phased
 from rtllm.hosts import Endpoint, HostProfile, endpoint
 from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
-from rtllm.params import Effort, quickest_effort, takes_cache_breakpoints
+from rtllm.params import (
+    Effort,
+    quickest_effort,
+    takes_cache_breakpoints,
+    text_format_of,
+    tool_choice_of,
+    without_nulls,
+)
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
 from rtllm.tools.strict import why_not_strict
@@ -84,5 +91,8 @@ __all__ = [
     "endpoint",
     "quickest_effort",
     "takes_cache_breakpoints",
+    "text_format_of",
+    "tool_choice_of",
     "why_not_strict",
+    "without_nulls",
 ]

@@ -1,8 +1,12 @@
-"""What model families take: data, and the few questions that are asked of it now."""
+"""What model families take, as data; and settings in the shape of the Responses API."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
+
+from rtllm.errors import ConfigError
+
+_TOOL_CHOICES = ("auto", "required", "none")
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -79,11 +83,46 @@ def without(settings: Mapping[str, Any], parameter: str) -> dict[str, Any]:
     return copy
 
 
-def has(settings: Mapping[str, Any], parameter: str) -> bool:
-    """Whether a body's settings hold a parameter."""
-    outer, _, inner = parameter.partition(".")
-    value = settings.get(outer)
-    return outer in settings and (not inner or (isinstance(value, Mapping) and inner in value))
+def tool_choice_of(choice: Any) -> Any:
+    """A tool choice in the shape of the Responses API.
+
+    Raises:
+        ConfigError: If it is neither one of the words nor an object that names a tool.
+    """
+    if isinstance(choice, str) and choice in _TOOL_CHOICES:
+        return choice
+    if isinstance(choice, Mapping) and choice.get("type") == "function":
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+        if isinstance(name, str) and name:
+            return {"type": "function", "name": name}
+    elif isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+        inner = choice.get("allowed_tools")
+        allowed = inner if isinstance(inner, Mapping) else choice
+        tools = [tool_choice_of(tool) for tool in allowed.get("tools", ())]
+        return {"type": "allowed_tools", "mode": allowed.get("mode", "auto"), "tools": tools}
+    elif isinstance(choice, Mapping) and isinstance(choice.get("type"), str):
+        return dict(choice)  # a hosted tool's, in the API's own shape
+    raise ConfigError(
+        f"tool_choice is {choice!r}; expected one of {', '.join(map(repr, _TOOL_CHOICES))} "
+        "or {'type': 'function', 'function': {'name': …}}"
+    )
+
+
+def text_format_of(response_format: Any) -> Any:
+    """A ``response_format`` of Chat Completions as ``text.format``."""
+    value = dict(without_nulls(response_format))
+    inner = value.pop("json_schema", None)
+    return {**value, **inner} if isinstance(inner, Mapping) else value
+
+
+def without_nulls(value: Any) -> Any:
+    """A value without nulls, which the service refuses, and without pydantic objects."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return value
 
 
 def _bare(model: str) -> str:

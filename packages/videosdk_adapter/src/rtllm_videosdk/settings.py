@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rtllm import ConfigError, quickest_effort
+from rtllm import (
+    ConfigError,
+    quickest_effort,
+    text_format_of,
+    tool_choice_of,
+    without_nulls,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +24,6 @@ Api = Literal["responses", "chat"]
 
 DEFAULT_TEMPERATURE = 0.7
 
-_TOOL_CHOICES = ("auto", "required", "none")
 _SAME = frozenset(
     {
         "temperature",
@@ -148,9 +153,9 @@ class Settings:
         if not with_tools:
             body.pop("tool_choice", None)
             body.pop("parallel_tool_calls", None)
-        body.update(_plain(merged["extra_body"]) if api == "responses" else {})
+        body.update(without_nulls(merged["extra_body"]) if api == "responses" else {})
         if api == "chat" and merged["extra_body"]:
-            body["extra_body"] = _plain(merged["extra_body"])
+            body["extra_body"] = without_nulls(merged["extra_body"])
         names = {"reasoning_effort": "reasoning.effort", "verbosity": "text.verbosity"}
         return Body(
             body,
@@ -224,9 +229,9 @@ class Settings:
             case "reasoning_effort":
                 body["reasoning"] = {**body.get("reasoning", {}), "effort": value}
             case "response_format":
-                body["text"] = {**body.get("text", {}), "format": _text_format(value)}
+                body["text"] = {**body.get("text", {}), "format": text_format_of(value)}
             case "text" | "reasoning":
-                body[name] = {**body.get(name, {}), **_plain(value)}
+                body[name] = {**body.get(name, {}), **without_nulls(value)}
             case "tool_choice":
                 body["tool_choice"] = tool_choice_of(value)
             case _:
@@ -235,11 +240,11 @@ class Settings:
     def _put_plain(self, body: dict[str, Any], name: str, value: Any, api: Api) -> None:
         """Set a field that one API or both know under its own name."""
         if name in _SAME or name in _RENAMED:
-            body[_RENAMED.get(name, name)] = _plain(value)
+            body[_RENAMED.get(name, name)] = without_nulls(value)
         elif name in _CHAT_ONLY_SOFT and api == "responses":
             self._tell(f"the Responses API has no {name}; it is left out")
         elif name in (_CHAT_ONLY if api == "chat" else _RESPONSES_ONLY):
-            body[name] = _plain(value)
+            body[name] = without_nulls(value)
         elif name in _CHAT_ONLY or name in _RESPONSES_ONLY:
             raise ConfigError(f"{name} isn't known to the API that is asked ({api})")
         else:
@@ -261,48 +266,6 @@ class Settings:
 def _slow(family: Family) -> bool:
     """Whether a family's lowest effort isn't known to be taken by all its models."""
     return family.quickest is None
-
-
-def tool_choice_of(choice: Any) -> Any:
-    """A tool choice in the shape of the Responses API.
-
-    Raises:
-        ConfigError: If it is neither one of the words nor an object that names a tool.
-    """
-    if isinstance(choice, str) and choice in _TOOL_CHOICES:
-        return choice
-    if isinstance(choice, Mapping) and choice.get("type") == "function":
-        function = choice.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-        if isinstance(name, str) and name:
-            return {"type": "function", "name": name}
-    elif isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
-        inner = choice.get("allowed_tools")
-        allowed = inner if isinstance(inner, Mapping) else choice
-        tools = [tool_choice_of(tool) for tool in allowed.get("tools", ())]
-        return {"type": "allowed_tools", "mode": allowed.get("mode", "auto"), "tools": tools}
-    elif isinstance(choice, Mapping) and isinstance(choice.get("type"), str):
-        return dict(choice)  # a hosted tool's, in the API's own shape
-    raise ConfigError(
-        f"tool_choice is {choice!r}; expected one of {', '.join(map(repr, _TOOL_CHOICES))} "
-        "or {'type': 'function', 'function': {'name': …}}"
-    )
-
-
-def _text_format(response_format: Any) -> Any:
-    """A ``response_format`` of Chat Completions as ``text.format``."""
-    value = dict(_plain(response_format))
-    inner = value.pop("json_schema", None)
-    return {**value, **inner} if isinstance(inner, Mapping) else value
-
-
-def _plain(value: Any) -> Any:
-    """A value without nulls, which the service refuses, and without pydantic objects."""
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items() if v is not None}
-    return value
 
 
 def _strings(given: Mapping[str, Any]) -> dict[str, str]:
