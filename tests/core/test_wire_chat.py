@@ -22,12 +22,10 @@ from rtllm.items import (
     ToolCall,
     ToolOutput,
 )
-from rtllm.params import DROPPABLE
+from rtllm.params import DROPPABLE, text_format_of, tool_choice_of
 from rtllm.usage import Usage
 from rtllm.wire.chat import (
     ChatAssembler,
-    flat_choice,
-    flat_format,
     flat_tool,
     from_body,
     messages,
@@ -201,7 +199,7 @@ def test_a_tool_that_chat_has_not_is_named(tool: dict[str, Any]) -> None:
 def test_tool_choices_are_nested_and_back_again(flat: object, nested: object) -> None:
     assert nested_choice(flat) == nested
     assert nested_choice(nested) == nested
-    assert flat_choice(nested) == flat
+    assert tool_choice_of(nested) == flat
 
 
 def test_formats_are_nested_and_back_again() -> None:
@@ -211,7 +209,7 @@ def test_formats_are_nested_and_back_again() -> None:
         "type": "json_schema",
         "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": True},
     }
-    assert flat_format(nested) == flat
+    assert text_format_of(nested) == flat
     assert nested_format({"type": "json_object"}) == {"type": "json_object"}
 
 

@@ -146,32 +146,12 @@ def nested_choice(choice: object) -> object:
             raise ConfigError(f"tool_choice {kind!r} isn't known to Chat Completions")
 
 
-def flat_choice(choice: object) -> object:
-    """A ``tool_choice`` of Chat Completions as the Responses API wants it."""
-    if not isinstance(choice, Mapping):
-        return choice
-    if isinstance(function := choice.get("function"), Mapping):
-        return {"type": "function", "name": function.get("name")}
-    if isinstance(allowed := choice.get("allowed_tools"), Mapping):
-        tools = [flat_choice(tool) for tool in allowed.get("tools", ())]
-        return {"type": "allowed_tools", "mode": allowed.get("mode", "auto"), "tools": tools}
-    return dict(choice)
-
-
 def nested_format(given: Mapping[str, Any]) -> Json:
     """A ``text.format`` of the Responses API as a ``response_format``."""
     if given.get("type") != "json_schema" or "json_schema" in given:
         return dict(given)
     schema = {k: v for k, v in given.items() if k != "type"}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def flat_format(given: Mapping[str, Any]) -> Json:
-    """A ``response_format`` of Chat Completions as a ``text.format``."""
-    schema = given.get("json_schema")
-    if not isinstance(schema, Mapping):
-        return dict(given)
-    return {"type": "json_schema", **schema}
 
 
 _SAME = frozenset(
