@@ -82,7 +82,7 @@ def test_an_error_of_a_fork_leaves_the_parent(drop_on: DropOn) -> None:
 
 def test_a_stored_response_is_found_from_any_connection_and_survives_eviction() -> None:
     store = Store()
-    store.keep(response("s1"), [{"id": "msg_1", "type": "message"}])
+    store.keep(response("s1"), [{"id": "msg_1", "type": "message"}], {"id": "s1"})
     first, second = ConnectionMemory(store), ConnectionMemory(store)
     first.complete("a", response("s1"))
     first.begin("a", "s1")

@@ -1,6 +1,6 @@
-"""A stand-in for OpenAI's Responses service over WebSocket, for tests and for trying out.
+"""A stand-in for OpenAI's Responses service, for tests and for trying out.
 
-It answers chat completions over HTTP as well.
+It answers responses over WebSocket and HTTP, and chat completions.
 
 It reads the protocol by itself and shares no code with the client, so that both can't be
 wrong together. ``Simulator`` is the server; scripts say what is answered, faults what goes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
@@ -27,27 +27,21 @@ from rtllm.simulator.faults import (
     Stage,
     spoil_reply,
 )
-from rtllm.simulator.generation import context_tokens, new_id, tokens
-from rtllm.simulator.journal import Entry, Outcome
+from rtllm.simulator.generation import context_tokens, tokens
+from rtllm.simulator.journal import Entry
+from rtllm.simulator.posted import (
+    AnswerError,
+    EndedError,
+    Posted,
+    plain,
+    refused,
+    service_headers,
+)
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply, Request
 from rtllm.simulator.service import Service
 
 _log = logging.getLogger(__name__)
-
-_LOOK_EVERY = 0.01  # seconds; nothing else tells a waiting handler that the client has gone
-
-
-class _EndedError(Exception):
-    """The exchange is over before its time; the journal knows how."""
-
-
-class _AnswerError(Exception):
-    """The request is answered with this instead of a completion."""
-
-    def __init__(self, response: web.Response) -> None:
-        super().__init__()
-        self.response = response
 
 
 class _EndNowError(Exception):
@@ -58,7 +52,7 @@ class _EndNowError(Exception):
         self.ending = ending
 
 
-class ChatExchange:
+class ChatExchange(Posted):
     """Answers one chat completion.
 
     Args:
@@ -68,57 +62,18 @@ class ChatExchange:
     """
 
     def __init__(self, service: Service, request: web.Request, deployment: str | None) -> None:
-        self._service = service
-        self._request = request
+        super().__init__(service, request, "chat")
         self._deployment = deployment
-        self._entry: Entry | None = None
         self._faults: list[Fault] = []
-        self._stream: web.StreamResponse | None = None
 
-    async def run(self) -> web.StreamResponse:
-        """Answer the request, or notice that nobody waits any more."""
-        work = asyncio.create_task(self._answer())
-        gone = asyncio.create_task(self._gone())
+    async def _respond(self, entry: Entry) -> web.StreamResponse:
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
-            return self._stream or web.Response(status=499)
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
-            if self._entry is not None:
-                self._end("dropped")
-
-    async def _gone(self) -> None:
-        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_EVERY)
-
-    async def _answer(self) -> web.StreamResponse:
-        data = await self._request.read()
-        try:
-            body = _parsed(data)
-        except RequestError as error:
-            return refused(error)
-        self._entry = self._service.journal.add_chat(
-            body, len(data), self._request.headers, self._request.query
-        )
-        self._entry.outcome = "running"
-        self._service.journal.changed(self._entry)
-        try:
-            asked = self._prepare(self._entry)
+            asked = self._prepare(entry)
         except RequestError as error:
             self._end("refused", error.code, error.message)
             return refused(error)
-        try:
-            self._faults = list(self._service.faults(asked))
-            return await self._respond(self._entry, asked)
-        except _AnswerError as answer:
-            return answer.response
-        except (_EndedError, ConnectionError):
-            self._end("dropped")
-            return self._stream or web.Response(status=499)
+        self._faults = self._service.faults(asked)
+        return await self._complete(entry, asked)
 
     def _prepare(self, entry: Entry) -> Request:
         body = entry.body
@@ -137,7 +92,7 @@ class ChatExchange:
             api="chat",
         )
 
-    async def _respond(self, entry: Entry, asked: Request) -> web.StreamResponse:
+    async def _complete(self, entry: Entry, asked: Request) -> web.StreamResponse:
         body = entry.body
         completion = Completion(
             body,
@@ -162,7 +117,7 @@ class ChatExchange:
             self._service.crashes.append(error)
             failed = Failed()
             self._end("failed", failed.code, failed.message)
-            raise _AnswerError(_failed(failed)) from error
+            raise AnswerError(_failed(failed)) from error
         return spoil_reply(reply, self._faults)
 
     async def _in_one(self, entry: Entry, completion: Completion, reply: Reply) -> web.Response:
@@ -182,14 +137,7 @@ class ChatExchange:
     async def _streamed(
         self, entry: Entry, completion: Completion, reply: Reply
     ) -> web.StreamResponse:
-        self._stream = stream = web.StreamResponse(
-            headers={
-                **service_headers(),
-                "Content-Type": "text/event-stream; charset=utf-8",
-                "Cache-Control": "no-cache",
-            }
-        )
-        await stream.prepare(self._request)
+        stream = await self._open_stream()
         chunks = self._chunks(entry, completion, reply)
         if self._has("content_with_finish"):
             chunks = _finish_joined(chunks)
@@ -235,16 +183,11 @@ class ChatExchange:
         entry.usage = completion.usage()
         self._end("completed" if isinstance(ending, Completed) else "incomplete")
 
-    def _end(self, outcome: Outcome, code: str | None = None, message: str | None = None) -> None:
-        if self._entry is not None:
-            self._service.journal.end(self._entry, outcome, code, message)
-
     def _has(self, flaw: str) -> bool:
         return any(isinstance(fault, MangleChat) and fault.flaw == flaw for fault in self._faults)
 
     async def _send(self, data: str) -> None:
-        if self._stream is not None:
-            await self._stream.write(f"data: {data}\n\n".encode())
+        await self._write(f"data: {data}\n\n")
 
     # -- faults ----------------------------------------------------------------------------
 
@@ -254,7 +197,7 @@ class ChatExchange:
             match fault:
                 case RefuseRequest() if phase == "sent":
                     self._end("refused", str(fault.status))
-                    raise _AnswerError(_plain(fault))
+                    raise AnswerError(plain(fault))
                 case Garbage() if fault.is_due(phase, deltas):
                     await self._send(fault.frame)
                 case FailedResponse() if fault.is_due(phase, deltas):
@@ -275,27 +218,24 @@ class ChatExchange:
         if isinstance(fault, Failed):
             response = _failed(fault)
         else:
-            frame = fault.frame(None)
+            frame = fault.frame(None, live="a")
             error = frame.get("error", {"message": fault.message, "code": fault.code})
             headers = {**service_headers(), **(fault.headers or {})}
             response = web.json_response({"error": error}, status=fault.status, headers=headers)
         if self._stream is None:
-            raise _AnswerError(response)
+            raise AnswerError(response)
         await self._send(str(response.text))
         await self._stream.write_eof()
-        raise _EndedError
+        raise EndedError
 
     async def _drop(self, fault: Close | Abort) -> None:
         """The end of the body as if all were well, or a reset; before it, of the connection."""
         self._end("dropped")
-        transport = self._request.transport
         if isinstance(fault, Abort):
-            reset(transport)
-        elif self._stream is not None:
-            await self._stream.write_eof()
-        elif transport is not None:
-            transport.close()
-        raise _EndedError
+            reset(self._request.transport)
+        else:
+            await self._finish_early()
+        raise EndedError
 
     async def _fall_silent(self, fault: Silence) -> None:
         while fault.noise is not None and self._stream is not None:
@@ -343,33 +283,3 @@ def _error(failed: Failed) -> dict[str, Any]:
 
 def _failed(failed: Failed) -> web.Response:
     return web.json_response({"error": _error(failed)}, status=500, headers=service_headers())
-
-
-def _plain(fault: RefuseRequest) -> web.Response:
-    headers = {**service_headers(), **(fault.headers or {})}
-    if isinstance(fault.body, Mapping):
-        return web.json_response(dict(fault.body), status=fault.status, headers=headers)
-    headers.setdefault("Content-Type", "text/html")
-    return web.Response(text=fault.body, status=fault.status, headers=headers)
-
-
-def service_headers() -> dict[str, str]:
-    """What every answer of the service bears."""
-    return {"x-request-id": new_id("req"), "openai-version": "2020-10-01"}
-
-
-def refused(error: RequestError) -> web.Response:
-    """A refusal in plain HTTP."""
-    return web.json_response(
-        {"error": error.body()}, status=error.status, headers=service_headers()
-    )
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise RequestError("We could not parse the JSON body of your request.")
-    return body

@@ -144,29 +144,45 @@ _FIELDS: dict[str, shapes.Check] = {
     "generate": shapes.boolean,
     "stream": shapes.only_true,
 }
+_POSTED_FIELDS: dict[str, shapes.Check] = {
+    **_FIELDS,
+    "stream": nullable(shapes.boolean),
+    "stream_options": nullable(shapes.struct({}, {"include_obfuscation": shapes.boolean})),
+    "background": nullable(shapes.boolean),
+}
+# Seen (codex2api): over HTTP the fields of a socket are refused in these words.
+_ONLY_ON_A_SOCKET = ("type", "stream_id", "generate")
 # Fields of the HTTP API that make no sense on a socket. "stream": true is implied there, and
 # seen: openai-agents sends it all the same.
 _NOT_ON_A_SOCKET = ("stream_options", "background", "background_options")
+_NO_SOCKET = " is not supported over WebSocket"
 
 
-def check_body(body: dict[str, Any], extra_models: Collection[str] = ()) -> None:
-    """Check a ``response.create`` by itself.
+def check_body(
+    body: dict[str, Any], extra_models: Collection[str] = (), *, posted: bool = False
+) -> None:
+    """Check a request by itself.
 
     Args:
-        body: The frame.
+        body: The frame, or what was posted.
         extra_models: Names beside the public ones, as deployments have.
+        posted: Whether it came over HTTP.
 
     Raises:
         RequestError: In the service's words, for the first thing that is wrong.
     """
-    for name in _NOT_ON_A_SOCKET:
+    wrong_here, where = (_ONLY_ON_A_SOCKET, "") if posted else (_NOT_ON_A_SOCKET, _NO_SOCKET)
+    for name in wrong_here:
         if name in body:
             raise RequestError(
-                f"Unsupported parameter: '{name}' is not supported over WebSocket.",
+                f"Unsupported parameter: '{name}'{where}.",
                 code="unsupported_parameter",
                 param=name,
             )
-    shapes.struct({"model": shapes.string()}, _FIELDS)(body, "")
+    fields = _POSTED_FIELDS if posted else _FIELDS
+    shapes.struct({"model": shapes.string()}, fields)(body, "")
+    if posted:
+        _check_delivery(body)
     check_model(body["model"], extra_models)
     if "tool_choice" in body:
         tools.check_choice(body["tool_choice"], body.get("tools", []))
@@ -177,6 +193,20 @@ def check_body(body: dict[str, Any], extra_models: Collection[str] = ()) -> None
         _check_sampling(body, family)
         _check_text(body, family)
         check_cache(body, family)
+
+
+def _check_delivery(body: dict[str, Any]) -> None:
+    """Check how the answer of a POST shall come."""
+    if body.get("stream_options") is not None and body.get("stream") is not True:
+        raise RequestError(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            param="stream_options",
+        )
+    if body.get("background"):
+        raise RequestError(
+            "The simulator answers no background requests; post without 'background'.",
+            param="background",
+        )
 
 
 def check_model(model: str, extra_models: Collection[str]) -> None:

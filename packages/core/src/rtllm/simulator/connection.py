@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from rtllm.simulator import refusal
+from rtllm.simulator import refusal, shapes
 from rtllm.simulator.exchange import Exchange
-from rtllm.simulator.faults import AcceptThen
+from rtllm.simulator.faults import AcceptThen, ErrorFrame, RefuseRequest
 from rtllm.simulator.generation import Event
 from rtllm.simulator.journal import ConnectionEntry, Entry
 from rtllm.simulator.refusal import RequestError
@@ -217,6 +217,28 @@ class Connection:
         """Send an event, unless the connection has fallen silent."""
         await self.send_raw(msgspec.json.encode(event).decode())
 
+    async def keep_alive(self, tag: str | None) -> None:
+        """Send an event that nobody knows."""
+        await self.send({"type": "codex.keepalive", **_named_lane(tag)})
+
+    async def refuse(self, error: RequestError, tag: str | None) -> None:
+        """Send the refusal as an error frame."""
+        await self.send(error_event(error, tag))
+
+    async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
+        """Send what would be answered over HTTP as an error frame, as gateways do."""
+        body = fault.body if isinstance(fault.body, Mapping) else {"error": {"message": fault.body}}
+        headers = {} if fault.headers is None else {"headers": dict(fault.headers)}
+        await self.send(
+            {"type": "error", "status": fault.status, **body, **headers, **_named_lane(tag)}
+        )
+
+    async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
+        """Send a scripted error frame; close the socket if that belongs to it."""
+        await self.send(fault.frame(tag, sequence_number))
+        if fault.then_close is not None:
+            await self.close(fault.then_close)
+
     async def send_raw(self, text: str) -> None:
         """Send a text frame; whole, whatever the other lanes do."""
         if self._muted:
@@ -289,16 +311,14 @@ def reset(transport: asyncio.Transport | None) -> None:
     transport.abort()
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _named_lane(tag: str | None) -> dict[str, str]:
+    return {} if tag is None else {"stream_id": tag}
 
 
 def _parsed(frame: bytes) -> dict[str, Any]:
     """A client frame as a ``response.create``."""
     try:
-        body = json.loads(frame, parse_constant=_no_constant)
-        if b"\\u" in frame:
-            json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        body = shapes.parsed(frame)
     except ValueError:
         raise RequestError(
             "We could not parse the JSON body of your message. It was not valid JSON.",

@@ -1,4 +1,4 @@
-"""One request on a socket, from the lookup of its parent to its last event."""
+"""One request, from the lookup of its parent to its last event, whatever carries it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rtllm.simulator.faults import (
     Fault,
     Garbage,
     Mangle,
+    RefuseRequest,
     Silence,
     Stage,
     mangle,
@@ -26,7 +27,7 @@ from rtllm.simulator.journal import Entry, Outcome
 from rtllm.simulator.memory import ConnectionMemory
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply
-from rtllm.simulator.service import Prepared, Service, error_event
+from rtllm.simulator.service import Prepared, Service
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _COUNTED = frozenset(
 
 
 class Line(Protocol):
-    """What an exchange needs of its connection."""
+    """What an exchange needs of its connection: a socket, or the answer to one POST."""
 
     memory: ConnectionMemory
 
@@ -50,8 +51,20 @@ class Line(Protocol):
     async def send_raw(self, text: str) -> None:
         """Send a text frame as it is."""
 
+    async def keep_alive(self, tag: str | None) -> None:
+        """Send something that means nothing."""
+
+    async def refuse(self, error: RequestError, tag: str | None) -> None:
+        """Refuse the request."""
+
+    async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
+        """Refuse the request with a scripted answer."""
+
+    async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
+        """Send a scripted error, and end what the fault says shall end with it."""
+
     async def close(self, code: int, reason: str = "") -> None:
-        """Close the socket."""
+        """End the connection as one does."""
 
     def abort(self) -> None:
         """Reset the connection."""
@@ -93,6 +106,7 @@ class Exchange:
         self._tag = tag
         self._faults: list[Fault] = []
         self._last_response: dict[str, Any] = {}
+        self._next_number = 0
 
     async def run(self) -> None:
         """Answer the request; faults and refusals included."""
@@ -102,7 +116,7 @@ class Exchange:
             prepared = self._service.prepare(self._entry, self._line.memory, self._lane)
         except RequestError as error:
             self._end("refused", error.code, error.message)
-            await self._line.send(error_event(error, self._tag))
+            await self._line.refuse(error, self._tag)
             return
         try:
             self._faults = self._service.faults(prepared.request)
@@ -168,7 +182,12 @@ class Exchange:
             return
         completed = isinstance(ending, Completed)
         self._service.remember(
-            prepared, generation, self._line.memory, self._lane, completed=completed
+            prepared,
+            generation,
+            self._line.memory,
+            self._lane,
+            completed=completed,
+            whole=response,
         )
         self._end("completed" if completed else "incomplete")
 
@@ -181,6 +200,7 @@ class Exchange:
         for event in events:
             tagged = event if self._tag is None else {**event, "stream_id": self._tag}
             self._last_response = event.get("response", self._last_response)
+            self._next_number = event["sequence_number"] + 1
             flawed = self._flawed(tagged)
             if flawed is not None:
                 await self._line.send(flawed)
@@ -196,6 +216,10 @@ class Exchange:
         """Let strike what is due at this moment."""
         for fault in self._faults:
             match fault:
+                case RefuseRequest() if phase == "sent":
+                    self._end("refused", str(fault.status))
+                    await self._line.answer(fault, self._tag)
+                    raise _EndedError
                 case Garbage() if fault.is_due(phase, deltas):
                     await self._line.send_raw(fault.frame)
                 case FailedResponse() if fault.is_due(phase, deltas):
@@ -213,9 +237,7 @@ class Exchange:
 
     async def _fail(self, fault: ErrorFrame, phase: Stage) -> None:
         self._end("refused" if phase == "sent" else "failed", fault.code, fault.message)
-        await self._line.send(fault.frame(self._tag))
-        if fault.then_close is not None:
-            await self._line.close(fault.then_close)
+        await self._line.fail(fault, self._tag, self._next_number)
         raise _EndedError
 
     async def _drop(self, fault: Close | Abort) -> None:
@@ -232,13 +254,14 @@ class Exchange:
             self._line.mute(pongs=fault.pongs)
         while fault.noise is not None:
             await asyncio.sleep(fault.every)
-            await self._line.send(self._noise(fault.noise))
+            if fault.noise == "keepalive":
+                await self._line.keep_alive(self._tag)
+            else:
+                await self._line.send(self._in_progress())
         await asyncio.Event().wait()
 
-    def _noise(self, kind: str) -> Event:
+    def _in_progress(self) -> Event:
         tag = {} if self._tag is None else {"stream_id": self._tag}
-        if kind == "keepalive":
-            return {"type": "codex.keepalive", **tag}
         return {
             "type": "response.in_progress",
             "sequence_number": 2,

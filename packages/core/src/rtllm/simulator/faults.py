@@ -8,10 +8,10 @@ phase of the response:
 * ``output``: so many (``after``) deltas of text or arguments are out,
 * ``whole``: every item is done, only the terminal event is missing.
 
-Chat completions know the same faults, as far as they can strike there: an ``ErrorFrame`` is
-a status while nothing was answered yet, a data line with the error later; ``Close`` ends the
-body as if all were well; the noise of ``Silence`` are comments, or chunks with nothing in
-them. ``RefuseRequest`` and ``MangleChat`` are theirs alone.
+Both APIs over HTTP know the same faults, as far as they can strike there: an ``ErrorFrame``
+is a status while nothing was answered yet, a data line with the error later; ``Close`` ends
+the body as if all were well; the noise of ``Silence`` are comments, or events (chunks) with
+nothing new in them. ``MangleChat`` is for chat completions alone, ``Mangle`` for responses.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class ErrorFrame(At):
     Attributes:
         shape: ``a`` the live form; ``b`` flat; ``c`` with ``detail`` only; ``d`` without
             status, the number as code; ``e`` with nothing but a type; ``f`` without ``type``.
+            By default what the service itself sends: ``a`` on a socket, ``b`` in a stream
+            over HTTP.
         headers: Sent at top level, or inside ``error`` with ``headers_inside``.
         status_name: ``status`` or ``status_code``.
         tagged: Whether a named lane's frame carries its ``stream_id``.
@@ -60,7 +62,7 @@ class ErrorFrame(At):
     message: str = "The server had an error while processing your request. Sorry about that!"
     kind: str = "server_error"
     param: str | None = None
-    shape: Shape = "a"
+    shape: Shape | None = None
     headers: Mapping[str, str] | None = None
     headers_inside: bool = False
     status_name: Literal["status", "status_code"] = "status"
@@ -68,9 +70,9 @@ class ErrorFrame(At):
     extra: Mapping[str, Any] | None = None
     then_close: int | None = None
 
-    def frame(self, lane: str | None, sequence_number: int = 0) -> Event:
-        """The frame as it goes over the wire."""
-        frame = self._shaped(sequence_number)
+    def frame(self, lane: str | None, sequence_number: int = 0, live: Shape = "a") -> Event:
+        """The frame as it goes over the wire; ``live`` is the shape that the service uses."""
+        frame = self._shaped(self.shape or live, sequence_number)
         if self.extra and "error" in frame:
             frame["error"].update(self.extra)
         if self.headers is not None:
@@ -80,7 +82,7 @@ class ErrorFrame(At):
             frame["stream_id"] = lane
         return frame
 
-    def _shaped(self, sequence_number: int) -> Event:
+    def _shaped(self, shape: Shape, sequence_number: int) -> Event:
         error = {
             "type": self.kind,
             "code": self.code,
@@ -97,7 +99,7 @@ class ErrorFrame(At):
             "e": {"type": "error", "error": {"type": self.kind, "message": self.message}},
             "f": {**status, "error": error},
         }
-        return shaped[self.shape]
+        return shaped[shape]
 
 
 def rate_limited(
@@ -227,7 +229,10 @@ class Mangle:
 
 @dataclass(frozen=True, slots=True)
 class RefuseRequest:
-    """A chat completion is answered with this, as it is: proxies answer with HTML or text."""
+    """A POST is answered with this, as it is: proxies answer with HTML or text.
+
+    On a socket it becomes an error frame with the same status, body and headers.
+    """
 
     status: int = 502
     body: str | Mapping[str, Any] = ""

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from rtllm.simulator import chat_messages
 from rtllm.simulator.memory import Item
-from rtllm.simulator.script import Api, text_of
+from rtllm.simulator.script import Api, Transport, text_of
 
 Outcome: TypeAlias = Literal[
     "waiting", "running", "completed", "incomplete", "failed", "refused", "dropped"
@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         index: Number over the whole server, from 0.
-        connection: Number of the connection; -1 over HTTP.
+        connection: Number of the connection; -1 over HTTP, see ``transport``.
         lane: Its ``stream_id`` as sent; None on the default lane.
         body: The frame.
         bytes: Size of the frame.
@@ -63,6 +63,11 @@ class Entry:
     api: Api = "responses"
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def transport(self) -> Transport:
+        """What carried the request."""
+        return "http" if self.connection < 0 else "websocket"
 
     @property
     def input(self) -> list[Item]:
@@ -155,16 +160,17 @@ class Journal:
             for listener in self._listeners:
                 listener(entry)
 
-    def add_chat(
+    def add_posted(
         self,
+        api: Api,
         body: dict[str, Any],
         size: int,
         headers: Mapping[str, str],
         query: Mapping[str, str],
     ) -> Entry:
-        """Note a chat completion's arrival."""
+        """Note a posted request's arrival."""
         entry = self.add(-1, None, body, size)
-        entry.api, entry.headers, entry.query = "chat", headers, query
+        entry.api, entry.headers, entry.query = api, headers, query
         return entry
 
     def add(self, connection: int, lane: str | None, body: dict[str, Any], size: int) -> Entry:

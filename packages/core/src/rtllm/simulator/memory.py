@@ -30,11 +30,13 @@ class Remembered:
 class Store:
     """What outlives a connection.
 
+    ``wholes`` are the stored responses as they are shown to who asks for them.
     ``births`` links an item to the reasoning item it was born with, ``sealed`` holds the
     encrypted contents that were given out: both are checked when a client sends items back.
     """
 
     responses: dict[str, Remembered] = field(default_factory=dict)
+    wholes: dict[str, dict[str, Any]] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
     births: dict[str, str] = field(default_factory=dict)
     sealed: set[str] = field(default_factory=set)
@@ -49,9 +51,10 @@ class Store:
             elif reasoning is not None:
                 self.births[item["id"]] = reasoning
 
-    def keep(self, response: Remembered, output: Iterable[Item]) -> None:
+    def keep(self, response: Remembered, output: Iterable[Item], whole: dict[str, Any]) -> None:
         """Store a response, so that every connection finds it."""
         self.responses[response.id] = response
+        self.wholes[response.id] = whole
         self.items.update((item["id"], item) for item in output)
 
 

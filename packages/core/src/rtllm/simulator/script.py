@@ -17,6 +17,7 @@ from rtllm.simulator.memory import Item
 
 Phase: TypeAlias = Literal["commentary", "final_answer"]
 Api: TypeAlias = Literal["responses", "chat"]
+Transport: TypeAlias = Literal["websocket", "http"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class Request:
     lane: str | None
     index: int
     api: Api = "responses"
+
+    @property
+    def transport(self) -> Transport:
+        """What carried the request."""
+        return "http" if self.connection < 0 else "websocket"
 
     @property
     def last_user_text(self) -> str:

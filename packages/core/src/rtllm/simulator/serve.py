@@ -68,8 +68,8 @@ def line(entry: Entry, *, verbose: bool = False) -> str:
     """A request in one line: where, how much, behind what, and what became of it."""
     parent = f" after {entry.previous_response_id}" if entry.previous_response_id else ""
     where = f"connection {entry.connection} lane {entry.lane or '-'}"
-    if entry.api == "chat":
-        where = "chat"
+    if entry.transport == "http":
+        where = f"POST {entry.api}"
     told = (
         f"#{entry.index} {where} {len(entry.input)} items {entry.bytes} B{parent}: {entry.outcome}"
     )

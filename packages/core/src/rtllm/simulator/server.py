@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from rtllm.simulator.chat import ChatExchange, refused, service_headers
+from rtllm.simulator.chat import ChatExchange
 from rtllm.simulator.connection import Connection
 from rtllm.simulator.faults import (
     AcceptThen,
@@ -25,6 +25,8 @@ from rtllm.simulator.generation import Pace, Split, words
 from rtllm.simulator.journal import ConnectionEntry, Journal
 from rtllm.simulator.memory import DropOn
 from rtllm.simulator.models import KNOWN_MODELS
+from rtllm.simulator.posted import Posted, plain, refused, service_headers
+from rtllm.simulator.posted_response import PostedResponse
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Reply, Script, echo, fixed
 from rtllm.simulator.service import LaneMode, Options, Service
@@ -33,8 +35,9 @@ from rtllm.simulator.service import LaneMode, Options, Service
 class Simulator:
     """A stand-in for the Responses service, on a local port, as a context manager.
 
-    Chat completions are answered too, by the same scripts, at ``/v1/chat/completions`` and
-    on Azure's addresses.
+    The same scripts answer over HTTP: ``POST /v1/responses``, streamed or not, and
+    ``POST /v1/chat/completions``, also on Azure's addresses. ``GET /v1/responses/{id}``
+    shows what was stored.
 
     ::
 
@@ -115,7 +118,7 @@ class Simulator:
         self._api_key = api_key
         self.on_connect = on_connect
         self._connections: set[Connection] = set()
-        self._chats: set[asyncio.Task[object]] = set()
+        self._posts: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -165,10 +168,13 @@ class Simulator:
         app = web.Application(client_max_size=64 * 2**20)
         for root in ("/v1", "/openai/v1"):  # the second as on Azure
             app.router.add_get(f"{root}/responses", self._responses)
+            app.router.add_post(f"{root}/responses", self._post)
+            app.router.add_get(f"{root}/responses/{{id}}", self._retrieve)
             app.router.add_get(f"{root}/models", self._models)
             app.router.add_post(f"{root}/chat/completions", self._chat)
         azure = "/openai/deployments/{deployment}/chat/completions"
         app.router.add_post(azure, self._azure_chat)
+        app.router.add_post("/openai/responses", self._azure_post)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -191,8 +197,8 @@ class Simulator:
         runner, self._runner = self._runner, None
         if runner is not None:
             await self.close_connections(1001)
-            for chat in self._chats:
-                chat.cancel()
+            for post in self._posts:
+                post.cancel()
             await runner.cleanup()
 
     async def close_connections(self, code: int = 1001, reason: str = "") -> None:
@@ -214,21 +220,41 @@ class Simulator:
         ]
         return web.json_response({"object": "list", "data": listed})
 
-    async def _chat(
-        self, request: web.Request, deployment: str | None = None
-    ) -> web.StreamResponse:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._run(ChatExchange(self._service, request, None), request)
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        return await self._run(PostedResponse(self._service, request), request)
+
+    async def _azure_chat(self, request: web.Request) -> web.StreamResponse:
+        if "api-version" not in request.query:
+            return _no_such_place()
+        deployment = request.match_info["deployment"]
+        return await self._run(ChatExchange(self._service, request, deployment), request)
+
+    async def _azure_post(self, request: web.Request) -> web.StreamResponse:
+        if "api-version" not in request.query:
+            return _no_such_place()
+        return await self._post(request)
+
+    async def _run(self, posted: Posted, request: web.Request) -> web.StreamResponse:
         if (answer := self._unauthorized(request)) is not None:
             return answer
         task = asyncio.current_task()
         if task is not None:
-            self._chats.add(task)
-            task.add_done_callback(self._chats.discard)
-        return await ChatExchange(self._service, request, deployment).run()
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+        return await posted.run()
 
-    async def _azure_chat(self, request: web.Request) -> web.StreamResponse:
-        if "api-version" not in request.query:
-            return refused(RequestError("Resource not found", code="404", status=404))
-        return await self._chat(request, request.match_info["deployment"])
+    async def _retrieve(self, request: web.Request) -> web.Response:
+        if (answer := self._unauthorized(request)) is not None:
+            return answer
+        response_id = request.match_info["id"]
+        whole = self._service.store.wholes.get(response_id)
+        if whole is None:
+            message = f"Response with id '{response_id}' not found."
+            return refused(RequestError(message, status=404))
+        return web.json_response(whole, headers=service_headers())
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         record = ConnectionEntry(
@@ -255,7 +281,7 @@ class Simulator:
         self.journal.changed()
         fault = await self._handshake_fault(record.number)
         if isinstance(fault, RefuseHandshake):
-            return _plain(fault), None
+            return plain(fault), None
         if (refusal := self._unauthorized(request)) is not None:
             return refusal, None
         if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -297,9 +323,5 @@ def _as_script(script: Script | Reply | str | None) -> Script:
     return fixed(script) if isinstance(script, Reply | str) else script
 
 
-def _plain(fault: RefuseHandshake) -> web.Response:
-    headers = {**service_headers(), **(fault.headers or {})}
-    if isinstance(fault.body, Mapping):
-        return web.json_response(dict(fault.body), status=fault.status, headers=headers)
-    headers.setdefault("Content-Type", "text/plain")
-    return web.Response(text=fault.body, status=fault.status, headers=headers)
+def _no_such_place() -> web.Response:
+    return refused(RequestError("Resource not found", code="404", status=404))

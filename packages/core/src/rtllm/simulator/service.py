@@ -71,7 +71,8 @@ class Service:
         """
         body = entry.body
         if self.options.strict:
-            checks.check_body(body, self.options.models)
+            posted = entry.transport == "http"
+            checks.check_body(body, self.options.models, posted=posted)
         parent = memory.begin(lane, entry.previous_response_id)
         given = as_items(body.get("input"))
         if self.options.strict:
@@ -132,16 +133,18 @@ class Service:
         lane: str | None,
         *,
         completed: bool,
+        whole: dict[str, Any],
     ) -> None:
         """Keep a response that has ended well, or at least was cut.
 
-        A cut one survives in the store only: that lanes keep it is unproven.
+        A cut one survives in the store only: that lanes keep it is unproven. ``whole`` is
+        the response as its last event shows it.
         """
         context = (*prepared.request.context, *generation.output)
         response = Remembered(generation.id, context, context_tokens(context))
         self.store.note_output(generation.output)
         if prepared.request.body.get("store") is not False:
-            self.store.keep(response, generation.output)
+            self.store.keep(response, generation.output, whole)
         if completed:
             memory.complete(lane, response)
 

@@ -6,6 +6,7 @@ A check takes a value and the path under which the service would name it, and ra
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +14,25 @@ from typing import Any, TypeAlias
 from rtllm.simulator import refusal
 
 Check: TypeAlias = Callable[[Any, str], None]
+
+
+def parsed(data: bytes) -> Any:
+    """A JSON text as a value, read strictly: no NaN, no half characters.
+
+    Raises:
+        ValueError: If it isn't JSON.
+    """
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if b"\\u" in data:
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def anything(value: object, param: str) -> None:

@@ -1,0 +1,159 @@
+"""What every POST has in common: its body, its place in the journal, its end."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from rtllm.simulator import shapes
+from rtllm.simulator.faults import RefuseHandshake, RefuseRequest
+from rtllm.simulator.generation import new_id
+from rtllm.simulator.journal import Entry, Outcome
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.script import Api
+from rtllm.simulator.service import Service
+
+_LOOK_EVERY = 0.01  # seconds; nothing else tells a waiting handler that the client has gone
+
+
+class EndedError(Exception):
+    """The exchange is over before its time; the journal knows how."""
+
+
+class AnswerError(Exception):
+    """The request is answered with this instead of what it asked for."""
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Posted(ABC):
+    """One POST, from its body to the last byte of the answer.
+
+    Args:
+        service: The service.
+        request: What was posted.
+        api: Which API was asked.
+    """
+
+    def __init__(self, service: Service, request: web.Request, api: Api) -> None:
+        self._service = service
+        self._request = request
+        self._api: Api = api
+        self._entry: Entry | None = None
+        self._stream: web.StreamResponse | None = None
+
+    async def run(self) -> web.StreamResponse:
+        """Answer the request, or notice that nobody waits any more."""
+        work = asyncio.create_task(self._answer())
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            return self._stream or web.Response(status=499)
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+            self._end("dropped")
+
+    async def _gone(self) -> None:
+        while (transport := self._request.transport) is not None and not transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _answer(self) -> web.StreamResponse:
+        data = await self._request.read()
+        try:
+            body = _parsed(data)
+        except RequestError as error:
+            return refused(error)
+        self._entry = entry = self._service.journal.add_posted(
+            self._api, body, len(data), self._request.headers, self._request.query
+        )
+        entry.outcome = "running"
+        self._service.journal.changed(entry)
+        try:
+            return await self._respond(entry)
+        except AnswerError as answer:
+            return answer.response
+        except (EndedError, ConnectionError):
+            self._end("dropped")
+            return self._stream or web.Response(status=499)
+
+    @abstractmethod
+    async def _respond(self, entry: Entry) -> web.StreamResponse:
+        """Answer a request whose body is a JSON object."""
+
+    def _end(self, outcome: Outcome, code: str | None = None, message: str | None = None) -> None:
+        if self._entry is not None:
+            self._service.journal.end(self._entry, outcome, code, message)
+
+    async def _open_stream(self) -> web.StreamResponse:
+        """Begin the answer as a stream of server-sent events, unless it has begun."""
+        if self._stream is None:
+            self._stream = web.StreamResponse(
+                headers={
+                    **service_headers(),
+                    "Content-Type": "text/event-stream; charset=utf-8",
+                    "Cache-Control": "no-cache",
+                }
+            )
+            await self._stream.prepare(self._request)
+        return self._stream
+
+    async def _write(self, text: str) -> None:
+        if self._stream is not None:
+            await self._stream.write(text.encode())
+
+    async def _finish_early(self) -> None:
+        """End the body as if all were well; before it began, the connection."""
+        if self._stream is not None:
+            await self._stream.write_eof()
+        elif (transport := self._request.transport) is not None:
+            transport.close()
+
+
+def service_headers() -> dict[str, str]:
+    """What every answer of the service bears."""
+    return {
+        "x-request-id": new_id("req"),
+        "openai-version": "2020-10-01",
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "9999",
+        "x-ratelimit-reset-requests": "6ms",
+        "x-ratelimit-limit-tokens": "2000000",
+        "x-ratelimit-remaining-tokens": "1999900",
+        "x-ratelimit-reset-tokens": "3ms",
+    }
+
+
+def refused(error: RequestError) -> web.Response:
+    """A refusal in plain HTTP."""
+    return web.json_response(
+        {"error": error.body()}, status=error.status, headers=service_headers()
+    )
+
+
+def plain(fault: RefuseRequest | RefuseHandshake) -> web.Response:
+    """A scripted refusal as it is: proxies answer with HTML or text."""
+    headers = {**service_headers(), **(fault.headers or {})}
+    if isinstance(fault.body, Mapping):
+        return web.json_response(dict(fault.body), status=fault.status, headers=headers)
+    headers.setdefault("Content-Type", "text/html")
+    return web.Response(text=fault.body, status=fault.status, headers=headers)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        body = shapes.parsed(data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise RequestError("We could not parse the JSON body of your request.")
+    return body

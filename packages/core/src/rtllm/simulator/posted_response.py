@@ -1,0 +1,103 @@
+"""``POST /v1/responses``: the exchange of a socket over HTTP, streamed or as one object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from rtllm.simulator.connection import reset
+from rtllm.simulator.exchange import Exchange
+from rtllm.simulator.faults import ErrorFrame, RefuseRequest
+from rtllm.simulator.generation import Event
+from rtllm.simulator.journal import Entry
+from rtllm.simulator.posted import Posted, plain, refused, service_headers
+from rtllm.simulator.refusal import RequestError
+from rtllm.simulator.service import Service
+
+
+class PostedResponse(Posted):
+    """Answers one posted request, as the line of its exchange.
+
+    Over HTTP nothing but the store is remembered: the memory of a connection begins and
+    ends with the request.
+
+    Args:
+        service: The service.
+        request: What was posted.
+    """
+
+    def __init__(self, service: Service, request: web.Request) -> None:
+        super().__init__(service, request, "responses")
+        self.memory = service.memory()
+        self._refusal: web.Response | None = None
+        self._response: dict[str, Any] | None = None
+        self._streams = False
+        self._muted = False
+
+    async def _respond(self, entry: Entry) -> web.StreamResponse:
+        self._streams = entry.body.get("stream") is True
+        await Exchange(self._service, self, entry, None, None).run()
+        if self._refusal is not None:
+            return self._refusal
+        if self._stream is not None:
+            await self._stream.write_eof()
+            return self._stream
+        if self._response is None or entry.outcome == "dropped":
+            return web.Response(status=499)  # nobody is there to read it
+        # A failed response is an answer like any other here (assumed): status, error and all.
+        return web.json_response(self._response, headers=service_headers())
+
+    async def send(self, event: Event) -> None:
+        """Send an event, or keep the response that it shows until all is over."""
+        self._response = event.get("response", self._response)
+        await self._send_data(msgspec.json.encode(event).decode(), event.get("type"))
+
+    async def send_raw(self, text: str) -> None:
+        """Send a text as the data of an event without a name."""
+        await self._send_data(text)
+
+    async def _send_data(self, data: str, kind: str | None = None) -> None:
+        if not self._streams or self._muted:
+            return
+        await self._open_stream()
+        name = "" if kind is None else f"event: {kind}\n"
+        await self._write(f"{name}data: {data}\n\n")
+
+    async def keep_alive(self, tag: str | None) -> None:
+        """Send a comment, which every reader of server-sent events skips."""
+        if self._streams and not self._muted:
+            await self._open_stream()
+            await self._write(": keepalive\n\n")
+
+    async def refuse(self, error: RequestError, tag: str | None) -> None:
+        """Answer with the refusal's own status."""
+        self._refusal = refused(error)
+
+    async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
+        """Answer with this and nothing else."""
+        self._refusal = plain(fault)
+
+    async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
+        """Send an error: as a status while nothing was answered, else as the last event."""
+        if self._stream is not None:
+            await self.send(fault.frame(None, sequence_number, live="b"))
+            return
+        error = fault.frame(None, live="a").get("error")
+        if error is None:
+            error = {"message": fault.message, "type": fault.kind, "code": fault.code}
+        headers = {**service_headers(), **(fault.headers or {})}
+        self._refusal = web.json_response({"error": error}, status=fault.status, headers=headers)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """End the body as if all were well; before it began, the connection."""
+        await self._finish_early()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        reset(self._request.transport)
+
+    def mute(self, *, pongs: bool) -> None:
+        """Send nothing more, ever."""
+        self._muted = True
