@@ -30,6 +30,7 @@ from videosdk.agents import (
     Pipeline,
     function_tool,
 )
+from videosdk.plugins.openai import OpenAILLM as StockLLM
 
 from rtllm import TurnReport
 from rtllm.simulator import Call, Entry, Refusal, Reply, Request, Script, Simulator, Text
@@ -206,7 +207,7 @@ def _number(request: Request | Entry) -> int:
 # -- the stage ---------------------------------------------------------------------------------
 
 
-class RecordingLLM(OpenAILLM):
+class _Notes:
     """Numbers its calls and notes their contexts; the number travels with the request."""
 
     def __init__(self, contexts: list[ChatContext], asked: list[list[Unit]], **options: Any):
@@ -218,10 +219,17 @@ class RecordingLLM(OpenAILLM):
         self._contexts_asked.append(messages)
         self._units_asked.append(wanted(messages))
         kwargs["metadata"] = {"asked": str(len(self._contexts_asked) - 1)}
-        if not self.streaming:
+        if not cast("Any", self).streaming:
             kwargs["extra_body"] = {"store": True}  # else there is no metadata
-        async for response in super().chat(messages, *args, **kwargs):
+        asking: Any = super()
+        async for response in asking.chat(messages, *args, **kwargs):
             yield response
+
+
+class RecordingLLM(_Notes, OpenAILLM): ...
+
+
+class RecordingStock(_Notes, StockLLM): ...  # type: ignore[misc]  # it has no types
 
 
 @dataclass
@@ -235,6 +243,7 @@ class Stage:
     options: Mapping[str, Any]
     reports: list[TurnReport] = field(default_factory=list)
     errors: list[Any] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
 
     @property
     def entries(self) -> list[Entry]:
@@ -280,15 +289,21 @@ class Stage:
             if connections is not None:
                 opened = self.service.journal.connections
                 assert len(opened) == connections, f"{len(opened)} connections"
+        if isinstance(self.llm, StockLLM):
+            return
         sent = sum(report.attempts for report in self.reports)
         await until(lambda: self.llm.usage.all.attempts == sent)
         assert len(self.entries) == sent, self.story()
+
+    def at_answer(self, entry: Entry) -> list[Unit]:
+        """The framework's context when a request was answered, or asked if it never was."""
+        return self.told.at_answer.get(entry.index, self.asked[_number(entry)])
 
     def check_context(self, entry: Entry, *, unseen: bool = False, reordered: bool = False) -> None:
         """Check that the model saw exactly what the framework asked with."""
         if entry.outcome == "refused":
             return
-        asked = [self.asked[_number(entry)], self.told.at_answer[entry.index]]
+        asked = [self.asked[_number(entry)], self.at_answer(entry)]
         wanted_ = [Seen.of(units) for units in asked]
         faithful = self._is_faithful
         assert any(faithful(entry, w, unseen=unseen, reordered=reordered) for w in wanted_), (
@@ -346,13 +361,15 @@ class Stage:
 
     def begins_with(self, entry: Entry, known: Entry) -> bool:
         """Whether what was asked begins with what an earlier request came to."""
+        if known.index not in self.told.replies:
+            return False
         replied = self.told.calls(known.index), self.told.words(known.index)
         calls: list[Unit] = [
             ("call", c.call_id, c.name, _arguments(c.arguments_json)) for c in replied[0]
         ]
         words: list[Unit] = [("message", "assistant", (), replied[1])] if replied[1] else []
         before = Seen.of([*flat(known.context), *words, *calls])
-        now = Seen.of(self.told.at_answer[entry.index])
+        now = Seen.of(self.at_answer(entry))
         in_field = bool(known.instructions)
         if not in_field and before.lead != now.lead:
             return False
@@ -402,6 +419,7 @@ async def stage(
     *,
     streaming: bool = True,
     lanes: Literal["on", "off", "refuse", "ignore"] = "on",
+    stock: bool = False,
     simulator: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Stage]:
@@ -412,17 +430,14 @@ async def stage(
     reports: list[TurnReport] = []
     options = {"streaming": streaming, **options}
     async with Simulator(told, lanes=lanes, **(simulator or {})) as service:
-        model = RecordingLLM(
-            contexts,
-            asked,
-            **{
-                "api_key": KEY,
-                "base_url": service.base_url,
-                "on_turn": reports.append,
-                "lanes": lanes != "off",
-                **options,
-            },
-        )
+        options = {"api_key": KEY, "base_url": service.base_url, **options}
+        model: Any
+        if stock:
+            options.setdefault("wss_url", f"{service.base_url}/responses".replace("http", "ws", 1))
+            model = RecordingStock(contexts, asked, **options)
+        else:
+            known = {"on_turn": reports.append, "lanes": lanes != "off"}
+            model = RecordingLLM(contexts, asked, **{**known, **options})
         st = Stage(service, told, model, asked, {**options, "lanes": lanes}, reports)
 
         def note(error: Any) -> None:

@@ -18,6 +18,8 @@ _FUNCTION = shapes.struct(
         "description": nullable(shapes.string()),
         "parameters": nullable(shapes.mapping),
         "strict": nullable(shapes.boolean),
+        # Assumed: VideoSDK's stock plugin repeats the tool's type here, and is in use.
+        "type": shapes.one_of("function"),
     },
 )
 _CUSTOM = shapes.struct(

@@ -1,4 +1,4 @@
-"""Call flows: how voice agents really use a model, each with both plugins.
+"""Call flows on LiveKit: how voice agents really use a model, each with both plugins.
 
 A flow gets a stage (`tests/livekit/stage.py`: a simulator and a model that notes every
 context) and does what callers and agents do. Nothing is asserted here; what the model saw is
@@ -6,15 +6,14 @@ compared afterwards.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from livekit.agents import Agent, AgentSession, function_tool, llm
 
+from livekit_stages import Stage, session_of, stage, turn, until
 from rtllm.simulator import Call, Pause, Reply, Request, Text
-from stages import Stage, session_of, turn, until
-
-Flow = Callable[[Stage], Awaitable[None]]
+from score import Setting, Suite
 
 PROMPT = "You are a kind receptionist of a small hotel. Answer in a sentence or two. " * 8
 CUT_AFTER = 2  # pieces
@@ -306,7 +305,7 @@ async def restored_history(stage: Stage) -> None:
         await turn(stage, ctx, f"Question {number}")
 
 
-FLOWS: tuple[Flow, ...] = (
+FLOWS = (
     plain_turns,
     one_tool,
     parallel_tools,
@@ -330,4 +329,31 @@ FLOWS: tuple[Flow, ...] = (
     a_long_call,
     ten_callers,
     restored_history,
+)
+
+
+def _setting(
+    *, stock: bool, lanes: Literal["on", "off", "ignore"] = "on", store: bool | None
+) -> Setting[Stage]:
+    host = {"on": "lanes", "off": "no lanes", "ignore": "lanes ignored"}[lanes]
+    stored = "store=False" if store is False else "stored"
+    return Setting(
+        f"stock, {stored}" if stock else f"rtllm, {host}, {stored}",
+        partial(stage, model, store=store, lanes=lanes, stock=stock),
+    )
+
+
+SUITE = Suite(
+    "LiveKit",
+    FLOWS,
+    [
+        setting
+        for store in (None, False)
+        for setting in (
+            _setting(stock=True, store=store),
+            _setting(stock=False, store=store),
+            _setting(stock=False, store=store, lanes="off"),
+            _setting(stock=False, store=store, lanes="ignore"),
+        )
+    ],
 )

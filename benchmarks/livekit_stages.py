@@ -1,0 +1,10 @@
+"""The stage and the checker of the LiveKit tests, for the benchmarks."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from livekit.stage import Stage, session_of, stage, turn, until
+
+__all__ = ["Stage", "session_of", "stage", "turn", "until"]

@@ -1,0 +1,182 @@
+"""How a call flow is scored, and the table of the scores: the same for every SDK.
+
+A flow is played on a stage: a simulator, and a model object that notes every context it is
+asked with. What the model saw is taken from the simulator's journal and compared afterwards.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from rich.table import Table
+
+from rtllm.simulator import Entry, Simulator
+
+FLOW_LIMIT = 60.0  # seconds
+
+
+class Stage(Protocol):
+    """What is judged: the stages of `tests/livekit` and `tests/videosdk` both fit."""
+
+    service: Simulator
+
+    def check_context(self, entry: Entry, /) -> None:
+        """Raise `AssertionError` if the model saw another context than it was asked with."""
+
+    def begins_with(self, entry: Entry, known: Entry, /) -> bool:
+        """Whether what was asked begins with what an earlier request came to."""
+
+
+AnyStage = TypeVar("AnyStage", bound=Stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[AnyStage]):
+    """A plugin on a kind of host.
+
+    Attributes:
+        name: What the tables call it.
+        stage: Opens a fresh stage.
+    """
+
+    name: str
+    stage: Callable[[], AbstractAsyncContextManager[AnyStage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite(Generic[AnyStage]):
+    """An SDK's flows and the settings to play them in.
+
+    Attributes:
+        name: The SDK.
+        flows: What callers and agents do.
+        settings: The rows of the table.
+        unanswered: How many turns of a stage came to nothing; None where a flow can't go on
+            behind such a turn, so that there is none to count.
+    """
+
+    name: str
+    flows: Sequence[Callable[[AnyStage], Awaitable[None]]]
+    settings: Sequence[Setting[AnyStage]]
+    unanswered: Callable[[AnyStage], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What came of one flow, or of several."""
+
+    requests: int = 0
+    right: int = 0
+    eligible: int = 0
+    chained: int = 0
+    refused: int = 0
+    unanswered: int = 0
+    sent: int = 0
+    sockets: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(
+            self.requests + other.requests,
+            self.right + other.right,
+            self.eligible + other.eligible,
+            self.chained + other.chained,
+            self.refused + other.refused,
+            self.unanswered + other.unanswered,
+            self.sent + other.sent,
+            self.sockets + other.sockets,
+        )
+
+
+async def play(
+    suite: Suite[AnyStage],
+    flow: Callable[[AnyStage], Awaitable[None]],
+    setting: Setting[AnyStage],
+) -> Score:
+    """Play one flow in one setting; one that hangs counts as one more turn unanswered."""
+    async with setting.stage() as stage:
+        hung = 0
+        try:
+            await asyncio.wait_for(flow(stage), FLOW_LIMIT)
+        except TimeoutError:
+            hung = 1
+        await stage.service.journal.wait_idle()
+        entries = stage.service.journal.entries
+        answered = [entry for entry in entries if entry.outcome != "refused"]
+        eligible = [entry for entry in answered if could_continue(stage, entry)]
+        return Score(
+            requests=len(answered),
+            right=sum(sees_what_was_asked(stage, entry) for entry in answered),
+            eligible=len(eligible),
+            chained=sum(entry.previous_response_id is not None for entry in eligible),
+            refused=len(entries) - len(answered),
+            unanswered=hung + (suite.unanswered(stage) if suite.unanswered else 0),
+            sent=sum(entry.bytes for entry in entries),
+            sockets=len(stage.service.journal.connections),
+        )
+
+
+def could_continue(stage: Stage, entry: Entry) -> bool:
+    """Whether a context begins with any completed state, wherever that is remembered.
+
+    Chat Completions remember nothing.
+    """
+    return entry.api != "chat" and any(
+        known.outcome == "completed" and stage.begins_with(entry, known)
+        for known in stage.service.journal.entries[: entry.index]
+    )
+
+
+def sees_what_was_asked(stage: Stage, entry: Entry) -> bool:
+    """Whether the model saw the context that the agent asked with."""
+    try:
+        stage.check_context(entry)
+    except AssertionError:
+        return False
+    return True
+
+
+async def play_all(suite: Suite[AnyStage]) -> dict[str, dict[str, Score]]:
+    """Play every flow in every setting: scores by the setting's and the flow's name."""
+    return {
+        setting.name: {flow.__name__: await play(suite, flow, setting) for flow in suite.flows}
+        for setting in suite.settings
+    }
+
+
+def table_of(rows: Sequence[tuple[str, Score]], title: str, *, unanswered: bool) -> Table:
+    """The scores as a table, on request with the turns that came to nothing."""
+    unanswered = unanswered or any(score.unanswered for _, score in rows)
+    table = Table(title=title)
+    table.add_column("plugin and host", no_wrap=True)
+    names = ["contexts right", "chained", "refused", "requests", "KB sent", "sockets"]
+    for name in [*names, *(["turns unanswered"] if unanswered else [])]:
+        table.add_column(name, justify="right")
+    for name, score in rows:
+        share = f"{100 * score.chained / score.eligible:.0f} %" if score.eligible else "-"
+        table.add_row(
+            name,
+            f"{score.right} of {score.requests}",
+            f"{score.chained} of {score.eligible} ({share})",
+            str(score.refused),
+            str(score.requests + score.refused),
+            f"{score.sent / 1000:.0f}",
+            str(score.sockets),
+            *([str(score.unanswered)] if unanswered else []),
+        )
+    return table
+
+
+def tables_of(
+    suite: Suite[AnyStage], scores: dict[str, dict[str, Score]], *, each: bool
+) -> Iterable[Table]:
+    """The table of all flows together; with `each`, one for each flow, too."""
+    counts = suite.unanswered is not None
+    totals = [(name, sum(by_flow.values(), Score())) for name, by_flow in scores.items()]
+    yield table_of(totals, f"{suite.name}: {len(suite.flows)} call flows", unanswered=counts)
+    if each:
+        for flow in suite.flows:
+            rows = [(name, by_flow[flow.__name__]) for name, by_flow in scores.items()]
+            title = f"{suite.name}: {flow.__name__.replace('_', ' ')}"
+            yield table_of(rows, title, unanswered=counts)

@@ -1,0 +1,95 @@
+"""A caller on a VideoSDK line, who talks on whatever the model does, and counts silence."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from videosdk_stages import Plain, Stage, Talk, talk, until
+
+TURN_LIMIT = 3.0  # seconds; the simulator answers in milliseconds
+
+
+class Caller:
+    """One caller: each turn ends, with an answer or without.
+
+    The turns go the way of recognised speech. A turn is unanswered if nothing, or the answer to
+    something else, is the agent's last message behind it; the stage notes it, and the caller
+    interrupts and talks on, as callers do.
+    """
+
+    def __init__(self, stage: Stage, line: Talk) -> None:
+        self._stage = stage
+        self.line = line
+
+    async def say(self, words: str, *, wants_answer: bool = True) -> None:
+        """Say something, and hear the answer whole."""
+        first = len(self._stage.entries)
+        task = await self._begin(words)
+        if task is not None:
+            await self._end(task)
+        if wants_answer and not self._heard_answer_since(first):
+            self._stage.unanswered.append(words)
+
+    async def cut(self, words: str, *, after_deltas: int) -> None:
+        """Say something, and interrupt once that many pieces of the answer were sent."""
+        first = len(self._stage.entries)
+        task = await self._begin(words)
+        if task is None:
+            return
+        begun = await self._until(
+            lambda: (
+                len(self._stage.entries) > first
+                and self._stage.entries[-1].deltas >= after_deltas
+                and (not after_deltas or self.line.pipeline.orchestrator._partial_response)
+            )
+        )
+        if not begun:
+            self._stage.unanswered.append(words)
+        await self.line.barge_in()
+        await self._end(task)
+
+    async def interrupt_late(self, heard: str) -> None:
+        """Interrupt when the answer is whole, but only a part of it was heard."""
+        if self.line.last[0] == "assistant":
+            self.line.context._items.pop()
+            self.line.pipeline.orchestrator._partial_response = heard
+        await self.line.barge_in()
+
+    async def _begin(self, words: str) -> asyncio.Task[None] | None:
+        try:
+            async with asyncio.timeout(TURN_LIMIT):
+                return await self.line.hear(words)
+        except TimeoutError:
+            return None
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        """Wait for a turn; one that hangs is interrupted, and given up if that doesn't help."""
+        _, hanging = await asyncio.wait([task], timeout=TURN_LIMIT)
+        if hanging:
+            with contextlib.suppress(TimeoutError):
+                await self.line.barge_in()
+            await asyncio.wait([task], timeout=TURN_LIMIT)
+        if task.done() and not task.cancelled():
+            task.exception()  # what the framework lets fall; the missing answer counts it
+
+    def _heard_answer_since(self, first: int) -> bool:
+        role, text = self.line.last if self.line.history() else ("", "")
+        told = self._stage.told
+        replies = [told.words(index) for index in told.replies if index >= first]
+        return role == "assistant" and any(words and text.endswith(words) for words in replies)
+
+    async def _until(self, holds: Callable[[], object]) -> bool:
+        try:
+            await until(holds, TURN_LIMIT)
+        except TimeoutError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def call(stage: Stage, agent: Any = None, **pipeline: Any) -> AsyncIterator[Caller]:
+    """A caller on the line with an agent."""
+    async with talk(stage.llm, agent or Plain(), **pipeline) as line:
+        yield Caller(stage, line)
