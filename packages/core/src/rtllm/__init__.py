@@ -26,7 +26,10 @@ from rtllm.events import Called, Delta, Ended, Event, Phased
 from rtllm.hosts import Endpoint, HostProfile, endpoint
 from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
 from rtllm.params import (
+    Api,
+    Body,
     Effort,
+    Parameters,
     quickest_effort,
     takes_cache_breakpoints,
     text_format_of,
@@ -43,7 +46,9 @@ from rtllm.usage import Snapshot, Totals, Usage
 
 __all__ = [
     "Answer",
+    "Api",
     "ApiKey",
+    "Body",
     "Busy",
     "Called",
     "ChatClient",
@@ -68,6 +73,7 @@ __all__ = [
     "Network",
     "Note",
     "Opaque",
+    "Parameters",
     "Phased",
     "Reasoning",
     "Recovery",

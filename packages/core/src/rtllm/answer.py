@@ -5,6 +5,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import msgspec
@@ -15,7 +16,7 @@ from rtllm.errors import ConfigError, EmptyContext, TurnError
 from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind
 from rtllm.items import Item, Message
-from rtllm.params import without
+from rtllm.params.refusals import cured, stepped, supported_values, value_of
 from rtllm.recovery import Action, Finish, Resend
 from rtllm.report import Outcome, Recovery, TurnReport
 from rtllm.request import Request
@@ -30,24 +31,45 @@ logger = logging.getLogger(__name__)
 
 
 class RefusedParameters:
-    """Parameters that a model refused and that are left out since."""
+    """Parameters that a model refused, and what has been sent instead since."""
 
     def __init__(self) -> None:
-        self._of_model: dict[str, set[str]] = {}
+        self._of_model: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._told: set[tuple[str, str]] = set()
 
-    def note(self, request: Request, parameter: str) -> None:
-        """Leave a parameter out from now on, for the model that refused it."""
-        refused = self._of_model.setdefault(request.model, set())
-        if parameter not in refused and parameter not in request.untouched:
-            logger.warning("%s refuses %s; it is left out from now on", request.model, parameter)
-        refused.add(parameter)
+    def note(self, request: Request, parameter: str, refusal: str) -> None:
+        """Step a parameter or leave it out from now on, for the model that refused it.
 
-    def left_out_of(self, request: Request) -> Mapping[str, object]:
-        """A request's settings without what its model refused."""
+        Args:
+            request: What was refused.
+            parameter: What of it was refused.
+            refusal: The service's sentence, which may name the values that it takes.
+        """
+        other = stepped(self.applied_to(request), parameter, refusal)
+        refused = self._of_model.setdefault(request.model, {})
+        refused[parameter] = supported_values(refusal) if other is not None else ()
+        if value_of(request.settings, parameter) is None:  # this library's own, not a setting
+            self._warn(request, parameter, None)
+
+    def applied_to(self, request: Request) -> Mapping[str, object]:
+        """A request's settings as its model takes them; what was chosen is told once."""
         settings: Mapping[str, object] = request.settings
-        for parameter in self.of(request.model):
-            settings = without(settings, parameter)
+        for parameter, supported in self._of_model.get(request.model, {}).items():
+            if request.strict_parameters and parameter not in request.untouched:
+                continue
+            fitting = cured(settings, parameter, supported)
+            if (other := value_of(fitting, parameter)) != value_of(settings, parameter):
+                self._warn(request, parameter, other)
+            settings = fitting
         return settings
+
+    def _warn(self, request: Request, parameter: str, other: object) -> None:
+        told = (request.model, parameter)
+        if told in self._told or parameter in request.untouched:
+            return
+        self._told.add(told)
+        what = "it is left out" if other is None else f"{other!r} is sent"
+        logger.warning("%s refuses %s; %s from now on", request.model, parameter, what)
 
     def of(self, model: str) -> Collection[str]:
         """What a model refused."""
@@ -161,7 +183,7 @@ class Answer:
         request = self._request
         lead = self.outline.items[: len(self.outline.lead)] if plan.lead_in_field else ()
         texts = [item.text for item in lead if isinstance(item, Message)]
-        settings = {"model": request.model, **self._refused.left_out_of(request)}
+        settings = {"model": request.model, **self._refused.applied_to(request)}
         if request.warm_up:
             settings["generate"] = False
         return request_frame(
@@ -177,7 +199,7 @@ class Answer:
         """Encode the request for Chat Completions, which always get all of it."""
         request = self._request
         body = chat.parameters(
-            {"stream_options": {"include_usage": True}, **self._refused.left_out_of(request)},
+            {"stream_options": {"include_usage": True}, **self._refused.applied_to(request)},
             request.tools,
         )
         if "stream_options" in self._refused.of(request.model):
@@ -284,7 +306,7 @@ class _Run:
         self._ready.append(ended)
 
     async def _recover(self, error: FaultError) -> None:
-        fault = error.fault
+        fault = self._judged(error.fault)
         attempt, jitter = self._attempt, random.random()  # noqa: S311 - spreads load, no secret
         whole = attempt is not None and attempt.assembler.whole
         action = self._turn.decide(fault, self._loop.time(), jitter, whole=whole)
@@ -308,6 +330,13 @@ class _Run:
         else:
             raise self._turn.error(action.error, fault, whole=whole)
 
+    def _judged(self, fault: Fault) -> Fault:
+        """A fault, where the refusal of what the user insists on is a plain refusal."""
+        insists = self._request.strict_parameters and fault.param not in self._request.untouched
+        if fault.kind is Kind.PARAMETER_REFUSED and insists and fault.param != "stream_options":
+            return replace(fault, kind=Kind.REFUSED)
+        return fault
+
     def _before_resend(self, fault: Fault, action: Resend) -> None:
         attempt = self._attempt
         if attempt is not None:
@@ -319,7 +348,7 @@ class _Run:
         if fault.kind is Kind.LANES_REFUSED:
             self._pool.refused_lanes()
         if fault.kind is Kind.PARAMETER_REFUSED and fault.param is not None:
-            self._refused.note(self._request, fault.param)
+            self._refused.note(self._request, fault.param, fault.message)
         self._whole = self._whole or action.whole
         self._held.clear()
         self._attempt = None

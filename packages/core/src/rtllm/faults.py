@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from rtllm.params import DROPPABLE
+from rtllm.params.refusals import DROPPABLE
 
 
 class Kind(Enum):

@@ -26,6 +26,8 @@ class Request:
         limits: How long to wait.
         retry: What may be tried again.
         untouched: Parameters that nobody set, whose refusal needs no warning.
+        strict_parameters: Whether the refusal of a chosen parameter ends the turn, where else
+            it would be sent again without it.
         hold_calls: Whether tool calls are given out at the end of the response only.
         network: What to open connections with.
         warm_up: Whether the service shall only prepare the context, without an answer, so that
@@ -42,5 +44,6 @@ class Request:
     retry: Retry = field(default_factory=Retry)
     hold_calls: bool = False
     untouched: frozenset[str] = frozenset()
+    strict_parameters: bool = False
     network: Network = field(default_factory=Network)
     warm_up: bool = False

@@ -12,6 +12,7 @@ from livekit.agents.utils import is_given
 
 from rtllm import (
     ApiKey,
+    Body,
     Client,
     ConfigError,
     Credentials,
@@ -19,6 +20,7 @@ from rtllm import (
     Lanes,
     Limits,
     Network,
+    Parameters,
     Request,
     Retry,
     Snapshot,
@@ -83,6 +85,12 @@ class LLM(llm.LLM[Never]):
             on hosts known to do so.
         spare: How many warm connections to keep on a host without lanes.
         on_turn: Called with the report of each turn.
+        parameters: More parameters of each request by their names in either API, such as
+            ``{"safety_identifier": "caller-7"}``: a session passes none with its calls.
+        model_family: What the model is, where its name doesn't tell (a deployment's).
+        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
+            is an error. Otherwise it is stepped to the nearest value or left out, with one
+            warning.
 
     Raises:
         ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
@@ -112,6 +120,9 @@ class LLM(llm.LLM[Never]):
         lanes: Lanes = "auto",
         spare: int = 1,
         on_turn: Callable[[TurnReport], None] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        model_family: str | None = None,
+        strict_parameters: bool = False,
     ) -> None:
         super().__init__()
         if not use_websocket:
@@ -124,7 +135,9 @@ class LLM(llm.LLM[Never]):
         self._model = str(model)
         self._connect = _connect_limit(timeout)
         self._breakpoints = prompt_cache_breakpoints
-        self._options = given(
+        self._family = model_family
+        self._parameters = Parameters(strict=strict_parameters)
+        self._options = dict(parameters or {}) | given(
             user=user,
             temperature=temperature,
             parallel_tool_calls=parallel_tool_calls,
@@ -137,7 +150,7 @@ class LLM(llm.LLM[Never]):
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
         )
-        body_of({"model": self._model, **self._options}, {})  # refuse here what can't be sent
+        self._body({}, self._model, with_tools=False)  # refuse here what can't be sent
         where, credentials = _reached(
             None if isinstance(api_key, NotGiven) else api_key,
             None if isinstance(base_url, NotGiven) else base_url,
@@ -195,19 +208,21 @@ class LLM(llm.LLM[Never]):
             **given(parallel_tool_calls=parallel_tool_calls, tool_choice=tool_choice),
         }
         model = str(call.get("model", self._model))
-        settings, untouched = body_of({**self._options, "model": model}, call)
+        encoded = self._tools.encode(tools or [])
+        body = self._body(call, model, with_tools=bool(encoded))
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
         answer = self._client.ask(
             Request(
                 items=converted.items,
                 model=model,
                 record=as_recorded,
-                settings=settings,
-                tools=self._tools.encode(tools or []),
+                settings=body.settings,
+                tools=encoded,
                 guide=converted.guide,
                 limits=Limits.of(conn_options.timeout, self._connect),
                 retry=Retry(conn_options.max_retry, conn_options.retry_interval),
-                untouched=untouched,
+                untouched=body.untouched,
+                strict_parameters=self._parameters.strict,
                 network=_network(),
             )
         )
@@ -215,10 +230,15 @@ class LLM(llm.LLM[Never]):
             self, answer, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options
         )
 
+    def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
+        family = self._family or model
+        return body_of(self._parameters, self._options, call, model=family, with_tools=with_tools)
+
     def _sends_breakpoints(self, model: str) -> bool:
+        family = self._family or model
         if self._breakpoints == "auto":
-            return self._client.endpoint.host == _OPENAI and takes_cache_breakpoints(model)
-        return self._breakpoints
+            return self._client.endpoint.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._parameters.breakpoints(family, self._breakpoints)
 
     def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Begin to open a connection, if none is warm; as often as it is called."""

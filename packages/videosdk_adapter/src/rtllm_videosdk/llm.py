@@ -11,12 +11,15 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 
 from rtllm import (
     Answer,
+    Api,
+    Body,
     ConfigError,
     Effort,
     Item,
     Lanes,
     Message,
     Network,
+    Parameters,
     Request,
     Retry,
     Snapshot,
@@ -33,7 +36,7 @@ from rtllm_videosdk.pictures import Pictures
 from rtllm_videosdk.reach import reached
 from rtllm_videosdk.reply import Memory, Question, Record, Reply
 from rtllm_videosdk.rounds import Turns
-from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, Api, Body, Family, Settings
+from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
 from rtllm_videosdk.stream import Generation, OnRefusal, said
 from rtllm_videosdk.tools import ToolEncoder
 
@@ -58,8 +61,9 @@ _OPTIONS = (
 class _Extra:
     """What goes along with requests and is nobody else's business: no repr, no attributes."""
 
-    def __init__(self, headers: Any, query: Any, body: Any) -> None:
+    def __init__(self, headers: Any, query: Any, body: Any, parameters: Any) -> None:
         self.headers, self.query, self.body = headers, query, body
+        self.parameters = parameters
 
     def __repr__(self) -> str:
         return "Extra(…)"
@@ -109,6 +113,11 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         spare: How many warm connections to keep on a host without lanes.
         on_turn: Called with the report of each turn.
         model_family: What the model is, where its name doesn't tell (a deployment's).
+        parameters: More parameters of each request by their names in either API, such as
+            ``{"service_tier": "priority"}``: a pipeline passes none with its calls.
+        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
+            is an error. Otherwise it is stepped to the nearest value or left out, with one
+            warning.
         on_refusal: "speak" gives the words of a refusal out, "error" raises.
         failure_text: Spoken when a turn fails. With it the turn ends in these words instead of
             an exception, since the voice pipeline waits for ever behind one; the ``error``
@@ -149,6 +158,8 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         spare: int = 1,
         on_turn: Callable[[TurnReport], None] | None = None,
         model_family: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        strict_parameters: bool = False,
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
@@ -175,10 +186,10 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self.model_family = model_family
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
-        self._extra = _Extra(extra_headers, extra_query, extra_body)
+        self._extra = _Extra(extra_headers, extra_query, extra_body, parameters)
         self._limits = limits_of(timeout)
         self._retry = Retry(max_retries, 0.5)
-        self._settings = Settings()
+        self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
         self._memory = Memory(Turns(), Answers(), Pictures())
         self._running: dict[Generation, None] = {}
@@ -195,7 +206,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             spare=spare,
             on_turn=on_turn,
         )
-        self._body({}, with_tools=True)  # refuse here what can't be sent
+        self._body({}, with_tools=False)  # refuse here what can't be sent
         if streaming:
             self._clients.reach.socket({}, {})
             self._connect()
@@ -310,6 +321,16 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self._extra.body = body
 
     @property
+    def parameters(self) -> Mapping[str, Any] | None:
+        """More parameters of each request."""
+        parameters: Mapping[str, Any] | None = self._extra.parameters
+        return parameters
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Any] | None) -> None:
+        self._extra.parameters = parameters
+
+    @property
     def usage(self) -> Snapshot:
         """Tokens so far, those of cut, failed and repeated attempts included."""
         return self._clients.usage
@@ -407,6 +428,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             limits=self._limits,
             retry=self._retry,
             untouched=body.untouched,
+            strict_parameters=self._parameters.strict,
         )
         try:
             await self._clients.socket(body.headers, body.query).warm_up(request)
@@ -454,6 +476,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
                     limits=limits,
                     retry=self._retry,
                     untouched=body.untouched,
+                    strict_parameters=self._parameters.strict,
                     hold_calls=True,
                     network=Network(),
                 )
@@ -464,16 +487,23 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
 
     def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
         api: Api = "responses" if self.streaming else "chat"
-        options = {name: getattr(self, name) for name in _OPTIONS}
+        own = {name: getattr(self, name) for name in _OPTIONS}
+        options = dict(self._extra.parameters or {})
+        options |= {name: value for name, value in own.items() if value is not None}
         options["extra_headers"] = self._extra.headers
         options["extra_query"] = self._extra.query
         options["extra_body"] = self._extra.body
         if self.streaming:
             options["store"] = self.store
-        family = Family(self.model_family or str(call.get("model") or self.model))
         defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.reach.defaults}
-        return self._settings.body_of(
-            options, call, api=api, family=family, defaults=defaults, with_tools=with_tools
+        return body_of(
+            self._parameters,
+            options,
+            call,
+            api=api,
+            model=self.model_family or str(call.get("model") or self.model),
+            defaults=defaults,
+            with_tools=with_tools,
         )
 
     def _connect(self) -> None:

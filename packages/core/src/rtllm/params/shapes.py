@@ -1,0 +1,75 @@
+"""Values in the shape that the Responses API has for them, from either API's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtllm.errors import ConfigError
+
+_TOOL_CHOICES = ("auto", "required", "none")
+
+
+def tool_choice_of(choice: Any) -> Any:
+    """A tool choice in the shape of the Responses API.
+
+    Raises:
+        ConfigError: If it is neither one of the words nor an object that names a tool.
+    """
+    if isinstance(choice, str) and choice in _TOOL_CHOICES:
+        return choice
+    named = _named_choice(choice) if isinstance(choice, Mapping) else None
+    if named is None:
+        raise ConfigError(
+            f"tool_choice is {choice!r}; expected one of {', '.join(map(repr, _TOOL_CHOICES))} "
+            "or {'type': 'function', 'function': {'name': …}}"
+        )
+    return named
+
+
+def _named_choice(choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    match choice.get("type"):
+        case "function" | "custom" as kind:
+            inner = choice.get(kind)
+            name = inner.get("name") if isinstance(inner, Mapping) else choice.get("name")
+            return {"type": kind, "name": name} if isinstance(name, str) and name else None
+        case "allowed_tools":
+            inner = choice.get("allowed_tools")
+            return _allowed(inner if isinstance(inner, Mapping) else choice)
+        case str():
+            return dict(without_nulls(choice))  # a hosted tool's, in the API's own shape
+        case _:
+            return None
+
+
+def _allowed(choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    mode, tools = choice.get("mode", "auto"), choice.get("tools")
+    if mode not in ("auto", "required") or not isinstance(tools, list | tuple) or not tools:
+        return None
+    named = [_named_choice(tool) if isinstance(tool, Mapping) else None for tool in tools]
+    if None in named:
+        return None
+    return {"type": "allowed_tools", "mode": mode, "tools": named}
+
+
+def text_format_of(response_format: Any) -> Any:
+    """A ``response_format`` of Chat Completions as ``text.format``.
+
+    Nulls are left out, but not those inside a schema, where they mean something.
+    """
+    if hasattr(response_format, "model_dump"):
+        response_format = response_format.model_dump(mode="json", exclude_none=True)
+    value = {k: v for k, v in dict(response_format).items() if v is not None}
+    inner = value.pop("json_schema", None)
+    if isinstance(inner, Mapping):
+        value |= {k: v for k, v in inner.items() if v is not None}
+    return value
+
+
+def without_nulls(value: Any) -> Any:
+    """A value without nulls, which the service refuses, and without pydantic objects."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(each) for each in value]
+    return value
