@@ -19,10 +19,12 @@ from rtllm.simulator import (
     Call,
     Close,
     CutResponse,
+    Dribble,
     Empty,
     ErrorFrame,
     FailedResponse,
     Garbage,
+    HangUp,
     Incomplete,
     MangleChat,
     Pause,
@@ -270,10 +272,21 @@ async def test_a_connection_can_die_before_the_answer(fault: Close | Abort) -> N
 
 
 @pytest.mark.parametrize("phase", ["created", "output", "whole"])
-async def test_a_connection_can_be_reset_within_the_answer(phase: Any) -> None:
-    async with Simulator("one two", fault=Abort(phase=phase)) as simulator:
+@pytest.mark.parametrize("fault", [Abort, HangUp])
+async def test_a_connection_can_break_within_the_answer(
+    phase: Any, fault: type[Abort | HangUp]
+) -> None:
+    async with Simulator("one two", fault=fault(phase=phase)) as simulator:
         with pytest.raises(openai.APIConnectionError):
             await stream(simulator)
+
+
+async def test_an_answer_can_dribble() -> None:
+    gate = asyncio.Event()
+    gate.set()
+    async with Simulator("one two", fault=Dribble(gate, size=2, after=4)) as simulator:
+        pieces = [c.choices[0].delta.content for c in await stream(simulator) if c.choices]
+        assert [piece for piece in pieces if piece] == ["one ", "tw", "o"]
 
 
 @pytest.mark.parametrize("noise", [None, "keepalive", "in_progress"])

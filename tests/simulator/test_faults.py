@@ -14,19 +14,26 @@ from rtllm.simulator import (
     Call,
     Close,
     CutResponse,
+    Dribble,
     Empty,
     ErrorFrame,
     FailedResponse,
     Fault,
     Garbage,
+    HangUp,
     Mangle,
+    Reasoning,
+    RefuseRequest,
     Reply,
+    Request,
     Silence,
     Simulator,
+    connection_limit,
     in_turn,
     only,
     overloaded,
     rate_limited,
+    refusing,
 )
 from simulator.wire import MODEL, Event, connected, text_of
 
@@ -112,11 +119,13 @@ async def test_an_error_strikes_after_so_many_deltas() -> None:
     [
         ("sent", []),
         ("created", ["created", "in_progress"]),
+        ("opened", ["in_progress", "output_item.added"]),
         ("output", ["content_part.added", "output_text.delta"]),
+        ("item", ["content_part.done", "output_item.done"]),
         ("whole", ["content_part.done", "output_item.done"]),
     ],
 )
-@pytest.mark.parametrize(("fault", "code"), [(Close, 4402), (Abort, 1006)])
+@pytest.mark.parametrize(("fault", "code"), [(Close, 4402), (HangUp, 1006), (Abort, 1006)])
 async def test_a_connection_dies_at_every_phase(
     phase: Any, last: list[str], fault: Any, code: int
 ) -> None:
@@ -125,10 +134,29 @@ async def test_a_connection_dies_at_every_phase(
         await wire.create("Hi")
         await wire.over.wait()
         assert wire.socket.close_code == code
-        if fault is Close:
+        if fault is not Abort:
             # A reset may overtake what was sent before.
             assert kinds([json.loads(frame) for frame in wire.frames])[-2:] == last
         await service.journal.wait_for(outcome="dropped")
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1012, 1013, 3000, 4402, 4999])
+async def test_a_socket_is_closed_with_any_code(code: int) -> None:
+    async with spoiled(Close(code, "why")) as service, connected(service) as wire:
+        await wire.create("Hi")
+        await wire.over.wait()
+        assert wire.socket.close_code == code
+
+
+async def test_a_fault_waits_for_its_item() -> None:
+    reply = Reply.of(Reasoning("Hm."), "one", Call("look"))
+    for phase, items in (("opened", 1), ("item", 2)):
+        fault = Close(phase=phase, after=2)  # type: ignore[arg-type]
+        async with spoiled(fault, reply) as service, connected(service) as wire:
+            await wire.create("Hi", model="gpt-5.1")
+            await wire.over.wait()
+            seen = kinds([json.loads(frame) for frame in wire.frames])
+            assert (seen.count("output_item.added"), seen.count("output_item.done")) == (2, items)
 
 
 @pytest.mark.parametrize("phase", ["sent", "created", "output", "whole"])
@@ -196,6 +224,93 @@ async def test_garbage_comes_in_between_and_all_goes_on(frame: str) -> None:
     async with spoiled(Garbage(frame, phase="output")) as service, connected(service) as wire:
         assert text_of(await wire.ask("Hi")) == LONG
         assert frame in wire.frames
+
+
+async def test_garbage_may_be_binary() -> None:
+    async with (
+        spoiled(Garbage(b"\xff\x00", phase="output")) as service,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(service.websocket_url) as socket,
+    ):
+        await socket.send_json({"type": "response.create", "model": MODEL, "input": "Hi"})
+        kinds_seen = []
+        async for message in socket:
+            kinds_seen.append(message.type)
+            if message.type is aiohttp.WSMsgType.TEXT and '"response.completed"' in message.data:
+                break
+        assert kinds_seen.count(aiohttp.WSMsgType.BINARY) == 1
+
+
+async def test_a_text_dribbles() -> None:
+    gate = asyncio.Event()
+    fault = Dribble(gate, size=2, after=4)
+    async with spoiled(fault, "one two") as service, connected(service) as wire:
+        await wire.create("Hi")
+        assert (await wire.until("response.output_text.delta"))["delta"] == "one "
+        assert service.journal.entries[0].reply_text == "one "
+        gate.set()
+        told = await wire.rest()
+        assert [event["delta"] for event in deltas(told)] == ["tw", "o"]
+        assert text_of(told[-1]) == "one two"
+
+
+async def test_the_connection_limit_strikes_within_a_request() -> None:
+    async with spoiled(connection_limit(phase="output")) as service:
+        async with connected(service) as wire:
+            await wire.create("Hi", "a")
+            error = await wire.until("error")  # of no lane: of the connection
+            await wire.over.wait()
+        assert error["error"]["code"] == "websocket_connection_limit_reached"
+        assert wire.socket.close_code == 1000
+
+
+async def test_a_host_refuses_parameters() -> None:
+    plan = refusing("service_tier", "temperature", "reasoning.summary")
+    async with Simulator(fault=plan) as service, connected(service) as wire:
+        await wire.ask_id("Hi", temperature=None, reasoning={})
+        refused = await wire.refusal("Hi", service_tier="flex")
+        assert (refused["code"], refused["param"]) == ("unsupported_parameter", "service_tier")
+        reasoning = {"summary": "auto"}
+        refused = await wire.refusal("Hi", model="gpt-5.1", reasoning=reasoning)
+        assert refused["param"] == "reasoning.summary"
+
+
+async def test_a_status_may_be_missing() -> None:
+    fault = ErrorFrame("rate_limit_exceeded", None, "m", "t")
+    async with spoiled(fault) as service, connected(service) as wire:
+        error = await wire.ask("Hi")
+        assert "status" not in error
+        assert error["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_a_plain_refusal_is_an_error_frame_on_a_socket() -> None:
+    body = {"error": {"message": "no", "code": "c"}}
+    faults: list[Fault | None] = [
+        RefuseRequest(503, body, {"retry-after": "3"}),
+        RefuseRequest(502, "<html>"),
+    ]
+    async with spoiled(faults) as service, connected(service) as wire:
+        assert await wire.ask("Hi", "a") == {
+            "type": "error",
+            "status": 503,
+            "headers": {"retry-after": "3"},
+            "stream_id": "a",
+            **body,
+        }
+        assert (await wire.ask("Hi"))["error"] == {"message": "<html>"}
+        assert [entry.error_code for entry in service.journal.refused] == ["503", "502"]
+
+
+async def test_one_plan_can_tell_transports_apart() -> None:
+    def plan(request: Request) -> Fault | None:
+        return ErrorFrame() if request.transport == "websocket" else None
+
+    async with Simulator(fault=plan) as service, connected(service) as wire:
+        await wire.refusal("Hi")
+        url = f"{service.base_url}/responses"
+        body = {"model": MODEL, "input": "Hi"}
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+            assert answer.status == 200
 
 
 async def test_an_empty_completion_has_no_output() -> None:

@@ -39,6 +39,7 @@ from rtllm.simulator import (
     FailedResponse,
     Fault,
     Garbage,
+    HangUp,
     Incomplete,
     Mangle,
     Pause,
@@ -366,15 +367,17 @@ async def test_a_failed_response_is_an_object_with_its_error() -> None:
 PHASES: list[tuple[Any, str | None]] = [
     ("sent", None),
     ("created", "response.in_progress"),
+    ("opened", "response.output_item.added"),
     ("output", "response.output_text.delta"),
+    ("item", "response.output_item.done"),
     ("whole", "response.output_item.done"),
 ]
 
 
 @pytest.mark.parametrize(("phase", "last"), PHASES)
-@pytest.mark.parametrize("fault", [Close, Abort])
+@pytest.mark.parametrize("fault", [Close, HangUp, Abort])
 async def test_the_answer_breaks_off_at_every_phase(
-    phase: Any, last: str | None, fault: type[Close | Abort]
+    phase: Any, last: str | None, fault: type[Close | HangUp | Abort]
 ) -> None:
     seen: list[str] = []
     async with (
@@ -389,7 +392,7 @@ async def test_the_answer_breaks_off_at_every_phase(
         except (APIConnectionError, httpx2.TransportError):
             ended = "badly"
         assert ended == ("quietly" if fault is Close and phase != "sent" else "badly")
-        if fault is Close:  # a reset may overtake what was sent before
+        if fault is not Abort:  # a reset may overtake what was sent before
             assert (seen[-1] if seen else None) == last
         assert not any(kind == "response.completed" for kind in seen)
         assert service.journal.entries[0].outcome == "dropped"
@@ -443,6 +446,13 @@ async def test_junk_comes_in_between_and_all_goes_on(frame: str) -> None:
         told = await lines(service)
         assert f"data: {frame}" in told
         assert told[-3] == "event: response.completed"
+
+
+async def test_junk_may_be_no_text_at_all() -> None:
+    async with Simulator("Hello", fault=Garbage(b"\xff\x00")) as service, asking(service) as client:
+        with pytest.raises(UnicodeDecodeError):
+            async for _ in await client.responses.create(model=MODEL, input="Hi", stream=True):
+                pass
 
 
 async def test_events_have_flaws() -> None:

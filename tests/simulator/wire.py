@@ -33,7 +33,7 @@ class Wire:
             self.frames.append(message.data)
             try:
                 event = json.loads(message.data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict):
                 self._lane(event.get("stream_id")).put_nowait(event)
@@ -60,7 +60,7 @@ class Wire:
 
     async def rest(self, lane: str | None = None) -> list[Event]:
         events: list[Event] = []
-        while not events or events[-1].get("type") not in TERMINAL:
+        while not events or str(events[-1].get("type")) not in TERMINAL:
             events.append(await self.event(lane))
         return events
 

@@ -21,6 +21,7 @@ from rtllm.simulator.faults import (
     FailedResponse,
     Fault,
     Garbage,
+    HangUp,
     MangleChat,
     RefuseRequest,
     Silence,
@@ -35,6 +36,7 @@ from rtllm.simulator.posted import (
     Posted,
     plain,
     refused,
+    scripted,
     service_headers,
 )
 from rtllm.simulator.refusal import RequestError
@@ -186,8 +188,9 @@ class ChatExchange(Posted):
     def _has(self, flaw: str) -> bool:
         return any(isinstance(fault, MangleChat) and fault.flaw == flaw for fault in self._faults)
 
-    async def _send(self, data: str) -> None:
-        await self._write(f"data: {data}\n\n")
+    async def _send(self, data: str | bytes) -> None:
+        line = data.encode() if isinstance(data, str) else data
+        await self._write(b"data: %b\n\n" % line)
 
     # -- faults ----------------------------------------------------------------------------
 
@@ -206,7 +209,7 @@ class ChatExchange(Posted):
                     raise _EndNowError(Incomplete(fault.reason))
                 case ErrorFrame() if fault.is_due(phase, deltas):
                     await self._fail(fault)
-                case Close() | Abort() if fault.is_due(phase, deltas):
+                case Close() | HangUp() | Abort() if fault.is_due(phase, deltas):
                     await self._drop(fault)
                 case Silence() if fault.is_due(phase, deltas):
                     await self._fall_silent(fault)
@@ -215,33 +218,30 @@ class ChatExchange(Posted):
         """An error: as a status while nothing was answered, else as a line of the stream."""
         began = self._stream is not None
         self._end("failed" if began else "refused", fault.code, fault.message)
-        if isinstance(fault, Failed):
-            response = _failed(fault)
-        else:
-            frame = fault.frame(None, live="a")
-            error = frame.get("error", {"message": fault.message, "code": fault.code})
-            headers = {**service_headers(), **(fault.headers or {})}
-            response = web.json_response({"error": error}, status=fault.status, headers=headers)
+        response = _failed(fault) if isinstance(fault, Failed) else scripted(fault)
         if self._stream is None:
             raise AnswerError(response)
         await self._send(str(response.text))
         await self._stream.write_eof()
         raise EndedError
 
-    async def _drop(self, fault: Close | Abort) -> None:
+    async def _drop(self, fault: Close | HangUp | Abort) -> None:
         """The end of the body as if all were well, or a reset; before it, of the connection."""
         self._end("dropped")
-        if isinstance(fault, Abort):
-            reset(self._request.transport)
-        else:
-            await self._finish_early()
+        match fault:
+            case Abort():
+                reset(self._request.transport)
+            case HangUp():
+                self._hang_up()
+            case Close():
+                await self._finish_early()
         raise EndedError
 
     async def _fall_silent(self, fault: Silence) -> None:
         while fault.noise is not None and self._stream is not None:
             await asyncio.sleep(fault.every)
             if fault.noise == "keepalive":
-                await self._stream.write(b": keepalive\n\n")
+                await self._write(b": keepalive\n\n")
             else:
                 choice = {"index": 0, "delta": {}, "finish_reason": None}
                 await self._send(json.dumps({"choices": [choice]}))

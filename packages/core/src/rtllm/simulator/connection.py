@@ -239,14 +239,17 @@ class Connection:
         if fault.then_close is not None:
             await self.close(fault.then_close)
 
-    async def send_raw(self, text: str) -> None:
-        """Send a text frame; whole, whatever the other lanes do."""
+    async def send_raw(self, frame: str | bytes) -> None:
+        """Send a frame; whole, whatever the other lanes do."""
         if self._muted:
             return
         async with self._send_lock:
             if self._socket.closed or self._closing is not None:
                 raise ConnectionResetError("the socket is closed")
-            await self._socket.send_str(text)
+            if isinstance(frame, str):
+                await self._socket.send_str(frame)
+            else:
+                await self._socket.send_bytes(frame)
 
     def mute(self, *, pongs: bool) -> None:
         """Send no more events, ever; pings are still answered, or nothing is."""
@@ -293,6 +296,11 @@ class Connection:
 
     async def _close(self, code: int, reason: str) -> None:
         await self._socket.close(code=code, message=reason.encode())
+
+    def hang_up(self) -> None:
+        """End the TCP connection without a closing handshake."""
+        if self._request is not None and self._request.transport is not None:
+            self._request.transport.close()
 
     def abort(self) -> None:
         """Reset the TCP connection: no closing frame, not even a FIN."""

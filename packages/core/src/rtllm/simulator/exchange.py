@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -15,15 +16,16 @@ from rtllm.simulator.faults import (
     FailedResponse,
     Fault,
     Garbage,
+    HangUp,
     Mangle,
     RefuseRequest,
     Silence,
     Stage,
-    mangle,
     spoil_reply,
 )
 from rtllm.simulator.generation import Event, Generation
 from rtllm.simulator.journal import Entry, Outcome
+from rtllm.simulator.mangling import mangle
 from rtllm.simulator.memory import ConnectionMemory
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply
@@ -31,13 +33,13 @@ from rtllm.simulator.service import Prepared, Service
 
 _log = logging.getLogger(__name__)
 
-_COUNTED = frozenset(
-    {
-        "response.output_text.delta",
-        "response.refusal.delta",
-        "response.function_call_arguments.delta",
-    }
-)
+_COUNTED: dict[str, Stage] = {
+    "response.output_item.added": "opened",
+    "response.output_text.delta": "output",
+    "response.refusal.delta": "output",
+    "response.function_call_arguments.delta": "output",
+    "response.output_item.done": "item",
+}
 
 
 class Line(Protocol):
@@ -48,8 +50,8 @@ class Line(Protocol):
     async def send(self, event: Event) -> None:
         """Send an event."""
 
-    async def send_raw(self, text: str) -> None:
-        """Send a text frame as it is."""
+    async def send_raw(self, frame: str | bytes) -> None:
+        """Send a frame as it is."""
 
     async def keep_alive(self, tag: str | None) -> None:
         """Send something that means nothing."""
@@ -65,6 +67,9 @@ class Line(Protocol):
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the connection as one does."""
+
+    def hang_up(self) -> None:
+        """End the connection without a word."""
 
     def abort(self) -> None:
         """Reset the connection."""
@@ -146,13 +151,14 @@ class Exchange:
             await self._reach("whole")
             return Completed()
         reply = await self._reply(prepared)
-        deltas = 0
+        counts: Counter[Stage] = Counter()
         async for event in generation.items(reply):
             await self._emit([event])
-            if event["type"] in _COUNTED:
-                deltas += 1
-                self._note_delta(event)
-                await self._reach("output", deltas)
+            if (phase := _COUNTED.get(event["type"])) is not None:
+                counts[phase] += 1
+                if phase == "output":
+                    self._note_delta(event)
+                await self._reach(phase, counts[phase])
         await self._reach("whole")
         return generation.ending
 
@@ -212,7 +218,7 @@ class Exchange:
                 spoiled = mangle(spoiled, fault.flaw)
         return spoiled
 
-    async def _reach(self, phase: Stage, deltas: int = 0) -> None:
+    async def _reach(self, phase: Stage, count: int = 0) -> None:
         """Let strike what is due at this moment."""
         for fault in self._faults:
             match fault:
@@ -220,19 +226,17 @@ class Exchange:
                     self._end("refused", str(fault.status))
                     await self._line.answer(fault, self._tag)
                     raise _EndedError
-                case Garbage() if fault.is_due(phase, deltas):
+                case Garbage() if fault.is_due(phase, count):
                     await self._line.send_raw(fault.frame)
-                case FailedResponse() if fault.is_due(phase, deltas):
+                case FailedResponse() if fault.is_due(phase, count):
                     raise _EndNowError(Failed(fault.code, fault.message))
-                case CutResponse() if fault.is_due(phase, deltas):
+                case CutResponse() if fault.is_due(phase, count):
                     raise _EndNowError(Incomplete(fault.reason))
-                case ErrorFrame() if fault.is_due(phase, deltas):
+                case ErrorFrame() if fault.is_due(phase, count):
                     await self._fail(fault, phase)
-                case Close() if fault.is_due(phase, deltas):
+                case Close() | HangUp() | Abort() if fault.is_due(phase, count):
                     await self._drop(fault)
-                case Abort() if fault.is_due(phase, deltas):
-                    await self._drop(fault)
-                case Silence() if fault.is_due(phase, deltas):
+                case Silence() if fault.is_due(phase, count):
                     await self._fall_silent(fault)
 
     async def _fail(self, fault: ErrorFrame, phase: Stage) -> None:
@@ -240,12 +244,15 @@ class Exchange:
         await self._line.fail(fault, self._tag, self._next_number)
         raise _EndedError
 
-    async def _drop(self, fault: Close | Abort) -> None:
+    async def _drop(self, fault: Close | HangUp | Abort) -> None:
         self._end("dropped")
-        if isinstance(fault, Close):
-            await self._line.close(fault.code, fault.reason)
-        else:
-            self._line.abort()
+        match fault:
+            case Close(code, reason):
+                await self._line.close(code, reason)
+            case HangUp():
+                self._line.hang_up()
+            case Abort():
+                self._line.abort()
         raise _EndedError
 
     async def _fall_silent(self, fault: Silence) -> None:

@@ -5,40 +5,46 @@ phase of the response:
 
 * ``sent``: the request is accepted, nothing was answered yet,
 * ``created``: ``response.created`` and ``in_progress`` are out,
+* ``opened``: so many (``after``) items have begun, the last one without a delta yet,
 * ``output``: so many (``after``) deltas of text or arguments are out,
+* ``item``: so many (``after``) items are done,
 * ``whole``: every item is done, only the terminal event is missing.
 
 Both APIs over HTTP know the same faults, as far as they can strike there: an ``ErrorFrame``
 is a status while nothing was answered yet, a data line with the error later; ``Close`` ends
-the body as if all were well; the noise of ``Silence`` are comments, or events (chunks) with
-nothing new in them. ``MangleChat`` is for chat completions alone, ``Mangle`` for responses.
+the body as if all were well, ``HangUp`` in the middle of it; the noise of ``Silence`` are
+comments, or events (chunks) with nothing new in them. Chat completions have no items, so
+nothing happens there in the phases ``opened`` and ``item``. ``MangleChat`` is for them alone,
+``Mangle`` for responses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from rtllm.simulator.script import Call, Reply, Request
+from rtllm.simulator.mangling import Flaw
+from rtllm.simulator.script import Call, Part, Pause, Reply, Request, Text
 
-Stage: TypeAlias = Literal["sent", "created", "output", "whole"]
+Stage: TypeAlias = Literal["sent", "created", "opened", "output", "item", "whole"]
 Shape: TypeAlias = Literal["a", "b", "c", "d", "e", "f"]
 Event: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """When a fault strikes; ``after`` counts deltas in the phase ``output``."""
+    """When a fault strikes; ``after`` counts deltas or items where the phase does."""
 
     phase: Stage = "sent"
     after: int = 1
 
-    def is_due(self, phase: Stage, deltas: int = 0) -> bool:
+    def is_due(self, phase: Stage, count: int = 0) -> bool:
         """Whether this is the moment."""
-        return phase == self.phase and (phase != "output" or deltas == self.after)
+        counts = phase in {"opened", "output", "item"}
+        return phase == self.phase and (not counts or count == self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class ErrorFrame(At):
             status, the number as code; ``e`` with nothing but a type; ``f`` without ``type``.
             By default what the service itself sends: ``a`` on a socket, ``b`` in a stream
             over HTTP.
+        status: None leaves it out, as some hosts do; over HTTP that is a 500.
         headers: Sent at top level, or inside ``error`` with ``headers_inside``.
         status_name: ``status`` or ``status_code``.
         tagged: Whether a named lane's frame carries its ``stream_id``.
@@ -58,7 +65,7 @@ class ErrorFrame(At):
     """
 
     code: str | None = "server_error"
-    status: int = 500
+    status: int | None = 500
     message: str = "The server had an error while processing your request. Sorry about that!"
     kind: str = "server_error"
     param: str | None = None
@@ -89,7 +96,7 @@ class ErrorFrame(At):
             "message": self.message,
             "param": self.param,
         }
-        status: Event = {self.status_name: self.status}
+        status: Event = {} if self.status is None else {self.status_name: self.status}
         flat = {key: value for key, value in error.items() if key != "type"}
         shaped: dict[Shape, Event] = {
             "a": {"type": "error", **status, "error": error},
@@ -127,6 +134,45 @@ def overloaded(**changes: Any) -> ErrorFrame:
     )
 
 
+def connection_limit(**changes: Any) -> ErrorFrame:
+    """The connection has reached its age in the middle of a request; it closes."""
+    return ErrorFrame(
+        code="websocket_connection_limit_reached",
+        status=400,
+        kind="invalid_request_error",
+        message="Responses websocket connection limit reached (60 minutes). "
+        "Create a new websocket connection to continue.",
+        tagged=False,
+        then_close=1000,
+        **changes,
+    )
+
+
+def refusing(*names: str) -> FaultPlan:
+    """Refuse requests that set one of these parameters, as a host or a project may.
+
+    Args:
+        names: Paths like ``service_tier`` or ``text.verbosity``; null counts as not set.
+    """
+
+    def plan(request: Request) -> Faults:
+        for name in names:
+            value: Any = request.body
+            for step in name.split("."):
+                value = value.get(step) if isinstance(value, dict) else None
+            if value is not None:
+                return ErrorFrame(
+                    code="unsupported_parameter",
+                    status=400,
+                    kind="invalid_request_error",
+                    message=f"Unsupported parameter: '{name}' is not supported with this model.",
+                    param=name,
+                )
+        return None
+
+    return plan
+
+
 @dataclass(frozen=True, slots=True)
 class FailedResponse(At):
     """The response ends with ``response.failed``."""
@@ -156,6 +202,11 @@ class Abort(At):
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp(At):
+    """The connection ends by FIN alone: no closing handshake, no end of the body."""
+
+
+@dataclass(frozen=True, slots=True)
 class Silence(At):
     """Nothing useful is ever sent again: on this lane, or on the whole connection.
 
@@ -172,9 +223,12 @@ class Silence(At):
 
 @dataclass(frozen=True, slots=True)
 class Garbage(At):
-    """A frame that nobody should send comes in between; then all goes on."""
+    """A frame that nobody should send comes in between; then all goes on.
 
-    frame: str = "this is not JSON"
+    Bytes come as a binary frame, over HTTP as the data of an event.
+    """
+
+    frame: str | bytes = "this is not JSON"
 
 
 GARBAGE: Mapping[str, str] = {
@@ -186,6 +240,19 @@ GARBAGE: Mapping[str, str] = {
     "unknown_codex_event": '{"type":"codex.rate_limits","plan_type":"pro"}',
     "no_type": '{"delta":"x"}',
     "empty": "",
+    "string": '"text"',
+    "number": "17",
+    "not_a_number": '{"type":NaN}',
+    "half_a_character": r'{"type":"response.brand_new.thing","delta":"\ud83d"}',
+    "deep": "[" * 20_000,
+    "type_null": '{"type":null}',
+    "type_number": '{"type":5}',
+    "type_object": '{"type":{"a":1}}',
+    "delta_of_nothing": '{"type":"response.output_text.delta"}',
+    "item_of_nothing": '{"type":"response.output_item.done"}',
+    "item_null": '{"type":"response.output_item.added","output_index":null,"item":null}',
+    "stray_arguments": '{"type":"response.function_call_arguments.delta","item_id":"fc_nobody",'
+    '"output_index":99,"delta":"{}"}',
 }
 
 
@@ -195,29 +262,25 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True)
+class Dribble:
+    """What is said comes in small pieces with long waits between them.
+
+    Attributes:
+        every: Seconds between pieces, or an event that each waits for.
+        size: Characters a piece.
+        after: Characters that come at the ordinary pace first.
+    """
+
+    every: float | asyncio.Event = 1.0
+    size: int = 1
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BrokenArguments:
     """The arguments of every call are cut: no JSON any more."""
 
     drop: int = 1
-
-
-Flaw: TypeAlias = Literal[
-    "delta_without_logprobs",
-    "delta_without_place",
-    "delta_null",
-    "deltas_dropped",
-    "sequence_missing",
-    "stream_id_missing",
-    "item_done_dropped",
-    "call_incomplete",
-    "usage_null",
-    "usage_missing",
-    "output_missing",
-    "output_null",
-    "output_empty",
-    "response_done",
-    "terminal_dropped",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +330,10 @@ class MangleChat:
     flaw: ChatFlaw
 
 
-Timed: TypeAlias = ErrorFrame | FailedResponse | CutResponse | Close | Abort | Silence | Garbage
-Fault: TypeAlias = Timed | Empty | BrokenArguments | Mangle | RefuseRequest | MangleChat
+Timed: TypeAlias = (
+    ErrorFrame | FailedResponse | CutResponse | Close | Abort | HangUp | Silence | Garbage
+)
+Fault: TypeAlias = Timed | Empty | Dribble | BrokenArguments | Mangle | RefuseRequest | MangleChat
 Faults: TypeAlias = Fault | Sequence[Fault] | None
 FaultPlan: TypeAlias = Callable[[Request], Faults]
 FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None
@@ -314,67 +379,33 @@ def spoil_reply(reply: Reply, faults: Iterable[Fault]) -> Reply:
                 _cut(part, fault.drop) if isinstance(part, Call) else part for part in reply.parts
             )
             reply = dataclasses.replace(reply, parts=parts)
+        elif isinstance(fault, Dribble):
+            reply = dataclasses.replace(reply, parts=tuple(_dribbled(reply.parts, fault)))
     return reply
+
+
+def _dribbled(parts: Iterable[Part], fault: Dribble) -> Iterator[Part]:
+    """The same texts, with pauses in them."""
+    at_ease = fault.after
+    for part in parts:
+        if not isinstance(part, Text):
+            yield part
+            continue
+        pieces: list[str | Pause] = []
+        for step in part.steps():
+            if isinstance(step, Pause):
+                pieces.append(step)
+                continue
+            pieces.append(step[:at_ease])
+            rest = step[at_ease:]
+            at_ease -= len(step) - len(rest)
+            for start in range(0, len(rest), fault.size):
+                pieces += [Pause(fault.every), rest[start : start + fault.size]]
+        yield dataclasses.replace(part, pieces=tuple(piece for piece in pieces if piece != ""))
 
 
 def _cut(call: Call, drop: int) -> Call:
     return dataclasses.replace(call, arguments=call.arguments_json[:-drop])
-
-
-_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-
-
-def mangle(event: Event, flaw: Flaw) -> Event | None:  # noqa: C901, PLR0912
-    """Give an event a flaw; None drops it."""
-    kind = event["type"]
-    is_delta, is_terminal = kind.endswith(".delta"), kind in _TERMINAL
-    match flaw:
-        case "delta_without_logprobs" if is_delta:
-            return _without(event, "logprobs")
-        case "delta_without_place" if is_delta:
-            return _without(event, "item_id", "output_index", "content_index")
-        case "delta_null" if is_delta:
-            return {**event, "delta": None}
-        case "deltas_dropped" if is_delta:
-            return None
-        case "sequence_missing":
-            return _without(event, "sequence_number")
-        case "stream_id_missing":
-            return _without(event, "stream_id")
-        case "item_done_dropped" if kind == "response.output_item.done":
-            return None
-        case "call_incomplete" if kind == "response.output_item.done":
-            return {**event, "item": _unfinished(event["item"])}
-        case "call_incomplete" if is_terminal:
-            items = [_unfinished(item) for item in event["response"]["output"]]
-            return _with_response(event, output=items)
-        case "usage_null" if is_terminal:
-            return _with_response(event, usage=None)
-        case "usage_missing" if is_terminal:
-            return {**event, "response": _without(event["response"], "usage")}
-        case "output_missing" if is_terminal:
-            return {**event, "response": _without(event["response"], "output")}
-        case "output_null" if is_terminal:
-            return _with_response(event, output=None)
-        case "output_empty" if is_terminal:
-            return _with_response(event, output=[])
-        case "response_done" if kind == "response.completed":
-            return {**event, "type": "response.done"}
-        case "terminal_dropped" if is_terminal:
-            return None
-    return event
-
-
-def _without(event: Event, *names: str) -> Event:
-    return {key: value for key, value in event.items() if key not in names}
-
-
-def _with_response(event: Event, **changes: Any) -> Event:
-    return {**event, "response": {**event["response"], **changes}}
-
-
-def _unfinished(item: Event) -> Event:
-    return {**item, "status": "incomplete"} if item["type"] == "function_call" else item
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from rtllm.simulator import shapes
-from rtllm.simulator.faults import RefuseHandshake, RefuseRequest
+from rtllm.simulator.faults import ErrorFrame, RefuseHandshake, RefuseRequest
 from rtllm.simulator.generation import new_id
 from rtllm.simulator.journal import Entry, Outcome
 from rtllm.simulator.refusal import RequestError
@@ -107,15 +107,20 @@ class Posted(ABC):
             await self._stream.prepare(self._request)
         return self._stream
 
-    async def _write(self, text: str) -> None:
+    async def _write(self, data: bytes) -> None:
         if self._stream is not None:
-            await self._stream.write(text.encode())
+            await self._stream.write(data)
 
     async def _finish_early(self) -> None:
         """End the body as if all were well; before it began, the connection."""
         if self._stream is not None:
             await self._stream.write_eof()
-        elif (transport := self._request.transport) is not None:
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the connection without ending the body."""
+        if (transport := self._request.transport) is not None:
             transport.close()
 
 
@@ -138,6 +143,14 @@ def refused(error: RequestError) -> web.Response:
     return web.json_response(
         {"error": error.body()}, status=error.status, headers=service_headers()
     )
+
+
+def scripted(fault: ErrorFrame) -> web.Response:
+    """A scripted error in plain HTTP."""
+    frame = fault.frame(None)
+    error = frame.get("error", {"message": fault.message, "type": fault.kind, "code": fault.code})
+    headers = {**service_headers(), **(fault.headers or {})}
+    return web.json_response({"error": error}, status=fault.status or 500, headers=headers)
 
 
 def plain(fault: RefuseRequest | RefuseHandshake) -> web.Response:

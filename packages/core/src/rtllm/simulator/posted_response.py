@@ -12,7 +12,7 @@ from rtllm.simulator.exchange import Exchange
 from rtllm.simulator.faults import ErrorFrame, RefuseRequest
 from rtllm.simulator.generation import Event
 from rtllm.simulator.journal import Entry
-from rtllm.simulator.posted import Posted, plain, refused, service_headers
+from rtllm.simulator.posted import Posted, plain, refused, scripted, service_headers
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.service import Service
 
@@ -52,24 +52,24 @@ class PostedResponse(Posted):
     async def send(self, event: Event) -> None:
         """Send an event, or keep the response that it shows until all is over."""
         self._response = event.get("response", self._response)
-        await self._send_data(msgspec.json.encode(event).decode(), event.get("type"))
+        await self._send_data(msgspec.json.encode(event), event.get("type"))
 
-    async def send_raw(self, text: str) -> None:
-        """Send a text as the data of an event without a name."""
-        await self._send_data(text)
+    async def send_raw(self, frame: str | bytes) -> None:
+        """Send something as the data of an event without a name."""
+        await self._send_data(frame if isinstance(frame, bytes) else frame.encode())
 
-    async def _send_data(self, data: str, kind: str | None = None) -> None:
+    async def _send_data(self, data: bytes, kind: str | None = None) -> None:
         if not self._streams or self._muted:
             return
         await self._open_stream()
         name = "" if kind is None else f"event: {kind}\n"
-        await self._write(f"{name}data: {data}\n\n")
+        await self._write(b"%bdata: %b\n\n" % (name.encode(), data))
 
     async def keep_alive(self, tag: str | None) -> None:
         """Send a comment, which every reader of server-sent events skips."""
         if self._streams and not self._muted:
             await self._open_stream()
-            await self._write(": keepalive\n\n")
+            await self._write(b": keepalive\n\n")
 
     async def refuse(self, error: RequestError, tag: str | None) -> None:
         """Answer with the refusal's own status."""
@@ -84,15 +84,15 @@ class PostedResponse(Posted):
         if self._stream is not None:
             await self.send(fault.frame(None, sequence_number, live="b"))
             return
-        error = fault.frame(None, live="a").get("error")
-        if error is None:
-            error = {"message": fault.message, "type": fault.kind, "code": fault.code}
-        headers = {**service_headers(), **(fault.headers or {})}
-        self._refusal = web.json_response({"error": error}, status=fault.status, headers=headers)
+        self._refusal = scripted(fault)
 
     async def close(self, code: int, reason: str = "") -> None:
         """End the body as if all were well; before it began, the connection."""
         await self._finish_early()
+
+    def hang_up(self) -> None:
+        """End the connection in the middle of the body."""
+        self._hang_up()
 
     def abort(self) -> None:
         """Reset the connection."""
