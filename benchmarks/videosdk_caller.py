@@ -38,13 +38,14 @@ class Caller:
         task = await self._begin(words)
         if task is None:
             return
-        begun = await self._until(
-            lambda: (
-                len(self._stage.entries) > first
-                and self._stage.entries[-1].deltas >= after_deltas
-                and (not after_deltas or self.line.pipeline.orchestrator._partial_response)
-            )
-        )
+        orchestrator = self.line.pipeline.orchestrator
+
+        def is_time() -> bool:
+            if len(self._stage.entries) == first or self._stage.entries[-1].deltas < after_deltas:
+                return False
+            return not after_deltas or bool(orchestrator._partial_response) or task.done()
+
+        begun = await self._until(is_time)
         if not begun:
             self._stage.unanswered.append(words)
         await self.line.barge_in()

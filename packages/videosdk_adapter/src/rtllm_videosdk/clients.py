@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rtllm import ChatClient, Client, Lanes, Snapshot, TurnReport
@@ -40,6 +41,7 @@ class Clients:
         self._http: ChatClient | None = None
         self._retired: list[Client | ChatClient] = []
         self._closing: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return "Clients(…)"
@@ -60,6 +62,7 @@ class Clients:
         Raises:
             ConfigError: If there is no key, or the address can't be used.
         """
+        self._note_loop()
         key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
         client = self._sockets.get(key)
         if client is None:
@@ -75,6 +78,7 @@ class Clients:
 
     def http(self) -> ChatClient:
         """The client for Chat Completions; headers and query travel with each request."""
+        self._note_loop()
         if self._http is None:
             lent = self.reach.client
             if lent is not None:
@@ -86,6 +90,22 @@ class Clients:
     def reach_with(self, reach: Reach) -> None:
         """Go elsewhere, or with another key, from the next request on."""
         self.reach = reach
+        self._retire_all()
+
+    def abandon(self) -> None:
+        """Close everything soon: the LLM was dropped without `aclose`.
+
+        The garbage collector calls this, in any thread and at any time.
+        """
+        if self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # it was closed meanwhile, and its sockets with it
+                self._loop.call_soon_threadsafe(self._retire_all)
+
+    def _note_loop(self) -> None:
+        with suppress(RuntimeError):  # none runs
+            self._loop = asyncio.get_running_loop()
+
+    def _retire_all(self) -> None:
         http = [self._http] if self._http is not None else []
         old: list[Client | ChatClient] = [*self._sockets.values(), *http]
         self._sockets.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -206,6 +207,8 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             spare=spare,
             on_turn=on_turn,
         )
+        # A dropped object must not leave its sockets open, whatever else still runs.
+        weakref.finalize(self, self._clients.abandon).atexit = False
         self._body({}, with_tools=False)  # refuse here what can't be sent
         if streaming:
             self._clients.reach.socket({}, {})
