@@ -36,6 +36,7 @@ from rtllm.simulator.faults import (
     rate_limited,
     refusing,
 )
+from rtllm.simulator.hosts import HOSTS
 from rtllm.simulator.journal import ConnectionEntry, Entry, Journal
 from rtllm.simulator.script import (
     Call,
@@ -58,6 +59,7 @@ from rtllm.simulator.server import Simulator
 
 __all__ = [
     "GARBAGE",
+    "HOSTS",
     "SCRIPTS",
     "Abort",
     "AcceptThen",

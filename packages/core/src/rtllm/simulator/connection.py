@@ -46,12 +46,14 @@ class Connection:
         self._options = service.options
         self._record = record
         self._lanes: dict[str | None, _Queue] = {}
+        self._model: object = None
         self._active = asyncio.Semaphore(self._options.max_active)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: asyncio.Task[None] | None = None
         self._muted = False
         self._pongs = True
         self._pong = asyncio.Event()
+        self._heard = asyncio.Event()
         self._request: web.BaseRequest | None = None
         self._send_lock = asyncio.Lock()
         self._socket = web.WebSocketResponse(
@@ -70,6 +72,8 @@ class Connection:
         self._service.journal.changed()
         self._start(self._limit_lifetime())
         self._start(self._keep_alive())
+        if self._options.idle is not None:
+            self._start(self._limit_idleness(self._options.idle))
         try:
             if fault is not None:
                 await self._greet_badly(fault)
@@ -91,6 +95,8 @@ class Connection:
     async def _read(self) -> None:
         async for message in self._socket:
             self._pong.set()  # whatever comes in shows that the peer lives
+            if message.type is not WSMsgType.PONG:  # an answer to our own ping is no sign of use
+                self._heard.set()
             match message.type:
                 case WSMsgType.TEXT:
                     await self._receive(message.data.encode())
@@ -146,7 +152,25 @@ class Connection:
             named = error.code == "websocket_stream_limit_reached"
             await self.send(error_event(error, entry.lane if named else None))
             return
+        if self._is_other_model(body.get("model")):
+            await self._refuse_model(entry, tag)
+            return
         self._lane(lane).put_nowait((entry, tag))
+
+    def _is_other_model(self, model: object) -> bool:
+        if self._model is None:
+            self._model = model
+        return self._options.one_model and model != self._model
+
+    async def _refuse_model(self, entry: Entry, tag: str | None) -> None:
+        error = RequestError(
+            f"This connection serves the model '{self._model}' only.",
+            code="model_mismatch",
+            param="model",
+        )
+        self._service.journal.end(entry, "refused", error.code, error.message)
+        await self.refuse(error, tag)
+        await self.close(1008, "model mismatch")
 
     def _route(self, entry: Entry) -> tuple[str | None, str | None]:
         """The lane of a request, and the ``stream_id`` that its events carry."""
@@ -165,11 +189,11 @@ class Connection:
             return None, None
         return self._named(body["stream_id"])
 
-    def _is_busy(self, newest: Entry) -> bool:
+    def _is_busy(self, newest: Entry | None = None) -> bool:
         return any(
             not entry.is_over
             for entry in self._service.journal.entries
-            if entry.connection == newest.connection and entry is not newest
+            if entry.connection == self._record.number and entry is not newest
         )
 
     def _named(self, stream_id: object) -> tuple[str, str]:
@@ -203,6 +227,7 @@ class Connection:
             try:
                 async with self._active:
                     await Exchange(self._service, self, entry, name, tag).run()
+                self._heard.set()
             except ConnectionError:
                 return
             except Exception as error:  # noqa: BLE001 - the top of a task
@@ -283,6 +308,18 @@ class Connection:
         )
         await self.send(error_event(error, None))
         self._begin_close(1000, "connection limit reached")
+
+    async def _limit_idleness(self, longest: float) -> None:
+        """Close a connection that nobody uses."""
+        while True:
+            self._heard.clear()
+            try:
+                async with asyncio.timeout(longest):
+                    await self._heard.wait()
+            except TimeoutError:
+                if not self._is_busy():
+                    self._begin_close(1001, "idle")
+                    return
 
     async def close(self, code: int, reason: str = "") -> None:
         """Close the socket properly; the reader then ends everything."""

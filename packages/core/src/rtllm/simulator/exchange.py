@@ -199,7 +199,8 @@ class Exchange:
 
     def _end(self, outcome: Outcome, code: str | None = None, message: str | None = None) -> None:
         if outcome in {"refused", "failed"}:
-            self._line.memory.fail(self._lane, self._entry.previous_response_id)
+            parent, began = self._entry.previous_response_id, outcome == "failed"
+            self._line.memory.fail(self._lane, parent, began=began)
         self._service.journal.end(self._entry, outcome, code, message)
 
     async def _emit(self, events: Iterable[Event]) -> None:

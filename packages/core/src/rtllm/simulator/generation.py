@@ -86,13 +86,21 @@ class Generation:
         input_tokens: Of all that the model sees, instructions and tools included.
         cached_tokens: The part of them that an earlier response has paid for.
         pace: How fast.
+        sealed: Whether reasoning items bear their encrypted content.
     """
 
     def __init__(
-        self, body: dict[str, Any], *, input_tokens: int, cached_tokens: int, pace: Pace
+        self,
+        body: dict[str, Any],
+        *,
+        input_tokens: int,
+        cached_tokens: int,
+        pace: Pace,
+        sealed: bool = True,
     ) -> None:
         self._body = body
         self._pace = pace
+        self._sealed = sealed
         self._input_tokens = input_tokens
         self._cached_tokens = cached_tokens
         self._reasoning_tokens = 0
@@ -215,7 +223,7 @@ class Generation:
             "type": "reasoning",
             "summary": [],
             # Not whole before the item is done: a client must not keep this one.
-            "encrypted_content": secrets.token_urlsafe(6),
+            "encrypted_content": secrets.token_urlsafe(6) if self._sealed else None,
         }
         self._reasoning_tokens += tokens(part.summary) if part.tokens is None else part.tokens
         yield self._added(item)
@@ -234,7 +242,8 @@ class Generation:
                     delta=delta,
                     obfuscation=self._padding(),
                 )
-        item["encrypted_content"] += secrets.token_urlsafe(24)
+        if self._sealed:
+            item["encrypted_content"] += secrets.token_urlsafe(24)
         for event in self.close(status):
             yield event
 

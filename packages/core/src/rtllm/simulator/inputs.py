@@ -273,12 +273,29 @@ def check_ids(items: Sequence[Item], store: Store, *, stored: bool) -> None:
         before = item
 
 
+def check_reasoning_kept(items: Sequence[Item], store: Store) -> None:
+    """Check that calls of the running turn come behind the reasoning that led to them.
+
+    Calls before the last user message are past: their reasoning may be left out.
+    """
+    last_user = max((i for i, item in enumerate(items) if item.get("role") == "user"), default=-1)
+    seen: set[str] = set()
+    for item in items[last_user + 1 :]:
+        kind = type_of(item)
+        if kind == "reasoning":
+            seen.add(item["id"])
+        elif kind == "function_call" and item["call_id"] in store.calls:
+            item_id, reasoning = store.calls[item["call_id"]]
+            if reasoning not in seen:
+                raise refusal.reasoning_missing(item_id, kind, reasoning)
+
+
 def _check_reasoning(item: Item, store: Store) -> None:
     sealed = item.get("encrypted_content")
     if sealed is None:
         if item["id"] not in store.items:
             raise refusal.item_not_found(item["id"])
-    elif sealed not in store.sealed:
+    elif store.sealed.get(sealed) != item["id"]:
         raise refusal.RequestError(
             f"The encrypted content for item {item['id']} could not be verified. "
             "Reason: Encrypted content could not be decrypted or parsed.",
@@ -293,11 +310,7 @@ def _check_id(item_id: str, kind: str, before: Item | None, store: Store, *, sto
         raise refusal.item_not_found(item_id)
     if reasoning is not None and (before is None or before.get("id") != reasoning):
         named = store.items[item_id]["type"] if known else kind
-        raise refusal.RequestError(
-            f"Item '{item_id}' of type '{named}' was provided without its required "
-            f"'reasoning' item: '{reasoning}'.",
-            param="input",
-        )
+        raise refusal.reasoning_missing(item_id, named, reasoning)
 
 
 _CALLS = {"function_call": "function call", "custom_tool_call": "custom tool call"}

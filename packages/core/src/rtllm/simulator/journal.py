@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from rtllm.simulator import chat_messages
 from rtllm.simulator.memory import Item
@@ -122,12 +122,30 @@ class ConnectionEntry:
 
 
 Listener: TypeAlias = Callable[[Entry], None]
+_T = TypeVar("_T")
+
+
+def _forget_oldest(kept: list[_T], limit: int, is_over: Callable[[_T], bool]) -> None:
+    """Bring a list down to its limit; what still runs stays, whatever its age."""
+    while len(kept) > limit:
+        place = next((i for i, member in enumerate(kept) if is_over(member)), None)
+        if place is None:
+            return
+        del kept[place]
 
 
 class Journal:
-    """Everything that the simulator was asked, in order of arrival."""
+    """Everything that the simulator was asked, in order of arrival.
 
-    def __init__(self) -> None:
+    Args:
+        keep: How many requests and connections stay; the oldest that are over go first.
+            Numbers count on, so that an entry's ``index`` is its place only until then.
+    """
+
+    def __init__(self, keep: int = 10_000) -> None:
+        self._keep = keep
+        self._asked = 0
+        self._connected = 0
         self.entries: list[Entry] = []
         self.connections: list[ConnectionEntry] = []
         self._waiters: set[asyncio.Future[None]] = set()
@@ -160,6 +178,15 @@ class Journal:
             for listener in self._listeners:
                 listener(entry)
 
+    def connect(self, headers: Mapping[str, str], query: Mapping[str, str]) -> ConnectionEntry:
+        """Note an attempt to connect."""
+        record = ConnectionEntry(self._connected, dict(headers), dict(query))
+        self._connected += 1
+        self.connections.append(record)
+        _forget_oldest(self.connections, self._keep, lambda connection: connection.closed)
+        self.changed()
+        return record
+
     def add_posted(
         self,
         api: Api,
@@ -178,7 +205,7 @@ class Journal:
         parent = body.get("previous_response_id")
         instructions = body.get("instructions")
         entry = Entry(
-            index=len(self.entries),
+            index=self._asked,
             connection=connection,
             lane=lane,
             body=body,
@@ -186,7 +213,9 @@ class Journal:
             instructions=instructions if isinstance(instructions, str) else None,
             previous_response_id=parent if isinstance(parent, str) else None,
         )
+        self._asked += 1
         self.entries.append(entry)
+        _forget_oldest(self.entries, self._keep, lambda entry: entry.is_over)
         self.changed()
         return entry
 

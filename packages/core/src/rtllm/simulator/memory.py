@@ -8,13 +8,14 @@ lanes everything runs on the default lane, so one response a connection is what 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from rtllm.simulator import refusal
 
 Item: TypeAlias = dict[str, Any]
 DropOn: TypeAlias = Literal["start", "end"]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +27,65 @@ class Remembered:
     tokens: int
 
 
-@dataclass(slots=True)
+class Newest(dict[str, V]):
+    """A mapping by id that forgets its oldest entries beyond a limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __setitem__(self, key: str, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._limit:
+            del self[next(iter(self))]
+
+
+_ITEMS_EACH = 8  # of a response, that are remembered one by one
+
+
 class Store:
     """What outlives a connection.
 
-    ``wholes`` are the stored responses as they are shown to who asks for them.
-    ``births`` links an item to the reasoning item it was born with, ``sealed`` holds the
-    encrypted contents that were given out: both are checked when a client sends items back.
+    Args:
+        keep: How many responses are kept; the oldest are forgotten.
+
+    Attributes:
+        responses: What may be continued.
+        wholes: The stored responses as they are shown to who asks for them.
+        items: Stored items, by id.
+        births: The reasoning item that an item was born with, by id.
+        calls: The same for calls, by call_id: their own id, and the reasoning's. Only of
+            sealed reasoning, which a client can send back.
+        sealed: The encrypted contents that were given out, with the id of their item.
     """
 
-    responses: dict[str, Remembered] = field(default_factory=dict)
-    wholes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    items: dict[str, Item] = field(default_factory=dict)
-    births: dict[str, str] = field(default_factory=dict)
-    sealed: set[str] = field(default_factory=set)
+    def __init__(self, keep: int = 10_000) -> None:
+        self.responses: Newest[Remembered] = Newest(keep)
+        self.wholes: Newest[dict[str, Any]] = Newest(keep)
+        self.items: Newest[Item] = Newest(_ITEMS_EACH * keep)
+        self.births: Newest[str] = Newest(_ITEMS_EACH * keep)
+        self.calls: Newest[tuple[str, str]] = Newest(_ITEMS_EACH * keep)
+        self.sealed: Newest[str] = Newest(_ITEMS_EACH * keep)
 
     def note_output(self, output: Iterable[Item]) -> None:
         """Remember how given-out items belong together, stored or not."""
-        reasoning: str | None = None
+        reasoning: Item | None = None
         for item in output:
             if item["type"] == "reasoning":
-                reasoning = item["id"]
-                self.sealed.add(item["encrypted_content"])
+                reasoning = item
+                if item["encrypted_content"] is not None:
+                    self.sealed[item["encrypted_content"]] = item["id"]
             elif reasoning is not None:
-                self.births[item["id"]] = reasoning
+                self.births[item["id"]] = reasoning["id"]
+                if item["type"] == "function_call" and reasoning["encrypted_content"] is not None:
+                    self.calls[item["call_id"]] = (item["id"], reasoning["id"])
 
     def keep(self, response: Remembered, output: Iterable[Item], whole: dict[str, Any]) -> None:
         """Store a response, so that every connection finds it."""
         self.responses[response.id] = response
         self.wholes[response.id] = whole
-        self.items.update((item["id"], item) for item in output)
+        for item in output:
+            self.items[item["id"]] = item
 
 
 class ConnectionMemory:
@@ -65,10 +95,14 @@ class ConnectionMemory:
         store: What all connections share.
         drop_on: When a lane forgets its old response: as soon as its next request starts
             (what a client must reckon with), or when that one has ended.
+        forgets_on_failure: Whether a failed response takes all others with it.
     """
 
-    def __init__(self, store: Store, *, drop_on: DropOn = "start") -> None:
+    def __init__(
+        self, store: Store, *, drop_on: DropOn = "start", forgets_on_failure: bool = False
+    ) -> None:
         self.store = store
+        self._forgets_on_failure = forgets_on_failure
         self._drop_on = drop_on
         self._newest: dict[str | None, Remembered] = {}
 
@@ -98,12 +132,15 @@ class ConnectionMemory:
         """Make a completed response the newest of its lane."""
         self._newest[lane] = response
 
-    def fail(self, lane: str | None, parent_id: str | None) -> None:
+    def fail(self, lane: str | None, parent_id: str | None, *, began: bool = False) -> None:
         """End a request in an error: a parent on the same lane is evicted.
 
         A fork from another lane leaves the parent to its own lane. Stored responses can
-        be loaded again, so for them the eviction changes nothing.
+        be loaded again, so for them the eviction changes nothing. ``began`` tells a failed
+        response from a refused request.
         """
+        if began and self._forgets_on_failure:
+            self._newest.clear()
         newest = self._newest.get(lane)
         if newest is not None and newest.id == parent_id:
             del self._newest[lane]

@@ -141,6 +141,15 @@ def parent_not_found(response_id: str) -> RequestError:
     )
 
 
+def reasoning_missing(item_id: str, kind: str, reasoning: str) -> RequestError:
+    """An item that came back without the reasoning it was born with."""
+    return RequestError(
+        f"Item '{item_id}' of type '{kind}' was provided without its required "
+        f"'reasoning' item: '{reasoning}'.",
+        param="input",
+    )
+
+
 def item_not_found(item_id: str) -> RequestError:
     """An item id that names nothing stored."""
     return RequestError(

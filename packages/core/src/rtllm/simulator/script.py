@@ -7,6 +7,7 @@ as an awaitable. Three ready ones cover most tests.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -165,6 +166,23 @@ class Reply:
         """Build a reply; strings become texts."""
         texts = tuple(Text(part) if isinstance(part, str) else part for part in parts)
         return cls(texts, ending or Completed())
+
+    def with_reasoning(self) -> Reply:
+        """The same reply with a reasoning item first, if it says anything and has none."""
+        if not self.parts or any(isinstance(part, Reasoning) for part in self.parts):
+            return self
+        return dataclasses.replace(self, parts=(Reasoning(), *self.parts))
+
+    def with_phases(self) -> Reply:
+        """The same reply with a phase for every text: commentary before a call, else final."""
+        last_call = max((i for i, p in enumerate(self.parts) if isinstance(p, Call)), default=-1)
+        parts = [
+            dataclasses.replace(part, phase="commentary" if i < last_call else "final_answer")
+            if isinstance(part, Text) and part.phase is None
+            else part
+            for i, part in enumerate(self.parts)
+        ]
+        return dataclasses.replace(self, parts=tuple(parts))
 
 
 Answer: TypeAlias = Reply | str

@@ -13,6 +13,9 @@ from rtllm.simulator.service import LaneMode
 SCRIPTS: dict[str, Callable[[], Script]] = {"echo": echo, "calls": calls_on_demand}
 
 
+_KEEP = 1000  # nobody asks a program for what it was asked long ago
+
+
 async def serve(
     say: Callable[[str], None],
     *,
@@ -57,6 +60,7 @@ async def serve(
         time_to_first=time_to_first,
         per_delta=per_delta,
         lifetime=lifetime,
+        keep=_KEEP,
     )
     simulator.journal.listen(lambda entry: say(line(entry, verbose=verbose)))
     async with simulator:

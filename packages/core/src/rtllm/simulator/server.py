@@ -11,25 +11,17 @@ from aiohttp import web
 
 from rtllm.simulator.chat import ChatExchange
 from rtllm.simulator.connection import Connection
-from rtllm.simulator.faults import (
-    AcceptThen,
-    ConnectPlan,
-    DelayHandshake,
-    FaultOption,
-    FaultPlan,
-    HandshakeFault,
-    RefuseHandshake,
-    as_plan,
-)
+from rtllm.simulator.faults import ConnectPlan, FaultOption, FaultPlan, as_plan
 from rtllm.simulator.generation import Pace, Split, words
-from rtllm.simulator.journal import ConnectionEntry, Journal
+from rtllm.simulator.handshake import Handshakes
+from rtllm.simulator.journal import Journal
 from rtllm.simulator.memory import DropOn
 from rtllm.simulator.models import KNOWN_MODELS
-from rtllm.simulator.posted import Posted, plain, refused, service_headers
+from rtllm.simulator.posted import Posted, refused, service_headers
 from rtllm.simulator.posted_response import PostedResponse
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Reply, Script, echo, fixed
-from rtllm.simulator.service import LaneMode, Options, Service
+from rtllm.simulator.service import LaneMode, Options, ReasoningMode, Service
 
 
 class Simulator:
@@ -68,7 +60,28 @@ class Simulator:
         max_active: Responses that run at once on a connection; more wait.
         max_names: Distinct lane names in a connection's life.
         max_frame: Bytes from which on a client's frame closes the connection (1009).
+        max_connections: Sockets that may be open at once; further upgrades get a 429.
+        idle: Seconds without a frame or a ping of the client, and without a response that
+            runs, after which a connection is closed (1001).
+        no_websocket: The status that every upgrade gets on a host without WebSocket: 404,
+            405 or 426. HTTP works all the same.
+        one_model: Whether a connection is bound to the model of its first request; another
+            one gets an error and the end (1008).
+        model_in_query: Whether an upgrade must name the model in its query.
         drop_on: When a lane forgets its old response: at its next request's start or end.
+        forgets_on_failure: Whether ``response.failed`` kills all that the connection
+            remembers, as at Vercel.
+        reasoning: Whether models that reason show it. ``scripted``: where the script says
+            so. ``given``: each reply of theirs begins with a reasoning item, unless the
+            effort is ``none``; its encrypted content comes only if ``include`` asks for it.
+            ``demanded``: besides, whoever resends a call of the running turn without a
+            parent must send the sealed reasoning item that led to it before the call. The
+            service's words for that are seen where the call has its id; that it looks at
+            calls without one is assumed.
+        phases: Whether messages without a scripted phase get one: ``commentary`` before a
+            call, else ``final_answer``.
+        keep: How many requests, connections and stored responses are kept; older ones are
+            forgotten.
         fault: What goes wrong with which request: a plan, one fault for all, or a list,
             one for each request in turn.
         on_connect: What goes wrong with the n-th handshake, from 0.
@@ -94,7 +107,16 @@ class Simulator:
         max_active: int = 16,
         max_names: int = 32,
         max_frame: int = 16 * 2**20,
+        max_connections: int | None = None,
+        idle: float | None = None,
+        no_websocket: int | None = None,
+        one_model: bool = False,
+        model_in_query: bool = False,
         drop_on: DropOn = "start",
+        forgets_on_failure: bool = False,
+        reasoning: ReasoningMode = "scripted",
+        phases: bool = False,
+        keep: int = 10_000,
         fault: FaultOption = None,
         on_connect: ConnectPlan | None = None,
         strict: bool = True,
@@ -109,14 +131,22 @@ class Simulator:
             max_active=max_active,
             max_names=max_names,
             max_frame=max_frame,
+            max_connections=max_connections,
+            idle=idle,
+            no_websocket=no_websocket,
+            one_model=one_model,
+            model_in_query=model_in_query,
             drop_on=drop_on,
+            forgets_on_failure=forgets_on_failure,
+            reasoning=reasoning,
+            phases=phases,
+            keep=keep,
             strict=strict,
         )
         self._service = Service(options, _as_script(script), as_plan(fault))
         self._host = host
         self._port = port
-        self._api_key = api_key
-        self.on_connect = on_connect
+        self._handshakes = Handshakes(self._service, api_key, on_connect)
         self._connections: set[Connection] = set()
         self._posts: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
@@ -163,6 +193,15 @@ class Simulator:
     @fault.setter
     def fault(self, fault: FaultOption) -> None:
         self._service.fault = as_plan(fault)
+
+    @property
+    def on_connect(self) -> ConnectPlan | None:
+        """What goes wrong with handshakes from now on."""
+        return self._handshakes.on_connect
+
+    @on_connect.setter
+    def on_connect(self, plan: ConnectPlan | None) -> None:
+        self._handshakes.on_connect = plan
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
@@ -211,7 +250,7 @@ class Simulator:
             connection.abort()
 
     async def _models(self, request: web.Request) -> web.Response:
-        if (refusal := self._unauthorized(request)) is not None:
+        if (refusal := self._handshakes.unauthorized(request)) is not None:
             return refusal
         names = sorted({*KNOWN_MODELS, *self._service.options.models})
         listed = [
@@ -238,7 +277,7 @@ class Simulator:
         return await self._post(request)
 
     async def _run(self, posted: Posted, request: web.Request) -> web.StreamResponse:
-        if (answer := self._unauthorized(request)) is not None:
+        if (answer := self._handshakes.unauthorized(request)) is not None:
             return answer
         task = asyncio.current_task()
         if task is not None:
@@ -247,7 +286,7 @@ class Simulator:
         return await posted.run()
 
     async def _retrieve(self, request: web.Request) -> web.Response:
-        if (answer := self._unauthorized(request)) is not None:
+        if (answer := self._handshakes.unauthorized(request)) is not None:
             return answer
         response_id = request.match_info["id"]
         whole = self._service.store.wholes.get(response_id)
@@ -257,11 +296,8 @@ class Simulator:
         return web.json_response(whole, headers=service_headers())
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
-        record = ConnectionEntry(
-            len(self.journal.connections), dict(request.headers), dict(request.query)
-        )
-        self.journal.connections.append(record)
-        refusal, fault = await self._greet(request, record)
+        record = self.journal.connect(request.headers, request.query)
+        refusal, fault = await self._handshakes.decide(request, record.number)
         if refusal is not None:
             record.refused = refusal.status
             record.closed = True
@@ -273,48 +309,6 @@ class Simulator:
             return await connection.serve(request, service_headers(), fault)
         finally:
             self._connections.discard(connection)
-
-    async def _greet(
-        self, request: web.Request, record: ConnectionEntry
-    ) -> tuple[web.Response | None, AcceptThen | None]:
-        """Decide about an upgrade: a refusal in plain HTTP, or a fault to come, or neither."""
-        self.journal.changed()
-        fault = await self._handshake_fault(record.number)
-        if isinstance(fault, RefuseHandshake):
-            return plain(fault), None
-        if (refusal := self._unauthorized(request)) is not None:
-            return refusal, None
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            error = RequestError("This endpoint expects a WebSocket upgrade or a POST.", status=405)
-            return refused(error), None
-        return None, fault
-
-    async def _handshake_fault(self, number: int) -> RefuseHandshake | AcceptThen | None:
-        fault: HandshakeFault | None = self.on_connect(number) if self.on_connect else None
-        if not isinstance(fault, DelayHandshake):
-            return fault
-        if isinstance(fault.until, asyncio.Event):
-            await fault.until.wait()
-        else:
-            await asyncio.sleep(fault.until)
-        return fault.then
-
-    def _unauthorized(self, request: web.Request) -> web.Response | None:
-        given = request.headers.get("Authorization", "")
-        if key := request.headers.get("api-key"):  # as on Azure
-            given = f"Bearer {key}"
-        if self._api_key is None or given == f"Bearer {self._api_key}":
-            return None
-        if not given:
-            error = RequestError(
-                "You didn't provide an API key. You need to provide your API key in an "
-                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-                status=401,
-            )
-            return refused(error)
-        return refused(
-            RequestError("Incorrect API key provided.", code="invalid_api_key", status=401)
-        )
 
 
 def _as_script(script: Script | Reply | str | None) -> Script:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from rtllm.simulator import checks, inputs, refusal
+from rtllm.simulator import checks, inputs, models, refusal
 from rtllm.simulator.faults import Fault, FaultPlan, as_list
 from rtllm.simulator.generation import Generation, Pace, context_tokens, tokens
 from rtllm.simulator.journal import Entry, Journal, as_items
@@ -15,6 +15,7 @@ from rtllm.simulator.memory import ConnectionMemory, DropOn, Item, Remembered, S
 from rtllm.simulator.script import Reply, Request, Script, as_reply
 
 LaneMode: TypeAlias = Literal["on", "off", "refuse", "ignore"]
+ReasoningMode: TypeAlias = Literal["scripted", "given", "demanded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,16 @@ class Options:
     max_active: int = 16
     max_names: int = 32
     max_frame: int = 16 * 2**20
+    max_connections: int | None = None
+    idle: float | None = None
+    no_websocket: int | None = None
+    one_model: bool = False
+    model_in_query: bool = False
     drop_on: DropOn = "start"
+    forgets_on_failure: bool = False
+    reasoning: ReasoningMode = "scripted"
+    phases: bool = False
+    keep: int = 10_000
     strict: bool = True
 
 
@@ -55,13 +65,17 @@ class Service:
         self.options = options
         self.script = script
         self.fault = fault
-        self.store = Store()
-        self.journal = Journal()
+        self.store = Store(options.keep)
+        self.journal = Journal(options.keep)
         self.crashes: list[BaseException] = []
 
     def memory(self) -> ConnectionMemory:
         """The memory of a new connection."""
-        return ConnectionMemory(self.store, drop_on=self.options.drop_on)
+        return ConnectionMemory(
+            self.store,
+            drop_on=self.options.drop_on,
+            forgets_on_failure=self.options.forgets_on_failure,
+        )
 
     def prepare(self, entry: Entry, memory: ConnectionMemory, lane: str | None) -> Prepared:
         """Check a request, find its parent, and put together what the model would see.
@@ -77,6 +91,8 @@ class Service:
         given = as_items(body.get("input"))
         if self.options.strict:
             inputs.check_ids(given, self.store, stored=body.get("store") is not False)
+            if self.options.reasoning == "demanded" and parent is None:
+                inputs.check_reasoning_kept(given, self.store)
         context = [*(parent.context if parent else ()), *map(self._resolved, given)]
         if self.options.strict:
             checks.check_context(body, context)
@@ -118,12 +134,19 @@ class Service:
             input_tokens=visible + settings,
             cached_tokens=prepared.parent.tokens if prepared.parent else 0,
             pace=self.options.pace,
+            sealed=self.options.reasoning == "scripted"
+            or "reasoning.encrypted_content" in (body.get("include") or ()),
         )
 
     async def reply(self, request: Request) -> Reply:
-        """Ask the script."""
+        """Ask the script, and add what the model does by itself."""
         answer = self.script(request)
-        return as_reply(await answer if inspect.isawaitable(answer) else answer)
+        reply = as_reply(await answer if inspect.isawaitable(answer) else answer)
+        if request.api == "chat":
+            return reply
+        if self.options.reasoning != "scripted" and _reasons(request.body):
+            reply = reply.with_reasoning()
+        return reply.with_phases() if self.options.phases else reply
 
     def remember(
         self,
@@ -147,6 +170,15 @@ class Service:
             self.store.keep(response, generation.output, whole)
         if completed:
             memory.complete(lane, response)
+
+
+def _reasons(body: dict[str, Any]) -> bool:
+    """Whether a request's model thinks before it speaks, at the effort asked for."""
+    family = models.family_of(body.get("model", ""))
+    if family is None or not family.reasons:
+        return False
+    effort = (body.get("reasoning") or {}).get("effort") or family.default_effort
+    return bool(effort != "none")
 
 
 def error_event(error: refusal.RequestError, lane: str | None) -> dict[str, Any]:
