@@ -213,10 +213,11 @@ def _fields(outer: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _OldCap:
-    """The most tokens by a name that reasoning models refuse and old hosts want."""
+class _Named:
+    """A value of a parameter with several names, and the one that was said."""
 
-    tokens: Any
+    name: str
+    value: Any
 
 
 def _shaped(name: str, value: Any) -> Any:
@@ -229,8 +230,8 @@ def _shaped(name: str, value: Any) -> Any:
         case "response_format":
             is_object = isinstance(value, Mapping) or hasattr(value, "model_dump")
             return text_format_of(value) if is_object else value
-        case "max_tokens":
-            return _OldCap(value)
+        case _ if ROWS[name].also:
+            return _Named(name, value)
         case _:
             return without_nulls(value)
 
@@ -263,11 +264,12 @@ class _Fitting:
             value = self._chosen.get(row.name, _MISSING)
             if value is _MISSING:
                 continue
-            value = value.tokens if isinstance(value, _OldCap) else value
+            name = row.name
+            if isinstance(value, _Named):
+                name, value = value.name, value.value
             if not row.values.admit(value, self._api, known=self._family is not None):
                 raise ConfigError(
-                    f"{row.name} is {reprlib.repr(value)}; expected "
-                    f"{row.values.expected(self._api)}"
+                    f"{name} is {reprlib.repr(value)}; expected {row.values.expected(self._api)}"
                 )
 
     def settings(self, *, with_tools: bool) -> dict[str, Any]:
@@ -285,9 +287,10 @@ class _Fitting:
         return settings
 
     def _set(self, settings: dict[str, Any], row: Row, value: Any) -> None:
-        if isinstance(value, _OldCap):
-            old = self._api == "chat" and self._family is None
-            settings["max_tokens" if old else row.place] = value.tokens
+        if isinstance(value, _Named):
+            # Reasoning models refuse the old name; old hosts know no other.
+            old = value.name == "max_tokens" and self._api == "chat" and self._family is None
+            settings[value.name if old else row.place] = value.value
             return
         if self._api == "responses" and row.name in ("logprobs", "top_logprobs"):
             included = settings.get("include", [])
