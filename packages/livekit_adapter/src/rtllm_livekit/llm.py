@@ -137,7 +137,7 @@ class LLM(llm.LLM[Never]):
         self._breakpoints = prompt_cache_breakpoints
         self._family = model_family
         self._parameters = Parameters(strict=strict_parameters)
-        self._options = dict(parameters or {}) | given(
+        self._options = given(
             user=user,
             temperature=temperature,
             parallel_tool_calls=parallel_tool_calls,
@@ -149,7 +149,7 @@ class LLM(llm.LLM[Never]):
             verbosity=verbosity,
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
-        )
+        ) | dict(parameters or {})
         self._body({}, self._model, with_tools=False)  # refuse here what can't be sent
         where, credentials = _reached(
             None if isinstance(api_key, NotGiven) else api_key,

@@ -35,8 +35,8 @@ def body_of(
         ConfigError: If a setting can't be sent.
     """
     for name in _OF_HTTP:
-        if name in call:
-            raise ConfigError(f"{name} can't be set per call: the socket is open already")
+        if name in call or name in options:
+            raise ConfigError(f"{name} can't be set per request: the socket is open already")
     untouched: tuple[str, ...] = ()
     names = ("reasoning", _EFFORT)
     if all(given.get(name) is None for given in (options, call) for name in names):

@@ -490,14 +490,13 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
 
     def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
         api: Api = "responses" if self.streaming else "chat"
-        own = {name: getattr(self, name) for name in _OPTIONS}
-        options = dict(self._extra.parameters or {})
-        options |= {name: value for name, value in own.items() if value is not None}
+        options = {name: getattr(self, name) for name in _OPTIONS}
         options["extra_headers"] = self._extra.headers
         options["extra_query"] = self._extra.query
         options["extra_body"] = self._extra.body
         if self.streaming:
             options["store"] = self.store
+        options |= self._extra.parameters or {}
         defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.reach.defaults}
         return body_of(
             self._parameters,

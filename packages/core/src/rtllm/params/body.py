@@ -132,6 +132,9 @@ def body_of(
         ConfigError: If a value is wrong, a name is unknown, or a parameter can neither be sent
             nor left out.
     """
+    for name in _OF_THE_REQUEST:
+        if name in options:
+            raise ConfigError(f"{name} is no parameter; it has a keyword of its own")
     said = _said(call)
     chosen = {**_said(options), **said}
     extras = {name: {**_extra(options, name), **_extra(call, name)} for name in _EXTRAS}
