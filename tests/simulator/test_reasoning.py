@@ -10,7 +10,7 @@ from rtllm.simulator import Call, Reply, Request, Simulator, Text, calls_on_dema
 from simulator.wire import Wire, connected
 
 MINI = "gpt-5-mini"
-ASKED = {"model": MINI, "include": ["reasoning.encrypted_content"]}
+ASKED: dict[str, Any] = {"model": MINI, "include": ["reasoning.encrypted_content"]}
 TWO_CALLS = "call look\ncall listen"
 
 
