@@ -366,6 +366,7 @@ async def test_a_failed_response_is_an_object_with_its_error() -> None:
 
 PHASES: list[tuple[Any, str | None]] = [
     ("sent", None),
+    ("headers", None),
     ("created", "response.in_progress"),
     ("opened", "response.output_item.added"),
     ("output", "response.output_text.delta"),
@@ -459,6 +460,19 @@ async def test_events_have_flaws() -> None:
     async with Simulator("Hello", fault=Mangle("terminal_dropped")) as service:
         told = await lines(service)
         assert told[-3] == "event: response.output_item.done"
+
+
+async def test_an_answer_may_begin_and_say_nothing() -> None:
+    body = {"model": MODEL, "input": "Hi", "stream": True}
+    async with (
+        Simulator(fault=[Silence(phase="headers"), Close(phase="headers")]) as service,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.post(f"{service.base_url}/responses", json=body) as answer:
+            assert answer.status == 200
+            await service.journal.wait_for(outcome="running")
+        async with session.post(f"{service.base_url}/responses", json=body) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
 
 
 async def test_the_answer_ends_with_its_client() -> None:

@@ -7,6 +7,7 @@ wrong together. ``Simulator`` is the server; scripts say what is answered, fault
 wrong, the journal what happened.
 """
 
+from rtllm.simulator.error_frame import ErrorFrame, connection_limit, overloaded, rate_limited
 from rtllm.simulator.faults import (
     GARBAGE,
     Abort,
@@ -17,7 +18,6 @@ from rtllm.simulator.faults import (
     DelayHandshake,
     Dribble,
     Empty,
-    ErrorFrame,
     FailedResponse,
     Fault,
     FaultPlan,
@@ -29,11 +29,8 @@ from rtllm.simulator.faults import (
     RefuseHandshake,
     RefuseRequest,
     Silence,
-    connection_limit,
     in_turn,
     only,
-    overloaded,
-    rate_limited,
     refusing,
 )
 from rtllm.simulator.hosts import HOSTS

@@ -13,11 +13,11 @@ from aiohttp import web
 from rtllm.simulator import chat_checks, chat_messages
 from rtllm.simulator.chat_chunks import Chunk, Completion
 from rtllm.simulator.connection import reset
+from rtllm.simulator.error_frame import ErrorFrame, Stage
 from rtllm.simulator.faults import (
     Abort,
     Close,
     CutResponse,
-    ErrorFrame,
     FailedResponse,
     Fault,
     Garbage,
@@ -25,7 +25,6 @@ from rtllm.simulator.faults import (
     MangleChat,
     RefuseRequest,
     Silence,
-    Stage,
     spoil_reply,
 )
 from rtllm.simulator.generation import context_tokens, tokens
@@ -140,6 +139,7 @@ class ChatExchange(Posted):
         self, entry: Entry, completion: Completion, reply: Reply
     ) -> web.StreamResponse:
         stream = await self._open_stream()
+        await self._reach("headers")
         chunks = self._chunks(entry, completion, reply)
         if self._has("content_with_finish"):
             chunks = _finish_joined(chunks)

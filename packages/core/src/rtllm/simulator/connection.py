@@ -14,8 +14,12 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from rtllm.simulator import refusal, shapes
+from rtllm.simulator.error_frame import ErrorFrame
 from rtllm.simulator.exchange import Exchange
-from rtllm.simulator.faults import AcceptThen, ErrorFrame, RefuseRequest
+from rtllm.simulator.faults import (
+    AcceptThen,
+    RefuseRequest,
+)
 from rtllm.simulator.generation import Event
 from rtllm.simulator.journal import ConnectionEntry, Entry
 from rtllm.simulator.refusal import RequestError
@@ -237,6 +241,9 @@ class Connection:
                 return
 
     # What goes out.
+
+    async def begin(self) -> None:
+        """Nothing begins on a socket before the first event."""
 
     async def send(self, event: Event) -> None:
         """Send an event, unless the connection has fallen silent."""

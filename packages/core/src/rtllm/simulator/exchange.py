@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from rtllm.simulator.error_frame import ErrorFrame, Stage
 from rtllm.simulator.faults import (
     Abort,
     Close,
     CutResponse,
-    ErrorFrame,
     FailedResponse,
     Fault,
     Garbage,
@@ -20,7 +20,6 @@ from rtllm.simulator.faults import (
     Mangle,
     RefuseRequest,
     Silence,
-    Stage,
     spoil_reply,
 )
 from rtllm.simulator.generation import Event, Generation
@@ -46,6 +45,9 @@ class Line(Protocol):
     """What an exchange needs of its connection: a socket, or the answer to one POST."""
 
     memory: ConnectionMemory
+
+    async def begin(self) -> None:
+        """Begin to answer, where that can be seen before the first event."""
 
     async def send(self, event: Event) -> None:
         """Send an event."""
@@ -143,6 +145,8 @@ class Exchange:
 
     async def _output(self, prepared: Prepared, generation: Generation) -> Ending:
         await self._reach("sent")
+        await self._line.begin()
+        await self._reach("headers")
         self._entry.response_id = generation.id
         await self._emit(generation.opening())
         self._service.journal.changed()
@@ -241,7 +245,9 @@ class Exchange:
                     await self._fall_silent(fault)
 
     async def _fail(self, fault: ErrorFrame, phase: Stage) -> None:
-        self._end("refused" if phase == "sent" else "failed", fault.code, fault.message)
+        self._end(
+            "refused" if phase in {"sent", "headers"} else "failed", fault.code, fault.message
+        )
         await self._line.fail(fault, self._tag, self._next_number)
         raise _EndedError
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rtllm.simulator import models
+from rtllm.simulator.echoed import opening_response, tier_used
 from rtllm.simulator.memory import Item
 from rtllm.simulator.script import (
     Call,
@@ -111,7 +111,7 @@ class Generation:
         self.id = new_id("resp")
         self.output: list[Item] = []
         self.ending: Ending = Completed()
-        self._response = _opening_response(self.id, body)
+        self._response = opening_response(self.id, body)
 
     def response(self, status: str, **changes: Any) -> dict[str, Any]:
         """The whole ``response`` object as of now."""
@@ -347,7 +347,7 @@ class Generation:
         return {
             "output": self.output,
             "usage": self.usage(),
-            "service_tier": _tier_used(self._body.get("service_tier")),
+            "service_tier": tier_used(self._body.get("service_tier")),
         }
 
     def usage(self) -> dict[str, Any]:
@@ -376,72 +376,3 @@ def _empty_part(part: Text | Refusal) -> dict[str, Any]:
     if isinstance(part, Refusal):
         return {"type": "refusal", "refusal": ""}
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-
-
-def _tier_used(tier: str | None) -> str:
-    return {None: "default", "auto": "default", "fast": "priority"}.get(tier, tier or "default")
-
-
-def _opening_response(response_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The ``response`` object with every setting echoed, defaults filled in."""
-    family = models.family_of(body.get("model", "")) or models.Family()
-    reasoning = body.get("reasoning") or {}
-    text = body.get("text") or {}
-    echoed: dict[str, Any] = {
-        "instructions": None,
-        "max_output_tokens": None,
-        "max_tool_calls": None,
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "prompt_cache_key": None,
-        "prompt_cache_retention": None,
-        "safety_identifier": None,
-        "service_tier": "auto",
-        "store": True,
-        "temperature": 1.0,
-        "tool_choice": "auto",
-        "top_logprobs": 0,
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "user": None,
-        "metadata": {},
-    }
-    return {
-        "id": response_id,
-        "object": "response",
-        "created_at": int(time.time()),
-        "completed_at": None,
-        "status": "in_progress",
-        "background": False,
-        "error": None,
-        "incomplete_details": None,
-        "model": body.get("model"),
-        "output": [],
-        "usage": None,
-        **{name: _given(body.get(name), default) for name, default in echoed.items()},
-        "reasoning": {
-            "effort": reasoning.get("effort") or family.default_effort,
-            "summary": reasoning.get("summary"),
-        },
-        "text": {
-            "format": text.get("format") or {"type": "text"},
-            "verbosity": text.get("verbosity") or "medium",
-        },
-        "tools": [_echoed_tool(tool) for tool in body.get("tools") or ()],
-    }
-
-
-def _given(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _echoed_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A function comes back with its omitted fields filled in; strict is the default."""
-    if tool.get("type") != "function":
-        return tool
-    return {
-        "description": None,
-        "parameters": None,
-        **tool,
-        "strict": _given(tool.get("strict"), default=True),
-    }

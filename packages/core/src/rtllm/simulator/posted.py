@@ -10,7 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from rtllm.simulator import shapes
-from rtllm.simulator.faults import ErrorFrame, RefuseHandshake, RefuseRequest
+from rtllm.simulator.error_frame import ErrorFrame
+from rtllm.simulator.faults import (
+    RefuseHandshake,
+    RefuseRequest,
+)
 from rtllm.simulator.generation import new_id
 from rtllm.simulator.journal import Entry, Outcome
 from rtllm.simulator.refusal import RequestError

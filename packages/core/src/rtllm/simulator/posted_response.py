@@ -8,8 +8,11 @@ import msgspec
 from aiohttp import web
 
 from rtllm.simulator.connection import reset
+from rtllm.simulator.error_frame import ErrorFrame
 from rtllm.simulator.exchange import Exchange
-from rtllm.simulator.faults import ErrorFrame, RefuseRequest
+from rtllm.simulator.faults import (
+    RefuseRequest,
+)
 from rtllm.simulator.generation import Event
 from rtllm.simulator.journal import Entry
 from rtllm.simulator.posted import Posted, plain, refused, scripted, service_headers
@@ -48,6 +51,11 @@ class PostedResponse(Posted):
             return web.Response(status=499)  # nobody is there to read it
         # A failed response is an answer like any other here (assumed): status, error and all.
         return web.json_response(self._response, headers=service_headers())
+
+    async def begin(self) -> None:
+        """Send the headers of a streamed answer."""
+        if self._streams:
+            await self._open_stream()
 
     async def send(self, event: Event) -> None:
         """Send an event, or keep the response that it shows until all is over."""
