@@ -15,6 +15,7 @@ from livekit.agents.utils import http_context
 
 from livekit.stage import ONCE, hello
 from rtllm import ConfigError
+from rtllm.params import TABLE
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
 
@@ -85,6 +86,16 @@ CASES: dict[str, Case] = {
     ),
     "summary": Case(
         "gpt-5.2", {"reasoning": {"summary": "auto"}}, {"reasoning": {"summary": "auto"}}
+    ),
+    "the old summary": Case(
+        "gpt-5.2",
+        {"parameters": {"reasoning": {"generate_summary": "concise"}}},
+        {"reasoning": {"generate_summary": "concise"}},
+    ),
+    "context and mode of reasoning": Case(
+        "gpt-6-sol",
+        {"reasoning": {"context": "all_turns", "mode": "pro"}},
+        {"reasoning": {"context": "all_turns", "mode": "pro"}},
     ),
     "summary of a model without": Case(
         "gpt-4.1", {"reasoning": {"summary": "auto"}}, {}, True, absent=("reasoning",)
@@ -197,6 +208,9 @@ CASES: dict[str, Case] = {
     ),
     "service_tier": Case("gpt-4.1", {"service_tier": "ultrafast"}, {"service_tier": "ultrafast"}),
     "moderation": Case("gpt-4.1", {"parameters": {"moderation": {}}}, {"moderation": {}}),
+    "prompt": Case(
+        "gpt-4.1", {"parameters": {"prompt": {"id": "pmpt_1"}}}, {"prompt": {"id": "pmpt_1"}}
+    ),
     "context_management": Case(
         "gpt-4.1",
         {"parameters": {"context_management": [{"type": "compaction"}]}},
@@ -219,6 +233,17 @@ CASES: dict[str, Case] = {
         {"reasoning": {"effort": "max"}, "text": {"verbosity": "low"}, "temperature": 2},
     ),
 }
+
+
+def test_each_row_of_the_table_has_a_case() -> None:
+    """Fields that are set by the SDK's names alone count by their place in a body."""
+    arrived = {
+        f"{outer}.{inner}" if outer in ("reasoning", "text") else outer
+        for case in CASES.values()
+        for outer, value in case.body.items()
+        for inner in ((isinstance(value, Mapping) and value) or (None,))
+    }
+    assert {row.responses for row in TABLE if row.responses is not None} <= arrived
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -247,6 +272,7 @@ async def test_what_is_said_arrives_as_the_table_says(
         ({"metadata": {"k": "v" * 513}}, "512"),
         ({"parameters": {"stop": "X"}}, "stop"),
         ({"parameters": {"sead": 7}}, "extra_body"),
+        ({"parameters": [7]}, "expected an object"),
         ({"parameters": {"model": "gpt-5"}}, "model"),
         ({"parameters": {"extra_headers": {"X": "y"}}}, "extra_headers"),
         (

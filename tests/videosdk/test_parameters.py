@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rtllm import ConfigError, Refused
+from rtllm.params import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from videosdk.stage import chunks_of, hello, text_of, tool
@@ -135,6 +136,19 @@ CASES: dict[str, Case] = {
         {"reasoning": {"summary": "auto"}},
         {},
         "chat",
+    ),
+    "the old summary": Case(
+        "gpt-5.2",
+        {"parameters": {"reasoning": {"generate_summary": "concise"}}},
+        {"reasoning": {"generate_summary": "concise"}},
+        {},
+        "chat",
+    ),
+    "context and mode of reasoning": Case(
+        "gpt-6-sol",
+        {"parameters": {"reasoning": {"context": "all_turns", "mode": "pro"}}},
+        {"reasoning": {"context": "all_turns", "mode": "pro"}},
+        None,
     ),
     "verbosity": Case(
         "gpt-5.2", {"verbosity": "low"}, {"text": {"verbosity": "low"}}, {"verbosity": "low"}
@@ -295,6 +309,12 @@ CASES: dict[str, Case] = {
         None,
     ),
     "moderation": other("gpt-4.1", "moderation", {}),
+    "prompt": Case(
+        "gpt-4.1",
+        {"parameters": {"prompt": {"id": "pmpt_1"}}},
+        {"prompt": {"id": "pmpt_1"}},
+        None,
+    ),
     "context_management": Case(
         "gpt-4.1",
         {"parameters": {"context_management": [{"type": "compaction"}]}},
@@ -312,6 +332,19 @@ CASES: dict[str, Case] = {
         "responses",
     ),
 }
+
+
+def test_each_row_of_the_table_has_a_case() -> None:
+    """Fields that are set by the SDK's names alone count by their place in a body."""
+    arrived = {
+        f"{outer}.{inner}" if outer in ("reasoning", "text") else outer
+        for case in CASES.values()
+        for outer, value in (case.responses or {}).items()
+        for inner in ((isinstance(value, Mapping) and value) or (None,))
+    }
+    assert {row.responses for row in TABLE if row.responses is not None} <= arrived
+    over_chat = {name for case in CASES.values() for name in case.chat or ()}
+    assert {row.chat for row in TABLE if row.chat is not None} <= over_chat
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -345,6 +378,7 @@ async def test_what_is_said_arrives_as_the_table_says(
         ({"parameters": {"service_tier": "fastest"}}, "'priority'"),
         ({"parameters": {"metadata": {"k": "v" * 513}}}, "512"),
         ({"parameters": {"sead": 7}}, "extra_body"),
+        ({"parameters": [7]}, "expected an object"),
         ({"parameters": {"timeout": 3}}, "timeout"),
         ({"seed": "7"}, "whole number"),
         ({"model": "o3", "reasoning_effort": "none", "strict_parameters": True}, "'low'"),

@@ -135,6 +135,8 @@ class LLM(llm.LLM[Never]):
         self._model = str(model)
         self._connect = _connect_limit(timeout)
         self._breakpoints = prompt_cache_breakpoints
+        if not isinstance(parameters, Mapping | None):
+            raise ConfigError(f"parameters is {type(parameters).__name__}; expected an object")
         self._family = model_family
         self._parameters = Parameters(strict=strict_parameters)
         self._options = given(

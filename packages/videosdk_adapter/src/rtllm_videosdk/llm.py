@@ -496,7 +496,10 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         options["extra_body"] = self._extra.body
         if self.streaming:
             options["store"] = self.store
-        options |= self._extra.parameters or {}
+        more = self._extra.parameters
+        if not isinstance(more, Mapping | None):
+            raise ConfigError(f"parameters is {type(more).__name__}; expected an object")
+        options |= more or {}
         defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.reach.defaults}
         return body_of(
             self._parameters,

@@ -5,23 +5,18 @@ Everything is named as in the Responses API; for Chat Completions the wire layer
 
 import logging
 import reprlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.errors import ConfigError
 from rtllm.params.families import Api, family_of, nearest
-from rtllm.params.shapes import text_format_of, tool_choice_of, without_nulls
-from rtllm.params.table import FROM_THE_CONTEXT, LOGPROBS, ROWS, TABLE, Asked, Row
+from rtllm.params.said import EXTRAS, OF_THE_REQUEST, Named, said_by
+from rtllm.params.shapes import without_nulls
+from rtllm.params.table import LOGPROBS, ROWS, TABLE, Asked, Row
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_REQUEST = ("model", "timeout")
-_EXTRAS = ("extra_headers", "extra_query", "extra_body")
-_OBJECTS = {
-    "reasoning": {"effort": "reasoning_effort"},
-    "text": {"format": "response_format", "verbosity": "verbosity"},
-}
 # What says only what holds anyway where there is no place for it.
 _IDLE = frozenset({("truncation", "chat", "disabled"), ("logprobs", "responses", False)})
 _OF_TOOLS = ("tool_choice", "parallel_tool_calls")
@@ -132,12 +127,12 @@ def body_of(
         ConfigError: If a value is wrong, a name is unknown, or a parameter can neither be sent
             nor left out.
     """
-    for name in _OF_THE_REQUEST:
+    for name in OF_THE_REQUEST:
         if name in options:
             raise ConfigError(f"{name} is no parameter; it has a keyword of its own")
-    said = _said(call)
-    chosen = {**_said(options), **said}
-    extras = {name: {**_extra(options, name), **_extra(call, name)} for name in _EXTRAS}
+    said = said_by(call)
+    chosen = {**said_by(options), **said}
+    extras = {name: {**_extra(options, name), **_extra(call, name)} for name in EXTRAS}
     fitting = _Fitting(
         chosen,
         frozenset(untouched) - said.keys(),
@@ -158,85 +153,6 @@ def body_of(
         call.get("timeout"),
         tuple(fitting.warnings),
     )
-
-
-def _said(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What keywords say, by the names of the table's rows; objects in their fields.
-
-    A keyword of its own wins over an object's field.
-    """
-    said: dict[str, Any] = {}
-    for name in sorted(given, key=lambda name: (name not in _OBJECTS, name)):
-        value = given[name]
-        if name in _OF_THE_REQUEST or name in _EXTRAS:
-            continue
-        if name in FROM_THE_CONTEXT:
-            raise ConfigError(f"{name} can't be set: it follows from the chat context")
-        if name in _OBJECTS:
-            said.update(_fields(name, value))
-        elif name not in ROWS:
-            raise ConfigError(
-                f"there is no parameter {name!r}; what only this host knows goes into extra_body"
-            )
-        else:
-            row = ROWS[name]
-            if value is not None and said.get(row.name) is not None and name in _names(row):
-                raise ConfigError(
-                    f"{' and '.join(repr(n) for n in _names(row) if given.get(n) is not None)} "
-                    "are one parameter; pass one of them"
-                )
-            said[row.name] = _shaped(name, value)
-    return said
-
-
-def _names(row: Row) -> tuple[str, ...]:
-    """The names of a row that has several."""
-    return (row.name, *row.also) if row.also else ()
-
-
-def _fields(outer: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of ``reasoning`` or ``text``, by the names of their rows."""
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json", exclude_none=True)
-    if value is None:
-        return
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{outer} is {reprlib.repr(value)}; expected an object")
-    for inner, each in value.items():
-        name = _OBJECTS[outer].get(inner, f"{outer}.{inner}")
-        if name not in ROWS:
-            known = ", ".join(
-                [*_OBJECTS[outer], *(n.partition(".")[2] for n in ROWS if n.startswith(outer))]
-            )
-            raise ConfigError(
-                f"there is no parameter {name!r} (there are {known}); what only this host knows "
-                "goes into extra_body"
-            )
-        yield name, _shaped(name, each)
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A value of a parameter with several names, and the one that was said."""
-
-    name: str
-    value: Any
-
-
-def _shaped(name: str, value: Any) -> Any:
-    """A value in the shape of the Responses API."""
-    if value is None:
-        return None
-    match name:
-        case "tool_choice":
-            return tool_choice_of(value)
-        case "response_format":
-            is_object = isinstance(value, Mapping) or hasattr(value, "model_dump")
-            return text_format_of(value) if is_object else value
-        case _ if ROWS[name].also:
-            return _Named(name, value)
-        case _:
-            return without_nulls(value)
 
 
 class _Fitting:
@@ -268,7 +184,7 @@ class _Fitting:
             if value is _MISSING:
                 continue
             name = row.name
-            if isinstance(value, _Named):
+            if isinstance(value, Named):
                 name, value = value.name, value.value
             if not row.values.admit(value, self._api, known=self._family is not None):
                 raise ConfigError(
@@ -290,7 +206,7 @@ class _Fitting:
         return settings
 
     def _set(self, settings: dict[str, Any], row: Row, value: Any) -> None:
-        if isinstance(value, _Named):
+        if isinstance(value, Named):
             # Reasoning models refuse the old name; old hosts know no other.
             old = value.name == "max_tokens" and self._api == "chat" and self._family is None
             settings[value.name if old else row.place] = value.value
