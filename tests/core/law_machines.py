@@ -126,7 +126,7 @@ class Driver:
             avoid=turn.avoid,
         )
         if seat is None or not seat.is_open:
-            number = self.fleet.opening() if seat is None else seat.connection
+            number = self.fleet.opening("m") if seat is None else seat.connection
             if seat is None:
                 self.opening.append(number)
             turn.waits_for = number
@@ -140,7 +140,7 @@ class Driver:
         for surplus in self.fleet.surplus():
             self.retire(surplus)
         for _ in range(self.fleet.spares_missing(1)):
-            self.opening.append(self.fleet.opening())
+            self.opening.append(self.fleet.opening("m"))
         ticket = self.service.send(seat.connection, self.frame(turn, placement), turn.guide)
         self.attempts.append(Attempt(number, turn, placement, ticket))
         running = self.service.running(seat.connection)
@@ -175,7 +175,7 @@ class Driver:
             return
         number = self.opening.pop(index % len(self.opening))
         self.service.connect(number)
-        self.fleet.opened(number)
+        self.fleet.opened(number, self.now)
         self.wake(number)
 
     def dial_fails(self, index: int) -> None:
@@ -241,7 +241,7 @@ class Driver:
         self, attempt: Attempt, response_id: str | None, form: tuple[Item, ...] | None
     ) -> None:
         self.attempts.remove(attempt)
-        self.dispatch.ended(attempt.number, response_id, form)
+        self.dispatch.ended(attempt.number, response_id, form, self.now)
         self.close_idle()
 
     def lose(self, number: int) -> list[Turn]:

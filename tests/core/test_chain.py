@@ -38,7 +38,7 @@ class Book:
         name = f"r{self._count}"
         state = State.of(Outline.of(legalise(context).items), output)
         home = Home(1, f"lane-{self._count}")
-        self.ledger.record(Anchor(name, model, state, in_field, home, False, self._count))
+        self.ledger.record(Anchor(name, model, state, in_field, home, False))
         return name
 
     def plan(

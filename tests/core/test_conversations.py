@@ -25,7 +25,7 @@ class Desk:
     def answered(self, conversation: Conversation, *output: Item) -> Anchor:
         self._count += 1
         state = State.of(conversation.latest, output)
-        anchor = Anchor(str(self._count), "m", state, False, Home(1, None), False, self._count)
+        anchor = Anchor(str(self._count), "m", state, False, Home(1, None), False)
         conversation.ledger.record(anchor)
         return anchor
 

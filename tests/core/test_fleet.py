@@ -3,9 +3,11 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtllm.chain import Anchor, Home, State
-from rtllm.fleet import Fleet, Seat
+from rtllm.fleet import EXCHANGED_AT, IDLE_BEFORE_CLOSED, NEXT_TRY, Fleet, Seat, Upkeep
 
 NOTHING = State((), (), frozenset())
 
@@ -21,12 +23,12 @@ class Rig:
             self.open()
 
     def open(self) -> int:
-        number = self.fleet.opening()
-        self.fleet.opened(number)
+        number = self.fleet.opening("m")
+        self.fleet.opened(number, self.now)
         return number
 
     def seat(self, conversation: int = 1, anchor: Anchor | None = None) -> Seat:
-        seat = self.fleet.seat(conversation, anchor, self.now)
+        seat = self.fleet.seat(conversation, anchor, "m", self.now)
         assert seat is not None, "a new connection is wanted"
         return seat
 
@@ -36,7 +38,7 @@ class Rig:
         return attempt, seat
 
     def end(self, attempt: int, *, stored: bool = False) -> Anchor:
-        home = self.fleet.end(attempt, f"r{attempt}")
+        home = self.fleet.end(attempt, f"r{attempt}", self.now)
         return Anchor(
             f"r{attempt}",
             "m",
@@ -44,7 +46,6 @@ class Rig:
             False,
             home or Home(0, None),
             stored,
-            attempt,
         )
 
     def answer(self, conversation: int = 1, anchor: Anchor | None = None) -> Anchor:
@@ -121,7 +122,7 @@ def test_a_lane_that_remembers_nothing_is_used_again_first() -> None:
     rig = Rig()
     parent = rig.answer()
     failed, seat = rig.send(anchor=parent)
-    rig.fleet.end(failed, None)
+    rig.fleet.end(failed, None, 0.0)
     assert rig.seat(anchor=parent).lane == seat.lane
 
 
@@ -131,16 +132,16 @@ def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
     fork, _ = rig.send(anchor=parent)
     for _ in range(6):
         rig.send()
-    assert rig.fleet.seat(1, None, 0.0) is None
+    assert rig.fleet.seat(1, None, "m", 0.0) is None
     rig.fleet.in_progress(fork)
-    assert rig.fleet.seat(1, None, 0.0) == Seat(1, parent.home.lane, is_open=True)
+    assert rig.fleet.seat(1, None, "m", 0.0) == Seat(1, parent.home.lane, is_open=True)
 
 
 def test_a_failed_fork_leaves_its_parent_to_be_continued() -> None:
     rig = Rig()
     parent = rig.answer()
     fork, _ = rig.send(anchor=parent)
-    rig.fleet.end(fork, None)
+    rig.fleet.end(fork, None, 0.0)
     assert rig.reaches(parent)
 
 
@@ -148,14 +149,14 @@ def test_no_more_than_eight_run_on_a_connection() -> None:
     rig = Rig()
     for conversation in (1, 1, 1, 1, 2, 2, 3, 4):
         assert rig.send(conversation)[1].connection == 1
-    assert rig.fleet.seat(1, None, 0.0) is None
+    assert rig.fleet.seat(1, None, "m", 0.0) is None
 
 
 def test_four_conversations_share_a_connection_and_the_fifth_gets_its_own() -> None:
     rig = Rig()
     states = [rig.answer(conversation) for conversation in range(1, 5)]
     assert {state.home.connection for state in states} == {1}
-    assert rig.fleet.seat(5, None, 0.0) is None
+    assert rig.fleet.seat(5, None, "m", 0.0) is None
     assert rig.open() == 2
     assert rig.seat(5).connection == 2
 
@@ -198,7 +199,7 @@ def test_a_connection_to_avoid_is_avoided() -> None:
     rig = Rig(connections=2)
     parent = rig.answer()
     assert not rig.fleet.can_continue(parent, 1, {1})
-    seat = rig.fleet.seat(1, parent, 0.0, {1})
+    seat = rig.fleet.seat(1, parent, "m", 0.0, {1})
     assert seat is not None
     assert seat.connection == 2
 
@@ -209,7 +210,7 @@ def test_a_lost_connection_takes_its_memory_along_and_tells_what_ran() -> None:
     running, _ = rig.send(anchor=parent)
     assert rig.fleet.lost(1) == [running]
     assert not rig.reaches(parent)
-    assert rig.fleet.end(running, "r9") is None
+    assert rig.fleet.end(running, "r9", 0.0) is None
     assert rig.fleet.lost(1) == []
 
 
@@ -219,7 +220,7 @@ def test_a_stored_answer_is_continued_over_any_connection() -> None:
     stored = rig.end(attempt, stored=True)
     rig.fleet.lost(1)
     assert rig.reaches(stored)
-    assert rig.fleet.seat(1, stored, 0.0) is None
+    assert rig.fleet.seat(1, stored, "m", 0.0) is None
     assert rig.open() == 2
     assert rig.seat(1, stored).connection == 2
 
@@ -233,19 +234,19 @@ def test_an_evicted_answer_is_out_of_reach() -> None:
 
 def test_turns_wait_for_a_connection_that_is_being_made() -> None:
     rig = Rig(connections=0)
-    assert rig.fleet.seat(1, None, 0.0) is None
-    number = rig.fleet.opening()
+    assert rig.fleet.seat(1, None, "m", 0.0) is None
+    number = rig.fleet.opening("m")
     seat = rig.seat()
     assert (seat.connection, seat.is_open) == (number, False)
-    rig.fleet.opened(number)
+    rig.fleet.opened(number, 0.0)
     assert rig.seat().is_open
 
 
 def test_without_lanes_one_turn_waits_for_a_connection() -> None:
     rig = Rig(lanes=False, connections=0)
-    number = rig.fleet.opening()
+    number = rig.fleet.opening("m")
     rig.fleet.wait_for(number, +1)
-    assert rig.fleet.seat(2, None, 0.0) is None
+    assert rig.fleet.seat(2, None, "m", 0.0) is None
     rig.fleet.wait_for(number, -1)
     assert rig.seat(2).connection == number
 
@@ -265,7 +266,7 @@ def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
     for conversation in range(1, 5):
         rig.answer(conversation)
         rig.answer(conversation)
-    assert rig.fleet.seat(5, None, 1000.0) is None
+    assert rig.fleet.seat(5, None, "m", 1000.0) is None
 
 
 # -- without lanes ------------------------------------------------------------------------
@@ -295,7 +296,7 @@ def test_without_lanes_an_abandoned_answer_is_no_anchor() -> None:
 def test_without_lanes_another_callers_connection_is_no_spare() -> None:
     rig = Rig(lanes=False)
     mine = rig.answer(1)
-    assert rig.fleet.seat(2, None, 0.0) is None
+    assert rig.fleet.seat(2, None, "m", 0.0) is None
     assert rig.reaches(mine, 1)
 
 
@@ -322,7 +323,7 @@ def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     rig = Rig()
     attempt, _ = rig.send()
     rig.fleet.without_lanes()
-    assert rig.fleet.seat(1, None, 0.0) is None
+    assert rig.fleet.seat(1, None, "m", 0.0) is None
     ended = rig.end(attempt)
     assert ended.home == Home(1, None)
     assert rig.reaches(ended)
@@ -335,3 +336,88 @@ def test_drains_alone_are_told_from_turns() -> None:
     rig.fleet.abandon(attempt)
     assert rig.fleet.runs_only_drains(1)
     assert not rig.fleet.runs_only_drains(7)
+
+
+# -- upkeep ------------------------------------------------------------------------------------
+
+
+def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> Fleet:
+    fleet = Fleet(lanes=True, lifetime=lifetime)
+    for _ in range(count):
+        fleet.opened(fleet.opening("m"), 0.0)
+    return fleet
+
+
+def use(fleet: Fleet, now: float, attempt: int = 1) -> None:
+    seat = fleet.seat(1, None, "m", now)
+    assert seat is not None
+    fleet.take(attempt, seat, 1, None, now)
+    fleet.end(attempt, f"r{attempt}", now)
+
+
+def test_a_connection_is_exchanged_before_its_lifetime_is_over() -> None:
+    fleet = upkeep_rig()
+    for minute in range(0, 55, 5):
+        use(fleet, minute * 60.0, minute + 1)
+        assert fleet.upkeep(minute * 60.0).exchange == ()
+    use(fleet, 54.9 * 60, 99)
+    due = fleet.upkeep(54.9 * 60)
+    assert due.next_at == pytest.approx(55 * 60)
+    assert fleet.upkeep(55 * 60.0).exchange == (1,)
+
+
+def test_an_exchange_that_failed_is_tried_again() -> None:
+    fleet = upkeep_rig(lifetime=1200.0)
+    use(fleet, 1000.0)
+    assert fleet.upkeep(1100.0) == Upkeep((1,), (), 1100.0 + NEXT_TRY)
+    assert fleet.upkeep(1101.0).exchange == ()
+    assert fleet.upkeep(1100.0 + NEXT_TRY).exchange == (1,)
+
+
+def test_a_connection_that_nobody_uses_is_closed() -> None:
+    fleet = upkeep_rig(count=2)
+    use(fleet, 500.0)
+    assert fleet.upkeep(IDLE_BEFORE_CLOSED).close == (2,)
+    assert fleet.upkeep(500.0 + IDLE_BEFORE_CLOSED).close == (1, 2)
+
+
+def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
+    fleet = upkeep_rig()
+    seat = fleet.seat(1, None, "m", 0.0)
+    assert seat is not None
+    fleet.take(1, seat, 1, None, 0.0)
+    due = fleet.upkeep(IDLE_BEFORE_CLOSED)
+    assert due.close == ()
+    assert due.next_at == 2 * IDLE_BEFORE_CLOSED
+
+
+def test_nothing_is_due_where_nothing_is_open() -> None:
+    fleet = Fleet(lanes=True)
+    fleet.opening("m")
+    assert fleet.upkeep(1e9) == Upkeep((), (), None)
+
+
+@given(st.floats(40.0, 1e5), st.lists(st.floats(0.0, 1e5), max_size=20))
+def test_whoever_looks_when_told_finds_an_old_connection_in_time(
+    lifetime: float, uses: list[float]
+) -> None:
+    fleet = upkeep_rig(lifetime=lifetime)
+    due = fleet.upkeep(0.0)
+    for attempt, at in enumerate(sorted(uses), 1):
+        while due.next_at is not None and due.next_at <= at:
+            looked = due.next_at
+            due = fleet.upkeep(looked)
+            if due.close:
+                return
+            if due.exchange:
+                assert looked == pytest.approx(lifetime * EXCHANGED_AT)
+                return
+        assert at < lifetime * EXCHANGED_AT
+        use(fleet, at, attempt)
+
+
+def test_a_connection_for_one_model_takes_no_other() -> None:
+    fleet = Fleet(lanes=False, one_model=True)
+    fleet.opened(fleet.opening("m"), 0.0)
+    assert fleet.seat(1, None, "other", 0.0) is None
+    assert fleet.seat(1, None, "m", 0.0) == Seat(1, None, is_open=True)

@@ -11,7 +11,7 @@ import rtllm.dispatch
 import rtllm.fleet
 from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn
 from rtllm.chain import Anchor, Home, Outline, State
-from rtllm.dispatch import Placement
+from rtllm.dispatch import Dispatch, Placement
 from rtllm.fleet import Connection, Fleet, Lane
 from rtllm.items import Item
 
@@ -55,8 +55,14 @@ def items_counted(patch: pytest.MonkeyPatch) -> None:
 
 def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Anchors of the request's context alone."""
-    of = State.of
-    patch.setattr(State, "of", lambda context, output: of(context, output[:0]))
+    ended = Dispatch.ended
+
+    def forgetful(
+        self: Dispatch, attempt: int, response_id: str | None, recorded: object, now: float
+    ) -> None:
+        ended(self, attempt, response_id, None if recorded is None else (), now)
+
+    patch.setattr(Dispatch, "ended", forgetful)
 
 
 def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:

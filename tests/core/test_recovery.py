@@ -1,19 +1,20 @@
 """The recovery table, row by row and phase by phase."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from rtllm.errors import Busy, Dropped, Failed, Phase, Refused, Silent, TurnError, Unreachable
 from rtllm.faults import Fault, Kind
-from rtllm.recovery import TABLE, Action, Fail, Finish, Resend, decide
+from rtllm.recovery import BY_HTTP, TABLE, Action, Fail, Finish, Resend, decide
 
 EARLY: tuple[Phase, ...] = ("connecting", "sent", "created")
 
 
 def met(kind: Kind, phase: Phase, times_before: int = 0, budget: int = 0) -> Action:
     seen: Counter[Kind] = Counter({kind: times_before})
-    return decide(Fault(kind, "why"), phase, seen, budget)
+    return decide(Fault(kind, "why"), phase, seen, budget, can_fall_back=False)
 
 
 # kind: error, free resends, then paid ones?, whole, elsewhere, waits
@@ -36,6 +37,7 @@ ROWS: list[tuple[Kind, type[TurnError], int, bool, str]] = [
     (Kind.FORBIDDEN, Refused, 0, False, ""),
     (Kind.NOT_FOUND, Refused, 0, False, ""),
     (Kind.NO_WEBSOCKET, Refused, 0, False, ""),
+    (Kind.NO_HTTP, Refused, 1, False, ""),
     (Kind.TOO_LARGE, Refused, 0, False, ""),
     (Kind.REFUSED, Refused, 0, False, ""),
     (Kind.GIVEN_UP, Failed, 0, False, ""),
@@ -85,10 +87,43 @@ def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase
     assert met(Kind.EMPTY, phase, 1, budget=5) == Finish("empty")
 
 
+AT_ONCE = {Kind.NO_WEBSOCKET, Kind.TOO_LARGE}
+AT_LAST = {Kind.CONNECTION_LIMIT, Kind.DROPPED, Kind.UNREACHABLE}
+UNCONNECTED = {Kind.BUSY, Kind.SERVER}
+
+
+@pytest.mark.parametrize("phase", EARLY)
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name.lower())
+def test_http_is_taken_where_the_socket_does_not_do(kind: Kind, phase: Phase) -> None:
+    def met_with(times: int, budget: int) -> Action:
+        seen = Counter({kind: times})
+        return decide(Fault(kind, ""), phase, seen, budget, can_fall_back=True)
+
+    at_last = kind in AT_LAST or (kind in UNCONNECTED and phase == "connecting")
+    assert (met_with(0, 3) == BY_HTTP) is (kind in AT_ONCE)
+    assert (met_with(9, 0) == BY_HTTP) is (kind in AT_ONCE or at_last)
+
+
+def test_a_connection_that_does_not_come_is_waited_for_once() -> None:
+    silent = Fault(Kind.SILENT, "")
+    action = decide(silent, "connecting", Counter(), 3, can_fall_back=True)
+    assert action == replace(BY_HTTP, paid=True)
+    assert decide(silent, "connecting", Counter(), 0, can_fall_back=True) == Fail(Silent)
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.name.lower())
+def test_nothing_goes_over_http_that_was_begun_to_be_spoken(kind: Kind) -> None:
+    for phase in ("given out", "whole"):
+        action = decide(Fault(kind, ""), phase, Counter(), 9, can_fall_back=True)
+        assert not isinstance(action, Resend)
+
+
 def test_every_kind_has_its_row() -> None:
     assert {row[0] for row in ROWS} | {Kind.EMPTY} == set(Kind) == set(TABLE)
 
 
 def test_faults_of_other_kinds_use_up_no_free_resend() -> None:
     seen: Counter[Kind] = Counter({Kind.DROPPED: 3})
-    assert isinstance(decide(Fault(Kind.CHAIN_MISS, ""), "sent", seen, 0), Resend)
+    assert isinstance(
+        decide(Fault(Kind.CHAIN_MISS, ""), "sent", seen, 0, can_fall_back=False), Resend
+    )

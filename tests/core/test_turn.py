@@ -184,3 +184,57 @@ def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
     assert (details.request_id, details.phase, details.attempts) == ("req_1", "given out", 1)
     assert details.given_out == (5, 1)
     assert "after 5 characters and 1 tool calls" in str(error)
+
+
+# -- dribbling speech --------------------------------------------------------------------------
+
+
+def speaking(floor: float) -> Turn:
+    turn = Turn(Limits(base=10.0, whole=600.0, speech_floor=floor), Retry(), 0.0)
+    turn.connecting(0.0)
+    turn.sent(0.0)
+    return turn
+
+
+def test_speech_may_dribble_where_no_floor_is_set() -> None:
+    turn = speaking(0.0)
+    for second in range(100):
+        turn.output(float(second))
+        turn.speech(float(second), 1, is_open=True)
+    assert turn.deadline() == (109.0, "more output", 10.0)
+
+
+def test_speech_below_the_floor_runs_out() -> None:
+    turn = speaking(2.0)
+    for second in range(15):
+        turn.output(float(second))
+        turn.speech(float(second), 1, is_open=True)
+    at, what, _ = turn.deadline()
+    assert what == "enough speech"
+    assert at == pytest.approx(10.0 + 14 / 2)
+
+
+def test_speech_above_the_floor_never_runs_out_but_by_its_gaps() -> None:
+    turn = speaking(2.0)
+    for second in range(100):
+        turn.output(float(second))
+        turn.speech(float(second), 3, is_open=True)
+        assert turn.deadline()[0] > second + 1
+
+
+def test_a_burst_is_no_credit_for_long() -> None:
+    turn = speaking(2.0)
+    turn.output(0.0)
+    turn.speech(0.0, 10_000, is_open=True)
+    turn.output(8.0)
+    turn.speech(8.0, 10_000, is_open=True)
+    assert turn.deadline()[0] == 18.0
+
+
+def test_between_messages_no_speech_is_due() -> None:
+    turn = speaking(2.0)
+    turn.output(1.0)
+    turn.speech(1.0, 1, is_open=True)
+    turn.slow_item(2.0, is_open=True)
+    turn.speech(2.0, 0, is_open=False)
+    assert turn.deadline() == (32.0, "more output", 30.0)

@@ -418,6 +418,7 @@ async def stage(
             model = RecordingStock(api_key=KEY, base_url=service.base_url + "/responses", **options)
         else:
             options.setdefault("lanes", lanes != "off")
+            options.setdefault("fallback", None)  # the socket by itself, unless a test says so
             model = RecordingLLM(
                 api_key=KEY, base_url=service.base_url, on_turn=reports.append, **options
             )

@@ -263,11 +263,6 @@ def test_a_missing_key_is_refused_at_once() -> None:
         LLM()
 
 
-def test_http_is_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="use_websocket"):
-        LLM(api_key="k", use_websocket=False)
-
-
 @pytest.mark.parametrize("choice", ["sometimes", {"type": "function"}, {"function": {"name": "x"}}])
 async def test_a_tool_choice_that_makes_no_sense_is_refused_where_it_is_made(choice: Any) -> None:
     with pytest.raises(ConfigError, match="tool_choice"):

@@ -49,13 +49,14 @@ class Caller:
     client: Client | ChatClient
     items: list[Item] = field(default_factory=lambda: [Message.of("system", "Be brief.")])
     settings: dict[str, Any] = field(default_factory=dict)
+    model: str = "gpt-4.1"
     limits: Limits = NEVER_RUNS_OUT
     retry: Retry = field(default_factory=lambda: Retry(budget=3, interval=0.0))
 
     def request(self, *, hold_calls: bool = False) -> Request:
         return Request(
             tuple(self.items),
-            "gpt-4.1",
+            self.model,
             as_recorded,
             self.settings,
             limits=self.limits,
@@ -123,7 +124,8 @@ async def make_client(reports: list[TurnReport]) -> AsyncIterator[MakeClient]:
 
     def make(simulator: Simulator, **options: Any) -> Client:
         on_turn: Callable[[TurnReport], None] = reports.append
-        settings = {"lanes": True, "on_turn": on_turn, **options}
+        # The socket by itself, unless a test says otherwise.
+        settings = {"lanes": True, "fallback": None, "on_turn": on_turn, **options}
         client = Client(endpoint(simulator.base_url), Credentials("key"), **settings)
         clients.append(client)
         return client

@@ -60,7 +60,7 @@ from rtllm.simulator import (
     rate_limited,
 )
 from rtllm.simulator.faults import ChatFlaw
-from rtllm.transport.chat import fault_of
+from rtllm.transport.http_faults import fault_of
 from transport.conftest import (
     NEVER_RUNS_OUT,
     QUICK,
@@ -383,10 +383,10 @@ async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> Non
         for word in ("one", "two", "three"):
             await caller.say(word)
             await asyncio.gather(
-                *(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm chat"))
+                *(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http"))
             )
             route = next(iter(chat(caller)._routes.values()))
-            pool = route._client._client._transport._pool
+            pool = route._requests._client._client._transport._pool
             made.append(len(pool.connections))
         assert made == [1, 1, 1]
 
@@ -658,7 +658,7 @@ async def test_chunks_behind_the_end_are_not_booked_again() -> None:
 
     client = ChatClient(Client())
     await Caller(client).say("Hi")
-    await asyncio.gather(*(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm chat")))
+    await asyncio.gather(*(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http")))
     assert (client.usage.all.attempts, client.usage.all.output) == (1, 4)
     await client.aclose()
 

@@ -436,7 +436,8 @@ async def stage(
             options.setdefault("wss_url", f"{service.base_url}/responses".replace("http", "ws", 1))
             model = RecordingStock(contexts, asked, **options)
         else:
-            known = {"on_turn": reports.append, "lanes": lanes != "off"}
+            # The socket by itself, unless a test says so.
+            known = {"on_turn": reports.append, "lanes": lanes != "off", "fallback": None}
             model = RecordingLLM(contexts, asked, **{**known, **options})
         st = Stage(service, told, model, asked, {**options, "lanes": lanes}, reports)
 

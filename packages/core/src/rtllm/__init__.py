@@ -6,7 +6,7 @@ what adapters are made of.
 
 from rtllm._version import __version__
 from rtllm.answer import Answer
-from rtllm.client import ChatClient, Client, Lanes
+from rtllm.client import ChatClient, Client, FallsBack, Lanes
 from rtllm.context import Note
 from rtllm.errors import (
     Busy,
@@ -64,6 +64,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "Failed",
+    "FallsBack",
     "HostProfile",
     "Image",
     "Item",

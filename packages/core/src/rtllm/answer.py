@@ -178,13 +178,13 @@ class Answer:
         """What to open connections with."""
         return self._request.network
 
-    def frame(self, plan: Plan, lane: str | None) -> bytes:
-        """Encode the request as planned."""
+    def frame(self, plan: Plan, lane: str | None, *, generate: bool = True) -> bytes:
+        """Encode the request as planned; without `generate` no answer is asked for."""
         request = self._request
         lead = self.outline.items[: len(self.outline.lead)] if plan.lead_in_field else ()
         texts = [item.text for item in lead if isinstance(item, Message)]
         settings = {"model": request.model, **self._refused.applied_to(request)}
-        if request.warm_up:
+        if request.warm_up or not generate:
             settings["generate"] = False
         return request_frame(
             settings,
@@ -241,12 +241,18 @@ class _Run:
         self._request = answer.request
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._turn = Turn(self._request.limits, self._request.retry, self._began)
+        self._turn = Turn(
+            self._request.limits,
+            self._request.retry,
+            self._began,
+            can_fall_back=pool.falls_back and not self._request.warm_up,
+        )
         self._conversation = pool.conversation_of(answer)
         self._attempt: Attempt | None = None
         self._last: Attempt | None = None
         self._opened_before = pool.newest_connection
         self._whole = False
+        self._over_http = False
         self._avoid: set[int] = set()
         self._bytes = 0
         self._first: float | None = None
@@ -274,9 +280,16 @@ class _Run:
     async def _launch(self) -> None:
         self._turn.connecting(self._loop.time())
         attempt = await self._pool.launch(
-            self._answer, self._conversation, self._turn, whole=self._whole, avoid=self._avoid
+            self._answer,
+            self._conversation,
+            self._turn,
+            whole=self._whole,
+            over_http=self._over_http,
+            avoid=self._avoid,
         )
         self._attempt = self._last = attempt
+        if attempt.placement.over_http:
+            self._turn.over_http()
         self._bytes += attempt.size
 
     async def _read(self, attempt: Attempt) -> None:
@@ -311,6 +324,8 @@ class _Run:
         whole = attempt is not None and attempt.assembler.whole
         action = self._turn.decide(fault, self._loop.time(), jitter, whole=whole)
         logger.debug("%s: %s", fault.kind.name, action)
+        if fault.kind is Kind.NO_HTTP:
+            self._pool.has_no_http()
         if isinstance(action, Resend):
             if error.connection is not None:
                 self._avoid.add(error.connection)
@@ -345,6 +360,9 @@ class _Run:
                 self._avoid.add(attempt.placement.seat.connection)
             if fault.kind in (Kind.CHAIN_MISS, Kind.ITEMS_REFUSED):
                 self._pool.missed(attempt)
+        if action.over_http:
+            self._pool.fell_back(fault, attempt)
+            self._over_http = True
         if fault.kind is Kind.LANES_REFUSED:
             self._pool.refused_lanes()
         if fault.kind is Kind.PARAMETER_REFUSED and fault.param is not None:
@@ -375,9 +393,10 @@ class _Run:
             items_known=len(context) - sent if plan is not None and plan.anchor else 0,
             bytes_sent=self._bytes,
             attempts=self._turn.attempts,
+            way="http" if last is not None and last.placement.over_http else "websocket",
             connection=last.placement.seat.connection or None if last is not None else None,
             lane=last.lane if last is not None else None,
-            reused=last is not None and last.placement.seat.connection <= self._opened_before,
+            reused=last is not None and 0 < last.placement.seat.connection <= self._opened_before,
             time_to_first=self._first,
             duration=self._loop.time() - self._began,
             usage=ended.usage if ended is not None else None,
@@ -388,7 +407,9 @@ class _Run:
 
 
 def _told(fault: Fault, action: Action) -> Recovery:
-    if isinstance(action, Resend):
+    if isinstance(action, Resend) and action.over_http:
+        done = "sent again over HTTP"
+    elif isinstance(action, Resend):
         what = "sent whole again" if action.whole else "sent again"
         done = f"{what} over another connection" if action.elsewhere else what
     elif isinstance(action, Finish):

@@ -18,6 +18,7 @@ Unchained = Literal[
     "context changed",
     "instructions changed",
     "state out of reach",
+    "connection exchanged",
     "no free lane",
     "chain miss",
     "recovery",
@@ -75,6 +76,15 @@ class Outline:
         end = self.starts[unit + 1] if unit + 1 < len(self.starts) else len(self.items)
         return list(self.items[self.starts[unit] : end])
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether a call at its end waits for its output: such a context can't be sent."""
+        if not self.open_run:
+            return False
+        run = self.run_at(len(self.units) - 1)
+        answered = {item.call_id for item in run if isinstance(item, ToolOutput)}
+        return any(isinstance(i, ToolCall) and i.call_id not in answered for i in run)
+
     def after(self, unit: int) -> tuple[Item, ...]:
         """The items from a unit on."""
         return self.items[self.starts[unit] :] if unit < len(self.starts) else ()
@@ -102,7 +112,11 @@ class State:
     @classmethod
     def of(cls, context: Outline, output: Sequence[Item]) -> "State":
         """The state behind a context and an output."""
-        whole = Outline.of((*context.items, *output))
+        return cls.behind(Outline.of((*context.items, *output)))
+
+    @classmethod
+    def behind(cls, whole: Outline) -> "State":
+        """The state behind a context and its output, cut into units together."""
         closed = whole.units[:-1] if whole.open_run else whole.units
         return cls(whole.lead, closed, whole.open_run)
 
@@ -159,7 +173,6 @@ class Anchor:
             the service doesn't carry over, instead of the chained items.
         home: The lane that it ended on.
         stored: Whether the service keeps it beyond the connection's memory.
-        order: Grows with each anchor.
     """
 
     response_id: str
@@ -168,7 +181,6 @@ class Anchor:
     lead_in_field: bool
     home: Home
     stored: bool
-    order: int
 
 
 @dataclass(frozen=True, slots=True)

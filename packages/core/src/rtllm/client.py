@@ -5,17 +5,21 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from rtllm.answer import Answer, RefusedParameters
+from rtllm.dispatch import Dispatch
 from rtllm.errors import ConfigError
-from rtllm.hosts import Endpoint
+from rtllm.hosts import Endpoint, HostProfile, profile_named
 from rtllm.report import TurnReport
 from rtllm.request import Request
 from rtllm.transport.auth import Credentials
 from rtllm.transport.dial import Network
 from rtllm.transport.pool import Pool
 from rtllm.transport.route import Route
+from rtllm.transport.sockets import Opening
+from rtllm.transport.ways import OverHttp, Ways
 from rtllm.usage import Books, Snapshot
 from rtllm.wire.chat import parameters
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Lanes = bool | Literal["auto"]
+FallsBack = Literal["http"] | None
 
 
 _Way = TypeVar("_Way", bound=Route)
@@ -92,7 +97,7 @@ class _Asked(ABC, Generic[_Way]):
             logger.exception("on_turn raised")
 
 
-class Client(_Asked[Pool]):
+class Client(_Asked[Ways]):
     """A client of one host, for any number of conversations at once.
 
     It works on every event loop it is used on, and opens again after it was closed.
@@ -102,7 +107,21 @@ class Client(_Asked[Pool]):
         credentials: What a handshake proves its right with.
         lanes: Whether to use lanes; "auto" goes by what is known of the host.
         spare: How many warm connections to keep on a host without lanes.
+        rebuild: Whether the states that only an old connection remembers are prepared on the
+            one that takes its place, in the background. That costs their input tokens once in
+            each lifetime of a connection; without it the next turn sends its context whole.
+        websocket: Whether to use the socket at all; without it requests go over HTTP, where
+            only stored answers can be continued.
+        fallback: What a request takes that the socket can't carry: a host without a socket, a
+            socket that keeps failing, a request above the frame limit. None: nothing, it fails.
+        profile: What the host is like, where that isn't known from its address: a profile, or
+            the name of a known host's (`rtllm.hosts.PROFILES`).
+        http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
+            over HTTP; never closed here. None: one of our own, with these credentials.
         on_turn: Called with the report of each turn.
+
+    Raises:
+        ConfigError: If `fallback` is neither ``"http"`` nor None, or no host has such a name.
     """
 
     def __init__(
@@ -112,13 +131,26 @@ class Client(_Asked[Pool]):
         *,
         lanes: Lanes = "auto",
         spare: int = 1,
+        rebuild: bool = False,
+        websocket: bool = True,
+        fallback: FallsBack = "http",
+        profile: HostProfile | str | None = None,
+        http_client: object | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
     ) -> None:
+        if fallback not in ("http", None):
+            raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")
         super().__init__(on_turn)
+        if profile is not None:
+            endpoint = replace(endpoint, profile=profile_named(profile))
         self.endpoint = endpoint
         self._credentials = credentials
         self._lanes = endpoint.profile.lanes if lanes == "auto" else lanes
         self._spare = spare
+        self._rebuild = rebuild
+        self._websocket = websocket
+        self._fallback = fallback
+        self._http_client = http_client
 
     async def warm_up(self, request: Request) -> None:
         """Let the service prepare a prompt, so that first turns send only what is new.
@@ -144,16 +176,42 @@ class Client(_Asked[Pool]):
             network: What to open it with.
             limit: Seconds for the connection.
         """
-        self._route().warm(model, network, limit)
+        self._route().warm(Opening(model, network, limit))
 
-    def _open(self) -> Pool:
-        return Pool(
-            self.endpoint,
-            self._credentials,
-            self._books,
+    def _open(self) -> Ways:
+        profile = self.endpoint.profile
+        dispatch = Dispatch(
             lanes=self._lanes,
-            spare=self._spare,
-            on_lanes_gone=self._lanes_gone,
+            memory=profile.memory,
+            lifetime=profile.lifetime,
+            one_model=profile.one_model,
+            rebuilds=self._rebuild,
+        )
+        pool = None
+        if self._websocket:
+            pool = Pool(
+                self.endpoint,
+                self._credentials,
+                dispatch,
+                self._books,
+                spare=self._spare,
+                rebuild=self._rebuild,
+                on_lanes_gone=self._lanes_gone,
+            )
+        over_http = partial(self._over_http, dispatch)
+        return Ways(dispatch, pool, over_http, fall_back=self._fallback == "http")
+
+    def _over_http(self, dispatch: Dispatch) -> OverHttp:
+        from rtllm.transport import http_responses as http  # noqa: PLC0415 - rarely needed
+
+        theirs = self._http_client
+        return http.HttpResponses(
+            partial(http.make_client, self.endpoint) if theirs is None else lambda _: theirs,
+            self._credentials if theirs is None else None,
+            dispatch,
+            self._books,
+            owned=theirs is None,
+            socket_beside=self._websocket,
         )
 
     def _lanes_gone(self) -> None:

@@ -6,12 +6,14 @@ the system texts don't count.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rtllm.chain import Anchor, Ledger, Outline
 
 MIN_SHARED = 2  # units beyond the system text
+CONVERSATIONS = 512
+"""How many are remembered."""
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class Conversation:
         latest: The context of its latest request.
         continued: How often each anchor was continued.
         used: Grows with each use.
+        known: The newest anchor and all that it knows, where that is wanted.
     """
 
     number: int
@@ -33,6 +36,7 @@ class Conversation:
     latest: Outline
     continued: Counter[str] = field(default_factory=Counter)
     used: int = 0
+    known: tuple[Anchor, Outline] | None = None
 
 
 class Conversations:
@@ -43,12 +47,15 @@ class Conversations:
         on_forgotten: Called with the number of each forgotten conversation.
     """
 
-    def __init__(self, on_forgotten: Callable[[int], None], limit: int = 512) -> None:
+    def __init__(self, on_forgotten: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
         self._limit = limit
         self._on_forgotten = on_forgotten
         self._known: dict[int, Conversation] = {}
         self._number = 0
         self._tick = 0
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._known.values())
 
     def find(self, context: Outline, model: str, prepared: Iterable[Anchor] = ()) -> Conversation:
         """Find the conversation that a context belongs to, or begin one.

@@ -5,17 +5,23 @@ became of it.
 """
 
 import itertools
+import math
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
 from rtllm.conversations import Conversation, Conversations
-from rtllm.fleet import Fleet, Seat
+from rtllm.fleet import OVER_HTTP, Fleet, Seat
+from rtllm.hosts import Memory
 from rtllm.items import Item
 
 PREPARED = 4
 """How many prepared prompts are remembered."""
+EXCHANGED = 64
+"""How many exchanged connections are remembered, to tell why a context went whole."""
+MISSES = 3
+"""So many lost states one after the other, and no continued one ever: it remembers none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Placement:
         stored: Whether the service shall store the answer.
         plan: What to send.
         seat: Where to send it.
+        generates: Whether an answer is wanted; otherwise the service only takes the context in.
     """
 
     conversation: Conversation
@@ -37,11 +44,12 @@ class Placement:
     stored: bool
     plan: Plan
     seat: Seat
+    generates: bool = True
 
     @property
-    def warm_up(self) -> bool:
-        """Whether it only prepares a prompt, for conversations to come."""
-        return self.conversation.number < 0
+    def over_http(self) -> bool:
+        """Whether it needs no socket."""
+        return self.seat == OVER_HTTP
 
     @property
     def home(self) -> Home:
@@ -57,15 +65,36 @@ class Dispatch:
 
     Args:
         lanes: Whether the host takes lanes, as far as is known.
+        memory: What the host lets be continued, as far as is known.
+        lifetime: Seconds that a connection lives.
+        one_model: Whether a connection answers one model only.
+        rebuilds: Whether to remember what `rebuildable` needs.
     """
 
-    def __init__(self, *, lanes: bool) -> None:
-        self.fleet = Fleet(lanes=lanes)
+    def __init__(
+        self,
+        *,
+        lanes: bool,
+        memory: Memory = "connection",
+        lifetime: float = math.inf,
+        one_model: bool = False,
+        rebuilds: bool = False,
+    ) -> None:
+        self.fleet = Fleet(lanes=lanes, one_model=one_model, lifetime=lifetime)
+        self._memory: Memory = memory
+        self._rebuilds = rebuilds
+        self._misses = 0
+        self._has_remembered = False
+        self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
         self._conversations = Conversations(self.fleet.release)
         self._placed: dict[int, Placement] = {}
-        self._orders = itertools.count(1)
+        self._numbers = itertools.count(1)
         self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
         self._warm_ups = itertools.count(-1, -1)
+
+    def next_attempt(self) -> int:
+        """A number for an attempt; they grow."""
+        return next(self._numbers)
 
     def conversation_of(self, context: Outline, model: str) -> Conversation:
         """The conversation that a context belongs to, a new one if it belongs to none."""
@@ -101,23 +130,68 @@ class Dispatch:
         """
 
         def reachable(anchor: Anchor) -> bool:
-            return not whole and self.fleet.can_continue(anchor, conversation.number, avoid)
+            return self._is_remembered(anchor) and self.fleet.can_continue(
+                anchor, conversation.number, avoid
+            )
 
-        plan = conversation.ledger.plan(context, model, reachable)
-        if whole and plan.why_whole == "state out of reach":
-            plan = Plan(None, plan.items, plan.lead_in_field, "recovery")
-        return plan, self.fleet.seat(conversation.number, plan.anchor, now, avoid)
+        plan = self._plan(conversation, context, model, reachable, whole=whole)
+        return plan, self.fleet.seat(conversation.number, plan.anchor, model, now, avoid)
+
+    def plan_over_http(
+        self, conversation: Conversation, context: Outline, model: str, *, whole: bool
+    ) -> Plan:
+        """Decide what to send without a socket: only what is stored can be continued."""
+
+        def reachable(anchor: Anchor) -> bool:
+            return anchor.stored and self._is_remembered(anchor)
+
+        return self._plan(conversation, context, model, reachable, whole=whole)
+
+    def _plan(
+        self,
+        conversation: Conversation,
+        context: Outline,
+        model: str,
+        reachable: Callable[[Anchor], bool],
+        *,
+        whole: bool,
+    ) -> Plan:
+        """The plan, and why a known state isn't continued, as far as that is known."""
+        lost: list[int] = []
+
+        def noted(anchor: Anchor) -> bool:
+            reached = not whole and reachable(anchor)
+            if not reached:
+                lost.append(anchor.home.connection)
+            return reached
+
+        plan = conversation.ledger.plan(context, model, noted)
+        if plan.why_whole != "state out of reach":
+            return plan
+        if whole:
+            return replace(plan, why_whole="recovery")
+        exchanged = any(number in self._exchanged for number in lost)
+        return replace(plan, why_whole="connection exchanged") if exchanged else plan
+
+    def _is_remembered(self, anchor: Anchor) -> bool:
+        """Whether the host remembers such answers at all."""
+        return self._memory == "connection" or (self._memory == "stored" and anchor.stored)
 
     def take(self, attempt: int, placement: Placement, now: float) -> None:
         """An attempt is sent as placed."""
         self._placed[attempt] = placement
         plan, conversation = placement.plan, placement.conversation
-        self.fleet.take(attempt, placement.seat, conversation.number, plan.anchor, now)
+        if not placement.over_http:
+            self.fleet.take(attempt, placement.seat, conversation.number, plan.anchor, now)
         if plan.anchor is not None:
             conversation.continued[plan.anchor.response_id] += 1
 
     def ended(
-        self, attempt: int, response_id: str | None, recorded: tuple[Item, ...] | None
+        self,
+        attempt: int,
+        response_id: str | None,
+        recorded: tuple[Item, ...] | None,
+        now: float,
     ) -> None:
         """An attempt has ended on the service.
 
@@ -126,30 +200,72 @@ class Dispatch:
             response_id: The service's id if the response is complete, else None.
             recorded: The items that the framework will record for its output; None if it
                 records something else, so that nothing can continue it.
+            now: When, in seconds of the same clock.
         """
         placement = self._placed.pop(attempt)
-        self.fleet.end(attempt, response_id)
+        self.fleet.end(attempt, response_id, now)
+        if response_id is not None and placement.plan.anchor is not None:
+            self._has_remembered = True
         if response_id is None or recorded is None:
             return
+        whole = Outline.of((*placement.context.items, *recorded))
         anchor = Anchor(
             response_id,
             placement.model,
-            State.of(placement.context, recorded),
+            State.behind(whole),
             placement.plan.lead_in_field,
             placement.home,
             placement.stored,
-            next(self._orders),
         )
-        if placement.warm_up:
+        if placement.conversation.number < 0:
             self._prepared.append(anchor)
         else:
             placement.conversation.ledger.record(anchor)
+            placement.conversation.known = (anchor, whole) if self._rebuilds else None
 
-    def missed(self, placement: Placement) -> None:
-        """The service no longer knows what an attempt continued."""
+    def missed(self, placement: Placement) -> Memory | None:
+        """The service no longer knows what an attempt continued.
+
+        Returns:
+            What the host remembers at most, if that is less than was believed: after some
+            misses in a row, where nothing was ever continued, it isn't asked to any more.
+        """
         anchor = placement.plan.anchor
-        if anchor is not None:
-            self.fleet.evict(anchor)
-            if anchor in self._prepared:
-                self._prepared.remove(anchor)
-            placement.conversation.ledger.forget(anchor.response_id)
+        if anchor is None:
+            return None
+        self.fleet.evict(anchor)
+        if anchor in self._prepared:
+            self._prepared.remove(anchor)
+        placement.conversation.ledger.forget(anchor.response_id)
+        self._misses += 1
+        if self._has_remembered or self._misses < MISSES:
+            return None
+        self._misses = 0
+        self._memory = "none" if anchor.stored else "stored"
+        return self._memory
+
+    def rebuildable(self, number: int) -> list[Conversation]:
+        """Conversations whose last state only a connection remembers, and that can be sent."""
+        return [
+            conversation
+            for conversation in self._conversations
+            if conversation.known is not None
+            and conversation.known[0].home.connection == number
+            and not conversation.known[0].stored
+            and not conversation.known[1].unanswered
+        ]
+
+    def rebuilding(self, conversation: Conversation, number: int, now: float) -> Placement | None:
+        """A place on a connection for a conversation's last state; None if there is no room."""
+        seat = self.fleet.seat_on(number, conversation.number)
+        if conversation.known is None or seat is None:
+            return None
+        anchor, whole = conversation.known
+        items = whole.items[len(whole.lead) :] if anchor.lead_in_field else whole.items
+        plan = Plan(None, items, anchor.lead_in_field, "connection exchanged")
+        return Placement(conversation, whole, anchor.model, False, plan, seat, generates=False)
+
+    def exchanged(self, number: int) -> None:
+        """A connection has another one in its place; what it remembered is gone."""
+        self.fleet.lost(number)
+        self._exchanged.append(number)

@@ -37,6 +37,8 @@ class Kind(Enum):
     NOT_FOUND = auto()
     NO_WEBSOCKET = auto()
     """The host answers, but not on a socket."""
+    NO_HTTP = auto()
+    """The host answers, but doesn't know the Responses API over HTTP."""
     TOO_LARGE = auto()
     """The request exceeds the host's frame limit."""
     REFUSED = auto()
@@ -127,6 +129,8 @@ _ITEMS = re.compile(r"No tool (output|call) found for function call|Item with id
 _LANE_WORDS = re.compile(r"\bstream_id\b")
 _NUMBER = re.compile(r"[0-9]{3}")
 _TRY_AGAIN = re.compile(r"try again in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)
+
+REDIRECTS = (300, 301, 302, 303, 307, 308)
 
 FATAL_CLOSES = frozenset({1008, *range(4000, 5000)})
 """Close codes that say no: policy, and the vendors' own (such as 4402, no credit)."""
@@ -221,7 +225,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
     fault = from_error(error, status, headers)
     if status in (404, 405, 426) and _word(error.get("code")) is None:
         return replace(fault, kind=Kind.NO_WEBSOCKET)
-    if status in (300, 301, 302, 303, 307, 308):
+    if status in REDIRECTS:
         message = "the service redirects the connection; not followed, for the key would go along"
         return replace(fault, kind=Kind.FORBIDDEN, message=message)
     return fault
@@ -241,7 +245,7 @@ def from_close(code: int | None, reason: str, *, before_any_event: bool) -> Faul
     return Fault(Kind.DROPPED, message, None if code is None else str(code))
 
 
-Wait = Literal["a connection", "the first output", "more output", "the whole turn"]
+Wait = Literal["a connection", "the first output", "more output", "enough speech", "the whole turn"]
 
 
 def silent(waited_for: Wait, seconds: float) -> Fault:

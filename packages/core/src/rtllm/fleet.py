@@ -8,6 +8,7 @@ without being stored, and a failed continuation can't evict its parent.
 Nothing here waits or sends; `rtllm.transport` carries out what is chosen.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -19,6 +20,10 @@ CONVERSATIONS_PER_CONNECTION = 4
 ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silence
 NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
 IDLE_BEFORE_DISPLACED = 60.0  # seconds
+IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a state is worth it
+EXCHANGED_AT = 11 / 12
+"""The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
+NEXT_TRY = 30.0  # seconds until an exchange that failed is tried again
 
 
 class Worth(IntEnum):
@@ -57,7 +62,13 @@ class Connection:
 
     number: int
     lanes_on: bool
+    model: str | None = None
+    """The only model that it answers, where the host allows one for each connection."""
     is_open: bool = False
+    exchange_at: float = math.inf
+    """When another one shall take its place."""
+    active_at: float = 0.0
+    """When something was last sent or ended on it, or it opened."""
     waiting: int = 0
     """Turns that wait until it is open."""
     guests: dict[int, Guest] = field(default_factory=dict)
@@ -99,16 +110,46 @@ class Seat:
     is_open: bool
 
 
+OVER_HTTP = Seat(0, None, is_open=True)
+"""The place of a request that needs no socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What is due for connections that are open.
+
+    Attributes:
+        exchange: Those whose lifetime is nearly over.
+        close: Those that nobody used for long.
+        next_at: When to look again; None if nothing will be due.
+    """
+
+    exchange: tuple[int, ...]
+    close: tuple[int, ...]
+    next_at: float | None
+
+
 class Fleet:
     """The connections of one client.
 
     Args:
         lanes: Whether the host takes lanes, as far as is known.
+        one_model: Whether a connection answers one model only.
+        lifetime: Seconds that a connection lives.
         max_connections: How many are kept before idle ones are given up.
     """
 
-    def __init__(self, *, lanes: bool, max_connections: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: bool,
+        one_model: bool = False,
+        lifetime: float = math.inf,
+        max_connections: int = 16,
+    ) -> None:
         self.lanes_on = lanes
+        self._one_model = one_model
+        self._lifetime = lifetime
         self._max = max_connections
         self._connections: dict[int, Connection] = {}
         self._homes: dict[int, tuple[int, Lane | None]] = {}
@@ -117,16 +158,46 @@ class Fleet:
 
     # -- connections ---------------------------------------------------------------------
 
-    def opening(self) -> int:
-        """Count a connection that is being made; returns its number."""
+    def opening(self, model: str) -> int:
+        """Count a connection that is being made for a model; returns its number."""
         self._number += 1
-        self._connections[self._number] = Connection(self._number, self.lanes_on)
+        only = model if self._one_model else None
+        self._connections[self._number] = Connection(self._number, self.lanes_on, only)
         return self._number
 
-    def opened(self, number: int) -> None:
+    def opened(self, number: int, now: float) -> None:
         """A connection can be used."""
         if (connection := self._connections.get(number)) is not None:
             connection.is_open = True
+            connection.active_at = now
+            connection.exchange_at = now + self._lifetime * EXCHANGED_AT
+
+    def upkeep(self, now: float) -> Upkeep:
+        """Tell which connections are too old, and which nobody used for long.
+
+        A connection is named for its exchange once in a while only, until it is gone.
+        """
+        old: list[int] = []
+        unused: list[int] = []
+        due: list[float] = []
+        for connection in self._connections.values():
+            if not connection.is_open:
+                continue
+            if connection.idle and now >= connection.active_at + IDLE_BEFORE_CLOSED:
+                unused.append(connection.number)
+                continue
+            if now >= connection.exchange_at:
+                old.append(connection.number)
+                connection.exchange_at = now + NEXT_TRY
+            # A busy connection is looked at again when it could be unused at the earliest.
+            unused_at = max(connection.active_at, now if not connection.idle else 0.0)
+            due.append(min(connection.exchange_at, unused_at + IDLE_BEFORE_CLOSED))
+        return Upkeep(tuple(old), tuple(unused), min(due, default=None))
+
+    def was_used(self, number: int) -> bool:
+        """Whether a conversation is on a connection."""
+        connection = self._connections.get(number)
+        return connection is not None and bool(connection.guests)
 
     def lost(self, number: int) -> list[int]:
         """A connection is gone, and all that it remembered; returns what ran on it."""
@@ -206,13 +277,19 @@ class Fleet:
         return on_its_own and self._seat_beside(anchor, conversation) is not None
 
     def seat(
-        self, conversation: int, anchor: Anchor | None, now: float, avoid: Collection[int] = ()
+        self,
+        conversation: int,
+        anchor: Anchor | None,
+        model: str,
+        now: float,
+        avoid: Collection[int] = (),
     ) -> Seat | None:
         """Choose where an attempt runs.
 
         Args:
             conversation: The conversation's number.
             anchor: What it continues; None for a whole context.
+            model: The model that shall answer.
             now: Seconds, for telling idle conversations.
             avoid: Connections that just failed.
 
@@ -223,12 +300,26 @@ class Fleet:
             beside = self._seat_beside(anchor, conversation)
             if beside is not None and beside.connection not in avoid:
                 return beside
-        usable = [c for c in self._connections.values() if c.number not in avoid]
+        usable = [
+            c
+            for c in self._connections.values()
+            if c.number not in avoid and c.model in (None, model)
+        ]
         for connection in self._in_order(usable, conversation, now):
             lane = self._free_lane(connection, conversation, None)
             if lane is not None:
                 return Seat(connection.number, lane.name, connection.is_open)
         return None
+
+    def seat_on(self, number: int, conversation: int) -> Seat | None:
+        """A place on one connection, None if it has no room."""
+        connection = self._connections.get(number)
+        if connection is None or not connection.is_open:
+            return None
+        if not connection.lanes_on and connection.guests:
+            return None
+        lane = self._free_lane(connection, conversation, None)
+        return None if lane is None else Seat(number, lane.name, is_open=True)
 
     def _seat_beside(self, anchor: Anchor, conversation: int) -> Seat | None:
         """A seat where the anchor's own connection still remembers it."""
@@ -321,6 +412,7 @@ class Fleet:
         connection = self._connections[seat.connection]
         self._tick += 1
         connection.used = self._tick
+        connection.active_at = now
         if not connection.lanes_on:
             for guest in [g for g in connection.guests if g != conversation]:
                 self._see_out(connection, guest)
@@ -361,12 +453,13 @@ class Fleet:
         if connection is not None:
             connection.abandoned.add(attempt)
 
-    def end(self, attempt: int, response_id: str | None) -> Home | None:
+    def end(self, attempt: int, response_id: str | None, now: float) -> Home | None:
         """An attempt has ended on the service.
 
         Args:
             attempt: Which.
             response_id: The response that the lane remembers now; None if it remembers none.
+            now: When.
 
         Returns:
             Where the response is remembered, None if the connection is gone.
@@ -376,6 +469,7 @@ class Fleet:
         connection = self._connections.get(number)
         if connection is None:
             return None
+        connection.active_at = now
         was_abandoned = attempt in connection.abandoned
         connection.abandoned.discard(attempt)
         lane = connection.lane_of(connection.running.pop(attempt, None))

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from rtllm.errors import ConfigError
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+Memory = Literal["connection", "stored", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,34 +20,76 @@ class HostProfile:
     Attributes:
         name: The host's name, for logs, metrics and ``provider``.
         lanes: Whether it takes ``stream_id`` (documented for api.openai.com only).
+        memory: What can be continued: what a connection (with lanes: each of its lanes)
+            answered last, and what is stored; only what is stored; or nothing.
+        lifetime: Seconds that a connection lives; it is exchanged a little before.
         max_frame: The largest frame that it takes, in bytes.
+        one_model: Whether a connection answers one model only.
         model_in_query: Whether the socket's address must name the model, since a gateway
             routes the connection before it reads the first frame.
     """
 
     name: str
     lanes: bool = False
+    memory: Memory = "connection"
+    lifetime: float = 3600.0
     max_frame: int = 16 * 2**20 - 1
+    one_model: bool = False
     model_in_query: bool = True
 
 
-# Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented.
-_PROFILES: tuple[tuple[str, HostProfile], ...] = (
-    ("api.openai.com", HostProfile("openai", lanes=True, model_in_query=False)),
-    (".openai.azure.com", HostProfile("azure", model_in_query=False)),
-    (".openai.azure.us", HostProfile("azure", model_in_query=False)),
-    ("api.x.ai", HostProfile("xai", model_in_query=False)),
-    ("ai-gateway.vercel.sh", HostProfile("vercel", max_frame=4 * 2**20, model_in_query=False)),
+# Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented. Lifetimes:
+# OpenAI, Azure and xAI documented, Vercel "about 13 minutes".
+PROFILES: Mapping[str, HostProfile] = {
+    profile.name: profile
+    for profile in (
+        HostProfile("openai", lanes=True, model_in_query=False),
+        HostProfile("azure", model_in_query=False),
+        HostProfile("xai", lifetime=25 * 60.0, model_in_query=False),
+        HostProfile(
+            "vercel",
+            lifetime=13 * 60.0,
+            max_frame=4 * 2**20,
+            one_model=True,
+            model_in_query=False,
+        ),
+        HostProfile("litellm"),
+    )
+}
+"""Known hosts by name. LiteLLM runs under any address, so it is known only if it is named."""
+
+_ADDRESSES = (
+    ("api.openai.com", "openai"),
+    (".openai.azure.com", "azure"),
+    (".openai.azure.us", "azure"),
+    ("api.x.ai", "xai"),
+    ("ai-gateway.vercel.sh", "vercel"),
 )
 
 
 def profile_of(host: str) -> HostProfile:
     """Find what is known of a host; an unknown one has no lanes until it is told to."""
     name = host.rstrip(".").lower()
-    for pattern, profile in _PROFILES:
+    for pattern, known in _ADDRESSES:
         if name == pattern or (pattern.startswith(".") and name.endswith(pattern)):
-            return profile
+            return PROFILES[known]
     return HostProfile(name)
+
+
+def profile_named(profile: HostProfile | str) -> HostProfile:
+    """A profile, or the known one of a name.
+
+    Raises:
+        ConfigError: If no known host has the name.
+    """
+    if isinstance(profile, HostProfile):
+        return profile
+    if profile not in PROFILES:
+        raise ConfigError(
+            f"host_profile is {profile!r}; expected one of {', '.join(map(repr, PROFILES))} "
+            "or a HostProfile"
+        )
+    return PROFILES[profile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +105,19 @@ class Endpoint:
     url: str
     host: str
     profile: HostProfile
+
+    @property
+    def http_base(self) -> str:
+        """The API's root over HTTP, without the query."""
+        parts = urlsplit(self.url)
+        scheme = {"ws": "http", "wss": "https"}[parts.scheme]
+        path = parts.path.removesuffix("/responses")
+        return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The user's query parameters."""
+        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
     def for_model(self, model: str) -> str:
         """The address to connect to for a model."""

@@ -6,7 +6,7 @@ arrived but the last event counts as whole.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rtllm.errors import (
@@ -21,6 +21,8 @@ from rtllm.errors import (
 )
 from rtllm.faults import Fault, Kind
 
+Http = Literal["never", "at once", "at last", "if not connected", "paid"]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -33,6 +35,9 @@ class Row:
         whole: Whether the resend must carry the whole context.
         elsewhere: Whether it must go over another connection.
         waits: Whether a resend waits first (``retry-after``, else backoff).
+        http: When the request takes HTTP instead of the socket, if it can: at once; when the
+            budget is used up ("at last"); then too, but only if no connection came to be; or
+            in that case instead of a paid resend ("paid"), since waiting once is enough.
     """
 
     error: type[TurnError]
@@ -41,20 +46,28 @@ class Row:
     whole: bool = False
     elsewhere: bool = False
     waits: bool = False
+    http: Http = "never"
+
+    def falls_back(self, phase: Phase) -> bool:
+        """Whether HTTP is tried when nothing else is left to try."""
+        unsent = self.http == "if not connected" and phase == "connecting"
+        return unsent or self.http in ("at once", "at last")
 
 
 TABLE: Mapping[Kind, Row] = {
     Kind.CHAIN_MISS: Row(Refused, free=1, whole=True),
-    Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True),
+    Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
     Kind.LANES_REFUSED: Row(Refused, free=1),
     Kind.LANE_LIMIT: Row(Refused, free=1, budgeted=True, elsewhere=True),
     Kind.PARAMETER_REFUSED: Row(Refused, free=4),
     Kind.ITEMS_REFUSED: Row(Refused, free=1, whole=True),
-    Kind.BUSY: Row(Busy, budgeted=True, waits=True),
-    Kind.SERVER: Row(Failed, budgeted=True, whole=True, elsewhere=True, waits=True),
-    Kind.DROPPED: Row(Dropped, free=1, budgeted=True, elsewhere=True),
-    Kind.UNREACHABLE: Row(Unreachable, budgeted=True, waits=True),
-    Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True),
+    Kind.BUSY: Row(Busy, budgeted=True, waits=True, http="if not connected"),
+    Kind.SERVER: Row(
+        Failed, budgeted=True, whole=True, elsewhere=True, waits=True, http="if not connected"
+    ),
+    Kind.DROPPED: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
+    Kind.UNREACHABLE: Row(Unreachable, budgeted=True, waits=True, http="at last"),
+    Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
     Kind.EMPTY: Row(Failed, free=1),
     Kind.CLOSED: Row(Dropped),
     Kind.QUOTA: Row(Refused),
@@ -62,8 +75,9 @@ TABLE: Mapping[Kind, Row] = {
     Kind.TOKEN_REFUSED: Row(Refused, free=1),
     Kind.FORBIDDEN: Row(Refused),
     Kind.NOT_FOUND: Row(Refused),
-    Kind.NO_WEBSOCKET: Row(Refused),
-    Kind.TOO_LARGE: Row(Refused),
+    Kind.NO_WEBSOCKET: Row(Refused, http="at once"),
+    Kind.NO_HTTP: Row(Refused, free=1),
+    Kind.TOO_LARGE: Row(Refused, http="at once"),
     Kind.REFUSED: Row(Refused),
     Kind.GIVEN_UP: Row(Failed),
 }
@@ -82,6 +96,7 @@ class Resend:
         paid: Whether it costs one of the budget.
         waits: Whether to wait first.
         wait: How long, in seconds; filled in by the turn.
+        over_http: Over HTTP, since the socket doesn't do.
     """
 
     whole: bool
@@ -89,6 +104,7 @@ class Resend:
     paid: bool
     waits: bool
     wait: float = 0.0
+    over_http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +124,13 @@ class Finish:
 Action = Resend | Fail | Finish
 
 
-def decide(fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int) -> Action:
+BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http=True)
+"""Send the request over HTTP instead, at once."""
+
+
+def decide(
+    fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int, *, can_fall_back: bool
+) -> Action:
     """Look a fault up.
 
     Args:
@@ -116,6 +138,7 @@ def decide(fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int) ->
         phase: How far the attempt got.
         seen: How often each kind was met in this turn before.
         budget_left: How many paid resends are left.
+        can_fall_back: Whether the request may take HTTP instead of the socket.
 
     Returns:
         What to do.
@@ -125,10 +148,16 @@ def decide(fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int) ->
         return Finish("unfinished")
     if phase in ("given out", "whole"):
         return Fail(row.error)
+    if can_fall_back and row.http == "at once":
+        return BY_HTTP
     if seen[fault.kind] < row.free:
         return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
     if fault.kind is Kind.EMPTY:
         return Finish("empty")
     if row.budgeted and budget_left > 0:
+        if can_fall_back and row.http == "paid" and phase == "connecting":
+            return replace(BY_HTTP, paid=True)
         return Resend(row.whole, row.elsewhere, paid=True, waits=row.waits)
+    if can_fall_back and row.falls_back(phase):
+        return BY_HTTP
     return Fail(row.error)

@@ -40,6 +40,7 @@ class TurnReport:
         items_known: Items of the context that the service knew already.
         bytes_sent: Bytes of all requests of the turn.
         attempts: Requests sent.
+        way: What the last request went over.
         connection: The number of the last attempt's connection; None over HTTP.
         lane: Its lane, None for the default lane.
         reused: Whether that connection was open before the turn began.
@@ -61,6 +62,7 @@ class TurnReport:
     items_known: int
     bytes_sent: int
     attempts: int
+    way: Literal["websocket", "http"]
     connection: int | None
     lane: str | None
     reused: bool

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.faults import Fault, Kind, Wait, silent
-from rtllm.recovery import TABLE, Action, Fail, Resend, decide
+from rtllm.recovery import BY_HTTP, TABLE, Action, Fail, Resend, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,26 @@ class Limits:
         open_item: For the next event of a reasoning, tool call or hosted tool item that is
             open, since such items may take long without a word.
         whole: For the whole turn.
+        speech_floor: Characters a second that speech must bring, counted over the base limit,
+            while a message is open; 0: speech may dribble.
     """
 
     base: float = 10.0
     connect: float = 10.0
     open_item: float = 30.0
     whole: float = 120.0
+    speech_floor: float = 0.0
 
     @classmethod
-    def of(cls, base: float, connect: float | None = None, whole: float = 120.0) -> "Limits":
+    def of(
+        cls,
+        base: float,
+        connect: float | None = None,
+        whole: float = 120.0,
+        speech_floor: float = 0.0,
+    ) -> "Limits":
         """Derive all limits from the base limit."""
-        return cls(base, min(base, connect or base), max(30.0, 3 * base), whole)
+        return cls(base, min(base, connect or base), max(30.0, 3 * base), whole, speech_floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +62,12 @@ class Turn:
         limits: How long it may wait.
         retry: What it may try.
         now: When it began, in seconds of any clock.
+        can_fall_back: Whether its request may take HTTP if the socket doesn't do.
     """
 
-    def __init__(self, limits: Limits, retry: Retry, now: float) -> None:
+    def __init__(
+        self, limits: Limits, retry: Retry, now: float, *, can_fall_back: bool = False
+    ) -> None:
         self.limits = limits
         self.retry = retry
         self.attempts = 0
@@ -67,8 +79,11 @@ class Turn:
         self._began = now
         self._since = now
         self._slow_since: float | None = None
+        self._speech_until: float | None = None
         self._had_output = False
         self._phase: Phase = "connecting"
+        self._can_fall_back = can_fall_back
+        self._socket_fault: Fault | None = None
 
     # -- facts -----------------------------------------------------------------------------
 
@@ -77,6 +92,7 @@ class Turn:
         self._phase = "connecting"
         self._since = now
         self._slow_since = None
+        self._speech_until = None
         self._had_output = False
 
     def sent(self, now: float) -> None:
@@ -84,6 +100,10 @@ class Turn:
         self.attempts += 1
         self._phase = "sent"
         self._since = now
+
+    def over_http(self) -> None:
+        """The request took HTTP: there is nothing to fall back to."""
+        self._can_fall_back = False
 
     def created(self) -> None:
         """The service took the request; that is no progress yet."""
@@ -94,6 +114,16 @@ class Turn:
         """Useful output came: speakable text or a whole tool call."""
         self._since = now
         self._had_output = True
+
+    def speech(self, now: float, characters: int, *, is_open: bool) -> None:
+        """Text came, and its message is open or not: how long it may now take for more."""
+        if not is_open or not self.limits.speech_floor:
+            self._speech_until = None
+        elif self._speech_until is None:
+            self._speech_until = now + self.limits.base
+        else:
+            earned = self._speech_until + characters / self.limits.speech_floor
+            self._speech_until = min(earned, now + self.limits.base)
 
     def slow_item(self, now: float, *, is_open: bool) -> None:
         """An event of a reasoning, tool call or hosted tool item came, perhaps its last."""
@@ -135,6 +165,8 @@ class Turn:
         else:
             what = "more output" if self._had_output else "the first output"
             at, seconds = self._since + limits.base, limits.base
+        if self._speech_until is not None and self._speech_until < at:
+            at, what = self._speech_until, "enough speech"
         last = self._began + limits.whole
         wait: tuple[float, Wait, float] = (at, what, seconds)  # type: ignore[assignment]
         return wait if at <= last else (last, "the whole turn", limits.whole)
@@ -153,9 +185,18 @@ class Turn:
             jitter: A random number from 0 to 1 for the wait.
             whole: Whether everything but the last event is there.
         """
-        action = decide(fault, self.phase(whole=whole), self._seen, self.retry.budget - self.paid)
+        phase, left = self.phase(whole=whole), self.retry.budget - self.paid
+        action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
         if isinstance(action, Resend):
             action = self._paid(fault, action, now, jitter)
+            by_http = self._can_fall_back and TABLE[fault.kind].falls_back(phase)
+            if isinstance(action, Fail) and by_http and now < self._began + self.limits.whole:
+                action = BY_HTTP
+        if fault.kind is Kind.NO_HTTP and self._socket_fault is not None:
+            action = Fail(TABLE[self._socket_fault.kind].error)
+        if isinstance(action, Resend) and action.over_http:
+            self._can_fall_back = False
+            self._socket_fault = fault
         self._seen[fault.kind] += 1
         self.recoveries.append((fault, action))
         return action
@@ -177,6 +218,8 @@ class Turn:
 
     def error(self, kind: type[TurnError], fault: Fault, *, whole: bool = False) -> TurnError:
         """The error that a failed turn ends with."""
+        if fault.kind is Kind.NO_HTTP and self._socket_fault is not None:
+            fault = self._socket_fault  # that HTTP doesn't do either says less
         details = Details(
             code=fault.code,
             status=fault.status,

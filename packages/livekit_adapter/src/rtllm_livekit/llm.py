@@ -17,6 +17,8 @@ from rtllm import (
     ConfigError,
     Credentials,
     Endpoint,
+    FallsBack,
+    HostProfile,
     Lanes,
     Limits,
     Network,
@@ -64,7 +66,8 @@ class LLM(llm.LLM[Never]):
         base_url: The API's root, such as ``https://host/v1``; a full endpoint
             (``wss://host/v1/responses``) is understood too. Default: ``OPENAI_BASE_URL``.
         client: An openai client that lends its address, key, headers and query.
-        use_websocket: Must be True; HTTP is not built yet.
+        use_websocket: False sends requests over HTTP, where only stored answers can be
+            continued, through `client` if there is one.
         user: OpenAI's ``user`` field.
         temperature: From 0 to 2; left out once a model refuses it.
         parallel_tool_calls: Whether the model may call several tools at once.
@@ -84,6 +87,15 @@ class LLM(llm.LLM[Never]):
         lanes: Whether a connection runs several responses at once (``stream_id``). "auto":
             on hosts known to do so.
         spare: How many warm connections to keep on a host without lanes.
+        fallback: What a request takes that the socket can't carry, because the host has none,
+            it keeps failing, or the request is too large. None: nothing, the turn fails.
+        host_profile: What the host is like, where its address doesn't tell: the name of a
+            known one ("openai", "azure", "xai", "vercel", "litellm") or a `HostProfile`.
+        rebuild: Whether states that only an old connection remembers (``store=False``) are
+            prepared on the one that takes its place; that costs their input tokens once an
+            hour. Otherwise the next turn sends its context whole.
+        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
+            pace will do.
         on_turn: Called with the report of each turn.
         parameters: More parameters of each request by their names in either API, such as
             ``{"safety_identifier": "caller-7"}``: a session passes none with its calls.
@@ -119,21 +131,23 @@ class LLM(llm.LLM[Never]):
         prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
         lanes: Lanes = "auto",
         spare: int = 1,
+        fallback: FallsBack = "http",
+        host_profile: HostProfile | str | None = None,
+        rebuild: bool = False,
+        speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
         strict_parameters: bool = False,
     ) -> None:
         super().__init__()
-        if not use_websocket:
-            raise ConfigError(
-                "use_websocket=False is not built yet: this release speaks the WebSocket only. "
-                "Leave it out, or keep livekit.plugins.openai.responses.LLM for HTTP"
-            )
         if spare < 0:
             raise ConfigError(f"spare is {spare}; expected 0 or more connections")
+        if speech_floor < 0:
+            raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         self._model = str(model)
         self._connect = _connect_limit(timeout)
+        self._speech_floor = speech_floor
         self._breakpoints = prompt_cache_breakpoints
         if not isinstance(parameters, Mapping | None):
             raise ConfigError(f"parameters is {type(parameters).__name__}; expected an object")
@@ -158,7 +172,18 @@ class LLM(llm.LLM[Never]):
             None if isinstance(base_url, NotGiven) else base_url,
             client,
         )
-        self._client = Client(where, credentials, lanes=lanes, spare=spare, on_turn=on_turn)
+        self._client = Client(
+            where,
+            credentials,
+            lanes=lanes,
+            spare=spare,
+            rebuild=rebuild,
+            websocket=use_websocket,
+            fallback=fallback,
+            profile=host_profile,
+            http_client=client,
+            on_turn=on_turn,
+        )
         self._tools = ToolEncoder()
 
     @property
@@ -221,7 +246,9 @@ class LLM(llm.LLM[Never]):
                 settings=body.settings,
                 tools=encoded,
                 guide=converted.guide,
-                limits=Limits.of(conn_options.timeout, self._connect),
+                limits=Limits.of(
+                    conn_options.timeout, self._connect, speech_floor=self._speech_floor
+                ),
                 retry=Retry(conn_options.max_retry, conn_options.retry_interval),
                 untouched=body.untouched,
                 strict_parameters=self._parameters.strict,

@@ -5,9 +5,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from rtllm import ChatClient, Client, Lanes, Snapshot, TurnReport
+from rtllm import ChatClient, Client, FallsBack, HostProfile, Lanes, Snapshot, TurnReport
 from rtllm_videosdk.reach import Reach
 
 logger = logging.getLogger(__name__)
@@ -15,27 +16,35 @@ logger = logging.getLogger(__name__)
 _KEPT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """How connections are used; see `OpenAILLM`."""
+
+    lanes: Lanes
+    spare: int
+    fallback: FallsBack
+    host_profile: HostProfile | str | None
+    rebuild: bool
+
+
 class Clients:
     """Opens clients as they are needed. Their books go on when they are closed.
 
     Args:
         reach: Where the service is.
-        lanes: Whether to use lanes.
-        spare: How many warm connections to keep on a host without lanes.
+        links: How connections are used.
         on_turn: Called with the report of each turn.
     """
 
     def __init__(
         self,
         reach: Reach,
+        links: Links,
         *,
-        lanes: Lanes,
-        spare: int,
         on_turn: Callable[[TurnReport], None] | None,
     ) -> None:
         self.reach = reach
-        self._lanes = lanes
-        self._spare = spare
+        self._links = links
         self._on_turn = on_turn
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
@@ -67,8 +76,16 @@ class Clients:
         client = self._sockets.get(key)
         if client is None:
             where, credentials = self.reach.socket(headers, query)
+            links = self._links
             client = self._sockets[key] = Client(
-                where, credentials, lanes=self._lanes, spare=self._spare, on_turn=self._on_turn
+                where,
+                credentials,
+                lanes=links.lanes,
+                spare=links.spare,
+                rebuild=links.rebuild,
+                fallback=links.fallback,
+                profile=links.host_profile,
+                on_turn=self._on_turn,
             )
             if len(self._sockets) > _KEPT:
                 _, oldest = self._sockets.popitem(last=False)

@@ -8,17 +8,21 @@ READ, CONNECT = 10.0, 15.0
 """The original's defaults, in seconds."""
 
 
-def limits_of(timeout: Any) -> Limits:
+def limits_of(timeout: Any, speech_floor: float = 0.0) -> Limits:
     """Limits from seconds, or from an httpx, httpx2 or openai ``Timeout``.
 
     ``read`` bounds the wait for the first output and for each gap, ``connect`` that for a
     connection. What an object leaves open (None) is bounded by the whole turn.
 
+    Args:
+        timeout: Any of these; None for the original's defaults.
+        speech_floor: Characters a second that speech must bring.
+
     Raises:
         ConfigError: If it is neither, or not more than 0 seconds.
     """
     if timeout is None:
-        return Limits.of(READ, CONNECT)
+        return Limits.of(READ, CONNECT, speech_floor=speech_floor)
     whole = Limits().whole
     if isinstance(timeout, int | float):
         read = connect = float(timeout)
@@ -31,4 +35,4 @@ def limits_of(timeout: Any) -> Limits:
         )
     if read <= 0 or connect <= 0:
         raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
-    return Limits.of(read, connect)
+    return Limits.of(read, connect, speech_floor=speech_floor)

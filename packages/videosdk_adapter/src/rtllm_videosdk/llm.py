@@ -16,6 +16,8 @@ from rtllm import (
     Body,
     ConfigError,
     Effort,
+    FallsBack,
+    HostProfile,
     Item,
     Lanes,
     Message,
@@ -28,7 +30,7 @@ from rtllm import (
     TurnReport,
 )
 from rtllm_videosdk import azure as azure_
-from rtllm_videosdk.clients import Clients
+from rtllm_videosdk.clients import Clients, Links
 from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.limits import limits_of
@@ -112,6 +114,15 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on
             hosts known to do so.
         spare: How many warm connections to keep on a host without lanes.
+        fallback: What a request takes that the socket can't carry, because the host has none,
+            it keeps failing, or the request is too large. None: nothing, the turn fails.
+        host_profile: What the host is like, where its address doesn't tell: the name of a
+            known one ("openai", "azure", "xai", "vercel", "litellm") or a `HostProfile`.
+        rebuild: Whether states that only an old connection remembers (``store=False``) are
+            prepared on the one that takes its place; that costs their input tokens once an
+            hour. Otherwise the next turn sends its context whole.
+        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
+            pace will do.
         on_turn: Called with the report of each turn.
         model_family: What the model is, where its name doesn't tell (a deployment's).
         parameters: More parameters of each request by their names in either API, such as
@@ -157,6 +168,10 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         wss_url: str | None = None,
         lanes: Lanes = "auto",
         spare: int = 1,
+        fallback: FallsBack = "http",
+        host_profile: HostProfile | str | None = None,
+        rebuild: bool = False,
+        speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         model_family: str | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -167,6 +182,8 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         super().__init__()
         if spare < 0:
             raise ConfigError(f"spare is {spare}; expected 0 or more connections")
+        if speech_floor < 0:
+            raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         if max_retries < 0:
             raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
         if on_refusal not in ("speak", "error"):
@@ -188,7 +205,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
         self._extra = _Extra(extra_headers, extra_query, extra_body, parameters)
-        self._limits = limits_of(timeout)
+        self._limits = limits_of(timeout, speech_floor)
         self._retry = Retry(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
@@ -203,8 +220,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
                 project=project,
                 client=client,
             ),
-            lanes=lanes,
-            spare=spare,
+            Links(lanes, spare, fallback, host_profile, rebuild),
             on_turn=on_turn,
         )
         # A dropped object must not leave its sockets open, whatever else still runs.
@@ -456,7 +472,9 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             call = {**call, "text": {**call.get("text", {}), "format": response_format}}
         body = self._body(call, with_tools=bool(offered.encoded))
         model = str(call.get("model") or self._clients.reach.deployment or self.model)
-        limits = self._limits if body.timeout is None else limits_of(body.timeout)
+        limits = self._limits
+        if body.timeout is not None:
+            limits = limits_of(body.timeout, limits.speech_floor)
         settings = body.settings
         client: Any
         if self.streaming:

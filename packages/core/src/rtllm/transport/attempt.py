@@ -38,6 +38,10 @@ class Reading(Protocol):
         """Whether the last piece belonged to such an item."""
 
     @property
+    def message_open(self) -> bool:
+        """Whether the service is in the middle of a message."""
+
+    @property
     def ids(self) -> Collection[str]:
         """The ids by which a late piece of this response can be told."""
 
@@ -109,6 +113,15 @@ class Attempt:
         """How the response ended, once it has."""
         return self.assembler.ended
 
+    @property
+    def account(self) -> Account:
+        """Where its usage is booked."""
+        if not self.placement.generates:
+            return "warm-up"
+        ended = self.ended
+        failed = self.fault is not None or ended is None or ended.outcome == "empty"
+        return self.abandoned or ("failed" if failed else "answered")
+
     # -- the reader's side -------------------------------------------------------------------
 
     def feed(self, frame: Any) -> None:
@@ -142,6 +155,9 @@ class Attempt:
             turn.slow_item(self._loop.time(), is_open=assembler.slow_item_open)
         if any(isinstance(event, Delta | Called) for event in events):
             turn.output(self._loop.time())
+        if turn.limits.speech_floor:
+            text = sum(len(event.text) for event in events if isinstance(event, Delta))
+            turn.speech(self._loop.time(), text, is_open=assembler.message_open)
 
     def fail(self, fault: Fault) -> None:
         """Take the news that nothing more will come, and why."""

@@ -1,73 +1,38 @@
-"""The connections of one event loop: opens, sends, drains and closes as the fleet says."""
+"""The turns of one event loop on its sockets: placed, sent, drained and remembered."""
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Protocol
 
-from rtllm.chain import Outline, Plan
-from rtllm.conversations import Conversation
+from rtllm.conversations import CONVERSATIONS, Conversation
 from rtllm.dispatch import Dispatch, Placement
+from rtllm.events import Ended
 from rtllm.faults import Fault, Kind
 from rtllm.hosts import Endpoint
-from rtllm.items import Item
 from rtllm.transport.attempt import Attempt, Record
 from rtllm.transport.auth import Credentials
-from rtllm.transport.connection import Connection
-from rtllm.transport.dial import Dialer, FaultError, Network
-from rtllm.turn import Turn
+from rtllm.transport.booking import settle
+from rtllm.transport.dial import FaultError
+from rtllm.transport.route import Asked
+from rtllm.transport.sockets import DRAIN_LIMIT, EXCHANGE_LIMIT, Opening, Sockets
+from rtllm.turn import Limits, Retry, Turn
 from rtllm.usage import Account, Books
 
 logger = logging.getLogger(__name__)
 
-DRAIN_LIMIT = 60.0
-"""Seconds that a cut answer may take to run out before it is given up."""
-
-
-class Asked(Protocol):
-    """What the pool must know of a request."""
-
-    @property
-    def outline(self) -> Outline:
-        """The legal context."""
-
-    @property
-    def model(self) -> str:
-        """The model that shall answer."""
-
-    @property
-    def stored(self) -> bool:
-        """Whether the service shall store the answer."""
-
-    @property
-    def network(self) -> Network:
-        """What to open connections with."""
-
-    @property
-    def warm_up(self) -> bool:
-        """Whether the service shall only prepare the context."""
-
-    def frame(self, plan: Plan, lane: str | None) -> bytes:
-        """Encode the request as planned."""
-
-    def completion(self) -> dict[str, Any]:
-        """Encode the request for Chat Completions."""
-
-    def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
-        """The items that the framework will record for an output, None if it can't."""
-
 
 class Pool:
-    """The connections of one client on one event loop.
+    """The turns of one client on one event loop.
 
     Args:
         endpoint: Where to connect.
         credentials: Asked at each handshake.
+        dispatch: Places the turns.
         books: Where attempts are counted.
-        lanes: Whether the host takes lanes, as far as is known.
         spare: How many warm connections to keep on a host without lanes.
+        rebuild: Whether the last states of a connection are prepared on the one that takes its
+            place, where nothing else remembers them; that costs their input tokens.
         on_lanes_gone: Called when the host proves to have no lanes.
     """
 
@@ -75,38 +40,38 @@ class Pool:
         self,
         endpoint: Endpoint,
         credentials: Credentials,
+        dispatch: Dispatch,
         books: Books,
         *,
-        lanes: bool,
         spare: int,
+        rebuild: bool,
         on_lanes_gone: Callable[[], None],
     ) -> None:
-        self._endpoint = endpoint
         self._books = books
-        self._spare = spare
+        self._max_frame = endpoint.profile.max_frame
         self._on_lanes_gone = on_lanes_gone
         self._loop = asyncio.get_running_loop()
-        self._dialer = Dialer(credentials)
-        self._dispatch = Dispatch(lanes=lanes)
-        self._fleet = self._dispatch.fleet
-        self._connections: dict[int, Connection] = {}
-        self._opening: dict[int, asyncio.Task[Connection | Fault]] = {}
-        self._leaving: dict[asyncio.Task[None], Connection] = {}
-        self._numbers = itertools.count(1)
-        self._closed = False
+        self._dispatch = dispatch
+        self._fleet = dispatch.fleet
+        self._sockets = Sockets(
+            endpoint,
+            credentials,
+            dispatch,
+            spare=spare,
+            on_lanes_ignored=self.refused_lanes,
+            on_exchanged=self._exchanged,
+        )
+        self._asked: dict[int, Asked] | None = {} if rebuild else None
+        self._rebuilding: set[asyncio.Task[None]] = set()
+        self.on_answered: Callable[[], None] = _nothing
+        """Called when an answer came to its end."""
 
     @property
     def newest_connection(self) -> int:
         """The number of the newest connection that is open."""
-        return max(self._connections, default=0)
+        return self._sockets.newest
 
     # -- turns -------------------------------------------------------------------------------
-
-    def conversation_of(self, asked: Asked) -> Conversation:
-        """The conversation that a request belongs to."""
-        if asked.warm_up:
-            return self._dispatch.warming(asked.outline)
-        return self._dispatch.conversation_of(asked.outline, asked.model)
 
     async def launch(
         self,
@@ -133,7 +98,7 @@ class Pool:
             FaultError: If it couldn't be sent.
         """
         while True:
-            if self._closed:
+            if self._sockets.closed:
                 raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
             plan, seat = self._dispatch.place(
                 conversation,
@@ -146,34 +111,51 @@ class Pool:
             if seat is not None and seat.is_open:
                 break
             if seat is None:
-                number = self._open(asked.model, asked.network, turn.limits.connect)
+                number = self._sockets.open(_opening_of(asked, turn))
             else:
                 number = seat.connection
-            await self._opened(number, turn)
+            await self._sockets.opened(number, turn)
         # Nothing is awaited from here to the sending, so the decision stays true.
         frame = asked.frame(plan, seat.lane)
-        if len(frame) > self._endpoint.profile.max_frame:
-            raise FaultError(_too_large(len(frame), self._endpoint.profile.max_frame))
-        placement = Placement(conversation, asked.outline, asked.model, asked.stored, plan, seat)
+        if len(frame) > self._max_frame:
+            raise FaultError(_too_large(len(frame), self._max_frame))
+        placement = Placement(
+            conversation,
+            asked.outline,
+            asked.model,
+            asked.stored,
+            plan,
+            seat,
+            generates=not asked.warm_up,
+        )
+        if self._asked is not None and not asked.warm_up:
+            self._asked.pop(conversation.number, None)
+            self._asked[conversation.number] = asked
+            if len(self._asked) > CONVERSATIONS:
+                del self._asked[next(iter(self._asked))]
         attempt = self._take(placement, turn, len(frame), asked.record)
-        self._keep_spares(asked, turn.limits.connect)
+        self._sockets.keep_spares(_opening_of(asked, turn))
+        await self._send(attempt, turn, frame)
+        return attempt
+
+    async def _send(self, attempt: Attempt, turn: Turn, frame: bytes) -> None:
         turn.sent(self._loop.time())
+        connection = self._sockets[attempt.placement.seat.connection]
         try:
-            await self._connections[seat.connection].send(attempt, frame, turn.limits.base)
+            await connection.send(attempt, frame, turn.limits.base)
         except FaultError as error:
             attempt.fail(error.fault)
             raise
         except asyncio.CancelledError:
             self.abandon(attempt, "cut")  # what was begun counts as sent
             raise
-        return attempt
 
     def _take(self, placement: Placement, turn: Turn, size: int, record: Record) -> Attempt:
-        number = next(self._numbers)
+        number = self._dispatch.next_attempt()
         attempt = Attempt(number, turn, placement, size, record, self._in_progress, self._ended)
         self._dispatch.take(number, placement, self._loop.time())
         for surplus in self._fleet.surplus():
-            self._retire(surplus)
+            self._sockets.retire(surplus)
         return attempt
 
     def abandon(self, attempt: Attempt, account: Account) -> None:
@@ -189,9 +171,9 @@ class Pool:
         self._fleet.without_lanes()
         self._on_lanes_gone()
 
-    def missed(self, attempt: Attempt) -> None:
-        """The service no longer knows what an attempt continued."""
-        self._dispatch.missed(attempt.placement)
+    def was_too_large(self, attempt: Attempt) -> None:
+        """The host closed at a frame: no such large one goes to it again."""
+        self._max_frame = min(self._max_frame, attempt.size - 1)
 
     # -- what happens to attempts ------------------------------------------------------------
 
@@ -199,20 +181,9 @@ class Pool:
         self._fleet.in_progress(attempt.number)
 
     def _ended(self, attempt: Attempt) -> None:
-        """Book an attempt, and remember what it came to."""
-        ended = attempt.ended
-        response_id = None
-        warm_up = attempt.placement.warm_up
-        whole = ("completed", "empty") if warm_up else ("completed",)
-        if ended is not None and attempt.fault is None and ended.outcome in whole:
-            response_id = ended.response_id
-        recorded = None if response_id is None else attempt.record(attempt.assembler.output())
-        self._dispatch.ended(attempt.number, response_id, recorded)
-        failed = attempt.fault is not None or ended is None or ended.outcome == "empty"
-        account: Account = attempt.abandoned or ("failed" if failed else "answered")
-        if warm_up:
-            account = "warm-up"
-        self._books.enter(account, ended.usage if ended is not None else None)
+        settle(attempt, self._dispatch, self._books)
+        if attempt.fault is None:
+            self.on_answered()
 
     def _give_up(self, attempt: Attempt) -> None:
         """A cut answer doesn't end: its connection goes, as soon as no turn needs it."""
@@ -221,112 +192,77 @@ class Pool:
             return
         if self._fleet.runs_only_drains(number):
             logger.info("connection %d is given up: a cut answer doesn't end", number)
-            self._retire(number, at_once=True)
+            self._sockets.retire(number, limit=0.0)
         else:
             attempt.drain_limit = self._loop.call_later(DRAIN_LIMIT, self._give_up, attempt)
 
     # -- connections -------------------------------------------------------------------------
 
-    def _open(self, model: str, network: Network, limit: float) -> int:
-        """Begin to open a connection; returns its number."""
-        number = self._fleet.opening()
-        self._opening[number] = self._loop.create_task(
-            self._dial(number, model, network, limit),
-            name=f"rtllm dial {number}",
-            context=Context(),
-        )
-        return number
-
-    def warm(self, model: str, network: Network, limit: float) -> None:
+    def warm(self, opening: Opening) -> None:
         """Begin to open a connection if none is spare."""
-        if not self._closed and self._fleet.spares_missing(1):
-            self._open(model, network, limit)
+        self._sockets.keep_spares(opening, at_least=1)
 
-    async def _dial(
-        self, number: int, model: str, network: Network, limit: float
-    ) -> Connection | Fault:
-        fault = Fault(Kind.CLOSED, "the client was closed")
-        try:
-            url = self._endpoint.for_model(model)
-            socket = await self._dialer.dial(url, network, limit)
-        except FaultError as error:
-            fault = error.fault
-        except Exception as error:
-            logger.exception("connection %d couldn't be opened", number)
-            fault = Fault(Kind.UNREACHABLE, f"no connection: {type(error).__name__}")
-        else:
-            connection = Connection(number, socket, self._lost, self.refused_lanes)
-            self._connections[number] = connection
-            self._fleet.opened(number)
-            return connection
-        finally:
-            self._opening.pop(number, None)
-            if number not in self._connections:
-                self._fleet.lost(number)
-        logger.debug("connection %d couldn't be opened: %s", number, fault.kind.name)
-        return fault
+    def try_out(self, opening: Opening, told: Callable[[Fault | None], None]) -> None:
+        """Open a connection beside a turn that doesn't wait for it, and tell what came of it."""
+        self._sockets.try_out(opening, told)
 
-    async def _opened(self, number: int, turn: Turn) -> None:
-        """Wait until a connection is open, within the turn's limit."""
-        task = self._opening.get(number)
-        if task is None:
-            self._fleet.lost(number)  # it can't come to be any more
-            raise FaultError(Fault(Kind.UNREACHABLE, "the connection was never opened"), number)
-        self._fleet.wait_for(number, +1)
-        try:
-            async with asyncio.timeout_at(turn.deadline()[0]):
-                dialled = await asyncio.shield(task)
-        except TimeoutError:
-            raise FaultError(turn.ran_out(), number) from None
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise  # it is the turn that was cancelled
-            raise FaultError(Fault(Kind.CLOSED, "the client was closed")) from None
-        finally:
-            self._fleet.wait_for(number, -1)
-        if isinstance(dialled, Fault):
-            raise FaultError(dialled, number)
-        if dialled.last_words is not None and number not in self._connections:
-            raise FaultError(dialled.last_words, number)
-
-    def _keep_spares(self, asked: Asked, limit: float) -> None:
-        for _ in range(self._fleet.spares_missing(self._spare)):
-            self._open(asked.model, asked.network, limit)
-
-    def _lost(self, number: int) -> None:
-        """A connection can no longer be used; it tells its attempts itself."""
-        self._fleet.lost(number)
-        connection = self._connections.pop(number, None)
-        if connection is not None:
-            self._leave(connection)
-
-    def _retire(self, number: int, *, at_once: bool = False) -> None:
-        """Use a connection for nothing new, and close it when nothing runs on it."""
-        self._fleet.lost(number)
-        connection = self._connections.pop(number, None)
-        if connection is not None:
-            self._leave(connection, at_once=at_once)
-
-    def _leave(self, connection: Connection, *, at_once: bool = False) -> None:
+    def _exchanged(self, old: int, new: int) -> None:
+        """An open connection takes the place of an old one."""
+        if self._asked is None:
+            self._leave(old)
+            return
         task = self._loop.create_task(
-            connection.close() if at_once else connection.close_when_idle(DRAIN_LIMIT),
-            name=f"rtllm close {connection.number}",
-            context=Context(),
+            self._rebuild(old, new), name=f"rtllm rebuild {new}", context=Context()
         )
-        self._leaving[task] = connection
-        task.add_done_callback(self._leaving.pop)
+        self._rebuilding.add(task)
+        task.add_done_callback(self._rebuilding.discard)
+
+    def _leave(self, old: int) -> None:
+        self._dispatch.exchanged(old)
+        self._sockets.retire(old, limit=EXCHANGE_LIMIT)
+
+    async def _rebuild(self, old: int, new: int) -> None:
+        """Let a new connection take in what only the old one remembers, then leave that."""
+        try:
+            for conversation in self._dispatch.rebuildable(old):
+                await self._prepare(conversation, new)
+        except FaultError as error:
+            logger.info("connection %d isn't prepared: %s", new, error.fault.message)
+        finally:
+            self._leave(old)
+
+    async def _prepare(self, conversation: Conversation, new: int) -> None:
+        """Send a conversation's last state whole, so that the next turn continues it."""
+        asked = (self._asked or {}).get(conversation.number)
+        placement = self._dispatch.rebuilding(conversation, new, self._loop.time())
+        if asked is None or placement is None:
+            return
+        frame = asked.frame(placement.plan, placement.seat.lane, generate=False)
+        if len(frame) > self._max_frame:
+            return
+        turn = Turn(Limits(), Retry(budget=0), self._loop.time())
+        attempt = self._take(placement, turn, len(frame), lambda _: ())
+        await self._send(attempt, turn, frame)
+        while not isinstance(event := await attempt.next(), Ended):
+            if isinstance(event, Fault):
+                self.abandon(attempt, "warm-up")
+                raise FaultError(event)
 
     async def aclose(self) -> None:
         """Close everything within a limit; turns that still run end with an error."""
-        self._closed = True
-        opening = list(self._opening.values())
-        for task in opening:
+        self._sockets.closed = True
+        for task in list(self._rebuilding):
             task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
-        connections = [*self._connections.values(), *self._leaving.values()]
-        await asyncio.gather(*(connection.close() for connection in connections))
-        await asyncio.gather(*self._leaving, return_exceptions=True)
-        await self._dialer.aclose()
+        await asyncio.gather(*self._rebuilding, return_exceptions=True)
+        await self._sockets.aclose()
+
+
+def _opening_of(asked: Asked, turn: Turn) -> Opening:
+    return Opening(asked.model, asked.network, turn.limits.connect)
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _too_large(size: int, limit: int) -> Fault:

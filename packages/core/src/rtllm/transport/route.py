@@ -1,16 +1,56 @@
 """What a turn needs of the way that its requests take: a pool of sockets, or HTTP."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
+from rtllm.chain import Outline, Plan
 from rtllm.conversations import Conversation
+from rtllm.faults import Fault
+from rtllm.items import Item
 from rtllm.transport.attempt import Attempt
-from rtllm.transport.pool import Asked
+from rtllm.transport.dial import Network
 from rtllm.turn import Turn
 from rtllm.usage import Account
 
 
+class Asked(Protocol):
+    """What a way must know of a request."""
+
+    @property
+    def outline(self) -> Outline:
+        """The legal context."""
+
+    @property
+    def model(self) -> str:
+        """The model that shall answer."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the service shall store the answer."""
+
+    @property
+    def network(self) -> Network:
+        """What to open connections with."""
+
+    @property
+    def warm_up(self) -> bool:
+        """Whether the service shall only prepare the context."""
+
+    def frame(self, plan: Plan, lane: str | None, *, generate: bool = True) -> bytes:
+        """Encode the request as planned; without `generate` no answer is asked for."""
+
+    def completion(self) -> dict[str, Any]:
+        """Encode the request for Chat Completions."""
+
+    def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
+        """The items that the framework will record for an output, None if it can't."""
+
+
 class Route(Protocol):
     """A way to the service, on one event loop."""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether a request that can't take the socket may take HTTP instead."""
 
     @property
     def newest_connection(self) -> int:
@@ -26,12 +66,19 @@ class Route(Protocol):
         turn: Turn,
         *,
         whole: bool,
+        over_http: bool,
         avoid: set[int],
     ) -> Attempt:
         """Send a turn's request; raises FaultError if it couldn't be sent."""
 
     def abandon(self, attempt: Attempt, account: Account) -> None:
         """Leave an attempt to itself; waits for nothing."""
+
+    def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
+        """The socket failed a turn, which takes HTTP now."""
+
+    def has_no_http(self) -> None:
+        """The host doesn't know the request's address over HTTP."""
 
     def refused_lanes(self) -> None:
         """The host has no lanes."""

@@ -364,6 +364,11 @@ class ChatAssembler:
         return self._touched_slow
 
     @property
+    def message_open(self) -> bool:
+        """Whether the service is in the middle of a message."""
+        return bool(self._said) and not self._slow and self._finish is None
+
+    @property
     def ids(self) -> Collection[str]:
         """The ids by which a late chunk could be told: there are none, each has its stream."""
         return ()

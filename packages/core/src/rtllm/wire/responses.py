@@ -184,6 +184,11 @@ class Assembler:
         return self._touched_slow
 
     @property
+    def message_open(self) -> bool:
+        """Whether the service is in the middle of a message."""
+        return any(entry.is_open and entry.kind == "message" for entry in self._entries)
+
+    @property
     def ids(self) -> Collection[str]:
         """The ids by which a late event of this response can be told."""
         return (*self._by_id, *((self.response_id,) if self.response_id else ()))

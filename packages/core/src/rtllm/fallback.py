@@ -1,0 +1,64 @@
+"""Whether requests take the socket or HTTP, by what a host has shown so far.
+
+A socket that failed a turn rests for a while, and then it is tried beside a turn, not with it:
+no caller waits for the trial.
+"""
+
+from enum import Enum, auto
+
+COOLDOWN = 60.0
+"""Seconds that a failing socket rests at first; twice as long each time that it fails again."""
+LONGEST_COOLDOWN = 600.0
+"""Seconds that it rests at most, and where the host said that it has no socket."""
+
+
+class Way(Enum):
+    """How a request goes."""
+
+    SOCKET = auto()
+    HTTP = auto()
+    HTTP_WITH_TRIAL = auto()
+    """Over HTTP, while a socket is tried beside it."""
+
+
+class Fallback:
+    """Remembers how a host's socket fares. Facts go in, the way comes out."""
+
+    def __init__(self) -> None:
+        self._rests_until: float | None = None
+        self._cooldown = COOLDOWN
+        self._trying = False
+
+    def way(self, now: float) -> Way:
+        """The way of the next request.
+
+        Args:
+            now: Seconds of any clock.
+        """
+        if self._rests_until is None:
+            return Way.SOCKET
+        if self._trying or now < self._rests_until:
+            return Way.HTTP
+        self._trying = True
+        return Way.HTTP_WITH_TRIAL
+
+    def failed(self, now: float, *, has_none: bool = False) -> None:
+        """The socket failed a turn, or its trial.
+
+        Args:
+            now: Seconds of the same clock.
+            has_none: Whether the host said that it has none.
+        """
+        cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
+        self._rests_until = now + cooldown
+        self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
+        self._trying = False
+
+    def opened(self) -> None:
+        """The trial's socket opened: the next request takes the socket."""
+        self._rests_until = None
+        self._trying = False
+
+    def answered(self) -> None:
+        """The socket answered: a later failure rests it for the shortest time again."""
+        self._cooldown = COOLDOWN

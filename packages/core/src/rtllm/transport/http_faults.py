@@ -1,0 +1,89 @@
+"""What an openai client's exceptions mean, as faults."""
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import openai
+
+from rtllm.faults import REDIRECTS, Fault, Kind, from_error, silent
+from rtllm.turn import Limits
+
+ReadError = Callable[..., Fault]
+"""Names what the service's error object says; see `rtllm.faults.from_error`."""
+
+
+def fault_of(
+    error: Exception, limits: Limits, *, began: bool, read: ReadError = from_error
+) -> Fault:
+    """Name what the openai client raised.
+
+    Args:
+        error: The exception.
+        limits: What the turn waits for, since the client was told of the connection's limit.
+        began: Whether the service had answered with a stream.
+        read: Names what the service's error object says.
+    """
+    match error:
+        case openai.APIStatusError():
+            return _refusal(error, read)
+        case openai.APIConnectionError():
+            return _lost(error, limits, began=began)
+        case openai.APIError():  # an error instead of a chunk
+            body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
+            return read(body, None, begun=True)
+        case openai.OpenAIError() | TypeError():  # what the client was made of, or given
+            return Fault(Kind.REFUSED, str(error))
+        case _ if began or _names(error) & _HTTP_ERRORS:
+            return _lost(error, limits, began=began)
+        case _:
+            # The user's own code, such as a token's provider: its message may hold a secret.
+            message = f"the request couldn't be made: {type(error).__name__}"
+            return Fault(Kind.UNREACHABLE, message)
+
+
+def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
+    body = dict(error.body) if isinstance(error.body, Mapping) else {}
+    if not body.get("message") and not body.get("detail"):
+        body["message"] = f"the service answered with status {error.status_code}"
+    fault = read(body, error.status_code, dict(error.response.headers))
+    if error.status_code in REDIRECTS:
+        message = "the service redirects the request; not followed, for the key would go along"
+        return replace(fault, kind=Kind.FORBIDDEN, message=message)
+    return fault
+
+
+# Told by name: the SDK works with httpx2, with httpx too, and imports neither for its users.
+_HTTP_ERRORS = frozenset({"TransportError", "RequestError", "TimeoutException"})
+_NO_CONNECTION = frozenset({"ConnectError", "ProxyError", "UnsupportedProtocol"})
+_BROKEN = frozenset({"ReadError", "WriteError", "CloseError", "RemoteProtocolError"})
+
+
+def _lost(error: Exception, limits: Limits, *, began: bool) -> Fault:
+    """Name the end of a connection by what the HTTP client raised beneath."""
+    beneath = list(_beneath(error))
+    names = frozenset[str]().union(*map(_names, beneath))
+    said = next((str(e) for e in reversed(beneath) if str(e)), type(error).__name__)
+    if any(isinstance(e, ssl.SSLCertVerificationError) for e in beneath):
+        return Fault(Kind.FORBIDDEN, f"no trusted connection: {said}")
+    if "ConnectTimeout" in names:
+        return silent("a connection", limits.connect)
+    if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
+        return Fault(Kind.SILENT, "the HTTP client's own limit ran out", "timeout")
+    if names & _NO_CONNECTION or not (began or names & _BROKEN):
+        return Fault(Kind.UNREACHABLE, f"no connection: {said}")
+    return Fault(Kind.DROPPED, f"the connection broke: {said}")
+
+
+def _beneath(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it came from."""
+    found: BaseException | None = error
+    for _ in range(8):
+        if found is None:
+            return
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _names(error: BaseException) -> frozenset[str]:
+    return frozenset(kind.__name__ for kind in type(error).__mro__)

@@ -1,0 +1,52 @@
+"""Server-sent events as frames."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+import msgspec
+
+from rtllm.wire.frames import Frame, mapping, read
+
+
+async def frames_of(lines: AsyncIterator[str], headers: Mapping[str, str]) -> AsyncGenerator[Frame]:
+    """Read a Responses stream.
+
+    What isn't a JSON object is passed over, as on the socket: comments, junk, ``[DONE]``.
+
+    Args:
+        lines: The lines of the body, without their ends.
+        headers: The response's headers; some hosts ignore ``stream`` and answer with one object.
+    """
+    if headers.get("content-type", "").startswith("application/json"):
+        whole = "\n".join([line async for line in lines])
+        if (frame := _answered_at_once(whole)) is not None:
+            yield frame
+        return
+    event, data = "", list[str]()
+    async for line in lines:
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif line.startswith("event:"):
+            event = line[6:].strip()
+        elif not line:
+            if data and (frame := _named(event, "\n".join(data))) is not None:
+                yield frame
+            event, data = "", []
+    if data and (frame := _named(event, "\n".join(data))) is not None:
+        yield frame
+
+
+def _named(event: str, data: str) -> Frame | None:
+    """A frame; seen: some hosts name the event only outside of the object."""
+    frame = read(data)
+    if frame is not None and frame.type is None and event:
+        frame.type = event
+    return frame
+
+
+def _answered_at_once(body: str) -> Frame | None:
+    """A whole response object as the last event of a stream."""
+    raw = msgspec.Raw(body.encode())
+    response = mapping(raw)
+    if response.get("error"):
+        return read(raw)
+    return Frame(type=f"response.{response.get('status', 'completed')}", response=raw)

@@ -1,0 +1,162 @@
+"""The socket and HTTP as one route: takes the socket while it works, else HTTP."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from rtllm.conversations import Conversation
+from rtllm.dispatch import Dispatch
+from rtllm.fallback import Fallback, Way
+from rtllm.faults import Fault, Kind
+from rtllm.transport.attempt import Attempt
+from rtllm.transport.pool import Pool
+from rtllm.transport.route import Asked
+from rtllm.transport.sockets import Opening
+from rtllm.turn import Turn
+from rtllm.usage import Account
+
+logger = logging.getLogger(__name__)
+
+
+class OverHttp(Protocol):
+    """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
+
+    async def launch(
+        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool
+    ) -> Attempt:
+        """Begin to send a turn's request."""
+
+    def abandon(self, attempt: Attempt, account: Account) -> None:
+        """Cut an attempt off."""
+
+    async def aclose(self) -> None:
+        """End what runs."""
+
+
+class Ways:
+    """The ways to the Responses API of one client on one event loop.
+
+    Args:
+        dispatch: Places the turns of both.
+        pool: The sockets; None to take HTTP always.
+        http: Gives the HTTP way when it is needed first.
+        fall_back: Whether HTTP may be taken where the socket doesn't do.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        pool: Pool | None,
+        http: Callable[[], OverHttp],
+        *,
+        fall_back: bool,
+    ) -> None:
+        self._dispatch = dispatch
+        self._pool = pool
+        self._make_http = http
+        self._http: OverHttp | None = None
+        self._fallback = Fallback()
+        self._may_fall_back = fall_back
+        self._loop = asyncio.get_running_loop()
+        if pool is not None:
+            pool.on_answered = self._fallback.answered
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether a request that can't take the socket may take HTTP instead."""
+        return self._pool is not None and self._may_fall_back
+
+    @property
+    def newest_connection(self) -> int:
+        """The number of the newest connection that is open."""
+        return self._pool.newest_connection if self._pool is not None else 0
+
+    def conversation_of(self, asked: Asked) -> Conversation:
+        """The conversation that a request belongs to."""
+        if asked.warm_up:
+            return self._dispatch.warming(asked.outline)
+        return self._dispatch.conversation_of(asked.outline, asked.model)
+
+    async def launch(
+        self,
+        asked: Asked,
+        conversation: Conversation,
+        turn: Turn,
+        *,
+        whole: bool,
+        over_http: bool,
+        avoid: set[int],
+    ) -> Attempt:
+        """Send a turn's request the way that works.
+
+        Raises:
+            FaultError: If it couldn't be sent.
+        """
+        if self._pool is not None and not (over_http or self._rests(asked, self._pool, turn)):
+            return await self._pool.launch(asked, conversation, turn, whole=whole, avoid=avoid)
+        return await self._over_http().launch(asked, conversation, turn, whole=whole)
+
+    def _rests(self, asked: Asked, pool: Pool, turn: Turn) -> bool:
+        """Whether the socket failed not long ago; then it is tried beside the turn."""
+        if not self._may_fall_back or asked.warm_up:
+            return False
+        way = self._fallback.way(self._loop.time())
+        if way is Way.HTTP_WITH_TRIAL:
+            opening = Opening(asked.model, asked.network, turn.limits.connect)
+            pool.try_out(opening, self._tried)
+        return way is not Way.SOCKET
+
+    def _tried(self, fault: Fault | None) -> None:
+        if fault is None:
+            self._fallback.opened()
+        else:
+            self._fallback.failed(self._loop.time(), has_none=fault.kind is Kind.NO_WEBSOCKET)
+
+    def _over_http(self) -> OverHttp:
+        if self._http is None:
+            self._http = self._make_http()
+        return self._http
+
+    def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
+        """The socket failed a turn, which takes HTTP now."""
+        if fault.kind is not Kind.TOO_LARGE:
+            self._tried(fault)
+        elif attempt is not None and self._pool is not None:
+            self._pool.was_too_large(attempt)
+
+    def has_no_http(self) -> None:
+        """The host doesn't know the request's address over HTTP: only the socket is left."""
+        self._may_fall_back = False
+        self._fallback.opened()
+
+    def abandon(self, attempt: Attempt, account: Account) -> None:
+        """Leave an attempt to itself; waits for nothing."""
+        if attempt.placement.over_http:
+            self._over_http().abandon(attempt, account)
+        elif self._pool is not None:
+            self._pool.abandon(attempt, account)
+
+    def warm(self, opening: Opening) -> None:
+        """Begin to open a connection if none is spare."""
+        if self._pool is not None:
+            self._pool.warm(opening)
+
+    def refused_lanes(self) -> None:
+        """The host has no lanes."""
+        if self._pool is not None:
+            self._pool.refused_lanes()
+
+    def missed(self, attempt: Attempt) -> None:
+        """The service no longer knows what an attempt continued."""
+        memory = self._dispatch.missed(attempt.placement)
+        if memory is not None:
+            kept = "no answers" if memory == "none" else "stored answers only"
+            logger.warning("the host remembers %s; contexts go whole from now on", kept)
+
+    async def aclose(self) -> None:
+        """Close everything within a limit."""
+        if self._pool is not None:
+            await self._pool.aclose()
+        if self._http is not None:
+            await self._http.aclose()

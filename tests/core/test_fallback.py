@@ -1,0 +1,62 @@
+"""When requests take HTTP, and when the socket is tried again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtllm.fallback import COOLDOWN, LONGEST_COOLDOWN, Fallback, Way
+
+
+def test_the_socket_is_the_way_until_it_fails() -> None:
+    assert Fallback().way(0.0) is Way.SOCKET
+
+
+def test_a_socket_that_failed_rests_and_is_then_tried_beside_one_turn() -> None:
+    fallback = Fallback()
+    fallback.failed(100.0)
+    assert fallback.way(100.0) is Way.HTTP
+    assert fallback.way(99.9 + COOLDOWN) is Way.HTTP
+    assert fallback.way(100.0 + COOLDOWN) is Way.HTTP_WITH_TRIAL
+    assert fallback.way(100.1 + COOLDOWN) is Way.HTTP  # the trial still runs
+    fallback.opened()
+    assert fallback.way(100.2 + COOLDOWN) is Way.SOCKET
+
+
+def test_a_host_without_a_socket_is_left_alone_the_longest() -> None:
+    fallback = Fallback()
+    fallback.failed(0.0, has_none=True)
+    assert fallback.way(LONGEST_COOLDOWN - 0.1) is Way.HTTP
+    assert fallback.way(LONGEST_COOLDOWN) is Way.HTTP_WITH_TRIAL
+
+
+def test_an_answer_makes_the_next_rest_short_again() -> None:
+    fallback = Fallback()
+    for _ in range(9):
+        fallback.failed(0.0)
+    fallback.opened()
+    fallback.answered()
+    fallback.failed(0.0)
+    assert fallback.way(COOLDOWN) is Way.HTTP_WITH_TRIAL
+
+
+@given(st.lists(st.sampled_from(["failed", "none", "opened", "answered", "ask"]), max_size=30))
+def test_a_rest_is_never_longer_than_the_longest_and_one_trial_runs_at_a_time(
+    facts: list[str],
+) -> None:
+    fallback, now, trying = Fallback(), 0.0, False
+    for fact in facts:
+        now += 1.0
+        match fact:
+            case "failed" | "none":
+                fallback.failed(now, has_none=fact == "none")
+                trying = False
+            case "opened":
+                fallback.opened()
+                trying = False
+                assert fallback.way(now) is Way.SOCKET
+            case "answered":
+                fallback.answered()
+            case _:
+                way = fallback.way(now)
+                assert not (trying and way is Way.HTTP_WITH_TRIAL)
+                trying = trying or way is Way.HTTP_WITH_TRIAL
+    assert trying or fallback.way(now + LONGEST_COOLDOWN) is not Way.HTTP

@@ -1,0 +1,307 @@
+"""The Responses API over HTTP: by choice, and when the socket doesn't do."""
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+
+from rtllm import (
+    Busy,
+    Client,
+    ConfigError,
+    Credentials,
+    Dropped,
+    Limits,
+    Refused,
+    Retry,
+    Silent,
+    TurnError,
+    TurnReport,
+    endpoint,
+)
+from rtllm.fallback import COOLDOWN
+from rtllm.simulator import (
+    AcceptThen,
+    Call,
+    Close,
+    Empty,
+    ErrorFrame,
+    Garbage,
+    RefuseHandshake,
+    RefuseRequest,
+    Reply,
+    Request,
+    Silence,
+    Simulator,
+)
+from rtllm.transport.ways import Ways
+from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
+
+ONCE = Retry(budget=0, interval=0.0)
+
+
+# -- by choice ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_stored_answers_are_continued_and_others_sent_whole(
+    make_client: MakeClient, reports: list[TurnReport], store: bool
+) -> None:
+    async with Simulator(lambda r: f"answer {r.index}") as simulator:
+        caller = Caller(make_client(simulator, websocket=False), settings={"store": store})
+        for text in ("one", "two", "three"):
+            await caller.say(text)
+        entries = simulator.journal.entries
+        assert [e.outcome for e in entries] == ["completed"] * 3
+        assert [bool(e.body.get("previous_response_id")) for e in entries] == [False, store, store]
+        said = [("user", "one"), ("assistant", "answer 0"), ("user", "two")]
+        assert [t for t in entries[2].texts() if t[0] != "system"][:3] == said
+        assert {r.way for r in reports} == {"http"}
+        assert not simulator.journal.connections
+
+
+async def test_a_lost_state_is_sent_whole_again(make_client: MakeClient) -> None:
+    forgotten = ErrorFrame(code="previous_response_not_found", status=400)
+    async with Simulator("yes", fault=[None, forgotten]) as simulator:
+        caller = Caller(make_client(simulator, websocket=False))
+        await caller.say("one")
+        assert spoken(await caller.say("two")) == "yes"
+        bodies = [e.body for e in simulator.journal.entries]
+        assert [bool(b.get("previous_response_id")) for b in bodies] == [False, True, False]
+
+
+async def test_calls_and_usage_arrive_as_over_the_socket(make_client: MakeClient) -> None:
+    def model(request: Request) -> Reply | str:
+        return "done" if request.trailing_outputs else Reply.of("Wait. ", Call("look", {"n": 1}))
+
+    async with Simulator(model) as simulator:
+        client = make_client(simulator, websocket=False)
+        caller = Caller(client)
+        events = await caller.say("look")
+        assert [e.call.name for e in events if hasattr(e, "call")] == ["look"]
+        usage = ended(events).usage
+        assert usage is not None
+        assert client.usage.all.input == usage.input > 0
+
+
+async def test_leaving_early_closes_the_stream(make_client: MakeClient) -> None:
+    async with Simulator("one two three four", fault=Silence(phase="output")) as simulator:
+        caller = Caller(make_client(simulator, websocket=False))
+        await caller.hear_only("hello", 1)
+        await asyncio.wait_for(simulator.journal.wait_idle(), 10)
+        assert simulator.journal.entries[0].outcome in ("cut", "dropped")
+
+
+async def test_a_client_of_the_users_lends_its_address_and_key(
+    reports: list[TurnReport],
+) -> None:
+    async with Simulator("hello", api_key="theirs") as simulator:
+        theirs = openai.AsyncOpenAI(api_key="theirs", base_url=simulator.base_url, max_retries=9)
+        client = Client(
+            endpoint("https://elsewhere.invalid/v1"),
+            Credentials("ours"),
+            websocket=False,
+            http_client=theirs,
+            on_turn=reports.append,
+        )
+        assert spoken(await Caller(client).say("hi")) == "hello"
+        await client.aclose()
+        assert not theirs.is_closed()
+        await theirs.close()
+
+
+class Wrapped:
+    """An openai client as wrappers look: nothing but `responses.create`."""
+
+    def __init__(self, inner: openai.AsyncOpenAI) -> None:
+        self.responses = self
+        self._inner = inner
+
+    async def create(self, **options: Any) -> Any:
+        return await self._inner.responses.create(**options)
+
+
+async def test_a_client_that_only_looks_like_one_will_do() -> None:
+    async with (
+        Simulator("hello there") as simulator,
+        openai.AsyncOpenAI(api_key="k", base_url=simulator.base_url) as inner,
+    ):
+        where, theirs = endpoint(simulator.base_url), Wrapped(inner)
+        client = Client(where, Credentials("k"), websocket=False, http_client=theirs)
+        assert spoken(await Caller(client).say("hi")) == "hello there"
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "requests"),
+    [
+        (ErrorFrame(code="rate_limit_exceeded", status=429), Busy, 3),
+        (ErrorFrame(code="invalid_prompt", status=400), Refused, 1),
+        (Close(phase="created"), Dropped, 4),
+        (Close(phase="output"), Dropped, 1),
+        (Silence(), Silent, 3),
+        (Silence(phase="created", noise="keepalive", every=0.01), Silent, 3),
+        (RefuseRequest(status=404), Refused, 1),
+        (RefuseRequest(status=307, headers={"location": "https://else.invalid"}), Refused, 1),
+    ],
+)
+async def test_faults_are_met_as_over_the_socket(
+    make_client: MakeClient, fault: Any, kind: type[TurnError], requests: int
+) -> None:
+    async with Simulator("one two three", fault=fault) as simulator:
+        caller = Caller(make_client(simulator, websocket=False), limits=QUICK, retry=Retry(2, 0.0))
+        with pytest.raises(kind):
+            await caller.say("hello")
+        assert len(simulator.journal.entries) == requests
+
+
+@pytest.mark.parametrize("fault", [Empty(), Garbage(phase="output")])
+async def test_what_passes_by_itself_is_not_seen(make_client: MakeClient, fault: Any) -> None:
+    async with Simulator("one two", fault=[fault]) as simulator:
+        assert spoken(await Caller(make_client(simulator, websocket=False)).say("x")) == "one two"
+
+
+async def test_an_answer_that_lacks_only_its_last_event_counts(make_client: MakeClient) -> None:
+    async with Simulator("one two", fault=[Close(phase="whole")]) as simulator:
+        events = await Caller(make_client(simulator, websocket=False)).say("x")
+        assert spoken(events) == "one two"
+        assert ended(events).outcome == "unfinished"
+        assert len(simulator.journal.entries) == 1
+
+
+# -- when the socket doesn't do ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [404, 405, 426])
+async def test_a_host_without_a_socket_is_asked_over_http_at_once_and_remembered(
+    make_client: MakeClient, reports: list[TurnReport], status: int
+) -> None:
+    async with Simulator("hello", on_connect=lambda _: RefuseHandshake(status=status)) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
+        for text in ("one", "two", "three"):
+            assert spoken(await caller.say(text)) == "hello"
+        assert [r.way for r in reports] == ["http"] * 3
+        assert [r.recoveries[0].action for r in reports if r.recoveries] == ["sent again over HTTP"]
+        assert [r.chained for r in reports] == [False, True, True]  # stored, so continued
+        assert len(simulator.journal.connections) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        RefuseHandshake(status=503),
+        RefuseHandshake(status=429, headers={"retry-after": "900"}),
+        AcceptThen(close=1000),
+        AcceptThen(abort=True),
+    ],
+)
+async def test_a_socket_that_keeps_failing_gives_way_to_http(
+    make_client: MakeClient, reports: list[TurnReport], refusal: Any
+) -> None:
+    async with Simulator("hello", on_connect=lambda _: refusal) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"), retry=Retry(1, 0.0))
+        assert spoken(await caller.say("one")) == "hello"
+        shaken = len(simulator.journal.connections)
+        assert spoken(await caller.say("two")) == "hello"
+        assert [r.way for r in reports] == ["http", "http"]
+        assert len(simulator.journal.connections) == shaken
+
+
+async def test_the_socket_is_tried_again_beside_a_turn(
+    make_client: MakeClient, reports: list[TurnReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = True
+
+    def on_connect(_: int) -> RefuseHandshake | None:
+        return RefuseHandshake(status=404) if refusing else None
+
+    async with Simulator("hello", on_connect=on_connect) as simulator:
+        client = make_client(simulator, fallback="http")
+        caller = Caller(client)
+        await caller.say("one")
+        refusing = False
+        ways = next(iter(client._routes.values()))
+        assert isinstance(ways, Ways)
+        ways._fallback.failed(ways._loop.time() - COOLDOWN - 1e6)
+        await caller.say("two")
+        await simulator.journal.wait(lambda _: ways.newest_connection)
+        await caller.say("three")
+        assert [r.way for r in reports] == ["http", "http", "websocket"]
+        assert [r.chained for r in reports] == [False, True, True]
+
+
+async def test_a_request_above_the_frame_limit_goes_over_http_and_only_it(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    async with Simulator("hello", max_frame=50_000) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"))
+        await caller.say("one")
+        await caller.say("x" * 60_000)
+        await caller.say("y" * 70_000)
+        await caller.say("two")
+        assert [r.way for r in reports] == ["websocket", "http", "http", "websocket"]
+        large = [r.recoveries[0].fault for r in reports if r.recoveries]
+        assert large == ["too large", "too large"]
+        assert reports[2].attempts == 1  # by now the limit is known
+
+
+async def test_without_the_fallback_a_host_without_a_socket_is_an_error(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("hello", on_connect=lambda _: RefuseHandshake(status=404)) as simulator:
+        with pytest.raises(Refused):
+            await Caller(make_client(simulator, fallback=None)).say("one")
+        assert not simulator.journal.entries
+
+
+async def test_a_host_that_knows_no_http_either_keeps_the_sockets_own_error(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    refuse = RefuseRequest(status=404)
+    async with Simulator(
+        "hello", on_connect=lambda _: AcceptThen(close=1011), fault=refuse
+    ) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
+        with pytest.raises(Dropped):
+            await caller.say("one")
+        with pytest.raises(Dropped):
+            await caller.say("two")
+        assert len(simulator.journal.entries) == 1  # HTTP isn't asked a second time
+
+
+async def test_what_a_wait_for_an_answer_runs_out_on_is_no_reason_for_http(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("hello", fault=Silence()) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"), limits=QUICK, retry=ONCE)
+        with pytest.raises(Silent):
+            await caller.say("one")
+        assert [e.transport for e in simulator.journal.entries] == ["websocket"]
+
+
+async def test_a_key_function_is_asked_for_each_request(make_client: MakeClient) -> None:
+    keys = iter(["stale", "fresh", "fresh"])
+    async with Simulator("hello", api_key="fresh") as simulator:
+        client = Client(
+            endpoint(simulator.base_url), Credentials(lambda: next(keys)), websocket=False
+        )
+        caller = Caller(client)
+        assert spoken(await caller.say("one")) == "hello"
+        assert spoken(await caller.say("two")) == "hello"
+        await client.aclose()
+
+
+async def test_the_error_and_the_repr_hold_no_key() -> None:
+    where = endpoint("http://127.0.0.1:9/v1")
+    client = Client(where, Credentials("sk-secret"), websocket=False)
+    caller = Caller(client, limits=Limits.of(2.0), retry=ONCE)
+    with pytest.raises(TurnError) as error:
+        await caller.say("hello")
+    assert "sk-secret" not in f"{error.value!r} {error.value.__cause__!r} {client!r}"
+    await client.aclose()
+
+
+def test_another_fallback_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'http' or None"):
+        Client(endpoint(None), Credentials("k"), fallback="smoke")  # type: ignore[arg-type]
