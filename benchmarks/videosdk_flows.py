@@ -13,7 +13,7 @@ from videosdk.agents import ChatRole, ContextWindow
 
 from rtllm.simulator import Call, Pause, Reply, Request, Text
 from score import Setting, Suite
-from videosdk_caller import call
+from videosdk_caller import Caller, call
 from videosdk_stages import Plain, Stage, stage, tool
 
 PROMPT = "You are a kind receptionist of a small hotel. Answer in a sentence or two. " * 8
@@ -283,14 +283,18 @@ async def two_agents(on: Stage) -> None:
 
 
 async def two_agents_at_once(on: Stage) -> None:
-    """Two callers on one model object at the same time."""
+    """Two callers on one model object at the same time.
 
-    async def talks(name: str) -> None:
-        async with call(on, Receptionist(f"You serve {name}.")) as caller:
-            for number in range(4):
-                await caller.say(f"{name} asks {number}")
+    Both stay on the line to the end: a session that closes closes its model object.
+    """
 
-    await asyncio.gather(talks("Ada"), talks("Bob"))
+    async def talks(name: str, caller: Caller) -> None:
+        for number in range(4):
+            await caller.say(f"{name} asks {number}")
+
+    ada, bob = (Receptionist(f"You serve {name}.") for name in ("Ada", "Bob"))
+    async with call(on, ada) as one, call(on, bob) as two:
+        await asyncio.gather(talks("Ada", one), talks("Bob", two))
 
 
 async def side_calls(on: Stage) -> None:
