@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Compare the plugins and print the tables."""
     logging.disable(logging.CRITICAL)
-    console = Console(width=130)
+    console = Console(width=140)
     for part in [only] if only else PARTS:
         match part:
             case "livekit":
