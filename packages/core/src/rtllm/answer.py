@@ -252,6 +252,7 @@ class _Run:
         self._last: Attempt | None = None
         self._opened_before = pool.newest_connection
         self._whole = False
+        self._bare = False
         self._over_http = False
         self._avoid: set[int] = set()
         self._bytes = 0
@@ -284,6 +285,7 @@ class _Run:
             self._conversation,
             self._turn,
             whole=self._whole,
+            bare=self._bare,
             over_http=self._over_http,
             avoid=self._avoid,
         )
@@ -347,9 +349,12 @@ class _Run:
 
     def _judged(self, fault: Fault) -> Fault:
         """A fault, where the refusal of what the user insists on is a plain refusal."""
-        insists = self._request.strict_parameters and fault.param not in self._request.untouched
+        untouched = self._request.untouched
+        insists = self._request.strict_parameters and fault.param not in untouched
         if fault.kind is Kind.PARAMETER_REFUSED and insists and fault.param != "stream_options":
             return replace(fault, kind=Kind.REFUSED)
+        if fault.kind is Kind.REFUSED and fault.param == "include" and fault.param in untouched:
+            return replace(fault, kind=Kind.PARAMETER_REFUSED)  # ours: nobody asked for it
         return fault
 
     def _before_resend(self, fault: Fault, action: Resend) -> None:
@@ -368,6 +373,7 @@ class _Run:
         if fault.kind is Kind.PARAMETER_REFUSED and fault.param is not None:
             self._refused.note(self._request, fault.param, fault.message)
         self._whole = self._whole or action.whole
+        self._bare = self._bare or fault.kind is Kind.ITEMS_REFUSED
         self._held.clear()
         self._attempt = None
 

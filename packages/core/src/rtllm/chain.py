@@ -162,6 +162,23 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """What stood beside a recorded item and is not recorded; see `rtllm.hidden`.
+
+    Attributes:
+        beside: The recorded item's fingerprint.
+        unit: Its unit in the context, for a message; None for a call, which is like no other.
+        before: Reasoning and hosted tools' items that stood before it.
+        phase: The message's phase.
+    """
+
+    beside: bytes
+    unit: int | None
+    before: tuple[Item, ...]
+    phase: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Anchor:
     """A completed response that may still be continued.
 
@@ -173,6 +190,7 @@ class Anchor:
             the service doesn't carry over, instead of the chained items.
         home: The lane that it ended on.
         stored: Whether the service keeps it beyond the connection's memory.
+        hidden: What it holds beside what is recorded.
     """
 
     response_id: str
@@ -181,6 +199,7 @@ class Anchor:
     lead_in_field: bool
     home: Home
     stored: bool
+    hidden: tuple[Hidden, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +257,15 @@ class Ledger:
             if rest is not None and reachable(anchor):
                 best = (anchor, rest)
         return best
+
+    def hidden(self, context: Outline, model: str) -> list[Hidden]:
+        """What stood hidden in the known states that a context begins with."""
+        return [
+            hidden
+            for anchor in self._anchors
+            if anchor.hidden and anchor.model == model and anchor.state.rest_of(context) is not None
+            for hidden in anchor.hidden
+        ]
 
     def longest_body(self, context: Outline) -> tuple[int, int]:
         """How long the longest known state is that a context begins with, system texts apart."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
 from rtllm.conversations import Conversation, Conversations
 from rtllm.fleet import OVER_HTTP, Fleet, Seat
+from rtllm.hidden import hidden_in, restored
 from rtllm.hosts import Memory
-from rtllm.items import Item
+from rtllm.items import Item, Opaque, Reasoning
 
 PREPARED = 4
 """How many prepared prompts are remembered."""
@@ -85,6 +86,7 @@ class Dispatch:
         self._rebuilds = rebuilds
         self._misses = 0
         self._has_remembered = False
+        self._puts_back = True
         self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
         self._conversations = Conversations(self.fleet.release)
         self._placed: dict[int, Placement] = {}
@@ -112,6 +114,7 @@ class Dispatch:
         now: float,
         *,
         whole: bool = False,
+        bare: bool = False,
         avoid: Collection[int] = (),
     ) -> tuple[Plan, Seat | None]:
         """Decide what to send and where.
@@ -122,6 +125,7 @@ class Dispatch:
             model: The model that shall answer.
             now: Seconds of any clock.
             whole: Whether to send the whole context even if a part of it is known.
+            bare: Whether to leave out what the framework doesn't record, for it was refused.
             avoid: Connections not to use.
 
         Returns:
@@ -134,18 +138,24 @@ class Dispatch:
                 anchor, conversation.number, avoid
             )
 
-        plan = self._plan(conversation, context, model, reachable, whole=whole)
+        plan = self._plan(conversation, context, model, reachable, whole=whole, bare=bare)
         return plan, self.fleet.seat(conversation.number, plan.anchor, model, now, avoid)
 
     def plan_over_http(
-        self, conversation: Conversation, context: Outline, model: str, *, whole: bool
+        self,
+        conversation: Conversation,
+        context: Outline,
+        model: str,
+        *,
+        whole: bool,
+        bare: bool = False,
     ) -> Plan:
         """Decide what to send without a socket: only what is stored can be continued."""
 
         def reachable(anchor: Anchor) -> bool:
             return anchor.stored and self._is_remembered(anchor)
 
-        return self._plan(conversation, context, model, reachable, whole=whole)
+        return self._plan(conversation, context, model, reachable, whole=whole, bare=bare)
 
     def _plan(
         self,
@@ -155,6 +165,7 @@ class Dispatch:
         reachable: Callable[[Anchor], bool],
         *,
         whole: bool,
+        bare: bool,
     ) -> Plan:
         """The plan, and why a known state isn't continued, as far as that is known."""
         lost: list[int] = []
@@ -166,6 +177,9 @@ class Dispatch:
             return reached
 
         plan = conversation.ledger.plan(context, model, noted)
+        if plan.anchor is None and self._puts_back and not bare:
+            hidden = conversation.ledger.hidden(context, model)
+            plan = replace(plan, items=restored(context, plan.items, hidden))
         if plan.why_whole != "state out of reach":
             return plan
         if whole:
@@ -192,6 +206,7 @@ class Dispatch:
         response_id: str | None,
         recorded: tuple[Item, ...] | None,
         now: float,
+        output: tuple[Item, ...] = (),
     ) -> None:
         """An attempt has ended on the service.
 
@@ -201,6 +216,7 @@ class Dispatch:
             recorded: The items that the framework will record for its output; None if it
                 records something else, so that nothing can continue it.
             now: When, in seconds of the same clock.
+            output: All items of the response, recorded or not.
         """
         placement = self._placed.pop(attempt)
         self.fleet.end(attempt, response_id, now)
@@ -216,6 +232,7 @@ class Dispatch:
             placement.plan.lead_in_field,
             placement.home,
             placement.stored,
+            hidden_in(whole, output, recorded),
         )
         if placement.conversation.number < 0:
             self._prepared.append(anchor)
@@ -232,6 +249,8 @@ class Dispatch:
         """
         anchor = placement.plan.anchor
         if anchor is None:
+            if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
+                self._puts_back = False  # then it is this that the host refuses
             return None
         self.fleet.evict(anchor)
         if anchor in self._prepared:

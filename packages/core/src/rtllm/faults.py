@@ -125,7 +125,11 @@ _BY_TYPE: Mapping[str, Kind] = {
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 _SOCKET_ONLY = ("stream_id", "generate", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
-_ITEMS = re.compile(r"No tool (output|call) found for function call|Item with id .* not found")
+_ITEMS = re.compile(
+    r"No tool (output|call) found for function call|Item with id .* not found"
+    r"|without its required|encrypted content .*could not be|could not be (verified|decrypted)",
+    re.IGNORECASE,
+)
 _LANE_WORDS = re.compile(r"\bstream_id\b")
 _NUMBER = re.compile(r"[0-9]{3}")
 _TRY_AGAIN = re.compile(r"try again in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 # What says only what holds anyway where there is no place for it.
 _IDLE = frozenset({("truncation", "chat", "disabled"), ("logprobs", "responses", False)})
 _OF_TOOLS = ("tool_choice", "parallel_tool_calls")
+SEALED = "reasoning.encrypted_content"
 _MISSING = object()
 
 
@@ -203,7 +204,20 @@ class _Fitting:
                 value = self._chosen[row.name]
                 if self._fits(row, value, effort):
                     self._set(settings, row, value)
+        self._seal(settings, effort)
         return settings
+
+    def _seal(self, settings: dict[str, Any], effort: str | None) -> None:
+        """Ask for the reasoning of unstored answers, which a whole resend has to put back."""
+        family = self._family
+        if self._api == "chat" or self._stored is not False or family is None:
+            return
+        if family.reasons and (effort or family.default_effort) != "none":
+            included = settings.get("include", [])
+            if "include" not in settings:
+                self.untouched.add("include")
+            if SEALED not in included:
+                settings["include"] = [*included, SEALED]
 
     def _set(self, settings: dict[str, Any], row: Row, value: Any) -> None:
         if isinstance(value, Named):

@@ -20,7 +20,8 @@ def settle(attempt: Attempt, dispatch: Dispatch, books: Books) -> None:
     whole = ("completed", "empty") if not attempt.placement.generates else ("completed",)
     if ended is not None and attempt.fault is None and ended.outcome in whole:
         response_id = ended.response_id
-    recorded = None if response_id is None else attempt.record(attempt.assembler.output())
+    output = attempt.assembler.output()
+    recorded = None if response_id is None else attempt.record(output)
     now = asyncio.get_running_loop().time()
-    dispatch.ended(attempt.number, response_id, recorded, now)
+    dispatch.ended(attempt.number, response_id, recorded, now, output)
     books.enter(attempt.account, ended.usage if ended is not None else None)

@@ -60,6 +60,7 @@ class ChatRoute:
         turn: Turn,
         *,
         whole: bool,
+        bare: bool,
         over_http: bool,
         avoid: set[int],
     ) -> Attempt:

@@ -66,7 +66,7 @@ class HttpResponses:
         self._closed = False
 
     async def launch(
-        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool
+        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
     ) -> Attempt:
         """Begin to send a turn's request.
 
@@ -82,7 +82,9 @@ class HttpResponses:
             raise FaultError(Fault(Kind.REFUSED, "a prompt can be prepared over a socket only"))
         headers, requests = await self._prepared(asked, turn)
         context = asked.outline
-        plan = self._dispatch.plan_over_http(conversation, context, asked.model, whole=whole)
+        plan = self._dispatch.plan_over_http(
+            conversation, context, asked.model, whole=whole, bare=bare
+        )
         data = asked.frame(plan, None)
         body: dict[str, Any] = msgspec.json.decode(data)
         for name in _SOCKET_ONLY:

@@ -80,6 +80,7 @@ class Pool:
         turn: Turn,
         *,
         whole: bool,
+        bare: bool,
         avoid: set[int],
     ) -> Attempt:
         """Send a turn's request where it costs least.
@@ -89,6 +90,7 @@ class Pool:
             conversation: The conversation it belongs to.
             turn: The turn, which says how long to wait.
             whole: Whether to send the whole context even if a part of it is known.
+            bare: Whether to leave out what the framework doesn't record.
             avoid: Connections not to use.
 
         Returns:
@@ -106,6 +108,7 @@ class Pool:
                 asked.model,
                 self._loop.time(),
                 whole=whole,
+                bare=bare,
                 avoid=avoid,
             )
             if seat is not None and seat.is_open:

@@ -66,6 +66,7 @@ class Route(Protocol):
         turn: Turn,
         *,
         whole: bool,
+        bare: bool,
         over_http: bool,
         avoid: set[int],
     ) -> Attempt:

@@ -23,7 +23,7 @@ class OverHttp(Protocol):
     """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
 
     async def launch(
-        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool
+        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
     ) -> Attempt:
         """Begin to send a turn's request."""
 
@@ -85,6 +85,7 @@ class Ways:
         turn: Turn,
         *,
         whole: bool,
+        bare: bool,
         over_http: bool,
         avoid: set[int],
     ) -> Attempt:
@@ -94,8 +95,10 @@ class Ways:
             FaultError: If it couldn't be sent.
         """
         if self._pool is not None and not (over_http or self._rests(asked, self._pool, turn)):
-            return await self._pool.launch(asked, conversation, turn, whole=whole, avoid=avoid)
-        return await self._over_http().launch(asked, conversation, turn, whole=whole)
+            return await self._pool.launch(
+                asked, conversation, turn, whole=whole, bare=bare, avoid=avoid
+            )
+        return await self._over_http().launch(asked, conversation, turn, whole=whole, bare=bare)
 
     def _rests(self, asked: Asked, pool: Pool, turn: Turn) -> bool:
         """Whether the socket failed not long ago; then it is tried beside the turn."""
