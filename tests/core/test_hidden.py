@@ -65,7 +65,9 @@ def test_a_phase_comes_back_where_the_framework_records_none() -> None:
 
 @given(st.data())
 def test_without_what_is_hidden_it_is_the_same_context(data: st.DataObject) -> None:
-    parts = st.sampled_from([*SEALED, SEARCHED, A, B, Message.of("assistant", "Hm.")])
+    parts: st.SearchStrategy[Item] = st.sampled_from(
+        [*SEALED, SEARCHED, A, B, Message.of("assistant", "Hm.")]
+    )
     output = tuple(data.draw(st.lists(parts, unique=True)))
     recorded = tuple(item for item in output if isinstance(item, Message | ToolCall))
     called = {item.call_id for item in output if isinstance(item, ToolCall)}

@@ -678,3 +678,31 @@ async def test_a_context_of_nobody(host: Host) -> None:
         ctx.add_message(role=ChatRole.USER, content="hello")
         assert [c.content async for c in st.llm.chat(ctx) if c.content]
         await st.check()
+
+
+async def test_a_session_that_ends_leaves_the_other_ones_on_the_same_model_alone() -> None:
+    gate = asyncio.Event()
+    scripts = {"hello": paused("One two", Pause(gate), " three.")}
+
+    def model(request: Request) -> Reply | str:
+        return scripts.get(request.last_user_text) or "Yes."
+
+    async with stage(model, streaming=True, store=False, lanes="on") as st:
+        one, two = Pipeline(llm=st.llm), Pipeline(llm=st.llm)
+        alice, bob = Plain("You are Alice."), Plain("You are Bob.")
+        sessions = [AgentSession(agent=alice, pipeline=one), AgentSession(agent=bob, pipeline=two)]
+        for session in sessions:
+            await session.start()
+        await one.process_text("hi")
+        running = asyncio.create_task(two.process_text("hello"))
+        await st.service.journal.wait(lambda j: j.entries[1].deltas >= 1)
+        await one.cleanup()
+        assert len(st.service.journal.open_connections) == 1
+        gate.set()
+        await running
+        await two.process_text("more")
+        assert [e.outcome for e in st.entries] == ["completed"] * 3
+        assert st.entries[2].previous_response_id == st.entries[1].response_id
+        assert not st.errors
+        await two.cleanup()
+        await st.service.journal.wait(lambda j: not j.open_connections)

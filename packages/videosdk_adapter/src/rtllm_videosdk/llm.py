@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal, Self
+from weakref import WeakSet
 
 from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolChoice
 
@@ -34,7 +35,7 @@ from rtllm_videosdk.clients import Clients, Links
 from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.limits import limits_of
-from rtllm_videosdk.owner import asking_pipeline
+from rtllm_videosdk.owner import asking_pipeline, ending_pipeline, uses
 from rtllm_videosdk.pictures import Pictures
 from rtllm_videosdk.reach import reached
 from rtllm_videosdk.reply import Memory, Question, Record, Reply
@@ -211,6 +212,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self._tools = ToolEncoder()
         self._memory = Memory(Turns(), Answers(), Pictures())
         self._running: dict[Generation, None] = {}
+        self._owners: WeakSet[object] = WeakSet()
         self._clients = Clients(
             reached(
                 api_key=api_key,
@@ -382,6 +384,8 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         """
         generation = Generation(messages)
         self._running[generation] = None
+        if generation.owner is not None:
+            self._owners.add(generation.owner)
         reply: Reply | None = None
         try:
             question = self._question(tools, conversational_graph, kwargs)
@@ -455,10 +459,19 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             logger.warning("the instructions couldn't be prepared: %s", error)
 
     async def aclose(self) -> None:
-        """Close the connections; a later `chat` opens new ones."""
+        """Close the connections; a later `chat` opens new ones.
+
+        Called by a pipeline that ends while another one uses the same object, it only cuts what
+        the pipeline that ends asked for.
+        """
+        ending = ending_pipeline()
+        others = [o for o in self._owners if o is not ending and uses(o, self)]
+        stays = ending is not None and bool(others)
         for generation in list(self._running):
-            generation.cut()
-        await self._clients.aclose()
+            if not stays or generation.owner is ending:
+                generation.cut()
+        if not stays:
+            await self._clients.aclose()
 
     # -- asking ------------------------------------------------------------------------------------
 

@@ -8,19 +8,37 @@ as above the cancellation.
 
 import sys
 from types import FrameType
+from typing import Any
 
 from videosdk.agents.content_generation import ContentGeneration
-
-_MODULE = ContentGeneration.__module__
+from videosdk.agents.pipeline import Pipeline
 
 
 def asking_pipeline() -> object | None:
     """The framework's `ContentGeneration` that is calling, None if it is somebody else."""
-    frame: FrameType | None = sys._getframe(1)
+    return _calling(ContentGeneration)
+
+
+def ending_pipeline() -> object | None:
+    """The `ContentGeneration` of the pipeline that is closing its model.
+
+    None if it is its user who closes it, or if that pipeline never generated anything.
+    """
+    pipeline: Any = _calling(Pipeline)
+    return getattr(getattr(pipeline, "orchestrator", None), "content_generation", None)
+
+
+def uses(owner: object, model: object) -> bool:
+    """Whether a `ContentGeneration` still asks a model, itself or through a `FallbackLLM`."""
+    used = getattr(owner, "llm", None)
+    return used is model or model in getattr(used, "providers", ())
+
+
+def _calling(kind: type[Any]) -> Any | None:
+    """The nearest object of a class whose method is on the stack."""
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_globals.get("__name__") == _MODULE:
-            caller: object = frame.f_locals.get("self")
-            if caller is not None:
-                return caller
+        if isinstance(caller := frame.f_locals.get("self"), kind):
+            return caller
         frame = frame.f_back
     return None
