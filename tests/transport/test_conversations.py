@@ -185,3 +185,18 @@ async def test_system_text_that_changes_is_sent_whole_once_and_then_only_itself(
         assert [r.why_whole for r in reports] == ["first request", "instructions changed"] + [
             None
         ] * 3
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_what_is_stored_is_continued_after_the_client_was_closed(
+    make_client: MakeClient, *, store: bool
+) -> None:
+    async with Simulator("yes") as simulator:
+        client = make_client(simulator)
+        caller = Caller(client, settings={"store": store})
+        await caller.say("one")
+        await client.aclose()
+        await caller.say("two")
+        chained = [bool(e.previous_response_id) for e in simulator.journal.entries]
+        assert chained == [False, store]
+        assert len(simulator.journal.connections) == 2

@@ -148,6 +148,7 @@ class Client(_Asked[Ways]):
         self._lanes = endpoint.profile.lanes if lanes == "auto" else lanes
         self._spare = spare
         self._rebuild = rebuild
+        self._dispatches: dict[asyncio.AbstractEventLoop, Dispatch] = {}
         self._websocket = websocket
         self._fallback = fallback
         self._http_client = http_client
@@ -179,14 +180,7 @@ class Client(_Asked[Ways]):
         self._route().warm(Opening(model, network, limit))
 
     def _open(self) -> Ways:
-        profile = self.endpoint.profile
-        dispatch = Dispatch(
-            lanes=self._lanes,
-            memory=profile.memory,
-            lifetime=profile.lifetime,
-            one_model=profile.one_model,
-            rebuilds=self._rebuild,
-        )
+        dispatch = self._dispatch()
         pool = None
         if self._websocket:
             pool = Pool(
@@ -200,6 +194,23 @@ class Client(_Asked[Ways]):
             )
         over_http = partial(self._over_http, dispatch)
         return Ways(dispatch, pool, over_http, fall_back=self._fallback == "http")
+
+    def _dispatch(self) -> Dispatch:
+        """What is known of the conversations of the running loop, also of a closed route's.
+
+        What the service has stored outlives the connections.
+        """
+        loop, profile = asyncio.get_running_loop(), self.endpoint.profile
+        self._dispatches = {k: v for k, v in self._dispatches.items() if not k.is_closed()}
+        if loop not in self._dispatches:
+            self._dispatches[loop] = Dispatch(
+                lanes=self._lanes,
+                memory=profile.memory,
+                lifetime=profile.lifetime,
+                one_model=profile.one_model,
+                rebuilds=self._rebuild,
+            )
+        return self._dispatches[loop]
 
     def _over_http(self, dispatch: Dispatch) -> OverHttp:
         from rtllm.transport import http_responses as http  # noqa: PLC0415 - rarely needed
