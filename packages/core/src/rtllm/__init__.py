@@ -6,6 +6,7 @@ what adapters are made of.
 
 from rtllm._version import __version__
 from rtllm.answer import Answer
+from rtllm.azure import TokenProvider, azure_reach
 from rtllm.client import ChatClient, Client, FallsBack, Lanes
 from rtllm.context import Note
 from rtllm.errors import (
@@ -36,6 +37,7 @@ from rtllm.params import (
     tool_choice_of,
     without_nulls,
 )
+from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
 from rtllm.tools.strict import why_not_strict
@@ -76,6 +78,7 @@ __all__ = [
     "Opaque",
     "Parameters",
     "Phased",
+    "Reach",
     "Reasoning",
     "Recovery",
     "Refused",
@@ -86,6 +89,7 @@ __all__ = [
     "Silent",
     "Snapshot",
     "Text",
+    "TokenProvider",
     "ToolCall",
     "ToolOutput",
     "ToolSchemaError",
@@ -95,8 +99,10 @@ __all__ = [
     "Unreachable",
     "Usage",
     "__version__",
+    "azure_reach",
     "endpoint",
     "quickest_effort",
+    "reached",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",

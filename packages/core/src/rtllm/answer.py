@@ -174,6 +174,16 @@ class Answer:
         return self._request.warm_up
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """More headers, where the request goes over HTTP."""
+        return self._request.headers
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """More query parameters, likewise."""
+        return self._request.query
+
+    @property
     def network(self) -> Network:
         """What to open connections with."""
         return self._request.network
@@ -205,7 +215,9 @@ class Answer:
         if "stream_options" in self._refused.of(request.model):
             body.pop("stream_options", None)
         messages = chat.messages(self.outline.items, request.guide)
-        return {"model": request.model, "messages": messages, **body}
+        extra = {"extra_headers": dict(request.headers), "extra_query": dict(request.query)}
+        extra = {name: value for name, value in extra.items() if value}
+        return {"model": request.model, "messages": messages, **body, **extra}
 
     def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         """The items that the framework will record for an output, None if it can't."""

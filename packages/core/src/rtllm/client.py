@@ -118,6 +118,7 @@ class Client(_Asked[Ways]):
             the name of a known host's (`rtllm.hosts.PROFILES`).
         http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
             over HTTP; never closed here. None: one of our own, with these credentials.
+        make_http_client: Makes such a client, to be closed here.
         on_turn: Called with the report of each turn.
 
     Raises:
@@ -136,6 +137,7 @@ class Client(_Asked[Ways]):
         fallback: FallsBack = "http",
         profile: HostProfile | str | None = None,
         http_client: object | None = None,
+        make_http_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
     ) -> None:
         if fallback not in ("http", None):
@@ -152,6 +154,7 @@ class Client(_Asked[Ways]):
         self._websocket = websocket
         self._fallback = fallback
         self._http_client = http_client
+        self._make_http_client = make_http_client
 
     async def warm_up(self, request: Request) -> None:
         """Let the service prepare a prompt, so that first turns send only what is new.
@@ -215,10 +218,16 @@ class Client(_Asked[Ways]):
     def _over_http(self, dispatch: Dispatch) -> OverHttp:
         from rtllm.transport import http_responses as http  # noqa: PLC0415 - rarely needed
 
-        theirs = self._http_client
+        theirs, make_theirs = self._http_client, self._make_http_client
+        make: http.MakeClient = partial(http.make_client, self.endpoint)
+        if theirs is not None:
+            make = lambda _: theirs  # noqa: E731
+        elif make_theirs is not None:
+            make = lambda _: make_theirs()  # noqa: E731
+        with_own_key = theirs is not None or make_theirs is not None
         return http.HttpResponses(
-            partial(http.make_client, self.endpoint) if theirs is None else lambda _: theirs,
-            self._credentials if theirs is None else None,
+            make,
+            None if with_own_key else self._credentials,
             dispatch,
             self._books,
             owned=theirs is None,

@@ -29,6 +29,8 @@ class Request:
         strict_parameters: Whether the refusal of a chosen parameter ends the turn, where else
             it would be sent again without it.
         hold_calls: Whether tool calls are given out at the end of the response only.
+        headers: More headers, where the request goes over HTTP.
+        query: More query parameters, likewise.
         network: What to open connections with.
         warm_up: Whether the service shall only prepare the context, without an answer, so that
             every conversation that begins with these system texts goes on from there.
@@ -45,5 +47,7 @@ class Request:
     hold_calls: bool = False
     untouched: frozenset[str] = frozenset()
     strict_parameters: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
     network: Network = field(default_factory=Network)
     warm_up: bool = False

@@ -1,4 +1,8 @@
-"""rtllm for LiveKit Agents: a drop-in for ``livekit.plugins.openai.responses.LLM``."""
+"""rtllm for LiveKit Agents.
+
+`LLM` is a drop-in for ``livekit.plugins.openai.responses.LLM``, `ChatLLM` for
+``livekit.plugins.openai.LLM``.
+"""
 
 try:
     import livekit.agents as _  # noqa: F401
@@ -8,7 +12,8 @@ except ImportError as error:
     ) from error
 
 from rtllm import __version__
+from rtllm_livekit.chat_llm import ChatLLM
 from rtllm_livekit.llm import LLM
 from rtllm_livekit.stream import LLMStream
 
-__all__ = ["LLM", "LLMStream", "__version__"]
+__all__ = ["LLM", "ChatLLM", "LLMStream", "__version__"]

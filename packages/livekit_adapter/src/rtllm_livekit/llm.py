@@ -1,39 +1,26 @@
 """`LLM`: the Responses API over its WebSocket, for LiveKit Agents."""
 
-import asyncio
-import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Never, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import aiohttp
-from livekit.agents import APIConnectOptions, get_job_context, llm, utils
-from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGiven, NotGivenOr
-from livekit.agents.utils import is_given
+from livekit.agents import llm
+from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
 
 from rtllm import (
     ApiKey,
-    Body,
     Client,
     ConfigError,
-    Credentials,
-    Endpoint,
     FallsBack,
     HostProfile,
     Lanes,
-    Limits,
-    Network,
-    Parameters,
-    Request,
-    Retry,
-    Snapshot,
+    Reach,
+    TokenProvider,
     TurnReport,
-    endpoint,
-    takes_cache_breakpoints,
+    azure_reach,
+    reached,
 )
-from rtllm_livekit.convert import as_recorded, to_items
-from rtllm_livekit.settings import body_of, given
-from rtllm_livekit.stream import LLMStream
-from rtllm_livekit.tools import ToolEncoder
+from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
+from rtllm_livekit.settings import given, more
 
 if TYPE_CHECKING:
     import openai
@@ -43,17 +30,8 @@ if TYPE_CHECKING:
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 Verbosity = Literal["low", "medium", "high"]
 
-_OPENAI = "api.openai.com"
 
-
-class _Timeout(Protocol):
-    """What `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout` have in common."""
-
-    @property
-    def connect(self) -> float | None: ...
-
-
-class LLM(llm.LLM[Never]):
+class LLM(AskingLLM):
     """A drop-in for ``livekit.plugins.openai.responses.LLM``.
 
     It keeps one chain per conversation, survives barge-ins without a new connection, and
@@ -114,7 +92,7 @@ class LLM(llm.LLM[Never]):
         model: "str | ResponsesModel" = "gpt-4.1",
         api_key: NotGivenOr[ApiKey] = NOT_GIVEN,
         base_url: NotGivenOr[str] = NOT_GIVEN,
-        client: "openai.AsyncClient | None" = None,
+        client: "openai.AsyncClient | Reach | None" = None,
         use_websocket: bool = True,
         user: NotGivenOr[str] = NOT_GIVEN,
         temperature: NotGivenOr[float] = NOT_GIVEN,
@@ -126,7 +104,7 @@ class LLM(llm.LLM[Never]):
         service_tier: NotGivenOr[ServiceTier] = NOT_GIVEN,
         verbosity: NotGivenOr[Verbosity] = NOT_GIVEN,
         max_output_tokens: NotGivenOr[int] = NOT_GIVEN,
-        timeout: float | _Timeout | None = None,
+        timeout: float | Timeout | None = None,
         prompt_cache_options: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
         lanes: Lanes = "auto",
@@ -140,20 +118,30 @@ class LLM(llm.LLM[Never]):
         model_family: str | None = None,
         strict_parameters: bool = False,
     ) -> None:
-        super().__init__()
         if spare < 0:
             raise ConfigError(f"spare is {spare}; expected 0 or more connections")
         if speech_floor < 0:
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
-        self._model = str(model)
-        self._connect = _connect_limit(timeout)
-        self._speech_floor = speech_floor
-        self._breakpoints = prompt_cache_breakpoints
-        if not isinstance(parameters, Mapping | None):
-            raise ConfigError(f"parameters is {type(parameters).__name__}; expected an object")
-        self._family = model_family
-        self._parameters = Parameters(strict=strict_parameters)
-        self._options = given(
+        reach = reached(
+            api_key=None if isinstance(api_key, NotGiven) else api_key,
+            base_url=None if isinstance(base_url, NotGiven) else base_url,
+            client=client,
+        )
+        where, credentials = reach.socket({}, {})
+        core = Client(
+            where,
+            credentials,
+            lanes=lanes,
+            spare=spare,
+            rebuild=rebuild,
+            websocket=use_websocket,
+            fallback=fallback,
+            profile=host_profile,
+            http_client=reach.client,
+            make_http_client=reach.http if reach.make_client is not None else None,
+            on_turn=on_turn,
+        )
+        options = given(
             user=user,
             temperature=temperature,
             parallel_tool_calls=parallel_tool_calls,
@@ -165,179 +153,70 @@ class LLM(llm.LLM[Never]):
             verbosity=verbosity,
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
-        ) | dict(parameters or {})
-        self._body({}, self._model, with_tools=False)  # refuse here what can't be sent
-        where, credentials = _reached(
-            None if isinstance(api_key, NotGiven) else api_key,
-            None if isinstance(base_url, NotGiven) else base_url,
-            client,
+        ) | more(parameters)
+        asking = Asking(
+            model=reach.deployment or str(model),
+            family=model_family or (str(model) if reach.deployment else None),
+            host=core.endpoint.profile.name,
+            api="responses",
+            options=options,
+            headers=not use_websocket,
+            connect=connect_limit(timeout),
+            speech_floor=speech_floor,
+            breakpoints=prompt_cache_breakpoints,
+            strict=strict_parameters,
         )
-        self._client = Client(
-            where,
-            credentials,
-            lanes=lanes,
-            spare=spare,
-            rebuild=rebuild,
-            websocket=use_websocket,
-            fallback=fallback,
-            profile=host_profile,
-            http_client=client,
-            on_turn=on_turn,
-        )
-        self._tools = ToolEncoder()
+        super().__init__(core, asking)
 
-    @property
-    def model(self) -> str:
-        """The model that answers."""
-        return self._model
-
-    @property
-    def provider(self) -> str:
-        """The host's name: ``openai`` for OpenAI's own, else the name of the host."""
-        return self._client.endpoint.profile.name
-
-    @property
-    def usage(self) -> Snapshot:
-        """Tokens so far, those of cut, failed and repeated attempts included."""
-        return self._client.usage
-
-    def chat(
-        self,
+    @classmethod
+    def with_azure(
+        cls,
         *,
-        chat_ctx: llm.ChatContext,
-        tools: list[llm.Tool] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
-    ) -> LLMStream:
-        """Ask for an answer. The context is taken by value, now; nothing is sent yet.
+        model: str = "gpt-4o",
+        azure_endpoint: str | None = None,
+        azure_deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        azure_ad_token: str | None = None,
+        azure_ad_token_provider: TokenProvider | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        base_url: str | None = None,
+        client: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Make an LLM that asks an Azure OpenAI resource over its Responses WebSocket.
 
         Args:
-            chat_ctx: What the model shall see.
-            tools: What it may call.
-            conn_options: How often and how long to try: ``timeout`` bounds connecting, the
-                first output and each gap, in seconds; ``max_retry`` is the budget for what a
-                second try may cure.
-            parallel_tool_calls: Wins over the constructor's.
-            tool_choice: Wins over the constructor's.
-            extra_kwargs: Fields of the request; they win over the constructor's.
-
-        Returns:
-            The stream of chunks.
+            model: What the deployment runs; it tells the family of its parameters.
+            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
+            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
+            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``;
+                without one it is the v1 API. The WebSocket is always v1.
+            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
+            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
+            azure_ad_token_provider: A function, plain or async, that is asked for a token with
+                each request and each handshake.
+            organization: Default: ``OPENAI_ORG_ID``.
+            project: Default: ``OPENAI_PROJECT_ID``.
+            base_url: The API's root instead of the resource's address.
+            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials are its.
+            **options: The other keywords of the constructor.
 
         Raises:
-            EmptyContext: (a `ValueError`) If there is nothing to answer.
-            ConfigError: (a `ValueError`) If a setting can't be sent.
+            ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        call = {
-            **(extra_kwargs if is_given(extra_kwargs) else {}),
-            **given(parallel_tool_calls=parallel_tool_calls, tool_choice=tool_choice),
-        }
-        model = str(call.get("model", self._model))
-        encoded = self._tools.encode(tools or [])
-        body = self._body(call, model, with_tools=bool(encoded))
-        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
-        answer = self._client.ask(
-            Request(
-                items=converted.items,
-                model=model,
-                record=as_recorded,
-                settings=body.settings,
-                tools=encoded,
-                guide=converted.guide,
-                limits=Limits.of(
-                    conn_options.timeout, self._connect, speech_floor=self._speech_floor
-                ),
-                retry=Retry(conn_options.max_retry, conn_options.retry_interval),
-                untouched=body.untouched,
-                strict_parameters=self._parameters.strict,
-                network=_network(),
-            )
+        reach = azure_reach(
+            model=model,
+            azure_endpoint=azure_endpoint,
+            azure_deployment=azure_deployment,
+            api_version=api_version,
+            api_key=api_key,
+            azure_ad_token=azure_ad_token,
+            azure_ad_token_provider=azure_ad_token_provider,
+            organization=organization,
+            project=project,
+            base_url=base_url,
+            client=client,
         )
-        return LLMStream(
-            self, answer, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options
-        )
-
-    def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
-        family = self._family or model
-        return body_of(self._parameters, self._options, call, model=family, with_tools=with_tools)
-
-    def _sends_breakpoints(self, model: str) -> bool:
-        family = self._family or model
-        if self._breakpoints == "auto":
-            return self._client.endpoint.host == _OPENAI and takes_cache_breakpoints(family)
-        return self._parameters.breakpoints(family, self._breakpoints)
-
-    def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Begin to open a connection, if none is warm; as often as it is called."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            if loop is not None:
-                loop.call_soon_threadsafe(self.prewarm)
-            return
-        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._connect or float("inf"))
-        self._client.prewarm(self._model, _network(), limit)
-
-    async def aclose(self) -> None:
-        """Close the connections; a later `chat` opens new ones."""
-        await super().aclose()
-        await self._client.aclose()
-
-
-def _connect_limit(timeout: float | _Timeout | None) -> float | None:
-    limit = timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
-    if limit is not None and limit <= 0:
-        raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
-    return limit
-
-
-def _reached(
-    api_key: ApiKey | None, base_url: str | None, client: "openai.AsyncClient | None"
-) -> tuple[Endpoint, Credentials]:
-    """Where to connect and with what: arguments, then the client's, then the environment's."""
-    env = os.environ.get
-    if client is not None:
-        return _lent(client, api_key, base_url)
-    key = api_key or env("OPENAI_API_KEY")
-    if not key:
-        raise ConfigError("no API key: pass api_key=… or set OPENAI_API_KEY")
-    credentials = Credentials(
-        key, organization=env("OPENAI_ORG_ID"), project=env("OPENAI_PROJECT_ID")
-    )
-    return endpoint(base_url or env("OPENAI_BASE_URL")), credentials
-
-
-def _lent(
-    client: "openai.AsyncClient", api_key: ApiKey | None, base_url: str | None
-) -> tuple[Endpoint, Credentials]:
-    """What an openai client lends: only to the host that it is for."""
-    if type(client).__name__ == "AsyncAzureOpenAI":
-        raise ConfigError("Azure clients are not built yet; pass base_url and api_key instead")
-    if base_url is not None and api_key is None:
-        raise ConfigError("base_url beside client would send the client's key to another host")
-    key = api_key or getattr(client, "_api_key_provider", None) or client.api_key
-    if not key:
-        raise ConfigError("the client has no API key; pass api_key=…")
-    headers = {str(k): str(v) for k, v in getattr(client, "_custom_headers", {}).items()}
-    query = {str(k): str(v) for k, v in getattr(client, "_custom_query", {}).items()}
-    credentials = Credentials(
-        key, organization=client.organization, project=client.project, headers=headers
-    )
-    return endpoint(base_url or str(client.base_url), query), credentials
-
-
-def _network() -> Network:
-    """The job's connector, with its trust store, and its proxy, where there is a job."""
-    connector: aiohttp.BaseConnector | None = None
-    proxy: str | None = None
-    try:
-        connector = utils.http_context.http_session().connector
-    except RuntimeError:
-        connector = None  # outside a job: a connector of our own
-    try:
-        proxy = get_job_context().proc.http_proxy
-    except RuntimeError:
-        proxy = None
-    return Network(connector, proxy)
+        return cls(model=model, client=reach, **options)

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rtllm import ChatClient, Client, FallsBack, HostProfile, Lanes, Snapshot, TurnReport
-from rtllm_videosdk.reach import Reach
+from rtllm import ChatClient, Client, FallsBack, HostProfile, Lanes, Reach, Snapshot, TurnReport
 
 logger = logging.getLogger(__name__)
 

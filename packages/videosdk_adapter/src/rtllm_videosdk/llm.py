@@ -27,17 +27,18 @@ from rtllm import (
     Request,
     Retry,
     Snapshot,
+    TokenProvider,
     TurnError,
     TurnReport,
+    azure_reach,
+    reached,
 )
-from rtllm_videosdk import azure as azure_
 from rtllm_videosdk.clients import Clients, Links
 from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.limits import limits_of
 from rtllm_videosdk.owner import asking_pipeline, ending_pipeline, uses
 from rtllm_videosdk.pictures import Pictures
-from rtllm_videosdk.reach import reached
 from rtllm_videosdk.reply import Memory, Question, Record, Reply
 from rtllm_videosdk.rounds import Turns
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
@@ -45,6 +46,9 @@ from rtllm_videosdk.stream import Generation, OnRefusal, said
 from rtllm_videosdk.tools import ToolEncoder
 
 logger = logging.getLogger(__name__)
+
+AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
+"""The original's defaults of `azure`; they are sent to models that take them."""
 
 Verbosity = Literal["low", "medium", "high"]
 
@@ -242,7 +246,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         api_version: str | None = None,
         api_key: str | None = None,
         azure_ad_token: str | None = None,
-        azure_ad_token_provider: azure_.TokenProvider | None = None,
+        azure_ad_token_provider: TokenProvider | None = None,
         organization: str | None = None,
         project: str | None = None,
         base_url: str | None = None,
@@ -277,7 +281,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        reach = azure_.reach_of(
+        reach = azure_reach(
             model=model,
             azure_endpoint=azure_endpoint,
             azure_deployment=azure_deployment,
@@ -290,6 +294,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             base_url=base_url,
             wss_url=wss_url,
             client=client,
+            defaults=AZURE_DEFAULTS,
         )
         return cls(
             model=model,

@@ -102,10 +102,11 @@ class HttpResponses:
         )
         self._dispatch.take(number, placement, self._loop.time())
         limits = turn.limits
+        extra = {"headers": {**headers, **asked.headers}, "query": dict(asked.query)}
         turn.sent(self._loop.time())
         requests.start(
             attempt,
-            lambda client: _frames(client, body, headers, limits),
+            lambda client: _frames(client, body, extra, limits),
             lambda error: self._fault_of(error, limits, attempt),
             lambda fault: attempt.fail(fault or _BROKEN_OFF),
         )
@@ -180,7 +181,7 @@ _BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the response's last e
 
 
 async def _frames(
-    client: Any, body: dict[str, Any], headers: Mapping[str, str], limits: Limits
+    client: Any, body: dict[str, Any], extra: Mapping[str, Mapping[str, str]], limits: Limits
 ) -> AsyncGenerator[Frame]:
     """Send a request; what the service says of it, as frames of the socket would say it.
 
@@ -195,7 +196,8 @@ async def _frames(
         "input": body.pop("input"),
         "stream": True,
         "extra_body": body,
-        "extra_headers": dict(headers),
+        "extra_headers": extra["headers"],
+        "extra_query": extra["query"],
         "timeout": openai.Timeout(**timeouts(limits)),
     }
     raw = getattr(client.responses, "with_streaming_response", None)

@@ -1,5 +1,6 @@
 """What a turn needs of the way that its requests take: a pool of sockets, or HTTP."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rtllm.chain import Outline, Plan
@@ -30,6 +31,14 @@ class Asked(Protocol):
     @property
     def network(self) -> Network:
         """What to open connections with."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """More headers, where the request goes over HTTP."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """More query parameters, likewise."""
 
     @property
     def warm_up(self) -> bool:

@@ -1,18 +1,20 @@
-"""Where the service is and what opens it, for both ways; and the clients made of it.
+"""Where the service is and what opens it, for every way; and the clients made of it.
 
 Nothing here is printed: whatever holds a key has a repr that doesn't show it.
 """
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from rtllm import ApiKey, ConfigError, Credentials, Endpoint, HostProfile, endpoint
+from rtllm.errors import ConfigError
+from rtllm.hosts import PROFILES, Endpoint, endpoint
+from rtllm.lent import is_azure, key_of, query_of, root_of, same_origin, texts
+from rtllm.transport.auth import ApiKey, Credentials
 
-AZURE = HostProfile("azure", model_in_query=False)
+AZURE = PROFILES["azure"]
 NO_KEY = (
     "OpenAI API key must be provided either through api_key parameter "
     "or OPENAI_API_KEY environment variable"
@@ -54,6 +56,13 @@ class Reach:
     def __repr__(self) -> str:
         return "Reach(…)"
 
+    @property
+    def host(self) -> str:
+        """The host's name, as far as it is known."""
+        if self.azure:
+            return AZURE.name
+        return endpoint(self.base_url).profile.name
+
     def with_key(self, key: ApiKey) -> "Reach":
         """The same with another key."""
         return replace(self, key=key)
@@ -68,8 +77,8 @@ class Reach:
         """
         if not self.key:
             raise ConfigError(
-                "streaming=True requires an OpenAI API key: pass api_key=…, set OPENAI_API_KEY, "
-                "or lend a client that has one"
+                "a socket needs an API key: pass api_key=…, set OPENAI_API_KEY, or lend a client "
+                "that has one"
             )
         credentials = Credentials(
             self.key,
@@ -122,14 +131,22 @@ def as_provider(key: ApiKey | None) -> Any:
 
 def reached(
     *,
-    api_key: str | None,
-    base_url: str | None,
-    wss_url: str | None,
-    organization: str | None,
-    project: str | None,
-    client: Any,
+    api_key: ApiKey | None = None,
+    base_url: str | None = None,
+    wss_url: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    client: Any = None,
 ) -> Reach:
     """Where to go and with what: arguments, then a lent client's, then the environment's.
+
+    Args:
+        api_key: The key, or a function that is asked for one. Default: ``OPENAI_API_KEY``.
+        base_url: The API's root or a full endpoint. Default: ``OPENAI_BASE_URL``.
+        wss_url: The Responses socket, if it isn't under the root.
+        organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
+        project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+        client: An openai client that lends all of these; or a `Reach`, which is returned.
 
     Raises:
         ConfigError: If there is no key, or a key would go to a host it isn't for.
@@ -138,7 +155,7 @@ def reached(
     if isinstance(client, Reach):  # azure() has found it out
         return client
     if client is not None:
-        return _lent(client, api_key, wss_url)
+        return _lent(client, api_key, base_url, wss_url)
     key = api_key or env("OPENAI_API_KEY")
     if not key:
         raise ConfigError(NO_KEY)
@@ -151,92 +168,27 @@ def reached(
     )
 
 
-def _lent(client: Any, api_key: str | None, wss_url: str | None) -> Reach:
+def _lent(client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: str | None) -> Reach:
     """What an openai client lends: only to the host that it is for."""
-    base_url = socket_root(client)
-    if wss_url and not api_key and base_url and not _same_origin(wss_url, base_url):
-        raise ConfigError(
-            "wss_url beside client would send the client's key to another host; pass api_key "
-            "for that host"
-        )
-    key = api_key or _key_of(client)
-    if base_url is None and not wss_url and not api_key:
+    root = root_of(client)
+    for name, address in (("base_url", base_url), ("wss_url", wss_url)):
+        if address and not api_key and root and not same_origin(address, root):
+            raise ConfigError(
+                f"{name} beside client would send the client's key to another host; pass api_key "
+                "for that host"
+            )
+    key = api_key or key_of(client)
+    if root is None and not wss_url and not api_key:
         key = None  # it names no host, so its key is for none that we know
     return Reach(
         key,
-        base_url=base_url,
+        base_url=base_url or root,
         socket_url=wss_url,
         organization=getattr(client, "organization", None),
         project=getattr(client, "project", None),
-        headers=_texts(getattr(client, "_custom_headers", None)),
-        query=_query_of(client),
+        headers=texts(getattr(client, "_custom_headers", None)),
+        query=query_of(client),
         client=client,
         deployment=getattr(client, "_azure_deployment", None),
         azure=is_azure(client),
     )
-
-
-def is_azure(client: Any) -> bool:
-    """Whether a client is the SDK's for Azure."""
-    return hasattr(client, "_azure_ad_token") or hasattr(client, "_azure_endpoint")
-
-
-def socket_root(client: Any) -> str | None:
-    """The API's root on a client's host, under which the socket is."""
-    base_url = getattr(client, "base_url", None)
-    if base_url is None:
-        return None
-    return v1_root(str(base_url)) if is_azure(client) else str(base_url)
-
-
-def v1_root(address: str) -> str:
-    """The root of Azure's v1 API on the host of an address; there alone the socket is.
-
-    What stands before ``/openai`` is kept: a gateway may have its own path there.
-    """
-    before, found, _ = address.rstrip("/").partition("/openai/")
-    if not found:
-        before = before.removesuffix("/openai")
-    return f"{before}/openai/v1"
-
-
-def _key_of(client: Any) -> ApiKey | None:
-    provider = getattr(client, "_azure_ad_token_provider", None)
-    if callable(provider):
-        return _asked(provider)
-    if token := getattr(client, "_azure_ad_token", None):
-        return str(token)
-    provider = getattr(client, "_api_key_provider", None)
-    if callable(provider):
-        return _asked(provider)
-    key = getattr(client, "api_key", None)
-    return key if isinstance(key, str) and key and " " not in key and "<" not in key else None
-
-
-def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
-    async def provide() -> str:
-        given = provider()
-        return str(await given if inspect.isawaitable(given) else given)
-
-    return provide
-
-
-def _query_of(client: Any) -> dict[str, str]:
-    query = _texts(getattr(client, "_custom_query", None))
-    if is_azure(client):
-        query.pop("api-version", None)  # documented: none on the v1 path
-    return query
-
-
-def _texts(given: Any) -> dict[str, str]:
-    pairs = given.items() if isinstance(given, Mapping) else ()
-    return {str(k): v for k, v in pairs if isinstance(v, str)}
-
-
-def _same_origin(one: str, other: str) -> bool:
-    def origin(url: str) -> tuple[str | None, int]:
-        parts = urlsplit(url)
-        secure = parts.scheme in ("https", "wss")
-        return parts.hostname, parts.port or (443 if secure else 80)
-
-    return origin(one) == origin(other)

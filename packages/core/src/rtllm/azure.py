@@ -1,21 +1,22 @@
 """Azure OpenAI: where it is, and what opens it."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rtllm import ApiKey, ConfigError
-from rtllm_videosdk.limits import CONNECT
-from rtllm_videosdk.reach import Reach, as_provider, patient_http, reached, v1_root
+from rtllm.errors import ConfigError
+from rtllm.lent import v1_root
+from rtllm.reach import Reach, as_provider, patient_http, reached
+from rtllm.transport.auth import ApiKey
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 
-DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
-"""The original's defaults; they are sent to models that take them."""
+CONNECT = 15.0
+"""Seconds that a connection for HTTP may take; the turn has a limit of its own."""
 
 
-def reach_of(
+def azure_reach(
     *,
     model: str,
     azure_endpoint: str | None,
@@ -24,31 +25,42 @@ def reach_of(
     api_key: str | None,
     azure_ad_token: str | None,
     azure_ad_token_provider: TokenProvider | None,
-    organization: str | None,
-    project: str | None,
-    base_url: str | None,
-    wss_url: str | None,
-    client: Any,
+    organization: str | None = None,
+    project: str | None = None,
+    base_url: str | None = None,
+    wss_url: str | None = None,
+    client: Any = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Reach:
     """Find out where an Azure resource is and what opens it.
 
     An argument beats the environment, also where they differ in kind: a token beats a key in
     the environment. Without an argument, the environment's token comes before its key.
 
+    Args:
+        model: What the deployment runs; the deployment's name where none is given.
+        azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
+        azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``.
+        api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
+            one it is the v1 API. The socket is always v1.
+        api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
+        azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
+        azure_ad_token_provider: A function, plain or async, that is asked for a token with each
+            request and each handshake.
+        organization: Default: ``OPENAI_ORG_ID``.
+        project: Default: ``OPENAI_PROJECT_ID``.
+        base_url: The API's root instead of the resource's address.
+        wss_url: The Responses socket, if it isn't under the resource's address.
+        client: An ``AsyncAzureOpenAI`` of the user's; then the address and credentials are its.
+        defaults: Settings that count as set by nobody.
+
     Raises:
         ConfigError: If there is no address, no credential, or too much of either.
     """
     env = os.environ.get
     if client is not None:
-        lent = reached(
-            api_key=None,
-            base_url=None,
-            wss_url=wss_url,
-            organization=None,
-            project=None,
-            client=client,
-        )
-        return replace(lent, defaults=DEFAULTS)
+        lent = reached(wss_url=wss_url, client=client)
+        return replace(lent, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
         raise ConfigError("azure_endpoint and base_url are two addresses; pass one of them")
@@ -83,7 +95,7 @@ def reach_of(
         make_client=make_client,
         deployment=deployment,
         azure=True,
-        defaults=DEFAULTS,
+        defaults=defaults or {},
     )
 
 

@@ -1,0 +1,237 @@
+"""What both of the adapter's LLMs do: take a context by value, and ask."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Never, Protocol
+
+import aiohttp
+from livekit.agents import APIConnectOptions, get_job_context, llm, utils
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
+from livekit.agents.utils import is_given
+
+from rtllm import (
+    Api,
+    Body,
+    ChatClient,
+    Client,
+    ConfigError,
+    Limits,
+    Network,
+    Parameters,
+    Request,
+    Retry,
+    Snapshot,
+    takes_cache_breakpoints,
+)
+from rtllm_livekit.convert import as_recorded, to_items
+from rtllm_livekit.settings import body_of, given
+from rtllm_livekit.stream import LLMStream
+from rtllm_livekit.tools import ToolEncoder
+
+_OPENAI = "openai"
+
+
+class Timeout(Protocol):
+    """What `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout` have in common."""
+
+    @property
+    def connect(self) -> float | None:
+        """Seconds for a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How an LLM asks.
+
+    Attributes:
+        model: The model's name in the body.
+        family: What the model is, where its name doesn't tell.
+        host: The host's name.
+        api: Which API is asked.
+        options: Settings of every request by keyword, the given ones only.
+        headers: Whether a request may have headers and query parameters of its own: a socket's
+            were sent when it was opened.
+        connect: Seconds for a connection.
+        speech_floor: Characters a second that speech must bring.
+        breakpoints: Whether prompt cache breakpoints are sent.
+        strict: Whether a parameter that can't be sent as it is, is an error.
+        retries: What replaces the budget of ``conn_options``.
+    """
+
+    model: str
+    family: str | None
+    host: str
+    api: Api
+    options: Mapping[str, Any]
+    headers: bool
+    connect: float | None
+    speech_floor: float
+    breakpoints: bool | Literal["auto"]
+    strict: bool
+    retries: int | None = None
+
+
+class AskingLLM(llm.LLM[Never]):
+    """An LLM on a client of the core's.
+
+    Args:
+        client: The client; closed with the object.
+        asking: How it asks.
+
+    Raises:
+        ConfigError: (a `ValueError`) If a setting can't work.
+    """
+
+    def __init__(self, client: Client | ChatClient, asking: Asking) -> None:
+        super().__init__()
+        self._client = client
+        self._asking = asking
+        self._parameters = Parameters(strict=asking.strict)
+        self._tools = ToolEncoder()
+        self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self._asking.model
+
+    @property
+    def provider(self) -> str:
+        """The host's name: ``openai`` for OpenAI's own, else the name of the host."""
+        return self._asking.host
+
+    @property
+    def usage(self) -> Snapshot:
+        """Tokens so far, those of cut, failed and repeated attempts included."""
+        return self._client.usage
+
+    def chat(
+        self,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool] | None = None,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
+        response_format: Any = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
+    ) -> LLMStream:
+        """Ask for an answer. The context is taken by value, now; nothing is sent yet.
+
+        Args:
+            chat_ctx: What the model shall see.
+            tools: What it may call.
+            conn_options: How often and how long to try: ``timeout`` bounds connecting, the
+                first output and each gap, in seconds; ``max_retry`` is the budget for what a
+                second try may cure.
+            parallel_tool_calls: Wins over the constructor's.
+            tool_choice: Wins over the constructor's.
+            response_format: A pydantic model, or an object in either API's shape: the answer
+                is JSON of that form.
+            extra_kwargs: Fields of the request; they win over the constructor's.
+
+        Returns:
+            The stream of chunks.
+
+        Raises:
+            EmptyContext: (a `ValueError`) If there is nothing to answer.
+            ConfigError: (a `ValueError`) If a setting can't be sent.
+        """
+        asking = self._asking
+        call = {
+            **(extra_kwargs if is_given(extra_kwargs) else {}),
+            **given(
+                parallel_tool_calls=parallel_tool_calls,
+                tool_choice=tool_choice,
+                response_format=response_format,
+            ),
+        }
+        model = str(call.get("model", asking.model))
+        encoded = self._tools.encode(tools or [])
+        body = self._body(call, model, with_tools=bool(encoded))
+        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
+        budget = conn_options.max_retry if asking.retries is None else asking.retries
+        answer = self._client.ask(
+            Request(
+                items=converted.items,
+                model=model,
+                record=as_recorded,
+                settings=body.settings,
+                tools=encoded,
+                guide=converted.guide,
+                limits=Limits.of(
+                    conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
+                ),
+                retry=Retry(budget, conn_options.retry_interval),
+                untouched=body.untouched,
+                strict_parameters=asking.strict,
+                headers=body.headers,
+                query=body.query,
+                network=network(),
+            )
+        )
+        return LLMStream(
+            self, answer, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options
+        )
+
+    def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
+        asking = self._asking
+        return body_of(
+            self._parameters,
+            asking.options,
+            call,
+            api=asking.api,
+            model=asking.family or model,
+            with_tools=with_tools,
+            headers=asking.headers,
+        )
+
+    def _sends_breakpoints(self, model: str) -> bool:
+        family = self._asking.family or model
+        if self._asking.breakpoints == "auto":
+            return self._asking.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._parameters.breakpoints(family, self._asking.breakpoints)
+
+    def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Begin to open a connection, if none is warm; as often as it is called."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if loop is not None:
+                loop.call_soon_threadsafe(self.prewarm)
+            return
+        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._asking.connect or float("inf"))
+        self._client.prewarm(self._asking.model, network(), limit)
+
+    async def aclose(self) -> None:
+        """Close the connections; a later `chat` opens new ones."""
+        await super().aclose()
+        await self._client.aclose()
+
+
+def connect_limit(timeout: float | Timeout | None) -> float | None:
+    """The seconds that a connection may take.
+
+    Raises:
+        ConfigError: If they aren't more than 0.
+    """
+    limit = timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
+    if limit is not None and limit <= 0:
+        raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
+    return limit
+
+
+def network() -> Network:
+    """The job's connector, with its trust store, and its proxy, where there is a job."""
+    connector: aiohttp.BaseConnector | None = None
+    proxy: str | None = None
+    try:
+        connector = utils.http_context.http_session().connector
+    except RuntimeError:
+        connector = None  # outside a job: a connector of our own
+    try:
+        proxy = get_job_context().proc.http_proxy
+    except RuntimeError:
+        proxy = None
+    return Network(connector, proxy)

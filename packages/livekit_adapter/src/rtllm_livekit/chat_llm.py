@@ -1,0 +1,195 @@
+"""`ChatLLM`: Chat Completions over HTTP, for hosts and models with nothing else."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from livekit.agents import llm
+from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
+
+from rtllm import (
+    ApiKey,
+    ChatClient,
+    ConfigError,
+    Reach,
+    TokenProvider,
+    TurnReport,
+    azure_reach,
+    reached,
+)
+from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
+from rtllm_livekit.llm import ServiceTier, Verbosity
+from rtllm_livekit.settings import given, more
+
+if TYPE_CHECKING:
+    import openai
+
+
+class ChatLLM(AskingLLM):
+    """A drop-in for ``livekit.plugins.openai.LLM``.
+
+    Every turn sends its whole context; nothing can be chained here. Use `LLM` where the host
+    has the Responses API.
+
+    Args:
+        model: The model that answers.
+        api_key: The key, or a function (plain or async) that is asked for one with each
+            request. Default: ``OPENAI_API_KEY``.
+        base_url: The API's root, such as ``https://host/v1``. Default: ``OPENAI_BASE_URL``.
+        client: An openai client that carries the requests; it is never closed here.
+        user: OpenAI's ``user`` field.
+        safety_identifier: OpenAI's ``safety_identifier`` field.
+        prompt_cache_key: OpenAI's ``prompt_cache_key`` field.
+        temperature: From 0 to 2; left out once a model refuses it.
+        top_p: Nucleus sampling.
+        parallel_tool_calls: Whether the model may call several tools at once.
+        tool_choice: Which tool to use, if any.
+        store: Whether the service stores answers.
+        metadata: OpenAI's ``metadata`` field.
+        max_completion_tokens: The most tokens of an answer, reasoning included.
+        timeout: Seconds to connect, or an httpx, httpx2 or openai ``Timeout``, of which
+            ``connect`` counts. Other waits follow the session's ``conn_options``.
+        max_retries: How often a request may be tried again, in place of what the session's
+            ``conn_options`` say.
+        service_tier: OpenAI's ``service_tier`` field.
+        reasoning_effort: How much a reasoning model thinks. Default: as little as it accepts.
+        verbosity: How wordy answers are.
+        prompt_cache_retention: OpenAI's ``prompt_cache_retention`` field.
+        prompt_cache_options: OpenAI's ``prompt_cache_options`` field.
+        prompt_cache_breakpoints: Whether cache breakpoints are sent. "auto": to
+            api.openai.com and for models that take them.
+        extra_body: More fields of each request's body.
+        extra_headers: More headers of each request.
+        extra_query: More query parameters of each request.
+        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
+            pace will do.
+        on_turn: Called with the report of each turn.
+        parameters: More parameters of each request by their names in either API.
+        model_family: What the model is, where its name doesn't tell (a deployment's).
+        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
+            is an error. Otherwise it is stepped to the nearest value or left out, with one
+            warning.
+
+    Raises:
+        ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "gpt-4.1",
+        api_key: NotGivenOr[ApiKey] = NOT_GIVEN,
+        base_url: NotGivenOr[str] = NOT_GIVEN,
+        client: "openai.AsyncClient | Reach | None" = None,
+        user: NotGivenOr[str] = NOT_GIVEN,
+        safety_identifier: NotGivenOr[str] = NOT_GIVEN,
+        prompt_cache_key: NotGivenOr[str] = NOT_GIVEN,
+        temperature: NotGivenOr[float] = NOT_GIVEN,
+        top_p: NotGivenOr[float] = NOT_GIVEN,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[llm.ToolChoice | Literal["auto", "required", "none"]] = NOT_GIVEN,
+        store: NotGivenOr[bool] = NOT_GIVEN,
+        metadata: NotGivenOr[dict[str, str]] = NOT_GIVEN,
+        max_completion_tokens: NotGivenOr[int] = NOT_GIVEN,
+        timeout: float | Timeout | None = None,
+        max_retries: NotGivenOr[int] = NOT_GIVEN,
+        service_tier: NotGivenOr[ServiceTier] = NOT_GIVEN,
+        reasoning_effort: NotGivenOr[str] = NOT_GIVEN,
+        verbosity: NotGivenOr[Verbosity] = NOT_GIVEN,
+        prompt_cache_retention: NotGivenOr[str] = NOT_GIVEN,
+        prompt_cache_options: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
+        prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
+        extra_body: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
+        extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
+        extra_query: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
+        speech_floor: float = 0.0,
+        on_turn: Callable[[TurnReport], None] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        model_family: str | None = None,
+        strict_parameters: bool = False,
+    ) -> None:
+        retries = None if isinstance(max_retries, NotGiven) else max_retries
+        if retries is not None and retries < 0:
+            raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
+        if speech_floor < 0:
+            raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
+        reach = reached(
+            api_key=None if isinstance(api_key, NotGiven) else api_key,
+            base_url=None if isinstance(base_url, NotGiven) else base_url,
+            client=client,
+        )
+        core = (
+            ChatClient(make_client=reach.http, on_turn=on_turn)
+            if reach.client is None
+            else ChatClient(reach.client, on_turn=on_turn)
+        )
+        options = given(
+            user=user,
+            safety_identifier=safety_identifier,
+            prompt_cache_key=prompt_cache_key,
+            temperature=temperature,
+            top_p=top_p,
+            parallel_tool_calls=parallel_tool_calls,
+            tool_choice=tool_choice,
+            store=store,
+            metadata=metadata,
+            max_completion_tokens=max_completion_tokens,
+            service_tier=service_tier,
+            reasoning_effort=reasoning_effort,
+            verbosity=verbosity,
+            prompt_cache_retention=prompt_cache_retention,
+            prompt_cache_options=prompt_cache_options,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+            extra_query=extra_query,
+        ) | more(parameters)
+        asking = Asking(
+            model=reach.deployment or str(model),
+            family=model_family or (str(model) if reach.deployment else None),
+            host=reach.host,
+            api="chat",
+            options=options,
+            headers=True,
+            connect=connect_limit(timeout),
+            speech_floor=speech_floor,
+            breakpoints=prompt_cache_breakpoints,
+            strict=strict_parameters,
+            retries=retries,
+        )
+        super().__init__(core, asking)
+
+    @classmethod
+    def with_azure(
+        cls,
+        *,
+        model: str = "gpt-4o",
+        azure_endpoint: str | None = None,
+        azure_deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        azure_ad_token: str | None = None,
+        azure_ad_token_provider: TokenProvider | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        base_url: str | None = None,
+        client: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Make a `ChatLLM` that asks an Azure OpenAI resource; the keywords are `LLM`'s.
+
+        Raises:
+            ConfigError: (a `ValueError`) If the address or the credential is missing.
+        """
+        reach = azure_reach(
+            model=model,
+            azure_endpoint=azure_endpoint,
+            azure_deployment=azure_deployment,
+            api_version=api_version,
+            api_key=api_key,
+            azure_ad_token=azure_ad_token,
+            azure_ad_token_provider=azure_ad_token_provider,
+            organization=organization,
+            project=project,
+            base_url=base_url,
+            client=client,
+        )
+        return cls(model=model, client=reach, **options)
