@@ -16,7 +16,11 @@ def _host(name: str, **options: Any) -> Any:
 
 
 _LANES = [_host("unstored", streaming=True), _host("stored", streaming=True, store=True)]
-_HTTP = [_host("http", streaming=False)]
+_HTTP = [
+    _host("http", streaming=False),
+    _host("responses-http-unstored", streaming=True, use_websocket=False),
+    _host("responses-http-stored", streaming=True, use_websocket=False, store=True),
+]
 _NO_LANES = [
     _host(f"{lanes}-{'stored' if store else 'unstored'}", streaming=True, lanes=lanes, store=store)
     for lanes in ("off", "refuse", "ignore")

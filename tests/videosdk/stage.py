@@ -255,7 +255,13 @@ class Stage:
 
     @property
     def is_socket(self) -> bool:
-        return bool(self.options.get("streaming"))
+        return bool(self.options.get("streaming")) and self.options.get("use_websocket", True)
+
+    @property
+    def can_chain(self) -> bool:
+        """Whether every state that the service knows can be continued."""
+        stored = bool(self.options.get("streaming")) and bool(self.options.get("store"))
+        return self.lanes == "on" if self.is_socket else stored
 
     async def check(
         self,
@@ -283,10 +289,10 @@ class Stage:
         if refused is None:
             refused = 1 if self.lanes == "refuse" else 0
         assert len(self.service.journal.refused) == refused, self.story()
-        if self.is_socket and self.lanes == "on":
+        if self.can_chain:
             missed = [e.index for e in self.entries if self.should_chain(e) and not is_chained(e)]
             assert set(missed) <= set(whole), f"not chained: {missed}\n{self.story()}"
-            if connections is not None:
+            if self.is_socket and connections is not None:
                 opened = self.service.journal.connections
                 assert len(opened) == connections, f"{len(opened)} connections"
         if isinstance(self.llm, StockLLM):

@@ -88,7 +88,7 @@ async def test_a_cancel_while_the_server_never_answers(host: Host) -> None:
 
 
 async def test_a_cancel_during_the_handshake(host: Host) -> None:
-    if not host["streaming"]:
+    if not host["streaming"] or "use_websocket" in host:
         pytest.skip("over HTTP there is no handshake")
     from rtllm.simulator import DelayHandshake  # noqa: PLC0415
 

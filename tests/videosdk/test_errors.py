@@ -264,7 +264,7 @@ async def test_a_wrong_key_is_told_without_the_key(host: Host) -> None:
 
 
 async def test_a_refused_handshake_is_tried_again(host: Host) -> None:
-    if not host["streaming"]:
+    if not host["streaming"] or "use_websocket" in host:
         pytest.skip("over HTTP there is no handshake")
     refusals = [RefuseHandshake(503), RefuseHandshake(503)]
     plan: Any = lambda number: refusals[number] if number < 2 else None  # noqa: E731

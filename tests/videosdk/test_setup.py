@@ -190,7 +190,7 @@ async def test_settings_assigned_at_run_time_count_from_the_next_request_on(host
         st.llm.extra_body = {"service_tier": "flex"}
         await chunks_of(st.llm, hello())
         body = st.entries[-1].body
-        cap = "max_output_tokens" if st.is_socket else "max_completion_tokens"
+        cap = "max_output_tokens" if host["streaming"] else "max_completion_tokens"
         assert (body["model"], body["temperature"], body[cap]) == ("gpt-4.1", 0.2, 99)
         assert body["service_tier"] == "flex"
         st.llm.streaming = not st.llm.streaming

@@ -24,6 +24,7 @@ class Links:
     fallback: FallsBack
     host_profile: HostProfile | str | None
     rebuild: bool
+    websocket: bool
 
 
 class Clients:
@@ -55,6 +56,11 @@ class Clients:
         return "Clients(…)"
 
     @property
+    def websocket(self) -> bool:
+        """Whether the Responses API is asked over its socket."""
+        return self._links.websocket
+
+    @property
     def usage(self) -> Snapshot:
         """Tokens so far, over all clients."""
         total = Snapshot()
@@ -84,6 +90,9 @@ class Clients:
                 rebuild=links.rebuild,
                 fallback=links.fallback,
                 profile=links.host_profile,
+                websocket=links.websocket,
+                http_client=self.reach.client,
+                make_http_client=self._make_http_client(),
                 on_turn=self._on_turn,
             )
             if len(self._sockets) > _KEPT:
@@ -91,6 +100,11 @@ class Clients:
                 self._retire(oldest)
         self._sockets.move_to_end(key)
         return client
+
+    def _make_http_client(self) -> Callable[[], object] | None:
+        """What makes a client of ours for the Responses API over HTTP, where that is special."""
+        reach = self.reach
+        return reach.http if reach.client is None and reach.make_client is not None else None
 
     def http(self) -> ChatClient:
         """The client for Chat Completions; headers and query travel with each request."""

@@ -113,6 +113,8 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         reasoning_effort: How much a reasoning model thinks. None: the model's default.
         verbosity: How wordy answers are.
         streaming: True for the Responses WebSocket, False for Chat Completions over HTTP.
+        use_websocket: With ``streaming=True``: False sends Responses requests over HTTP, where
+            only stored answers can be continued.
         store: Whether the service stores answers; over the WebSocket only. Chaining works
             either way.
         wss_url: The Responses socket, if it isn't under the API's root.
@@ -171,6 +173,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         streaming: bool = False,
         store: bool = False,
         wss_url: str | None = None,
+        use_websocket: bool = True,
         lanes: Lanes = "auto",
         spare: int = 1,
         fallback: FallsBack = "http",
@@ -226,7 +229,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
                 project=project,
                 client=client,
             ),
-            Links(lanes, spare, fallback, host_profile, rebuild),
+            Links(lanes, spare, fallback, host_profile, rebuild, use_websocket),
             on_turn=on_turn,
         )
         # A dropped object must not leave its sockets open, whatever else still runs.
@@ -440,7 +443,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             instructions: The system text of the agent; without it only the connection is warm.
             tools: The agent's tools.
         """
-        if not self.streaming:
+        if not (self.streaming and self._clients.websocket):
             return
         self._connect()
         if not instructions:
