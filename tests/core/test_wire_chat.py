@@ -26,7 +26,6 @@ from rtllm.params import DROPPABLE, text_format_of, tool_choice_of
 from rtllm.usage import Usage
 from rtllm.wire.chat import (
     ChatAssembler,
-    flat_tool,
     from_body,
     messages,
     nested_choice,
@@ -159,15 +158,13 @@ FLAT = {
 }
 
 
-def test_tools_are_nested_and_back_again() -> None:
+def test_tools_are_nested() -> None:
     nested = nested_tool(FLAT)
     assert nested == {
         "type": "function",
         "function": {k: v for k, v in FLAT.items() if k != "type"},
     }
-    assert flat_tool(nested) == FLAT
     assert nested_tool(nested) == nested
-    assert flat_tool({"type": "function", "function": {"name": "f"}})["strict"] is False
 
 
 @pytest.mark.parametrize("tool", [{"type": "web_search"}, {**FLAT, "async": True}])

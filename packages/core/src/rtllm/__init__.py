@@ -19,6 +19,7 @@ from rtllm.errors import (
     Refused,
     RtllmError,
     Silent,
+    ToolArgumentsError,
     ToolSchemaError,
     TurnError,
     Unreachable,
@@ -40,6 +41,8 @@ from rtllm.params import (
 from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
+from rtllm.tools.function import FunctionTool
+from rtllm.tools.nulls import Nulls
 from rtllm.tools.strict import why_not_strict
 from rtllm.transport.auth import ApiKey, Credentials
 from rtllm.transport.dial import Network
@@ -67,6 +70,7 @@ __all__ = [
     "Event",
     "Failed",
     "FallsBack",
+    "FunctionTool",
     "HostProfile",
     "Image",
     "Item",
@@ -75,6 +79,7 @@ __all__ = [
     "Message",
     "Network",
     "Note",
+    "Nulls",
     "Opaque",
     "Parameters",
     "Phased",
@@ -90,6 +95,7 @@ __all__ = [
     "Snapshot",
     "Text",
     "TokenProvider",
+    "ToolArgumentsError",
     "ToolCall",
     "ToolOutput",
     "ToolSchemaError",

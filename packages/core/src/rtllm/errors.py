@@ -4,6 +4,7 @@ RtllmError
 ├── ConfigError (ValueError)      a setting that can't work
 ├── EmptyContext (ValueError)     nothing to answer
 ├── ToolSchemaError (ValueError)  a tool whose schema can't be built; names the tool
+├── ToolArgumentsError (ValueError)  what the model called a tool with; tells the model why not
 └── TurnError                     a turn that ended without its answer
     ├── Refused      the service says no, and would say so again
     ├── Unreachable  no connection could be made
@@ -44,6 +45,27 @@ class ToolSchemaError(RtllmError, ValueError):
     def __init__(self, tool: str, reason: str) -> None:
         super().__init__(f"the tool {tool!r} can't be offered to the model: {reason}")
         self.tool = tool
+
+
+class ToolArgumentsError(RtllmError, ValueError):
+    """Arguments of the model's that a tool can't take.
+
+    Its text is made for the model, which can call again with better ones. It repeats none of
+    the values, which are the caller's words: the model has them, and logs shall not.
+
+    Attributes:
+        tool: The tool's name.
+        problems: Where and what, such as ``("nights", "Input should be less than 30")``.
+    """
+
+    def __init__(self, tool: str, problems: tuple[tuple[str, str], ...]) -> None:
+        told = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
+        super().__init__(
+            f"the arguments of {tool!r} don't fit: {told}. Nothing was run; correct them and "
+            f"call {tool!r} again"
+        )
+        self.tool = tool
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Tools as the model gets them: schemas, and whether they can honestly be strict."""
+"""Tools: from Python or JSON schemas to function tools of both APIs, and the way back."""

@@ -115,15 +115,6 @@ def nested_tool(tool: Mapping[str, Any]) -> Json:
     return {"type": "function", "function": {k: given[k] for k in _FUNCTION_FIELDS if k in given}}
 
 
-def flat_tool(tool: Mapping[str, Any]) -> Json:
-    """A nested function tool as the Responses API wants it; what is flat stays as it is."""
-    function = tool.get("function")
-    if not isinstance(function, Mapping):
-        return dict(tool)
-    # Left out, `strict` means true there and false here: so it is said.
-    return {"type": "function", "strict": False, **function}
-
-
 @lru_cache(maxsize=512)
 def _nested(encoded: bytes) -> Json:
     return nested_tool(msgspec.json.decode(encoded))

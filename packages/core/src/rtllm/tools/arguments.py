@@ -1,0 +1,78 @@
+"""What the model called a tool with: read, and what is wrong told so that it can act on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from pydantic_core import ErrorDetails, ValidationError
+
+from rtllm.errors import ToolArgumentsError
+from rtllm.tools.nodes import Json
+
+Problems = tuple[tuple[str, str], ...]
+
+_MOST_TOLD = 8
+_LONGEST_SCHEMA = 200
+
+
+def read(tool: str, text: str) -> Json:
+    """Read arguments as JSON; nothing at all means none.
+
+    Raises:
+        ToolArgumentsError: If they are no JSON object.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ToolArgumentsError(tool, (("", f"they are no JSON ({error})"),)) from error
+    if not isinstance(value, dict):
+        raise ToolArgumentsError(tool, (("", "they are JSON, but no object"),))
+    return value
+
+
+def problems_of(error: ValidationError, schema: Json) -> Problems:
+    """What pydantic found wrong, in words for the model."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [(_place(one["loc"]), _what(one, schema)) for one in found[:_MOST_TOLD]]
+    if len(found) > _MOST_TOLD:
+        told.append(("", f"and {len(found) - _MOST_TOLD} more"))
+    return tuple(told)
+
+
+def raw_problems(value: Json, schema: Json) -> Problems:
+    """What a raw schema's top level says against arguments; their values aren't looked at."""
+    properties: Json = schema.get("properties", {})
+    missing = [name for name in schema.get("required", ()) if name not in value]
+    told = [(name, _missing(properties.get(name))) for name in missing]
+    if schema.get("additionalProperties") is False:
+        told += [(name, _unknown(properties)) for name in value if name not in properties]
+    return tuple(told[:_MOST_TOLD])
+
+
+def _place(steps: Sequence[int | str]) -> str:
+    place = ""
+    for step in steps:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return place.removeprefix(".")
+
+
+def _what(error: ErrorDetails, schema: Json) -> str:
+    top = len(error["loc"]) == 1
+    if error["type"] == "missing":
+        return _missing(schema.get("properties", {}).get(error["loc"][0]) if top else None)
+    if error["type"] == "extra_forbidden" and top:
+        return _unknown(schema.get("properties", {}))
+    return error["msg"]
+
+
+def _missing(schema: Any) -> str:
+    told = msgspec.json.encode(schema).decode() if schema else ""
+    expected = f"; expected {told}" if told and len(told) <= _LONGEST_SCHEMA else ""
+    return f"it is missing and required{expected}"
+
+
+def _unknown(properties: Json) -> str:
+    names = ", ".join(properties) or "none"
+    return f"there is no such argument; known are: {names}"
