@@ -173,6 +173,12 @@ def test_a_code_knows_best_and_then_the_status(
             Kind.ITEMS_REFUSED,
         ),
         (
+            {"message": "The encrypted content for item rs_1 could not be verified."},
+            400,
+            Kind.ITEMS_REFUSED,
+        ),
+        ({"code": "invalid_encrypted_content"}, 400, Kind.ITEMS_REFUSED),
+        (
             {"code": "unsupported_parameter", "param": "temperature"},
             400,
             Kind.PARAMETER_REFUSED,

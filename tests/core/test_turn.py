@@ -238,3 +238,16 @@ def test_between_messages_no_speech_is_due() -> None:
     turn.slow_item(2.0, is_open=True)
     turn.speech(2.0, 0, is_open=False)
     assert turn.deadline() == (32.0, "more output", 30.0)
+
+
+@pytest.mark.parametrize("kind", [Kind.SERVER, Kind.BUSY])
+def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_them(
+    kind: Kind,
+) -> None:
+    it = sent()
+    assert isinstance(it.decide(Fault(kind, ""), 1.0, 0.5, whole=True), Resend)
+
+
+def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -> None:
+    it = sent()
+    assert it.decide(Fault(Kind.DROPPED, ""), 1.0, 0.5, whole=True) == Finish("unfinished")

@@ -419,9 +419,8 @@ async def stage(
         else:
             options.setdefault("lanes", lanes != "off")
             options.setdefault("fallback", None)  # the socket by itself, unless a test says so
-            model = RecordingLLM(
-                api_key=KEY, base_url=service.base_url, on_turn=reports.append, **options
-            )
+            options = {"api_key": KEY, "base_url": service.base_url, **options}
+            model = RecordingLLM(on_turn=reports.append, **options)
         try:
             yield Stage(service, told, model, reports, store, lanes)
         finally:

@@ -101,6 +101,7 @@ _BY_CODE: Mapping[str, Kind] = {
     "project_spend_limit_exceeded": Kind.QUOTA,
     "organization_usage_limit_exceeded": Kind.QUOTA,
     "usage_limit_reached": Kind.QUOTA,
+    "invalid_encrypted_content": Kind.ITEMS_REFUSED,
     "server_error": Kind.SERVER,
     "invalid_api_key": Kind.UNAUTHORISED,
     "model_not_found": Kind.NOT_FOUND,

@@ -82,7 +82,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.GIVEN_UP: Row(Failed),
 }
 
-_ENDS_WHOLE = frozenset({Kind.DROPPED, Kind.SILENT, Kind.CONNECTION_LIMIT})
+ENDS_WHOLE = frozenset({Kind.DROPPED, Kind.SILENT, Kind.CONNECTION_LIMIT})
 """Faults that only took the last event away when the answer was whole."""
 
 
@@ -144,7 +144,7 @@ def decide(
         What to do.
     """
     row = TABLE[fault.kind]
-    if phase == "whole" and fault.kind in _ENDS_WHOLE:
+    if phase == "whole" and fault.kind in ENDS_WHOLE:
         return Finish("unfinished")
     if phase in ("given out", "whole"):
         return Fail(row.error)

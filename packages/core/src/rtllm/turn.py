@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.faults import Fault, Kind, Wait, silent
-from rtllm.recovery import BY_HTTP, TABLE, Action, Fail, Resend, decide
+from rtllm.recovery import BY_HTTP, ENDS_WHOLE, TABLE, Action, Fail, Resend, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,9 @@ class Turn:
             jitter: A random number from 0 to 1 for the wait.
             whole: Whether everything but the last event is there.
         """
-        phase, left = self.phase(whole=whole), self.retry.budget - self.paid
+        # Calls that are held are given out if only the last event is lost; else ask again.
+        ends = whole and (self.has_given_out or fault.kind in ENDS_WHOLE)
+        phase, left = self.phase(whole=ends), self.retry.budget - self.paid
         action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
         if isinstance(action, Resend):
             action = self._paid(fault, action, now, jitter)
