@@ -38,6 +38,7 @@ from rtllm.params import (
     tool_choice_of,
     without_nulls,
 )
+from rtllm.pictures import Pictures, with_pictures
 from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
@@ -83,6 +84,7 @@ __all__ = [
     "Opaque",
     "Parameters",
     "Phased",
+    "Pictures",
     "Reach",
     "Reasoning",
     "Recovery",
@@ -113,5 +115,6 @@ __all__ = [
     "text_format_of",
     "tool_choice_of",
     "why_not_strict",
+    "with_pictures",
     "without_nulls",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Never, Protocol
 
 import aiohttp
@@ -11,6 +11,7 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import is_given
 
 from rtllm import (
+    Answer,
     Api,
     Body,
     ChatClient,
@@ -19,17 +20,20 @@ from rtllm import (
     Limits,
     Network,
     Parameters,
+    Pictures,
     Request,
     Retry,
     Snapshot,
     takes_cache_breakpoints,
+    with_pictures,
 )
-from rtllm_livekit.convert import as_recorded, to_items
+from rtllm_livekit.convert import as_recorded, key_of, to_items, url_of
 from rtllm_livekit.settings import body_of, given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
 
 _OPENAI = "openai"
+_NO_URL_YET = "data:,"
 
 
 class Timeout(Protocol):
@@ -89,6 +93,7 @@ class AskingLLM(llm.LLM[Never]):
         self._asking = asking
         self._parameters = Parameters(strict=asking.strict)
         self._tools = ToolEncoder()
+        self._pictures = Pictures(url_of, key_of)
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
 
     @property
@@ -152,27 +157,37 @@ class AskingLLM(llm.LLM[Never]):
         body = self._body(call, model, with_tools=bool(encoded))
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
         budget = conn_options.max_retry if asking.retries is None else asking.retries
-        answer = self._client.ask(
-            Request(
-                items=converted.items,
-                model=model,
-                record=as_recorded,
-                settings=body.settings,
-                tools=encoded,
-                guide=converted.guide,
-                limits=Limits.of(
-                    conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
-                ),
-                retry=Retry(budget, conn_options.retry_interval),
-                untouched=body.untouched,
-                strict_parameters=asking.strict,
-                headers=body.headers,
-                query=body.query,
-                network=network(),
-            )
+        pictures, frames = self._pictures, converted.frames
+        urls = [pictures.url_of(f) if pictures.has(f) else _NO_URL_YET for f in frames]
+        request = Request(
+            items=with_pictures(converted.items, urls),
+            model=model,
+            record=as_recorded,
+            settings=body.settings,
+            tools=encoded,
+            guide=converted.guide,
+            limits=Limits.of(
+                conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
+            ),
+            retry=Retry(budget, conn_options.retry_interval),
+            untouched=body.untouched,
+            strict_parameters=asking.strict,
+            headers=body.headers,
+            query=body.query,
+            network=network(),
         )
+        answer = self._client.ask(request)
+
+        async def pictured() -> Answer:
+            items = with_pictures(converted.items, await pictures.encode(frames))
+            return self._client.ask(replace(request, items=items))
+
         return LLMStream(
-            self, answer, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options
+            self,
+            answer if all(map(pictures.has, frames)) else pictured,
+            chat_ctx=chat_ctx,
+            tools=tools or [],
+            conn_options=conn_options,
         )
 
     def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:

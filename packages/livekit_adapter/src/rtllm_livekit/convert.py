@@ -31,10 +31,12 @@ class Converted:
     Attributes:
         items: The items in the order in which the stock plugin sends them.
         guide: The text of LiveKit's expressive guide, which is re-added last to each request.
+        frames: The pictures without an address, in the order in which they stand there.
     """
 
     items: tuple[Item, ...]
     guide: str
+    frames: tuple[llm.ImageContent, ...]
 
 
 @dataclass(slots=True)
@@ -55,23 +57,25 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
 
     Returns:
         The items. What belongs to one answer stands together, and dynamic instructions are
-        part of the instructions before them, as in the stock plugin's requests.
+        part of the instructions before them, as in the stock plugin's requests. Encoding a
+        picture takes long, so that is left to others.
     """
+    frames: list[llm.ImageContent] = []
     guide: list[str] = []
     items: list[Item] = []
     for entry in _grouped(chat_ctx.items):
         if isinstance(entry, _Group):
             if entry.message is not None:
-                items.append(_message(entry.message, breakpoints=breakpoints))
+                items.append(_message(entry.message, frames, breakpoints=breakpoints))
             items += [ToolCall(c.call_id, c.name, c.arguments) for c in entry.calls]
             items += [ToolOutput(o.call_id, o.output) for o in entry.outputs]
         elif entry.id == EXPRESSIVE_GUIDE:
-            guide.append(_message(entry, breakpoints=False).text)
+            guide.append(_message(entry, frames, breakpoints=False).text)
         elif entry.id == DYNAMIC_INSTRUCTIONS and not breakpoints and _only_instructions(items):
             items[-1] = Message.of(entry.role, _joined(items[-1], entry))
         else:
-            items.append(_message(entry, breakpoints=breakpoints))
-    return Converted(tuple(items), "\n".join(guide))
+            items.append(_message(entry, frames, breakpoints=breakpoints))
+    return Converted(tuple(items), "\n".join(guide), tuple(frames))
 
 
 def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
@@ -137,7 +141,9 @@ def _texts(message: llm.ChatMessage) -> list[str]:
     return [content for content in message.content if isinstance(content, str)]
 
 
-def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
+def _message(
+    message: llm.ChatMessage, frames: list[llm.ImageContent], *, breakpoints: bool
+) -> Message:
     phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
     if len(message.content) == 1 and isinstance(message.content[0], str):
         return Message(message.role, (Text(message.content[0]),), phase)  # nearly all are such
@@ -145,7 +151,11 @@ def _message(message: llm.ChatMessage, *, breakpoints: bool) -> Message:
     said = False
     for content in message.content:
         if isinstance(content, llm.ImageContent):
-            parts.append(_image(content))
+            if isinstance(content.image, str):
+                parts.append(Image(content.image, content.inference_detail))
+            else:
+                frames.append(content.model_copy())
+                parts.append(Image("", content.inference_detail))
         elif isinstance(content, llm.CacheBreakpoint):
             if parts:
                 parts[-1] = replace(parts[-1], cache_breakpoint=True)
@@ -177,12 +187,16 @@ def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
     return [*pictures, Text(text)] if text else pictures
 
 
-def _image(content: llm.ImageContent) -> Image:
-    image = llm.utils.serialize_image(content)
-    if image.external_url:
-        return Image(image.external_url, image.inference_detail)
+def url_of(frame: llm.ImageContent) -> str:
+    """Encode a picture; what it costs is why it isn't done on the event loop."""
+    image = llm.utils.serialize_image(frame, use_cache=False)
     data = base64.b64encode(image.data_bytes or b"").decode()
-    return Image(f"data:{image.mime_type};base64,{data}", image.inference_detail)
+    return f"data:{image.mime_type};base64,{data}"
+
+
+def key_of(frame: llm.ImageContent) -> tuple[object, ...]:
+    """What tells two pictures apart."""
+    return (id(frame.image), frame.inference_width, frame.inference_height)
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:

@@ -1,5 +1,6 @@
 """One answer as LiveKit reads it: events to chunks."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from livekit.agents import APIConnectOptions, llm
@@ -10,12 +11,20 @@ from rtllm_livekit.errors import to_livekit
 
 
 class LLMStream(llm.LLMStream):
-    """The answer to one `LLM.chat` call."""
+    """The answer to one `LLM.chat` call.
+
+    Args:
+        llm_: The model object.
+        answer: The answer, or what gives it once the pictures are encoded.
+        chat_ctx: The context as it was asked with.
+        tools: The tools that were offered.
+        conn_options: How often and how long to try.
+    """
 
     def __init__(
         self,
         llm_: llm.LLM[Any],
-        answer: Answer,
+        answer: Answer | Callable[[], Awaitable[Answer]],
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
@@ -27,7 +36,7 @@ class LLMStream(llm.LLMStream):
         self._answer = answer
 
     async def _run(self) -> None:
-        answer = self._answer
+        answer = self._answer if isinstance(self._answer, Answer) else await self._answer()
         try:
             with answer:  # leaving it waits for nothing: interrupt() waits for us
                 async for event in answer:

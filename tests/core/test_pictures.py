@@ -1,0 +1,48 @@
+"""Pictures get their addresses once, in their places."""
+
+import asyncio
+import threading
+
+from rtllm.items import Image, Message, Text
+from rtllm.pictures import Pictures, with_pictures
+
+
+async def test_each_is_encoded_once_and_off_the_loop() -> None:
+    threads: list[threading.Thread] = []
+
+    def encode(source: str) -> str:
+        threads.append(threading.current_thread())
+        return f"data:,{source}"
+
+    pictures = Pictures[str](encode, str)
+    assert await pictures.encode(["a", "b", "a"]) == ["data:,a", "data:,b", "data:,a"]
+    assert await pictures.encode(["b", "c"]) == ["data:,b", "data:,c"]
+    assert len(threads) == 3
+    assert threading.main_thread() not in threads
+
+
+async def test_what_is_kept_is_bounded() -> None:
+    pictures = Pictures[str](lambda source: source * 10, str, kept=25)
+    for source in "abcd":
+        assert await pictures.encode([source]) == [source * 10]
+    assert [pictures.has(source) for source in "abcd"] == [False, False, True, True]
+
+
+async def test_the_last_requests_own_pictures_are_kept_however_large() -> None:
+    pictures = Pictures[str](lambda source: source * 100, str, kept=25)
+    assert await pictures.encode(["a", "b"]) == ["a" * 100, "b" * 100]
+
+
+async def test_one_that_cannot_be_encoded_is_left_out_and_named(caplog: object) -> None:
+    def encode(source: str) -> str:
+        raise ValueError(source)
+
+    pictures = Pictures[str](encode, str)
+    assert await asyncio.wait_for(pictures.encode(["a"]), 10) == [None]
+    assert pictures.has("a")
+
+
+def test_addresses_go_where_none_is_yet() -> None:
+    message = Message("user", (Image("https://x/1"), Image(""), Text("and"), Image("")))
+    (made,) = with_pictures([message], ["data:,1", None])
+    assert made == Message("user", (Image("https://x/1"), Image("data:,1"), Text("and")))
