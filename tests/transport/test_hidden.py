@@ -8,6 +8,7 @@ from rtllm import Called, Message, ToolOutput, TurnReport
 from rtllm.simulator import (
     Abort,
     ErrorFrame,
+    Hosted,
     Reply,
     Request,
     Simulator,
@@ -97,3 +98,25 @@ async def test_a_phase_comes_back_with_its_message(make_client: MakeClient) -> N
         await caller.say("two")
         said = [i for i in simulator.journal.entries[2].input if i.get("role") == "assistant"]
         assert [i.get("phase") for i in said] == ["final_answer"]
+
+
+async def test_what_a_hosted_tool_did_is_told_and_comes_back(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    searched = Hosted("web_search_call", {"action": {"type": "search", "query": "weather"}})
+
+    def model(request: Request) -> Reply | str:
+        return Reply.of(searched, "Sunny.") if request.last_user_text == "one" else "Yes."
+
+    async with Simulator(model, fault=[None, Abort(phase="sent")]) as simulator:
+        caller = Caller(make_client(simulator), settings={"store": False})
+        caller.settings["tools"] = [{"type": "web_search"}]
+        assert spoken(await caller.say("one")) == "Sunny."
+        (told,) = reports[0].hosted
+        assert (told["type"], told["action"]["query"]) == ("web_search_call", "weather")
+        await caller.say("two")
+        entries = simulator.journal.entries
+        assert [t["type"] for t in entries[0].body["tools"]] == ["web_search"]
+        kinds = [item.get("type", "message") for item in entries[2].input]
+        assert kinds == ["message", "message", "web_search_call", "message", "message"]
+        assert not simulator.journal.refused

@@ -15,7 +15,7 @@ from rtllm.context import Note, legalise, repaired
 from rtllm.errors import ConfigError, EmptyContext, TurnError
 from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind
-from rtllm.items import Item, Message
+from rtllm.items import Item, Message, Opaque
 from rtllm.params.refusals import cured, stepped, supported_values, value_of
 from rtllm.recovery import Action, Finish, Resend
 from rtllm.report import Outcome, Recovery, TurnReport
@@ -418,10 +418,15 @@ class _Run:
             time_to_first=self._first,
             duration=self._loop.time() - self._began,
             usage=ended.usage if ended is not None else None,
+            hosted=_hosted(last.assembler.output()) if last is not None else (),
             changes=notes,
             recoveries=tuple(_told(fault, action) for fault, action in self._turn.recoveries),
             error=str(error) if error is not None else None,
         )
+
+
+def _hosted(output: tuple[Item, ...]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(msgspec.json.decode(item.json) for item in output if isinstance(item, Opaque))
 
 
 def _told(fault: Fault, action: Action) -> Recovery:

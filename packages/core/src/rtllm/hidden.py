@@ -39,8 +39,8 @@ def hidden_in(
     pending: list[Item] = []
     for item in output:
         target: int | None = None
-        if _returns(item):
-            pending.append(item)
+        if (returned := _returned(item)) is not None:
+            pending.append(returned)
         elif isinstance(item, ToolCall):
             target = calls.get(item.call_id)
         elif isinstance(item, Message):
@@ -94,9 +94,16 @@ def _unit(outline: Outline, index: int) -> int:
     return bisect_right(outline.starts, index) - 1
 
 
-def _returns(item: Item) -> bool:
-    """Whether an item may be sent back: of reasoning, only what is sealed says anything."""
+def _returned(item: Item) -> Item | None:
+    """An item as it may be sent back, None if it may not.
+
+    Of reasoning, only what is sealed says anything. A hosted tool's item loses its id: one of
+    an answer that wasn't stored is refused (seen), and the service knows it by nothing else.
+    """
     if isinstance(item, Reasoning):
-        decoded = msgspec.json.decode(item.json)
-        return isinstance(decoded, dict) and bool(decoded.get("encrypted_content"))
-    return isinstance(item, Opaque)
+        sealed = msgspec.json.decode(item.json).get("encrypted_content")
+        return item if sealed else None
+    if isinstance(item, Opaque):
+        value = {k: v for k, v in msgspec.json.decode(item.json).items() if k != "id"}
+        return Opaque(item.type, msgspec.json.encode(value))
+    return None

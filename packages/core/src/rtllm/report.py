@@ -1,7 +1,8 @@
 """What happened in one turn, as one record."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rtllm.chain import Unchained
 from rtllm.context import Note
@@ -47,6 +48,8 @@ class TurnReport:
         time_to_first: Seconds to the first text or call; None if there was none.
         duration: Seconds to the end, or to the cut.
         usage: Tokens of the last attempt; None if unknown when the turn ended.
+        hosted: Items of hosted tools in the answer as the service sent them, such as a
+            ``web_search_call`` with its query.
         changes: What had to be changed to make the context legal.
         recoveries: Faults that were met, in order.
         error: The error that the turn ended with, in words.
@@ -69,6 +72,7 @@ class TurnReport:
     time_to_first: float | None
     duration: float
     usage: Usage | None
+    hosted: tuple[Mapping[str, Any], ...] = ()
     changes: tuple[Note, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     error: str | None = None

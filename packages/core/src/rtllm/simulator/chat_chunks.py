@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from rtllm.simulator.faults import ChatFlaw
 from rtllm.simulator.generation import Pace, new_id, tokens
-from rtllm.simulator.script import Call, Pause, Reasoning, Refusal, Reply, Text
+from rtllm.simulator.script import Call, Hosted, Pause, Reasoning, Refusal, Reply, Text
 
 Chunk: TypeAlias = dict[str, Any]
 _NOISE = "aQ3xZ7mK0pL9vT2s"
@@ -112,6 +112,8 @@ class Completion:
             match part:
                 case Pause():
                     await part.wait()
+                case Hosted():
+                    raise ValueError(f"Chat Completions have no {part.type}")
                 case Reasoning():
                     given = part.tokens
                     self._reasoning_tokens += tokens(part.summary) if given is None else given

@@ -23,6 +23,7 @@ from rtllm.simulator.script import (
     Completed,
     Ending,
     Failed,
+    Hosted,
     Incomplete,
     Pause,
     Reasoning,
@@ -157,7 +158,7 @@ class Generation:
                 yield event
 
     async def _part(
-        self, part: Text | Call | Reasoning | Refusal | Pause, status: str
+        self, part: Text | Call | Reasoning | Hosted | Refusal | Pause, status: str
     ) -> AsyncIterator[Event]:
         match part:
             case Pause():
@@ -170,6 +171,14 @@ class Generation:
                     yield event
             case Reasoning():
                 async for event in self._reasoning(part, status):
+                    yield event
+            case Hosted():
+                kind = part.type.removesuffix("_call")
+                item: Item = {"id": new_id(kind), "type": part.type, "status": "in_progress"}
+                yield self._added(item)
+                yield self._in_item(f"response.{part.type}.in_progress", item)
+                item.update(part.fields)
+                for event in self.close(status):
                     yield event
 
     async def _message(self, part: Text | Refusal, status: str) -> AsyncIterator[Event]:
@@ -303,6 +312,8 @@ class Generation:
                     "response.function_call_arguments.done", item, arguments=item["arguments"]
                 )
             ]
+        if item["type"] not in ("reasoning", "message"):
+            return []
         if item["type"] == "reasoning":
             return [event for part in item["summary"] for event in self._summary_done(item, part)]
         return [event for part in item["content"] for event in self._content_done(item, part)]

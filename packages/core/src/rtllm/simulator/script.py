@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -124,6 +124,14 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosted:
+    """What a hosted tool did: an item that the service makes, such as ``web_search_call``."""
+
+    type: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A message in which the model refuses."""
 
@@ -150,7 +158,7 @@ class Failed:
     message: str = "The server had an error processing your request. Sorry about that!"
 
 
-Part: TypeAlias = Text | Call | Reasoning | Refusal | Pause
+Part: TypeAlias = Text | Call | Reasoning | Hosted | Refusal | Pause
 Ending: TypeAlias = Completed | Incomplete | Failed
 
 

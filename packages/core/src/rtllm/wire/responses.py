@@ -89,7 +89,8 @@ def request_frame(
     """Encode a ``response.create``, which is flat: no envelope around the body.
 
     Args:
-        settings: The body's other fields, ready for the wire.
+        settings: The body's other fields, ready for the wire; ``tools`` among them are offered
+            behind the others.
         tools: Encoded tools; with none, no tool fields are sent.
         items: What to send as ``input``.
         instructions: The ``instructions`` field.
@@ -97,8 +98,10 @@ def request_frame(
         lane: The lane's name, None for the default lane.
     """
     body: dict[str, object] = {"type": "response.create", **settings}
-    if tools:
-        body["tools"] = tools
+    more = body.pop("tools", None)  # the user's own, such as hosted ones
+    offered = [*tools, *more] if isinstance(more, Sequence) else list(tools)
+    if offered:
+        body["tools"] = offered
     else:
         body.pop("tool_choice", None)
         body.pop("parallel_tool_calls", None)
