@@ -1,6 +1,14 @@
-"""LiveKit's tools as the Responses API takes them, encoded once per tool."""
+"""LiveKit's tools as the Responses API takes them, each made once.
+
+The framework runs the tools, and reads their arguments itself. So a schema may only admit what
+it will take: null for a default where its own model of the arguments tells the default (it
+puts the default in place of null), nothing of the kind for raw tools, which get the arguments
+as they come.
+"""
 
 import logging
+import typing
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +16,13 @@ from typing import Any
 import msgspec
 from livekit.agents import llm
 
-from rtllm import ToolSchemaError, why_not_strict
+from rtllm import FunctionTool, ToolSchemaError
 
 logger = logging.getLogger(__name__)
 
 _CACHED = 256
+_MORE_FIELDS = ("async", "defer_loading", "allowed_callers", "output_schema")
+"""What a raw tool may say beside its schema; an MCP tool's ``meta`` is for nobody on the wire."""
 
 
 class ToolEncoder:
@@ -23,7 +33,9 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        self._encoded: OrderedDict[int, tuple[object, msgspec.Raw | None]] = OrderedDict()
+        # What a tool was made from is kept beside the result, so that its id can't come to mean
+        # another tool.
+        self._encoded: OrderedDict[int | bytes, tuple[object, msgspec.Raw | None]] = OrderedDict()
         self._told: set[str] = set()
 
     def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[msgspec.Raw, ...]:
@@ -36,6 +48,9 @@ class ToolEncoder:
         for tool in llm.ToolContext(list(tools)).flatten():
             try:
                 raw = self._encoded_once(tool)
+            except ToolSchemaError as error:
+                self._tell(error)
+                raw = None
             except Exception as error:  # noqa: BLE001 - whatever pydantic, typing and msgspec raise
                 name = getattr(getattr(tool, "info", None), "name", type(tool).__name__)
                 self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
@@ -45,32 +60,38 @@ class ToolEncoder:
         return tuple(encoded)
 
     def _encoded_once(self, tool: llm.Tool) -> msgspec.Raw | None:
-        if isinstance(tool, llm.RawFunctionTool):
-            # Its schema is the user's own dict, which may have changed.
-            return self._checked(tool.info.name, dict(tool.info.raw_schema))
-        if not isinstance(tool, llm.FunctionTool):
+        if not isinstance(tool, llm.RawFunctionTool | llm.FunctionTool):
             return self._hosted(tool)
-        # The info is kept beside the result: so its id can't come to mean another tool.
-        known = self._encoded.get(id(tool.info))
-        if known is not None:
+        if isinstance(tool, llm.RawFunctionTool):
+            # Its schema is the user's own dict, which may have changed: its content tells.
+            key: int | bytes = msgspec.json.encode(tool.info.raw_schema)
+        else:
+            key = id(tool.info)
+        if (known := self._encoded.get(key)) is not None:
             return known[1]
-        self._encoded[id(tool.info)] = (tool.info, None)  # stays so if it can't be built
+        self._encoded[key] = (tool.info, None)  # stays so if it can't be built
         if len(self._encoded) > _CACHED:
             self._encoded.popitem(last=False)
-        schema = llm.utils.build_legacy_openai_schema(tool, internally_tagged=True)
-        raw = self._checked(tool.info.name, schema)
-        self._encoded[id(tool.info)] = (tool.info, raw)
+        raw = self._raw(tool) if isinstance(tool, llm.RawFunctionTool) else _function(tool).encoded
+        self._encoded[key] = (tool.info, raw)
         return raw
 
-    def _checked(self, name: str, schema: dict[str, Any]) -> msgspec.Raw:
-        """Encode a function tool; ``strict`` is always said, since silence isn't neutral."""
-        parameters = schema.get("parameters") or {"type": "object", "properties": {}}
-        strict = schema.get("strict") is True
-        if strict and (reason := why_not_strict(parameters)) is not None:
-            self._tell(ToolSchemaError(name, f"not strict, since {reason}"))
-            strict = False
-        tool = {**schema, "type": "function", "parameters": parameters, "strict": strict}
-        return msgspec.Raw(msgspec.json.encode({k: v for k, v in tool.items() if v is not None}))
+    def _raw(self, tool: llm.RawFunctionTool[..., Any]) -> msgspec.Raw:
+        given = tool.info.raw_schema
+        wanted = given.get("strict")
+        made = FunctionTool.of_schema(
+            tool.info.name,
+            given.get("parameters"),
+            description=given.get("description"),
+            strict=False if wanted is False else None,
+            nulls="never",
+        )
+        if wanted is True and made.why_not_strict is not None:
+            self._tell(ToolSchemaError(made.name, f"not strict, since {made.why_not_strict}"))
+        more = {name: given[name] for name in _MORE_FIELDS if given.get(name) is not None}
+        if not more:
+            return made.encoded
+        return msgspec.Raw(msgspec.json.encode({**made.for_responses(), **more}))
 
     def _hosted(self, tool: llm.Tool) -> msgspec.Raw | None:
         to_dict = getattr(tool, "to_dict", None)
@@ -85,3 +106,33 @@ class ToolEncoder:
         if str(error) not in self._told:
             self._told.add(str(error))
             logger.warning("%s", error)
+
+
+def _function(tool: llm.FunctionTool[..., Any]) -> FunctionTool[dict[str, Any]]:
+    hints = typing.get_type_hints(tool, include_extras=True)
+    context = {k for k, v in hints.items() if llm.utils.is_context_type(v, allow_subclasses=True)}
+
+    def made(strict: bool | None) -> FunctionTool[dict[str, Any]]:
+        return FunctionTool.of(
+            tool,
+            name=tool.info.name,
+            description=(tool.info.description or "").strip(),
+            without=context,
+            strict=strict,
+            nulls="default",
+        )
+
+    ours = made(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of defaults that are no JSON
+        # A tool that the framework has no model for can't be called either.
+        theirs = llm.utils.function_arguments_to_pydantic_model(tool).model_json_schema()
+    if not ours.strict:
+        return ours
+    stand_in = _defaults(made(strict=False).parameters) - _defaults(theirs)
+    return made(strict=False) if stand_in else ours
+
+
+def _defaults(schema: Mapping[str, Any]) -> set[str]:
+    """The parameters whose default a schema tells."""
+    return {name for name, value in schema.get("properties", {}).items() if "default" in value}
