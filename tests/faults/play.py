@@ -106,9 +106,11 @@ class Played:
         await self._spoil()
         await self._turn(1)
         service.fault, service.on_connect = None, None
+        await self._mend()
         remembered = self._remembered()
         await self._turn(2)
         await service.journal.wait_idle(_A_LONG_TIME)
+        await self._booked()
         self._check_second()
         self._check_third(remembered)
         self._check_words()
@@ -126,9 +128,8 @@ class Played:
         task = asyncio.ensure_future(
             self._line.says(("Hello.", self._case.caller, "And then?")[number])
         )
-        if number == 1 and self._case.closed:
-            await asyncio.sleep(2.0)  # virtual: it jumps when all else waits
-            await self._stage.llm.aclose()
+        if number == 1:
+            await self._during()
         async with asyncio.timeout(_A_LONG_TIME):
             await task
         await asyncio.sleep(1.0)  # the caller thinks
@@ -150,6 +151,21 @@ class Played:
         elif case.between == "abort":
             service.abort_connections()
         await asyncio.sleep(1.0)
+
+    async def _booked(self) -> None:
+        """Wait until what nobody answers any more is given up, and booked."""
+        async with asyncio.timeout(_A_LONG_TIME):
+            while self._stage.llm.usage.all.attempts < sum(r.attempts for r in self._stage.reports):
+                await asyncio.sleep(1.0)
+
+    async def _during(self) -> None:
+        """What happens while the turn runs."""
+        if self._case.closed:
+            await asyncio.sleep(2.0)  # virtual: it jumps when all else waits
+            await self._stage.llm.aclose()
+
+    async def _mend(self) -> None:
+        """What else ends after the turn."""
 
     def _of_turn(self, number: int) -> list[Entry]:
         ends = [*self._began[1:], len(self._stage.entries)]

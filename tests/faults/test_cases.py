@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import pytest
 
 from faults.cases import CASES
+from faults.network_cases import NETWORK_CASES
 from rtllm.errors import Phase
 from rtllm.faults import Kind
 from rtllm.recovery import TABLE
 
+ALL = (*CASES, *NETWORK_CASES)
 EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "given out", "whole")
 BEGUN: tuple[Phase, ...] = ("created", "given out", "whole")
 
@@ -41,17 +43,18 @@ STRIKES: Mapping[Kind, tuple[Phase, ...]] = {
     Kind.TOO_LARGE: ("connecting", "sent", "given out"),
     Kind.NO_HTTP: ("sent",),
     Kind.EMPTY: ("created",),
-    # below the socket: see test_network
-    Kind.UNREACHABLE: (),
+    # below the socket
+    Kind.UNREACHABLE: ("connecting",),
 }
 
 
 @pytest.mark.parametrize("kind", TABLE, ids=[kind.name.lower() for kind in TABLE])
 def test_each_row_has_a_case_in_each_phase(kind: Kind) -> None:
-    played = {case.phase for case in CASES if case.kind is kind}
+    played = {case.phase for case in ALL if case.kind is kind}
     assert not set(STRIKES[kind]) - played
 
 
 def test_no_two_cases_have_the_same_name() -> None:
-    names = [case.name for case in CASES]
-    assert len(names) == len(set(names))
+    for cases in (CASES, NETWORK_CASES):
+        names = [case.name for case in cases]
+        assert len(names) == len(set(names))

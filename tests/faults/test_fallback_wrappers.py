@@ -53,7 +53,8 @@ async def test_livekits_adapter_switches_when_the_wait_ran_out(silence: Fault) -
         assert LIMIT <= waited < 2 * LIMIT  # virtual seconds
         assert [(event.llm, event.available) for event in switched] == [(models[0], False)]
         assert len(hosts[1].journal.entries) == 2
-        for model in (both, *models):
+        await both.aclose()
+        for model in models:
             await model.aclose()
 
 

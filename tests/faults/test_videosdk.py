@@ -2,77 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from faults.cases import RUNS
-from faults.play import BUDGET, Played, script_of
-from videosdk.phone import Voice
-from videosdk.stage import KEY, Plain, Stage, Talk, stage, talk, tool
-
-SORRY = "Sorry, once more?"
-
-
-class Caller(Plain):
-    """An agent with a tool that notes its runs."""
-
-    def __init__(self) -> None:
-        super().__init__(tools=[self.look])
-        self.looked: list[str] = []
-
-    @tool
-    async def look(self, what: str) -> str:
-        """Look something up.
-
-        Args:
-            what: What to look up.
-        """
-        self.looked.append(what)
-        return f"found {what}"
-
-
-class Line:
-    """A pipeline on the voice path, without sound."""
-
-    def __init__(self, st: Stage, on: Talk, agent: Caller, voice: Voice) -> None:
-        self._stage = st
-        self._talk = on
-        self._agent = agent
-        self._voice = voice
-
-    @property
-    def spoken(self) -> list[str]:
-        return self._voice.said
-
-    @property
-    def recorded(self) -> list[str]:
-        return [text for role, text in self._talk.history() if role == "assistant"]
-
-    @property
-    def runs(self) -> list[str]:
-        return self._agent.looked
-
-    @property
-    def errors(self) -> list[Any]:
-        return self._stage.errors
-
-    async def says(self, text: str) -> None:
-        await self._talk.turn(text, limit=300.0)  # virtual seconds
+from faults.pipeline import in_pipeline
+from faults.play import Played
 
 
 @pytest.mark.parametrize("name", RUNS)
 async def test_a_fault_in_a_pipeline(name: str) -> None:
     case, host = RUNS[name]
-    options: dict[str, Any] = {**host.options, **case.options, "max_retries": BUDGET}
-    if case.handshake is not None:
-        options["spare"] = 0  # a spare would meet the fault before the turn does
-    if case.renewable:
-        options["api_key"] = lambda: KEY
-    options |= {"streaming": True, "failure_text": SORRY}
-    async with stage(script_of(case), simulator=case.simulator, **options) as st:
-        agent, voice = Caller(), Voice()
-        async with talk(st.llm, agent, tts=voice) as on:
-            line = Line(st, on, agent, voice)
-            ends = case.videosdk or case.ends
-            await Played(case, st, line, ends, store=host.store).play()
+    async with in_pipeline(case, host) as (st, line):
+        ends = case.videosdk or case.ends
+        await Played(case, st, line, ends, store=host.store).play()

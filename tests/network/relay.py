@@ -255,6 +255,11 @@ class Relay:
         self.on_link = on_link
         self.links: list[Link] = []
 
+    def aim(self, target: str) -> None:
+        """Forward to another server from now on; open links stay where they are."""
+        parts = urlsplit(target)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
+
     @property
     def base_url(self) -> str:
         """The base URL to use instead of the server's own."""

@@ -1,0 +1,178 @@
+"""What networks do to the second of three turns, as data; both adapters play the same list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from faults.cases import HTTP, Case, Ends, Host
+from rtllm import Dropped, Silent, Unreachable
+from rtllm.faults import Kind
+from rtllm.simulator import Silence
+
+When = Literal["throughout", "between", "connecting", "amid"]
+How = Literal["reset", "close", "swallow", "refuse", "cut", "delay", "throttle"]
+
+
+@dataclass(frozen=True)
+class NetworkCase(Case):
+    """A case below the socket.
+
+    Attributes:
+        when: When it strikes: all the time; on idle connections; at new ones, the old ones
+            being gone; or when some words are out.
+        how: A reset, an end, a half-open connection, a closed port, a reset in mid-frame, a
+            long way, a thin one.
+        idle: Seconds that the caller is silent before the turn.
+    """
+
+    when: When = "between"
+    how: How = "reset"
+    idle: float = 1.0
+
+
+ANSWERED = Ends(1)
+
+NETWORK_CASES: tuple[NetworkCase, ...] = (
+    NetworkCase(
+        "the port is closed for a moment",
+        Kind.UNREACHABLE,
+        "connecting",
+        ANSWERED,
+        when="connecting",
+        how="refuse",
+    ),
+    NetworkCase(
+        "the port stays closed",
+        Kind.UNREACHABLE,
+        "connecting",
+        Ends(0, Unreachable),
+        always=True,
+        when="connecting",
+        how="refuse",
+    ),
+    NetworkCase(
+        "the port stays closed, over HTTP too",
+        Kind.UNREACHABLE,
+        "connecting",
+        Ends(0, Unreachable),
+        always=True,
+        when="connecting",
+        how="refuse",
+        options=HTTP,
+        next_way=None,
+        lost=1,
+    ),
+    NetworkCase(
+        "a connection is reset before the upgrade",
+        Kind.UNREACHABLE,
+        "connecting",
+        ANSWERED,
+        when="connecting",
+        how="reset",
+    ),
+    NetworkCase(
+        "every connection is reset before the upgrade",
+        Kind.UNREACHABLE,
+        "connecting",
+        Ends(0, Unreachable),
+        always=True,
+        when="connecting",
+        how="reset",
+    ),
+    NetworkCase(
+        "the upgrade is swallowed",
+        Kind.SILENT,
+        "connecting",
+        ANSWERED,
+        when="connecting",
+        how="swallow",
+    ),
+    NetworkCase(
+        "every upgrade is swallowed",
+        Kind.SILENT,
+        "connecting",
+        Ends(0, Silent),
+        always=True,
+        when="connecting",
+        how="swallow",
+    ),
+    *(
+        NetworkCase(f"a {how} between the turns", Kind.DROPPED, "connecting", ANSWERED, how=how)
+        for how in ("reset", "close")
+    ),
+    NetworkCase(
+        "the idle connections die silently",
+        Kind.SILENT,
+        "sent",
+        ANSWERED,
+        how="swallow",
+        lost=2,
+        forgets=True,
+    ),
+    NetworkCase(
+        "the idle connections die silently, and the heartbeat finds it",
+        Kind.DROPPED,
+        "connecting",
+        ANSWERED,
+        how="swallow",
+        idle=60.0,
+        forgets=True,
+    ),
+    *(
+        NetworkCase(
+            f"a {how} when {phase}",
+            Kind.DROPPED,
+            phase,
+            Ends(2),
+            fault=Silence(phase=phase),
+            when="amid",
+            how=how,
+        )
+        for how in ("reset", "close")
+        for phase in ("sent", "created")
+    ),
+    *(
+        NetworkCase(
+            f"a {how} after words",
+            Kind.DROPPED,
+            "given out",
+            Ends(1, Dropped),
+            fault=Silence(phase="output", after=3),
+            when="amid",
+            how=how,
+        )
+        for how in ("reset", "close")
+    ),
+    NetworkCase(
+        "half-open after words",
+        Kind.SILENT,
+        "given out",
+        Ends(1, Silent),
+        fault=Silence(phase="output", after=3),
+        when="amid",
+        how="swallow",
+        lost=2,
+        forgets=True,
+    ),
+    NetworkCase(
+        "a reset in mid-frame",
+        Kind.DROPPED,
+        "given out",
+        Ends(1, Dropped),
+        when="amid",
+        how="cut",
+        simulator={"per_delta": 0.8},
+    ),
+    NetworkCase("a long way", None, "given out", ANSWERED, when="throughout", how="delay"),
+    NetworkCase("a thin line", None, "given out", ANSWERED, when="throughout", how="throttle"),
+)
+
+HOSTS = (Host("on", store=False), Host("off", store=False), Host("on", store=True))
+HOSTS_WITHOUT_SPARE = (Host("on", store=False, spare=0), Host("off", store=True, spare=0))
+
+NETWORK_RUNS = {
+    f"{case.name}: {host}": (case, host)
+    for case in NETWORK_CASES
+    for host in (HOSTS_WITHOUT_SPARE if case.when == "connecting" else HOSTS)
+}
