@@ -1,10 +1,11 @@
 """rtllm beside the stock plugins of LiveKit and VideoSDK, on the same server, in the same run.
 
-    uv run benchmarks/run.py [--short] [--flows] [--only livekit|videosdk|azure|latency]
+    uv run benchmarks/run.py [--short] [--flows] [--only livekit|videosdk|azure|faults|latency]
 
 First the call flows of `livekit_flows.py` and `videosdk_flows.py`: what the model saw against
 what the agent asked, how much of what the service knew was continued, requests, bytes, sockets.
-Then what works on Azure, and `latency.py`. The README's tables are printed by this script.
+Then what works on Azure, what becomes of a turn in which something breaks (`fault_cases.py`), and
+`latency.py`. The README's tables are printed by this script.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ import typer
 from rich.console import Console
 
 import azure_cases
+import fault_cases
 import latency
 import livekit_flows
 import videosdk_flows
 from score import AnyStage, Suite, play_all, tables_of
 
-Part = Literal["livekit", "videosdk", "azure", "latency"]
+Part = Literal["livekit", "videosdk", "azure", "faults", "latency"]
 PARTS: Sequence[Part] = get_args(Part)
 
 
@@ -48,6 +50,8 @@ def main(
                 show(console, videosdk_flows.SUITE, each=flows)
             case "azure":
                 console.print(azure_cases.table_of(asyncio.run(azure_cases.run())))
+            case "faults":
+                console.print(fault_cases.table_of(fault_cases.run()))
             case "latency":
                 console.print(latency.table_of(asyncio.run(latency.run(5 if short else 20))))
 
