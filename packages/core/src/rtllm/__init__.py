@@ -42,6 +42,7 @@ from rtllm.pictures import Pictures, with_pictures
 from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
+from rtllm.structured import parse_answer, response_format_of, with_form
 from rtllm.tools.function import FunctionTool
 from rtllm.tools.nulls import Nulls
 from rtllm.tools.strict import why_not_strict
@@ -109,12 +110,15 @@ __all__ = [
     "__version__",
     "azure_reach",
     "endpoint",
+    "parse_answer",
     "quickest_effort",
     "reached",
+    "response_format_of",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",
     "why_not_strict",
+    "with_form",
     "with_pictures",
     "without_nulls",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from livekit.agents.utils import is_given
 
-from rtllm import Api, Body, ConfigError, Parameters, quickest_effort
+from rtllm import Api, Body, ConfigError, Parameters, quickest_effort, with_form
 
 _OF_HTTP = ("extra_headers", "extra_query", "timeout")
 _EFFORT = "reasoning_effort"
@@ -45,19 +45,10 @@ def body_of(
     names = ("reasoning", _EFFORT)
     if all(given.get(name) is None for given in (options, call) for name in names):
         options, untouched = {**options, _EFFORT: quickest_effort(model)}, (_EFFORT,)
-    call = {name: _as_dict(value) for name, value in call.items()}
+    options, call = with_form(options), with_form(call)
     return parameters.body(
         options, call, api=api, model=model, untouched=untouched, with_tools=with_tools
     )
-
-
-def _as_dict(value: Any) -> Any:
-    """A response format as an object, also from a pydantic model."""
-    if isinstance(value, type):
-        from livekit.agents import llm  # noqa: PLC0415 - only judges come here
-
-        return llm.utils.to_openai_response_format(value)
-    return value
 
 
 def given(**keywords: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rtllm import Api, Body, Parameters
+from rtllm import Api, Body, Parameters, with_form
 
 DEFAULT_TEMPERATURE = 0.7
 
@@ -35,6 +35,7 @@ def body_of(
         ConfigError: If a setting can't be sent.
     """
     untouched = [name for name in _WITH_DEFAULTS if options.get(name) == defaults.get(name)]
+    options, call = with_form(options), with_form(call)
     return parameters.body(
         options, call, api=api, model=model, untouched=untouched, with_tools=with_tools
     )
