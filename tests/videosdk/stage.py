@@ -67,9 +67,16 @@ def _text(content: Any) -> str:
     return "".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
+def _without_nulls(value: Any) -> Any:
+    """A value of a call: on the wire of a strict tool, what is left out is null."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def _arguments(arguments: str) -> str:
     try:
-        return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
+        return json.dumps(_without_nulls(json.loads(arguments or "{}")), sort_keys=True)
     except ValueError:
         return f"broken {arguments}"
 

@@ -412,11 +412,15 @@ async def test_schemas_say_what_is_optional(host: Host) -> None:
         _, error = await chunks_of(st.llm, hello(), tools=[weather, find])
         assert error is None
         tools = [t.get("function", t) for t in st.entries[0].body["tools"]]
-    assert tools[0]["parameters"]["required"] == ["city"]
-    assert tools[0]["parameters"]["properties"]["unit"]["default"] == "C"
+    unit = {"type": ["string", "null"], "description": 'Default: "C".'}
+    assert tools[0]["parameters"]["properties"] == {"city": {"type": "string"}, "unit": unit}
     assert tools[0]["description"] == "Tell the weather."
-    assert tools[1]["parameters"]["required"] == ["place"]
-    assert {t["strict"] for t in tools} == {False}
+    detailed = tools[1]["parameters"]["properties"]["detailed"]
+    assert detailed == {
+        "type": ["boolean", "null"],
+        "description": "More words. Default: false.",
+    }
+    assert {t["strict"] for t in tools} == {True}
 
 
 async def test_a_tool_without_a_schema_is_left_out_and_named_once(
@@ -453,7 +457,8 @@ async def test_an_mcp_tools_description_is_found(host: Host) -> None:
         await chunks_of(st.llm, hello(), tools=[remote])
         said = st.entries[0].body["tools"][0]
     assert said.get("function", said)["description"] == "Does it far away."
-    assert said.get("function", said)["parameters"] == schema
+    parameters = {**schema, "additionalProperties": False}
+    assert said.get("function", said)["parameters"] == parameters
 
 
 async def test_tools_are_byte_stable(socket: Host) -> None:
@@ -465,8 +470,13 @@ async def test_tools_are_byte_stable(socket: Host) -> None:
 
 
 async def test_arguments_are_parsed_and_empty_ones_are_an_object(host: Host) -> None:
-    reply = Reply.of(Call("weather", ""), Call("weather", '{"city": "Zürich"}'))
-    async with stage(reply, **host) as st, talk(st.llm, Plain(tools=[weather])) as c:
+    @tool
+    async def here(city: str = "Oslo") -> str:
+        """Tell the weather here."""
+        return city
+
+    reply = Reply.of(Call("here", ""), Call("here", '{"city": "Zürich"}'))
+    async with stage(reply, **host) as st, talk(st.llm, Plain(tools=[here])) as c:
         st.service.script = lambda r: "Done." if r.trailing_outputs else reply
         st.told.script = st.service.script
         st.service.script = st.told

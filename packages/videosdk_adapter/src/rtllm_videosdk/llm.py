@@ -504,10 +504,9 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             client = self._clients.http()
             extra = {"extra_headers": body.headers, "extra_query": body.query}
             settings = {**settings, **{name: value for name, value in extra.items() if value}}
-        names = offered.names
 
         def ask(items: tuple[Item, ...], record: Record, no_calls: bool) -> Answer:
-            said_no = {"tool_choice": "none"} if no_calls and names else {}
+            said_no = {"tool_choice": "none"} if no_calls and offered.tools else {}
             answer: Answer = client.ask(
                 Request(
                     items=items,
@@ -525,7 +524,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             )
             return answer
 
-        return Question(ask, names, graph, self.on_refusal, model)
+        return Question(ask, offered, graph, self.on_refusal, model)
 
     def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
         api: Api = "responses" if self.streaming else "chat"

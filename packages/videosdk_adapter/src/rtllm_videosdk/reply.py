@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from videosdk.agents import ChatContext, LLMResponse
@@ -19,12 +18,12 @@ from rtllm_videosdk.stream import (
     Generation,
     OnRefusal,
     Response,
-    arguments_of,
     called,
     known_at_the_end,
     pieces,
     said,
 )
+from rtllm_videosdk.tools import Offered
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +51,14 @@ class Question:
 
     Attributes:
         ask: Asks for an answer to items; given their mapping and whether calls are forbidden.
-        names: The tools that may be called.
+        offered: The tools that may be called.
         graph: A conversational graph.
         on_refusal: What becomes of a refusal.
         model: The model's name, for the usage.
     """
 
     ask: Callable[[tuple[Item, ...], Record, bool], Answer]
-    names: frozenset[str]
+    offered: Offered
     graph: Graph | None
     on_refusal: OnRefusal
     model: str
@@ -94,7 +93,7 @@ class Reply:
         """
         items = await self._items()
         turn = self._join(items)
-        if self.nested and self._question.names and turn.held:
+        if self.nested and self._question.offered.tools and turn.held:
             while turn.held and not self._generation.was_cut():
                 yield called(turn.hand_out())
             return
@@ -170,6 +169,7 @@ class Reply:
                     yield chunk
             if response.ended is None:
                 return
+            response.calls = [question.offered.as_run(call) for call in response.calls]
             broken = self._take_broken(turn, items, response)
             if response.calls:
                 heard = graph is None and not self.nested  # nested, the framework drops words
@@ -189,7 +189,13 @@ class Reply:
             open_from=len(turn.base) if turn.given else None,
             unseen=turn.unseen,
         )
-        record = partial(as_recorded, nested=self.nested, graph=self._question.graph is not None)
+        offered, graph = self._question.offered, self._question.graph is not None
+        nested = self.nested
+
+        def record(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
+            run = (offered.as_run(one) if isinstance(one, ToolCall) else one for one in output)
+            return as_recorded(tuple(run), nested=nested, graph=graph)
+
         return self._question.ask(context, record, turn.refused)
 
     def _take_broken(
@@ -203,7 +209,8 @@ class Reply:
         Raises:
             Failed: If that happened too often in one turn.
         """
-        reasons = {c.call_id: why for c in response.calls if (why := self._why_not(c)) is not None}
+        why_not = self._question.offered.why_not
+        reasons = {c.call_id: why for c in response.calls if (why := why_not(c)) is not None}
         if not reasons or turn.refused:
             return []
         turn.failed_calls += 1
@@ -222,10 +229,3 @@ class Reply:
         else:
             turn.unseen.append(Unseen((*words, *broken, *outputs), len(items)))
         return broken
-
-    def _why_not(self, call: ToolCall) -> str | None:
-        if call.name not in self._question.names:
-            return f"there is no tool named {call.name!r}; nothing was run"
-        if arguments_of(call) is None:
-            return f"the arguments of {call.name!r} are no JSON object; nothing was run"
-        return None

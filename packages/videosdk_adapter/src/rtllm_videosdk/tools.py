@@ -1,22 +1,48 @@
-"""VideoSDK's tools as the Responses API takes them, encoded once per tool."""
+"""VideoSDK's tools as the Responses API takes them, each made once, and the way back.
 
-import copy
+The framework runs the tools with the arguments as they come, of which it drops those that the
+tool doesn't have; it checks and converts nothing. So what a tool can't take is told to the
+model here, and a null that stands for a default is taken out before the call is handed out.
+"""
+
 import inspect
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from videosdk.agents import build_openai_schema, get_tool_info, is_function_tool
+from pydantic.fields import FieldInfo
+from videosdk.agents import get_tool_info, is_function_tool
 
-from rtllm import ToolSchemaError
+from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolSchemaError
 
 logger = logging.getLogger(__name__)
 
 _CACHED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A tool that the framework can run.
+
+    Attributes:
+        tool: Its schema, and what its arguments must be.
+        filled: Defaults that only pydantic would know of, for what the model leaves out.
+    """
+
+    tool: FunctionTool[dict[str, Any]]
+    filled: Mapping[str, Any]
+
+    def given(self, arguments: str) -> dict[str, Any]:
+        """The arguments of a call as the framework shall have them.
+
+        Raises:
+            ToolArgumentsError: If they are no JSON object.
+        """
+        return {**self.filled, **self.tool.as_given(arguments)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +51,38 @@ class Offered:
 
     Attributes:
         encoded: As they go over the wire.
-        names: What the model may call.
+        tools: What the model may call, by name.
     """
 
     encoded: tuple[msgspec.Raw, ...] = ()
-    names: frozenset[str] = frozenset()
+    tools: Mapping[str, Runnable] = field(default_factory=dict)
+
+    def as_run(self, call: ToolCall) -> ToolCall:
+        """A call as the framework runs and records it: defaults left out instead of null."""
+        known = self.tools.get(call.name)
+        if known is None:
+            return call
+        try:
+            given = known.given(call.arguments)
+            same = given == json.loads(call.arguments.strip() or "{}")
+        except ValueError:  # broken arguments, which `why_not` tells of
+            return call
+        return call if same else replace(call, arguments=json.dumps(given))
+
+    def why_not(self, call: ToolCall) -> str | None:
+        """Why a call can't run, in words for the model; None if it can."""
+        known = self.tools.get(call.name)
+        if known is None:
+            return f"there is no tool named {call.name!r}; nothing was run"
+        tool = known.tool
+        try:
+            given = known.given(call.arguments)
+            # The framework drops the others.
+            taken = {k: v for k, v in given.items() if k in tool.parameters["properties"]}
+            tool.arguments(json.dumps(taken))
+        except ToolArgumentsError as error:
+            return str(error)
+        return None
 
 
 class ToolEncoder:
@@ -40,42 +93,44 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        self._encoded: OrderedDict[int, tuple[object, str, msgspec.Raw | None]] = OrderedDict()
+        self._made: OrderedDict[int, tuple[object, str, Runnable | None]] = OrderedDict()
         self._told: set[str] = set()
 
     def offer(self, tools: Sequence[Any] | None) -> Offered:
         """Encode the tools of a request, in their order."""
-        encoded: dict[str, msgspec.Raw] = {}
+        offered: dict[str, Runnable] = {}
         for tool in tools or ():
             if not is_function_tool(tool):
                 self._tell(ToolSchemaError(_name_of(tool), "it is no function tool"))
                 continue
             name = get_tool_info(tool).name
-            raw = self._encode(name, tool)
-            if raw is None:
+            made = self._made_once(name, tool)
+            if made is None:
                 continue
-            if name in encoded:
+            if name in offered:
                 self._tell(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
-            encoded[name] = raw
-        return Offered(tuple(encoded.values()), frozenset(encoded))
+            offered[name] = made
+        return Offered(tuple(one.tool.encoded for one in offered.values()), offered)
 
-    def _encode(self, name: str, tool: Any) -> msgspec.Raw | None:
+    def _made_once(self, name: str, tool: Any) -> Runnable | None:
         # The info is kept beside the result: so its id can't come to mean another tool.
         info = get_tool_info(tool)
-        said = info.description or getattr(tool, "__doc__", None) or ""
-        known = self._encoded.get(id(info))
+        said = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
+        known = self._made.get(id(info))
         if known is not None and known[1] == said:
             return known[2]
+        made: Runnable | None = None
         try:
-            raw = _function(name, said, tool)
+            made = _made(name, said, tool)
+        except ToolSchemaError as error:
+            self._tell(error)
         except Exception as error:  # noqa: BLE001 - whatever pydantic and typing raise
             self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
-            raw = None
-        self._encoded[id(info)] = (info, said, raw)
-        if len(self._encoded) > _CACHED:
-            self._encoded.popitem(last=False)
-        return raw
+        self._made[id(info)] = (info, said, made)
+        if len(self._made) > _CACHED:
+            self._made.popitem(last=False)
+        return made
 
     def _tell(self, error: ToolSchemaError) -> None:
         if str(error) not in self._told:
@@ -87,42 +142,29 @@ def _name_of(tool: object) -> str:
     return str(getattr(tool, "__name__", None) or type(tool).__name__)
 
 
-def _function(name: str, description: str, tool: Any) -> msgspec.Raw:
-    """Encode a function tool; ``strict`` is always said, since silence isn't neutral."""
-    given = build_openai_schema(tool).get("parameters")
-    parameters = copy.deepcopy(given) if given else {"type": "object", "properties": {}}
-    if get_tool_info(tool).parameters_schema is None:
-        _let_defaults_stand(parameters, tool)
-    said = {"description": description} if description else {}
-    return msgspec.Raw(
-        msgspec.json.encode(
-            {"type": "function", "name": name, **said, "parameters": parameters, "strict": False}
-        )
+def _made(name: str, description: str, tool: Any) -> Runnable:
+    schema = get_tool_info(tool).parameters_schema
+    if schema is not None:
+        return Runnable(FunctionTool.of_schema(name, schema, description=description), {})
+    parameters = inspect.signature(tool).parameters
+    # The framework gives no argument to a parameter without a type.
+    untyped = {
+        name
+        for name, one in parameters.items()
+        if one.annotation is inspect.Parameter.empty and one.default is not inspect.Parameter.empty
+    }
+    without = {"self", "cls", *untyped}
+    plain = FunctionTool.of(tool, name=name, without=without, strict=False).parameters
+    filled = {
+        name: value["default"]
+        for name, value in plain["properties"].items()
+        if "default" in value and _has_no_default(parameters.get(name))
+    }
+    made = FunctionTool.of(tool, name=name, description=description, without=without)
+    return Runnable(made, filled)
+
+
+def _has_no_default(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and (
+        parameter.default is inspect.Parameter.empty or isinstance(parameter.default, FieldInfo)
     )
-
-
-def _let_defaults_stand(parameters: dict[str, Any], tool: Any) -> None:
-    """Make what has a default optional: the framework's schemas call it required."""
-    properties = parameters.get("properties")
-    if not isinstance(properties, Mapping):
-        return
-    required = list(parameters.get("required", ()))
-    for name, parameter in inspect.signature(tool).parameters.items():
-        if parameter.default is inspect.Parameter.empty or name not in properties:
-            continue
-        if name in required:
-            required.remove(name)
-        if _is_json(parameter.default) and isinstance(properties[name], dict):
-            properties[name].setdefault("default", parameter.default)
-    if required:
-        parameters["required"] = required
-    else:
-        parameters.pop("required", None)
-
-
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
