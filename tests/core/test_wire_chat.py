@@ -25,14 +25,13 @@ from rtllm.items import (
 from rtllm.params import DROPPABLE, text_format_of, tool_choice_of
 from rtllm.usage import Usage
 from rtllm.wire.chat import (
-    ChatAssembler,
-    from_body,
     messages,
     nested_choice,
     nested_format,
     nested_tool,
     parameters,
 )
+from rtllm.wire.chat_chunks import ChatAssembler, from_body
 
 CALL = ToolCall("call_1", "weather", '{"city":"Bonn"}')
 OTHER = ToolCall("call_2", "time", "{}")

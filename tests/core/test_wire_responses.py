@@ -14,7 +14,8 @@ from rtllm.faults import Fault, Kind
 from rtllm.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
 from rtllm.usage import Usage
 from rtllm.wire.frames import read
-from rtllm.wire.responses import Assembler, item_json, request_frame
+from rtllm.wire.response_events import Assembler
+from rtllm.wire.responses import item_json, request_frame
 
 # -- out ----------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from rtllm.answer import Answer, RefusedParameters
+from rtllm.answer import Answer
 from rtllm.dispatch import Dispatch
 from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint, HostProfile, profile_named
+from rtllm.refused import RefusedParameters
 from rtllm.report import TurnReport
 from rtllm.request import Request
 from rtllm.transport.auth import Credentials

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Never, Protocol
+from typing import Any, Literal, Never, Protocol, Self
 
 import aiohttp
 from livekit.agents import APIConnectOptions, get_job_context, llm, utils
@@ -24,6 +24,8 @@ from rtllm import (
     Request,
     Retry,
     Snapshot,
+    TokenProvider,
+    azure_reach,
     takes_cache_breakpoints,
     with_pictures,
 )
@@ -95,6 +97,61 @@ class AskingLLM(llm.LLM[Never]):
         self._tools = ToolEncoder()
         self._pictures = Pictures(url_of, key_of)
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
+
+    @classmethod
+    def with_azure(
+        cls,
+        *,
+        model: str = "gpt-4o",
+        azure_endpoint: str | None = None,
+        azure_deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        azure_ad_token: str | None = None,
+        azure_ad_token_provider: TokenProvider | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        base_url: str | None = None,
+        client: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Make an LLM that asks an Azure OpenAI resource.
+
+        Args:
+            model: What the deployment runs; it tells the family of its parameters.
+            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
+            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
+            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``;
+                without one it is the v1 API. The WebSocket is always v1.
+            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
+            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
+            azure_ad_token_provider: A function, plain or async, that is asked for a token with
+                each request and each handshake.
+            organization: Default: ``OPENAI_ORG_ID``.
+            project: Default: ``OPENAI_PROJECT_ID``.
+            base_url: The API's root instead of the resource's address.
+            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials are its.
+            **options: The other keywords of the class's constructor.
+
+        Raises:
+            ConfigError: (a `ValueError`) If the address or the credential is missing.
+        """
+        reach = azure_reach(
+            model=model,
+            azure_endpoint=azure_endpoint,
+            azure_deployment=azure_deployment,
+            api_version=api_version,
+            api_key=api_key,
+            azure_ad_token=azure_ad_token,
+            azure_ad_token_provider=azure_ad_token_provider,
+            organization=organization,
+            project=project,
+            base_url=base_url,
+            client=client,
+        )
+        make: Any = cls  # each class has a constructor of its own, all with these two
+        made: Self = make(model=model, client=reach, **options)
+        return made
 
     @property
     def model(self) -> str:

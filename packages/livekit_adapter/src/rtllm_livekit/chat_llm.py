@@ -1,7 +1,7 @@
 """`ChatLLM`: Chat Completions over HTTP, for hosts and models with nothing else."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
@@ -11,9 +11,7 @@ from rtllm import (
     ChatClient,
     ConfigError,
     Reach,
-    TokenProvider,
     TurnReport,
-    azure_reach,
     reached,
 )
 from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
@@ -156,40 +154,3 @@ class ChatLLM(AskingLLM):
             retries=retries,
         )
         super().__init__(core, asking)
-
-    @classmethod
-    def with_azure(
-        cls,
-        *,
-        model: str = "gpt-4o",
-        azure_endpoint: str | None = None,
-        azure_deployment: str | None = None,
-        api_version: str | None = None,
-        api_key: str | None = None,
-        azure_ad_token: str | None = None,
-        azure_ad_token_provider: TokenProvider | None = None,
-        organization: str | None = None,
-        project: str | None = None,
-        base_url: str | None = None,
-        client: Any = None,
-        **options: Any,
-    ) -> Self:
-        """Make a `ChatLLM` that asks an Azure OpenAI resource; the keywords are `LLM`'s.
-
-        Raises:
-            ConfigError: (a `ValueError`) If the address or the credential is missing.
-        """
-        reach = azure_reach(
-            model=model,
-            azure_endpoint=azure_endpoint,
-            azure_deployment=azure_deployment,
-            api_version=api_version,
-            api_key=api_key,
-            azure_ad_token=azure_ad_token,
-            azure_ad_token_provider=azure_ad_token_provider,
-            organization=organization,
-            project=project,
-            base_url=base_url,
-            client=client,
-        )
-        return cls(model=model, client=reach, **options)

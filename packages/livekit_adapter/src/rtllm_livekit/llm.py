@@ -1,7 +1,7 @@
 """`LLM`: the Responses API over its WebSocket, for LiveKit Agents."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
@@ -14,9 +14,7 @@ from rtllm import (
     HostProfile,
     Lanes,
     Reach,
-    TokenProvider,
     TurnReport,
-    azure_reach,
     reached,
 )
 from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
@@ -167,56 +165,3 @@ class LLM(AskingLLM):
             strict=strict_parameters,
         )
         super().__init__(core, asking)
-
-    @classmethod
-    def with_azure(
-        cls,
-        *,
-        model: str = "gpt-4o",
-        azure_endpoint: str | None = None,
-        azure_deployment: str | None = None,
-        api_version: str | None = None,
-        api_key: str | None = None,
-        azure_ad_token: str | None = None,
-        azure_ad_token_provider: TokenProvider | None = None,
-        organization: str | None = None,
-        project: str | None = None,
-        base_url: str | None = None,
-        client: Any = None,
-        **options: Any,
-    ) -> Self:
-        """Make an LLM that asks an Azure OpenAI resource over its Responses WebSocket.
-
-        Args:
-            model: What the deployment runs; it tells the family of its parameters.
-            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
-            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
-            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``;
-                without one it is the v1 API. The WebSocket is always v1.
-            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
-            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-            azure_ad_token_provider: A function, plain or async, that is asked for a token with
-                each request and each handshake.
-            organization: Default: ``OPENAI_ORG_ID``.
-            project: Default: ``OPENAI_PROJECT_ID``.
-            base_url: The API's root instead of the resource's address.
-            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials are its.
-            **options: The other keywords of the constructor.
-
-        Raises:
-            ConfigError: (a `ValueError`) If the address or the credential is missing.
-        """
-        reach = azure_reach(
-            model=model,
-            azure_endpoint=azure_endpoint,
-            azure_deployment=azure_deployment,
-            api_version=api_version,
-            api_key=api_key,
-            azure_ad_token=azure_ad_token,
-            azure_ad_token_provider=azure_ad_token_provider,
-            organization=organization,
-            project=project,
-            base_url=base_url,
-            client=client,
-        )
-        return cls(model=model, client=reach, **options)

@@ -11,7 +11,7 @@ from rtllm.faults import Fault
 from rtllm.items import Item
 from rtllm.turn import Turn
 from rtllm.usage import Account
-from rtllm.wire.responses import Assembler
+from rtllm.wire.response_events import Assembler
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 """Maps an output to the items that a framework will record for it, None if it can't."""

@@ -20,7 +20,7 @@ from rtllm.transport.http_faults import fault_of
 from rtllm.transport.route import Asked
 from rtllm.turn import Limits, Turn
 from rtllm.usage import Account, Books
-from rtllm.wire.chat import ChatAssembler, from_body
+from rtllm.wire.chat_chunks import ChatAssembler, from_body
 
 _NOT_THE_BODY = ("extra_headers", "extra_query", "extra_body")
 
