@@ -24,11 +24,13 @@ class NetworkCase(Case):
         how: A reset, an end, a half-open connection, a closed port, a reset in mid-frame, a
             long way, a thin one.
         idle: Seconds that the caller is silent before the turn.
+        waits: Seconds that the second and the third turn take at most, together.
     """
 
     when: When = "between"
     how: How = "reset"
     idle: float = 1.0
+    waits: float = 60.0
 
 
 ANSWERED = Ends(1)
@@ -109,6 +111,7 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
         how="swallow",
         lost=2,
         forgets=True,
+        waits=11.0,
     ),
     NetworkCase(
         "the idle connections die silently, and the heartbeat finds it",
@@ -154,6 +157,7 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
         how="swallow",
         lost=2,
         forgets=True,
+        waits=11.0,
     ),
     NetworkCase(
         "a reset in mid-frame",

@@ -87,3 +87,4 @@ async def test_a_fault_of_the_network(name: str, adapter: str) -> None:
     ):
         relay.aim(st.service.base_url)
         await OverNetwork(case, relay, st, line, store=host.store).play()
+        assert sum(report.duration for report in st.reports[1:]) < case.waits  # virtual seconds

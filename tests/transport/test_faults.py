@@ -110,6 +110,28 @@ async def test_an_answer_that_lacks_only_its_last_event_is_whole(
         assert not reports[-1].chained
 
 
+async def sign_of_life(client: Any) -> None:
+    """Wait until no connection is doubted."""
+    while client._route()._pool._sockets.doubted:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("pongs", [True, False])
+async def test_a_connection_that_died_silently_is_waited_for_once(
+    make_client: MakeClient, reports: Reports, pongs: bool
+) -> None:
+    silence = Silence(phase="output", scope="lane" if pongs else "connection", pongs=pongs)
+    async with Simulator("one two three", fault=[silence]) as simulator:
+        caller = Caller(make_client(simulator), limits=QUICK)
+        with pytest.raises(Silent):
+            await caller.say("hello")
+        if pongs:
+            await asyncio.wait_for(sign_of_life(caller.client), 10)
+        await caller.say("again")
+        assert reports[-1].attempts == 1
+        assert len(simulator.journal.connections) == (1 if pongs else 2)
+
+
 async def test_a_chain_miss_costs_one_whole_resend(
     make_client: MakeClient, reports: Reports
 ) -> None:

@@ -84,6 +84,7 @@ class Attempt:
         self.assembler: Reading = reading or Assembler()
         self.fault: Fault | None = None
         self.finished = False
+        self.ran_out = False
         self.abandoned: Account | None = None
         self.drain_limit: asyncio.TimerHandle | None = None
         self._turn = turn
@@ -92,6 +93,11 @@ class Attempt:
         self._mail: deque[Event | Fault] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def gap(self) -> float:
+        """Seconds that its turn waits for more."""
+        return self._turn.limits.base
 
     @property
     def lane(self) -> str | None:
@@ -187,6 +193,7 @@ class Attempt:
             except TimeoutError:
                 if self._mail or self._turn.deadline()[0] > self._loop.time():
                     continue
+                self.ran_out = True
                 return self._turn.ran_out()
             finally:
                 self._arrival = None

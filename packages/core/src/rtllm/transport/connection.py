@@ -76,8 +76,11 @@ class Connection:
         self._last_words: Fault | None = None
         self._lost = False
         self._idle = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._probe: asyncio.Task[None] | None = None
         self._past: deque[frozenset[str]] = deque(maxlen=_REMEMBERED)
-        self._reader = asyncio.get_running_loop().create_task(
+        self._reader = self._loop.create_task(
             self._read(), name=f"rtllm reader {number}", context=Context()
         )
 
@@ -85,6 +88,33 @@ class Connection:
     def last_words(self) -> Fault | None:
         """What the service said, or the close told, before the connection was lost."""
         return self._last_words
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it was asked for a sign of life and has given none yet."""
+        return self._probe is not None
+
+    def probe(self, since: float) -> None:
+        """Ask for a sign of life if there was none for a while; waits for nothing.
+
+        Args:
+            since: A moment on the loop's clock; who was heard from later isn't asked.
+        """
+        if self._heard_at < since and not self.doubted and not self._lost:
+            self._probe = self._loop.create_task(
+                self._ping(), name=f"rtllm probe {self.number}", context=Context()
+            )
+
+    async def _ping(self) -> None:
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(CLOSE_LIMIT):
+                await self._socket.ping()
+
+    def _heard(self) -> None:
+        self._heard_at = self._loop.time()
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
 
     async def send(self, receiver: Receiver, data: bytes, limit: float) -> None:
         """Send a request; from here on its frames go to its receiver.
@@ -126,8 +156,10 @@ class Connection:
         with suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(CLOSE_LIMIT):
                 await self._socket.close()
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
+        tasks = [self._reader, *([self._probe] if self._probe is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -144,7 +176,13 @@ class Connection:
     async def _read_until_closed(self) -> Fault:
         while True:
             message = await self._socket.receive()
+            self._heard()
             match message.type:
+                case aiohttp.WSMsgType.PING:
+                    with suppress(aiohttp.ClientError, OSError):  # the next receive tells why
+                        await self._socket.pong(message.data)
+                case aiohttp.WSMsgType.PONG:
+                    continue
                 case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
                     frame = read(message.data)
                     if frame is not None:

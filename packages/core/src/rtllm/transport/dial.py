@@ -119,6 +119,7 @@ class Dialer:
                 url,
                 headers=headers,
                 heartbeat=HEARTBEAT,
+                autoping=False,  # the reader answers, and so notices each sign of life
                 max_msg_size=MAX_RECEIVED,
                 proxy=network.proxy,
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),

@@ -109,7 +109,7 @@ class Pool:
                 self._loop.time(),
                 whole=whole,
                 bare=bare,
-                avoid=avoid,
+                avoid=avoid | self._sockets.doubted,
             )
             if seat is not None and seat.is_open:
                 break
@@ -167,6 +167,9 @@ class Pool:
             return
         attempt.abandon(account)
         self._fleet.abandon(attempt.number)
+        if attempt.ran_out:
+            # A connection may be dead without a word: no turn shall wait for it once more.
+            self._sockets.probe(self._loop.time() - attempt.gap / 2)
         attempt.drain_limit = self._loop.call_later(DRAIN_LIMIT, self._give_up, attempt)
 
     def refused_lanes(self) -> None:

@@ -83,6 +83,16 @@ class Sockets:
         """An open connection."""
         return self._connections[number]
 
+    @property
+    def doubted(self) -> set[int]:
+        """The numbers of connections that owe a sign of life."""
+        return {number for number, c in self._connections.items() if c.doubted}
+
+    def probe(self, since: float) -> None:
+        """Ask those connections for a sign of life that gave none since a moment."""
+        for connection in self._connections.values():
+            connection.probe(since)
+
     def open(self, opening: Opening) -> int:
         """Begin to open a connection; returns its number."""
         number = self._fleet.opening(opening.model)
