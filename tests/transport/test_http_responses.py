@@ -22,12 +22,14 @@ from rtllm import (
 )
 from rtllm.fallback import COOLDOWN
 from rtllm.simulator import (
+    Abort,
     AcceptThen,
     Call,
     Close,
     Empty,
     ErrorFrame,
     Garbage,
+    HangUp,
     RefuseHandshake,
     RefuseRequest,
     Reply,
@@ -305,3 +307,49 @@ async def test_the_error_and_the_repr_hold_no_key() -> None:
 def test_another_fallback_is_refused() -> None:
     with pytest.raises(ConfigError, match="'http' or None"):
         Client(endpoint(None), Credentials("k"), fallback="smoke")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [RefuseRequest(status=426), RefuseRequest(status=404), HangUp(phase="sent"), Abort()],
+    ids=["426", "404", "closed", "reset"],
+)
+async def test_where_only_the_socket_is_there_a_bad_moment_of_it_leaves_no_mark(
+    make_client: MakeClient, reports: list[TurnReport], fault: Any
+) -> None:
+    """Servers that speak nothing but WebSocket close a plain request, or refuse it."""
+
+    def on_connect(number: int) -> RefuseHandshake | None:
+        return RefuseHandshake(status=503) if number < 2 else None
+
+    def over_http(request: Request) -> Any:
+        return fault if request.transport == "http" else None
+
+    async with Simulator("hello", on_connect=on_connect, fault=over_http) as simulator:
+        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=Retry(1, 0.0))
+        with pytest.raises(Busy):
+            await caller.say("one")
+        caller.items.pop()
+        assert spoken(await caller.say("two")) == "hello"
+        assert reports[1].way == "websocket"
+        assert reports[1].attempts == 1
+
+
+async def test_a_turn_that_took_http_by_memory_comes_back_to_the_socket(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    """The socket failed a turn, HTTP served it; then HTTP fails, and the socket is well again."""
+    bad = True
+
+    def on_connect(_: int) -> RefuseHandshake | None:
+        return RefuseHandshake(status=503) if bad else None
+
+    def over_http(request: Request) -> Any:
+        return Abort() if request.transport == "http" and not bad else None
+
+    async with Simulator("hello", on_connect=on_connect, fault=over_http) as simulator:
+        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=ONCE)
+        assert spoken(await caller.say("one")) == "hello"
+        bad = False
+        assert spoken(await caller.say("two")) == "hello"
+        assert [r.way for r in reports] == ["http", "websocket"]

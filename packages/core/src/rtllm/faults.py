@@ -38,7 +38,7 @@ class Kind(Enum):
     NO_WEBSOCKET = auto()
     """The host answers, but not on a socket."""
     NO_HTTP = auto()
-    """The host answers, but doesn't know the Responses API over HTTP."""
+    """The host doesn't answer over HTTP, or doesn't know the Responses API there."""
     TOO_LARGE = auto()
     """The request exceeds the host's frame limit."""
     REFUSED = auto()

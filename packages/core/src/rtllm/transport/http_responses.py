@@ -153,8 +153,10 @@ class HttpResponses:
         fault = fault_of(error, limits, began=attempt.created)
         if fault.kind is Kind.UNAUTHORISED and self._credentials and self._credentials.renewable:
             return replace(fault, kind=Kind.TOKEN_REFUSED)
-        not_here = self._socket_beside and fault.status in _NOT_HERE
-        if not_here and not _speaks_the_api(error):
+        if not self._socket_beside or attempt.created:
+            return fault
+        not_here = fault.status in _NOT_HERE and not _speaks_the_api(error)
+        if not_here or fault.kind in _NO_ANSWER:
             return replace(fault, kind=Kind.NO_HTTP)
         return fault
 
@@ -169,7 +171,8 @@ class HttpResponses:
             await requests.aclose()
 
 
-_NOT_HERE = (404, 405, 501)
+_NOT_HERE = (404, 405, 426, 501)
+_NO_ANSWER = (Kind.DROPPED, Kind.UNREACHABLE)
 
 
 def _speaks_the_api(error: Exception) -> bool:

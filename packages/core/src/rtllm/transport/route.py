@@ -88,7 +88,7 @@ class Route(Protocol):
         """The socket failed a turn, which takes HTTP now."""
 
     def has_no_http(self) -> None:
-        """The host doesn't know the request's address over HTTP."""
+        """HTTP doesn't do on this host."""
 
     def refused_lanes(self) -> None:
         """The host has no lanes."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rtllm.conversations import Conversation
 from rtllm.dispatch import Dispatch
-from rtllm.fallback import Fallback, Way
+from rtllm.fallback import LONGEST_COOLDOWN, Fallback, Way
 from rtllm.faults import Fault, Kind
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.pool import Pool
@@ -58,6 +58,7 @@ class Ways:
         self._http: OverHttp | None = None
         self._fallback = Fallback()
         self._may_fall_back = fall_back
+        self._http_rests_until = 0.0
         self._loop = asyncio.get_running_loop()
         if pool is not None:
             pool.on_answered = self._fallback.answered
@@ -65,7 +66,8 @@ class Ways:
     @property
     def falls_back(self) -> bool:
         """Whether a request that can't take the socket may take HTTP instead."""
-        return self._pool is not None and self._may_fall_back
+        rests = self._loop.time() < self._http_rests_until
+        return self._pool is not None and self._may_fall_back and not rests
 
     @property
     def newest_connection(self) -> int:
@@ -102,7 +104,7 @@ class Ways:
 
     def _rests(self, asked: Asked, pool: Pool, turn: Turn) -> bool:
         """Whether the socket failed not long ago; then it is tried beside the turn."""
-        if not self._may_fall_back or asked.warm_up:
+        if not self.falls_back or asked.warm_up:
             return False
         way = self._fallback.way(self._loop.time())
         if way is Way.HTTP_WITH_TRIAL:
@@ -129,8 +131,8 @@ class Ways:
             self._pool.was_too_large(attempt)
 
     def has_no_http(self) -> None:
-        """The host doesn't know the request's address over HTTP: only the socket is left."""
-        self._may_fall_back = False
+        """HTTP doesn't do: for a while only the socket is left."""
+        self._http_rests_until = self._loop.time() + LONGEST_COOLDOWN
         self._fallback.opened()
 
     def abandon(self, attempt: Attempt, account: Account) -> None:
