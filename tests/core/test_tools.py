@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from rtllm import FunctionTool, ToolArgumentsError, ToolSchemaError, why_not_strict
@@ -568,3 +568,21 @@ def test_the_bytes_are_the_same_in_every_process() -> None:
     }
     assert len(said) == 1
     assert '["long","words","x","y","z"]' in said.pop()
+
+
+class Fussy(BaseModel):
+    """A model whose own check breaks."""
+
+    city: str
+
+    @field_validator("city")
+    @classmethod
+    def _known(cls, city: str) -> str:
+        return {"Ulm": "Ulm"}[city]
+
+
+def test_a_check_of_the_users_that_breaks_is_told_to_the_model() -> None:
+    tool = FunctionTool.of_model(Fussy)
+    assert tool.arguments('{"city":"Ulm"}') == Fussy(city="Ulm")
+    with pytest.raises(ToolArgumentsError, match="KeyError"):
+        tool.arguments('{"city":"Atlantis"}')

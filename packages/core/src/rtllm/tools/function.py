@@ -284,6 +284,9 @@ def _validated(tool: str, adapter: TypeAdapter[M], value: Json, plain: Json) -> 
         return adapter.validate_json(msgspec.json.encode(value))
     except ValidationError as error:
         raise ToolArgumentsError(tool, problems_of(error, plain)) from error
+    except Exception as error:  # a validator of the user's, which may raise anything
+        problem = ("", f"a check of the tool's own raised {type(error).__name__}")
+        raise ToolArgumentsError(tool, (problem,)) from error
 
 
 def _has_own_docstring(model: type) -> bool:
