@@ -158,6 +158,17 @@ def test_a_code_knows_best_and_then_the_status(
         ({"message": "Unknown parameter: 'stream_id'."}, 400, Kind.LANES_REFUSED),
         ({"message": "stream_ids are many", "param": "input"}, 400, Kind.REFUSED),
         (
+            {"message": "llama.cpp does not support 'previous_response_id'.", "code": 400},
+            400,
+            Kind.CHAIN_MISS,
+        ),
+        (
+            {"message": "Response with id 'resp_1' not found.", "param": "response_id"},
+            404,
+            Kind.CHAIN_MISS,
+        ),
+        ({"message": "no previous_response_id here", "param": "input"}, 400, Kind.REFUSED),
+        (
             {"message": "No tool output found for function call call_1.", "param": "input"},
             400,
             Kind.ITEMS_REFUSED,

@@ -73,6 +73,22 @@ async def test_a_lost_state_is_sent_whole_again(make_client: MakeClient) -> None
         assert [bool(b.get("previous_response_id")) for b in bodies] == [False, True, False]
 
 
+async def test_a_host_that_continues_nothing_is_asked_to_no_more(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    def as_llama_cpp(request: Request) -> RefuseRequest | None:
+        said = "llama.cpp does not support 'previous_response_id'."
+        error = {"code": 400, "message": said, "type": "invalid_request_error"}
+        continued = "previous_response_id" in request.body
+        return RefuseRequest(400, {"error": error}) if continued else None
+
+    async with Simulator("yes", fault=as_llama_cpp) as simulator:
+        caller = Caller(make_client(simulator, websocket=False))
+        for number in range(6):
+            assert spoken(await caller.say(f"turn {number}")) == "yes"
+        assert [r.attempts for r in reports] == [1, 2, 2, 2, 1, 1]
+
+
 async def test_calls_and_usage_arrive_as_over_the_socket(make_client: MakeClient) -> None:
     def model(request: Request) -> Reply | str:
         return "done" if request.trailing_outputs else Reply.of("Wait. ", Call("look", {"n": 1}))

@@ -132,6 +132,10 @@ _ITEMS = re.compile(
     re.IGNORECASE,
 )
 _LANE_WORDS = re.compile(r"\bstream_id\b")
+# Seen: llama.cpp's server names the field in its sentence alone ("does not support
+# 'previous_response_id'"); vLLM answers 404 with the param "response_id" where it kept nothing.
+_CONTINUED = ("previous_response_id", "response_id")
+_CONTINUED_WORDS = re.compile(r"\bprevious_response_id\b")
 _NUMBER = re.compile(r"[0-9]{3}")
 _TRY_AGAIN = re.compile(r"try again in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)
 
@@ -187,6 +191,8 @@ def _kind(
         return by_type
     if param in _SOCKET_ONLY or (param is None and _LANE_WORDS.search(message)):
         return Kind.LANES_REFUSED
+    if param in _CONTINUED or (param is None and _CONTINUED_WORDS.search(message)):
+        return Kind.CHAIN_MISS
     if _ITEMS.search(message):
         return Kind.ITEMS_REFUSED
     if code in _PARAMETER_CODES and param in DROPPABLE:
