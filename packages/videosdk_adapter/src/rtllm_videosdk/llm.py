@@ -5,7 +5,6 @@ import logging
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, Literal, Self
 from weakref import WeakSet
 
@@ -36,6 +35,7 @@ from rtllm import (
 from rtllm_videosdk.clients import Clients, Links
 from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
+from rtllm_videosdk.guarded import Extra, Guarded
 from rtllm_videosdk.limits import limits_of
 from rtllm_videosdk.owner import asking_pipeline, ending_pipeline, uses
 from rtllm_videosdk.pictures import Pictures
@@ -66,18 +66,7 @@ _OPTIONS = (
 )
 
 
-class _Extra:
-    """What goes along with requests and is nobody else's business: no repr, no attributes."""
-
-    def __init__(self, headers: Any, query: Any, body: Any, parameters: Any) -> None:
-        self.headers, self.query, self.body = headers, query, body
-        self.parameters = parameters
-
-    def __repr__(self) -> str:
-        return "Extra(…)"
-
-
-class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
+class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
     It keeps one chain per conversation, survives barge-ins without a new connection, runs all
@@ -212,7 +201,7 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
         self.model_family = model_family
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
-        self._extra = _Extra(extra_headers, extra_query, extra_body, parameters)
+        self._extra = Extra(extra_headers, extra_query, extra_body, parameters)
         self._limits = limits_of(timeout, speech_floor)
         self._retry = Retry(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
@@ -306,58 +295,6 @@ class OpenAILLM(LLM):  # type: ignore[misc]  # the framework has no types
             verbosity=verbosity,
             **options,
         )
-
-    # -- what isn't an attribute, since the framework dumps attributes ----------------------------
-
-    @property
-    def api_key(self) -> str | None:
-        """The key, where it is a text; assigned, it counts from the next connection on."""
-        key = self._clients.reach.key
-        return key if isinstance(key, str) else None
-
-    @api_key.setter
-    def api_key(self, key: str) -> None:
-        self._clients.reach_with(replace(self._clients.reach, key=key))
-
-    @property
-    def extra_headers(self) -> Mapping[str, Any] | None:
-        """More headers of each request."""
-        headers: Mapping[str, Any] | None = self._extra.headers
-        return headers
-
-    @extra_headers.setter
-    def extra_headers(self, headers: Mapping[str, Any] | None) -> None:
-        self._extra.headers = headers
-
-    @property
-    def extra_query(self) -> Mapping[str, Any] | None:
-        """More query parameters of each request."""
-        query: Mapping[str, Any] | None = self._extra.query
-        return query
-
-    @extra_query.setter
-    def extra_query(self, query: Mapping[str, Any] | None) -> None:
-        self._extra.query = query
-
-    @property
-    def extra_body(self) -> Mapping[str, Any] | None:
-        """More fields of each request's body."""
-        body: Mapping[str, Any] | None = self._extra.body
-        return body
-
-    @extra_body.setter
-    def extra_body(self, body: Mapping[str, Any] | None) -> None:
-        self._extra.body = body
-
-    @property
-    def parameters(self) -> Mapping[str, Any] | None:
-        """More parameters of each request."""
-        parameters: Mapping[str, Any] | None = self._extra.parameters
-        return parameters
-
-    @parameters.setter
-    def parameters(self, parameters: Mapping[str, Any] | None) -> None:
-        self._extra.parameters = parameters
 
     @property
     def usage(self) -> Snapshot:

@@ -1,0 +1,79 @@
+"""What travels with requests and is nobody else's business.
+
+The framework dumps an LLM's public instance attributes (`Pipeline.get_component_configs`), so
+these are properties over private objects, whose reprs show nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from rtllm_videosdk.clients import Clients
+
+
+class Extra:
+    """What goes along with requests and is nobody else's business: no repr, no attributes."""
+
+    def __init__(self, headers: Any, query: Any, body: Any, parameters: Any) -> None:
+        self.headers, self.query, self.body = headers, query, body
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        return "Extra(…)"
+
+
+class Guarded:
+    """The key, headers, query, body and parameters of an LLM, assignable and not shown."""
+
+    _clients: Clients
+    _extra: Extra
+
+    @property
+    def api_key(self) -> str | None:
+        """The key, where it is a text; assigned, it counts from the next connection on."""
+        key = self._clients.reach.key
+        return key if isinstance(key, str) else None
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._clients.reach_with(replace(self._clients.reach, key=key))
+
+    @property
+    def extra_headers(self) -> Mapping[str, Any] | None:
+        """More headers of each request."""
+        headers: Mapping[str, Any] | None = self._extra.headers
+        return headers
+
+    @extra_headers.setter
+    def extra_headers(self, headers: Mapping[str, Any] | None) -> None:
+        self._extra.headers = headers
+
+    @property
+    def extra_query(self) -> Mapping[str, Any] | None:
+        """More query parameters of each request."""
+        query: Mapping[str, Any] | None = self._extra.query
+        return query
+
+    @extra_query.setter
+    def extra_query(self, query: Mapping[str, Any] | None) -> None:
+        self._extra.query = query
+
+    @property
+    def extra_body(self) -> Mapping[str, Any] | None:
+        """More fields of each request's body."""
+        body: Mapping[str, Any] | None = self._extra.body
+        return body
+
+    @extra_body.setter
+    def extra_body(self, body: Mapping[str, Any] | None) -> None:
+        self._extra.body = body
+
+    @property
+    def parameters(self) -> Mapping[str, Any] | None:
+        """More parameters of each request."""
+        parameters: Mapping[str, Any] | None = self._extra.parameters
+        return parameters
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Any] | None) -> None:
+        self._extra.parameters = parameters
