@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm.chain import Anchor, Home, State
-from rtllm.fleet import EXCHANGED_AT, IDLE_BEFORE_CLOSED, NEXT_TRY, Fleet, Seat, Upkeep
+from rtllm.fleet import EXCHANGED_AT, IDLE_BEFORE_CLOSED, NEXT_TRY, Fleet, Upkeep
+from rtllm.lanes import Seat
 
 NOTHING = State((), (), frozenset())
 

@@ -12,8 +12,9 @@ import rtllm.fleet
 from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn
 from rtllm.chain import Anchor, Home, Outline, State
 from rtllm.dispatch import Dispatch, Placement
-from rtllm.fleet import Connection, Fleet, Lane
+from rtllm.fleet import Fleet
 from rtllm.items import Item
+from rtllm.lanes import Connection, Lane
 
 BOUNDED = settings(phases=[Phase.generate], report_multiple_bugs=False)
 """Fixed seed (the profile's), nothing shrunk: finding is enough here."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
 from rtllm.conversations import Conversation, Conversations
-from rtllm.fleet import OVER_HTTP, Fleet, Seat
+from rtllm.fleet import Fleet
 from rtllm.hidden import hidden_in, restored
 from rtllm.hosts import Memory
 from rtllm.items import Item, Opaque, Reasoning
+from rtllm.lanes import OVER_HTTP, Seat
 
 PREPARED = 4
 """How many prepared prompts are remembered."""

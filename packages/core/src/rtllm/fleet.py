@@ -10,10 +10,10 @@ Nothing here waits or sends; `rtllm.transport` carries out what is chosen.
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 
 from rtllm.chain import Anchor, Home
+from rtllm.lanes import Connection, Guest, Lane, Seat, Worth
 
 LANES_PER_CONVERSATION = 8
 CONVERSATIONS_PER_CONNECTION = 4
@@ -24,94 +24,6 @@ IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a st
 EXCHANGED_AT = 11 / 12
 """The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
 NEXT_TRY = 30.0  # seconds until an exchange that failed is tried again
-
-
-class Worth(IntEnum):
-    """What would be lost if a lane were reused."""
-
-    NOTHING = 0
-    ABANDONED = 1
-    """A whole answer that nobody was waiting for any more."""
-    STATE = 2
-
-
-@dataclass(slots=True)
-class Lane:
-    """A ``stream_id`` of a connection; the name None is the default lane."""
-
-    name: str | None
-    conversation: int | None = None
-    newest: str | None = None
-    worth: Worth = Worth.NOTHING
-    used: int = 0
-    forks: set[int] = field(default_factory=set)
-    """Attempts that continue this lane's response and were not taken in hand yet."""
-
-
-@dataclass(slots=True)
-class Guest:
-    """A conversation's stay on a connection."""
-
-    last_used: float
-    turns: int = 0
-
-
-@dataclass(slots=True)
-class Connection:
-    """A socket as the fleet sees it."""
-
-    number: int
-    lanes_on: bool
-    model: str | None = None
-    """The only model that it answers, where the host allows one for each connection."""
-    is_open: bool = False
-    exchange_at: float = math.inf
-    """When another one shall take its place."""
-    active_at: float = 0.0
-    """When something was last sent or ended on it, or it opened."""
-    waiting: int = 0
-    """Turns that wait until it is open."""
-    guests: dict[int, Guest] = field(default_factory=dict)
-    lanes: dict[str | None, Lane] = field(default_factory=dict)
-    running: dict[int, str | None] = field(default_factory=dict)
-    """Attempts in flight, in the order in which they were sent, and their lanes."""
-    abandoned: set[int] = field(default_factory=set)
-    used: int = 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing runs on it and no turn waits for it."""
-        return not self.running and not self.waiting
-
-    def busy(self, lane: Lane) -> bool:
-        """Whether a response runs on a lane."""
-        return lane.name in self.running.values()
-
-    def lane_of(self, name: str | None) -> Lane:
-        """The lane of a name, made if it is new; on a host without lanes the default one."""
-        key = name if self.lanes_on else None
-        if key not in self.lanes:
-            self.lanes[key] = Lane(key)
-        return self.lanes[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A place for one attempt.
-
-    Attributes:
-        connection: The connection's number.
-        lane: The lane's name, None for the default lane.
-        is_open: Whether the connection is open already.
-    """
-
-    connection: int
-    lane: str | None
-    is_open: bool
-
-
-OVER_HTTP = Seat(0, None, is_open=True)
-"""The place of a request that needs no socket."""
 
 
 @dataclass(frozen=True, slots=True)

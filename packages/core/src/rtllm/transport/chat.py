@@ -12,7 +12,7 @@ from rtllm.chain import Anchor, Plan, State
 from rtllm.conversations import Conversation, Conversations
 from rtllm.dispatch import Placement
 from rtllm.faults import Fault, Kind
-from rtllm.fleet import OVER_HTTP
+from rtllm.lanes import OVER_HTTP
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.dial import FaultError
 from rtllm.transport.http import HttpRequests, close, timeouts

@@ -14,8 +14,8 @@ from rtllm.conversations import Conversation
 from rtllm.dispatch import Dispatch, Placement
 from rtllm.errors import ConfigError
 from rtllm.faults import Fault, Kind
-from rtllm.fleet import OVER_HTTP
 from rtllm.hosts import Endpoint
+from rtllm.lanes import OVER_HTTP
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.auth import Credentials
 from rtllm.transport.booking import settle
