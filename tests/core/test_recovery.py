@@ -33,7 +33,7 @@ ROWS: list[tuple[Kind, type[TurnError], int, bool, str]] = [
     (Kind.CLOSED, Dropped, 0, False, ""),
     (Kind.QUOTA, Refused, 0, False, ""),
     (Kind.UNAUTHORISED, Refused, 0, False, ""),
-    (Kind.TOKEN_REFUSED, Refused, 1, False, ""),
+    (Kind.TOKEN_REFUSED, Refused, 1, False, "elsewhere"),
     (Kind.FORBIDDEN, Refused, 0, False, ""),
     (Kind.NOT_FOUND, Refused, 0, False, ""),
     (Kind.NO_WEBSOCKET, Refused, 0, False, ""),

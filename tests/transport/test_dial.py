@@ -1,6 +1,7 @@
 """Handshakes: credentials, addresses, redirects, loops."""
 
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -176,3 +177,23 @@ async def test_a_close_after_the_refusal_of_a_lane_is_a_close(make_client: MakeC
     async with Simulator(lanes="refuse", fault=[Close(phase="sent")]) as simulator:
         caller = Caller(make_client(simulator), retry=Retry(0))
         assert spoken(await caller.say("hello")) == "You said: hello"
+
+
+async def test_a_token_that_runs_out_on_an_open_socket_is_asked_for_anew() -> None:
+    """Gateways check the token with each request; the next handshake brings a fresh one."""
+    expired = ErrorFrame(code="invalid_api_key", status=401, kind="authentication_error")
+    async with Simulator("yes", fault=[None, expired]) as simulator:
+        asked = itertools.count(1)
+        client = Client(
+            endpoint(simulator.base_url),
+            Credentials(lambda: f"key-{next(asked)}"),
+            lanes=True,
+            spare=0,
+            fallback=None,
+        )
+        caller = Caller(client)
+        await caller.say("one")
+        assert spoken(await caller.say("two")) == "yes"
+        keys = [c.headers["Authorization"] for c in simulator.journal.connections]
+        assert keys == ["Bearer key-1", "Bearer key-2"]
+        await client.aclose()

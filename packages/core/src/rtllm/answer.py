@@ -315,6 +315,8 @@ class _Run:
 
     def _judged(self, fault: Fault) -> Fault:
         """A fault, where the refusal of what the user insists on is a plain refusal."""
+        if fault.kind is Kind.UNAUTHORISED and self._attempt is not None and self._pool.renewable:
+            return replace(fault, kind=Kind.TOKEN_REFUSED)  # the socket's own has run out
         untouched = self._request.untouched
         insists = self._request.strict_parameters and fault.param not in untouched
         if fault.kind is Kind.PARAMETER_REFUSED and insists and fault.param != "stream_options":

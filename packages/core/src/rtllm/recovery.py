@@ -72,7 +72,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.CLOSED: Row(Dropped),
     Kind.QUOTA: Row(Refused),
     Kind.UNAUTHORISED: Row(Refused),
-    Kind.TOKEN_REFUSED: Row(Refused, free=1),
+    Kind.TOKEN_REFUSED: Row(Refused, free=1, elsewhere=True),
     Kind.FORBIDDEN: Row(Refused),
     Kind.NOT_FOUND: Row(Refused),
     Kind.NO_WEBSOCKET: Row(Refused, http="at once"),

@@ -36,6 +36,7 @@ class ChatRoute:
     """
 
     falls_back = False
+    renewable = False  # the client asks its own provider, and faults tell of it
 
     def __init__(self, make_client: Callable[[], Any], books: Books, *, owned: bool) -> None:
         self._requests = HttpRequests(make_client, owned=owned)

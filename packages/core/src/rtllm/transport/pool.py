@@ -48,6 +48,8 @@ class Pool:
         on_lanes_gone: Callable[[], None],
     ) -> None:
         self._books = books
+        self.renewable = credentials.renewable
+        """Whether the next connection may prove its right with another key."""
         self._max_frame = endpoint.profile.max_frame
         self._on_lanes_gone = on_lanes_gone
         self._loop = asyncio.get_running_loop()

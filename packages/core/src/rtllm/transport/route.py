@@ -62,6 +62,10 @@ class Route(Protocol):
         """Whether a request that can't take the socket may take HTTP instead."""
 
     @property
+    def renewable(self) -> bool:
+        """Whether the next connection may prove its right with another key."""
+
+    @property
     def newest_connection(self) -> int:
         """The number of the newest connection that is open."""
 

@@ -70,6 +70,11 @@ class Ways:
         return self._pool is not None and self._may_fall_back and not rests
 
     @property
+    def renewable(self) -> bool:
+        """Whether the next connection may prove its right with another key."""
+        return self._pool is not None and self._pool.renewable
+
+    @property
     def newest_connection(self) -> int:
         """The number of the newest connection that is open."""
         return self._pool.newest_connection if self._pool is not None else 0
