@@ -33,7 +33,7 @@ WORDS: Mapping[Kind, str] = {
     Kind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
     Kind.NOT_FOUND: "the model or what the request names isn't there (404)",
     Kind.NO_WEBSOCKET: "the host has no WebSocket (404, 405, 426 without an error code)",
-    Kind.NO_HTTP: "the host doesn't know the Responses API over HTTP",
+    Kind.NO_HTTP: "the host doesn't answer over HTTP, or has no Responses API there",
     Kind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
     Kind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
     Kind.GIVEN_UP: "`response.failed` with any other code",
