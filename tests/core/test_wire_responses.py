@@ -26,7 +26,7 @@ from rtllm.wire.responses import item_json, request_frame
         (Message.of("user", "hi"), {"role": "user", "content": "hi"}),
         (
             Message.of("assistant", "hi", "commentary"),
-            {"role": "assistant", "content": "hi", "phase": "commentary"},
+            {"role": "assistant", "type": "message", "content": "hi", "phase": "commentary"},
         ),
         (
             Message("system", (Text("a", cache_breakpoint=True), Text("b"))),
@@ -54,7 +54,7 @@ from rtllm.wire.responses import item_json, request_frame
         ),
         (
             Message("assistant", (Text("a", cache_breakpoint=True), Text("b"))),
-            {"role": "assistant", "content": "ab"},
+            {"role": "assistant", "type": "message", "content": "ab"},
         ),
         (
             ToolCall("c1", "f", '{ "a":1}'),

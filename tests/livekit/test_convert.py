@@ -41,9 +41,16 @@ def sent(ctx: llm.ChatContext, *, marks: bool = False) -> list[dict[str, Any]]:
 
 
 def stock(ctx: llm.ChatContext, *, marks: bool = False) -> list[dict[str, Any]]:
-    """What the stock plugin sends, without empty messages, which say nothing."""
+    """What the stock plugin sends, without empty messages, which say nothing.
+
+    An assistant's get their type, which may be left out: llama.cpp misses it.
+    """
     items, _ = ctx.to_provider_format("openai.responses", prompt_cache_breakpoints=marks)
-    return [item for item in items if "role" not in item or item["content"]]
+    return [
+        {**item, "type": "message"} if item.get("role") == "assistant" else item
+        for item in items
+        if "role" not in item or item["content"]
+    ]
 
 
 def read(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -257,7 +264,7 @@ def test_a_picture_of_the_assistant_moves_into_a_users_message() -> None:
     picture = llm.ImageContent(image="https://h/a.png", inference_detail="low")
     ctx = llm.ChatContext([llm.ChatMessage(role="assistant", content=["see", picture])])
     assert sent(ctx) == [
-        {"role": "assistant", "content": "see"},
+        {"role": "assistant", "type": "message", "content": "see"},
         {
             "role": "user",
             "content": [{"type": "input_image", "image_url": "https://h/a.png", "detail": "low"}],

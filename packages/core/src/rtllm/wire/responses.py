@@ -47,6 +47,8 @@ def _encoded(value: object) -> msgspec.Raw:
 
 def _message(message: Message) -> dict[str, Any]:
     value: dict[str, Any] = {"role": message.role}
+    if message.role == "assistant":
+        value["type"] = "message"  # optional as documented; seen: llama.cpp wants it here
     plain = all(isinstance(p, Text) and not p.cache_breakpoint for p in message.parts)
     if plain or message.role == "assistant":
         # The short form; parts of an assistant would have to be output_text.
