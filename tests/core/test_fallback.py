@@ -21,6 +21,22 @@ def test_a_socket_that_failed_rests_and_is_then_tried_beside_one_turn() -> None:
     assert fallback.way(100.2 + COOLDOWN) is Way.SOCKET
 
 
+def test_an_open_connection_is_taken_where_only_new_ones_fail() -> None:
+    fallback = Fallback()
+    fallback.failed(0.0)
+    assert fallback.way(1.0, has_open=True) is Way.SOCKET
+    assert fallback.way(1.0) is Way.HTTP
+    fallback.failed(2.0, opened=True)
+    assert fallback.way(3.0, has_open=True) is Way.HTTP
+
+
+def test_turns_that_fail_together_count_once() -> None:
+    fallback = Fallback()
+    for moment in range(6):
+        fallback.failed(float(moment))
+    assert fallback.way(COOLDOWN) is Way.HTTP_WITH_TRIAL
+
+
 def test_a_host_without_a_socket_is_left_alone_the_longest() -> None:
     fallback = Fallback()
     fallback.failed(0.0, has_none=True)
@@ -29,13 +45,15 @@ def test_a_host_without_a_socket_is_left_alone_the_longest() -> None:
 
 
 def test_an_answer_makes_the_next_rest_short_again() -> None:
-    fallback = Fallback()
+    fallback, now = Fallback(), 0.0
     for _ in range(9):
-        fallback.failed(0.0)
+        fallback.failed(now)
+        now += LONGEST_COOLDOWN
+        assert fallback.way(now) is Way.HTTP_WITH_TRIAL
     fallback.opened()
     fallback.answered()
-    fallback.failed(0.0)
-    assert fallback.way(COOLDOWN) is Way.HTTP_WITH_TRIAL
+    fallback.failed(now)
+    assert fallback.way(now + COOLDOWN) is Way.HTTP_WITH_TRIAL
 
 
 @given(st.lists(st.sampled_from(["failed", "none", "opened", "answered", "ask"]), max_size=30))

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rtllm.transport.sse import frames_of
+from rtllm.transport.sse import frames_of, lines_of
 
 
 async def lines(text: str) -> AsyncIterator[str]:
@@ -34,6 +34,18 @@ async def test_each_object_is_a_frame_and_the_rest_is_passed_over(
     body: str, types: list[object]
 ) -> None:
     assert await types_in(body) == types
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_lines_end_at_line_feeds_and_nowhere_else(size: int) -> None:
+    body = "data: one\u2028two\x85\r\n\r\ndata: drei ü\n\nlast".encode()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), size):
+            yield body[at : at + size]
+
+    lines = [line async for line in lines_of(chunks())]
+    assert lines == ["data: one\u2028two\x85", "", "data: drei ü", "", "last"]
 
 
 @pytest.mark.parametrize(

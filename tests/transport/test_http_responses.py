@@ -1,6 +1,7 @@
 """The Responses API over HTTP: by choice, and when the socket doesn't do."""
 
 import asyncio
+import traceback
 from typing import Any
 
 import openai
@@ -20,7 +21,6 @@ from rtllm import (
     TurnReport,
     endpoint,
 )
-from rtllm.fallback import COOLDOWN
 from rtllm.simulator import (
     Abort,
     AcceptThen,
@@ -241,7 +241,7 @@ async def test_the_socket_is_tried_again_beside_a_turn(
         refusing = False
         ways = next(iter(client._routes.values()))
         assert isinstance(ways, Ways)
-        ways._fallback.failed(ways._loop.time() - COOLDOWN - 1e6)
+        ways._fallback._rests_until = 0.0  # long ago
         await caller.say("two")
         await simulator.journal.wait(lambda _: ways.newest_connection)
         await caller.say("three")
@@ -369,3 +369,39 @@ async def test_a_turn_that_took_http_by_memory_comes_back_to_the_socket(
         bad = False
         assert spoken(await caller.say("two")) == "hello"
         assert [r.way for r in reports] == ["http", "websocket"]
+
+
+async def test_an_open_socket_is_kept_where_only_new_ones_are_refused(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    """A host that allows one connection: the second caller takes HTTP, the first stays."""
+    async with Simulator("hello", lanes="off", max_connections=1) as simulator:
+        client = make_client(simulator, fallback="http", lanes=False, spare=0)
+        one = Caller(client, settings={"store": False})
+        other = Caller(client, settings={"store": False}, retry=ONCE)
+        await one.say("one")
+        await other.say("a call of its own")
+        await one.say("two")
+        await one.say("three")
+        assert [r.way for r in reports] == ["websocket", "http", "websocket", "websocket"]
+        assert [r.chained for r in reports] == [False, False, True, True]
+
+
+async def test_line_separators_in_what_is_said_are_no_line_ends(make_client: MakeClient) -> None:
+    async with Simulator("One\u2028two\x85three four.") as simulator:
+        caller = Caller(make_client(simulator, websocket=False))
+        assert spoken(await caller.say("hello")) == "One\u2028two\x85three four."
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_what_a_key_function_raises_is_not_shown(*, websocket: bool) -> None:
+    def provide() -> str:
+        raise RuntimeError("the vault said: sk-secret")
+
+    client = Client(
+        endpoint("http://127.0.0.1:9/v1"), Credentials(provide), websocket=websocket, fallback=None
+    )
+    with pytest.raises(TurnError) as error:
+        await Caller(client, limits=QUICK, retry=ONCE).say("hello")
+    assert "sk-secret" not in "".join(traceback.format_exception(error.value))
+    await client.aclose()

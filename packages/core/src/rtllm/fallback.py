@@ -26,29 +26,42 @@ class Fallback:
 
     def __init__(self) -> None:
         self._rests_until: float | None = None
+        self._open_ones_too = False
         self._cooldown = COOLDOWN
         self._trying = False
 
-    def way(self, now: float) -> Way:
+    @property
+    def rests(self) -> bool:
+        """Whether the socket failed, and none has opened since."""
+        return self._rests_until is not None
+
+    def way(self, now: float, *, has_open: bool = False) -> Way:
         """The way of the next request.
 
         Args:
             now: Seconds of any clock.
+            has_open: Whether an open connection has a place for it: that no other could be
+                opened says nothing against this one.
         """
-        if self._rests_until is None:
+        if self._rests_until is None or (has_open and not self._open_ones_too):
             return Way.SOCKET
         if self._trying or now < self._rests_until:
             return Way.HTTP
         self._trying = True
         return Way.HTTP_WITH_TRIAL
 
-    def failed(self, now: float, *, has_none: bool = False) -> None:
+    def failed(self, now: float, *, has_none: bool = False, opened: bool = False) -> None:
         """The socket failed a turn, or its trial.
 
         Args:
             now: Seconds of the same clock.
             has_none: Whether the host said that it has none.
+            opened: Whether it failed though it was open.
         """
+        resting = self._rests_until is not None and now < self._rests_until
+        self._open_ones_too = opened or (resting and self._open_ones_too)
+        if resting and not self._trying and not has_none:
+            return  # turns that began before the rest tell no more than the first of them
         cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
         self._rests_until = now + cooldown
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)

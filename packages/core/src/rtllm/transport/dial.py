@@ -156,10 +156,10 @@ class Dialer:
             raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
         except FaultError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the user's own code
             # The user's own provider: its message may hold a secret, its type doesn't.
             message = f"the api_key function raised {type(error).__name__}"
-            raise FaultError(Fault(Kind.UNREACHABLE, message)) from error
+            raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
 
     def _session_for(self, network: Network) -> aiohttp.ClientSession:
         """A session on the connector at hand; a closed or exchanged one is left behind."""

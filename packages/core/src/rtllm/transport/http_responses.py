@@ -22,7 +22,7 @@ from rtllm.transport.booking import settle
 from rtllm.transport.dial import FaultError
 from rtllm.transport.http import HttpRequests, close, timeouts
 from rtllm.transport.route import Asked
-from rtllm.transport.sse import frames_of
+from rtllm.transport.sse import frames_of, lines_of
 from rtllm.turn import Limits, Turn
 from rtllm.usage import Account, Books
 from rtllm.wire.frames import Frame, read
@@ -142,10 +142,10 @@ class HttpResponses:
             return await self._credentials.for_handshake()
         except ConfigError as error:
             raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the user's own code
             # The user's own provider: its message may hold a secret, its type doesn't.
             message = f"the api_key function raised {type(error).__name__}"
-            raise FaultError(Fault(Kind.UNREACHABLE, message)) from error
+            raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
 
     def _fault_of(self, error: Exception, limits: Limits, attempt: Attempt) -> Fault:
         from rtllm.transport.http_faults import fault_of  # noqa: PLC0415 - imports openai
@@ -214,7 +214,7 @@ async def _frames(
             await close(events)
         return
     async with raw.create(**settings) as response:
-        async for frame in frames_of(response.iter_lines(), response.headers):
+        async for frame in frames_of(lines_of(response.iter_bytes()), response.headers):
             yield frame
 
 

@@ -7,6 +7,21 @@ import msgspec
 from rtllm.wire.frames import Frame, mapping, read
 
 
+async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str]:
+    """Cut a body into lines.
+
+    At line feeds only: HTTP clients that cut texts also do so at U+2028 and the like, which
+    stand in the midst of what a model says.
+    """
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
 async def frames_of(lines: AsyncIterator[str], headers: Mapping[str, str]) -> AsyncGenerator[Frame]:
     """Read a Responses stream.
 

@@ -18,6 +18,8 @@ from rtllm.usage import Account
 
 logger = logging.getLogger(__name__)
 
+_THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT)
+
 
 class OverHttp(Protocol):
     """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
@@ -101,17 +103,18 @@ class Ways:
         Raises:
             FaultError: If it couldn't be sent.
         """
-        if self._pool is not None and not (over_http or self._rests(asked, self._pool, turn)):
-            return await self._pool.launch(
-                asked, conversation, turn, whole=whole, bare=bare, avoid=avoid
-            )
+        pool = self._pool
+        if pool is not None and not (over_http or self._rests(asked, conversation, pool, turn)):
+            return await pool.launch(asked, conversation, turn, whole=whole, bare=bare, avoid=avoid)
         return await self._over_http().launch(asked, conversation, turn, whole=whole, bare=bare)
 
-    def _rests(self, asked: Asked, pool: Pool, turn: Turn) -> bool:
+    def _rests(self, asked: Asked, conversation: Conversation, pool: Pool, turn: Turn) -> bool:
         """Whether the socket failed not long ago; then it is tried beside the turn."""
-        if not self.falls_back or asked.warm_up:
+        if not (self._fallback.rests and self.falls_back) or asked.warm_up:
             return False
-        way = self._fallback.way(self._loop.time())
+        now = self._loop.time()
+        _, seat = self._dispatch.place(conversation, asked.outline, asked.model, now)
+        way = self._fallback.way(now, has_open=seat is not None and seat.is_open)
         if way is Way.HTTP_WITH_TRIAL:
             opening = Opening(asked.model, asked.network, turn.limits.connect)
             pool.try_out(opening, self._tried)
@@ -121,7 +124,11 @@ class Ways:
         if fault is None:
             self._fallback.opened()
         else:
-            self._fallback.failed(self._loop.time(), has_none=fault.kind is Kind.NO_WEBSOCKET)
+            self._fallback.failed(
+                self._loop.time(),
+                has_none=fault.kind is Kind.NO_WEBSOCKET,
+                opened=fault.kind in _THOUGH_OPEN,
+            )
 
     def _over_http(self) -> OverHttp:
         if self._http is None:
