@@ -33,6 +33,39 @@ async def test_the_last_requests_own_pictures_are_kept_however_large() -> None:
     assert await pictures.encode(["a", "b"]) == ["a" * 100, "b" * 100]
 
 
+async def test_requests_at_once_for_the_same_picture_count_it_once() -> None:
+    encodings: list[str] = []
+
+    def encode(source: str) -> str:
+        encodings.append(source)
+        return source * 10
+
+    pictures = Pictures[str](encode, str, kept=25)
+    await asyncio.gather(*(pictures.encode(["a"]) for _ in range(4)))
+    for _ in range(3):
+        await pictures.encode(["b"])
+        await pictures.encode(["c"])
+    assert (encodings.count("b"), encodings.count("c")) == (1, 1)
+
+
+async def test_one_that_another_request_crowds_out_is_still_given() -> None:
+    go_on = threading.Event()
+
+    def encode(source: str) -> str:
+        if source == "slow":
+            assert go_on.wait(10)
+        return source * 10
+
+    pictures = Pictures[str](encode, str, kept=25)
+    await pictures.encode(["a"])
+    waiting = asyncio.create_task(pictures.encode(["a", "slow"]))
+    await asyncio.sleep(0)
+    await pictures.encode(["b", "c", "d"])
+    assert not pictures.has("a")
+    go_on.set()
+    assert await asyncio.wait_for(waiting, 10) == ["a" * 10, "slow" * 10]
+
+
 async def test_one_that_cannot_be_encoded_is_left_out_and_named(caplog: object) -> None:
     def encode(source: str) -> str:
         raise ValueError(source)

@@ -1,10 +1,12 @@
 """Types in, objects out."""
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict  # typing's own isn't enough for pydantic before 3.12
 
 from rtllm import ToolArgumentsError, parse_answer, response_format_of, why_not_strict, with_form
@@ -62,3 +64,14 @@ def test_only_types_are_turned_into_forms() -> None:
     assert with_form({"response_format": shaped}) == {"response_format": shaped}
     assert with_form({"temperature": 1}) == {"temperature": 1}
     assert with_form({"response_format": Place})["response_format"]["type"] == "json_schema"
+
+
+def test_types_that_are_made_for_each_call_are_not_all_kept() -> None:
+    def used_once(number: int) -> weakref.ref[type[BaseModel]]:
+        model = create_model(f"Order{number}", guests=(int, ...))
+        assert response_format_of(model)["json_schema"]["name"] == f"Order{number}"
+        return weakref.ref(model)
+
+    made = [used_once(number) for number in range(200)]
+    gc.collect()
+    assert sum(reference() is not None for reference in made) < 100

@@ -59,17 +59,23 @@ class Pictures(Generic[Source]):
         Returns:
             Addresses; None for what can't be encoded.
         """
-        new = {self._key(source): source for source in sources if not self.has(source)}
+        found = {self._key(source): self.url_of(source) for source in sources if self.has(source)}
+        new = {self._key(source): source for source in sources if self._key(source) not in found}
         if new:
             urls = await asyncio.to_thread(lambda: [self._encoded(s) for s in new.values()])
             for (key, source), url in zip(new.items(), urls, strict=True):
-                self._size += len(url or "")
-                self._known[key] = (source, url)
-        found = [self.url_of(source) for source in sources]
+                found[key] = url
+                self._keep(key, source, url)
         while self._size > self._limit and len(self._known) > len(new):
-            _, (_, url) = self._known.popitem(last=False)
-            self._size -= len(url or "")
-        return found
+            _, (_, dropped) = self._known.popitem(last=False)
+            self._size -= len(dropped or "")
+        return [found[self._key(source)] for source in sources]
+
+    def _keep(self, key: Hashable, source: Source, url: str | None) -> None:
+        """Remember an address as the newest; another request may have brought it meanwhile."""
+        _, known = self._known.pop(key, (source, None))
+        self._size += len(url or "") - len(known or "")
+        self._known[key] = (source, url)
 
     def _encoded(self, source: Source) -> str | None:
         try:

@@ -1,7 +1,8 @@
 """Structured output: a Python type in, objects of it out."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 from rtllm.tools.function import FunctionTool
 
@@ -56,11 +57,14 @@ def with_form(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**settings, "response_format": response_format_of(form)}
 
 
-_forms: dict[type[Any], FunctionTool[Any]] = {}
+@lru_cache(maxsize=64)
+def _kept_form(model: type[Any]) -> FunctionTool[Any]:
+    return FunctionTool.of_model(model)
 
 
 def _form(model: type[T]) -> FunctionTool[T]:
-    """A type's form, made once; a program has few types."""
-    if model not in _forms:
-        _forms[model] = FunctionTool.of_model(model)
-    return _forms[model]
+    """A type's form, made once, and kept while it is one of the last few that were used.
+
+    A program has few types; but one that makes a type for each call must not keep them all.
+    """
+    return _kept_form(cast("type[Any]", model))
