@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from rtllm.tools.function import FunctionTool
 
@@ -67,4 +67,5 @@ def _form(model: type[T]) -> FunctionTool[T]:
 
     A program has few types; but one that makes a type for each call must not keep them all.
     """
-    return _kept_form(cast("type[Any]", model))
+    key: Any = model  # to mypy a type isn't Hashable
+    return _kept_form(key)
