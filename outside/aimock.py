@@ -1,4 +1,4 @@
-"""rtllm against a Responses WebSocket server that nobody here wrote: @copilotkit/aimock (npm).
+"""rtllm against a server that nobody here wrote: @copilotkit/aimock (npm), socket and HTTP.
 
     uv run outside/aimock.py
 
@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from checks import Server, run_all
+from checks import OVER_THE_SOCKET, Server, run_all
+from over_http import OVER_HTTP
 
 VERSION = "1.43.0"
 NOT_HERE = 3
@@ -76,7 +77,7 @@ async def until_ready(url: str, limit: float) -> None:
 async def main() -> int:
     """Run all checks; the number of those that failed."""
     async with aimock() as server:
-        return await run_all(server)
+        return await run_all(server, (*OVER_THE_SOCKET, *OVER_HTTP))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What is tried against each foreign server: conversations, a barge-in, an error, a session."""
+"""What is tried over a foreign server's WebSocket, and how all checks are run and shown."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from livekit.agents import Agent, AgentSession, function_tool
+import aiohttp
+from lines import Api, LiveKitLine
 from rich.console import Console
 from rich.table import Table
 
@@ -35,11 +36,20 @@ class Server:
         name: What it is, with its version.
         base_url: Its API's root.
         key: A key that it accepts.
+        model: The model that answers.
+        lacks: The APIs that it doesn't have.
     """
 
     name: str
     base_url: str
     key: str = "any"
+    model: str = "gpt-4.1"
+    lacks: frozenset[Api] = frozenset()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What each LLM is told of it."""
+        return {"base_url": self.base_url, "api_key": self.key, "model": self.model}
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -115,72 +125,63 @@ async def an_error(server: Server) -> str:
     raise AssertionError("no error was raised")
 
 
-class Forecaster(Agent):
-    """Tells the weather."""
-
-    def __init__(self) -> None:
-        super().__init__(instructions="Tell the weather.")
-
-    @function_tool
-    async def get_weather(self, city: str) -> str:
-        """Look up the weather.
-
-        Args:
-            city: The city.
-        """
-        return {"Paris": "sunny", "Rome": "rain"}[city]
-
-
 async def a_livekit_session(server: Server) -> str:
     """A real session: turns, two parallel tools, and the answer to their outputs."""
-    reports: list[TurnReport] = []
-    llm = LLM(
-        api_key=server.key,
-        base_url=server.base_url,
-        model="gpt-4.1",
-        lanes=True,
-        on_turn=reports.append,
-    )
-    async with AgentSession[None](
-        llm=llm, vad=None, turn_handling={"turn_detection": "manual"}
-    ) as session:
-        await session.start(Forecaster())
-        for words in ("hello", "the weather, please", "goodbye"):
-            await session.run(user_input=words)
-        said = [m.text_content for m in session.history.messages() if m.role == "assistant"]
-    await llm.aclose()
+    line = LiveKitLine(LLM, {**server.options, "lanes": True})
+    said = await line.session("hello", "the weather, please", "goodbye")
+    await line.aclose()
     assert said[1:] == ["Sunny in Paris, rain in Rome.", "Goodbye!"], said
-    return (
-        f"{len(reports)} requests, {sum(r.chained for r in reports)} chained, {len(said)} answers"
-    )
+    assert sorted(line.looked_up) == ["Paris", "Rome"], line.looked_up
+    chained = sum(report.chained for report in line.reports)
+    return f"{len(line.reports)} requests, {chained} chained, {len(said)} answers"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to try."""
+    """One thing to try, and the API that it needs."""
 
     name: str
+    api: Api
     run: Callable[[Server], Awaitable[str]]
 
 
-CHECKS = (
-    Check("core: a conversation", a_conversation),
-    Check("core: a barge-in", a_barge_in),
-    Check("core: an error frame", an_error),
-    Check("LiveKit: a session with parallel tools", a_livekit_session),
+OVER_THE_SOCKET = (
+    Check("core: a conversation", "websocket", a_conversation),
+    Check("core: a barge-in", "websocket", a_barge_in),
+    Check("core: an error frame", "websocket", an_error),
+    Check("LiveKit: a session with parallel tools", "websocket", a_livekit_session),
 )
 
 
-async def run_all(server: Server) -> int:
-    """Run all checks and print a table; the number of those that failed."""
+async def is_missing(server: Server, api: Api) -> bool:
+    """Whether a server really hasn't an API that it is said to lack."""
+    path = "/chat/completions" if api == "chat" else "/responses"
+    async with aiohttp.ClientSession() as http:
+        url = server.base_url + path
+        if api != "websocket":
+            async with http.post(url, json={}) as answer:
+                return answer.status in (404, 405, 501)
+        try:
+            await (await http.ws_connect(url)).close()
+        except aiohttp.WSServerHandshakeError:
+            return True
+        return False
+
+
+async def run_all(server: Server, checks: Sequence[Check]) -> int:
+    """Run the checks and print a table; the number of those that failed."""
     failed = 0
     table = Table(title=f"rtllm against {server.name}")
     for name in ("check", "result", "seen"):
-        table.add_column(name)
-    for check in CHECKS:
+        table.add_column(name, overflow="fold")
+    for check in checks:
         try:
-            async with asyncio.timeout(30):
-                seen, result = await check.run(server), "works"
+            async with asyncio.timeout(60):
+                if check.api not in server.lacks:
+                    seen, result = await check.run(server), "works"
+                else:
+                    assert await is_missing(server, check.api), "it is there after all"
+                    seen, result = f"the server has no {check.api}", "left out"
         except Exception as error:  # noqa: BLE001 - the table tells it, and the exit code
             seen, result = f"{type(error).__name__}: {error}", "FAILS"
             failed += 1

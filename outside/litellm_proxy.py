@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from aimock import aimock, free_port, until_ready
-from checks import Server, run_all
+from checks import OVER_THE_SOCKET, Server, run_all
+from over_http import OVER_HTTP
 
 VERSION = "1.108.7"
 KEY = "sk-a-master-key-of-the-length-that-litellm-wants"
@@ -53,7 +54,8 @@ async def main() -> int:
             try:
                 await until_ready(f"http://127.0.0.1:{port}/health/liveliness", 150)
                 name = f"LiteLLM's proxy {VERSION} before {upstream.name}"
-                return await run_all(Server(name, f"http://127.0.0.1:{port}/v1", KEY))
+                server = Server(name, f"http://127.0.0.1:{port}/v1", KEY)
+                return await run_all(server, (*OVER_THE_SOCKET, *OVER_HTTP))
             finally:
                 if proxy.returncode is None:
                     proxy.terminate()

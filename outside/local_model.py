@@ -1,0 +1,130 @@
+"""rtllm against servers of local models: llama.cpp's by default, or one that runs already.
+
+    uv run outside/local_model.py
+    uv run outside/local_model.py --base-url http://127.0.0.1:8000/v1 --model noise
+
+The first form starts llama.cpp's server with a random model (`llama_cpp_server.py`), from wheels
+in an environment of its own. What such a model says is noise, so the protocol is checked: text
+in pieces, usage, an error in the server's words, a cut, and that the conversation goes on. The
+results stand in ``docs/outside.md``.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aimock import free_port, until_ready
+from checks import Server, run_all
+from lines import Api, Line
+from livekit.agents import APIError
+from over_http import over_each_line
+
+from rtllm import TurnError
+
+NO_SOCKET: frozenset[Api] = frozenset({"websocket"})
+TOO_LONG = "word " * 6000  # beyond either model's 4096 tokens
+
+
+@asynccontextmanager
+async def llama_cpp() -> AsyncIterator[Server]:
+    """Start llama.cpp's server; the first time uv fetches its wheel."""
+    port = free_port()
+    script = Path(__file__).with_name("llama_cpp_server.py")
+    process = await asyncio.create_subprocess_exec(
+        *(shutil.which("uv") or "uv", "run", "--quiet", str(script), str(port)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    try:
+        await until_ready(f"http://127.0.0.1:{port}/health", 120)
+        url = f"http://127.0.0.1:{port}/v1"
+        yield Server("llama.cpp's server", url, model="noise", lacks=NO_SOCKET)
+    finally:
+        process.stdin.close()
+        async with asyncio.timeout(20):
+            await process.wait()
+
+
+async def a_conversation(line: Line) -> str:
+    """Answers come in pieces with their usage, and each turn has the ones before it."""
+    pieces = [len(await line.ask(words)) for words in ("hello", "and then?", "goodbye")]
+    assert all(pieces), pieces
+    assert max(pieces) > 1, pieces
+    usages = [report.usage for report in line.reports]
+    read = [usage.input for usage in usages if usage is not None]
+    assert read == sorted(set(read)), usages
+    assert len(read) == len(pieces), usages
+    assert all(usage is not None and usage.output for usage in usages), usages
+    return f"{sum(pieces)} pieces, tokens in {read}; {told(line)}"
+
+
+async def a_session(line: Line) -> str:
+    """A real session that offers a tool, which noise never calls."""
+    said = await line.session("hello", "the weather, please", "goodbye")
+    assert len(said) == 3, said
+    assert all(said), said
+    return f"3 answers; {told(line)}"
+
+
+async def an_error(line: Line) -> str:
+    """A context that is too long is refused in the server's words; others then aren't."""
+    await line.ask("hello")
+    try:
+        await line.ask(TOO_LONG)
+    except (APIError, TurnError):
+        error = str(line.reports[-1].error)
+        assert "4" in error, error
+    else:
+        raise AssertionError("no error was raised")
+    line.take_back()
+    assert await line.ask("and now?")
+    return f"{error[:70]}…; then answered"
+
+
+async def a_cut(line: Line) -> str:
+    """A cut answer stays away, and the conversation goes on."""
+    for _ in range(3):  # now and then noise is over before it could be cut
+        await line.ask("hello", pieces=1)
+    assert await line.ask("goodbye")
+    outcomes = [report.outcome for report in line.reports]
+    assert "cut" in outcomes[:3], outcomes
+    assert outcomes[3] == "completed", outcomes
+    return f"{outcomes.count('cut')} cut, then answered"
+
+
+def told(line: Line) -> str:
+    """What the requests met."""
+    assert {report.way for report in line.reports} == {"http"}
+    met = [f"{r.fault}: {r.action}" for report in line.reports for r in report.recoveries]
+    return f"met {sorted(set(met))}" if met else "nothing met"
+
+
+CHECKS = (
+    *over_each_line("a conversation", a_conversation),
+    *over_each_line("a session", a_session),
+    *over_each_line("an error", an_error),
+    *over_each_line("a cut", a_cut),
+)
+
+
+async def main() -> int:
+    """Run all checks; the number of those that failed."""
+    options = argparse.ArgumentParser(description="rtllm against a server of a local model")
+    options.add_argument("--base-url", help="of a server that runs; else llama.cpp's is started")
+    options.add_argument("--model", default="noise", help="the name of its model")
+    given = options.parse_args()
+    if given.base_url:
+        server = Server(given.base_url, given.base_url, model=given.model, lacks=NO_SOCKET)
+        return await run_all(server, CHECKS)
+    async with llama_cpp() as server:
+        return await run_all(server, CHECKS)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
