@@ -143,7 +143,14 @@ class VideoSdkLine(Line):
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        self._llm = OpenAILLM(**options, on_turn=self.reports.append, max_retries=0, timeout=LIMIT)
+        # Short answers: without a TTS nobody empties the framework's queue of 50 pieces.
+        self._llm = OpenAILLM(
+            **options,
+            on_turn=self.reports.append,
+            max_retries=0,
+            timeout=LIMIT,
+            max_completion_tokens=40,
+        )
         self._context = videosdk.ChatContext.empty()
         self._context.add_message(role=videosdk.ChatRole.SYSTEM, content=INSTRUCTIONS)
 
