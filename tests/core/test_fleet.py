@@ -382,6 +382,16 @@ def test_a_connection_that_nobody_uses_is_closed() -> None:
     assert fleet.upkeep(500.0 + IDLE_BEFORE_CLOSED).close == (1, 2)
 
 
+def test_an_unused_connection_is_not_exchanged_for_ever() -> None:
+    fleet = upkeep_rig(lifetime=600.0)
+    use(fleet, 100.0)
+    assert fleet.upkeep(550.0).exchange == (1,)
+    new = fleet.opening("m")
+    fleet.opened(new, 550.0)
+    fleet.exchanged(1, new)
+    assert fleet.upkeep(100.0 + IDLE_BEFORE_CLOSED).close == (new,)
+
+
 def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
     fleet = upkeep_rig()
     seat = fleet.seat(1, None, "m", 0.0)

@@ -285,7 +285,7 @@ class Dispatch:
         plan = Plan(None, items, anchor.lead_in_field, "connection exchanged")
         return Placement(conversation, whole, anchor.model, False, plan, seat, generates=False)
 
-    def exchanged(self, number: int) -> None:
+    def exchanged(self, old: int, new: int) -> None:
         """A connection has another one in its place; what it remembered is gone."""
-        self.fleet.lost(number)
-        self._exchanged.append(number)
+        self.fleet.exchanged(old, new)
+        self._exchanged.append(old)

@@ -121,6 +121,17 @@ class Fleet:
             self._homes.pop(attempt, None)
         return attempts
 
+    def exchanged(self, old: int, new: int) -> None:
+        """A connection takes the place of another, which is gone.
+
+        It is as unused as the other one was: else a connection that nobody uses would be
+        exchanged for ever where a lifetime is shorter than what an unused one is kept for.
+        """
+        connections = self._connections
+        if old in connections and new in connections:
+            connections[new].active_at = connections[old].active_at
+        self.lost(old)
+
     def wait_for(self, number: int, change: int) -> None:
         """Count turns that wait for a connection to open (+1) or no longer do (-1)."""
         if (connection := self._connections.get(number)) is not None:

@@ -217,7 +217,7 @@ class Pool:
     def _exchanged(self, old: int, new: int) -> None:
         """An open connection takes the place of an old one."""
         if self._asked is None:
-            self._leave(old)
+            self._leave(old, new)
             return
         task = self._loop.create_task(
             self._rebuild(old, new), name=f"rtllm rebuild {new}", context=Context()
@@ -225,8 +225,8 @@ class Pool:
         self._rebuilding.add(task)
         task.add_done_callback(self._rebuilding.discard)
 
-    def _leave(self, old: int) -> None:
-        self._dispatch.exchanged(old)
+    def _leave(self, old: int, new: int) -> None:
+        self._dispatch.exchanged(old, new)
         self._sockets.retire(old, limit=EXCHANGE_LIMIT)
 
     async def _rebuild(self, old: int, new: int) -> None:
@@ -237,7 +237,7 @@ class Pool:
         except FaultError as error:
             logger.info("connection %d isn't prepared: %s", new, error.fault.message)
         finally:
-            self._leave(old)
+            self._leave(old, new)
 
     async def _prepare(self, conversation: Conversation, new: int) -> None:
         """Send a conversation's last state whole, so that the next turn continues it."""

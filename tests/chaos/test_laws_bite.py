@@ -1,0 +1,145 @@
+"""Broken clients break the laws: what chaos looks for, it can find."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import Phase
+
+from chaos.laws import Broken
+from chaos.test_chaos import PLAYS, play_round
+from rtllm import recovery
+from rtllm.chain import Outline, State
+from rtllm.errors import Dropped
+from rtllm.faults import Kind, Wait
+from rtllm.items import Item
+from rtllm.transport.sockets import Sockets
+from rtllm.turn import Turn
+from rtllm.usage import Account, Books, Usage
+from rtllm_livekit.stream import LLMStream
+from rtllm_videosdk import OpenAILLM
+
+Breaking = Callable[[pytest.MonkeyPatch], None]
+
+MOST_ROUNDS = 40
+
+
+def words_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What was said doesn't keep a turn from being sent again."""
+    patch.setattr(Turn, "has_given_out", property(lambda self: bool(self.calls_given_out)))
+
+
+def calls_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """Calls that were given out don't keep a turn from being sent again."""
+    patch.setattr(Turn, "has_given_out", property(lambda self: bool(self.text_given_out)))
+
+
+def items_counted(patch: pytest.MonkeyPatch) -> None:
+    """The stock plugins' way: what is behind the first n items is new."""
+
+    def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
+        known = len(self.closed) + len(self.run)
+        return context.items[len(context.lead) + known :] if len(context.units) >= known else None
+
+    patch.setattr(State, "rest_of", rest_of)
+
+
+def waits_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """No wait has a limit."""
+
+    def deadline(self: Turn) -> tuple[float, Wait, float]:
+        del self
+        return asyncio.get_running_loop().time() + 1e6, "more output", 1e6
+
+    patch.setattr(Turn, "deadline", deadline)
+
+
+def stays_open(patch: pytest.MonkeyPatch) -> None:
+    """Closing closes nothing."""
+
+    async def aclose(self: Sockets) -> None:
+        self.closed = True
+        await asyncio.sleep(0)
+
+    patch.setattr(Sockets, "aclose", aclose)
+
+
+def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What nobody listened to isn't in the books."""
+    enter = Books.enter
+
+    def only_heard(self: Books, account: Account, usage: Usage | None) -> None:
+        if account != "cut":
+            enter(self, account, usage)
+
+    patch.setattr(Books, "enter", only_heard)
+
+
+def unknown_is_nothing(patch: pytest.MonkeyPatch) -> None:
+    """An attempt whose usage is unknown counts as if it had used nothing."""
+    enter = Books.enter
+    patch.setattr(Books, "enter", lambda self, a, usage: enter(self, a, usage or Usage(0, 0)))
+
+
+def tells_twice(patch: pytest.MonkeyPatch) -> None:
+    """Each error is told twice."""
+    run, tell = LLMStream._run, OpenAILLM._tell
+
+    async def run_twice(self: LLMStream) -> None:
+        try:
+            await run(self)
+        except Exception as error:
+            self._emit_error(error, recoverable=False)
+            raise
+
+    def tell_twice(self: OpenAILLM, error: Exception, reply: Any) -> None:
+        tell(self, error, reply)
+        self.emit("error", error)
+
+    patch.setattr(LLMStream, "_run", run_twice)
+    patch.setattr(OpenAILLM, "_tell", tell_twice)
+
+
+def dead_sockets_kept(patch: pytest.MonkeyPatch) -> None:
+    """A lost connection is used again, and that is never cured."""
+    patch.setattr(Sockets, "_lost", lambda self, number: None)
+    patch.setitem(recovery.TABLE, Kind.DROPPED, recovery.Row(Dropped))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("way", ["livekit", "videosdk"])
+@pytest.mark.parametrize(
+    ("breaking", "law"),
+    [
+        (words_forgotten, "no word twice"),
+        (calls_forgotten, "no call twice"),
+        (items_counted, "context"),
+        (waits_for_ever, "deadline"),
+        (stays_open, "nothing left"),
+        (cuts_cost_nothing, "books"),
+        (unknown_is_nothing, "books"),
+        (tells_twice, "one error"),
+        (dead_sockets_kept, "the next turn works"),
+    ],
+)
+def test_a_broken_client_breaks_a_law(
+    breaking: Breaking,
+    law: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if breaking is calls_forgotten and way == "videosdk":
+        pytest.skip("its calls are held: they are given out when nothing can break any more")
+    breaking(monkeypatch)
+    broken: set[str] = set()
+    for number in range(MOST_ROUNDS):
+        try:
+            play_round(number, PLAYS[way][0], [Phase.generate])
+        except Broken as error:
+            broken.add(error.law)
+        if law in broken:
+            return
+    pytest.fail(f"{law} held; broken: {broken}")

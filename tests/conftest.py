@@ -1,0 +1,30 @@
+"""Options of all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("rtllm")
+    group.addoption(
+        "--chaos-turns",
+        type=int,
+        default=5000,
+        help="how many turns chaos plays, all its tests together (default: %(default)s)",
+    )
+    group.addoption(
+        "--chaos-seed",
+        type=int,
+        default=1,
+        help="what chaos begins with (default: %(default)s); a failure names its own",
+    )
+    group.addoption(
+        "--soak",
+        type=float,
+        nargs="?",
+        const=60.0,
+        default=None,
+        metavar="MINUTES",
+        help="play a hundred conversations for so many minutes of call time (an hour)",
+    )
