@@ -383,6 +383,20 @@ async def test_a_refused_parameter_is_left_out_from_then_on(
         assert sum("left out" in record.message for record in caplog.records) == 1
 
 
+async def test_a_turn_that_is_asked_while_the_client_closes_opens_again(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    async with Simulator("yes") as simulator:
+        caller = Caller(make_client(simulator, spare=0))
+        await caller.say("one")
+        closing = asyncio.create_task(caller.client.aclose())
+        await asyncio.sleep(0)  # it has begun, and waits for the old socket
+        assert spoken(await caller.say("two")) == "yes"
+        await closing
+        assert spoken(await caller.say("three")) == "yes"
+        assert [report.connection for report in reports] == [1, 2, 2]
+
+
 async def test_a_turn_that_runs_when_the_client_is_closed_ends(make_client: MakeClient) -> None:
     async with Simulator(fault=Silence()) as simulator:
         client = make_client(simulator)

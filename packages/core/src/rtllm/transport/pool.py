@@ -258,7 +258,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close everything within a limit; turns that still run end with an error."""
-        self._sockets.closed = True
+        self._sockets.shut()
         for task in list(self._rebuilding):
             task.cancel()
         await asyncio.gather(*self._rebuilding, return_exceptions=True)

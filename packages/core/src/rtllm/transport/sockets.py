@@ -232,9 +232,15 @@ class Sockets:
         self._leaving[task] = connection
         task.add_done_callback(self._leaving.pop)
 
+    def shut(self) -> None:
+        """Use none of the sockets any more: what is asked while they close finds others."""
+        self.closed = True
+        for number in (*self._connections, *self._opening):
+            self._fleet.lost(number)
+
     async def aclose(self) -> None:
         """Close everything within a limit; turns that still run end with an error."""
-        self.closed = True
+        self.shut()
         self._look_after()
         opening = list(self._opening.values())
         for task in opening:
