@@ -405,3 +405,19 @@ async def test_what_a_key_function_raises_is_not_shown(*, websocket: bool) -> No
         await Caller(client, limits=QUICK, retry=ONCE).say("hello")
     assert "sk-secret" not in "".join(traceback.format_exception(error.value))
     await client.aclose()
+
+
+async def test_where_only_http_is_there_a_dropped_request_is_sent_again(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    """The host said that it has no socket: a bad moment of HTTP is no reason to take that."""
+    plan: list[Any] = [None, Abort(), None, Abort(), Abort(), Abort()]
+    async with Simulator("hello", no_websocket=404, fault=plan) as simulator:
+        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=Retry(1, 0.0))
+        for text in ("one", "two"):
+            assert spoken(await caller.say(text)) == "hello"
+        with pytest.raises(TurnError):
+            await caller.say("three")
+        assert spoken(await caller.say("four")) == "hello"
+        assert [r.way for r in reports] == ["http"] * 4
+        assert [r.attempts for r in reports] == [1, 2, 3, 1]

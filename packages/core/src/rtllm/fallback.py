@@ -29,6 +29,8 @@ class Fallback:
         self._open_ones_too = False
         self._cooldown = COOLDOWN
         self._trying = False
+        self.has_none = False
+        """Whether the host said last that it has no socket."""
 
     @property
     def rests(self) -> bool:
@@ -62,6 +64,7 @@ class Fallback:
         self._open_ones_too = opened or (resting and self._open_ones_too)
         if resting and not self._trying and not has_none:
             return  # turns that began before the rest tell no more than the first of them
+        self.has_none = has_none
         cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
         self._rests_until = now + cooldown
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
@@ -71,6 +74,7 @@ class Fallback:
         """The trial's socket opened: the next request takes the socket."""
         self._rests_until = None
         self._trying = False
+        self.has_none = False
 
     def answered(self) -> None:
         """The socket answered: a later failure rests it for the shortest time again."""

@@ -58,6 +58,7 @@ class HttpResponses:
         self._make_client = make_client
         self._owned = owned
         self._socket_beside = socket_beside
+        self.only_way = False
         self._credentials = credentials
         self._dispatch = dispatch
         self._books = books
@@ -156,7 +157,7 @@ class HttpResponses:
         if not self._socket_beside or attempt.created:
             return fault
         not_here = fault.status in _NOT_HERE and not _speaks_the_api(error)
-        if not_here or fault.kind in _NO_ANSWER:
+        if not_here or (fault.kind in _NO_ANSWER and not self.only_way):
             return replace(fault, kind=Kind.NO_HTTP)
         return fault
 

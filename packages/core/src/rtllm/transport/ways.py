@@ -24,6 +24,9 @@ _THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT)
 class OverHttp(Protocol):
     """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
 
+    only_way: bool
+    """Whether the host is known to have no socket: then a drop is no reason to take that."""
+
     async def launch(
         self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
     ) -> Attempt:
@@ -133,6 +136,7 @@ class Ways:
     def _over_http(self) -> OverHttp:
         if self._http is None:
             self._http = self._make_http()
+        self._http.only_way = self._fallback.has_none
         return self._http
 
     def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
