@@ -35,7 +35,7 @@ def show(console: Console, suite: Suite[AnyStage], *, each: bool) -> None:
 
 
 def main(
-    short: Annotated[bool, typer.Option(help="Fewer rounds of the latency part.")] = False,
+    short: Annotated[bool, typer.Option(help="Fewer rounds, fewer hosts.")] = False,
     flows: Annotated[bool, typer.Option(help="A table for each flow, too.")] = False,
     only: Annotated[Part | None, typer.Option(help="This part only.")] = None,
 ) -> None:
@@ -51,7 +51,7 @@ def main(
             case "azure":
                 console.print(azure_cases.table_of(asyncio.run(azure_cases.run())))
             case "faults":
-                console.print(fault_cases.table_of(fault_cases.run()))
+                console.print(fault_cases.table_of(fault_cases.run(short=short)))
             case "latency":
                 console.print(latency.table_of(asyncio.run(latency.run(5 if short else 20))))
 

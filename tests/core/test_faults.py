@@ -245,7 +245,7 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
         (503, b"null", Kind.BUSY),
         (301, b"", Kind.FORBIDDEN),
         (307, b"", Kind.FORBIDDEN),
-        (200, b"", Kind.REFUSED),
+        (200, b"", Kind.NO_WEBSOCKET),
     ],
 )
 def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: Kind) -> None:

@@ -30,6 +30,7 @@ ROWS: list[tuple[Kind, type[TurnError], int, bool, str]] = [
     (Kind.DROPPED, Dropped, 1, True, "elsewhere"),
     (Kind.UNREACHABLE, Unreachable, 0, True, "waits"),
     (Kind.SILENT, Silent, 0, True, "elsewhere"),
+    (Kind.MUTE, Silent, 0, True, "elsewhere"),
     (Kind.CLOSED, Dropped, 0, False, ""),
     (Kind.QUOTA, Refused, 0, False, ""),
     (Kind.UNAUTHORISED, Refused, 0, False, ""),

@@ -557,6 +557,14 @@ SILENT: tuple[Case, ...] = (
         CURED,
         fault=Silence(scope="connection", pongs=False),
     ),
+    Case(
+        "a connection that never says a word",
+        Kind.MUTE,
+        "sent",
+        CURED,
+        fault=Silence(scope="connection"),
+        between="close",
+    ),
     Case("silence each time", Kind.SILENT, "sent", Ends(3, Silent), fault=Silence(), always=True),
     *(
         Case(
@@ -823,6 +831,7 @@ FALLBACK: tuple[Case, ...] = (
         fault=RefuseRequest(404, "<html>No</html>"),
         always=True,
         options=HTTP,
+        next_way=None,
     ),
     *(
         Case(

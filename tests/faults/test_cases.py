@@ -35,6 +35,7 @@ STRIKES: Mapping[Kind, tuple[Phase, ...]] = {
     Kind.SERVER: EVERYWHERE,
     Kind.DROPPED: EVERYWHERE,
     Kind.SILENT: EVERYWHERE,
+    Kind.MUTE: ("sent",),
     Kind.CLOSED: EVERYWHERE,
     Kind.QUOTA: EVERYWHERE,
     Kind.REFUSED: EVERYWHERE,

@@ -2,10 +2,13 @@
 
 import asyncio
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
 import pytest
+from aiohttp import web
 
 from rtllm import (
     Busy,
@@ -20,6 +23,7 @@ from rtllm import (
     TurnError,
     TurnReport,
     endpoint,
+    reached,
 )
 from rtllm.simulator import (
     Abort,
@@ -421,3 +425,89 @@ async def test_where_only_http_is_there_a_dropped_request_is_sent_again(
         assert spoken(await caller.say("four")) == "hello"
         assert [r.way for r in reports] == ["http"] * 4
         assert [r.attempts for r in reports] == [1, 2, 3, 1]
+
+
+async def test_one_broken_request_says_nothing_against_http(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    """A host without a socket: a reset in one turn, and the next ones are answered all the same."""
+    async with Simulator("hello", no_websocket=404, fault=[None, Abort()]) as simulator:
+        caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
+        for text in ("one", "two", "three"):
+            assert spoken(await caller.say(text)) == "hello"
+        assert [r.way for r in reports] == ["http"] * 3
+
+
+async def test_a_socket_that_takes_requests_and_never_speaks_gives_way_to_http(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    def mute(request: Request) -> Silence | None:
+        return Silence(scope="connection") if request.transport == "websocket" else None
+
+    async with Simulator("hello", fault=mute) as simulator:
+        caller = Caller(
+            make_client(simulator, fallback="http", spare=0), limits=QUICK, retry=Retry(1, 0.0)
+        )
+        assert spoken(await caller.say("one")) == "hello"
+        assert reports[0].attempts == 2
+        await caller.say("two")
+        assert [r.way for r in reports] == ["http", "http"]
+        assert reports[1].attempts == 1
+
+
+@asynccontextmanager
+async def answering(body: str, content_type: str) -> AsyncIterator[str]:
+    """A host that answers each request with the same text, upgrades too."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=body, content_type=content_type)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    address = runner.addresses[0]
+    yield f"http://{address[0]}:{address[1]}/v1"
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ('{"detail":"Unauthorized"}', "application/json"),
+        ("[]", "application/json"),
+        ("not json", "application/json"),
+        ("<html>Welcome</html>", "text/html"),
+        ("", "text/event-stream"),
+        (": only a comment\n\n", "text/event-stream"),
+    ],
+)
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_what_is_no_response_is_an_error_and_no_silence(
+    body: str, content_type: str, *, websocket: bool
+) -> None:
+    async with answering(body, content_type) as url:
+        client = Client(endpoint(url), Credentials("k"), websocket=websocket, spare=0)
+        with pytest.raises(TurnError):
+            await Caller(client, limits=QUICK, retry=ONCE).say("hello")
+        await client.aclose()
+
+
+async def test_a_key_that_ends_in_a_newline_is_sent_without_it() -> None:
+    reach = reached(api_key="sk-secret\n", base_url="http://127.0.0.1:9/v1")
+    assert reach.http().api_key == "sk-secret"
+
+
+async def test_a_client_that_is_closed_while_its_first_http_request_is_made_sends_none(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("hello") as simulator:
+        client = make_client(simulator, websocket=False)
+        asking = asyncio.create_task(Caller(client, retry=ONCE).say("one"))
+        await asyncio.sleep(0)
+        await client.aclose()
+        with pytest.raises(TurnError):
+            await asking
+        assert not simulator.journal.entries

@@ -317,6 +317,8 @@ class _Run:
         """A fault, where the refusal of what the user insists on is a plain refusal."""
         if fault.kind is Kind.UNAUTHORISED and self._attempt is not None and self._pool.renewable:
             return replace(fault, kind=Kind.TOKEN_REFUSED)  # the socket's own has run out
+        if fault.kind is Kind.SILENT and self._attempt and self._pool.is_mute(self._attempt):
+            return replace(fault, kind=Kind.MUTE)
         untouched = self._request.untouched
         insists = self._request.strict_parameters and fault.param not in untouched
         if fault.kind is Kind.PARAMETER_REFUSED and insists and fault.param != "stream_options":

@@ -7,8 +7,9 @@ from typing import Any
 
 from rtllm.errors import ConfigError
 from rtllm.lent import v1_root
-from rtllm.reach import Reach, as_provider, patient_http, reached
+from rtllm.reach import Reach, as_provider, reached
 from rtllm.transport.auth import ApiKey
+from rtllm.transport.http import patient_http
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 
@@ -161,5 +162,5 @@ def _client(
     kind = "api_key"
     if is_token:
         kind = "azure_ad_token_provider" if callable(reach.key) else "azure_ad_token"
-    common[kind] = reach.key
+    common[kind] = reach.key if callable(reach.key) else (reach.key or "").strip()
     return openai.AsyncAzureOpenAI(**common)

@@ -216,7 +216,7 @@ class Client(_Asked[Ways]):
             )
         return self._dispatches[loop]
 
-    def _over_http(self, dispatch: Dispatch) -> OverHttp:
+    def _over_http(self, dispatch: Dispatch, may_leave: Callable[[], bool]) -> OverHttp:
         from rtllm.transport import http_responses as http  # noqa: PLC0415 - rarely needed
 
         theirs, make_theirs = self._http_client, self._make_http_client
@@ -232,7 +232,7 @@ class Client(_Asked[Ways]):
             dispatch,
             self._books,
             owned=theirs is None,
-            socket_beside=self._websocket,
+            may_leave=may_leave,
         )
 
     def _lanes_gone(self) -> None:

@@ -264,12 +264,17 @@ class Dispatch:
         self._memory = "none" if anchor.stored else "stored"
         return self._memory
 
-    def rebuildable(self, number: int) -> list[Conversation]:
-        """Conversations whose last state only a connection remembers, and that can be sent."""
+    def rebuildable(self, number: int, now: float) -> list[Conversation]:
+        """Conversations whose last state only a connection remembers, and that can be sent.
+
+        Those that were not heard of lately are over, as far as can be told: what nobody goes on
+        with isn't worth its tokens.
+        """
         return [
             conversation
             for conversation in self._conversations
             if conversation.known is not None
+            and self.fleet.is_alive(number, conversation.number, now)
             and conversation.known[0].home.connection == number
             and not conversation.known[0].stored
             and not conversation.known[1].unanswered

@@ -27,10 +27,10 @@ class Fallback:
     def __init__(self) -> None:
         self._rests_until: float | None = None
         self._open_ones_too = False
+        self.has_none = False
+        """Whether the host said that it has no socket, and none has opened since."""
         self._cooldown = COOLDOWN
         self._trying = False
-        self.has_none = False
-        """Whether the host said last that it has no socket."""
 
     @property
     def rests(self) -> bool:
@@ -64,7 +64,7 @@ class Fallback:
         self._open_ones_too = opened or (resting and self._open_ones_too)
         if resting and not self._trying and not has_none:
             return  # turns that began before the rest tell no more than the first of them
-        self.has_none = has_none
+        self.has_none = self.has_none or has_none
         cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
         self._rests_until = now + cooldown
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)

@@ -57,6 +57,8 @@ class Kind(Enum):
     """No connection could be made."""
     SILENT = auto()
     """A wait ran out."""
+    MUTE = auto()
+    """A wait ran out on a connection that never said a word."""
     CLOSED = auto()
     """The client was closed while the turn ran."""
     EMPTY = auto()
@@ -124,6 +126,9 @@ _BY_TYPE: Mapping[str, Kind] = {
 }
 
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+# Seen: 404, 405, 426. A host that answers as if nothing had been asked to be upgraded, or calls
+# the request a bad one without saying what is bad, has no socket either.
+_NO_UPGRADE = (200, 400, 404, 405, 426, 501)
 _SOCKET_ONLY = ("stream_id", "generate", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
 _ITEMS = re.compile(
@@ -234,7 +239,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
         error = inner if isinstance(inner, dict) else {"message": _word(inner)}
     error.setdefault("message", f"the service refused the connection with status {status}")
     fault = from_error(error, status, headers)
-    if status in (404, 405, 426) and _word(error.get("code")) is None:
+    if status in _NO_UPGRADE and _word(error.get("code")) is None:
         return replace(fault, kind=Kind.NO_WEBSOCKET)
     if status in REDIRECTS:
         message = "the service redirects the connection; not followed, for the key would go along"

@@ -23,6 +23,7 @@ IDLE_BEFORE_DISPLACED = 60.0  # seconds
 IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a state is worth it
 EXCHANGED_AT = 11 / 12
 """The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
+ALIVE = 180.0  # seconds after its last request in which a conversation counts as going on
 NEXT_TRY = 30.0  # seconds until an exchange that failed is tried again
 
 
@@ -105,6 +106,12 @@ class Fleet:
             unused_at = max(connection.active_at, now if not connection.idle else 0.0)
             due.append(min(connection.exchange_at, unused_at + IDLE_BEFORE_CLOSED))
         return Upkeep(tuple(old), tuple(unused), min(due, default=None))
+
+    def is_alive(self, number: int, conversation: int, now: float) -> bool:
+        """Whether a conversation on a connection was heard of lately."""
+        connection = self._connections.get(number)
+        guest = connection.guests.get(conversation) if connection is not None else None
+        return guest is not None and now - guest.last_used < ALIVE
 
     def was_used(self, number: int) -> bool:
         """Whether a conversation is on a connection."""

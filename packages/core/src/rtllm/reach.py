@@ -13,6 +13,7 @@ from rtllm.errors import ConfigError
 from rtllm.hosts import PROFILES, Endpoint, endpoint
 from rtllm.lent import is_azure, key_of, query_of, root_of, same_origin, texts
 from rtllm.transport.auth import ApiKey, Credentials
+from rtllm.transport.http import patient_http
 
 AZURE = PROFILES["azure"]
 NO_KEY = (
@@ -107,24 +108,14 @@ class Reach:
         )
 
 
-def patient_http() -> Any:
-    """An HTTP client that keeps connections over the pauses of a conversation."""
-    import openai  # noqa: PLC0415 - as above
-
-    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
-        max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
-    )
-    return openai.DefaultAsyncHttpxClient(limits=limits)
-
-
 def as_provider(key: ApiKey | None) -> Any:
     """A key as the openai client takes it: a function of it must be async there."""
     if not callable(key):
-        return key
+        return key.strip() if key else key  # one read from a file mostly ends in a newline
 
     async def provide() -> str:
         given = key()
-        return str(await given if inspect.isawaitable(given) else given)
+        return str(await given if inspect.isawaitable(given) else given).strip()
 
     return provide
 

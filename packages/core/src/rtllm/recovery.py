@@ -37,7 +37,8 @@ class Row:
         waits: Whether a resend waits first (``retry-after``, else backoff).
         http: When the request takes HTTP instead of the socket, if it can: at once; when the
             budget is used up ("at last"); then too, but only if no connection came to be; or
-            in that case instead of a paid resend ("paid"), since waiting once is enough.
+            instead of a paid resend ("paid"), since waiting once is enough, where nothing ever
+            came.
     """
 
     error: type[TurnError]
@@ -68,6 +69,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.DROPPED: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
     Kind.UNREACHABLE: Row(Unreachable, budgeted=True, waits=True, http="at last"),
     Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
+    Kind.MUTE: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
     Kind.EMPTY: Row(Failed, free=1),
     Kind.CLOSED: Row(Dropped),
     Kind.QUOTA: Row(Refused),
@@ -155,7 +157,8 @@ def decide(
     if fault.kind is Kind.EMPTY:
         return Finish("empty")
     if row.budgeted and budget_left > 0:
-        if can_fall_back and row.http == "paid" and phase == "connecting":
+        never_spoke = phase == "connecting" or fault.kind is Kind.MUTE
+        if can_fall_back and row.http == "paid" and never_spoke:
             return replace(BY_HTTP, paid=True)
         return Resend(row.whole, row.elsewhere, paid=True, waits=row.waits)
     if can_fall_back and row.falls_back(phase):

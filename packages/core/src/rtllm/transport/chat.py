@@ -116,6 +116,10 @@ class ChatRoute:
     def refused_lanes(self) -> None:
         """There are none here."""
 
+    def is_mute(self, attempt: Attempt) -> bool:
+        """It isn't known which connection an attempt has."""
+        return False
+
     def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
         """There is nothing to fall back to."""
 

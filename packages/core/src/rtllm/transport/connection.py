@@ -90,6 +90,11 @@ class Connection:
         return self._last_words
 
     @property
+    def is_mute(self) -> bool:
+        """Whether no event ever came."""
+        return not self._any_event
+
+    @property
     def doubted(self) -> bool:
         """Whether it was asked for a sign of life and has given none yet."""
         return self._probe is not None
@@ -249,8 +254,11 @@ class Connection:
         if not receivers:
             self._last_words = fault
         waiting = [r for r in receivers if not r.created]
-        if fault.kind is Kind.CONNECTION_LIMIT:
-            self._lost = True  # what runs already may run on until the close
+        mixed_up = fault.kind is Kind.LANES_REFUSED and len(waiting) > 1
+        if fault.kind is Kind.CONNECTION_LIMIT or mixed_up:
+            # What runs already may run on until the close. Where lanes are refused, as many
+            # errors follow as there were requests, and none says whose it is.
+            self._lost = True
             self._on_lost(self.number)
         elif not waiting and len(receivers) == 1:
             waiting = receivers

@@ -134,7 +134,8 @@ class Dialer:
             message = f"no trusted connection: {error.certificate_error}"
             raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
         except ssl.SSLError as error:
-            message = f"no trusted connection: {error.reason}"
+            reason = getattr(error, "reason", None) or _why(error)
+            message = f"no trusted connection: {reason}"
             raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
         except aiohttp.ClientHttpProxyError as error:
             message = f"no connection: the proxy refused it with status {error.status}"

@@ -138,6 +138,17 @@ class HttpRequests:
             await close(client)
 
 
+def patient_http(proxy: str | None = None) -> Any:
+    """An HTTP client that keeps connections over the pauses of a conversation."""
+    import openai  # noqa: PLC0415 - slow to import
+
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+        max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
+    )
+    # Redirects aren't followed: the caller's words and the user's headers would go along.
+    return openai.DefaultAsyncHttpxClient(limits=limits, proxy=proxy, follow_redirects=False)
+
+
 def timeouts(limits: Limits) -> dict[str, float]:
     """Limits for the HTTP client that don't come before the turn's own, in seconds."""
     return {"timeout": limits.whole, "connect": limits.connect}

@@ -63,6 +63,8 @@ def _lost(error: Exception, limits: Limits, *, began: bool) -> Fault:
     """Name the end of a connection by what the HTTP client raised beneath."""
     beneath = list(_beneath(error))
     names = frozenset[str]().union(*map(_names, beneath))
+    if "LocalProtocolError" in names:  # its text repeats the header, which may be the key
+        return Fault(Kind.FORBIDDEN, "the request can't be sent: a header isn't valid")
     said = next((str(e) for e in reversed(beneath) if str(e)), type(error).__name__)
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in beneath):
         return Fault(Kind.FORBIDDEN, f"no trusted connection: {said}")

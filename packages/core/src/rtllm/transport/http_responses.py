@@ -20,7 +20,7 @@ from rtllm.transport.attempt import Attempt
 from rtllm.transport.auth import Credentials
 from rtllm.transport.booking import settle
 from rtllm.transport.dial import FaultError
-from rtllm.transport.http import HttpRequests, close, timeouts
+from rtllm.transport.http import HttpRequests, close, patient_http, timeouts
 from rtllm.transport.route import Asked
 from rtllm.transport.sse import frames_of, lines_of
 from rtllm.turn import Limits, Turn
@@ -39,7 +39,7 @@ class HttpResponses:
     Args:
         make_client: Gives a client; called off the event loop, once for each proxy.
         owned: Whether those clients are ours to close.
-        socket_beside: Whether the socket is there too, should the host not know this way.
+        may_leave: Whether there is a socket to go back to, should the host not know this way.
         credentials: Asked at each request; None where the client has its own.
         dispatch: Places the turns.
         books: Where attempts are counted.
@@ -53,12 +53,13 @@ class HttpResponses:
         books: Books,
         *,
         owned: bool,
-        socket_beside: bool,
+        may_leave: Callable[[], bool],
     ) -> None:
         self._make_client = make_client
         self._owned = owned
-        self._socket_beside = socket_beside
-        self.only_way = False
+        self._may_leave = may_leave
+        self._trust = 0
+        """How many failures in a row don't yet mean that this way leads nowhere."""
         self._credentials = credentials
         self._dispatch = dispatch
         self._books = books
@@ -109,7 +110,7 @@ class HttpResponses:
             attempt,
             lambda client: _frames(client, body, extra, limits),
             lambda error: self._fault_of(error, limits, attempt),
-            lambda fault: attempt.fail(fault or _BROKEN_OFF),
+            lambda fault: attempt.fail(fault or self._judged(_BROKEN_OFF, attempt, None)),
         )
         return attempt
 
@@ -134,6 +135,9 @@ class HttpResponses:
                     self._requests.setdefault(proxy, made)
         except TimeoutError:
             raise FaultError(turn.ran_out()) from None
+        if self._closed:  # while the client was made
+            await self.aclose()
+            raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
         return headers, self._requests[proxy]
 
     async def _headers(self) -> Mapping[str, str]:
@@ -151,17 +155,26 @@ class HttpResponses:
     def _fault_of(self, error: Exception, limits: Limits, attempt: Attempt) -> Fault:
         from rtllm.transport.http_faults import fault_of  # noqa: PLC0415 - imports openai
 
-        fault = fault_of(error, limits, began=attempt.created)
+        fault = self._judged(fault_of(error, limits, began=attempt.created), attempt, error)
         if fault.kind is Kind.UNAUTHORISED and self._credentials and self._credentials.renewable:
             return replace(fault, kind=Kind.TOKEN_REFUSED)
-        if not self._socket_beside or attempt.created:
+        return fault
+
+    def _judged(self, fault: Fault, attempt: Attempt, error: Exception | None) -> Fault:
+        """A fault, which may mean that this way leads nowhere; not at once if it led somewhere."""
+        if attempt.created or not self._may_leave():
+            return fault
+        self._trust -= 1
+        if self._trust >= 0:
             return fault
         not_here = fault.status in _NOT_HERE and not _speaks_the_api(error)
-        if not_here or (fault.kind in _NO_ANSWER and not self.only_way):
+        if not_here or fault.kind in _NO_ANSWER:
             return replace(fault, kind=Kind.NO_HTTP)
         return fault
 
     def _ended(self, attempt: Attempt, requests: HttpRequests) -> None:
+        if attempt.created:
+            self._trust = TRUST
         requests.ended(attempt)
         settle(attempt, self._dispatch, self._books)
 
@@ -172,11 +185,12 @@ class HttpResponses:
             await requests.aclose()
 
 
+TRUST = 1
 _NOT_HERE = (404, 405, 426, 501)
 _NO_ANSWER = (Kind.DROPPED, Kind.UNREACHABLE)
 
 
-def _speaks_the_api(error: Exception) -> bool:
+def _speaks_the_api(error: Exception | None) -> bool:
     """Whether a refusal has a code: then the address is known, and something else is not."""
     return bool(getattr(error, "code", None))
 
@@ -231,7 +245,7 @@ def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
         base_url=endpoint.http_base,
         default_query=endpoint.query,
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(proxy=proxy, follow_redirects=False),
+        http_client=patient_http(proxy),
     )
     _ = client.responses  # imports what it needs
     return client

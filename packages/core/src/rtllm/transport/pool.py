@@ -179,6 +179,10 @@ class Pool:
         self._fleet.without_lanes()
         self._on_lanes_gone()
 
+    def is_mute(self, attempt: Attempt) -> bool:
+        """Whether nothing ever came over the connection of an attempt."""
+        return self._sockets.is_mute(attempt.placement.seat.connection)
+
     def was_too_large(self, attempt: Attempt) -> None:
         """The host closed at a frame: no such large one goes to it again."""
         self._max_frame = min(self._max_frame, attempt.size - 1)
@@ -232,7 +236,7 @@ class Pool:
     async def _rebuild(self, old: int, new: int) -> None:
         """Let a new connection take in what only the old one remembers, then leave that."""
         try:
-            for conversation in self._dispatch.rebuildable(old):
+            for conversation in self._dispatch.rebuildable(old, self._loop.time()):
                 await self._prepare(conversation, new)
         except FaultError as error:
             logger.info("connection %d isn't prepared: %s", new, error.fault.message)

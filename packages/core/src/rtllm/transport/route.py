@@ -88,6 +88,9 @@ class Route(Protocol):
     def abandon(self, attempt: Attempt, account: Account) -> None:
         """Leave an attempt to itself; waits for nothing."""
 
+    def is_mute(self, attempt: Attempt) -> bool:
+        """Whether nothing ever came over the connection of an attempt."""
+
     def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
         """The socket failed a turn, which takes HTTP now."""
 

@@ -83,6 +83,11 @@ class Sockets:
         """An open connection."""
         return self._connections[number]
 
+    def is_mute(self, number: int) -> bool:
+        """Whether a connection is open and never said a word."""
+        connection = self._connections.get(number)
+        return connection is not None and connection.is_mute
+
     @property
     def doubted(self) -> set[int]:
         """The numbers of connections that owe a sign of life."""

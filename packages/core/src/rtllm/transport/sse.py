@@ -64,4 +64,9 @@ def _answered_at_once(body: str) -> Frame | None:
     response = mapping(raw)
     if response.get("error"):
         return read(raw)
+    if "status" not in response and "output" not in response:
+        said = response.get("detail") or response.get("message")
+        sentence = said if isinstance(said, str) else "the host answered with something else"
+        error = {"message": f"{sentence} (no response object)"}
+        return Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
     return Frame(type=f"response.{response.get('status', 'completed')}", response=raw)

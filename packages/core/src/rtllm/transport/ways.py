@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rtllm.conversations import Conversation
 from rtllm.dispatch import Dispatch
-from rtllm.fallback import LONGEST_COOLDOWN, Fallback, Way
+from rtllm.fallback import COOLDOWN, Fallback, Way
 from rtllm.faults import Fault, Kind
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.pool import Pool
@@ -18,14 +18,11 @@ from rtllm.usage import Account
 
 logger = logging.getLogger(__name__)
 
-_THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT)
+_THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT, Kind.MUTE)
 
 
 class OverHttp(Protocol):
     """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
-
-    only_way: bool
-    """Whether the host is known to have no socket: then a drop is no reason to take that."""
 
     async def launch(
         self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
@@ -45,7 +42,8 @@ class Ways:
     Args:
         dispatch: Places the turns of both.
         pool: The sockets; None to take HTTP always.
-        http: Gives the HTTP way when it is needed first.
+        http: Gives the HTTP way when it is needed first; takes what tells whether there is a
+            socket to go back to.
         fall_back: Whether HTTP may be taken where the socket doesn't do.
     """
 
@@ -53,7 +51,7 @@ class Ways:
         self,
         dispatch: Dispatch,
         pool: Pool | None,
-        http: Callable[[], OverHttp],
+        http: Callable[[Callable[[], bool]], OverHttp],
         *,
         fall_back: bool,
     ) -> None:
@@ -135,9 +133,16 @@ class Ways:
 
     def _over_http(self) -> OverHttp:
         if self._http is None:
-            self._http = self._make_http()
-        self._http.only_way = self._fallback.has_none
+            self._http = self._make_http(self._has_socket)
         return self._http
+
+    def _has_socket(self) -> bool:
+        """Whether a socket may be there, as far as is known."""
+        return self._pool is not None and not self._fallback.has_none
+
+    def is_mute(self, attempt: Attempt) -> bool:
+        """Whether nothing ever came over the connection of an attempt."""
+        return self._pool is not None and self._pool.is_mute(attempt)
 
     def fell_back(self, fault: Fault, attempt: Attempt | None) -> None:
         """The socket failed a turn, which takes HTTP now."""
@@ -148,7 +153,7 @@ class Ways:
 
     def has_no_http(self) -> None:
         """HTTP doesn't do: for a while only the socket is left."""
-        self._http_rests_until = self._loop.time() + LONGEST_COOLDOWN
+        self._http_rests_until = self._loop.time() + COOLDOWN
         self._fallback.opened()
 
     def abandon(self, attempt: Attempt, account: Account) -> None:
