@@ -653,6 +653,17 @@ class _Turn:
     """Something that belongs to one turn."""
 
 
+@pytest.mark.parametrize("lanes", [True, False])
+async def test_what_is_dropped_without_being_closed_leaves_nothing_open(lanes: bool) -> None:
+    async with Simulator("Hi.") as service:
+        model = LLM(api_key=KEY, base_url=service.base_url, lanes=lanes)
+        await collect(model, hello())
+        assert service.journal.open_connections
+        del model
+        gc.collect()
+        await service.journal.wait(lambda journal: not journal.open_connections)
+
+
 async def test_20_what_lives_on_doesnt_keep_the_turns_context() -> None:
     turn_of = contextvars.ContextVar[_Turn]("turn_of")
     async with stage(echo()) as st:

@@ -49,13 +49,14 @@ from rtllm.tools.strict import why_not_strict
 from rtllm.transport.auth import ApiKey, Credentials
 from rtllm.transport.dial import Network
 from rtllm.turn import Limits, Retry
-from rtllm.usage import Snapshot, Totals, Usage
+from rtllm.usage import Books, Snapshot, Totals, Usage
 
 __all__ = [
     "Answer",
     "Api",
     "ApiKey",
     "Body",
+    "Books",
     "Busy",
     "Called",
     "ChatClient",

@@ -12,12 +12,14 @@ from rtllm.answer import Answer
 from rtllm.dispatch import Dispatch
 from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint, HostProfile, profile_named
+from rtllm.leaving import ABANDONED_LIMIT, Leaving
 from rtllm.refused import RefusedParameters
 from rtllm.report import TurnReport
 from rtllm.request import Request
 from rtllm.transport.auth import Credentials
 from rtllm.transport.dial import Network
 from rtllm.transport.pool import Pool
+from rtllm.transport.preload import preload_chat
 from rtllm.transport.route import Route
 from rtllm.transport.sockets import Opening
 from rtllm.transport.ways import OverHttp, Ways
@@ -39,11 +41,12 @@ _Way = TypeVar("_Way", bound=Route)
 class _Asked(ABC, Generic[_Way]):
     """What every client does, whichever way its requests take."""
 
-    def __init__(self, on_turn: Callable[[TurnReport], None] | None) -> None:
+    def __init__(self, on_turn: Callable[[TurnReport], None] | None, books: Books | None) -> None:
         self._on_turn = on_turn
-        self._books = Books()
+        self._books = Books() if books is None else books
         self._refused = RefusedParameters()
         self._routes: dict[asyncio.AbstractEventLoop, _Way] = {}
+        self._leaving = Leaving(self.aclose)
 
     @property
     def usage(self) -> Snapshot:
@@ -56,13 +59,37 @@ class _Asked(ABC, Generic[_Way]):
         Raises:
             EmptyContext: If there is nothing to answer.
         """
-        return Answer(request, self._route, self._refused, self._tell)
+        counted = self._leaving.answer()
+
+        def begin() -> _Way:
+            route = self._route()
+            counted.began()
+            return route
+
+        def end(report: TurnReport) -> None:
+            counted.ended()
+            self._tell(report)
+
+        return Answer(request, begin, self._refused, end)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
         route = self._routes.pop(asyncio.get_running_loop(), None)
         if route is not None:
             await route.aclose()
+        await self._leaving.over()
+
+    def abandon(self, limit: float = ABANDONED_LIMIT) -> None:
+        """Close the connections on every event loop as soon as no answer runs there.
+
+        For a client that gets no further requests; those that it has taken go on, also one
+        whose answer nobody reads yet. Waits for nothing, and may be called in any thread and
+        at any time, as by the garbage collector. `aclose` closes at once even then.
+
+        Args:
+            limit: Seconds after which answers that still run are ended with an error.
+        """
+        self._leaving.begin(list(self._routes), limit)
 
     def _route(self) -> _Way:
         """The connections of the running event loop."""
@@ -121,6 +148,7 @@ class Client(_Asked[Ways]):
             over HTTP; never closed here. None: one of our own, with these credentials.
         make_http_client: Makes such a client, to be closed here.
         on_turn: Called with the report of each turn.
+        books: Where its attempts are counted, with those of other clients. None: alone.
 
     Raises:
         ConfigError: If `fallback` is neither ``"http"`` nor None, or no host has such a name.
@@ -140,10 +168,11 @@ class Client(_Asked[Ways]):
         http_client: object | None = None,
         make_http_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
+        books: Books | None = None,
     ) -> None:
         if fallback not in ("http", None):
             raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")
-        super().__init__(on_turn)
+        super().__init__(on_turn, books)
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
         self.endpoint = endpoint
@@ -261,6 +290,7 @@ class ChatClient(_Asked["ChatRoute"]):
         client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
         make_client: Gives a client for an event loop, to be closed here; instead of `client`.
         on_turn: Called with the report of each turn.
+        books: Where its attempts are counted, with those of other clients. None: alone.
 
     Raises:
         ConfigError: If both or neither of the two are given.
@@ -272,10 +302,12 @@ class ChatClient(_Asked["ChatRoute"]):
         *,
         make_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
+        books: Books | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("expected either client or make_client, not both and not neither")
-        super().__init__(on_turn)
+        super().__init__(on_turn, books)
+        preload_chat()
         self._client = client
         self._make_client = make_client
 

@@ -1,16 +1,23 @@
 """The core's clients of one LLM: one for each way, and for each set of headers and query."""
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
-from rtllm import ChatClient, Client, FallsBack, HostProfile, Lanes, Reach, Snapshot, TurnReport
-
-logger = logging.getLogger(__name__)
+from rtllm import (
+    Books,
+    ChatClient,
+    Client,
+    FallsBack,
+    HostProfile,
+    Lanes,
+    Reach,
+    Snapshot,
+    TurnReport,
+)
 
 _KEPT = 4
 
@@ -28,7 +35,7 @@ class Links:
 
 
 class Clients:
-    """Opens clients as they are needed. Their books go on when they are closed.
+    """Opens clients as they are needed. They share their books, which outlive them.
 
     Args:
         reach: Where the service is.
@@ -48,9 +55,8 @@ class Clients:
         self._on_turn = on_turn
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
-        self._retired: list[Client | ChatClient] = []
-        self._closing: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retired: WeakSet[Client | ChatClient] = WeakSet()
+        self._books = Books()
 
     def __repr__(self) -> str:
         return "Clients(…)"
@@ -63,12 +69,7 @@ class Clients:
     @property
     def usage(self) -> Snapshot:
         """Tokens so far, over all clients."""
-        total = Snapshot()
-        http = [self._http] if self._http is not None else []
-        clients: list[Client | ChatClient] = [*self._sockets.values(), *http, *self._retired]
-        for client in clients:
-            total = _sum(total, client.usage)
-        return total
+        return self._books.snapshot()
 
     def socket(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Client:
         """The client whose handshakes carry these headers and this query.
@@ -76,7 +77,6 @@ class Clients:
         Raises:
             ConfigError: If there is no key, or the address can't be used.
         """
-        self._note_loop()
         key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
         client = self._sockets.get(key)
         if client is None:
@@ -94,6 +94,7 @@ class Clients:
                 http_client=self.reach.client,
                 make_http_client=self._make_http_client(),
                 on_turn=self._on_turn,
+                books=self._books,
             )
             if len(self._sockets) > _KEPT:
                 _, oldest = self._sockets.popitem(last=False)
@@ -108,13 +109,14 @@ class Clients:
 
     def http(self) -> ChatClient:
         """The client for Chat Completions; headers and query travel with each request."""
-        self._note_loop()
         if self._http is None:
             lent = self.reach.client
             if lent is not None:
-                self._http = ChatClient(lent, on_turn=self._on_turn)
+                self._http = ChatClient(lent, on_turn=self._on_turn, books=self._books)
             else:
-                self._http = ChatClient(make_client=self.reach.http, on_turn=self._on_turn)
+                self._http = ChatClient(
+                    make_client=self.reach.http, on_turn=self._on_turn, books=self._books
+                )
         return self._http
 
     def reach_with(self, reach: Reach) -> None:
@@ -127,50 +129,26 @@ class Clients:
 
         The garbage collector calls this, in any thread and at any time.
         """
-        if self._loop is not None and not self._loop.is_closed():
-            with suppress(RuntimeError):  # it was closed meanwhile, and its sockets with it
-                self._loop.call_soon_threadsafe(self._retire_all)
+        for client in self._current():
+            client.abandon()
 
-    def _note_loop(self) -> None:
-        with suppress(RuntimeError):  # none runs
-            self._loop = asyncio.get_running_loop()
+    def _current(self) -> list[Client | ChatClient]:
+        http = [self._http] if self._http is not None else []
+        return [*self._sockets.values(), *http]
 
     def _retire_all(self) -> None:
-        http = [self._http] if self._http is not None else []
-        old: list[Client | ChatClient] = [*self._sockets.values(), *http]
+        old = self._current()
         self._sockets.clear()
         self._http = None
         for client in old:
             self._retire(client)
 
     def _retire(self, client: Client | ChatClient) -> None:
-        """Close a client in the background, and keep its books."""
-        self._retired.append(client)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        task = loop.create_task(client.aclose(), name="rtllm retired client")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        """Give a client no more requests; it closes once the answers that it has are over."""
+        self._retired.add(client)
+        client.abandon()
 
     async def aclose(self) -> None:
-        """Close everything of the running loop; the next request opens new connections."""
-        http = [self._http] if self._http is not None else []
-        clients: list[Client | ChatClient] = [*self._sockets.values(), *http]
-        for client in clients:
-            await client.aclose()
-        loop = asyncio.get_running_loop()
-        closing = [task for task in self._closing if task.get_loop() is loop]
-        if closing:
-            await asyncio.wait(closing)
-
-
-def _sum(one: Snapshot, other: Snapshot) -> Snapshot:
-    return Snapshot(
-        answered=one.answered + other.answered,
-        cut=one.cut + other.cut,
-        failed=one.failed + other.failed,
-        superseded=one.superseded + other.superseded,
-        warm_up=one.warm_up + other.warm_up,
-    )
+        """Close everything of the running loop at once; the next request opens anew."""
+        clients = {*self._current(), *self._retired}
+        await asyncio.gather(*(client.aclose() for client in clients))

@@ -227,6 +227,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         if streaming:
             self._clients.reach.socket({}, {})
             self._connect()
+        else:
+            self._clients.http()  # its imports are slow: here, where no turn waits for them
 
     @classmethod
     def azure(

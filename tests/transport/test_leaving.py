@@ -1,0 +1,144 @@
+"""A client that gets no further requests closes when its answers are over."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from rtllm import Client, Delta, TurnError
+from rtllm.simulator import Pause, Reply, Simulator, Text, fixed
+from transport.conftest import Caller, MakeClient, spoken
+
+
+def slow(gate: asyncio.Event) -> Simulator:
+    return Simulator(fixed(Reply.of(Text(pieces=("One ", Pause(gate), "two.")))))
+
+
+async def begun(client: Client) -> asyncio.Task[str]:
+    """An answer that is being read, after its first piece."""
+    started = asyncio.Event()
+    caller = Caller(client)
+
+    async def read() -> str:
+        heard = []
+        with client.ask(caller.request()) as answer:
+            async for event in answer:
+                heard.append(event)
+                if isinstance(event, Delta):
+                    started.set()
+        return spoken(heard)
+
+    task = asyncio.create_task(read())
+    await asyncio.wait_for(started.wait(), 20)
+    return task
+
+
+async def closed(simulator: Simulator) -> None:
+    await simulator.journal.wait(lambda journal: not journal.open_connections)
+
+
+async def test_an_abandoned_client_ends_its_answers_and_closes(make_client: MakeClient) -> None:
+    gate = asyncio.Event()
+    async with slow(gate) as simulator:
+        client = make_client(simulator)
+        task = await begun(client)
+        client.abandon()
+        await asyncio.sleep(0)
+        gate.set()
+        assert await asyncio.wait_for(task, 20) == "One two."
+        await closed(simulator)
+
+
+async def test_what_was_asked_before_and_is_read_after_is_answered_and_closed(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("Hi.") as simulator:
+        client = make_client(simulator)
+        caller = Caller(client)
+        answer = client.ask(caller.request())
+        client.abandon()
+        with answer:
+            assert spoken([event async for event in answer]) == "Hi."
+        await closed(simulator)
+
+
+async def test_an_answer_that_never_ends_is_ended_at_the_limit(make_client: MakeClient) -> None:
+    async with slow(asyncio.Event()) as simulator:
+        client = make_client(simulator)
+        task = await begun(client)
+        client.abandon(limit=0.0)
+        with pytest.raises(TurnError, match="the client was closed"):
+            await asyncio.wait_for(task, 20)
+        await closed(simulator)
+
+
+async def test_closing_waits_for_no_answer_of_an_abandoned_client(make_client: MakeClient) -> None:
+    async with slow(asyncio.Event()) as simulator:
+        client = make_client(simulator)
+        task = await begun(client)
+        client.abandon()
+        await client.aclose()
+        with pytest.raises(TurnError, match="the client was closed"):
+            await asyncio.wait_for(task, 20)
+        await closed(simulator)
+
+
+async def test_any_thread_may_abandon_and_a_closed_loop_is_passed_over(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("Hi.") as simulator:
+        client = make_client(simulator)
+        await Caller(client).say("Hello")
+        elsewhere = asyncio.new_event_loop()
+        client._routes[elsewhere] = client._route()
+        elsewhere.close()
+        thread = threading.Thread(target=client.abandon)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await closed(simulator)
+
+
+async def test_one_loops_answer_keeps_only_that_loop_open(make_client: MakeClient) -> None:
+    gate = asyncio.Event()
+    async with slow(gate) as simulator:
+        client = make_client(simulator)
+        task = await begun(client)
+        ready = threading.Event()
+
+        async def other() -> None:
+            client.prewarm("gpt-4.1", Caller(client).request().network)
+            ready.set()
+            async with asyncio.timeout(20):
+                while asyncio.get_running_loop() in client._routes:
+                    await asyncio.sleep(0.002)
+            await client.aclose()  # waits for the closing that began
+
+        running = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(other())))
+        await asyncio.to_thread(ready.wait, 20)
+        client.abandon()
+        await running
+        assert asyncio.get_running_loop() in client._routes
+        gate.set()
+        assert await asyncio.wait_for(task, 20) == "One two."
+        await closed(simulator)
+
+
+def test_a_chat_client_imports_what_its_first_turn_needs() -> None:
+    program = """
+import sys
+from rtllm import ChatClient
+before = set(sys.modules)
+ChatClient(make_client=object)
+missing = {
+    "rtllm.transport.chat", "openai", "openai.resources.chat.completions.completions"
+} - set(sys.modules)
+assert not missing, missing
+ready = set(sys.modules)
+import openai
+openai.AsyncOpenAI(api_key="key").chat.completions
+late = set(sys.modules) - ready
+assert not late, late
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
