@@ -19,8 +19,6 @@ Unchained = Literal[
     "instructions changed",
     "state out of reach",
     "connection exchanged",
-    "no free lane",
-    "chain miss",
     "recovery",
     "no chaining here",
 ]

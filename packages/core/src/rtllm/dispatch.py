@@ -181,10 +181,10 @@ class Dispatch:
         if plan.anchor is None and self._puts_back and not bare:
             hidden = conversation.ledger.hidden(context, model)
             plan = replace(plan, items=restored(context, plan.items, hidden))
+        if whole:  # also where what was continued is forgotten by now
+            return replace(plan, why_whole="recovery")
         if plan.why_whole != "state out of reach":
             return plan
-        if whole:
-            return replace(plan, why_whole="recovery")
         exchanged = any(number in self._exchanged for number in lost)
         return replace(plan, why_whole="connection exchanged") if exchanged else plan
 

@@ -58,7 +58,7 @@ class Fleet:
         lanes: bool,
         one_model: bool = False,
         lifetime: float = math.inf,
-        max_connections: int = 16,
+        max_connections: int = 32,
     ) -> None:
         self.lanes_on = lanes
         self._one_model = one_model
