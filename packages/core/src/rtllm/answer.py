@@ -168,6 +168,12 @@ class Answer:
         )
         if "stream_options" in self._refused.of(request.model):
             body.pop("stream_options", None)
+        more = body.get("extra_body", {})
+        if isinstance(more, Mapping) and isinstance(
+            more.get("tools"), list
+        ):  # the user's own, beside the agent's
+            body["tools"] = [*body.get("tools", ()), *more["tools"]]
+            body["extra_body"] = {k: v for k, v in more.items() if k != "tools"}
         messages = chat.messages(self.outline.items, request.guide)
         extra = {"extra_headers": dict(request.headers), "extra_query": dict(request.query)}
         extra = {name: value for name, value in extra.items() if value}
