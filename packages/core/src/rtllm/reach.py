@@ -64,10 +64,6 @@ class Reach:
             return AZURE.name
         return endpoint(self.base_url).profile.name
 
-    def with_key(self, key: ApiKey) -> "Reach":
-        """The same with another key."""
-        return replace(self, key=key)
-
     def socket(
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> tuple[Endpoint, Credentials]:
