@@ -121,9 +121,11 @@ def _repaired(item: Item) -> Item:
                 ),
             )
         case ToolCall(call_id, name, arguments):
-            return ToolCall(_sound(call_id), _sound(name), _sound(arguments))
+            return replace(
+                item, call_id=_sound(call_id), name=_sound(name), arguments=_sound(arguments)
+            )
         case ToolOutput(call_id, output):
-            return ToolOutput(_sound(call_id), _sound(output))
+            return replace(item, call_id=_sound(call_id), output=_sound(output))
         case _:
             return item
 
@@ -151,13 +153,13 @@ class _Pairs:
     def __init__(self, items: Sequence[Item], notes: list[Note]) -> None:
         self._notes = notes
         self._never = len(items)
-        self._waiting: defaultdict[str, deque[tuple[int, str]]] = defaultdict(deque)
+        self._waiting: defaultdict[str, deque[tuple[int, ToolOutput]]] = defaultdict(deque)
         self._taken: set[str] = set()
         self._seen: set[tuple[str, str, str]] = set()
         self._by_position: dict[int, _Pair] = {}
         for position, item in enumerate(items):
             if isinstance(item, ToolOutput):
-                self._waiting[item.call_id].append((position, item.output))
+                self._waiting[item.call_id].append((position, item))
         for position, item in enumerate(items):
             if isinstance(item, ToolCall):
                 self._pair(position, item)
@@ -184,11 +186,13 @@ class _Pairs:
         if waiting:
             answered_at, output = waiting.popleft()
         else:
-            answered_at, output = self._never, NO_RESULT
+            answered_at, output = self._never, ToolOutput(call_id, NO_RESULT)
             self._notes.append(Note("output synthesised", call.call_id))
         if call_id != call.call_id or name != call.name:
-            call = ToolCall(call_id, name, call.arguments)
-        self._by_position[position] = _Pair(call, ToolOutput(call_id, output), answered_at)
+            call = replace(call, call_id=call_id, name=name)
+        if output.call_id != call_id:
+            output = replace(output, call_id=call_id)
+        self._by_position[position] = _Pair(call, output, answered_at)
 
     def _unique(self, call_id: str) -> str:
         """The id itself if the service takes it; else one that depends on the past alone."""
@@ -209,7 +213,7 @@ def _message_made_legal(message: Message, notes: list[Note]) -> list[Item]:
         notes.append(Note("image moved", message.role))
         words = tuple(p for p in parts if isinstance(p, Text))
         pictures = Message("user", tuple(p for p in parts if isinstance(p, Image)))
-        return [Message("assistant", words, message.phase), pictures] if words else [pictures]
+        return [replace(message, parts=words), pictures] if words else [pictures]
     if not parts:
         notes.append(Note("empty message dropped", message.role))
         return []

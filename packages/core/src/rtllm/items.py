@@ -1,11 +1,12 @@
 """What a context is made of: neutral, immutable items, and their fingerprints.
 
-Two items are the same when the model would see the same. Ids, times and marks that the
-frameworks add for themselves have no place here.
+Two items are the same when the model would see the same. What a framework calls an item (its
+key) and what this library left on it (its mark) tell whose it is, never what it says: neither
+takes part in comparisons, fingerprints or requests.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
@@ -51,11 +52,15 @@ class Message:
         role: Who speaks.
         parts: Texts and images in the order in which the model gets them.
         phase: ``commentary`` or ``final_answer`` where the service set one; it wants it back.
+        key: The framework's own id of the item, None if it has none that is the item's alone.
+        mark: The mark of the response that it was recorded from, where the framework kept it.
     """
 
     role: Role
     parts: tuple[Text | Image, ...]
     phase: str | None = None
+    key: str | None = field(default=None, compare=False)
+    mark: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, role: Role, text: str, phase: str | None = None) -> "Message":
@@ -81,19 +86,30 @@ class ToolCall:
         call_id: The service's id, which the output repeats.
         name: The tool.
         arguments: JSON text, as it came.
+        key: The framework's own id of the item.
+        mark: The mark of the response that it was recorded from.
     """
 
     call_id: str
     name: str
     arguments: str
+    key: str | None = field(default=None, compare=False)
+    mark: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What a call came to."""
+    """What a call came to.
+
+    Attributes:
+        call_id: The call's id.
+        output: What the tool returned, as text.
+        key: The framework's own id of the item.
+    """
 
     call_id: str
     output: str
+    key: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class Request:
         headers: More headers, where the request goes over HTTP.
         query: More query parameters, likewise.
         network: What to open connections with.
+        unsent: The framework's ids of those items of its context that no model sees, such as
+            notes of changed instructions: they tell whose call it is as well as the others'.
+        conversation: Whose request it is, by a name that only one conversation has. None: the
+            items' keys and marks tell.
         warm_up: Whether the service shall only prepare the context, without an answer, so that
             every conversation that begins with these system texts goes on from there.
     """
@@ -50,4 +54,6 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     network: Network = field(default_factory=Network)
+    unsent: tuple[str, ...] = ()
+    conversation: str | None = None
     warm_up: bool = False
