@@ -42,7 +42,7 @@ def items_counted(patch: pytest.MonkeyPatch) -> None:
     """The stock plugins' way: what is behind the first n items is new."""
 
     def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
-        known = len(self.closed) + len(self.run)
+        known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
     patch.setattr(State, "rest_of", rest_of)

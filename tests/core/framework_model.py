@@ -9,10 +9,20 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from core.service_model import Seen, arguments_of
-from rtllm.items import Image, Item, Message, Reasoning, Text, ToolCall, ToolOutput, is_system
+from rtllm.items import (
+    Image,
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolOutput,
+    is_system,
+)
 
 PROMPTS = ("You are Ada.", "You are Bob.", "Be brief.", "Answer in French.")
 WORDS = ("hello", "yes", "no, the other one", "what time is it", "book it")
@@ -23,7 +33,14 @@ PHRASES = (
     "I have booked the table for you for nine.",
 )
 GUIDE = "Speak plainly."
+TEMPLATE = (
+    Message("assistant", (Text(PHRASES[0]),), key="greeting"),
+    Message("user", (Text(WORDS[0]),), key="example"),
+)
+"""A few-shot opening, which a user copies into each call, ids included."""
 
+Named = TypeVar("Named", Message, Item)
+Ids = Literal["kept", "fresh", "template", "none"]
 Heard = Literal["whole", "half", "nothing", "stripped", "merged"]
 Layout = Literal["pairs", "calls first", "outputs reversed", "none", "said between", "one missing"]
 Edit = Literal[
@@ -55,6 +72,7 @@ class Shape:
     calls: int = 0
     reasoning: bool = False
     phase: bool = False
+    hosted: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,16 +86,26 @@ class Recording:
     respaced: bool = True
 
 
+def secret(owner: int) -> str:
+    """What only one talk may see."""
+    return f"secret of {owner}."
+
+
 class Outputs:
     """Makes the outputs of responses; call ids are unique, as the service's are."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def make(self, shape: Shape) -> tuple[Item, ...]:
+    def make(self, shape: Shape, owner: int = 0) -> tuple[Item, ...]:
+        """Make an output, whose hidden items hold the owner's secret."""
         output: list[Item] = []
+        if shape.hosted:
+            hosted = {"type": "mcp_call", "id": "mcp_1", "output": secret(owner)}
+            output.append(Opaque("mcp_call", json.dumps(hosted).encode()))
         if shape.reasoning:
-            output.append(Reasoning(json.dumps({"type": "reasoning"}).encode()))
+            sealed = {"type": "reasoning", "encrypted_content": secret(owner)}
+            output.append(Reasoning(json.dumps(sealed).encode()))
         phase = "final_answer" if shape.phase else None
         output += [Message.of("assistant", text, phase) for text in shape.texts]
         for index in range(shape.calls):
@@ -113,8 +141,8 @@ def seen(item: Item) -> Seen:
             return ("call", call_id, name, arguments_of(arguments))
         case ToolOutput(call_id, output):
             return ("output", call_id, output)
-        case _:
-            return ("reasoning",)
+        case Reasoning(hidden) | Opaque(_, hidden):
+            return ("hidden", hidden.decode())
 
 
 @dataclass(eq=False)
@@ -126,6 +154,9 @@ class Talk:
         items: What was said and done since.
         guide: Text for the ``instructions`` field of each request.
         model: The model it asks.
+        ids: How the framework names its items: each for good, all anew for each request, each
+            for good behind an opening that all talks share, or not at all.
+        marks: Whether it keeps marks with what it records.
     """
 
     number: int
@@ -133,11 +164,35 @@ class Talk:
     items: list[Item] = field(default_factory=list)
     guide: str = ""
     model: str = "m"
+    ids: Ids = "kept"
+    marks: bool = False
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def context(self, trailing: str | None = None) -> list[Item]:
         """The context of a request, with a system text for this request only."""
         extra = [] if trailing is None else [Message.of("system", trailing)]
+        self.system = [self._named(item) for item in self.system]
+        self.items = [self._named(item) for item in self.items]
         return [*self.system, *self.items, *extra]
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """The id of an item that is never sent."""
+        return () if self.ids in ("none", "template") else (f"config-{self.number}",)
+
+    def _named(self, item: Named) -> Named:
+        """An item under its id; the same object if it has that already."""
+        if not isinstance(item, Message | ToolCall | ToolOutput):
+            return item
+        key = self._key(item)
+        return item if key == item.key else replace(item, key=key)
+
+    def _key(self, item: Message | ToolCall | ToolOutput) -> str | None:
+        if self.ids == "none":
+            return None
+        if item.key is not None and self.ids != "fresh":
+            return item.key
+        return f"{self.number}-{next(self.numbers)}"
 
     def user_says(self, words: str) -> None:
         """A user message is added."""
@@ -151,13 +206,16 @@ class Talk:
                 break
         self.user_says(words)
 
-    def records(self, output: Sequence[Item], how: Recording) -> bool:
+    def records(self, output: Sequence[Item], how: Recording, mark: str | None = None) -> bool:
         """An answer is recorded; returns whether tools ran, so that the turn goes on."""
         form = recorded_form(output)
-        self._record_words([item for item in form if isinstance(item, Message)], how.heard)
-        return self._record_calls([item for item in form if isinstance(item, ToolCall)], how)
+        mark = mark if self.marks else None
+        words = [item for item in form if isinstance(item, Message)]
+        calls = [replace(item, mark=mark) for item in form if isinstance(item, ToolCall)]
+        self._record_words(words, how.heard, mark)
+        return self._record_calls(calls, how)
 
-    def _record_words(self, words: Sequence[Message], heard: Heard) -> None:
+    def _record_words(self, words: Sequence[Message], heard: Heard, mark: str | None) -> None:
         for message in words:
             text = message.text
             match heard:
@@ -173,7 +231,8 @@ class Talk:
                     text = f"{before.text} {text}"
                 case _:
                     pass
-            self.items.append(Message.of("assistant", text, message.phase))
+            said = Message.of("assistant", text, message.phase)
+            self.items.append(replace(said, mark=mark))
 
     def _record_calls(self, calls: Sequence[ToolCall], how: Recording) -> bool:
         if not calls:
@@ -228,7 +287,7 @@ class Talk:
                 del self.items[place:]
             case "strip" if isinstance(chosen, Message) and not is_system(chosen):
                 words = re.sub(r"<[^>]*>", "", chosen.text)
-                self.items[place] = Message.of(chosen.role, words, chosen.phase)
+                self.items[place] = replace(chosen, parts=(Text(words),))
             case "merge" if place and _is_said(chosen) and _is_said(self.items[place - 1]):
                 assert isinstance(chosen, Message)
                 before = self.items[place - 1]

@@ -5,8 +5,9 @@ lot, and there every eligible request must be chained.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from core.framework_model import (
     GUIDE,
     PHRASES,
     PROMPTS,
+    TEMPLATE,
     WORDS,
     Edit,
     Heard,
+    Ids,
     Layout,
     Outputs,
     Recording,
@@ -26,12 +29,13 @@ from core.framework_model import (
     Talk,
     half,
     recorded_form,
+    secret,
     seen,
 )
 from core.service_model import Refusal, Response, Service, Ticket, Wanted, blocks, split_lead
-from rtllm.chain import Anchor, Outline
+from rtllm.chain import Outline
 from rtllm.context import legalise
-from rtllm.conversations import Conversation
+from rtllm.conversations import Membership
 from rtllm.dispatch import Dispatch, Placement
 from rtllm.items import Item, Message
 from rtllm.wire.responses import request_frame
@@ -51,7 +55,7 @@ class Turn:
 
     talk: Talk
     outline: Outline
-    conversation: Conversation
+    member: Membership
     model: str
     guide: str
     whole: bool = False
@@ -80,11 +84,11 @@ class Driver:
 
     lanes: ClassVar[bool] = True
     store: ClassVar[bool] = False
-    laws: ClassVar[frozenset[int]] = frozenset({1, 2, 3, 4})
+    laws: ClassVar[frozenset[int]] = frozenset({1, 2, 3, 4, 7})
 
     def __init__(self) -> None:
         super().__init__()
-        self.dispatch = Dispatch(lanes=self.lanes)
+        self.dispatch = Dispatch(lanes=self.lanes, marks="m")
         self.fleet = self.dispatch.fleet
         self.service = Service(lanes=self.lanes)
         self.talks: list[Talk] = []
@@ -95,6 +99,8 @@ class Driver:
         self.leaving: set[int] = set()
         self.made: dict[str, Talk] = {}
         self.latest: dict[Talk, Turn] = {}
+        self.asked_with: Counter[tuple[str, ...]] = Counter()
+        self.origins: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.numbers = itertools.count(1)
         self.now = 0.0
         self.chained: bool | None = None
@@ -110,16 +116,16 @@ class Driver:
         legal = legalise(talk.context(trailing))
         if not legal.items:
             return
-        outline = Outline.of(legal.items)
-        conversation = self.dispatch.conversation_of(outline, talk.model)
-        turn = Turn(talk, outline, conversation, talk.model, talk.guide)
+        outline = Outline.of(legal.items, talk.unsent)
+        self.asked_with[outline.keys] += 1
+        member = self.dispatch.join(outline, self.now)
+        turn = Turn(talk, outline, member, talk.model, talk.guide)
         self.latest[talk] = turn
         self.launch(turn)
 
     def launch(self, turn: Turn) -> None:
         plan, seat = self.dispatch.place(
-            turn.conversation,
-            turn.outline,
+            turn.member,
             turn.model,
             self.now,
             whole=turn.whole,
@@ -133,7 +139,10 @@ class Driver:
             self.fleet.wait_for(number, +1)
             self.waiting.append(turn)
             return
-        placement = Placement(turn.conversation, turn.outline, turn.model, self.store, plan, seat)
+        placement = Placement(
+            turn.member.conversation, turn.outline, turn.model, self.store, plan, seat
+        )
+        self.check_belonging(turn, placement)
         self.check_chained(turn, placement)
         number = next(self.numbers)
         self.dispatch.take(number, placement, self.now)
@@ -206,11 +215,13 @@ class Driver:
             self.service.start(attempt.ticket)
         except Refusal as refusal:
             why = str(refusal)
-            self.law(2, holds=False, why=lambda: why)
+            # Documented: what was cut before it was taken in hand may find its parent gone.
+            self.law(2, holds=attempt.turn.abandoned, why=lambda: why)
             self.ended(attempt, None, None)
             attempt.turn.over = True
             return False
         self.check_view(attempt)
+        self.check_secrets(attempt)
         self.fleet.in_progress(attempt.number)
         return True
 
@@ -218,7 +229,7 @@ class Driver:
         """An answer completes; returns whether tools ran, so that the turn goes on."""
         if not attempt.ticket.started and not self.start(attempt):
             return False
-        output = self.outputs.make(shape)
+        output = self.outputs.make(shape, attempt.turn.talk.number)
         form = recorded_form(output) if map_it else None
         response = self.service.complete(
             attempt.ticket,
@@ -226,11 +237,13 @@ class Driver:
             None if form is None else [seen(item) for item in form],
         )
         self.made[response.id] = attempt.turn.talk
-        self.ended(attempt, response.id, form)
+        mark = self.dispatch.mark_of(attempt.number)
+        self.origins[response.id] = (mark, attempt.turn.outline.keys)
+        self.ended(attempt, response.id, form, output)
         if attempt.turn.abandoned:
             return False
         attempt.turn.over = True
-        return attempt.turn.talk.records(output, how)
+        return attempt.turn.talk.records(output, how, mark)
 
     def give_up(self, attempt: Attempt) -> None:
         """The service ends a request without a completed response."""
@@ -238,10 +251,14 @@ class Driver:
         self.ended(attempt, None, None)
 
     def ended(
-        self, attempt: Attempt, response_id: str | None, form: tuple[Item, ...] | None
+        self,
+        attempt: Attempt,
+        response_id: str | None,
+        form: tuple[Item, ...] | None,
+        output: tuple[Item, ...] = (),
     ) -> None:
         self.attempts.remove(attempt)
-        self.dispatch.ended(attempt.number, response_id, form, self.now)
+        self.dispatch.ended(attempt.number, response_id, form, self.now, output)
         self.close_idle()
 
     def lose(self, number: int) -> list[Turn]:
@@ -264,9 +281,22 @@ class Driver:
         self.stop_waiting(turn)
         for attempt in self.attempts:
             if attempt.turn is turn:
-                self.fleet.abandon(attempt.number)
+                self.dispatch.abandon(attempt.number)
 
     # -- the laws ----------------------------------------------------------------------------
+
+    def check_belonging(self, turn: Turn, placement: Placement) -> None:
+        """Law 7: nothing is continued that another talk's request made."""
+        anchor = placement.plan.anchor
+        if anchor is not None:
+            whose = self.made[anchor.response_id]
+            self.law(7, whose is turn.talk, lambda: f"{turn.talk.number} continues {whose.number}")
+
+    def check_secrets(self, attempt: Attempt) -> None:
+        """Law 7: the model sees nothing hidden of another talk."""
+        talk = attempt.turn.talk
+        strange = [i for i in attempt.ticket.hidden if secret(talk.number) not in str(i)]
+        self.law(7, not strange, lambda: f"{talk.number} is shown {strange}")
 
     def check_view(self, attempt: Attempt) -> None:
         """Law 1: the model sees exactly the legal context."""
@@ -298,6 +328,8 @@ class Driver:
             count = self.known(turn, response)
             if count is None or not self.service.can_be_forked(response):
                 continue
+            if not self.is_provable(turn, response):
+                continue
             if not response.stored and self.out_of_lanes(turn, response):
                 continue
             if best is None or count >= best[0]:
@@ -316,6 +348,14 @@ class Driver:
             ),
         )
 
+    def is_provable(self, turn: Turn, response: Response) -> bool:
+        """Whether a context shows that it is the one that a response belongs to."""
+        mark, keys = self.origins[response.id]
+        if turn.talk.marks and any(getattr(i, "mark", None) == mark for i in turn.outline.items):
+            return True
+        shown = turn.talk.ids == "kept" and set(keys).issubset(turn.outline.keys)
+        return shown and self.asked_with[keys] == 1 and not turn.talk.marks
+
     def out_of_lanes(self, turn: Turn, parent: Response) -> bool:
         """Whether no lane can continue a response: then a whole request is allowed."""
         number = parent.connection
@@ -323,7 +363,7 @@ class Driver:
             return True
         taken = {parent.lane}
         for attempt in self.attempts:
-            if attempt.placement.conversation is not turn.conversation:
+            if attempt.placement.conversation is not turn.member.conversation:
                 continue
             if attempt.placement.seat.connection == number:
                 taken.add(attempt.placement.seat.lane)
@@ -338,12 +378,7 @@ class Driver:
         for other, turn in self.latest.items():
             if other is talk:
                 continue
-            number = turn.conversation.number
-
-            def reachable(anchor: Anchor, number: int = number) -> bool:
-                return self.fleet.can_continue(anchor, number)
-
-            anchor = turn.conversation.ledger.plan(turn.outline, turn.model, reachable).anchor
+            anchor = self.dispatch.plan(turn.member, turn.model).anchor
             response = self.service.responses[anchor.response_id] if anchor else None
             known[other] = (self.known(turn, response) or 0) if response else 0
         return known
@@ -364,6 +399,7 @@ shapes = st.builds(
     calls=st.sampled_from([0, 0, 1, 2, 3]),
     reasoning=st.booleans(),
     phase=st.booleans(),
+    hosted=st.booleans(),
 ) | st.builds(Shape, texts=st.just(()), calls=st.integers(1, 3), reasoning=st.booleans())
 _heard: list[Heard] = ["whole", "whole", "half", "nothing", "stripped", "merged"]
 _layouts: list[Layout] = [
@@ -402,6 +438,7 @@ _edits: list[Edit] = [
     "picture",
 ]
 edits = st.sampled_from(_edits)
+ids: st.SearchStrategy[Ids] = st.sampled_from(["kept", "kept", "fresh", "template", "none"])
 indices = st.integers(0, 7)
 words = st.sampled_from(WORDS)
 often = st.sampled_from([True, True, True, False])
@@ -420,11 +457,23 @@ class Anything(Driver, RuleBasedStateMachine):
         prompts=st.lists(st.sampled_from(PROMPTS), max_size=2),
         greeted=st.booleans(),
         guided=rarely,
+        ids=ids,
+        marks=st.booleans(),
     )
-    def open_talk(self, prompts: list[str], *, greeted: bool, guided: bool) -> None:
+    def open_talk(
+        self,
+        prompts: list[str],
+        *,
+        greeted: bool,
+        guided: bool,
+        ids: Ids = "kept",
+        marks: bool = False,
+    ) -> None:
         system = [Message.of("system", text) for text in prompts]
-        talk = Talk(len(self.talks), system, guide=GUIDE if guided else "")
-        if greeted:
+        talk = Talk(len(self.talks), system, guide=GUIDE if guided else "", ids=ids, marks=marks)
+        if ids == "template":  # the same objects in each of them
+            talk.items += TEMPLATE[: 2 if greeted else 1]
+        elif greeted:
             talk.items.append(Message.of("assistant", PHRASES[0]))
         self.talks.append(talk)
 
@@ -576,6 +625,57 @@ class Anything(Driver, RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 5.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+
+
+class Twins(Driver, RuleBasedStateMachine):
+    """Callers who say the same and get the same answers, on frameworks of every habit."""
+
+    @initialize(callers=st.integers(2, 4), ids=ids, marks=st.booleans(), opening=st.integers(0, 2))
+    def begin(self, callers: int, ids: Ids, *, marks: bool, opening: int) -> None:
+        for number in range(callers):
+            system = [Message.of("system", PROMPTS[0])]
+            talk = Talk(number, system, ids=ids, marks=marks)
+            greeting = TEMPLATE[:opening]  # the same objects in each of them
+            talk.items += (
+                greeting if ids == "template" else [replace(i, key=None) for i in greeting]
+            )
+            self.talks.append(talk)
+
+    @rule(
+        said=st.none() | words,
+        shape=shapes,
+        heard=st.sampled_from(_heard),
+        by=indices,
+    )
+    def all_say_the_same(self, said: str | None, shape: Shape, heard: Heard, by: int) -> None:
+        """Each says the same and gets the same answer, of which one may hear less."""
+        for talk in self.talks:
+            self.turn(talk, said, shape, heard if talk.number == by else "whole")
+
+    @rule(index=indices, said=words, shape=shapes)
+    def one_goes_on(self, index: int, said: str, shape: Shape) -> None:
+        self.turn(self.talks[index % len(self.talks)], said, shape, "whole")
+
+    def turn(self, talk: Talk, said: str | None, shape: Shape, heard: Heard) -> None:
+        if said is not None:
+            talk.user_says(said)
+        self.ask(talk)
+        self.connect_all()
+        for attempt in [a for a in self.attempts if a.turn is self.latest.get(talk)]:
+            if heard != "whole":
+                self.abandon(attempt.turn)
+                if heard == "half":
+                    self.give_up(attempt)
+                    talk.records(self.outputs.make(shape), Recording())  # all but the last event
+                    continue
+            if self.complete(attempt, shape, Recording(heard=heard), map_it=True):
+                self.turn(talk, None, Shape(), "whole")
+
+    @precondition(lambda self: self.service.connections)
+    @rule(index=indices)
+    def connection_dies(self, index: int) -> None:
+        numbers = list(self.service.connections)
+        self.lose(numbers[index % len(numbers)])
 
 
 class OrdinaryVoice(Driver, RuleBasedStateMachine):

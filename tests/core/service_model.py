@@ -92,6 +92,12 @@ class Ticket:
         known = self.parent.raw if self.parent.recorded is None else self.parent.recorded
         return known + self.input
 
+    @property
+    def hidden(self) -> tuple[Seen, ...]:
+        """What the model sees that no framework records."""
+        known = self.parent.raw if self.parent is not None else ()
+        return tuple(item for item in known + self.input if not is_visible(item))
+
 
 @dataclass
 class _Lane:
@@ -215,7 +221,7 @@ class Service:
             recorded=(
                 None
                 if known is None or recorded is None
-                else known + ticket.input + tuple(recorded)
+                else (*known, *filter(is_visible, ticket.input), *recorded)
             ),
             field=in_field,
             connection=ticket.connection,
@@ -329,10 +335,15 @@ def _check_message(role: str, parts: tuple[tuple[str, ...], ...]) -> None:
         raise Refusal("invalid_request_error", "input_image of an assistant")
 
 
+def is_visible(item: Seen) -> bool:
+    """Whether a framework records such items."""
+    return item[0] in ("message", "call", "output")
+
+
 def blocks(view: Sequence[Seen]) -> list[Block]:
-    """Cut a context into what compares in order."""
+    """Cut what is visible of a context into what compares in order."""
     cut: list[Block] = []
-    for item in view:
+    for item in filter(is_visible, view):
         if item[0] not in ("call", "output"):
             cut.append(("one", item))
         elif cut and cut[-1][0] == "run":

@@ -1,12 +1,19 @@
 """The plan: what is known of a context, and what is sent of it."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
+from rtllm.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.chain import Anchor, Home, Origin, Outline, Plan, State
 from rtllm.context import legalise
+from rtllm.conversations import Conversation, Membership
 from rtllm.items import Item, Message, ToolCall, ToolOutput
+from rtllm.planner import Known, plan_for
 
 S, S2 = Message.of("system", "You are Ada."), Message.of("system", "You are Bob.")
 NUDGE = Message.of("system", "Say hello.")
@@ -21,11 +28,10 @@ def everywhere(_: Anchor) -> bool:
 
 
 class Book:
-    """A ledger with short ways to fill and ask it."""
+    """The responses of one conversation, with short ways to add and to plan."""
 
-    def __init__(self, limit: int = 24) -> None:
-        self.ledger = Ledger(limit)
-        self._count = 0
+    def __init__(self) -> None:
+        self.responses: list[KnownResponse] = []
 
     def knows(
         self,
@@ -34,11 +40,11 @@ class Book:
         in_field: bool = False,
         model: str = "m",
     ) -> str:
-        self._count += 1
-        name = f"r{self._count}"
-        state = State.of(Outline.of(legalise(context).items), output)
-        home = Home(1, f"lane-{self._count}")
-        self.ledger.record(Anchor(name, model, state, in_field, home, False))
+        name = f"r{len(self.responses) + 1}"
+        outline = Outline.of(legalise(context).items)
+        state, home = State.of(outline, output), Home(1, name)
+        anchor = Anchor(name, name, model, state, Origin.of(outline), in_field, home, False)
+        self.responses.append(KnownResponse(anchor, 1))
         return name
 
     def plan(
@@ -47,7 +53,13 @@ class Book:
         model: str = "m",
         reachable: Callable[[Anchor], bool] = everywhere,
     ) -> Plan:
-        return self.ledger.plan(Outline.of(legalise(context).items), model, reachable)
+        outline = Outline.of(legalise(context).items)
+        index = KnownResponses()
+        for response in self.responses:
+            index.add(response)
+        conversation = Conversation(1, responses=deque(self.responses), requests=1)
+        known = Known(((k, Proof.MARK) for k in index.matching(outline)), reachable=reachable)
+        return plan_for(Membership(conversation, outline), model, known)
 
 
 def continued(plan: Plan) -> str | None:
@@ -269,24 +281,41 @@ def test_a_context_without_instructions_never_uses_the_field() -> None:
     assert not book.plan(U1, A1, U2).lead_in_field
 
 
-# -- the ledger ---------------------------------------------------------------------------
+# -- the index ----------------------------------------------------------------------------
 
 
-def test_the_ledger_is_bounded_and_keeps_the_newest() -> None:
-    book = Book(limit=3)
-    for number in range(5):
-        book.knows([Message.of("user", str(number))], A1)
-    assert len(book.ledger) == 3
-    assert continued(book.plan(Message.of("user", "1"), A1, U2)) is None
-    assert continued(book.plan(Message.of("user", "2"), A1, U2)) == "r3"
-
-
-def test_a_forgotten_response_is_never_continued_again() -> None:
+def test_a_lost_response_is_never_continued_again() -> None:
     book = Book()
     older = book.knows([S, U1], A1)
-    missed = book.knows([S, U1, A1, U2], A2)
-    book.ledger.forget(missed)
+    book.knows([S, U1, A1, U2], A2)
+    book.responses[-1].lost = True
     assert continued(book.plan(S, U1, A1, U2, A2, U3)) == older
+
+
+def test_a_removed_response_is_found_no_more() -> None:
+    index, book = KnownResponses(), Book()
+    for asked, said in (([S, U1], A1), ([S, U1, A1, U2], C1)):
+        book.knows(asked, said)
+        index.add(book.responses[-1])
+    context = Outline.of([S, U1, A1, U2, C1, O1])
+    assert [k.anchor.response_id for k in index.matching(context)] == ["r2", "r1"]
+    for known in book.responses:
+        index.remove(known)
+    assert not list(index.matching(context))
+
+
+@given(st.lists(st.sampled_from([S, U1, A1, U2, C1, O1, C2, O2, NUDGE]), max_size=12), st.data())
+def test_an_outline_grows_as_if_it_had_been_cut_whole(
+    items: list[Item], data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(items)))
+    assert Outline.of(items[:at]).extended(items[at:]) == Outline.of(items)
+
+
+def test_a_key_that_stands_twice_is_nobodys() -> None:
+    twice = [replace(U1, key="k"), replace(A1, key="k"), replace(U2, key="other")]
+    outline = Outline.of(twice, ["config"])
+    assert (outline.keys, outline.traces) == (("other",), ("config",))
 
 
 def test_an_outline_tells_its_lead_its_units_and_its_open_run() -> None:
@@ -295,5 +324,5 @@ def test_an_outline_tells_its_lead_its_units_and_its_open_run() -> None:
     assert len(outline.open_run) == 4
     assert outline.after(2) == (C1, C2, O1, O2)
     assert outline.after(3) == ()
-    assert outline.run_at(2) == [C1, C2, O1, O2]
+    assert outline.run_at(2) == (C1, C2, O1, O2)
     assert not Outline.of([S, C1, O1, U1]).open_run

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.chain import Anchor, Home, State
+from rtllm.chain import Anchor, Home, Origin, Outline, State
 from rtllm.fleet import EXCHANGED_AT, IDLE_BEFORE_CLOSED, NEXT_TRY, Fleet, Upkeep
 from rtllm.lanes import Seat
 
-NOTHING = State((), (), frozenset())
+NOTHING = State((), 0, b"", frozenset())
+NOBODY = Origin.of(Outline.of(()))
 
 
 class Rig:
@@ -42,8 +43,10 @@ class Rig:
         home = self.fleet.end(attempt, f"r{attempt}", self.now)
         return Anchor(
             f"r{attempt}",
+            f"m{attempt}",
             "m",
             NOTHING,
+            NOBODY,
             False,
             home or Home(0, None),
             stored,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from core.framework_model import Recording, Shape, Talk
-from core.law_machines import Anything, Driver, OrdinaryVoice
+from core.law_machines import Anything, Driver, OrdinaryVoice, Twins
 from rtllm.items import Message
 
 
@@ -23,11 +23,32 @@ class StoredWithoutLanes(Anything):
     store = True
 
 
+class StoredTwins(Twins):
+    store = True
+
+
+class TwinsWithoutLanes(Twins):
+    lanes = False
+
+
 @pytest.mark.parametrize(
-    "machine", [Anything, StoredOnLanes, WithoutLanes, StoredWithoutLanes, OrdinaryVoice]
+    "machine",
+    [
+        Anything,
+        StoredOnLanes,
+        WithoutLanes,
+        StoredWithoutLanes,
+        OrdinaryVoice,
+        Twins,
+        StoredTwins,
+        TwinsWithoutLanes,
+    ],
 )
 def test_laws_hold_for(machine: type[RuleBasedStateMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings())
+    short = issubclass(machine, Twins)
+    run_state_machine_as_test(
+        machine, settings=settings(stateful_step_count=12) if short else settings()
+    )
 
 
 @pytest.mark.parametrize("seconds", [0.5, 10.0], ids=["at a rush", "at leisure"])

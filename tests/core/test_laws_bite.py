@@ -9,8 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 import rtllm.dispatch
 import rtllm.fleet
-from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn
-from rtllm.chain import Anchor, Home, Outline, State
+import rtllm.planner
+from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn, Twins
+from rtllm.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.chain import Anchor, Home, Outline, Plan, State
+from rtllm.conversations import Conversations, Membership
 from rtllm.dispatch import Dispatch, Placement
 from rtllm.fleet import Fleet
 from rtllm.items import Item
@@ -48,7 +51,7 @@ def items_counted(patch: pytest.MonkeyPatch) -> None:
     """The stock plugins' way: what is behind the first n items is new."""
 
     def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
-        known = len(self.closed) + len(self.run)
+        known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
     patch.setattr(State, "rest_of", rest_of)
@@ -59,7 +62,12 @@ def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     ended = Dispatch.ended
 
     def forgetful(
-        self: Dispatch, attempt: int, response_id: str | None, recorded: object, now: float
+        self: Dispatch,
+        attempt: int,
+        response_id: str | None,
+        recorded: object,
+        now: float,
+        output: tuple[Item, ...] = (),
     ) -> None:
         ended(self, attempt, response_id, None if recorded is None else (), now)
 
@@ -107,7 +115,7 @@ def field_carried_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         rtllm.dispatch,
         "Anchor",
-        lambda id_, model, state, _in_field, *rest: Anchor(id_, model, state, True, *rest),
+        lambda *fields: replace(Anchor(*fields), lead_in_field=True),
     )
 
 
@@ -124,10 +132,85 @@ def field_never_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Driver, "frame", without)
 
 
+def by_words(patch: pytest.MonkeyPatch) -> None:
+    """Equal words are proof enough."""
+    patch.setattr(KnownResponses, "proof", lambda *_: Proof.KEYS)
+
+
+def by_any_shared_key(patch: pytest.MonkeyPatch) -> None:
+    """One key of what was answered is proof enough."""
+    contexts = _answered(patch)
+
+    def proof(self: KnownResponses, known: KnownResponse, context: Outline, *_: object) -> object:
+        del self
+        shared = set(contexts[known.anchor.mark].keys).intersection(context.keys)
+        return Proof.KEYS if shared else None
+
+    patch.setattr(KnownResponses, "proof", proof)
+
+
+def by_object(patch: pytest.MonkeyPatch) -> None:
+    """One item that is the very object of an answered one is proof enough."""
+    contexts = _answered(patch)
+
+    def proof(self: KnownResponses, known: KnownResponse, context: Outline, *_: object) -> object:
+        del self
+        objects = {id(item) for item in contexts[known.anchor.mark].items}
+        return Proof.KEYS if objects & {id(item) for item in context.items} else None
+
+    patch.setattr(KnownResponses, "proof", proof)
+
+
+def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
+    """Content is proof also where several callers were answered with it."""
+
+    def by_content(
+        self: Conversations, context: Outline, alike: list[KnownResponse]
+    ) -> KnownResponse | None:
+        del self, context
+        return alike[0] if alike else None
+
+    patch.setattr(Conversations, "_by_content", by_content)
+
+
+def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
+    """Hidden items are put back for whoever says the same."""
+    with_hidden = rtllm.planner._with_hidden
+    matching: list[tuple[KnownResponse, Proof]] = []
+    plan = Dispatch.plan
+
+    def noting(self: Dispatch, asked: Membership, *args: object, **options: object) -> Plan:
+        index = self._conversations._responses
+        matching[:] = [(known, Proof.KEYS) for known in index.matching(asked.context)]
+        return plan(self, asked, *args, **options)  # type: ignore[arg-type]
+
+    patch.setattr(Dispatch, "plan", noting)
+    patch.setattr(
+        rtllm.planner,
+        "_with_hidden",
+        lambda context, items, model, _: with_hidden(context, items, model, matching),
+    )
+
+
+def _answered(patch: pytest.MonkeyPatch) -> dict[str, Outline]:
+    """The contexts that were answered, by the marks of the answers; kept alive."""
+    contexts: dict[str, Outline] = {}
+    take = Dispatch.take
+
+    def noting(self: Dispatch, attempt: int, placement: Placement, now: float) -> None:
+        contexts[self.mark_of(attempt)] = placement.context
+        take(self, attempt, placement, now)
+
+    patch.setattr(Dispatch, "take", noting)
+    return contexts
+
+
 def run(machine: type[RuleBasedStateMachine], *laws: int, examples: int = 200) -> None:
     name = f"{machine.__name__}Under{''.join(map(str, laws))}"
     under: type[RuleBasedStateMachine] = type(name, (machine,), {"laws": frozenset(laws)})
-    run_state_machine_as_test(under, settings=settings(BOUNDED, max_examples=examples))
+    steps = 12 if issubclass(machine, Twins) else 40
+    bounded = settings(BOUNDED, max_examples=examples, stateful_step_count=steps)
+    run_state_machine_as_test(under, settings=bounded)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +228,11 @@ def run(machine: type[RuleBasedStateMachine], *laws: int, examples: int = 200) -
         (lost_connections_trusted, Anything, 2),
         (field_carried_over, Anything, 1),
         (field_never_sent_again, Anything, 1),
+        (by_words, Twins, 7),
+        (by_any_shared_key, Twins, 7),
+        (by_object, Twins, 7),
+        (by_the_first_match, Twins, 7),
+        (hidden_on_content, Twins, 7),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

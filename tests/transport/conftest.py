@@ -1,8 +1,9 @@
 """A caller that records what it hears, as a framework would, and a client to ask."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pytest
@@ -21,6 +22,7 @@ from rtllm import (
     Request,
     Retry,
     ToolCall,
+    ToolOutput,
     TurnReport,
     endpoint,
 )
@@ -28,6 +30,16 @@ from rtllm.simulator import Simulator
 
 QUICK = Limits(base=0.3, connect=2.0, open_item=0.6, whole=10.0)
 NEVER_RUNS_OUT = Limits(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
+
+
+def _named(item: Item) -> Item:
+    """An item with an id, as the frameworks give one to each."""
+    if not isinstance(item, Message | ToolCall | ToolOutput) or item.key is not None:
+        return item
+    return replace(item, key=f"item-{next(_ids)}")
+
+
+_ids = itertools.count()
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -54,6 +66,7 @@ class Caller:
     retry: Retry = field(default_factory=lambda: Retry(budget=3, interval=0.0))
 
     def request(self, *, hold_calls: bool = False) -> Request:
+        self._name_items()
         return Request(
             tuple(self.items),
             self.model,
@@ -63,6 +76,9 @@ class Caller:
             retry=self.retry,
             hold_calls=hold_calls,
         )
+
+    def _name_items(self) -> None:
+        self.items = [_named(item) for item in self.items]
 
     async def say(self, text: str) -> list[Event]:
         """Ask, and record the answer as heard whole."""
@@ -78,6 +94,7 @@ class Caller:
         if text := spoken(heard):
             self.items.append(Message.of("assistant", text))
         self.items += [e.call for e in heard if isinstance(e, Called)]
+        self._name_items()
         return heard
 
     async def hear_only(self, text: str, pieces: int) -> str:

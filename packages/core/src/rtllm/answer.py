@@ -50,7 +50,7 @@ class Answer:
     ) -> None:
         _check_settings(request)
         self.report: TurnReport | None = None
-        self.outline, self._notes = _outlined(request.items)
+        self.outline, self._notes = _outlined(request)
         if not self.outline.items:
             raise EmptyContext("the context holds nothing that a model could answer")
         self._pool = pool
@@ -93,6 +93,16 @@ class Answer:
         """The service's id of the response that is being read, once it is known."""
         return self._run.response_id if self._run is not None else None
 
+    @property
+    def mark(self) -> str | None:
+        """Our own name for the response that is being read, which no other response has.
+
+        A framework that keeps it with what it records of the response, and hands it back in
+        later contexts (`Message.mark`, `ToolCall.mark`), proves by it that these may continue
+        the response. None where nothing can be continued.
+        """
+        return self._run.mark if self._run is not None else None
+
     def close(self) -> None:
         """Stop reading; if the answer isn't over, it is cut. Waits for nothing."""
         self._finish("cut", None)
@@ -111,6 +121,11 @@ class Answer:
     def request(self) -> Request:
         """The request as it was asked."""
         return self._request
+
+    @property
+    def conversation(self) -> str | None:
+        """The name of its conversation, if it gives one."""
+        return self._request.conversation
 
     @property
     def model(self) -> str:
@@ -192,15 +207,15 @@ def _check_settings(request: Request) -> None:
         raise ConfigError(f"a setting of the request can't be sent: {error}") from None
 
 
-def _outlined(items: tuple[Item, ...]) -> tuple[Outline, tuple[Note, ...]]:
+def _outlined(request: Request) -> tuple[Outline, tuple[Note, ...]]:
     """A context made legal and cut into units, with notes of what had to be changed."""
     try:
-        legal = legalise(items)
-        return Outline.of(legal.items), legal.notes
+        legal = legalise(request.items)
+        return Outline.of(legal.items, request.unsent), legal.notes
     except UnicodeEncodeError:  # rare, so that only then each text is looked at
-        sound = repaired(items)
+        sound = repaired(request.items)
         legal = legalise(sound.items)
-        return Outline.of(legal.items), (*sound.notes, *legal.notes)
+        return Outline.of(legal.items, request.unsent), (*sound.notes, *legal.notes)
 
 
 class _Run:
@@ -219,7 +234,7 @@ class _Run:
             self._began,
             can_fall_back=pool.falls_back and not self._request.warm_up,
         )
-        self._conversation = pool.conversation_of(answer)
+        self._member = pool.join(answer)
         self._attempt: Attempt | None = None
         self._last: Attempt | None = None
         self._opened_before = pool.newest_connection
@@ -235,6 +250,10 @@ class _Run:
     @property
     def response_id(self) -> str | None:
         return self._last.assembler.response_id if self._last is not None else None
+
+    @property
+    def mark(self) -> str | None:
+        return self._pool.mark_of(self._last) if self._last is not None else None
 
     async def next(self) -> Event:
         while not self._ready:
@@ -254,7 +273,7 @@ class _Run:
         self._turn.connecting(self._loop.time())
         attempt = await self._pool.launch(
             self._answer,
-            self._conversation,
+            self._member,
             self._turn,
             whole=self._whole,
             bare=self._bare,
@@ -365,7 +384,7 @@ class _Run:
         context = self._answer.outline.items
         sent = len(plan.items) if plan is not None else 0
         return TurnReport(
-            conversation=self._conversation.number,
+            conversation=self._member.conversation.number,
             outcome=outcome,
             model=self._request.model,
             response_id=self.response_id,

@@ -1,28 +1,47 @@
-"""What the service already knows: states, anchors, the ledger, and the plan for a context.
+"""What the service already knows of a context: outlines, states, anchors and plans.
 
 A state is a context and the output that followed it. It is compared in *units*: a message is
 one, and so is each run of tool calls and outputs between two messages, as a set. Thus the
 calls of one response are found again in whatever order a framework recorded them, and
 wherever their outputs lie between them; words keep their exact places.
+
+Of a context that was answered only digests are kept: one for its units, one for the keys of
+its items. `rtllm.belonging` decides by the second whose it is.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 
-from rtllm.items import Item, ToolCall, ToolOutput, fingerprint, is_system
+from rtllm.items import (
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolOutput,
+    fingerprint,
+    is_system,
+)
 
-Unchained = Literal[
+FullContextReason = Literal[
     "first request",
+    "no completed response",
     "context changed",
     "instructions changed",
+    "belonging unproven",
     "state out of reach",
     "connection exchanged",
     "recovery",
     "no chaining here",
 ]
-"""Why a request was sent whole."""
+"""Why a request was sent with its full context."""
+
+_EMPTY = blake2b(b"", digest_size=16).digest()
+_NO_KEY = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +55,11 @@ class Outline:
         starts: For each of these units, the index of its first item.
         open_run: The fingerprints of the last unit's members if it is a run of calls and
             outputs, else nothing.
+        prefixes: For each number of units from none to all, a digest of so many.
+        key_prefixes: Likewise, a digest of the keys of their items; system texts have none here.
+        keys: The keys of its items that no other item has, system texts apart, oldest first.
+        traces: The keys of its system texts, and of what the framework never sends.
+        has_images: Whether a message holds a picture.
     """
 
     items: tuple[Item, ...]
@@ -43,36 +67,30 @@ class Outline:
     units: tuple[bytes, ...]
     starts: tuple[int, ...]
     open_run: frozenset[bytes]
+    prefixes: tuple[bytes, ...] = field(repr=False)
+    key_prefixes: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    has_images: bool = False
 
     @classmethod
-    def of(cls, items: Sequence[Item]) -> "Outline":
-        """Cut legal items into units."""
-        lead: list[bytes] = []
-        units: list[bytes] = []
-        starts: list[int] = []
-        run: list[bytes] = []
-        for index, item in enumerate(items):
-            print_ = fingerprint(item)
-            if is_system(item) and not units and not run:
-                lead.append(print_)
-            elif isinstance(item, ToolCall | ToolOutput):
-                if not run:
-                    starts.append(index)
-                run.append(print_)
-            else:
-                if run:
-                    units.append(_run_digest(run))
-                    run = []
-                starts.append(index)
-                units.append(print_)
-        if run:
-            units.append(_run_digest(run))
-        return cls(tuple(items), tuple(lead), tuple(units), tuple(starts), frozenset(run))
+    def of(cls, items: Sequence[Item], unsent: Iterable[str] = ()) -> "Outline":
+        """Cut legal items into units.
 
-    def run_at(self, unit: int) -> list[Item]:
+        Args:
+            items: The items.
+            unsent: The keys of the framework's items that are never sent.
+        """
+        return _Cutter(_without_repeated_keys(items)).outline(unsent)
+
+    def extended(self, items: Sequence[Item]) -> "Outline":
+        """The outline of this context with more items behind it."""
+        return _Cutter(items, self).outline(())
+
+    def run_at(self, unit: int) -> tuple[Item, ...]:
         """The items of a unit."""
         end = self.starts[unit + 1] if unit + 1 < len(self.starts) else len(self.items)
-        return list(self.items[self.starts[unit] : end])
+        return self.items[self.starts[unit] : end]
 
     @property
     def unanswered(self) -> bool:
@@ -83,14 +101,115 @@ class Outline:
         answered = {item.call_id for item in run if isinstance(item, ToolOutput)}
         return any(isinstance(i, ToolCall) and i.call_id not in answered for i in run)
 
+    @property
+    def content(self) -> bytes:
+        """A digest of all that the model sees of it."""
+        return blake2b(b"".join((*self.lead, self.prefixes[-1])), digest_size=16).digest()
+
     def after(self, unit: int) -> tuple[Item, ...]:
         """The items from a unit on."""
         return self.items[self.starts[unit] :] if unit < len(self.starts) else ()
 
 
-def _run_digest(run: Sequence[bytes]) -> bytes:
-    # A set, but of known size: the same call twice is not the call once.
-    return blake2b(b"".join(sorted(run)), digest_size=16, person=b"run").digest()
+class _Cutter:
+    """Cuts items into units, from nothing or behind an outline."""
+
+    def __init__(self, items: Sequence[Item], before: Outline | None = None) -> None:
+        self._items = items
+        self._before = before
+        self._lead: list[bytes] = list(before.lead) if before is not None else []
+        self._units: list[bytes] = []
+        self._starts: list[int] = []
+        self._prefixes = [_EMPTY]
+        self._key_prefixes = [_EMPTY]
+        self._run: list[tuple[bytes, bytes]] = []
+        self._keys: list[str] = list(before.keys) if before is not None else []
+        self._traces: list[str] = list(before.traces) if before is not None else []
+        self._images = before is not None and before.has_images
+        if before is not None:
+            closed = len(before.units) - bool(before.open_run)
+            self._units += before.units[:closed]
+            self._starts += before.starts[:closed]
+            self._prefixes = list(before.prefixes[: closed + 1])
+            self._key_prefixes = list(before.key_prefixes[: closed + 1])
+            if before.open_run:
+                self._starts.append(before.starts[closed])
+                self._run += [(fingerprint(i), _key_of(i)) for i in before.run_at(closed)]
+
+    def outline(self, unsent: Iterable[str]) -> Outline:
+        before = self._before.items if self._before is not None else ()
+        for index, item in enumerate(self._items, len(before)):
+            self._take(index, item)
+        open_run = frozenset(print_ for print_, _ in self._run)
+        self._close_run()
+        self._traces += unsent
+        return Outline(
+            (*before, *self._items),
+            tuple(self._lead),
+            tuple(self._units),
+            tuple(self._starts),
+            open_run,
+            tuple(self._prefixes),
+            tuple(self._key_prefixes),
+            tuple(self._keys),
+            tuple(self._traces),
+            self._images,
+        )
+
+    def _take(self, index: int, item: Item) -> None:
+        print_ = fingerprint(item)
+        if isinstance(item, ToolCall | ToolOutput):
+            if not self._run:
+                self._starts.append(index)
+            if item.key is not None:
+                self._keys.append(item.key)
+            self._run.append((print_, _key_of(item)))
+            return
+        system = is_system(item)
+        if isinstance(item, Message):
+            if item.key is not None:
+                (self._traces if system else self._keys).append(item.key)
+            if len(item.parts) != 1 or not isinstance(item.parts[0], Text):
+                self._images = self._images or item.has_images
+        if system and not self._units and not self._run:
+            self._lead.append(print_)
+            return
+        self._close_run()
+        self._starts.append(index)
+        self._add(print_, _NO_KEY if system else _key_of(item))
+
+    def _close_run(self) -> None:
+        if self._run:
+            run = sorted(self._run)
+            # A set, but of known size: the same call twice is not the call once.
+            prints = b"".join(print_ for print_, _ in run)
+            unit = blake2b(prints, digest_size=16, person=b"run").digest()
+            self._add(unit, b"\0".join(part for pair in run for part in pair))
+            self._run = []
+
+    def _add(self, unit: bytes, keys: bytes) -> None:
+        self._units.append(unit)
+        self._prefixes.append(blake2b(self._prefixes[-1] + unit, digest_size=16).digest())
+        self._key_prefixes.append(blake2b(self._key_prefixes[-1] + keys, digest_size=16).digest())
+
+
+def _key_of(item: Item) -> bytes:
+    key = getattr(item, "key", None)
+    return _NO_KEY if key is None else key.encode("utf-8", "surrogatepass")
+
+
+def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
+    """The same items; a key that several of them have is nobody's."""
+    keys = [key for item in items if (key := getattr(item, "key", None)) is not None]
+    if len(set(keys)) == len(keys):
+        return items
+    repeated = {key for key, count in Counter(keys).items() if count > 1}
+    return [
+        replace(item, key=None)
+        if isinstance(item, Message | ToolCall | ToolOutput) and item.key in repeated
+        else item
+        for item in items
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +218,31 @@ class State:
 
     Attributes:
         lead: The leading system texts.
-        closed: The units that nothing can be added to.
+        closed: How many units nothing can be added to.
+        prefix: A digest of these.
         run: The last run of calls and outputs, which the next context may go on with.
     """
 
     lead: tuple[bytes, ...]
-    closed: tuple[bytes, ...]
+    closed: int
+    prefix: bytes
     run: frozenset[bytes]
 
     @classmethod
     def of(cls, context: Outline, output: Sequence[Item]) -> "State":
         """The state behind a context and an output."""
-        return cls.behind(Outline.of((*context.items, *output)))
+        return cls.behind(context.extended(output))
 
     @classmethod
     def behind(cls, whole: Outline) -> "State":
         """The state behind a context and its output, cut into units together."""
-        closed = whole.units[:-1] if whole.open_run else whole.units
-        return cls(whole.lead, closed, whole.open_run)
+        closed = len(whole.units) - bool(whole.open_run)
+        return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)
 
     @property
     def length(self) -> tuple[int, int]:
         """How much of a context it explains; only for comparing states of one context."""
-        return len(self.closed), len(self.run)
+        return self.closed, len(self.run)
 
     def rest_of(self, context: Outline) -> tuple[Item, ...] | None:
         """What a context adds to this state, system texts apart.
@@ -129,8 +250,8 @@ class State:
         Returns:
             The items to send, or None if the context doesn't begin with this state.
         """
-        known = len(self.closed)
-        if context.units[:known] != self.closed:
+        known = self.closed
+        if known > len(context.units) or context.prefixes[known] != self.prefix:
             return None
         if not self.run:
             return context.after(known)
@@ -144,6 +265,61 @@ class State:
             item for item, print_ in zip(members, prints, strict=True) if print_ not in self.run
         )
         return new + context.after(known + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose a response is, as far as the context tells that it answered.
+
+    Attributes:
+        closed: How many closed units that context had.
+        keys: A digest of the keys of their items.
+        run: The members of its last run of calls and outputs, with their keys.
+        asked: What tells this context from those of other callers: a digest of all keys, or
+            where no item but system texts has one, the traces.
+        content: A digest of all that the model saw of it.
+        traces: Its traces.
+    """
+
+    closed: int
+    keys: bytes
+    run: frozenset[tuple[bytes, str | None]]
+    asked: bytes | frozenset[str] | None
+    content: bytes
+    traces: frozenset[str]
+
+    @classmethod
+    def of(cls, context: Outline) -> "Origin":
+        """The origin of what answers a context."""
+        closed = len(context.units) - bool(context.open_run)
+        run = context.run_at(closed) if context.open_run else ()
+        return cls(
+            closed,
+            context.key_prefixes[closed],
+            frozenset((fingerprint(item), getattr(item, "key", None)) for item in run),
+            asked_as(context),
+            context.content,
+            frozenset(context.traces),
+        )
+
+    def is_in(self, context: Outline) -> bool:
+        """Whether a context has the same key wherever the answered context had one.
+
+        Only for a context that begins with the same units.
+        """
+        if context.key_prefixes[self.closed] != self.keys:
+            return False
+        if not self.run:
+            return True
+        members = context.run_at(self.closed)
+        return self.run.issubset((fingerprint(i), getattr(i, "key", None)) for i in members)
+
+
+def asked_as(context: Outline) -> bytes | frozenset[str] | None:
+    """What tells a context from those of other callers; None if nothing does."""
+    if context.keys:
+        return context.key_prefixes[-1]
+    return frozenset(context.traces) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +351,11 @@ class Hidden:
     before: tuple[Item, ...]
     phase: str | None
 
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return sum(len(item.json) for item in self.before if isinstance(item, Reasoning | Opaque))
+
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
@@ -182,22 +363,26 @@ class Anchor:
 
     Attributes:
         response_id: The service's id.
+        mark: Our own name for it, which no other response has.
         model: The model it belongs to.
         state: What it knows.
+        origin: Whose it is.
         lead_in_field: Whether the system texts went into the ``instructions`` field, which
             the service doesn't carry over, instead of the chained items.
         home: The lane that it ended on.
         stored: Whether the service keeps it beyond the connection's memory.
-        hidden: What it holds beside what is recorded.
+        private: Whether it, or what it continues, holds a picture or a hosted tool's item.
     """
 
     response_id: str
+    mark: str
     model: str
     state: State
+    origin: Origin
     lead_in_field: bool
     home: Home
     stored: bool
-    hidden: tuple[Hidden, ...] = ()
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,103 +399,4 @@ class Plan:
     anchor: Anchor | None
     items: tuple[Item, ...]
     lead_in_field: bool
-    why_whole: Unchained | None
-
-
-class Ledger:
-    """The anchors of one conversation, the newest last.
-
-    Args:
-        limit: How many are kept.
-    """
-
-    def __init__(self, limit: int = 24) -> None:
-        self._limit = limit
-        self._anchors: list[Anchor] = []
-
-    def __len__(self) -> int:
-        return len(self._anchors)
-
-    def record(self, anchor: Anchor) -> None:
-        """Remember a completed response."""
-        self._anchors.append(anchor)
-        del self._anchors[: -self._limit]
-
-    def forget(self, response_id: str) -> None:
-        """Never continue a response again."""
-        self._anchors = [a for a in self._anchors if a.response_id != response_id]
-
-    def best(
-        self, context: Outline, model: str, reachable: Callable[[Anchor], bool]
-    ) -> tuple[Anchor, tuple[Item, ...]] | None:
-        """Find the longest known state that a context begins with; of equals, the newest."""
-        best: tuple[Anchor, tuple[Item, ...]] | None = None
-        for anchor in reversed(self._anchors):
-            if best is not None and anchor.state.length <= best[0].state.length:
-                continue
-            same_lead = anchor.lead_in_field or anchor.state.lead == context.lead
-            if anchor.model != model or not same_lead:
-                continue
-            rest = anchor.state.rest_of(context)
-            if rest is not None and reachable(anchor):
-                best = (anchor, rest)
-        return best
-
-    def hidden(self, context: Outline, model: str) -> list[Hidden]:
-        """What stood hidden in the known states that a context begins with."""
-        return [
-            hidden
-            for anchor in self._anchors
-            if anchor.hidden and anchor.model == model and anchor.state.rest_of(context) is not None
-            for hidden in anchor.hidden
-        ]
-
-    def longest_body(self, context: Outline) -> tuple[int, int]:
-        """How long the longest known state is that a context begins with, system texts apart."""
-        lengths = [
-            anchor.state.length
-            for anchor in self._anchors
-            if anchor.state.rest_of(context) is not None
-        ]
-        return max(lengths, default=(0, 0))
-
-    def plan(self, context: Outline, model: str, reachable: Callable[[Anchor], bool]) -> Plan:
-        """Find the most that the service already knows of a context.
-
-        The longest known state wins that is an exact prefix and still reachable; of equals,
-        the newest. Where only the system texts changed, everything is sent once more with
-        these in the ``instructions`` field, so that the next change costs only its own text.
-
-        Args:
-            context: A legal context.
-            model: The model that shall answer.
-            reachable: Tells whether an anchor can be continued right now.
-
-        Returns:
-            What to send.
-        """
-        found = self.best(context, model, reachable)
-        if found is not None:
-            anchor, rest = found
-            return Plan(anchor, rest, anchor.lead_in_field, None)
-        why: Unchained = "context changed" if self._anchors else "first request"
-        if self.best(context, model, lambda _: True) is not None:
-            why = "state out of reach"
-        in_field = bool(context.lead) and self._lead_moves(context)
-        if in_field and why == "context changed":
-            why = "instructions changed"
-        items = context.items[len(context.lead) :] if in_field else context.items
-        return Plan(None, items, in_field, why)
-
-    def _lead_moves(self, context: Outline) -> bool:
-        """Tell whether a context is a known state under other system texts.
-
-        Texts that stood behind the leading ones for one request only (instructions of a
-        single reply) are no edit: without them the lead is what it was before.
-        """
-        return any(
-            anchor.lead_in_field or anchor.state.lead[: len(context.lead)] != context.lead
-            for anchor in self._anchors
-            if (anchor.state.closed or anchor.state.run)
-            and anchor.state.rest_of(context) is not None
-        )
+    why_whole: FullContextReason | None

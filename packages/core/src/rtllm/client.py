@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -242,6 +243,7 @@ class Client(_Asked[Ways]):
                 lifetime=profile.lifetime,
                 one_model=profile.one_model,
                 rebuilds=self._rebuild,
+                marks=secrets.token_hex(8),
             )
         return self._dispatches[loop]
 

@@ -1,159 +1,381 @@
-"""Conversations, recognised by what is said in them, never by the object that asks.
+"""Conversations: which requests share lanes, memory and figures.
 
-One client serves several callers, and each caller's turns come with summaries and drafts
-beside them. What belongs together shares lanes and a ledger; everyone shares the prompt, so
-the system texts don't count.
+What may be continued is decided for each response by itself (`rtllm.belonging`). A
+conversation only groups: that of the response that a context continues, else that of the
+newest key which one conversation alone has used, else a new one.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from rtllm.chain import Anchor, Ledger, Outline
+from rtllm.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.chain import Anchor, Hidden, Outline
 
-MIN_SHARED = 2  # units beyond the system text
 CONVERSATIONS = 512
 """How many are remembered."""
+RESPONSES = 24
+"""How many responses of each are remembered."""
+RELEASED_AFTER = 600.0
+"""Seconds without a request after which a conversation's lanes and hidden items are released."""
+KEYS = 4096
+"""How many keys of each are remembered."""
+HIDDEN_BYTES = 2**20
+"""How much of what is hidden is kept for a conversation."""
+ALL_HIDDEN_BYTES = 16 * 2**20
+"""How much of what is hidden is kept for all conversations together."""
+
+_SEVERAL = 0
+"""The owner of a key that several conversations have used."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Conversation:
     """What is known of one conversation.
 
     Attributes:
-        number: Its number within the client.
-        ledger: Its anchors.
-        opening: How many units its first request had.
-        latest: The context of its latest request.
-        continued: How often each anchor was continued.
-        used: Grows with each use.
-        known: The newest anchor and all that it knows, where that is wanted.
+        number: Its number within the client; negative where a prompt is prepared.
+        name: The name that its requests give.
+        responses: Its completed responses, the newest last.
+        opening: The keys of its first request's items.
+        opening_traces: The traces of its first request.
+        latest: The keys of its latest request's items.
+        latest_traces: The traces of its latest request.
+        newest: The newest key of its latest request.
+        keys: All keys that it was the first to use, the newest last.
+        requests: How many requests it had.
+        running: How many requests are running that somebody waits for.
+        last_request: When the latest came, in seconds of any clock.
+        released: Whether its lanes and hidden items were released since then.
+        hidden_bytes: How many bytes of hidden items are kept for it.
+        rebuildable: The newest response and all that it knows, where that is wanted.
     """
 
     number: int
-    ledger: Ledger
-    opening: int
-    latest: Outline
-    continued: Counter[str] = field(default_factory=Counter)
-    used: int = 0
-    known: tuple[Anchor, Outline] | None = None
+    name: str | None = None
+    responses: deque[KnownResponse] = field(default_factory=deque)
+    opening: frozenset[str] = frozenset()
+    opening_traces: frozenset[str] = frozenset()
+    latest: frozenset[str] = frozenset()
+    latest_traces: frozenset[str] = frozenset()
+    newest: str | None = None
+    keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    requests: int = 0
+    running: int = 0
+    last_request: float = 0.0
+    released: bool = False
+    hidden_bytes: int = 0
+    rebuildable: tuple[Anchor, Outline] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The conversation that a request is in.
+
+    Attributes:
+        conversation: The conversation.
+        context: The context that was asked.
+        name: The conversation's name, if the request gave one.
+        only_new_keys: Whether no key of its items was seen before it.
+    """
+
+    conversation: Conversation
+    context: Outline
+    name: str | None = None
+    only_new_keys: bool = False
+
+
+_NOBODY = Conversation(0)
 
 
 class Conversations:
     """All conversations of one client, bounded.
 
     Args:
+        on_released: Called with the number of each conversation whose lanes are free now.
         limit: How many are remembered; beyond it the longest unused is forgotten.
-        on_forgotten: Called with the number of each forgotten conversation.
+        after: The highest number that is taken already.
     """
 
-    def __init__(self, on_forgotten: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
+    def __init__(
+        self, on_released: Callable[[int], None], limit: int = CONVERSATIONS, after: int = 0
+    ) -> None:
         self._limit = limit
-        self._on_forgotten = on_forgotten
-        self._known: dict[int, Conversation] = {}
-        self._number = 0
-        self._tick = 0
+        self._on_released = on_released
+        self._known: OrderedDict[int, Conversation] = OrderedDict()
+        self._named: dict[str, Conversation] = {}
+        self._owners: dict[str, int] = {}
+        self._responses = KnownResponses()
+        self._marked: dict[str, KnownResponse] = {}
+        self._number = after
+        self._hidden_bytes = 0
+
+    @property
+    def newest_number(self) -> int:
+        """The highest number that is taken."""
+        return self._number
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._known.values())
 
-    def find(self, context: Outline, model: str, prepared: Iterable[Anchor] = ()) -> Conversation:
-        """Find the conversation that a context belongs to, or begin one.
+    # -- requests ------------------------------------------------------------------------------
+
+    def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
+        """Find the conversation that a request belongs to, or begin one, and count the request.
 
         Args:
-            context: The context.
-            model: The model that shall answer.
-            prepared: States without any words yet, which every conversation may begin with.
+            context: The context that is asked.
+            now: Seconds of any clock.
+            name: The conversation's name, if the request gives one.
         """
-        found = self._by_state(context, model) or self._by_body(context) or self._by_words(context)
-        self._tick += 1
+        self.release_idle(now)
+        only_new_keys = not any(key in self._owners for key in context.keys)
+        self._responses.asked.note(context)
+        asked = Membership(_NOBODY, context, name, only_new_keys)
+        found, only_line = self._grouped_with(asked)
         if found is None:
-            self._number += 1
-            found = Conversation(self._number, Ledger(), len(context.units), context)
-            self._known[found.number] = found
-            for anchor in prepared:
-                found.ledger.record(anchor)
-        found.used = self._tick
+            found = self._begin(context, name)
+        elif not only_line and not _goes_on(found, context, self._owners):
+            branch = self._begin(context, name)
+            self._part(branch, found, context)
+            found = branch
+        self._note(found, context, now)
         self._forget_surplus()
-        found.latest = context
-        return found
+        return replace(asked, conversation=found)
 
-    def _by_state(self, context: Outline, model: str) -> Conversation | None:
-        """The one that knows the longest state of a context.
+    def _begin(self, context: Outline, name: str | None) -> Conversation:
+        self._number += 1
+        begun = Conversation(
+            self._number,
+            name,
+            opening=frozenset(context.keys),
+            opening_traces=frozenset(context.traces),
+        )
+        self._known[begun.number] = begun
+        if name is not None:
+            self._named[name] = begun
+        return begun
 
-        Callers whose conversations began with the same words know equal states. Of equals,
-        the one least continued wins, so that each caller keeps lanes of its own.
+    def _part(self, branch: Conversation, whose: Conversation, context: Outline) -> None:
+        """Give a branch the keys that the latest request of its conversation hasn't."""
+        for key in context.keys:
+            if self._owners.get(key) == whose.number and key not in whose.latest:
+                whose.keys.pop(key, None)
+                self._owners[key] = branch.number
+                branch.keys[key] = None
+
+    def _note(self, conversation: Conversation, context: Outline, now: float) -> None:
+        """Take the keys of a request."""
+        number, owners = conversation.number, self._owners
+        for key in (*context.traces, *context.keys):
+            owner = owners.get(key)
+            if owner is None:
+                owners[key] = number
+                conversation.keys[key] = None
+            elif owner != number:
+                owners[key] = _SEVERAL
+        while len(conversation.keys) > KEYS:
+            owners.pop(conversation.keys.popitem(last=False)[0], None)
+        conversation.latest = frozenset(context.keys)
+        conversation.latest_traces = frozenset(context.traces)
+        conversation.newest = next(reversed(context.keys or context.traces), None)
+        conversation.requests += 1
+        conversation.last_request = now
+        conversation.released = False
+        self._known.move_to_end(number)
+
+    def _grouped_with(self, asked: Membership) -> tuple[Conversation | None, bool]:
+        """The conversation whose responses or keys a request goes on with, if there is one.
+
+        Returns:
+            The conversation, and whether it is known to have no other line than this one.
         """
-        best: tuple[tuple[int, int], int, int] | None = None
-        found: Conversation | None = None
-        for conversation in self._known.values():
-            match = conversation.ledger.best(context, model, lambda _: True)
-            if match is None:
-                continue
-            anchor = match[0]
-            if anchor.state.length == (0, 0):
-                continue  # a prepared prompt: everyone's
-            rank = (
-                anchor.state.length,
-                -conversation.continued[anchor.response_id],
-                conversation.used,
-            )
-            if best is None or rank > best:
-                best, found = rank, conversation
-        return found
+        context = asked.context
+        if asked.name is not None:
+            return self._named.get(asked.name), True
+        for known, proof in self.belonging(asked):
+            if (whose := self._known.get(known.conversation)) is not None:
+                return whose, proof is Proof.CONTENT
+        for key in reversed(context.keys or context.traces):
+            whose = self._known.get(self._owners.get(key, _SEVERAL))
+            if whose is not None and _is_evidence(key, whose, context):
+                return whose, False
+        if asked.only_new_keys:
+            self._leave_what_is_gone_on_from(context)
+        return None, True
 
-    def _by_body(self, context: Outline) -> Conversation | None:
-        """The one that knows the longest state of a context under other system texts."""
-        best: tuple[tuple[int, int], int] | None = None
-        found: Conversation | None = None
-        for conversation in self._known.values():
-            length = conversation.ledger.longest_body(context)
-            rank = (length, conversation.used)
-            if sum(length) >= MIN_SHARED and (best is None or rank > best):
-                best, found = rank, conversation
-        return found
+    def _leave_what_is_gone_on_from(self, context: Outline) -> None:
+        """Free the lanes of the only conversation that a context without known keys goes on from.
 
-    def _by_words(self, context: Outline) -> Conversation | None:
-        """The latest one that shares its beginning with a context, or that it goes on with.
-
-        A history that is cut to a window loses its beginning: it begins somewhere within the
-        latest context and goes on to its end.
+        That can't be proved to be the same caller. If it is, a conversation of its own for each
+        request would take a new lane for each.
         """
-        found: Conversation | None = None
+        matching = self._responses.matching(context)
+        found = {known.conversation for known in matching}
+        whose = self._known.get(found.pop()) if len(found) == 1 else None
+        if whose is not None and not whose.running and whose.name is None:
+            self._on_released(whose.number)
+
+    # -- whose is it ---------------------------------------------------------------------------
+
+    def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
+        """Find the responses that belong to a request's context, the longest first."""
+        context, name = asked.context, asked.name
+        proven = False
+        alike: list[KnownResponse] = []
+        for known in self._responses.matching(context):
+            if not alike or known.anchor.state.length == alike[0].anchor.state.length:
+                alike.append(known)
+            proof = self._responses.proof(known, context, name)
+            if proof is not None:
+                proven = True
+                yield known, proof
+        if not proven and name is None and asked.only_new_keys:
+            by_content = self._by_content(context, alike)
+            if by_content is not None:
+                yield by_content, Proof.CONTENT
+
+    def _by_content(self, context: Outline, alike: list[KnownResponse]) -> KnownResponse | None:
+        """The only response that a context without known keys can go on from."""
+        alike = [k for k in alike if k.anchor.state.lead == context.lead or k.anchor.lead_in_field]
+        known = alike[0] if len(alike) == 1 else None
+        whose = self._known.get(known.conversation) if known is not None else None
+        if known is None or whose is None or whose.running or known.name is not None:
+            return None
+        if known.anchor.private or _has_marks(context):
+            return None
+        return known if self._responses.asked.once(known.anchor.origin.content) else None
+
+    def begins_with_known(self, asked: Membership) -> bool:
+        """Whether a context begins with a known response that isn't proved to belong to it."""
+        belonging = {id(known) for known, _ in self.belonging(asked)}
+        return any(id(known) not in belonging for known in self._responses.matching(asked.context))
+
+    # -- responses -----------------------------------------------------------------------------
+
+    def record(
+        self, conversation: Conversation, anchor: Anchor, hidden: tuple[Hidden, ...]
+    ) -> None:
+        """Remember a completed response of a conversation."""
+        if self._known.get(conversation.number) is not conversation:
+            return  # forgotten meanwhile
+        known = KnownResponse(anchor, conversation.number, conversation.name)
+        self._responses.add(known)
+        self._marked[anchor.mark] = known
+        conversation.responses.append(known)
+        self._keep_hidden(conversation, known, hidden)
+        while len(conversation.responses) > RESPONSES:
+            oldest = conversation.responses.popleft()
+            self._forget(conversation, oldest)
+
+    def _forget(self, conversation: Conversation, known: KnownResponse) -> None:
+        self._drop_hidden(conversation, known)
+        self._responses.remove(known)
+        del self._marked[known.anchor.mark]
+
+    def _keep_hidden(
+        self, conversation: Conversation, known: KnownResponse, hidden: tuple[Hidden, ...]
+    ) -> None:
+        """Keep what is hidden within bounds: the oldest goes first."""
+        known.hidden = hidden
+        size = known.hidden_bytes
+        conversation.hidden_bytes += size
+        self._hidden_bytes += size
+        for older in conversation.responses:
+            if conversation.hidden_bytes <= HIDDEN_BYTES:
+                break
+            self._drop_hidden(conversation, older)
+        for other in self._known.values():
+            if self._hidden_bytes <= ALL_HIDDEN_BYTES:
+                break
+            for older in other.responses:
+                self._drop_hidden(other, older)
+
+    def _drop_hidden(self, conversation: Conversation, known: KnownResponse) -> None:
+        size = known.hidden_bytes
+        conversation.hidden_bytes -= size
+        self._hidden_bytes -= size
+        known.hidden = ()
+
+    def record_again(self, conversation: Conversation, anchor: Anchor) -> None:
+        """Note where a response is remembered now that its state was prepared anew."""
+        known = self._marked.get(anchor.mark)
+        if known is not None and known.conversation == conversation.number:
+            known.anchor, known.lost = anchor, False
+
+    def continued(self, anchor: Anchor, context: Outline) -> None:
+        """Note that a context continues a response that belongs to it."""
+        if (known := self._marked.get(anchor.mark)) is not None:
+            self._responses.continued(known, context)
+
+    def lost(self, anchor: Anchor) -> None:
+        """Never continue a response again: the service no longer knows it."""
+        known = self._marked.get(anchor.mark)
+        if known is not None and known.anchor.response_id == anchor.response_id:
+            known.lost = True  # and not prepared anew meanwhile
+
+    # -- lifetime ------------------------------------------------------------------------------
+
+    def release_idle(self, now: float) -> None:
+        """Release the lanes and hidden items of conversations that nobody goes on with."""
         for conversation in self._known.values():
-            latest = conversation.latest.units
-            shared = _shared(latest, context.units)
-            if shared == len(context.units) <= conversation.opening:
-                continue  # another caller who begins with the same words
-            begins_alike = shared >= max(MIN_SHARED, conversation.opening)
-            if not begins_alike and not _goes_on(latest, context.units):
+            if now - conversation.last_request < RELEASED_AFTER:
+                break
+            if conversation.released or conversation.running:
                 continue
-            if found is None or conversation.used > found.used:
-                found = conversation
-        return found
+            conversation.released = True
+            for known in conversation.responses:
+                self._drop_hidden(conversation, known)
+            conversation.rebuildable = None
+            self._on_released(conversation.number)
+
+    def next_release(self) -> float | None:
+        """When the next conversation is to be released, if nothing more is asked."""
+        due = (c.last_request + RELEASED_AFTER for c in self._known.values() if not c.released)
+        return next(due, None)
 
     def _forget_surplus(self) -> None:
         while len(self._known) > self._limit:
-            oldest = min(self._known.values(), key=lambda c: c.used)
-            del self._known[oldest.number]
-            self._on_forgotten(oldest.number)
+            number, oldest = self._known.popitem(last=False)
+            for known in oldest.responses:
+                self._forget(oldest, known)
+            for key in oldest.keys:
+                self._owners.pop(key, None)
+            if oldest.name is not None:
+                self._named.pop(oldest.name, None)
+            self._on_released(number)
 
 
-def _shared(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> int:
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
+    """Whether a key tells that a context goes on with the conversation that used it.
 
-
-def _goes_on(latest: tuple[bytes, ...], context: tuple[bytes, ...]) -> bool:
-    """Whether a context begins with the end of the latest one, two units of it at least."""
-    if len(context) < MIN_SHARED:
+    A key of its first request may stand in a template, so it takes all of these; and a context
+    with the traces of another call is another call.
+    """
+    if whose.name is not None:
         return False
-    return any(
-        latest[start:] == context[: len(latest) - start]
-        for start in range(1, len(latest) - MIN_SHARED + 1)
-        if latest[start] == context[0]
-    )
+    if key not in whose.opening and key not in whose.opening_traces:
+        return True
+    theirs, ours = whose.opening_traces, context.traces
+    if theirs and ours and theirs.isdisjoint(ours):
+        return False
+    return whose.opening.issubset(context.keys)
+
+
+def _goes_on(whose: Conversation, context: Outline, owners: Mapping[str, int]) -> bool:
+    """Whether a context is its conversation's line, and no branch beside the latest one.
+
+    Two sessions may go on from one transcript, and would take each other's lanes. A context
+    without the newest key is a branch if it has the traces of another session, or goes on with
+    what the latest request hasn't; else it is a draft, a window or an edit.
+    """
+    if whose.newest is None or whose.newest in context.keys or whose.newest in context.traces:
+        return True
+    if context.traces and whose.latest_traces and whose.latest_traces.isdisjoint(context.traces):
+        return False
+    newest = next((k for k in reversed(context.keys) if owners.get(k) == whose.number), None)
+    return newest is None or newest in whose.latest
+
+
+def _has_marks(context: Outline) -> bool:
+    return any(getattr(item, "mark", None) is not None for item in context.items)

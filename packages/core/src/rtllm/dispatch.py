@@ -1,4 +1,4 @@
-"""Where a turn goes and what of it is sent: conversations, ledgers and the fleet together.
+"""Where a turn goes and what of it is sent: conversations and the fleet together.
 
 Still values only. The transport asks for a `Placement`, sends what it says, and tells what
 became of it.
@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from rtllm.chain import Anchor, Home, Ledger, Outline, Plan, State
-from rtllm.conversations import Conversation, Conversations
+from rtllm.chain import Anchor, Home, Origin, Outline, Plan, State
+from rtllm.conversations import Conversation, Conversations, Membership
 from rtllm.fleet import Fleet
-from rtllm.hidden import hidden_in, restored
+from rtllm.hidden import hidden_in
 from rtllm.hosts import Memory
 from rtllm.items import Item, Opaque, Reasoning
 from rtllm.lanes import OVER_HTTP, Seat
+from rtllm.planner import Known, plan_for
 
 PREPARED = 4
 """How many prepared prompts are remembered."""
@@ -38,6 +39,7 @@ class Placement:
         plan: What to send.
         seat: Where to send it.
         generates: Whether an answer is wanted; otherwise the service only takes the context in.
+        again: The response whose state is prepared anew; None for a request of its own.
     """
 
     conversation: Conversation
@@ -47,6 +49,7 @@ class Placement:
     plan: Plan
     seat: Seat
     generates: bool = True
+    again: Anchor | None = None
 
     @property
     def over_http(self) -> bool:
@@ -71,6 +74,7 @@ class Dispatch:
         lifetime: Seconds that a connection lives.
         one_model: Whether a connection answers one model only.
         rebuilds: Whether to remember what `rebuildable` needs.
+        marks: What the marks of this client's responses begin with; no other client's do.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Dispatch:
         lifetime: float = math.inf,
         one_model: bool = False,
         rebuilds: bool = False,
+        marks: str = "",
     ) -> None:
         self.fleet = Fleet(lanes=lanes, one_model=one_model, lifetime=lifetime)
         self._memory: Memory = memory
@@ -91,6 +96,8 @@ class Dispatch:
         self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
         self._conversations = Conversations(self.fleet.release)
         self._placed: dict[int, Placement] = {}
+        self._abandoned: set[int] = set()
+        self._marks = marks
         self._numbers = itertools.count(1)
         self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
         self._warm_ups = itertools.count(-1, -1)
@@ -99,18 +106,38 @@ class Dispatch:
         """A number for an attempt; they grow."""
         return next(self._numbers)
 
-    def conversation_of(self, context: Outline, model: str) -> Conversation:
-        """The conversation that a context belongs to, a new one if it belongs to none."""
-        return self._conversations.find(context, model, self._prepared)
+    def mark_of(self, attempt: int) -> str:
+        """The mark of what answers an attempt: our own name for it, which no other has."""
+        return f"{self._marks}-{attempt}"
 
-    def warming(self, context: Outline) -> Conversation:
+    def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
+        """Find the conversation that a request belongs to, or begin one, and count the request.
+
+        Args:
+            context: The legal context to answer.
+            now: Seconds of any clock.
+            name: The conversation's name, if the request gives one.
+        """
+        return self._conversations.join(context, now, name)
+
+    def warming(self, context: Outline) -> Membership:
         """A conversation of nobody's, to prepare a prompt in."""
-        return Conversation(next(self._warm_ups), Ledger(), 0, context)
+        return Membership(Conversation(next(self._warm_ups)), context)
+
+    def release_idle(self, now: float) -> float | None:
+        """Release what is kept for conversations without requests; tells when to look again."""
+        self._conversations.release_idle(now)
+        return self._conversations.next_release()
+
+    def forget_conversations(self) -> None:
+        """Forget all conversations and prepared prompts; what is known of the host stays."""
+        after = self._conversations.newest_number
+        self._conversations = Conversations(self.fleet.release, after=after)
+        self._prepared.clear()
 
     def place(
         self,
-        conversation: Conversation,
-        context: Outline,
+        asked: Membership,
         model: str,
         now: float,
         *,
@@ -121,8 +148,7 @@ class Dispatch:
         """Decide what to send and where.
 
         Args:
-            conversation: Whose turn it is.
-            context: The legal context to answer.
+            asked: The context to answer, and whose it is.
             model: The model that shall answer.
             now: Seconds of any clock.
             whole: Whether to send the whole context even if a part of it is known.
@@ -133,60 +159,59 @@ class Dispatch:
             The plan, and the seat; None if a new connection is needed. A seat on a connection
             that isn't open yet is one to wait for; then ask again.
         """
+        plan = self.plan(asked, model, whole=whole, bare=bare, avoid=avoid)
+        return plan, self.fleet.seat(asked.conversation.number, plan.anchor, model, now, avoid)
 
-        def reachable(anchor: Anchor) -> bool:
-            return self._is_remembered(anchor) and self.fleet.can_continue(
-                anchor, conversation.number, avoid
-            )
-
-        plan = self._plan(conversation, context, model, reachable, whole=whole, bare=bare)
-        return plan, self.fleet.seat(conversation.number, plan.anchor, model, now, avoid)
-
-    def plan_over_http(
+    def plan(
         self,
-        conversation: Conversation,
-        context: Outline,
+        asked: Membership,
         model: str,
         *,
-        whole: bool,
+        whole: bool = False,
         bare: bool = False,
+        avoid: Collection[int] = (),
+    ) -> Plan:
+        """Decide what to send over a socket; changes nothing."""
+        number = asked.conversation.number
+
+        def reachable(anchor: Anchor) -> bool:
+            return self._is_remembered(anchor) and self.fleet.can_continue(anchor, number, avoid)
+
+        return self._plan(asked, model, reachable, whole=whole, bare=bare)
+
+    def plan_over_http(
+        self, asked: Membership, model: str, *, whole: bool, bare: bool = False
     ) -> Plan:
         """Decide what to send without a socket: only what is stored can be continued."""
 
         def reachable(anchor: Anchor) -> bool:
             return anchor.stored and self._is_remembered(anchor)
 
-        return self._plan(conversation, context, model, reachable, whole=whole, bare=bare)
+        return self._plan(asked, model, reachable, whole=whole, bare=bare)
 
     def _plan(
         self,
-        conversation: Conversation,
-        context: Outline,
+        asked: Membership,
         model: str,
         reachable: Callable[[Anchor], bool],
         *,
         whole: bool,
         bare: bool,
     ) -> Plan:
-        """The plan, and why a known state isn't continued, as far as that is known."""
-        lost: list[int] = []
-
-        def noted(anchor: Anchor) -> bool:
-            reached = not whole and reachable(anchor)
-            if not reached:
-                lost.append(anchor.home.connection)
-            return reached
-
-        plan = conversation.ledger.plan(context, model, noted)
-        if plan.anchor is None and self._puts_back and not bare:
-            hidden = conversation.ledger.hidden(context, model)
-            plan = replace(plan, items=restored(context, plan.items, hidden))
-        if whole:  # also where what was continued is forgotten by now
+        """The plan, and why the full context is sent, as far as that is known."""
+        known = Known(
+            self._conversations.belonging(asked),
+            () if whole else tuple(reversed(self._prepared)),
+            reachable=lambda anchor: not whole and reachable(anchor),
+            exchanged=self._exchanged,
+        )
+        plan = plan_for(asked, model, known, puts_back=self._puts_back and not bare)
+        if plan.anchor is None and whole:
             return replace(plan, why_whole="recovery")
-        if plan.why_whole != "state out of reach":
-            return plan
-        exchanged = any(number in self._exchanged for number in lost)
-        return replace(plan, why_whole="connection exchanged") if exchanged else plan
+        alike = plan.why_whole in ("first request", "no completed response", "context changed")
+        if alike and self._conversations.begins_with_known(asked):
+            return replace(plan, why_whole="belonging unproven")
+        return plan
 
     def _is_remembered(self, anchor: Anchor) -> bool:
         """Whether the host remembers such answers at all."""
@@ -196,10 +221,19 @@ class Dispatch:
         """An attempt is sent as placed."""
         self._placed[attempt] = placement
         plan, conversation = placement.plan, placement.conversation
+        conversation.running += 1
         if not placement.over_http:
             self.fleet.take(attempt, placement.seat, conversation.number, plan.anchor, now)
         if plan.anchor is not None:
-            conversation.continued[plan.anchor.response_id] += 1
+            self._conversations.continued(plan.anchor, placement.context)
+
+    def abandon(self, attempt: int) -> None:
+        """Nobody waits for an attempt any more; it drains."""
+        placement = self._placed.get(attempt)
+        if placement is not None and attempt not in self._abandoned:
+            self._abandoned.add(attempt)
+            placement.conversation.running -= 1
+        self.fleet.abandon(attempt)
 
     def ended(
         self,
@@ -220,26 +254,38 @@ class Dispatch:
             output: All items of the response, recorded or not.
         """
         placement = self._placed.pop(attempt)
+        if attempt in self._abandoned:
+            self._abandoned.remove(attempt)
+        else:
+            placement.conversation.running -= 1
         self.fleet.end(attempt, response_id, now)
-        if response_id is not None and placement.plan.anchor is not None:
+        parent = placement.plan.anchor
+        if response_id is not None and parent is not None:
             self._has_remembered = True
         if response_id is None or recorded is None:
             return
-        whole = Outline.of((*placement.context.items, *recorded))
+        context, conversation = placement.context, placement.conversation
+        whole = context.extended(recorded)
+        again = placement.again
         anchor = Anchor(
             response_id,
+            again.mark if again is not None else self.mark_of(attempt),
             placement.model,
-            State.behind(whole),
+            again.state if again is not None else State.behind(whole),
+            again.origin if again is not None else Origin.of(context),
             placement.plan.lead_in_field,
             placement.home,
             placement.stored,
-            hidden_in(whole, output, recorded),
+            _is_private(placement, output) or (again is not None and again.private),
         )
-        if placement.conversation.number < 0:
+        if conversation.number < 0:
             self._prepared.append(anchor)
+        elif again is not None:
+            self._conversations.record_again(conversation, anchor)
         else:
-            placement.conversation.ledger.record(anchor)
-            placement.conversation.known = (anchor, whole) if self._rebuilds else None
+            self._conversations.record(conversation, anchor, hidden_in(whole, output, recorded))
+        if self._rebuilds and conversation.number >= 0:
+            conversation.rebuildable = (anchor, whole)
 
     def missed(self, placement: Placement) -> Memory | None:
         """The service no longer knows what an attempt continued.
@@ -256,7 +302,7 @@ class Dispatch:
         self.fleet.evict(anchor)
         if anchor in self._prepared:
             self._prepared.remove(anchor)
-        placement.conversation.ledger.forget(anchor.response_id)
+        self._conversations.lost(anchor)
         self._misses += 1
         if self._has_remembered or self._misses < MISSES:
             return None
@@ -273,24 +319,33 @@ class Dispatch:
         return [
             conversation
             for conversation in self._conversations
-            if conversation.known is not None
+            if conversation.rebuildable is not None
             and self.fleet.is_alive(number, conversation.number, now)
-            and conversation.known[0].home.connection == number
-            and not conversation.known[0].stored
-            and not conversation.known[1].unanswered
+            and conversation.rebuildable[0].home.connection == number
+            and not conversation.rebuildable[0].stored
+            and not conversation.rebuildable[1].unanswered
         ]
 
     def rebuilding(self, conversation: Conversation, number: int, now: float) -> Placement | None:
         """A place on a connection for a conversation's last state; None if there is no room."""
         seat = self.fleet.seat_on(number, conversation.number)
-        if conversation.known is None or seat is None:
+        if conversation.rebuildable is None or seat is None:
             return None
-        anchor, whole = conversation.known
+        anchor, whole = conversation.rebuildable
         items = whole.items[len(whole.lead) :] if anchor.lead_in_field else whole.items
         plan = Plan(None, items, anchor.lead_in_field, "connection exchanged")
-        return Placement(conversation, whole, anchor.model, False, plan, seat, generates=False)
+        return Placement(
+            conversation, whole, anchor.model, False, plan, seat, generates=False, again=anchor
+        )
 
     def exchanged(self, old: int, new: int) -> None:
         """A connection has another one in its place; what it remembered is gone."""
         self.fleet.exchanged(old, new)
         self._exchanged.append(old)
+
+
+def _is_private(placement: Placement, output: tuple[Item, ...]) -> bool:
+    """Whether a response holds what no other caller's words can stand for."""
+    parent = placement.plan.anchor
+    hosted = any(isinstance(item, Opaque) for item in (*placement.plan.items, *output))
+    return hosted or placement.context.has_images or (parent is not None and parent.private)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rtllm.chain import Unchained
+from rtllm.chain import FullContextReason
 from rtllm.context import Note
 from rtllm.usage import Usage
 
@@ -60,7 +60,7 @@ class TurnReport:
     model: str
     response_id: str | None
     continued: str | None
-    why_whole: Unchained | None
+    why_whole: FullContextReason | None
     items_sent: int
     items_known: int
     bytes_sent: int

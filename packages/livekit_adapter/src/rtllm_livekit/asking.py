@@ -64,6 +64,7 @@ class Asking:
         breakpoints: Whether prompt cache breakpoints are sent.
         strict: Whether a parameter that can't be sent as it is, is an error.
         retries: What replaces the budget of ``conn_options``.
+        conversation: The name of the conversation that all requests are part of.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Asking:
     breakpoints: bool | Literal["auto"]
     strict: bool
     retries: int | None = None
+    conversation: str | None = None
 
 
 class AskingLLM(llm.LLM[Never]):
@@ -235,6 +237,8 @@ class AskingLLM(llm.LLM[Never]):
             headers=body.headers,
             query=body.query,
             network=network(),
+            unsent=converted.unsent,
+            conversation=asking.conversation,
         )
         answer = self._client.ask(request)
 

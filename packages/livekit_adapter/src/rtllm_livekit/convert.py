@@ -7,9 +7,10 @@ draft gets the final transcript, markup is stripped from old answers).
 import base64
 import logging
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from livekit.agents import llm
 
@@ -21,7 +22,11 @@ logger = logging.getLogger(__name__)
 EXPRESSIVE_GUIDE = "lk.expressive.instructions"
 DYNAMIC_INSTRUCTIONS = "lk.agent_task.instructions.dynamic"
 
+_CONSTANT = "lk."
+
 _NEVER_SENT = ("agent_handoff", "agent_config_update")
+
+_OURS, _MARK = "rtllm", "mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,13 @@ class Converted:
         items: The items in the order in which the stock plugin sends them.
         guide: The text of LiveKit's expressive guide, which is re-added last to each request.
         frames: The pictures without an address, in the order in which they stand there.
+        unsent: The ids of items that are never sent.
     """
 
     items: tuple[Item, ...]
     guide: str
     frames: tuple[llm.ImageContent, ...]
+    unsent: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,15 +74,41 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
         if isinstance(entry, _Group):
             if entry.message is not None:
                 items.append(_message(entry.message, frames, breakpoints=breakpoints))
-            items += [ToolCall(c.call_id, c.name, c.arguments) for c in entry.calls]
-            items += [ToolOutput(o.call_id, o.output) for o in entry.outputs]
+            items += [
+                ToolCall(c.call_id, c.name, c.arguments, _key(c.id), mark_in(c.extra))
+                for c in entry.calls
+            ]
+            items += [ToolOutput(o.call_id, o.output, _key(o.id)) for o in entry.outputs]
         elif entry.id == EXPRESSIVE_GUIDE:
             guide.append(_message(entry, frames, breakpoints=False).text)
         elif entry.id == DYNAMIC_INSTRUCTIONS and not breakpoints and _only_instructions(items):
-            items[-1] = Message.of(entry.role, _joined(items[-1], entry))
+            items[-1] = Message(
+                entry.role, (Text(_joined(items[-1], entry)),), key=getattr(items[-1], "key", None)
+            )
         else:
             items.append(_message(entry, frames, breakpoints=breakpoints))
-    return Converted(tuple(items), "\n".join(guide), tuple(frames))
+    unsent = (_key(item.id) for item in chat_ctx.items if item.type in _NEVER_SENT)
+    keys = tuple(key for key in unsent if key is not None)
+    return Converted(tuple(items), "\n".join(guide), tuple(frames), keys)
+
+
+def _key(item_id: object) -> str | None:
+    """An item's id, None if every call has the same: LiveKit's own texts have constant ones."""
+    if not isinstance(item_id, str) or not item_id or item_id.startswith(_CONSTANT):
+        return None
+    return item_id
+
+
+def mark_in(extra: object) -> str | None:
+    """The mark that we left on an item, None if there is none."""
+    ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
+    mark = ours.get(_MARK) if isinstance(ours, Mapping) else None
+    return mark if isinstance(mark, str) else None
+
+
+def extra_with(mark: str) -> dict[str, Any]:
+    """What LiveKit keeps with the item that it records for a response."""
+    return {_OURS: {_MARK: mark}}
 
 
 def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
@@ -144,9 +177,13 @@ def _texts(message: llm.ChatMessage) -> list[str]:
 def _message(
     message: llm.ChatMessage, frames: list[llm.ImageContent], *, breakpoints: bool
 ) -> Message:
-    phase = message.extra.get("openai", {}).get("phase") if message.role == "assistant" else None
+    key = _key(message.id)
+    phase = mark = None
+    if message.role == "assistant":
+        phase, mark = _phase_in(message.extra), mark_in(message.extra)
     if len(message.content) == 1 and isinstance(message.content[0], str):
-        return Message(message.role, (Text(message.content[0]),), phase)  # nearly all are such
+        # Nearly all are such.
+        return Message(message.role, (Text(message.content[0]),), phase, key, mark)
     parts: list[Text | Image] = []
     said = False
     for content in message.content:
@@ -166,7 +203,14 @@ def _message(
     marked = any(part.cache_breakpoint for part in parts)
     if not marked or not breakpoints or message.role == "assistant":
         parts = _plain(parts)
-    return Message(message.role, tuple(parts), phase)
+    return Message(message.role, tuple(parts), phase, key, mark)
+
+
+def _phase_in(extra: object) -> str | None:
+    """The phase that the service gave to a message."""
+    ours = extra.get("openai") if isinstance(extra, Mapping) else None
+    phase = ours.get("phase") if isinstance(ours, Mapping) else None
+    return phase if phase in ("commentary", "final_answer") else None
 
 
 def _say(parts: list[Text | Image], text: str) -> None:

@@ -7,6 +7,7 @@ from livekit.agents import APIConnectOptions, llm
 from opentelemetry import trace
 
 from rtllm import Answer, Called, Delta, Event, Phased, TurnError, TurnReport, Usage
+from rtllm_livekit.convert import extra_with
 from rtllm_livekit.errors import to_livekit
 
 
@@ -40,7 +41,7 @@ class LLMStream(llm.LLMStream):
         try:
             with answer:  # leaving it waits for nothing: interrupt() waits for us
                 async for event in answer:
-                    chunk = _chunk(answer.response_id or "", event)
+                    chunk = _chunk(answer.response_id or "", answer.mark, event)
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
         except TurnError as error:
@@ -50,21 +51,26 @@ class LLMStream(llm.LLMStream):
                 _annotate(trace.get_current_span(), answer.report)
 
 
-def _chunk(response_id: str, event: Event) -> llm.ChatChunk | None:
+def _chunk(response_id: str, mark: str | None, event: Event) -> llm.ChatChunk | None:
+    # LiveKit keeps what is extra with the message and the call that it records.
+    extra = None if mark is None else extra_with(mark)
     if isinstance(event, Delta):
-        delta = llm.ChoiceDelta(role="assistant", content=event.text)
+        delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
     elif isinstance(event, Called):
         call = event.call
         delta = llm.ChoiceDelta(
             role="assistant",
             tool_calls=[
                 llm.FunctionToolCall(
-                    name=call.name, arguments=call.arguments or "{}", call_id=call.call_id
+                    name=call.name,
+                    arguments=call.arguments or "{}",
+                    call_id=call.call_id,
+                    extra=extra,
                 )
             ],
         )
     elif isinstance(event, Phased):
-        # LiveKit keeps this with the message and we send it back from there.
+        # We send it back from there.
         delta = llm.ChoiceDelta(role="assistant", extra={"openai": {"phase": event.phase}})
     elif event.usage is not None:
         return llm.ChatChunk(id=event.response_id or response_id, usage=_usage(event.usage))

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import openai
 
-from rtllm.chain import Anchor, Plan, State
-from rtllm.conversations import Conversation, Conversations
+from rtllm.chain import Anchor, Origin, Plan, State
+from rtllm.conversations import Conversations, Membership
 from rtllm.dispatch import Placement
 from rtllm.faults import Fault, Kind
 from rtllm.lanes import OVER_HTTP
@@ -50,14 +50,17 @@ class ChatRoute:
         """No connection is known: which one is used, the HTTP client knows alone."""
         return -1
 
-    def conversation_of(self, asked: Asked) -> Conversation:
-        """The conversation that a request belongs to."""
-        return self._conversations.find(asked.outline, asked.model)
+    def join(self, asked: Asked) -> Membership:
+        """Find the conversation that a request belongs to, or begin one."""
+        return self._conversations.join(asked.outline, self._loop.time(), asked.conversation)
+
+    def mark_of(self, attempt: Attempt) -> None:
+        """Nothing is continued here."""
 
     async def launch(
         self,
         asked: Asked,
-        conversation: Conversation,
+        member: Membership,
         turn: Turn,
         *,
         whole: bool,
@@ -76,9 +79,11 @@ class ChatRoute:
         if self._requests.closed:
             raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
         body = asked.completion()
-        context = asked.outline
+        context = member.context
         plan = Plan(None, context.items, lead_in_field=False, why_whole="no chaining here")
-        placement = Placement(conversation, context, asked.model, asked.stored, plan, OVER_HTTP)
+        placement = Placement(
+            member.conversation, context, asked.model, asked.stored, plan, OVER_HTTP
+        )
         assembler = ChatAssembler()
         attempt = Attempt(
             next(self._numbers),
@@ -147,16 +152,17 @@ class ChatRoute:
         if recorded is None:
             return
         placement = attempt.placement
-        state = State.of(placement.context, recorded)
         anchor = Anchor(
             response_id,
+            f"chat-{attempt.number}",
             placement.model,
-            state,
+            State.of(placement.context, recorded),
+            Origin.of(placement.context),
             lead_in_field=False,
             home=placement.home,
             stored=False,
         )
-        placement.conversation.ledger.record(anchor)
+        self._conversations.record(placement.conversation, anchor, ())
 
     async def aclose(self) -> None:
         """End what runs, and close the client if it is ours, within a limit."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from rtllm.conversations import Conversation
+from rtllm.conversations import Membership
 from rtllm.dispatch import Dispatch, Placement
 from rtllm.errors import ConfigError
 from rtllm.faults import Fault, Kind
@@ -68,7 +68,7 @@ class HttpResponses:
         self._closed = False
 
     async def launch(
-        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
+        self, asked: Asked, member: Membership, turn: Turn, *, whole: bool, bare: bool
     ) -> Attempt:
         """Begin to send a turn's request.
 
@@ -83,15 +83,14 @@ class HttpResponses:
         if asked.warm_up:
             raise FaultError(Fault(Kind.REFUSED, "a prompt can be prepared over a socket only"))
         headers, requests = await self._prepared(asked, turn)
-        context = asked.outline
-        plan = self._dispatch.plan_over_http(
-            conversation, context, asked.model, whole=whole, bare=bare
-        )
+        plan = self._dispatch.plan_over_http(member, asked.model, whole=whole, bare=bare)
         data = asked.frame(plan, None)
         body: dict[str, Any] = msgspec.json.decode(data)
         for name in _SOCKET_ONLY:
             body.pop(name, None)
-        placement = Placement(conversation, context, asked.model, asked.stored, plan, OVER_HTTP)
+        placement = Placement(
+            member.conversation, member.context, asked.model, asked.stored, plan, OVER_HTTP
+        )
         number = self._dispatch.next_attempt()
         attempt = Attempt(
             number,
@@ -119,6 +118,7 @@ class HttpResponses:
         if attempt.finished:
             return
         attempt.abandon(account)
+        self._dispatch.abandon(attempt.number)
         for requests in self._requests.values():
             requests.abandon(attempt)
 

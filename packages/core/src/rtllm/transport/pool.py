@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from contextvars import Context
 
-from rtllm.conversations import CONVERSATIONS, Conversation
+from rtllm.conversations import CONVERSATIONS, Conversation, Membership
 from rtllm.dispatch import Dispatch, Placement
 from rtllm.events import Ended
 from rtllm.faults import Fault, Kind
@@ -78,7 +78,7 @@ class Pool:
     async def launch(
         self,
         asked: Asked,
-        conversation: Conversation,
+        member: Membership,
         turn: Turn,
         *,
         whole: bool,
@@ -89,7 +89,7 @@ class Pool:
 
         Args:
             asked: The request.
-            conversation: The conversation it belongs to.
+            member: The conversation it belongs to.
             turn: The turn, which says how long to wait.
             whole: Whether to send the whole context even if a part of it is known.
             bare: Whether to leave out what the framework doesn't record.
@@ -105,8 +105,7 @@ class Pool:
             if self._sockets.closed:
                 raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
             plan, seat = self._dispatch.place(
-                conversation,
-                asked.outline,
+                member,
                 asked.model,
                 self._loop.time(),
                 whole=whole,
@@ -125,8 +124,8 @@ class Pool:
         if len(frame) > self._max_frame:
             raise FaultError(_too_large(len(frame), self._max_frame))
         placement = Placement(
-            conversation,
-            asked.outline,
+            member.conversation,
+            member.context,
             asked.model,
             asked.stored,
             plan,
@@ -134,8 +133,8 @@ class Pool:
             generates=not asked.warm_up,
         )
         if self._asked is not None and not asked.warm_up:
-            self._asked.pop(conversation.number, None)
-            self._asked[conversation.number] = asked
+            self._asked.pop(member.conversation.number, None)
+            self._asked[member.conversation.number] = asked
             if len(self._asked) > CONVERSATIONS:
                 del self._asked[next(iter(self._asked))]
         attempt = self._take(placement, turn, len(frame), asked.record)
@@ -168,7 +167,7 @@ class Pool:
         if attempt.finished:
             return
         attempt.abandon(account)
-        self._fleet.abandon(attempt.number)
+        self._dispatch.abandon(attempt.number)
         if attempt.ran_out:
             # A connection may be dead without a word: no turn shall wait for it once more.
             self._sockets.probe(self._loop.time() - attempt.gap / 2)

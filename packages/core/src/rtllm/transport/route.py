@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rtllm.chain import Outline, Plan
-from rtllm.conversations import Conversation
+from rtllm.conversations import Membership
 from rtllm.faults import Fault
 from rtllm.items import Item
 from rtllm.transport.attempt import Attempt
@@ -19,6 +19,10 @@ class Asked(Protocol):
     @property
     def outline(self) -> Outline:
         """The legal context."""
+
+    @property
+    def conversation(self) -> str | None:
+        """The name of its conversation, if it gives one."""
 
     @property
     def model(self) -> str:
@@ -69,13 +73,16 @@ class Route(Protocol):
     def newest_connection(self) -> int:
         """The number of the newest connection that is open."""
 
-    def conversation_of(self, asked: Asked) -> Conversation:
-        """The conversation that a request belongs to."""
+    def join(self, asked: Asked) -> Membership:
+        """Find the conversation that a request belongs to, or begin one."""
+
+    def mark_of(self, attempt: Attempt) -> str | None:
+        """The mark of what answers an attempt; None where nothing can be continued."""
 
     async def launch(
         self,
         asked: Asked,
-        conversation: Conversation,
+        member: Membership,
         turn: Turn,
         *,
         whole: bool,

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
-from rtllm.conversations import Conversation
+from rtllm.conversations import Membership
 from rtllm.dispatch import Dispatch
 from rtllm.fallback import COOLDOWN, Fallback, Way
 from rtllm.faults import Fault, Kind
@@ -18,6 +19,8 @@ from rtllm.usage import Account
 
 logger = logging.getLogger(__name__)
 
+LOOK_AGAIN = 60.0
+"""Seconds until conversations are looked at again that were still running when last looked at."""
 _THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT, Kind.MUTE)
 
 
@@ -25,7 +28,7 @@ class OverHttp(Protocol):
     """What is needed of `rtllm.transport.http_responses.HttpResponses`."""
 
     async def launch(
-        self, asked: Asked, conversation: Conversation, turn: Turn, *, whole: bool, bare: bool
+        self, asked: Asked, member: Membership, turn: Turn, *, whole: bool, bare: bool
     ) -> Attempt:
         """Begin to send a turn's request."""
 
@@ -62,6 +65,7 @@ class Ways:
         self._fallback = Fallback()
         self._may_fall_back = fall_back
         self._http_rests_until = 0.0
+        self._release: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         if pool is not None:
             pool.on_answered = self._fallback.answered
@@ -82,16 +86,33 @@ class Ways:
         """The number of the newest connection that is open."""
         return self._pool.newest_connection if self._pool is not None else 0
 
-    def conversation_of(self, asked: Asked) -> Conversation:
-        """The conversation that a request belongs to."""
+    def join(self, asked: Asked) -> Membership:
+        """Find the conversation that a request belongs to, or begin one."""
         if asked.warm_up:
             return self._dispatch.warming(asked.outline)
-        return self._dispatch.conversation_of(asked.outline, asked.model)
+        member = self._dispatch.join(asked.outline, self._loop.time(), asked.conversation)
+        self._release_idle()
+        return member
+
+    def mark_of(self, attempt: Attempt) -> str:
+        """The mark of what answers an attempt."""
+        return self._dispatch.mark_of(attempt.number)
+
+    def _release_idle(self) -> None:
+        """Release what is kept for conversations without requests, now and when it is due."""
+        if self._release is not None:
+            self._release.cancel()
+        now = self._loop.time()
+        due = self._dispatch.release_idle(now)
+        if due is not None:
+            # One that still runs when it is due is looked at again a while later.
+            at = max(due, now + LOOK_AGAIN)
+            self._release = self._loop.call_at(at, self._release_idle, context=Context())
 
     async def launch(
         self,
         asked: Asked,
-        conversation: Conversation,
+        member: Membership,
         turn: Turn,
         *,
         whole: bool,
@@ -105,16 +126,16 @@ class Ways:
             FaultError: If it couldn't be sent.
         """
         pool = self._pool
-        if pool is not None and not (over_http or self._rests(asked, conversation, pool, turn)):
-            return await pool.launch(asked, conversation, turn, whole=whole, bare=bare, avoid=avoid)
-        return await self._over_http().launch(asked, conversation, turn, whole=whole, bare=bare)
+        if pool is not None and not (over_http or self._rests(asked, member, pool, turn)):
+            return await pool.launch(asked, member, turn, whole=whole, bare=bare, avoid=avoid)
+        return await self._over_http().launch(asked, member, turn, whole=whole, bare=bare)
 
-    def _rests(self, asked: Asked, conversation: Conversation, pool: Pool, turn: Turn) -> bool:
+    def _rests(self, asked: Asked, member: Membership, pool: Pool, turn: Turn) -> bool:
         """Whether the socket failed not long ago; then it is tried beside the turn."""
         if not (self._fallback.rests and self.falls_back) or asked.warm_up:
             return False
         now = self._loop.time()
-        _, seat = self._dispatch.place(conversation, asked.outline, asked.model, now)
+        _, seat = self._dispatch.place(member, asked.model, now)
         way = self._fallback.way(now, has_open=seat is not None and seat.is_open)
         if way is Way.HTTP_WITH_TRIAL:
             opening = Opening(asked.model, asked.network, turn.limits.connect)
@@ -182,7 +203,10 @@ class Ways:
 
     async def aclose(self) -> None:
         """Close everything within a limit."""
+        if self._release is not None:
+            self._release.cancel()
         if self._pool is not None:
             await self._pool.aclose()
         if self._http is not None:
             await self._http.aclose()
+        self._dispatch.forget_conversations()
