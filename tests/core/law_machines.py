@@ -100,7 +100,7 @@ class Driver:
         self.made: dict[str, Talk] = {}
         self.latest: dict[Talk, Turn] = {}
         self.asked_with: Counter[tuple[str, ...]] = Counter()
-        self.origins: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.origins: dict[str, tuple[str, Outline, int]] = {}
         self.numbers = itertools.count(1)
         self.now = 0.0
         self.chained: bool | None = None
@@ -238,7 +238,7 @@ class Driver:
         )
         self.made[response.id] = attempt.turn.talk
         mark = self.dispatch.mark_of(attempt.number)
-        self.origins[response.id] = (mark, attempt.turn.outline.keys)
+        self.origins[response.id] = (mark, attempt.turn.outline, len(form or ()))
         self.ended(attempt, response.id, form, output)
         if attempt.turn.abandoned:
             return False
@@ -350,11 +350,13 @@ class Driver:
 
     def is_provable(self, turn: Turn, response: Response) -> bool:
         """Whether a context shows that it is the one that a response belongs to."""
-        mark, keys = self.origins[response.id]
-        if turn.talk.marks and any(getattr(i, "mark", None) == mark for i in turn.outline.items):
-            return True
+        mark, answered, length = self.origins[response.id]
+        keys, begin = answered.keys, len(answered.items)
+        recorded = turn.outline.items[begin : begin + length]
+        if turn.talk.marks:
+            return {getattr(item, "mark", None) for item in recorded} == {mark}
         shown = turn.talk.ids == "kept" and set(keys).issubset(turn.outline.keys)
-        return shown and self.asked_with[keys] == 1 and not turn.talk.marks
+        return shown and self.asked_with[keys] == 1
 
     def out_of_lanes(self, turn: Turn, parent: Response) -> bool:
         """Whether no lane can continue a response: then a whole request is allowed."""
