@@ -138,6 +138,8 @@ async def test_law_callers_whose_call_ids_are_the_same(host: dict[str, Any], see
         parts = [named_part(part, name, ids[name]) for part in reply.parts]
         return Reply(tuple(parts))
 
+    cuts: list[str] = []  # made by chance too early, since the other caller's request came
+
     async def one(st: Stage, name: str) -> None:
         chance = chances[name]
         chance.agent = Plain(f"You serve {name}.", tools=[chance.work])
@@ -146,7 +148,9 @@ async def test_law_callers_whose_call_ids_are_the_same(host: dict[str, Any], see
             # The name stays in the instructions, by which the model tells the callers apart.
             kept = [a for a in ACTIONS if a not in ("instructions", "replaced")]
             for _ in range(chance.dice.randint(4, 8)):
-                await act(chance, st, c, chance.dice.choice(kept))
+                action = chance.dice.choice(kept)
+                cuts.extend([action] if action.startswith("cut") else [])
+                await act(chance, st, c, action)
             await c.turn("goodbye")
             chance.gate.set()
 
@@ -156,7 +160,7 @@ async def test_law_callers_whose_call_ids_are_the_same(host: dict[str, Any], see
             seen = str(entry.context) + str(entry.instructions)
             assert ("ALICE" in seen) != ("BOB" in seen), seen
         assert st.errors == []
-        await st.check(connections=None, reordered=True)
+        await st.check(connections=None, reordered=True, lost=len(cuts))
 
 
 def named_part(part: Any, name: str, ids: Iterator[str]) -> Any:
@@ -254,10 +258,13 @@ def record(ctx: ChatContext, call: dict[str, Any], **more: Any) -> None:
     ctx.items.append(FunctionCallOutput(**found, output="booked"))
 
 
-async def test_a_call_that_is_recorded_after_the_turn(host: Host) -> None:
+@pytest.mark.parametrize("when", ["as it closes", "later"])
+async def test_a_call_that_is_recorded_after_the_turn(host: Host, when: str) -> None:
     async with stage(booking, **host) as st:
         ctx = context(("user", "I am ONE, book"))
         call = await until_called(st.llm, ctx)
+        if when == "later":
+            await until(lambda: not st.llm._running)
         record(ctx, call)
         spoken = "One moment, I am ONE, book. Done."
         ctx.add_message(role=ChatRole.ASSISTANT, content=spoken)
@@ -266,12 +273,34 @@ async def test_a_call_that_is_recorded_after_the_turn(host: Host) -> None:
         assert told(st.entries[-1]) == named([*ONE_TURN, "Done.", "bye"], "ONE")
 
 
+async def test_a_call_that_only_a_fork_shows(host: Host) -> None:
+    """The tool was cut; the next request is made with a fork of what it left behind."""
+    async with stage(booking, **host) as st:
+        ctx = context(("user", "I am ONE, book"))
+        stream = st.llm.chat(ctx, tools=[book])
+        async for chunk in stream:
+            if found := calls_of([chunk]):
+                record(ctx, found[0])
+                break
+        await stream.aclose()
+        await until(lambda: not st.llm._running)
+        ctx.add_message(role=ChatRole.ASSISTANT, content="One moment, I am ONE, book. ")
+        fork = ctx.fork()
+        ctx.cleanup()
+        fork.add_message(role=ChatRole.USER, content="bye")
+        await chunks_of(st.llm, fork)
+        assert told(st.entries[-1]) == named([*ONE_TURN, "bye"], "ONE")
+
+
+@pytest.mark.parametrize("when", ["as it closes", "later"])
 async def test_a_call_of_a_later_turn_is_not_taken_for_one_that_was_never_recorded(
-    host: Host,
+    host: Host, when: str
 ) -> None:
     async with stage(booking, **host) as st:
         ctx = context(("user", "I am ONE, book"))
         await until_called(st.llm, ctx)  # cut: nothing is recorded
+        if when == "later":
+            await until(lambda: not st.llm._running)
         ctx.add_message(role=ChatRole.USER, content="I am TWO, book")
         record(ctx, await until_called(st.llm, ctx))
         spoken = "One moment, I am ONE, book. Done."
