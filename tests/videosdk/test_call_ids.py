@@ -388,7 +388,20 @@ async def test_two_chats_at_once_in_one_context(host: Host) -> None:
         assert "One moment, I am TWO, book. " in told(st.entries[-1])
 
 
-async def test_contexts_of_equal_content_and_call_ids_are_told_apart(host: Host) -> None:
+class Equal(ChatContext):  # type: ignore[misc]  # the framework has no types
+    """A context that equals every other one."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("kind", [ChatContext, Equal])
+async def test_contexts_of_equal_content_and_call_ids_are_told_apart(
+    host: Host, kind: type[Any]
+) -> None:
     """Words differ by chance: each context goes on with what was said in it."""
     numbers = itertools.count()
 
@@ -398,7 +411,7 @@ async def test_contexts_of_equal_content_and_call_ids_are_told_apart(host: Host)
         return Reply.of(f"Moment {next(numbers)}. ", Call("book", {"table": "1"}, call_id=CALL_ID))
 
     async with stage(script, **host) as st:
-        contexts = [context(("user", "book")) for _ in range(3)]
+        contexts = [kind(context(("user", "book")).items) for _ in range(3)]
         streams = [st.llm.chat(ctx, tools=[book]) for ctx in contexts]
         calls = []
         for stream in streams:
@@ -432,6 +445,45 @@ async def test_broken_calls_of_two_rounds_with_the_same_ids(host: Host) -> None:
         last = st.entries[-1].context
         wrong = [i for i in last if "no tool named" in str(i.get("output") or i.get("content"))]
         assert len(wrong) == 2
+
+
+async def test_a_turn_that_was_left_open_does_not_take_the_next_ones_chat(host: Host) -> None:
+    """Its generator is still there, and the next turn has a call of the same id."""
+    async with stage(booking, **host) as st:
+        ctx = context(("user", "I am ONE, book"))
+        left = st.llm.chat(ctx, tools=[book])
+        async for chunk in left:
+            if found := calls_of([chunk]):
+                record(ctx, found[0])
+                break
+        ctx.add_message(role=ChatRole.USER, content="I am TWO, book")
+        call = await until_called(st.llm, ctx)
+        await until(lambda: len(st.llm._running) == 1)
+        record(ctx, call)
+        await chunks_of(st.llm, ctx, tools=[book])
+        assert not [text for text in told(st.entries[-1]) if text.startswith("One moment")]
+        await left.aclose()
+
+
+async def test_a_context_of_the_users_own_kind(host: Host) -> None:
+    """It can't be referred to weakly: what it records late stays as it is."""
+
+    class Own:
+        __slots__ = ("items",)
+
+        def __init__(self, items: list[Any]) -> None:
+            self.items = items
+
+    async with stage(booking, **host) as st:
+        ctx: Any = Own(context(("user", "I am ONE, book")).items)
+        call = await until_called(st.llm, ctx)
+        await until(lambda: not st.llm._running)
+        record(ctx, call)
+        spoken = "One moment, I am ONE, book. Done."
+        ctx.items.extend(context(("assistant", spoken), ("user", "bye")).items)
+        _, error = await chunks_of(st.llm, ctx)
+        assert error is None
+        assert told(st.entries[-1])[1:] == ["function_call", "function_call_output", spoken, "bye"]
 
 
 # -- what is told about a context -----------------------------------------------------------------
