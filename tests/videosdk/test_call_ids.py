@@ -474,6 +474,8 @@ async def test_a_context_of_the_users_own_kind(host: Host) -> None:
         def __init__(self, items: list[Any]) -> None:
             self.items = items
 
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what))
     async with stage(booking, **host) as st:
         ctx: Any = Own(context(("user", "I am ONE, book")).items)
         call = await until_called(st.llm, ctx)
@@ -483,6 +485,7 @@ async def test_a_context_of_the_users_own_kind(host: Host) -> None:
         ctx.items.extend(context(("assistant", spoken), ("user", "bye")).items)
         _, error = await chunks_of(st.llm, ctx)
         assert error is None
+        assert failed == []
         assert told(st.entries[-1])[1:] == ["function_call", "function_call_output", spoken, "bye"]
 
 

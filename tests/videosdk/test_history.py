@@ -138,6 +138,14 @@ def test_what_the_framework_does_not_know_stands_in_its_place() -> None:
     assert made == (heard("go"), call(0), output(0), call(1), call(2), output(1), output(2))
 
 
+def test_unseen_calls_come_once_for_all_calls_of_their_response() -> None:
+    items: list[Item] = [heard("go"), call(1), output(1), call(2), output(2)]
+    group = CallGroup((call(1), call(2)))
+    made = arranged(items, {}, {1: group, 3: group}, [Unseen((call(7), output(7)), 1, group)])
+    calls = [i.call_id for i in made if isinstance(i, ToolCall)]
+    assert calls == ["call_7", "call_1", "call_2"]
+
+
 def test_unseen_calls_stand_beside_those_of_their_response_and_no_other_of_the_same_id() -> None:
     items: list[Item] = [heard("go"), call(1, "a"), output(1), call(1, "b"), output(1)]
     first, second = CallGroup((call(1),)), CallGroup((call(1),))
@@ -181,6 +189,15 @@ async def test_items_without_an_id_of_their_own_are_found_by_their_place() -> No
     for _ in range(2):
         assert {p: g.words for p, g in turn.calls_in(items).items()} == {1: "One. ", 3: "Two. "}
         turn.claim(items)
+
+
+async def test_an_id_that_was_there_before_is_not_the_items_own() -> None:
+    base = (heard("go"), call(1, "x"), output(1), heard("again"))
+    turn = Turn(context(("user", "go")), base)
+    turn.hold(CallGroup((call(1),), "Two. "))
+    turn.hand_out()
+    items = [*base, call(1, "x"), output(1)]
+    assert {p: g.words for p, g in turn.calls_in(items).items()} == {4: "Two. "}
 
 
 async def test_a_call_is_refused_though_an_earlier_one_of_its_id_was_taken() -> None:
