@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from videosdk.agents import ChatContext, ChatRole
+from av import VideoFrame
+from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.convert import Answers, Unseen, arranged, as_recorded, taken
+from rtllm_videosdk.convert import as_recorded, calls_in, taken
+from rtllm_videosdk.pictures import Pictures
 from videosdk.stage import context
 
 
@@ -22,34 +24,37 @@ def call(n: int, arguments: str = "{}") -> ToolCall:
     return ToolCall(f"call_{n}", "work", arguments)
 
 
-def output(n: int) -> ToolOutput:
-    return ToolOutput(f"call_{n}", "done")
+def keys(ctx: ChatContext) -> list[str | None]:
+    """The keys of what is sent."""
+    items = [item for item in taken(ctx).items if isinstance(item, Message | ToolCall | ToolOutput)]
+    assert len(items) == len(taken(ctx).items)
+    return [item.key for item in items]
 
 
 def test_a_context_is_taken_by_value() -> None:
     ctx = context(("system", "Be kind."), ("user", "Hello"))
-    before = taken(ctx)
+    before = taken(ctx).items
     ctx.items[1].content = "Changed"
     ctx.items.clear()
-    assert before == [Message.of("system", "Be kind."), heard("Hello")]
+    assert before == (Message.of("system", "Be kind."), heard("Hello"))
 
 
 def test_all_system_and_developer_texts_count() -> None:
     ctx = context(("system", "One."), ("user", "Hello"), ("developer", "Two."))
-    roles = [item.role for item in taken(ctx) if isinstance(item, Message)]
+    roles = [item.role for item in taken(ctx).items if isinstance(item, Message)]
     assert roles == ["system", "user", "system"]
 
 
 def test_an_update_of_the_tools_alone_changes_no_text() -> None:
     ctx = context(("system", "One."), ("system", "Two."))
     ctx.add_config_update(tools=["a"])
-    assert len(taken(ctx)) == 2
+    assert len(taken(ctx).items) == 2
 
 
 def test_instructions_without_a_place_come_first() -> None:
     ctx = context(("user", "Hello"))
     ctx.add_config_update(instructions="Be kind.")
-    assert taken(ctx) == [Message.of("system", "Be kind."), heard("Hello")]
+    assert taken(ctx).items == (Message.of("system", "Be kind."), heard("Hello"))
 
 
 def test_emptied_messages_and_marks_are_left_out() -> None:
@@ -58,7 +63,66 @@ def test_emptied_messages_and_marks_are_left_out() -> None:
     ctx.add_handoff(to_agent="Bob")
     ctx.add_message(role=ChatRole.USER, content=[])
     ctx.items[-1].content = None
-    assert taken(ctx) == [heard("Hello"), Message("user", ())]
+    ctx.add_message(role=ChatRole.ASSISTANT, content=["", ""])
+    assert taken(ctx).items == (heard("Hello"),)
+
+
+def test_each_item_keeps_the_id_that_the_framework_gave_it() -> None:
+    ctx = context(("system", "Be kind."), ("user", "Hello"))
+    ctx.add_function_call("work", "{}", call_id="call_1")
+    ctx.add_function_output("work", "done", "call_1")
+    assert keys(ctx) == [item.id for item in ctx.items]
+    assert taken(ctx).unsent == ()
+    assert [one.key for one in calls_in(ctx)] == [ctx.items[2].id]
+
+
+async def test_a_message_with_a_picture_keeps_its_id() -> None:
+    ctx = ChatContext.empty()
+    picture = ImageContent(image=VideoFrame(8, 8, "rgb24"))
+    ctx.add_message(role=ChatRole.USER, content=["Look", picture])
+    (message,) = await Pictures().resolve(taken(ctx).items)
+    assert isinstance(message, Message)
+    assert message.has_images
+    assert message.key == ctx.items[0].id
+
+
+def test_the_ids_of_what_is_not_sent_are_taken_too() -> None:
+    class Note:
+        id = "note_1"
+
+    ctx = context(("user", "Hello"), ("assistant", ""))
+    ctx.add_handoff(to_agent="Bob")
+    ctx.add_config_update(tools=["a"])
+    ctx.items.append(Note())
+    assert keys(ctx) == [ctx.items[0].id]
+    assert taken(ctx).unsent == tuple(item.id for item in ctx.items[1:])
+
+
+def test_instructions_that_were_updated_keep_the_id_of_the_message_in_whose_place_they_are() -> (
+    None
+):
+    ctx = context(("system", "One."), ("user", "Hello"), ("system", "Two."))
+    update = ctx.add_config_update(instructions="Three.")
+    first, hello, second = (item.id for item in ctx.items[:3])
+    assert [i.text for i in taken(ctx).items if isinstance(i, Message)] == ["Three.", "Hello"]
+    assert keys(ctx) == [first, hello]
+    assert taken(ctx).unsent == (second, update.id)
+
+
+def test_instructions_without_a_place_have_no_id() -> None:
+    ctx = context(("user", "Hello"))
+    update = ctx.add_config_update(instructions="Be kind.")
+    assert keys(ctx) == [None, ctx.items[0].id]
+    assert taken(ctx).unsent == (update.id,)
+
+
+@pytest.mark.parametrize("unusable", [None, "", 7, b"x"])
+def test_an_id_that_is_no_text_is_none(unusable: object) -> None:
+    ctx = context(("user", "Hello"), ("assistant", ""))
+    for item in ctx.items:
+        object.__setattr__(item, "id", unusable)
+    assert keys(ctx) == [None]
+    assert taken(ctx).unsent == ()
 
 
 @pytest.mark.parametrize(
@@ -82,51 +146,3 @@ def test_what_is_recorded(
 def test_of_a_graphs_words_something_else_is_recorded() -> None:
     assert as_recorded((said("{}"),), graph=True) is None
     assert as_recorded((call(1),), graph=True) == (call(1),)
-
-
-def known(*calls: ToolCall, words: str = "Look. ") -> Answers:
-    answers = Answers()
-    answers.note(calls, words)
-    return answers
-
-
-def test_words_go_back_before_their_calls() -> None:
-    items: list[Item] = [heard("go"), call(1), output(1), said("Look. Done."), heard("bye")]
-    assert arranged(items, known(call(1))) == (
-        heard("go"),
-        said("Look. "),
-        call(1),
-        output(1),
-        said("Done."),
-        heard("bye"),
-    )
-
-
-def test_words_that_were_cut_stay_where_they_are() -> None:
-    items: list[Item] = [heard("go"), call(1), output(1), said("Lo"), heard("bye")]
-    assert arranged(items, known(call(1))) == tuple(items)
-
-
-def test_words_of_the_next_turn_are_not_taken() -> None:
-    items: list[Item] = [heard("go"), call(1), heard("bye"), said("Look. Done.")]
-    assert arranged(items, known(call(1))) == tuple(items)
-
-
-def test_only_an_open_turn_has_words_that_are_not_recorded() -> None:
-    items: list[Item] = [heard("go"), call(1), output(1)]
-    assert arranged(items, known(call(1))) == tuple(items)
-    assert arranged(items, known(call(1)), open_from=1)[1] == said("Look. ")
-
-
-def test_calls_of_one_answer_stand_together() -> None:
-    items: list[Item] = [heard("go"), call(1), output(1), call(2), call(3), output(2), output(3)]
-    made = arranged(items, known(call(1), call(2), call(3), words=""))
-    assert made[:4] == (heard("go"), call(1), call(2), call(3))
-
-
-def test_what_the_framework_does_not_know_stands_in_its_place() -> None:
-    items: list[Item] = [heard("go"), call(2), output(2)]
-    alone = Unseen((call(0), output(0)), 1)
-    beside = Unseen((call(1), output(1)), 1, "call_2")
-    made = arranged(items, known(call(2), words=""), unseen=[alone, beside])
-    assert made == (heard("go"), call(0), output(0), call(1), output(1), call(2), output(2))

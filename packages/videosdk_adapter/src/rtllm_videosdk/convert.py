@@ -1,16 +1,11 @@
 """The adapter's two mappings: VideoSDK's context to items, and an output to what is recorded.
 
 Everything is taken by value: the framework changes messages that were already sent (a
-knowledge base's text, a corrected transcript, an interrupted answer).
-
-VideoSDK records the words of a turn as one message behind all its tool rounds. The words that
-were said before a call are therefore moved back in front of it, where the model said them:
-`Answers` knows them. The order of what was said is the same; without this, no turn with
-"let me look" before a tool could be continued.
+knowledge base's text, a corrected transcript, an interrupted answer). Each item keeps the id
+that the framework gave it as its key; the ids of what is not sent are taken as well.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,9 +31,6 @@ _ROLES: Mapping[ChatRole, Role] = {
     ChatRole.ASSISTANT: "assistant",
 }
 _INSTRUCTIONS = (ChatRole.SYSTEM, ChatRole.DEVELOPER)
-_KNOWN_CALLS = 1024
-
-_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +40,28 @@ class Pictured:
     Attributes:
         role: Who speaks.
         parts: Its texts, and the pictures as they were when it was taken.
+        key: The framework's id of the message.
     """
 
     role: Role
     parts: tuple[Text | ImageContent, ...]
+    key: str | None = field(default=None, compare=False)
 
 
-def taken(context: ChatContext) -> list[Item | Pictured]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A context, taken by value.
+
+    Attributes:
+        items: What is sent, with the framework's ids as keys.
+        unsent: The framework's ids of the other items.
+    """
+
+    items: tuple[Item | Pictured, ...]
+    unsent: tuple[str, ...] = ()
+
+
+def taken(context: ChatContext) -> Taken:
     """Take a context by value; pictures excepted, which take long to encode.
 
     All system messages count. Where the context holds an `AgentConfigUpdate` with
@@ -64,23 +71,50 @@ def taken(context: ChatContext) -> list[Item | Pictured]:
     entries = [entry for entry in context.items if entry is not None]
     in_force = _instructions_in_force(context, entries)
     made: list[Item | Pictured] = []
+    unsent: list[str | None] = []
     if in_force is not None and not any(map(_instructs, entries)):
         made.append(Message.of("system", in_force))
     for entry in entries:
+        item: Item | Pictured | None
         if in_force is not None and _instructs(entry):
-            if in_force:
-                made.append(Message.of("system", in_force))
+            item = Message("system", (Text(in_force),), key=_key(entry)) if in_force else None
             in_force = ""
-        elif isinstance(entry, ChatMessage):
-            if (message := _message(entry)) is not None:
-                made.append(message)
-        elif isinstance(entry, FunctionCall):
-            made.append(ToolCall(entry.call_id, entry.name, _said_arguments(entry.arguments)))
-        elif isinstance(entry, FunctionCallOutput):
-            made.append(ToolOutput(entry.call_id, entry.output))
-        elif not isinstance(entry, AgentHandoff | AgentConfigUpdate):
-            logger.debug("an item of the type %s is left out", type(entry).__name__)
-    return made
+        else:
+            item = _item(entry)
+        if item is not None:
+            made.append(item)
+        else:
+            unsent.append(_key(entry))
+    return Taken(tuple(made), tuple(key for key in unsent if key is not None))
+
+
+def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:
+    """Take only the calls of a context."""
+    return tuple(_call(entry) for entry in context.items if isinstance(entry, FunctionCall))
+
+
+def _item(entry: object) -> Item | Pictured | None:
+    """What is sent of an entry, None if nothing is."""
+    if isinstance(entry, ChatMessage):
+        return _message(entry)
+    if isinstance(entry, FunctionCall):
+        return _call(entry)
+    if isinstance(entry, FunctionCallOutput):
+        return ToolOutput(entry.call_id, entry.output, key=_key(entry))
+    if not isinstance(entry, AgentHandoff | AgentConfigUpdate):
+        logger.debug("an item of the type %s is left out", type(entry).__name__)
+    return None
+
+
+def _key(entry: object) -> str | None:
+    """The framework's id of an entry, None if it has none that can be used."""
+    key = getattr(entry, "id", None)
+    return key if isinstance(key, str) and key else None
+
+
+def _call(entry: FunctionCall) -> ToolCall:
+    arguments = _said_arguments(entry.arguments)
+    return ToolCall(entry.call_id, entry.name, arguments, key=_key(entry))
 
 
 def _instructs(entry: object) -> bool:
@@ -111,149 +145,11 @@ def _message(message: ChatMessage) -> Message | Pictured | None:
             parts.append(part.model_copy())
     role = _ROLES[ChatRole(message.role)]
     texts = tuple(part for part in parts if isinstance(part, Text))
-    if len(texts) == len(parts):
-        return Message(role, texts)
-    return Pictured(role, tuple(parts))
-
-
-# -- words before calls ---------------------------------------------------------------------------
-
-
-class Answers:
-    """Which calls belong to one answer, and what was said before them.
-
-    For as many calls as may still matter. An answer is found by the calls themselves, and its
-    words count only where the context tells the same ones.
-    """
-
-    def __init__(self) -> None:
-        self._firsts: OrderedDict[_Key, _Key] = OrderedDict()
-        self._words: dict[_Key, str] = {}
-
-    def note(self, calls: Sequence[ToolCall], words: str) -> None:
-        """Remember an answer's calls, and the words that were given out before them."""
-        first = _key(calls[0])
-        for call in calls:
-            self._firsts[_key(call)] = first
-            self._firsts.move_to_end(_key(call))
-        self._words.pop(first, None)
-        if words:
-            self._words[first] = words
-        while len(self._firsts) > _KNOWN_CALLS:
-            forgotten, _ = self._firsts.popitem(last=False)
-            self._words.pop(forgotten, None)
-
-    def words_before(self, call: ToolCall) -> str | None:
-        """The words before a call, None if there were none or another call comes first."""
-        return self._words.get(_key(call))
-
-    def first_of(self, call: ToolCall) -> object:
-        """What tells calls of one answer from those of others; None if it isn't known."""
-        return self._firsts.get(_key(call))
-
-
-def _key(call: ToolCall) -> _Key:
-    return call.call_id, call.name
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """Items of a turn that the framework doesn't know: calls that could not be handed to it.
-
-    Attributes:
-        items: The calls, and the outputs that tell the model what was wrong.
-        at: How many of the framework's items come before them.
-        call: The call that they stand before, if they belong to the same response.
-    """
-
-    items: tuple[Item, ...]
-    at: int
-    call: str | None = None
-
-
-@dataclass(slots=True)
-class _Arranged:
-    before: dict[int, Message] = field(default_factory=dict)
-    instead: dict[int, Message | None] = field(default_factory=dict)
-
-
-def arranged(
-    items: Sequence[Item],
-    answers: Answers,
-    *,
-    open_from: int | None = None,
-    unseen: Sequence[Unseen] = (),
-) -> tuple[Item, ...]:
-    """Put each word where the model said it.
-
-    Args:
-        items: The framework's items.
-        answers: What is known of the calls.
-        open_from: Where the turn begins that is still going on: its words are not recorded
-            yet. None if the context is no turn's that goes on.
-        unseen: What this turn holds that the framework doesn't know.
-    """
-    moved = _moved(items, answers, open_from)
-    made: list[Item] = []
-    for place, item in enumerate(items):
-        made += [i for u in unseen if u.call is None and u.at == place for i in u.items]
-        if place in moved.before:
-            made.append(moved.before[place])
-        if isinstance(item, ToolCall):
-            made += [i for u in unseen if u.call == item.call_id and u.at <= place for i in u.items]
-        kept = moved.instead.get(place, item)
-        if kept is not None:
-            made.append(kept)
-    made += [i for u in unseen if u.call is None and u.at >= len(items) for i in u.items]
-    return _together(made, answers)
-
-
-def _together(items: Sequence[Item], answers: Answers) -> tuple[Item, ...]:
-    """The same items, the calls of each answer side by side: so the model made them."""
-    made: list[Item] = []
-    moved: set[int] = set()
-    for place, item in enumerate(items):
-        if place in moved:
-            continue
-        made.append(item)
-        if not isinstance(item, ToolCall) or (first := answers.first_of(item)) is None:
-            continue
-        for later in range(place + 1, len(items)):
-            other = items[later]
-            if isinstance(other, Message) and other.role == "user":
-                break
-            if isinstance(other, ToolCall) and answers.first_of(other) == first:
-                made.append(other)
-                moved.add(later)
-    return tuple(made)
-
-
-def _moved(items: Sequence[Item], answers: Answers, open_from: int | None) -> _Arranged:
-    moved = _Arranged()
-    for place, item in enumerate(items):
-        if not isinstance(item, ToolCall) or (words := answers.words_before(item)) is None:
-            continue
-        told = _teller(items, place, words, moved)
-        if told is not None:
-            message = moved.instead.get(told, items[told])
-            rest = message.text[len(words) :] if isinstance(message, Message) else ""
-            moved.instead[told] = Message.of("assistant", rest) if rest else None
-        if told is not None or (open_from is not None and place >= open_from):
-            moved.before[place] = Message.of("assistant", words)
-    return moved
-
-
-def _teller(items: Sequence[Item], place: int, words: str, moved: _Arranged) -> int | None:
-    """The message behind a call, in the same turn, that begins with the words before it."""
-    for later in range(place + 1, len(items)):
-        item = moved.instead.get(later, items[later])
-        if not isinstance(item, Message):
-            continue
-        if item.role == "user":
-            return None
-        if item.role == "assistant" and not item.has_images and item.text.startswith(words):
-            return later
-    return None
+    if len(texts) < len(parts):
+        return Pictured(role, tuple(parts), key=_key(message))
+    if not any(part.text for part in texts):
+        return None
+    return Message(role, texts, key=_key(message))
 
 
 # -- what is recorded -----------------------------------------------------------------------------

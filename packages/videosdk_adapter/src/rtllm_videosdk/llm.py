@@ -33,7 +33,6 @@ from rtllm import (
     reached,
 )
 from rtllm_videosdk.clients import Clients, Links
-from rtllm_videosdk.convert import Answers
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.guarded import Extra, Guarded
 from rtllm_videosdk.limits import limits_of
@@ -206,7 +205,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         self._retry = Retry(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
-        self._memory = Memory(Turns(), Answers(), Pictures())
+        self._memory = Memory(Turns(), Pictures())
         self._running: dict[Generation, None] = {}
         self._owners: WeakSet[object] = WeakSet()
         self._clients = Clients(
@@ -444,7 +443,9 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             extra = {"extra_headers": body.headers, "extra_query": body.query}
             settings = {**settings, **{name: value for name, value in extra.items() if value}}
 
-        def ask(items: tuple[Item, ...], record: Record, no_calls: bool) -> Answer:
+        def ask(
+            items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
+        ) -> Answer:
             said_no = {"tool_choice": "none"} if no_calls and offered.tools else {}
             answer: Answer = client.ask(
                 Request(
@@ -459,6 +460,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
                     strict_parameters=self._parameters.strict,
                     hold_calls=True,
                     network=Network(),
+                    unsent=unsent,
                 )
             )
             return answer

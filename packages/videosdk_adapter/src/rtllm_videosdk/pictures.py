@@ -30,7 +30,7 @@ class Pictures:
 
 def _message(entry: Pictured) -> Message:
     parts = tuple(part if isinstance(part, Text) else _image(part) for part in entry.parts)
-    return Message(entry.role, parts)
+    return Message(entry.role, parts, key=entry.key)
 
 
 def _image(part: ImageContent) -> Image:

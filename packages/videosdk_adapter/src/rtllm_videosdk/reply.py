@@ -4,14 +4,15 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, LLMResponse
 
 from rtllm import Answer, Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.convert import Answers, Unseen, arranged, as_recorded, taken
+from rtllm_videosdk.convert import as_recorded, taken
 from rtllm_videosdk.errors import cannot_call
 from rtllm_videosdk.graph import Graph, GraphStream
+from rtllm_videosdk.history import CallGroup, Unseen, arranged
 from rtllm_videosdk.pictures import Pictures
 from rtllm_videosdk.rounds import MOST_ANSWERED, Turn, Turns
 from rtllm_videosdk.stream import (
@@ -32,17 +33,32 @@ Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
 @dataclass(slots=True)
 class Memory:
-    """What an LLM remembers from one `chat` to the next, all of it found by content.
+    """What an LLM remembers from one `chat` to the next.
 
     Attributes:
-        turns: Turns that wait for a tool.
-        answers: Calls that belong together, and the words before them.
+        turns: Turns that wait for a tool, found by their context, and calls that are over.
         pictures: Encoded pictures.
     """
 
     turns: Turns
-    answers: Answers
     pictures: Pictures
+
+
+class Ask(Protocol):
+    """Asks for an answer to a context."""
+
+    def __call__(
+        self, items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
+    ) -> Answer:
+        """Ask.
+
+        Args:
+            items: What is sent.
+            unsent: The framework's ids of the context's other items.
+            record: Maps an output to what the framework records for it.
+            no_calls: Whether calls are forbidden.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +66,14 @@ class Question:
     """How one `chat` asks.
 
     Attributes:
-        ask: Asks for an answer to items; given their mapping and whether calls are forbidden.
+        ask: Asks for an answer.
         offered: The tools that may be called.
         graph: A conversational graph.
         on_refusal: What becomes of a refusal.
         model: The model's name, for the usage.
     """
 
-    ask: Callable[[tuple[Item, ...], Record, bool], Answer]
+    ask: Ask
     offered: Offered
     graph: Graph | None
     on_refusal: OnRefusal
@@ -80,6 +96,7 @@ class Reply:
         self._generation = generation
         self._context = context
         self._question = question
+        self._unsent: tuple[str, ...] = ()
         self.turn: Turn | None = None
         self.nested = False
         self.spoke = False
@@ -103,9 +120,9 @@ class Reply:
             async with aclosing(self._answered(turn, items, response)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            if self._generation.was_cut() or not response.calls or turn.refused:
+            if self._generation.was_cut() or response.group is None or turn.refused:
                 return
-            turn.held.extend(response.calls)
+            turn.hold(response.group)
             at_the_end: dict[str, Any] | None = known_at_the_end(response, self._question.model)
             if not self.nested:
                 self._memory.turns.open(turn)
@@ -117,7 +134,7 @@ class Reply:
                     if self._is_over(turn):
                         return
                     items = await self._items()
-                    turn.look_at(items)
+                    self._memory.turns.look_at(turn, items)
             if self.nested:
                 return
             # A tool raised, which the framework tells nobody; the model shall say something.
@@ -140,15 +157,15 @@ class Reply:
             self._memory.turns.close(self.turn)
 
     async def _items(self) -> tuple[Item, ...]:
-        return await self._memory.pictures.resolve(taken(self._context))
+        context = taken(self._context)
+        self._unsent = context.unsent
+        return await self._memory.pictures.resolve(context.items)
 
     def _join(self, items: tuple[Item, ...]) -> Turn:
-        turn = self._memory.turns.of(self._context, items)
+        turn = self._memory.turns.join(self._context, items)
         self.nested = turn is not None
         if turn is None:
             turn = Turn(self._context, items)
-        else:
-            turn.look_at(items)
         self.turn = self._generation.turn = turn
         return turn
 
@@ -170,11 +187,15 @@ class Reply:
             if response.ended is None:
                 return
             response.calls = [question.offered.as_run(call) for call in response.calls]
-            broken = self._take_broken(turn, items, response)
+            broken = self._take_broken(turn, response)
             if response.calls:
                 heard = graph is None and not self.nested  # nested, the framework drops words
                 words = response.text if heard else ""
-                self._memory.answers.note([*response.calls, *broken], words)
+                response.group = CallGroup(tuple(response.calls), words)
+            if broken:
+                said_before = [Message.of("assistant", response.text)] if response.text else []
+                before = said_before if response.group is None else []
+                turn.unseen.append(Unseen((*before, *broken), len(items), response.group))
             if response.calls or not broken:
                 break
         if response.calls:
@@ -185,9 +206,9 @@ class Reply:
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> Answer:
         context = arranged(
             items,
-            self._memory.answers,
-            open_from=len(turn.base) if turn.given else None,
-            unseen=turn.unseen,
+            self._memory.turns.history.groups_in(items),
+            turn.calls_in(items),
+            turn.unseen,
         )
         offered, graph = self._question.offered, self._question.graph is not None
         nested = self.nested
@@ -196,36 +217,28 @@ class Reply:
             run = (offered.as_run(one) if isinstance(one, ToolCall) else one for one in output)
             return as_recorded(tuple(run), nested=nested, graph=graph)
 
-        return self._question.ask(context, record, turn.refused)
+        return self._question.ask(context, self._unsent, record, no_calls=turn.refused)
 
-    def _take_broken(
-        self, turn: Turn, items: tuple[Item, ...], response: Response
-    ) -> list[ToolCall]:
+    def _take_broken(self, turn: Turn, response: Response) -> list[Item]:
         """Take the calls that can't run out of a response; the model is told what was wrong.
 
         Returns:
-            These calls; the framework never sees them.
+            These calls, which the framework never sees, and their outputs.
 
         Raises:
             Failed: If that happened too often in one turn.
         """
         why_not = self._question.offered.why_not
-        reasons = {c.call_id: why for c in response.calls if (why := why_not(c)) is not None}
-        if not reasons or turn.refused:
+        judged = [(call, why_not(call)) for call in response.calls]
+        broken = [(call, why) for call, why in judged if why is not None]
+        if not broken or turn.refused:
             return []
         turn.failed_calls += 1
-        told = "; ".join(reasons.values())
+        told = "; ".join(why for _, why in broken)
         if turn.failed_calls > MOST_ANSWERED:
             ended = response.ended
             raise cannot_call(told, ended.response_id if ended is not None else None)
         logger.warning("a tool call can't run, and the model is told so: %s", told)
-        broken = [call for call in response.calls if call.call_id in reasons]
-        outputs = [ToolOutput(c.call_id, f"error: {reasons[c.call_id]}") for c in broken]
-        response.calls = [call for call in response.calls if call.call_id not in reasons]
-        words = [Message.of("assistant", response.text)] if response.text else []
-        if response.calls:
-            beside = response.calls[0].call_id
-            turn.unseen.append(Unseen((*broken, *outputs), len(items), beside))
-        else:
-            turn.unseen.append(Unseen((*words, *broken, *outputs), len(items)))
-        return broken
+        response.calls = [call for call, why in judged if why is None]
+        outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
+        return [*(call for call, _ in broken), *outputs]

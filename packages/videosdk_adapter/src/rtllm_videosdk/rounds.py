@@ -6,17 +6,69 @@ never see. So the first generator hands out one call, and the `chat` nested in i
 the rest from memory, without a request.
 """
 
-from collections import deque
-from collections.abc import Sequence
+import asyncio
+import weakref
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from videosdk.agents import ChatContext
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.convert import Unseen
+from rtllm_videosdk.convert import calls_in
+from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, count_keys
 
 MOST_ANSWERED = 2
 """How many responses with calls that can't run are answered with an error in one turn."""
+
+
+@dataclass(slots=True)
+class HandedOut:
+    """A call that the framework got.
+
+    Attributes:
+        call_id: The service's id, which may occur again, even in the same turn.
+        group: The response that it belongs to.
+        key: The framework's id of the item that recorded it, once a context has shown it.
+    """
+
+    call_id: str
+    group: CallGroup
+    key: str | None = None
+
+
+def matching_calls(
+    given: Iterable[HandedOut],
+    items: Sequence[object],
+    *,
+    earlier: AbstractSet[str],
+    first: int,
+) -> dict[int, HandedOut]:
+    """Find the items that recorded calls, by place. The framework records them in order.
+
+    Args:
+        given: The calls that were handed out, in order.
+        items: A context.
+        earlier: Ids of items that recorded other calls.
+        first: How many items were there before; it counts for items without an id of their
+            own.
+    """
+    left = list(given)
+    counts = count_keys(items)
+    found: dict[int, HandedOut] = {}
+    for place, item in enumerate(items):
+        if not isinstance(item, ToolCall):
+            continue
+        key = item.key if item.key is not None and counts[item.key] == 1 else None
+        same = [one for one in left if one.call_id == item.call_id]
+        match = next((one for one in same if key is not None and one.key == key), None)
+        if match is None and (place >= first if key is None else key not in earlier):
+            match = next((one for one in same if one.key is None or counts[one.key] > 1), None)
+        if match is not None:
+            found[place] = match
+            left.remove(match)
+    return found
 
 
 @dataclass(eq=False)
@@ -24,27 +76,35 @@ class Turn:
     """A turn of the pipeline: its first `chat`, and those nested in it.
 
     Attributes:
-        context: The framework's context; nested calls come with the same one.
+        context: The framework's context, by identity; nested calls come with the same one.
         base: Its items when the turn began.
-        held: Calls that wait to be handed out.
-        given: The ids of those that were handed out.
+        held: Calls that wait to be handed out, each with its response.
+        given: Those that were handed out.
         unseen: What the turn holds that the framework doesn't know.
         error: What a nested `chat` failed with.
         waiting: Whether the newest `chat` of the turn ended in calls. If the first generator
             goes on then, a tool raised, or the framework took no more calls.
         refused: Whether the framework took no more calls.
         failed_calls: How many responses held calls that couldn't run.
+        superseded: Whether another turn has begun in the context since: what is recorded now
+            is this turn's only if it goes on itself.
     """
 
     context: ChatContext
     base: tuple[Item, ...]
-    held: deque[ToolCall] = field(default_factory=deque)
-    given: list[str] = field(default_factory=list)
+    held: deque[tuple[ToolCall, CallGroup]] = field(default_factory=deque)
+    given: list[HandedOut] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     error: Exception | None = None
     waiting: bool = False
     refused: bool = False
     failed_calls: int = 0
+    superseded: bool = False
+    _earlier: set[str] = field(init=False)
+    _task: weakref.ref[asyncio.Task[object]] | None = None
+
+    def __post_init__(self) -> None:
+        self._earlier = set(count_keys(self.base))
 
     def goes_on_in(self, context: ChatContext, items: Sequence[Item]) -> bool:
         """Tell whether a context is this turn's, behind a call that was handed out.
@@ -55,13 +115,49 @@ class Turn:
         known = len(self.base)
         if context is not self.context or tuple(items[:known]) != self.base:
             return False
+        mine = self.calls_in(items)
+        latest: dict[str, bool] = {}  # by call id: whether the newest such call is this turn's
         behind = False
-        for item in items[known:]:
+        for place, item in enumerate(items[known:], known):
+            if isinstance(item, ToolCall):
+                latest[item.call_id] = place in mine
             if isinstance(item, ToolCall | ToolOutput):
-                behind = behind or item.call_id in self.given
+                behind = behind or latest.get(item.call_id, False)
             elif isinstance(item, Message) and item.role == "user":
                 behind = False
         return behind
+
+    def calls_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
+        """Find the calls of this turn in its context, by place, with their responses."""
+        return {place: one.group for place, one in self._recorded(items).items()}
+
+    def claim(
+        self, items: Sequence[object], others: AbstractSet[str] = frozenset()
+    ) -> list[tuple[str, CallGroup]]:
+        """Learn from the context which items recorded this turn's calls.
+
+        Args:
+            items: The context now. None of its items can come to record a later call.
+            others: Ids of items that recorded calls of other turns.
+
+        Returns:
+            The ids of these items, each with its response.
+        """
+        found = self._recorded(items, others)
+        claimed: list[tuple[str, CallGroup]] = []
+        for place, one in found.items():
+            item = items[place]
+            one.key = item.key if isinstance(item, ToolCall) else None
+            if one.key is not None:
+                claimed.append((one.key, one.group))
+        self._earlier.update(count_keys(items))
+        return claimed
+
+    def _recorded(
+        self, items: Sequence[object], others: AbstractSet[str] = frozenset()
+    ) -> dict[int, HandedOut]:
+        earlier = self._earlier | others
+        return matching_calls(self.given, items, earlier=earlier, first=len(self.base))
 
     def look_at(self, items: Sequence[Item]) -> None:
         """Learn from the context what became of the calls; what is void is dropped.
@@ -70,29 +166,60 @@ class Turn:
         spoke in between.
         """
         tail = items[len(self.base) :]
-        taken = {item.call_id for item in tail if isinstance(item, ToolCall)}
-        self.refused = not taken.issuperset(self.given)
+        taken = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
+        self.refused = not Counter(one.call_id for one in self.given) <= taken
         spoken = any(isinstance(item, Message) and item.role == "user" for item in tail)
         if self.refused or spoken:
             self.held.clear()
 
+    def hold(self, group: CallGroup) -> None:
+        """Keep the calls of a response to be handed out."""
+        self.held.extend((call, group) for call in group.calls)
+
     def hand_out(self) -> ToolCall:
         """Take the next call that was held."""
-        call = self.held.popleft()
-        self.given.append(call.call_id)
+        call, group = self.held.popleft()
+        self.given.append(HandedOut(call.call_id, group))
         self.waiting = True
+        task = asyncio.current_task()
+        self._task = weakref.ref(task) if task is not None else None
         return call
+
+    def runs_in(self, task: object) -> bool:
+        """Tell whether the newest call was handed out to a task, which then runs its tool."""
+        return task is not None and self._task is not None and self._task() is task
 
     def end(self) -> None:
         """Nothing more is handed out: the turn was cut or given up."""
         self.held.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Calls of a turn that is over, which its context hadn't recorded yet.
+
+    Attributes:
+        given: These calls.
+        earlier: Ids of items that recorded other calls.
+    """
+
+    given: tuple[HandedOut, ...]
+    earlier: frozenset[str]
+
+
 class Turns:
-    """The turns whose first generator is suspended at a call."""
+    """The turns whose first generator is suspended at a call, and the calls of earlier ones.
+
+    Contexts are told apart by identity, never by what they hold.
+
+    Attributes:
+        history: The calls of all turns, found by the ids of the items that recorded them.
+    """
 
     def __init__(self) -> None:
+        self.history = CallHistory()
         self._open: list[Turn] = []
+        self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_Ended]]] = {}
 
     def open(self, turn: Turn) -> None:
         """Await nested calls of a turn."""
@@ -100,14 +227,94 @@ class Turns:
             self._open.append(turn)
 
     def close(self, turn: Turn) -> None:
-        """Await none any more."""
+        """Await none any more. A call may still be recorded until the context's next `chat`."""
         turn.end()
-        if turn in self._open:
-            self._open.remove(turn)
+        if turn not in self._open:
+            return
+        self._open.remove(turn)
+        if turn.superseded:
+            return
+        items = calls_in(turn.context)
+        self._bind(turn, items)
+        left = tuple(one for one in turn.given if one.key is None)
+        if left:
+            self._keep(turn.context, _Ended(left, frozenset(count_keys(items))))
 
-    def of(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
+    def join(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
         """The turn that a context goes on with, None if it begins one."""
-        for turn in reversed(self._open):
+        task = asyncio.current_task()
+        mine = [turn for turn in self._open if turn.context is context]
+        # Of several turns in one context, that of the task whose tool has just run.
+        mine.sort(key=lambda turn: turn.runs_in(task))
+        self._catch_up(context, items)
+        settled = self._settle(context, items)
+        for turn in reversed(mine):
+            self._bind(turn, items, settled)
+        for turn in reversed(mine):
             if turn.goes_on_in(context, items):
+                turn.look_at(items)
                 return turn
+        for turn in mine:
+            turn.superseded = True
         return None
+
+    def _catch_up(self, copy: ChatContext, items: Sequence[Item]) -> None:
+        """Bind calls that a copy of another context has, whose turn was dropped there."""
+        new = {i.call_id for i in items if isinstance(i, ToolCall) and not self.history.knows(i)}
+        for turn in self._open if new else ():
+            waits = any(one.key is None and one.call_id in new for one in turn.given)
+            if waits and turn.context is not copy and not turn.superseded:
+                self._bind(turn, calls_in(turn.context))
+
+    def look_at(self, turn: Turn, items: Sequence[Item]) -> None:
+        """Learn from the context what became of a turn's calls."""
+        self._bind(turn, items)
+        turn.look_at(items)
+
+    def _bind(
+        self, turn: Turn, items: Sequence[object], others: AbstractSet[str] = frozenset()
+    ) -> None:
+        """Bind the items that recorded a turn's calls to the responses of these."""
+        beside = {
+            one.key
+            for other in self._open
+            if other is not turn and other.context is turn.context
+            for one in other.given
+            if one.key is not None
+        }
+        for key, group in turn.claim(items, others | beside):
+            self.history.bind(key, group)
+
+    def _keep(self, context: ChatContext, ended: _Ended) -> None:
+        kept = self._ended
+        identity = id(context)
+
+        def forget(reference: weakref.ref[ChatContext]) -> None:
+            if identity in kept and kept[identity][0] is reference:
+                del kept[identity]
+
+        try:
+            known = kept.setdefault(identity, (weakref.ref(context, forget), []))
+        except TypeError:  # a context of the user's own that can't be referred to weakly
+            return
+        known[1].append(ended)
+
+    def _settle(self, context: ChatContext, items: Sequence[Item]) -> set[str]:
+        """Bind what the context recorded of turns that are over; then these are forgotten.
+
+        Returns:
+            The ids of the items that recorded it.
+        """
+        claimed: set[str] = set()
+        reference, ended = self._ended.pop(id(context), (None, []))
+        if reference is None or reference() is not context:
+            return claimed
+        for turn in reversed(ended):
+            earlier = turn.earlier | claimed
+            found = matching_calls(turn.given, items, earlier=earlier, first=len(items))
+            for place, one in found.items():
+                item = items[place]
+                if isinstance(item, ToolCall) and item.key is not None:
+                    claimed.add(item.key)
+                    self.history.bind(item.key, one.group)
+        return claimed

@@ -12,6 +12,7 @@ from videosdk.agents import ChatRole, LLMResponse
 from rtllm import Answer, Called, Delta, Ended, Event, ToolCall, Usage
 from rtllm_videosdk.errors import declined
 from rtllm_videosdk.graph import GraphStream
+from rtllm_videosdk.history import CallGroup
 from rtllm_videosdk.owner import asking_pipeline
 from rtllm_videosdk.rounds import Turn
 
@@ -79,6 +80,7 @@ class Response:
         text: What was given out of it.
         refusal: The words with which the model declined.
         calls: Its calls, in order.
+        group: Those that the framework gets, and the words before them.
         ended: How it ended; None if it was cut.
         decision: A graph's decision, parsed.
         spent: Tokens of this `chat` so far, those of earlier responses included.
@@ -87,6 +89,7 @@ class Response:
     text: str = ""
     refusal: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+    group: CallGroup | None = None
     ended: Ended | None = None
     decision: Any = None
     spent: Usage | None = None
@@ -94,7 +97,7 @@ class Response:
     def begin(self) -> None:
         """Forget all but the tokens: the model is asked once more."""
         self.text = self.refusal = ""
-        self.calls, self.ended = [], None
+        self.calls, self.group, self.ended = [], None, None
 
 
 async def pieces(

@@ -1,0 +1,220 @@
+"""Tool calls in a context's history: which belong to one response, and the words before them.
+
+VideoSDK records the words of a turn as one message after all its tool rounds. The words that
+were said before a call are therefore moved back in front of it, where the model said them.
+The order of what was said is the same; without this, no turn with "let me look" before a tool
+could be continued.
+
+A call id proves nothing: hosts restart theirs in each conversation. A call that is over is
+found by the framework's own id of its item, which is unique and survives copies, forks and
+serialisation. Words are moved within a context that has them; only the turn that is still
+going on adds words, its own, since the framework records them at its end.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rtllm import Item, Message, Text, ToolCall
+
+MAX_CALLS = 1024
+"""How many calls that are over are remembered; the least recently seen are forgotten."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CallGroup:
+    """The calls of one response, and the words before them; compared by identity.
+
+    Attributes:
+        calls: The calls that the framework gets, in order.
+        words: What was given out before them.
+    """
+
+    calls: tuple[ToolCall, ...]
+    words: str = ""
+
+    def holds(self, call: ToolCall) -> bool:
+        """Tell whether a call is one of this response's."""
+        return any((c.call_id, c.name) == (call.call_id, call.name) for c in self.calls)
+
+
+class CallHistory:
+    """Finds the response of a call by the framework's id of the call's item.
+
+    Args:
+        size: How many calls to remember.
+    """
+
+    def __init__(self, size: int = MAX_CALLS) -> None:
+        self._size = size
+        self._groups: OrderedDict[str, CallGroup | None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"CallHistory({len(self._groups)} calls)"
+
+    def bind(self, key: str, group: CallGroup) -> None:
+        """Remember which response an item's call belongs to.
+
+        An id that stands for two responses is not the item's alone: from then on it proves
+        nothing.
+
+        Args:
+            key: The framework's id of the item.
+            group: The response.
+        """
+        self._groups[key] = group if self._groups.get(key, group) is group else None
+        self._groups.move_to_end(key)
+        while len(self._groups) > self._size:
+            self._groups.popitem(last=False)
+
+    def knows(self, call: ToolCall) -> bool:
+        """Tell whether a call's item has been bound, if it has an id at all."""
+        return call.key is None or call.key in self._groups
+
+    def groups_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
+        """Find the responses of a context's calls, by the calls' places."""
+        found: dict[int, CallGroup] = {}
+        counts = count_keys(items)
+        for place, item in enumerate(items):
+            if not isinstance(item, ToolCall) or item.key is None or counts[item.key] > 1:
+                continue
+            group = self._groups.get(item.key)
+            if group is not None and group.holds(item):
+                self._groups.move_to_end(item.key)
+                found[place] = group
+        return found
+
+
+def count_keys(items: Iterable[object]) -> Counter[str]:
+    """Count the ids of a context's calls; one that occurs twice identifies no item."""
+    return Counter(i.key for i in items if isinstance(i, ToolCall) and i.key is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Items of a turn that the framework doesn't know: calls that could not be handed to it.
+
+    Attributes:
+        items: The calls, and the outputs that tell the model what was wrong.
+        at: How many of the framework's items come before them.
+        beside: The calls of the same response that the framework knows, if there are any.
+    """
+
+    items: tuple[Item, ...]
+    at: int
+    beside: CallGroup | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    item: Item
+    group: CallGroup | None = None
+
+
+@dataclass(slots=True)
+class _Moves:
+    before: dict[int, Message] = field(default_factory=dict)
+    instead: dict[int, Message | None] = field(default_factory=dict)
+
+
+def arranged(
+    items: Sequence[Item],
+    known: Mapping[int, CallGroup],
+    own: Mapping[int, CallGroup] | None = None,
+    unseen: Sequence[Unseen] = (),
+) -> tuple[Item, ...]:
+    """Put each word where the model said it, and the calls of each response side by side.
+
+    Args:
+        items: The framework's items.
+        known: The responses of calls of turns that are over, by the calls' places. Their words
+            are moved if the context has them, and never added.
+        own: Those of the turn that is still going on: its words are not recorded yet.
+        unseen: What this turn holds that the framework doesn't know.
+    """
+    own = own or {}
+    groups = {**known, **own}
+    moves = _moves(items, groups, own)
+    firsts = _first_places(groups)
+    made: list[_Placed] = []
+
+    def add(some: Iterable[Unseen]) -> None:
+        for one in some:
+            made.extend(
+                _Placed(i, one.beside if isinstance(i, ToolCall) else None) for i in one.items
+            )
+
+    for place, item in enumerate(items):
+        group = groups.get(place)
+        add(u for u in unseen if u.beside is None and u.at == place)
+        if place in moves.before:
+            made.append(_Placed(moves.before[place]))
+        if group is not None and firsts[group] == place:
+            add(u for u in unseen if u.beside is group)
+        kept = moves.instead.get(place, item)
+        if kept is not None:
+            made.append(_Placed(kept, group))
+    add(u for u in unseen if u.beside is None and u.at >= len(items))
+    return _together(made)
+
+
+def _first_places(groups: Mapping[int, CallGroup]) -> dict[CallGroup, int]:
+    return {groups[place]: place for place in sorted(groups, reverse=True)}
+
+
+def _together(placed: Sequence[_Placed]) -> tuple[Item, ...]:
+    """The same items, the calls of each response side by side: so the model made them."""
+    made: list[Item] = []
+    moved: set[int] = set()
+    for place, one in enumerate(placed):
+        if place in moved:
+            continue
+        made.append(one.item)
+        if one.group is None:
+            continue
+        for later in range(place + 1, len(placed)):
+            other = placed[later]
+            if isinstance(other.item, Message) and other.item.role == "user":
+                break
+            if other.group is one.group and later not in moved:
+                made.append(other.item)
+                moved.add(later)
+    return tuple(made)
+
+
+def _moves(
+    items: Sequence[Item], groups: Mapping[int, CallGroup], own: Mapping[int, CallGroup]
+) -> _Moves:
+    moves = _Moves()
+    for group, place in sorted(_first_places(groups).items(), key=lambda pair: pair[1]):
+        if not group.words:
+            continue
+        words = Message.of("assistant", group.words)
+        found = _recorded_in(items, place, group.words, moves)
+        if found is not None:
+            place_of_message, message = found
+            rest = message.text[len(group.words) :]
+            if rest:
+                moves.instead[place_of_message] = replace(message, parts=(Text(rest),))
+            else:  # nothing is split: the message itself is moved
+                moves.instead[place_of_message] = None
+                words = replace(words, key=message.key, mark=message.mark)
+            moves.before[place] = words
+        elif place in own:
+            moves.before[place] = words
+    return moves
+
+
+def _recorded_in(
+    items: Sequence[Item], place: int, words: str, moves: _Moves
+) -> tuple[int, Message] | None:
+    """Find the message after a call, in the same turn, that begins with the words before it."""
+    for later in range(place + 1, len(items)):
+        item = moves.instead.get(later, items[later])
+        if not isinstance(item, Message):
+            continue
+        if item.role == "user":
+            return None
+        if item.role == "assistant" and not item.has_images and item.text.startswith(words):
+            return later, item
+    return None
