@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import weakref
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -51,7 +52,10 @@ class ChatRoute:
 
     def conversation_of(self, asked: Asked) -> Conversation:
         """The conversation that a request belongs to."""
-        return self._conversations.find(asked.outline, asked.model)
+        found = self._conversations.find(asked.outline, asked.model)
+        # It is found again by its digests: what was said and shown needn't be kept for that.
+        found.latest = replace(asked.outline, items=())
+        return found
 
     async def launch(
         self,
