@@ -386,7 +386,7 @@ async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> Non
                 *(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http"))
             )
             route = next(iter(chat(caller)._routes.values()))
-            pool = route._requests._client._client._transport._pool
+            pool = route._requests._connections._transport._pool
             made.append(len(pool.connections))
         assert made == [1, 1, 1]
 

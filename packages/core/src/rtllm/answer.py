@@ -1,6 +1,7 @@
 """The answer to one request: does what its turn says, and tells what happened."""
 
 import asyncio
+import copy
 import logging
 import random
 from collections import deque
@@ -37,6 +38,9 @@ class Answer:
     event is an `Ended`. Leaving early is a cut: the answer runs out in the background, and
     leaving waits for nothing.
 
+    Until it is over it holds its client, so that the turn goes on and is told even where
+    nobody else does.
+
     Attributes:
         report: What happened, once it is over.
     """
@@ -58,6 +62,7 @@ class Answer:
         self._tell = tell
         self._request = request
         self._run: _Run | None = None
+        self._response_id: str | None = None
         self._over = False
 
     def __enter__(self) -> Self:
@@ -91,7 +96,7 @@ class Answer:
     @property
     def response_id(self) -> str | None:
         """The service's id of the response that is being read, once it is known."""
-        return self._run.response_id if self._run is not None else None
+        return self._run.response_id if self._run is not None else self._response_id
 
     @property
     def mark(self) -> str | None:
@@ -111,9 +116,16 @@ class Answer:
         if self._over:
             return
         self._over = True
-        if self._run is not None:
-            self.report = self._run.finish(outcome, error, self._notes)
-            self._tell(self.report)
+        run, tell = self._run, self._tell
+        self._let_go()
+        if run is not None:
+            self._response_id = run.response_id
+            self.report = run.finish(outcome, error, self._notes)
+            tell(self.report)
+
+    def _let_go(self) -> None:
+        """Hold the client no more; attempts that run out in the background hold this answer."""
+        self._run, self._pool, self._tell = None, _no_route, _nobody
 
     # -- what the transport must know ----------------------------------------------------------
 
@@ -157,6 +169,12 @@ class Answer:
         """What to open connections with."""
         return self._request.network
 
+    def detached(self) -> "Answer":
+        """The same request, to be kept beyond this answer: it leads to no client."""
+        twin = copy.copy(self)
+        twin._let_go()
+        return twin
+
     def frame(self, plan: Plan, lane: str | None, *, generate: bool = True) -> bytes:
         """Encode the request as planned; without `generate` no answer is asked for."""
         request = self._request
@@ -197,6 +215,14 @@ class Answer:
     def record(self, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         """The items that the framework will record for an output, None if it can't."""
         return self._request.record(output)
+
+
+def _no_route() -> Route:
+    raise RuntimeError("an answer that is over needs no route; this is a bug of rtllm")
+
+
+def _nobody(_: TurnReport) -> None:
+    """Nobody is told: the answer is over."""
 
 
 def _check_settings(request: Request) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from rtllm.report import TurnReport
 from rtllm.request import Request
 from rtllm.transport.auth import Credentials
 from rtllm.transport.dial import Network
+from rtllm.transport.http import HttpClients, MakeClient
 from rtllm.transport.pool import Pool
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.route import Route
@@ -40,14 +42,26 @@ _Way = TypeVar("_Way", bound=Route)
 
 
 class _Asked(ABC, Generic[_Way]):
-    """What every client does, whichever way its requests take."""
+    """What every client does, whichever way its requests take.
+
+    Whoever owns a client lends it functions: `on_turn`, a key's or token's provider, a client
+    with such providers. They may lead back to the client, as methods of an agent that owns it
+    do. So only the client holds them, and its answers while they run: routes and all that the
+    event loop holds know them by weak references, and a client that is dropped is freed.
+    """
 
     def __init__(self, on_turn: Callable[[TurnReport], None] | None, books: Books | None) -> None:
         self._on_turn = on_turn
         self._books = Books() if books is None else books
         self._refused = RefusedParameters()
         self._routes: dict[asyncio.AbstractEventLoop, _Way] = {}
-        self._leaving = Leaving(self.aclose)
+        self._http_clients: weakref.WeakKeyDictionary[_Way, HttpClients] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._leaving = Leaving(self._routes)
+        # A client that is dropped must not leave its sockets open, whatever else still runs.
+        # Its answers hold it, so none of them runs then: nothing is waited for.
+        weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
 
     @property
     def usage(self) -> Snapshot:
@@ -75,10 +89,7 @@ class _Asked(ABC, Generic[_Way]):
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
-        route = self._routes.pop(asyncio.get_running_loop(), None)
-        if route is not None:
-            await route.aclose()
-        await self._leaving.over()
+        await self._leaving.close()
 
     def abandon(self, limit: float = ABANDONED_LIMIT) -> None:
         """Close the connections on every event loop as soon as no answer runs there.
@@ -90,7 +101,7 @@ class _Asked(ABC, Generic[_Way]):
         Args:
             limit: Seconds after which answers that still run are ended with an error.
         """
-        self._leaving.begin(list(self._routes), limit)
+        self._leaving.begin(limit)
 
     def _route(self) -> _Way:
         """The connections of the running event loop."""
@@ -178,7 +189,7 @@ class Client(_Asked[Ways]):
             endpoint = replace(endpoint, profile=profile_named(profile))
         self.endpoint = endpoint
         self._credentials = credentials
-        self._lanes = endpoint.profile.lanes if lanes == "auto" else lanes
+        self._lanes = _Lanes(endpoint, lanes)
         self._spare = spare
         self._rebuild = rebuild
         self._dispatches: dict[asyncio.AbstractEventLoop, Dispatch] = {}
@@ -219,15 +230,31 @@ class Client(_Asked[Ways]):
         if self._websocket:
             pool = Pool(
                 self.endpoint,
-                self._credentials,
+                weakref.ref(self._credentials),
                 dispatch,
                 self._books,
                 spare=self._spare,
                 rebuild=self._rebuild,
-                on_lanes_gone=self._lanes_gone,
+                on_lanes_gone=self._lanes.gone,
             )
-        over_http = partial(self._over_http, dispatch)
-        return Ways(dispatch, pool, over_http, fall_back=self._fallback == "http")
+        theirs, make_theirs = self._http_client, self._make_http_client
+        make: MakeClient = partial(_make_http_client, self.endpoint)
+        if theirs is not None:
+            make = lambda _: theirs  # noqa: E731
+        elif make_theirs is not None:
+            make = lambda _: make_theirs()  # noqa: E731
+        with_own_key = theirs is not None or make_theirs is not None
+        clients = HttpClients(make, owned=theirs is None)
+        over_http = partial(
+            _over_http,
+            weakref.ref(clients),
+            None if with_own_key else weakref.ref(self._credentials),
+            dispatch,
+            self._books,
+        )
+        ways = Ways(dispatch, pool, over_http, fall_back=self._fallback == "http")
+        self._http_clients[ways] = clients
+        return ways
 
     def _dispatch(self) -> Dispatch:
         """What is known of the conversations of the running loop, also of a closed route's.
@@ -238,7 +265,7 @@ class Client(_Asked[Ways]):
         self._dispatches = {k: v for k, v in self._dispatches.items() if not k.is_closed()}
         if loop not in self._dispatches:
             self._dispatches[loop] = Dispatch(
-                lanes=self._lanes,
+                lanes=self._lanes.used,
                 memory=profile.memory,
                 lifetime=profile.lifetime,
                 one_model=profile.one_model,
@@ -247,33 +274,46 @@ class Client(_Asked[Ways]):
             )
         return self._dispatches[loop]
 
-    def _over_http(self, dispatch: Dispatch, may_leave: Callable[[], bool]) -> OverHttp:
-        from rtllm.transport import http_responses as http  # noqa: PLC0415 - rarely needed
 
-        theirs, make_theirs = self._http_client, self._make_http_client
-        make: http.MakeClient = partial(http.make_client, self.endpoint)
-        if theirs is not None:
-            make = lambda _: theirs  # noqa: E731
-        elif make_theirs is not None:
-            make = lambda _: make_theirs()  # noqa: E731
-        with_own_key = theirs is not None or make_theirs is not None
-        return http.HttpResponses(
-            make,
-            None if with_own_key else self._credentials,
-            dispatch,
-            self._books,
-            owned=theirs is None,
-            may_leave=may_leave,
-        )
+class _Lanes:
+    """Whether lanes are used; the pools of every event loop share it.
 
-    def _lanes_gone(self) -> None:
-        if self._lanes:
+    Args:
+        endpoint: Where the host is.
+        lanes: What the user wants; "auto" goes by what is known of the host.
+    """
+
+    def __init__(self, endpoint: Endpoint, lanes: Lanes) -> None:
+        self._host = endpoint.profile.name
+        self.used = endpoint.profile.lanes if lanes == "auto" else lanes
+
+    def gone(self) -> None:
+        """Use none from now on: the host has none."""
+        if self.used:
             logger.warning(
                 "%s has no lanes after all; without them a barge-in costs a connection. "
                 "Pass lanes=False to save the try",
-                self.endpoint.profile.name,
+                self._host,
             )
-        self._lanes = False
+        self.used = False
+
+
+def _over_http(
+    clients: weakref.ref[HttpClients],
+    credentials: weakref.ref[Credentials] | None,
+    dispatch: Dispatch,
+    books: Books,
+    may_leave: Callable[[], bool],
+) -> OverHttp:
+    from rtllm.transport.http_responses import HttpResponses  # noqa: PLC0415 - rarely needed
+
+    return HttpResponses(clients, credentials, dispatch, books, may_leave)
+
+
+def _make_http_client(endpoint: Endpoint, proxy: str | None) -> object:
+    from rtllm.transport import http_responses  # noqa: PLC0415 - rarely needed
+
+    return http_responses.make_client(endpoint, proxy)
 
 
 class ChatClient(_Asked["ChatRoute"]):
@@ -334,7 +374,8 @@ class ChatClient(_Asked["ChatRoute"]):
     def _open(self) -> "ChatRoute":
         from rtllm.transport.chat import ChatRoute  # noqa: PLC0415 - openai is slow to import
 
-        make = self._make_client
-        if make is not None:
-            return ChatRoute(make, self._books, owned=True)
-        return ChatRoute(lambda: self._client, self._books, owned=False)
+        theirs, make = self._client, self._make_client
+        clients = HttpClients(lambda _: theirs if make is None else make(), owned=make is not None)
+        route = ChatRoute(weakref.ref(clients), self._books)
+        self._http_clients[route] = clients
+        return route

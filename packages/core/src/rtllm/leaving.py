@@ -1,40 +1,52 @@
-"""How a client is left that nobody asks any more: closed once its answers are over."""
+"""How a client closes its routes: at once, or once its answers are over.
+
+The event loop and the finalizer of a dropped client hold what is here, so nothing here leads
+to the client: it works on routes, which don't know their client either.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 ABANDONED_LIMIT = 180.0  # seconds: longer than a turn may take
 
 Loop = asyncio.AbstractEventLoop
 
 
-class Leaving:
-    """Counts the answers that run on each event loop, and closes where none does.
+class Closes(Protocol):
+    """What can be closed on its event loop."""
+
+    async def aclose(self) -> None:
+        """Close everything within a limit."""
+
+
+_Way = TypeVar("_Way", bound=Closes)
+
+
+class Leaving(Generic[_Way]):
+    """Counts the answers that run on each event loop, and closes its route.
 
     Each loop's part is touched in that loop only; `begin` alone may be called from anywhere.
 
     Args:
-        close: Closes what is open on the running loop, at once; calls `over` at its end.
+        routes: The open route of each event loop; those that are closed are taken out.
     """
 
-    def __init__(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._close = close
+    def __init__(self, routes: dict[Loop, _Way]) -> None:
+        self._routes = routes
         self._limit: float | None = None
         self._running: dict[Loop, int] = {}
         self._timers: dict[Loop, asyncio.TimerHandle] = {}
 
-    def begin(self, loops: Iterable[Loop], limit: float) -> None:
-        """Leave these loops, and each on which an answer begins later.
+    def begin(self, limit: float) -> None:
+        """Leave each loop on which something is open, or on which an answer begins later.
 
         Args:
-            loops: Those on which something is open.
             limit: Seconds for the answers that run.
         """
         self._limit = limit
-        for loop in loops:
+        for loop in list(self._routes):
             with suppress(RuntimeError):  # that loop is closed, and its sockets with it
                 loop.call_soon_threadsafe(self._leave, loop, limit, context=Context())
 
@@ -50,16 +62,24 @@ class Leaving:
         if self._limit is not None and not loop.is_closed():
             self._leave(loop, self._limit)
 
-    async def over(self) -> None:
-        """Wait for nothing more on the running loop, where all is closed now."""
+    async def close(self) -> None:
+        """Close the route of the running loop at once, and wait for all that closes there.
+
+        Who stops waiting doesn't stop the closing: called again, this waits for it.
+        """
         loop = asyncio.get_running_loop()
-        self._stop_timer(loop)
-        if asyncio.current_task() in _closing:  # two of them must not wait for each other
+        self._close_soon(loop)
+        closing = [
+            task
+            for task, whose in list(_closing.items())
+            if whose is self and task.get_loop() is loop
+        ]
+        if not closing:
             return
-        closing = [task for task, whose in list(_closing.items()) if whose is self]
-        closing = [task for task in closing if task.get_loop() is loop]
-        if closing:
-            await asyncio.wait(closing)
+        await asyncio.wait(closing)
+        for task in closing:
+            if not task.cancelled():
+                task.result()
 
     def _leave(self, loop: Loop, limit: float) -> None:
         if loop not in self._running:
@@ -68,34 +88,33 @@ class Leaving:
             self._timers[loop] = loop.call_later(limit, self._close_soon, loop, context=Context())
 
     def _close_soon(self, loop: Loop) -> None:
-        self._stop_timer(loop)
-        task = loop.create_task(self._close(), name="rtllm abandoned client", context=Context())
-        _closing[task] = self
-        task.add_done_callback(_closing.pop)
-
-    def _stop_timer(self, loop: Loop) -> None:
+        """Begin to close a loop's route, if it has one; what is asked from now on opens another."""
         if (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
+        if (route := self._routes.pop(loop, None)) is not None:
+            task = loop.create_task(route.aclose(), name="rtllm close client", context=Context())
+            _closing[task] = self
+            task.add_done_callback(_closing.pop, context=Context())
 
 
 class Counted:
     """One answer, counted from its beginning to its end."""
 
-    def __init__(self, leaving: Leaving) -> None:
-        self._leaving = leaving
+    def __init__(self, leaving: Leaving[_Way]) -> None:
+        self._count = leaving.count
         self._loop: Loop | None = None
 
     def began(self) -> None:
         """It runs from now on, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._leaving.count(self._loop, 1)
+        self._count(self._loop, 1)
 
     def ended(self) -> None:
         """It is over."""
         if self._loop is not None:
             loop, self._loop = self._loop, None
-            self._leaving.count(loop, -1)
+            self._count(loop, -1)
 
 
-_closing: dict[asyncio.Task[None], Leaving] = {}
-"""What closes an abandoned client, which nobody else may hold; a loop doesn't hold its tasks."""
+_closing: dict[asyncio.Task[None], object] = {}
+"""What closes a client's route, which nobody else may hold; a loop doesn't hold its tasks."""

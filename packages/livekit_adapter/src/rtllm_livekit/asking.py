@@ -1,7 +1,6 @@
 """What both of the adapter's LLMs do: take a context by value, and ask."""
 
 import asyncio
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Never, Protocol, Self
@@ -100,8 +99,6 @@ class AskingLLM(llm.LLM[Never]):
         self._tools = ToolEncoder()
         self._pictures = Pictures(url_of, key_of)
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
-        # A dropped object must not leave its sockets open, whatever else still runs.
-        weakref.finalize(self, client.abandon).atexit = False
 
     @classmethod
     def with_azure(

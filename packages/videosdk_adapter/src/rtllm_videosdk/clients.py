@@ -124,14 +124,6 @@ class Clients:
         self.reach = reach
         self._retire_all()
 
-    def abandon(self) -> None:
-        """Close everything soon: the LLM was dropped without `aclose`.
-
-        The garbage collector calls this, in any thread and at any time.
-        """
-        for client in self._current():
-            client.abandon()
-
     def _current(self) -> list[Client | ChatClient]:
         http = [self._http] if self._http is not None else []
         return [*self._sockets.values(), *http]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, Self
@@ -220,8 +219,6 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             Links(lanes, spare, fallback, host_profile, rebuild, use_websocket),
             on_turn=on_turn,
         )
-        # A dropped object must not leave its sockets open, whatever else still runs.
-        weakref.finalize(self, self._clients.abandon).atexit = False
         self._body({}, with_tools=False)  # refuse here what can't be sent
         if streaming:
             self._clients.reach.socket({}, {})

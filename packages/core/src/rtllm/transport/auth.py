@@ -12,6 +12,9 @@ ApiKey = str | Callable[[], str | Awaitable[str]]
 class Credentials:
     """What a handshake proves its right with.
 
+    The function may belong to whoever owns the client, so the client alone holds this object:
+    what the event loop holds knows it by a weak reference.
+
     Args:
         api_key: The key or token, or a function, plain or async, that gives one.
         organization: OpenAI organisation, sent as a header.
@@ -19,7 +22,7 @@ class Credentials:
         headers: More headers; they win over the others.
     """
 
-    __slots__ = ("_api_key", "_headers")
+    __slots__ = ("__weakref__", "_api_key", "_headers")
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from rtllm.faults import Fault, Kind
 from rtllm.lanes import OVER_HTTP
 from rtllm.transport.attempt import Attempt
 from rtllm.transport.dial import FaultError
-from rtllm.transport.http import HttpRequests, close, timeouts
+from rtllm.transport.http import HttpClients, HttpRequests, close, timeouts
 from rtllm.transport.http_faults import fault_of
 from rtllm.transport.route import Asked
 from rtllm.turn import Limits, Turn
@@ -29,17 +30,15 @@ class ChatRoute:
     """The chat completions of one client on one event loop.
 
     Args:
-        make_client: Gives an ``AsyncOpenAI`` or what is shaped like one; called once, when it
-            is needed first.
-        owned: Whether that client is ours to close.
+        clients: Gives the openai client.
         books: Where attempts are counted.
     """
 
     falls_back = False
     renewable = False  # the client asks its own provider, and faults tell of it
 
-    def __init__(self, make_client: Callable[[], Any], books: Books, *, owned: bool) -> None:
-        self._requests = HttpRequests(make_client, owned=owned)
+    def __init__(self, clients: weakref.ref[HttpClients], books: Books) -> None:
+        self._requests = HttpRequests(clients)
         self._books = books
         self._loop = asyncio.get_running_loop()
         self._conversations = Conversations(lambda _: None)

@@ -75,6 +75,7 @@ class Connection:
         self._any_event = False
         self._last_words: Fault | None = None
         self._lost = False
+        self._cancelled = False
         self._idle = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -93,6 +94,11 @@ class Connection:
     def is_mute(self) -> bool:
         """Whether no event ever came."""
         return not self._any_event
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether its reader was cancelled, as by an event loop that ends."""
+        return self._cancelled
 
     @property
     def doubted(self) -> bool:
@@ -172,6 +178,9 @@ class Connection:
         fault = Fault(Kind.DROPPED, "the reader of the connection stopped")
         try:
             fault = await self._read_until_closed()
+        except asyncio.CancelledError:
+            self._cancelled = True
+            raise
         except Exception as error:
             logger.exception("the reader of connection %d failed", self.number)
             fault = Fault(Kind.DROPPED, f"the reader failed: {type(error).__name__}")

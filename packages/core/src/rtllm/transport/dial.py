@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -84,10 +85,10 @@ class Dialer:
     """Opens sockets on one event loop.
 
     Args:
-        credentials: Asked at each handshake.
+        credentials: Asked at each handshake; once they are gone, so is the client.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: weakref.ref[Credentials]) -> None:
         self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
         self._connector: aiohttp.BaseConnector | None = None
@@ -111,7 +112,7 @@ class Dialer:
             raise FaultError(silent("a connection", limit)) from None
 
     async def _dial(self, url: str, network: Network) -> Socket:
-        headers = await self._headers()
+        headers, renewable = await self._headers()
         refusal = _Refusal()
         token = _refusal.set(refusal)
         try:
@@ -127,7 +128,7 @@ class Dialer:
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
-            if fault.kind is Kind.UNAUTHORISED and self._credentials.renewable:
+            if fault.kind is Kind.UNAUTHORISED and renewable:
                 fault = replace(fault, kind=Kind.TOKEN_REFUSED)
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -150,9 +151,12 @@ class Dialer:
         finally:
             _refusal.reset(token)
 
-    async def _headers(self) -> dict[str, str]:
+    async def _headers(self) -> tuple[dict[str, str], bool]:
+        credentials = self._credentials()
+        if credentials is None:
+            raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
         try:
-            return await self._credentials.for_handshake()
+            return await credentials.for_handshake(), credentials.renewable
         except ConfigError as error:
             raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
         except FaultError:

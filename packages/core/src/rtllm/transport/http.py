@@ -6,6 +6,7 @@ A cut answer can't run out unheard here: its stream is closed, and its usage sta
 import asyncio
 import inspect
 import logging
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from contextvars import Context
@@ -24,19 +25,50 @@ Pieces = Callable[[Any], AsyncGenerator[Any]]
 """Sends a request with a client, and gives the pieces of its answer."""
 
 
+MakeClient = Callable[[str | None], Any]
+"""Gives an ``AsyncOpenAI``, or what is shaped like one, for the address of a proxy or None."""
+
+
+class HttpClients:
+    """The openai clients of one route: one for each proxy, made when it is needed first.
+
+    They may hold functions of whoever owns this library's client, such as a token provider. So
+    that client alone holds this object: a route, which its finalizer and the event loop reach,
+    knows it by a weak reference.
+
+    Args:
+        make: Gives a client.
+        owned: Whether those clients are ours to close.
+    """
+
+    def __init__(self, make: MakeClient, *, owned: bool) -> None:
+        self._make = make
+        self._made: dict[str | None, Any] = {}
+        self.owned = owned
+
+    def get(self, proxy: str | None = None) -> Any:
+        """The client for a proxy."""
+        if proxy not in self._made:
+            self._made.setdefault(proxy, self._make(proxy))
+        return self._made[proxy]
+
+    def made(self, proxy: str | None) -> Any:
+        """The client for a proxy, None if it isn't made yet."""
+        return self._made.get(proxy)
+
+
 class HttpRequests:
     """The HTTP requests of one client on one event loop, through an openai client.
 
     Args:
-        make_client: Gives an ``AsyncOpenAI`` or what is shaped like one; called once, when it
-            is needed first.
-        owned: Whether that client is ours to close.
+        clients: Gives that client.
+        proxy: The address of a proxy.
     """
 
-    def __init__(self, make_client: Callable[[], Any], *, owned: bool) -> None:
-        self._make_client = make_client
-        self._owned = owned
-        self._client: Any = None
+    def __init__(self, clients: weakref.ref[HttpClients], proxy: str | None = None) -> None:
+        self._clients = clients
+        self._proxy = proxy
+        self._connections: Any = None
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Attempt] = {}
         self._readers: dict[int, asyncio.Task[None]] = {}
@@ -57,9 +89,13 @@ class HttpRequests:
             fault_of: Names an exception of the client's.
             at_end: Called if the stream is over and the attempt isn't, with what went wrong.
         """
+        clients = self._clients()
+        if clients is None:  # then nobody reads this attempt either
+            attempt.fail(Fault(Kind.CLOSED, "the client was closed"))
+            return
         self._running[attempt.number] = attempt
         reader = self._loop.create_task(
-            self._read(attempt, pieces, fault_of, at_end),
+            self._read(clients, attempt, pieces, fault_of, at_end),
             name=f"rtllm http {attempt.number}",
             context=Context(),
         )
@@ -78,18 +114,19 @@ class HttpRequests:
 
     async def _read(
         self,
+        clients: HttpClients,
         attempt: Attempt,
         pieces: Pieces,
         fault_of: Callable[[Exception], Fault],
         at_end: Callable[[Fault | None], None],
     ) -> None:
         try:
-            async with aclosing(pieces(self._ready_client())) as stream:
+            async with aclosing(pieces(self._ready_client(clients))) as stream:
                 await self._feed(attempt, stream)
         except Exception as error:  # noqa: BLE001 - the top of a task: a fact for the turn
             logger.debug("http %d: %s", attempt.number, type(error).__name__)
             if not attempt.finished:
-                at_end(self._fault(fault_of(error)))
+                at_end(_fault(fault_of(error), clients.made(self._proxy)))
         else:
             if not attempt.finished:
                 at_end(None)
@@ -107,21 +144,24 @@ class HttpRequests:
 
     def warm(self) -> None:
         """Make the client, if it isn't made yet."""
-        if self._client is None and not self.closed:
-            self._client = self._make_client()
+        clients = self._clients()
+        if clients is not None and not self.closed:
+            self._client(clients)
 
-    def _ready_client(self) -> Any:
+    def _client(self, clients: HttpClients) -> Any:
+        client = clients.get(self._proxy)
+        if clients.owned:
+            # What is closed if the client is dropped: not the openai client, which may lead to
+            # the owner, but the HTTP client below it. *Seen*: it is called so in openai 1 to 3.
+            self._connections = getattr(client, "_client", client)
+        return client
+
+    def _ready_client(self, clients: HttpClients) -> Any:
         """The client, which must not retry by itself: this library does."""
-        self.warm()
-        client = self._client
+        client = self._client(clients)
         if getattr(client, "max_retries", None) == 0 or not hasattr(client, "with_options"):
             return client
         return client.with_options(max_retries=0)
-
-    def _fault(self, fault: Fault) -> Fault:
-        if fault.kind is Kind.UNAUTHORISED and _has_token_provider(self._client):
-            return replace(fault, kind=Kind.TOKEN_REFUSED)
-        return fault
 
     async def aclose(self) -> None:
         """End what runs, and close the client if it is ours, within a limit."""
@@ -133,9 +173,12 @@ class HttpRequests:
             reader.cancel()
         if readers:
             await asyncio.wait(readers, timeout=CLOSE_LIMIT)
-        client, self._client = self._client, None
-        if client is not None and self._owned:
-            await close(client)
+        clients, connections = self._clients(), self._connections
+        self._connections = None
+        if clients is not None and clients.owned:
+            await close(clients.made(self._proxy))
+        elif connections is not None:
+            await close(connections)
 
 
 def patient_http(proxy: str | None = None) -> Any:
@@ -164,6 +207,12 @@ async def close(thing: Any) -> None:
             waiting = closing()
             if inspect.isawaitable(waiting):
                 await waiting
+
+
+def _fault(fault: Fault, client: Any) -> Fault:
+    if fault.kind is Kind.UNAUTHORISED and _has_token_provider(client):
+        return replace(fault, kind=Kind.TOKEN_REFUSED)
+    return fault
 
 
 def _has_token_provider(client: Any) -> bool:

@@ -4,6 +4,7 @@ Only stored responses can be continued here.
 """
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,15 +21,12 @@ from rtllm.transport.attempt import Attempt
 from rtllm.transport.auth import Credentials
 from rtllm.transport.booking import settle
 from rtllm.transport.dial import FaultError
-from rtllm.transport.http import HttpRequests, close, patient_http, timeouts
+from rtllm.transport.http import HttpClients, HttpRequests, close, patient_http, timeouts
 from rtllm.transport.route import Asked
 from rtllm.transport.sse import frames_of, lines_of
 from rtllm.turn import Limits, Turn
 from rtllm.usage import Account, Books
 from rtllm.wire.frames import Frame, read
-
-MakeClient = Callable[[str | None], Any]
-"""Gives an ``AsyncOpenAI``, or what is shaped like one, for the address of a proxy or None."""
 
 _SOCKET_ONLY = ("type", "stream_id", "generate")
 
@@ -37,30 +35,27 @@ class HttpResponses:
     """The HTTP requests to the Responses API of one client on one event loop.
 
     Args:
-        make_client: Gives a client; called off the event loop, once for each proxy.
-        owned: Whether those clients are ours to close.
-        may_leave: Whether there is a socket to go back to, should the host not know this way.
-        credentials: Asked at each request; None where the client has its own.
+        clients: Gives the openai clients; asked for one off the event loop.
+        credentials: Asked at each request; None where the clients have their own.
         dispatch: Places the turns.
         books: Where attempts are counted.
+        may_leave: Whether there is a socket to go back to, should the host not know this way.
     """
 
     def __init__(
         self,
-        make_client: MakeClient,
-        credentials: Credentials | None,
+        clients: weakref.ref[HttpClients],
+        credentials: weakref.ref[Credentials] | None,
         dispatch: Dispatch,
         books: Books,
-        *,
-        owned: bool,
         may_leave: Callable[[], bool],
     ) -> None:
-        self._make_client = make_client
-        self._owned = owned
+        self._clients = clients
         self._may_leave = may_leave
         self._trust = 0
         """How many failures in a row don't yet mean that this way leads nowhere."""
         self._credentials = credentials
+        self._renewable = False
         self._dispatch = dispatch
         self._books = books
         self._loop = asyncio.get_running_loop()
@@ -79,7 +74,7 @@ class HttpResponses:
             FaultError: If it couldn't be sent.
         """
         if self._closed:
-            raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
+            raise FaultError(_CLOSED)
         if asked.warm_up:
             raise FaultError(Fault(Kind.REFUSED, "a prompt can be prepared over a socket only"))
         headers, requests = await self._prepared(asked, turn)
@@ -130,21 +125,25 @@ class HttpResponses:
                 headers = await self._headers()
                 if proxy not in self._requests:
                     # Importing the SDK and reading the trust store take a while.
-                    client = await asyncio.to_thread(self._make_client, proxy)
-                    made = HttpRequests(lambda: client, owned=self._owned)
-                    self._requests.setdefault(proxy, made)
+                    if (clients := self._clients()) is None:
+                        raise FaultError(_CLOSED)
+                    await asyncio.to_thread(clients.get, proxy)
+                    self._requests.setdefault(proxy, HttpRequests(self._clients, proxy))
         except TimeoutError:
             raise FaultError(turn.ran_out()) from None
         if self._closed:  # while the client was made
             await self.aclose()
-            raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
+            raise FaultError(_CLOSED)
         return headers, self._requests[proxy]
 
     async def _headers(self) -> Mapping[str, str]:
         if self._credentials is None:
             return {}
+        if (credentials := self._credentials()) is None:
+            raise FaultError(_CLOSED)
+        self._renewable = credentials.renewable
         try:
-            return await self._credentials.for_handshake()
+            return await credentials.for_handshake()
         except ConfigError as error:
             raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
         except Exception as error:  # noqa: BLE001 - the user's own code
@@ -156,7 +155,7 @@ class HttpResponses:
         from rtllm.transport.http_faults import fault_of  # noqa: PLC0415 - imports openai
 
         fault = self._judged(fault_of(error, limits, began=attempt.created), attempt, error)
-        if fault.kind is Kind.UNAUTHORISED and self._credentials and self._credentials.renewable:
+        if fault.kind is Kind.UNAUTHORISED and self._renewable:
             return replace(fault, kind=Kind.TOKEN_REFUSED)
         return fault
 
@@ -185,6 +184,7 @@ class HttpResponses:
             await requests.aclose()
 
 
+_CLOSED = Fault(Kind.CLOSED, "the client was closed")
 TRUST = 1
 _NOT_HERE = (404, 405, 426, 501)
 _NO_ANSWER = (Kind.DROPPED, Kind.UNREACHABLE)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 
@@ -25,9 +26,12 @@ logger = logging.getLogger(__name__)
 class Pool:
     """The turns of one client on one event loop.
 
+    Readers and timers hold it, and the event loop holds those: nothing here may lead to the
+    client, or a client that is dropped would stay.
+
     Args:
         endpoint: Where to connect.
-        credentials: Asked at each handshake.
+        credentials: Asked at each handshake; the client alone holds them.
         dispatch: Places the turns.
         books: Where attempts are counted.
         spare: How many warm connections to keep on a host without lanes.
@@ -39,7 +43,7 @@ class Pool:
     def __init__(
         self,
         endpoint: Endpoint,
-        credentials: Credentials,
+        credentials: weakref.ref[Credentials],
         dispatch: Dispatch,
         books: Books,
         *,
@@ -48,7 +52,8 @@ class Pool:
         on_lanes_gone: Callable[[], None],
     ) -> None:
         self._books = books
-        self.renewable = credentials.renewable
+        held = credentials()
+        self.renewable = held is not None and held.renewable
         """Whether the next connection may prove its right with another key."""
         self._max_frame = endpoint.profile.max_frame
         self._on_lanes_gone = on_lanes_gone
@@ -134,7 +139,7 @@ class Pool:
         )
         if self._asked is not None and not asked.warm_up:
             self._asked.pop(member.conversation.number, None)
-            self._asked[member.conversation.number] = asked
+            self._asked[member.conversation.number] = asked.detached()
             if len(self._asked) > CONVERSATIONS:
                 del self._asked[next(iter(self._asked))]
         attempt = self._take(placement, turn, len(frame), asked.record)
@@ -171,7 +176,7 @@ class Pool:
         if attempt.ran_out:
             # A connection may be dead without a word: no turn shall wait for it once more.
             self._sockets.probe(self._loop.time() - attempt.gap / 2)
-        attempt.drain_limit = self._loop.call_later(DRAIN_LIMIT, self._give_up, attempt)
+        self._limit_drain(attempt)
 
     def refused_lanes(self) -> None:
         """The host has no lanes: use none from now on."""
@@ -205,7 +210,13 @@ class Pool:
             logger.info("connection %d is given up: a cut answer doesn't end", number)
             self._sockets.retire(number, limit=0.0)
         else:
-            attempt.drain_limit = self._loop.call_later(DRAIN_LIMIT, self._give_up, attempt)
+            self._limit_drain(attempt)
+
+    def _limit_drain(self, attempt: Attempt) -> None:
+        # Without a context of its own the timer would keep the caller's, and so its agent.
+        attempt.drain_limit = self._loop.call_later(
+            DRAIN_LIMIT, self._give_up, attempt, context=Context()
+        )
 
     # -- connections -------------------------------------------------------------------------
 

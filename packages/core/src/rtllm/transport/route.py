@@ -48,6 +48,9 @@ class Asked(Protocol):
     def warm_up(self) -> bool:
         """Whether the service shall only prepare the context."""
 
+    def detached(self) -> "Asked":
+        """The same request, to be kept beyond its answer: it leads to no client."""
+
     def frame(self, plan: Plan, lane: str | None, *, generate: bool = True) -> bytes:
         """Encode the request as planned; without `generate` no answer is asked for."""
 

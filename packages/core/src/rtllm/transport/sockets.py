@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Sockets:
 
     Args:
         endpoint: Where to connect.
-        credentials: Asked at each handshake.
+        credentials: Asked at each handshake; the client alone holds them.
         dispatch: Knows what the connections are for.
         spare: How many warm connections to keep.
         on_lanes_ignored: Called when the host proves to ignore lanes.
@@ -53,7 +54,7 @@ class Sockets:
     def __init__(
         self,
         endpoint: Endpoint,
-        credentials: Credentials,
+        credentials: weakref.ref[Credentials],
         dispatch: Dispatch,
         *,
         spare: int,
@@ -123,7 +124,7 @@ class Sockets:
                 dialled = task.result()
                 told(dialled if isinstance(dialled, Fault) else None)
 
-        self._opening[self.open(opening)].add_done_callback(tried)
+        self._opening[self.open(opening)].add_done_callback(tried, context=Context())
 
     async def _dial(self, number: int, opening: Opening) -> Connection | Fault:
         fault = Fault(Kind.CLOSED, "the client was closed")
@@ -188,7 +189,7 @@ class Sockets:
         for number in due.exchange:
             self._exchange(number)
         if due.next_at is not None:
-            self._upkeep = self._loop.call_at(due.next_at, self._look_after)
+            self._upkeep = self._loop.call_at(due.next_at, self._look_after, context=Context())
 
     def _exchange(self, number: int) -> None:
         """Open a connection in the place of an old one, which is left once the new one is open."""
@@ -200,7 +201,7 @@ class Sockets:
             self._on_exchanged(number, new)
 
         new = self.open(self._openings[number])
-        self._opening[new].add_done_callback(opened)
+        self._opening[new].add_done_callback(opened, context=Context())
 
     def _lost(self, number: int) -> None:
         """A connection can no longer be used; it tells its attempts itself."""
@@ -210,7 +211,8 @@ class Sockets:
         connection = self._connections.pop(number, None)
         if connection is not None:
             self._leave(connection, DRAIN_LIMIT)
-        if was_used and opening is not None:
+        ends = connection is not None and connection.was_cancelled
+        if was_used and opening is not None and not ends:
             # The caller's next turn finds one open. One that carried nothing has no successor,
             # or a host that closes each connection at once would be dialled for ever.
             self.keep_spares(opening)
@@ -235,7 +237,7 @@ class Sockets:
             context=Context(),
         )
         self._leaving[task] = connection
-        task.add_done_callback(self._leaving.pop)
+        task.add_done_callback(self._leaving.pop, context=Context())
 
     def shut(self) -> None:
         """Use none of the sockets any more: what is asked while they close finds others."""

@@ -1,0 +1,256 @@
+"""A dropped LLM is freed with its sockets and tasks, whoever its callbacks belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import openai
+import pytest
+from livekit.agents import llm
+from livekit.agents.utils import http_context
+
+from rtllm.simulator import Pause, Reply, Simulator, Text
+from rtllm_livekit import LLM, ChatLLM
+
+WAYS: dict[str, tuple[type[LLM | ChatLLM], dict[str, Any]]] = {
+    "socket": (LLM, {"lanes": True}),
+    "spares": (LLM, {"lanes": False, "spare": 2}),
+    "rebuilding": (LLM, {"lanes": True, "rebuild": True, "store": False}),
+    "http": (LLM, {"use_websocket": False}),
+    "chat": (ChatLLM, {}),
+}
+
+
+class Owner:
+    """An agent that owns its LLM, and lends it functions of its own."""
+
+    llm: LLM | ChatLLM
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+
+    def note(self, report: Any) -> None:
+        self.reports.append(report)
+
+    def key(self) -> str:
+        return "sk-test"
+
+    async def late_key(self) -> str:
+        return "sk-test"
+
+
+LENT: list[Any] = []
+"""What lies under the lent clients of a test, to be closed at its end."""
+
+
+def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
+    LENT.append(openai.DefaultAsyncHttpxClient())
+    client = openai.AsyncOpenAI(
+        api_key=owner.late_key, base_url=service.base_url, http_client=LENT[-1]
+    )
+    return {"client": client}
+
+
+CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
+    "none": lambda _owner, _service: {},
+    "on_turn": lambda owner, _: {"on_turn": owner.note},
+    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.note(report)},
+    "api_key": lambda owner, _: {"api_key": owner.key},
+    "async api_key": lambda owner, _: {"api_key": owner.late_key},
+    "api_key closure": lambda owner, _: {"api_key": lambda: owner.key()},
+    "lent client": a_client,
+    "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
+    "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
+    "dated token provider": lambda owner, _: {
+        "azure_ad_token_provider": owner.late_key,
+        "api_version": "2024-10-21",
+    },
+}
+
+ways = pytest.mark.parametrize("way", WAYS)
+callbacks = pytest.mark.parametrize("callback", CALLBACKS)
+
+
+def made(way: str, callback: str, service: Simulator) -> Owner:
+    kind, options = WAYS[way]
+    owner = Owner()
+    lent = CALLBACKS[callback](owner, service)
+    options = {"model": "gpt-4.1", **options, **lent}
+    if "azure_ad_token_provider" in lent:
+        owner.llm = kind.with_azure(azure_endpoint=service.azure_endpoint, **options)
+    elif "client" in lent:
+        owner.llm = kind(**options)
+    else:
+        owner.llm = kind(**{"api_key": "sk-test", "base_url": service.base_url, **options})
+    return owner
+
+
+async def ask(model: llm.LLM[Any], text: str = "Hi.") -> str:
+    context = llm.ChatContext.empty()
+    context.add_message(role="user", content=text)
+    return (await asyncio.wait_for(model.chat(chat_ctx=context).collect(), 20)).text
+
+
+def refs(owner: Owner) -> list[weakref.ref[object]]:
+    return [weakref.ref(owner), weakref.ref(owner.llm), weakref.ref(owner.llm._client)]
+
+
+def open_sockets(service: Simulator) -> int:
+    assert service._runner is not None
+    assert service._runner.server is not None
+    return len(service._runner.server.connections)
+
+
+def left() -> list[str]:
+    return [t.get_name() for t in asyncio.all_tasks() if "rtllm" in t.get_name()]
+
+
+async def freed(
+    held: list[weakref.ref[object]], service: Simulator, *, theirs: bool = False
+) -> None:
+    """All of it is gone: the objects, the tasks, and the sockets if they are ours."""
+    seen: tuple[int, list[str], int] | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while seen != (0, [], 0):
+                gc.collect()
+                alive = sum(ref() is not None for ref in held)
+                seen = (alive, left(), 0 if theirs else open_sockets(service))
+                await asyncio.sleep(0.005)
+    assert seen == (0, [], 0)
+
+
+@asynccontextmanager
+async def hosted(reply: Any = "Hi.") -> AsyncIterator[Simulator]:
+    async with http_context.open(), Simulator(reply) as service:
+        yield service
+        while LENT:
+            await LENT.pop().aclose()
+
+
+def is_theirs(way: str, callback: str) -> bool:
+    """Whether the sockets are those of a lent client, which is never closed here."""
+    return callback == "lent client" and way in ("http", "chat")
+
+
+@ways
+@callbacks
+async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        assert await ask(owner.llm) == "Hi."
+        held = refs(owner)
+        del owner
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "api_key closure", "lent client"])
+async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        for _ in range(2):  # it opens again
+            await ask(owner.llm)
+            await owner.llm.aclose()
+        held = refs(owner)
+        del owner
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@ways
+@pytest.mark.parametrize(
+    "callback", ["on_turn", "api_key closure", "lent client", "token provider"]
+)
+async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: str) -> None:
+    gate = asyncio.Event()
+    async with hosted(Reply.of(Text(pieces=("One ", Pause(gate), "two.")))) as service:
+        owner = made(way, callback, service)
+        reports = owner.reports
+        turn = asyncio.create_task(ask(owner.llm))
+        await service.journal.wait(lambda journal: journal.entries)
+        held = refs(owner)
+        del owner
+        gc.collect()
+        gate.set()
+        assert await turn == "One two."
+        del turn
+        await freed(held, service, theirs=is_theirs(way, callback))
+        assert len(reports) == callback.startswith("on_turn")
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "async api_key", "lent client"])
+async def test_a_cut_turn_holds_nothing(way: str, callback: str) -> None:
+    async with hosted(Reply.of(Text(pieces=("One ", Pause(asyncio.Event()), "two.")))) as service:
+        owner = made(way, callback, service)
+        context = llm.ChatContext.empty()
+        context.add_message(role="user", content="Hi.")
+        async with owner.llm.chat(chat_ctx=context) as stream:
+            async for _ in stream:
+                break
+        held = refs(owner)
+        del owner, stream
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@pytest.mark.parametrize("way", ["socket", "spares", "chat"])
+@pytest.mark.parametrize("callback", ["on_turn", "api_key"])
+async def test_one_that_was_only_warmed_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        owner.llm.prewarm()
+        await asyncio.sleep(0)
+        held = refs(owner)
+        del owner
+        await freed(held, service)
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "api_key", "async token provider"])
+async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owners = [made(way, callback, service)]
+        await ask(owners[0].llm)
+        held = refs(owners[0])
+
+        def drop() -> None:
+            owners.clear()
+            gc.collect()
+
+        thread = threading.Thread(target=drop)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await freed(held, service)
+
+
+@ways
+async def test_it_is_freed_on_every_loop_that_it_was_used_on(way: str) -> None:
+    async with hosted() as service:
+        owner = made(way, "on_turn", service)
+        await ask(owner.llm)
+        used, leave = threading.Event(), threading.Event()
+
+        async def other() -> None:
+            async with http_context.open():
+                await ask(owner.llm)
+                used.set()
+                while not leave.is_set():
+                    await asyncio.sleep(0.002)
+                assert not left()
+
+        loop = asyncio.get_running_loop()  # whose context isn't copied, other than by to_thread
+        elsewhere = loop.run_in_executor(None, lambda: asyncio.run(other()))
+        try:
+            await asyncio.to_thread(used.wait, 20)
+            held = refs(owner)
+            del owner
+            await freed(held, service)
+        finally:
+            leave.set()
+            await elsewhere
