@@ -1,78 +1,232 @@
-"""Pictures get their addresses once, in their places."""
+"""Pictures get their addresses once, in their places, and keep them while they live."""
+
+from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
 
 from rtllm.items import Image, Message, Text
-from rtllm.pictures import Pictures, with_pictures
+from rtllm.pictures import NewPicture, Pictures, with_pictures
+
+
+class Frame:
+    """Pixels that can be overwritten."""
+
+    def __init__(self, pixels: bytes) -> None:
+        self.pixels = bytearray(pixels)
+
+
+@dataclass(eq=False)
+class Shown:
+    """What a framework's context holds: it stands for a frame."""
+
+    frame: Frame
+    size: int = 0
+
+    @classmethod
+    def of(cls, pixels: str) -> Shown:
+        return cls(Frame(pixels.encode()))
+
+
+@dataclass
+class Kind:
+    """The framework's pictures, and what was encoded."""
+
+    address: Callable[[str], str] = "data:,{}".format
+    encoded: list[str] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def frame(self, source: Shown) -> object:
+        return source.frame
+
+    def options(self, source: Shown) -> int:
+        return source.size
+
+    def planes(self, source: Shown) -> Iterable[Any]:
+        return (source.frame.pixels,)
+
+    def copy(self, source: Shown) -> Shown:
+        return Shown(Frame(bytes(source.frame.pixels)), source.size)
+
+    def encode(self, source: Shown) -> str:
+        self.threads.append(threading.current_thread())
+        self.encoded.append(source.frame.pixels.decode())
+        return self.address(self.encoded[-1])
+
+
+def ten_times(pixels: str) -> str:
+    return pixels * 10
+
+
+async def urls(pictures: Pictures[Shown], *sources: Shown) -> list[str | None]:
+    return await pictures.encode(pictures.take(sources))
+
+
+def is_known(pictures: Pictures[Shown], source: Shown) -> bool:
+    return not isinstance(pictures.take([source])[0], NewPicture)
 
 
 async def test_each_is_encoded_once_and_off_the_loop() -> None:
-    threads: list[threading.Thread] = []
+    kind = Kind()
+    pictures = Pictures(kind)
+    a, b, c = map(Shown.of, "abc")
+    assert await urls(pictures, a, b, a) == ["data:,a", "data:,b", "data:,a"]
+    assert await urls(pictures, b, c) == ["data:,b", "data:,c"]
+    assert len(kind.threads) == 3
+    assert threading.main_thread() not in kind.threads
 
-    def encode(source: str) -> str:
-        threads.append(threading.current_thread())
-        return f"data:,{source}"
 
-    pictures = Pictures[str](encode, str)
-    assert await pictures.encode(["a", "b", "a"]) == ["data:,a", "data:,b", "data:,a"]
-    assert await pictures.encode(["b", "c"]) == ["data:,b", "data:,c"]
-    assert len(threads) == 3
-    assert threading.main_thread() not in threads
+async def test_an_address_goes_with_its_picture() -> None:
+    pictures = Pictures(Kind())
+    shown = Shown.of("a")
+    await urls(pictures, shown)
+    frame, known = weakref.ref(shown.frame), pictures._known
+    assert len(known) == 1
+    del shown
+    gc.collect()
+    assert frame() is None
+    assert not known
+
+
+async def test_a_picture_that_dies_before_it_is_encoded_is_given_and_not_kept() -> None:
+    pictures = Pictures(Kind())
+    taken = pictures.take([Shown.of("a")])
+    gc.collect()
+    assert await pictures.encode(taken) == ["data:,a"]
+    assert not pictures._known
+
+
+async def test_an_id_that_comes_to_mean_another_object_shows_that_one() -> None:
+    pictures = Pictures(Kind())
+    for number in range(200):  # the allocator gives the same address again and again
+        assert await urls(pictures, Shown.of(str(number))) == [f"data:,{number}"]
+
+
+async def test_a_frame_that_is_overwritten_is_encoded_anew() -> None:
+    frame = Frame(b"red")
+    pictures = Pictures(Kind())
+    first, second = Shown(frame), Shown(frame)
+    assert await urls(pictures, first) == ["data:,red"]
+    frame.pixels[:] = b"sky"
+    assert await urls(pictures, second) == ["data:,sky"]
+
+
+async def test_a_ring_buffers_older_pictures_keep_what_they_showed() -> None:
+    frame = Frame(b"red")
+    kind = Kind()
+    pictures = Pictures(kind)
+    context: list[Shown] = []
+    seen: list[str | None] = []
+    for pixels in ("red", "sky", "sun"):
+        frame.pixels[:] = pixels.encode()
+        context.append(Shown(frame))
+        seen = await urls(pictures, *context)
+    assert seen == ["data:,red", "data:,sky", "data:,sun"]
+    assert len(kind.encoded) == 3
+
+
+async def test_the_same_object_over_new_pixels_is_encoded_anew() -> None:
+    pictures = Pictures(Kind())
+    shown = Shown.of("red")
+    assert await urls(pictures, shown) == ["data:,red"]
+    shown.frame.pixels[:] = b"sky"
+    assert await urls(pictures, shown) == ["data:,sky"]
+
+
+async def test_the_same_object_with_other_options_or_another_frame_is_encoded_anew() -> None:
+    kind = Kind()
+    pictures = Pictures(kind)
+    shown = Shown.of("red")
+    await urls(pictures, shown)
+    shown.size = 2
+    await urls(pictures, shown)
+    shown.frame = Frame(b"red")
+    await urls(pictures, shown)
+    assert kind.encoded == ["red"] * 3
+
+
+async def test_a_change_anywhere_in_a_large_picture_of_one_colour_is_seen() -> None:
+    pictures = Pictures(Kind())
+    shown = Shown.of("r" * 1_000_000)
+    await urls(pictures, shown)
+    assert is_known(pictures, shown)
+    shown.frame.pixels[500_000:510_000] = b"b" * 10_000
+    assert not is_known(pictures, shown)
+
+
+async def test_pixels_are_taken_when_they_are_asked_with() -> None:
+    pictures = Pictures(Kind())
+    shown = Shown.of("red")
+    taken = pictures.take([shown])
+    shown.frame.pixels[:] = b"sky"
+    assert await pictures.encode(taken) == ["data:,red"]
+    assert await urls(pictures, shown) == ["data:,sky"]
 
 
 async def test_what_is_kept_is_bounded() -> None:
-    pictures = Pictures[str](lambda source: source * 10, str, kept=25)
-    for source in "abcd":
-        assert await pictures.encode([source]) == [source * 10]
-    assert [pictures.has(source) for source in "abcd"] == [False, False, True, True]
+    pictures = Pictures(Kind(ten_times), kept=25)
+    shown = [Shown.of(pixels) for pixels in "abcd"]
+    for one in shown:
+        await urls(pictures, one)
+    assert [is_known(pictures, one) for one in shown] == [False, False, True, True]
+    pictures.clear()
+    assert not any(is_known(pictures, one) for one in shown)
 
 
 async def test_the_last_requests_own_pictures_are_kept_however_large() -> None:
-    pictures = Pictures[str](lambda source: source * 100, str, kept=25)
-    assert await pictures.encode(["a", "b"]) == ["a" * 100, "b" * 100]
-
-
-async def test_requests_at_once_for_the_same_picture_count_it_once() -> None:
-    encodings: list[str] = []
-
-    def encode(source: str) -> str:
-        encodings.append(source)
-        return source * 10
-
-    pictures = Pictures[str](encode, str, kept=25)
-    await asyncio.gather(*(pictures.encode(["a"]) for _ in range(4)))
-    for _ in range(3):
-        await pictures.encode(["b"])
-        await pictures.encode(["c"])
-    assert (encodings.count("b"), encodings.count("c")) == (1, 1)
+    kind = Kind(ten_times)
+    pictures = Pictures(kind, kept=25)
+    shown = [Shown.of(pixels) for pixels in "abcd"]
+    for upto in range(1, 5):
+        await urls(pictures, *shown[:upto])
+    assert kind.encoded == list("abcd")
 
 
 async def test_one_that_another_request_crowds_out_is_still_given() -> None:
     go_on = threading.Event()
 
-    def encode(source: str) -> str:
-        if source == "slow":
+    def encode(pixels: str) -> str:
+        if pixels == "slow":
             assert go_on.wait(10)
-        return source * 10
+        return pixels * 10
 
-    pictures = Pictures[str](encode, str, kept=25)
-    await pictures.encode(["a"])
-    waiting = asyncio.create_task(pictures.encode(["a", "slow"]))
+    pictures = Pictures(Kind(encode), kept=25)
+    a, slow, b, c, d = map(Shown.of, ("a", "slow", "b", "c", "d"))
+    await urls(pictures, a)
+    waiting = asyncio.create_task(urls(pictures, a, slow))
     await asyncio.sleep(0)
-    await pictures.encode(["b", "c", "d"])
-    assert not pictures.has("a")
+    await urls(pictures, b, c, d)
+    assert not is_known(pictures, a)
     go_on.set()
     assert await asyncio.wait_for(waiting, 10) == ["a" * 10, "slow" * 10]
 
 
-async def test_one_that_cannot_be_encoded_is_left_out_and_named(caplog: object) -> None:
-    def encode(source: str) -> str:
-        raise ValueError(source)
+async def test_one_that_cannot_be_encoded_is_left_out_and_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(pixels: str) -> str:
+        raise ValueError(pixels)
 
-    pictures = Pictures[str](encode, str)
-    assert await asyncio.wait_for(pictures.encode(["a"]), 10) == [None]
-    assert pictures.has("a")
+    pictures = Pictures(Kind(refuse))
+    shown = Shown.of("no such format")
+    for _ in range(2):
+        assert await asyncio.wait_for(urls(pictures, shown), 10) == [None]
+    assert caplog.text.count("no such format") == 1
+
+
+async def test_many_pictures_that_nobody_shows_any_more_leave_nothing() -> None:
+    pictures = Pictures(Kind(lambda pixels: pixels * 1000))
+    for number in range(150):
+        await urls(pictures, Shown.of(f"{number:04d}" * 250))
+    gc.collect()
+    assert sum(len(known.url or "") for known in pictures._known.values()) == 0
 
 
 def test_addresses_go_where_none_is_yet() -> None:

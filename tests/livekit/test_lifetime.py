@@ -60,10 +60,10 @@ def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
 CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
     "none": lambda _owner, _service: {},
     "on_turn": lambda owner, _: {"on_turn": owner.note},
-    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.note(report)},
+    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.append(report)},  # noqa: PLW0108 - a closure over the owner
     "api_key": lambda owner, _: {"api_key": owner.key},
     "async api_key": lambda owner, _: {"api_key": owner.late_key},
-    "api_key closure": lambda owner, _: {"api_key": lambda: owner.key()},
+    "api_key closure": lambda owner, _: {"api_key": lambda: str(owner.key())},
     "lent client": a_client,
     "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
     "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
@@ -232,13 +232,13 @@ async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
 @ways
 async def test_it_is_freed_on_every_loop_that_it_was_used_on(way: str) -> None:
     async with hosted() as service:
-        owner = made(way, "on_turn", service)
-        await ask(owner.llm)
+        owners = [made(way, "on_turn", service)]
+        await ask(owners[0].llm)
         used, leave = threading.Event(), threading.Event()
 
         async def other() -> None:
             async with http_context.open():
-                await ask(owner.llm)
+                await ask(owners[0].llm)
                 used.set()
                 while not leave.is_set():
                     await asyncio.sleep(0.002)
@@ -248,8 +248,8 @@ async def test_it_is_freed_on_every_loop_that_it_was_used_on(way: str) -> None:
         elsewhere = loop.run_in_executor(None, lambda: asyncio.run(other()))
         try:
             await asyncio.to_thread(used.wait, 20)
-            held = refs(owner)
-            del owner
+            held = refs(owners[0])
+            owners.clear()
             await freed(held, service)
         finally:
             leave.set()

@@ -38,7 +38,7 @@ from rtllm.params import (
     tool_choice_of,
     without_nulls,
 )
-from rtllm.pictures import Pictures, with_pictures
+from rtllm.pictures import NewPicture, PictureKind, Pictures, with_pictures
 from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
 from rtllm.request import Request
@@ -81,11 +81,13 @@ __all__ = [
     "Limits",
     "Message",
     "Network",
+    "NewPicture",
     "Note",
     "Nulls",
     "Opaque",
     "Parameters",
     "Phased",
+    "PictureKind",
     "Pictures",
     "Reach",
     "Reasoning",

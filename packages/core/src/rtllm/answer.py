@@ -30,6 +30,8 @@ from rtllm.wire.responses import request_frame
 
 logger = logging.getLogger(__name__)
 
+_EMPTY = "the context holds nothing that a model could answer"
+
 
 class Answer:
     """The answer to one request.
@@ -56,7 +58,7 @@ class Answer:
         self.report: TurnReport | None = None
         self.outline, self._notes = _outlined(request)
         if not self.outline.items:
-            raise EmptyContext("the context holds nothing that a model could answer")
+            raise EmptyContext(_EMPTY)
         self._pool = pool
         self._refused = refused
         self._tell = tell
@@ -223,6 +225,17 @@ def _no_route() -> Route:
 
 def _nobody(_: TurnReport) -> None:
     """Nobody is told: the answer is over."""
+
+
+def check(request: Request) -> None:
+    """Refuse what `Answer` would, without taking the request."""
+    _check_settings(request)
+    try:
+        items = legalise(request.items).items
+    except UnicodeEncodeError:
+        items = legalise(repaired(request.items).items).items
+    if not items:
+        raise EmptyContext(_EMPTY)
 
 
 def _check_settings(request: Request) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from rtllm.answer import Answer
+from rtllm.answer import Answer, check
 from rtllm.dispatch import Dispatch
 from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint, HostProfile, profile_named
@@ -86,6 +86,15 @@ class _Asked(ABC, Generic[_Way]):
             self._tell(report)
 
         return Answer(request, begin, self._refused, end)
+
+    def check(self, request: Request) -> None:
+        """Refuse what `ask` would, for a request that isn't whole yet.
+
+        Raises:
+            EmptyContext: If there is nothing to answer.
+            ConfigError: If a setting can't be sent.
+        """
+        check(request)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
@@ -362,6 +371,16 @@ class ChatClient(_Asked["ChatRoute"]):
         """
         parameters(request.settings, request.tools)
         return super().ask(request)
+
+    def check(self, request: Request) -> None:
+        """Refuse what `ask` would, for a request that isn't whole yet.
+
+        Raises:
+            EmptyContext: If there is nothing to answer.
+            ConfigError: If it holds what Chat Completions doesn't know.
+        """
+        parameters(request.settings, request.tools)
+        super().check(request)
 
     def prewarm(self, model: str, network: Network | None = None, limit: float = 10.0) -> None:
         """Make the client of the running event loop, which takes a while by itself.

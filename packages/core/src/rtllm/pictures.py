@@ -1,85 +1,200 @@
-"""Pictures as addresses: encoded once each, and never on the event loop."""
+"""Pictures as addresses: encoded once each, off the event loop, and kept as long as they live."""
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
-from typing import Generic, TypeVar
+import weakref
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Generic, Protocol, TypeVar
 
 from rtllm.items import Image, Item, Message, Text
 
 logger = logging.getLogger(__name__)
 
-KEPT = 32 * 2**20
+KEPT = 8 * 2**20
 """Characters of addresses that are kept for later requests, which send a picture again."""
+
+_SAMPLES = 256
+_SAMPLE = 64  # bytes
 
 Source = TypeVar("Source")
 
 
-class Pictures(Generic[Source]):
-    """Gives pictures their addresses.
+class PictureKind(Protocol[Source]):
+    """What must be known of a framework's picture objects."""
 
-    A source is kept beside its address, so that its identity can't come to mean another one.
+    def frame(self, source: Source) -> object:
+        """The object that holds the pixels."""
+
+    def options(self, source: Source) -> Hashable:
+        """What else decides how it is encoded; equal values encode equally."""
+
+    def planes(self, source: Source) -> Iterable[Any]:
+        """The pixels, as buffers."""
+
+    def copy(self, source: Source) -> Source:
+        """The picture by value: what happens to the framework's object doesn't change it."""
+
+    def encode(self, source: Source) -> str:
+        """Its address, ``data:`` or https; called in a thread, with a copy.
+
+        What it raises is logged, and the picture left out.
+        """
+
+
+@dataclass(slots=True)
+class _Known:
+    """A picture whose address is known: its object, held weakly, and what it showed then."""
+
+    holder: weakref.ref[Any]
+    frame: int
+    options: Hashable
+    pixels: bytes
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPicture(Generic[Source]):
+    """A picture that is still to be encoded."""
+
+    holder: weakref.ref[Source]
+    copy: Source
+    frame: int
+    options: Hashable
+    pixels: bytes
+
+
+class Pictures(Generic[Source]):
+    """Gives a framework's picture objects their addresses.
+
+    An address is kept for the very object that it was made of, which is held weakly: where the
+    object is gone, so is the address, and no raw picture is kept alive here. One whose pixels
+    were overwritten in place is encoded anew. Whether they were is told by samples of them,
+    which take well under a millisecond: a change of a few pixels between the samples is missed
+    for an object that is used again. LiveKit's rule is a new object for a new picture, and with
+    one nothing is missed.
+
+    Frames of a ring buffer stand in a context more than once, each time in a new object. The
+    newest shows what the frame holds now; those before it keep what they showed.
 
     Args:
-        encode: Gives the address of a source, ``data:`` or https; called in a thread. What it
-            raises is logged, and the picture left out.
-        key: What tells two sources apart; equal keys mean equal pictures.
-        kept: How many characters of addresses are kept.
+        kind: What is known of the objects.
+        kept: How many characters of addresses are kept, besides those of the latest request.
     """
 
-    def __init__(
-        self,
-        encode: Callable[[Source], str],
-        key: Callable[[Source], Hashable],
-        kept: int = KEPT,
-    ) -> None:
-        self._encode = encode
-        self._key = key
+    def __init__(self, kind: PictureKind[Source], kept: int = KEPT) -> None:
+        self._kind = kind
         self._limit = kept
-        self._size = 0
-        self._known: OrderedDict[Hashable, tuple[Source, str | None]] = OrderedDict()
+        self._known: dict[int, _Known] = {}
 
-    def has(self, source: Source) -> bool:
-        """Whether a picture's address is known, or that it can't have one."""
-        return self._key(source) in self._known
+    def take(self, sources: Sequence[Source]) -> list[str | NewPicture[Source] | None]:
+        """Take pictures by value, now.
 
-    def url_of(self, source: Source) -> str | None:
-        """A picture's address; None while it is unknown, or if it can't be encoded."""
-        key = self._key(source)
-        if key not in self._known:
+        Args:
+            sources: The framework's objects, oldest first.
+
+        Returns:
+            The address of each, None for what can't be encoded; or, where it isn't known yet, a
+            copy for `encode`.
+        """
+        kind, taken = self._kind, list[str | NewPicture[Source] | None]()
+        newest = {id(kind.frame(source)): source for source in sources}
+        new: dict[int, NewPicture[Source]] = {}
+        for source in sources:
+            frame, options = id(kind.frame(source)), kind.options(source)
+            known = self._of(source, frame, options)
+            if known is not None and newest[frame] is not source:
+                taken.append(known.url)
+                continue
+            pixels = self._sampled(source)
+            if known is not None and known.pixels == pixels:
+                taken.append(known.url)
+                continue
+            if id(source) not in new:
+                new[id(source)] = NewPicture(
+                    weakref.ref(source), kind.copy(source), frame, options, pixels
+                )
+            taken.append(new[id(source)])
+        return taken
+
+    def _of(self, source: Source, frame: int, options: Hashable) -> _Known | None:
+        """What is known of the very object, with this frame and these options."""
+        known = self._known.pop(id(source), None)
+        if known is None or known.holder() is not source:
             return None
-        self._known.move_to_end(key)
-        return self._known[key][1]
+        if (known.frame, known.options) != (frame, options):
+            return None
+        self._known[id(source)] = known  # the newest of all now
+        return known
 
-    async def encode(self, sources: Sequence[Source]) -> list[str | None]:
-        """The addresses of pictures, in order. Waits only where one is unknown.
+    async def encode(self, taken: Sequence[str | NewPicture[Source] | None]) -> list[str | None]:
+        """The addresses of pictures that were taken, in order. Waits only where one is new.
 
         Returns:
             Addresses; None for what can't be encoded.
         """
-        found = {self._key(source): self.url_of(source) for source in sources if self.has(source)}
-        new = {self._key(source): source for source in sources if self._key(source) not in found}
+        new = list({id(one): one for one in taken if isinstance(one, NewPicture)}.values())
+        urls: dict[int, str | None] = {}
         if new:
-            urls = await asyncio.to_thread(lambda: [self._encoded(s) for s in new.values()])
-            for (key, source), url in zip(new.items(), urls, strict=True):
-                found[key] = url
-                self._keep(key, source, url)
-        while self._size > self._limit and len(self._known) > len(new):
-            _, (_, dropped) = self._known.popitem(last=False)
-            self._size -= len(dropped or "")
-        return [found[self._key(source)] for source in sources]
+            made = await asyncio.to_thread(lambda: [self._encoded(one.copy) for one in new])
+            for one, url in zip(new, made, strict=True):
+                urls[id(one)] = url
+                self._keep(one, url)
+        found = [urls[id(one)] if isinstance(one, NewPicture) else one for one in taken]
+        self._drop_surplus({url for url in found if url})
+        return found
 
-    def _keep(self, key: Hashable, source: Source, url: str | None) -> None:
-        """Remember an address as the newest; another request may have brought it meanwhile."""
-        _, known = self._known.pop(key, (source, None))
-        self._size += len(url or "") - len(known or "")
-        self._known[key] = (source, url)
+    def clear(self) -> None:
+        """Forget all addresses."""
+        self._known.clear()
+
+    def _keep(self, new: NewPicture[Source], url: str | None) -> None:
+        """Remember an address for as long as its object lives, as the newest."""
+        source = new.holder()
+        if source is None:
+            return
+        me, number = weakref.ref(self), id(source)
+
+        def dead(ref: weakref.ref[Source]) -> None:  # in any thread, at any time
+            pictures = me()
+            known = pictures._known.get(number) if pictures is not None else None
+            if pictures is not None and known is not None and known.holder is ref:
+                pictures._known.pop(number, None)
+
+        self._known.pop(number, None)
+        holder = weakref.ref(source, dead)
+        self._known[number] = _Known(holder, new.frame, new.options, new.pixels, url)
+
+    def _drop_surplus(self, needed: set[str]) -> None:
+        """Keep within the limit, the longest unused first; what was just asked for stays."""
+        entries = list(self._known.items())
+        size = sum(len(known.url or "") for _, known in entries)
+        for number, known in entries:
+            if size <= self._limit:
+                return
+            if known.url and known.url not in needed:
+                self._known.pop(number, None)
+                size -= len(known.url)
+
+    def _sampled(self, source: Source) -> bytes:
+        digest = blake2b(digest_size=16)
+        try:
+            for plane in self._kind.planes(source):
+                view = memoryview(plane).cast("B")
+                if len(view) <= _SAMPLES * _SAMPLE:
+                    digest.update(view)
+                    continue
+                last = len(view) - _SAMPLE
+                starts = (last * n // (_SAMPLES - 1) for n in range(_SAMPLES))
+                digest.update(b"".join(view[start : start + _SAMPLE] for start in starts))
+        except Exception:  # noqa: BLE001 - a picture without readable pixels; encoding tells why
+            logger.debug("the pixels of a picture can't be read")
+        return digest.digest()
 
     def _encoded(self, source: Source) -> str | None:
         try:
-            return self._encode(source)
+            return self._kind.encode(source)
         except Exception as error:  # noqa: BLE001 - whatever an encoder raises
             logger.warning("a picture can't be encoded and is left out: %s", error)
             return None

@@ -1,7 +1,7 @@
 """What both of the adapter's LLMs do: take a context by value, and ask."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Never, Protocol, Self
 
@@ -19,6 +19,7 @@ from rtllm import (
     ConfigError,
     Limits,
     Network,
+    NewPicture,
     Parameters,
     Pictures,
     Request,
@@ -29,7 +30,8 @@ from rtllm import (
     takes_cache_breakpoints,
     with_pictures,
 )
-from rtllm_livekit.convert import as_recorded, key_of, to_items, url_of
+from rtllm_livekit.convert import as_recorded, to_items
+from rtllm_livekit.pictures import Frames
 from rtllm_livekit.settings import body_of, given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
@@ -97,7 +99,7 @@ class AskingLLM(llm.LLM[Never]):
         self._asking = asking
         self._parameters = Parameters(strict=asking.strict)
         self._tools = ToolEncoder()
-        self._pictures = Pictures(url_of, key_of)
+        self._pictures = Pictures[llm.ImageContent](Frames())
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
 
     @classmethod
@@ -216,8 +218,8 @@ class AskingLLM(llm.LLM[Never]):
         body = self._body(call, model, with_tools=bool(encoded))
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
         budget = conn_options.max_retry if asking.retries is None else asking.retries
-        pictures, frames = self._pictures, converted.frames
-        urls = [pictures.url_of(f) if pictures.has(f) else _NO_URL_YET for f in frames]
+        taken = self._pictures.take(converted.frames)
+        urls = [_NO_URL_YET if isinstance(one, NewPicture) else one for one in taken]
         request = Request(
             items=with_pictures(converted.items, urls),
             model=model,
@@ -237,15 +239,19 @@ class AskingLLM(llm.LLM[Never]):
             unsent=converted.unsent,
             conversation=asking.conversation,
         )
-        answer = self._client.ask(request)
 
         async def pictured() -> Answer:
-            items = with_pictures(converted.items, await pictures.encode(frames))
+            items = with_pictures(converted.items, await self._pictures.encode(taken))
             return self._client.ask(replace(request, items=items))
 
+        answer: Answer | Callable[[], Awaitable[Answer]] = pictured
+        if any(isinstance(one, NewPicture) for one in taken):
+            self._client.check(request)
+        else:
+            answer = self._client.ask(request)
         return LLMStream(
             self,
-            answer if all(map(pictures.has, frames)) else pictured,
+            answer,
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
@@ -283,6 +289,7 @@ class AskingLLM(llm.LLM[Never]):
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""
         await super().aclose()
+        self._pictures.clear()
         await self._client.aclose()
 
 

@@ -4,7 +4,6 @@ Everything is taken by value: LiveKit changes messages that were already sent (a
 draft gets the final transcript, markup is stripped from old answers).
 """
 
-import base64
 import logging
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,8 @@ class Converted:
     Attributes:
         items: The items in the order in which the stock plugin sends them.
         guide: The text of LiveKit's expressive guide, which is re-added last to each request.
-        frames: The pictures without an address, in the order in which they stand there.
+        frames: The pictures without an address, in the order in which they stand there; the
+            framework's own objects, still to be taken by value.
         unsent: The ids of items that are never sent.
     """
 
@@ -191,7 +191,7 @@ def _message(
             if isinstance(content.image, str):
                 parts.append(Image(content.image, content.inference_detail))
             else:
-                frames.append(content.model_copy())
+                frames.append(content)
                 parts.append(Image("", content.inference_detail))
         elif isinstance(content, llm.CacheBreakpoint):
             if parts:
@@ -229,18 +229,6 @@ def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
     ]
     text = "".join(part.text for part in parts if isinstance(part, Text))
     return [*pictures, Text(text)] if text else pictures
-
-
-def url_of(frame: llm.ImageContent) -> str:
-    """Encode a picture; what it costs is why it isn't done on the event loop."""
-    image = llm.utils.serialize_image(frame, use_cache=False)
-    data = base64.b64encode(image.data_bytes or b"").decode()
-    return f"data:{image.mime_type};base64,{data}"
-
-
-def key_of(frame: llm.ImageContent) -> tuple[object, ...]:
-    """What tells two pictures apart."""
-    return (id(frame.image), frame.inference_width, frame.inference_height)
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:

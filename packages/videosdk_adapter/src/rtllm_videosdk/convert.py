@@ -39,7 +39,7 @@ class Pictured:
 
     Attributes:
         role: Who speaks.
-        parts: Its texts, and the pictures as they were when it was taken.
+        parts: Its texts, and the framework's own pictures, still to be taken by value.
         key: The framework's id of the message.
     """
 
@@ -142,7 +142,7 @@ def _message(message: ChatMessage) -> Message | Pictured | None:
         if isinstance(part, str):
             parts.append(Text(part))
         elif isinstance(part, ImageContent) and part.image is not None:
-            parts.append(part.model_copy())
+            parts.append(part)
     role = _ROLES[ChatRole(message.role)]
     texts = tuple(part for part in parts if isinstance(part, Text))
     if len(texts) < len(parts):

@@ -414,6 +414,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             if not stays or generation.owner is ending:
                 generation.cut()
         if not stays:
+            self._memory.pictures.clear()
             await self._clients.aclose()
 
     # -- asking ------------------------------------------------------------------------------------
