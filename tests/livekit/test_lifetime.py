@@ -60,7 +60,7 @@ def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
 CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
     "none": lambda _owner, _service: {},
     "on_turn": lambda owner, _: {"on_turn": owner.note},
-    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.append(report)},  # noqa: PLW0108 - a closure over the owner
+    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.append(report)},  # noqa: PLW0108
     "api_key": lambda owner, _: {"api_key": owner.key},
     "async api_key": lambda owner, _: {"api_key": owner.late_key},
     "api_key closure": lambda owner, _: {"api_key": lambda: str(owner.key())},
