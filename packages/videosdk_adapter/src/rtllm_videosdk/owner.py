@@ -38,7 +38,12 @@ def _calling(kind: type[Any]) -> Any | None:
     """The nearest object of a class whose method is on the stack."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if isinstance(caller := frame.f_locals.get("self"), kind):
-            return caller
+        code = frame.f_code
+        # Looking at a frame's variables makes it keep them until it ends (*documented* up to
+        # Python 3.12), an agent among them; so only at those of methods that can be meant.
+        if code.co_varnames[:1] == ("self",) and hasattr(kind, code.co_name):
+            caller = frame.f_locals.get("self")
+            if isinstance(caller, kind):
+                return caller
         frame = frame.f_back
     return None
