@@ -208,10 +208,16 @@ class Conversations:
         """Free the lanes of the only conversation that a context without known keys goes on from.
 
         That can't be proved to be the same caller. If it is, a conversation of its own for each
-        request would take a new lane for each.
+        request would take a new lane for each. Only the longest count: such a caller's earlier
+        requests were conversations of their own, too.
         """
-        matching = self._responses.matching(context)
-        found = {known.conversation for known in matching}
+        found: set[int] = set()
+        longest: tuple[int, int] | None = None
+        for known in self._responses.matching(context):
+            longest = longest or known.anchor.state.length
+            if known.anchor.state.length != longest:
+                break
+            found.add(known.conversation)
         whose = self._known.get(found.pop()) if len(found) == 1 else None
         if whose is not None and not whose.running and whose.name is None:
             self._on_released(whose.number)
