@@ -1,0 +1,58 @@
+"""Broken belonging is seen in sessions, too: what these tests look for, they can find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from belonging.sessions.hall import hall_of
+from core.test_laws_bite import by_any_shared_key, by_object, by_words
+from rtllm.belonging import KnownResponses
+
+Breaking = Callable[[pytest.MonkeyPatch], None]
+
+
+def by_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is ever proved."""
+    patch.setattr(KnownResponses, "proof", lambda *_: None)
+
+
+@pytest.mark.parametrize("store", ["lanes-stored", "lanes-unstored"])
+@pytest.mark.parametrize("breaking", [by_words, by_any_shared_key])
+async def test_a_crossing_is_found(
+    side: Any, store: str, breaking: Breaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two callers with one copied opening say the same, one turn after the other."""
+    breaking(monkeypatch)
+    opening = side.opening(("user", "What do you do?"), ("assistant", "I look up."))
+    async with hall_of(side, store) as hall:
+
+        async def call(name: str) -> None:
+            del name
+            async with hall.line(opening=opening) as line:
+                for text in ("hello", "more", "thanks"):
+                    await hall.together()
+                    await line.say(text)
+
+        await hall.play(2, call)
+        assert hall.crossings()
+
+
+@pytest.mark.parametrize("breaking", [by_nothing, by_object])
+async def test_a_missed_chain_is_found(
+    side: Any, host: str, breaking: Breaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters make new items for each request, so that by objects nothing is anybody's."""
+    breaking(monkeypatch)
+    async with hall_of(side, host) as hall:
+
+        async def call(name: str) -> None:
+            del name
+            async with hall.line() as line:
+                for text in ("hello", "more", "thanks"):
+                    await line.say(text)
+
+        await hall.play(1, call)
+        assert hall.missed()
