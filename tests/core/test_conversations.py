@@ -124,6 +124,16 @@ def test_equal_words_under_other_keys_prove_nothing() -> None:
     assert desk.belonging(desk.asks(twin.hears("Hello!").says("Book it."))) == []
 
 
+def test_who_continues_it_on_its_content_does_not_refute_its_caller() -> None:
+    desk, call = Desk(), Call()
+    anchor = desk.answers(desk.asks(call.says("Hi.")), Message.of("assistant", "Hello!"))
+    stranger = desk.asks(Call().says("Hi.").hears("Hello!").says("Book it."))
+    assert desk.belonging(stranger) == [(anchor.mark, Proof.CONTENT)]
+    desk.all.continued(anchor, stranger.context)
+    asked = desk.asks(call.hears("Hello!").says("Book it."))
+    assert desk.belonging(asked) == [(anchor.mark, Proof.KEYS)]
+
+
 def test_a_mark_proves_it_where_keys_can_not() -> None:
     desk = Desk()
     calls = [Call(replace(Message.of("assistant", "Good day."), key="greeting")) for _ in range(2)]

@@ -310,8 +310,13 @@ class Conversations:
             known.anchor, known.lost = anchor, False
 
     def continued(self, anchor: Anchor, context: Outline) -> None:
-        """Note that a context continues a response that belongs to it."""
-        if (known := self._marked.get(anchor.mark)) is not None:
+        """Note that a context continues a response that belongs to it.
+
+        On the proof of content it may be another caller's context: its keys must not refute
+        those of the caller who was answered.
+        """
+        known = self._marked.get(anchor.mark)
+        if known is not None and self._responses.proof(known, context, known.name) is not None:
             self._responses.continued(known, context)
 
     def lost(self, anchor: Anchor) -> None:
