@@ -17,6 +17,9 @@ Loop = asyncio.AbstractEventLoop
 class Closes(Protocol):
     """What can be closed on its event loop."""
 
+    def shut(self) -> None:
+        """Take nothing new from now on: what is asked while it closes finds another one."""
+
     async def aclose(self) -> None:
         """Close everything within a limit."""
 
@@ -92,6 +95,7 @@ class Leaving(Generic[_Way]):
         if (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
         if (route := self._routes.pop(loop, None)) is not None:
+            route.shut()
             task = loop.create_task(route.aclose(), name="rtllm close client", context=Context())
             _closing[task] = self
             task.add_done_callback(_closing.pop, context=Context())

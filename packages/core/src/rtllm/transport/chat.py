@@ -163,6 +163,10 @@ class ChatRoute:
         )
         self._conversations.record(placement.conversation, anchor, ())
 
+    def shut(self) -> None:
+        """Take nothing new from now on."""
+        self._requests.closed = True
+
     async def aclose(self) -> None:
         """End what runs, and close the client if it is ours, within a limit."""
         await self._requests.aclose()

@@ -177,9 +177,13 @@ class HttpResponses:
         requests.ended(attempt)
         settle(attempt, self._dispatch, self._books)
 
+    def shut(self) -> None:
+        """Take nothing new from now on."""
+        self._closed = True
+
     async def aclose(self) -> None:
         """End what runs, and close the clients if they are ours, within a limit."""
-        self._closed = True
+        self.shut()
         for requests in self._requests.values():
             await requests.aclose()
 

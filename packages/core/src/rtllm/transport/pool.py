@@ -270,9 +270,13 @@ class Pool:
                 self.abandon(attempt, "warm-up")
                 raise FaultError(event)
 
+    def shut(self) -> None:
+        """Use none of the sockets any more: what is asked while they close finds others."""
+        self._sockets.shut()
+
     async def aclose(self) -> None:
         """Close everything within a limit; turns that still run end with an error."""
-        self._sockets.shut()
+        self.shut()
         for task in list(self._rebuilding):
             task.cancel()
         await asyncio.gather(*self._rebuilding, return_exceptions=True)

@@ -113,5 +113,8 @@ class Route(Protocol):
     def missed(self, attempt: Attempt) -> None:
         """The service no longer knows what an attempt continued."""
 
+    def shut(self) -> None:
+        """Take nothing new from now on: what is asked while it closes finds another one."""
+
     async def aclose(self) -> None:
         """Close everything within a limit."""

@@ -35,6 +35,9 @@ class OverHttp(Protocol):
     def abandon(self, attempt: Attempt, account: Account) -> None:
         """Cut an attempt off."""
 
+    def shut(self) -> None:
+        """Take nothing new from now on."""
+
     async def aclose(self) -> None:
         """End what runs."""
 
@@ -200,6 +203,13 @@ class Ways:
         if memory is not None:
             kept = "no answers" if memory == "none" else "stored answers only"
             logger.warning("the host remembers %s; contexts go whole from now on", kept)
+
+    def shut(self) -> None:
+        """Take nothing new from now on: what is asked while it closes finds another one."""
+        if self._pool is not None:
+            self._pool.shut()
+        if self._http is not None:
+            self._http.shut()
 
     async def aclose(self) -> None:
         """Close everything within a limit."""
