@@ -205,7 +205,15 @@ class Ways:
             logger.warning("the host remembers %s; contexts go whole from now on", kept)
 
     def shut(self) -> None:
-        """Take nothing new from now on: what is asked while it closes finds another one."""
+        """Take nothing new from now on: what is asked while it closes finds another one.
+
+        What was known of conversations is forgotten now, not when all is closed: another route
+        may have begun new ones by then.
+        """
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        self._dispatch.forget_conversations()
         if self._pool is not None:
             self._pool.shut()
         if self._http is not None:
@@ -213,10 +221,7 @@ class Ways:
 
     async def aclose(self) -> None:
         """Close everything within a limit."""
-        if self._release is not None:
-            self._release.cancel()
         if self._pool is not None:
             await self._pool.aclose()
         if self._http is not None:
             await self._http.aclose()
-        self._dispatch.forget_conversations()
