@@ -391,6 +391,20 @@ async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> Non
         assert made == [1, 1, 1]
 
 
+async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
+    async with Simulator("yes") as simulator, asking(simulator) as caller:
+        for number in range(3):
+            one = Caller(caller.client, limits=caller.limits, retry=caller.retry)
+            await one.say(f"I am {number}. " + "x" * 5000)
+            del one
+        reading = [t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http")]
+        await asyncio.wait_for(asyncio.gather(*reading), 20)
+        del reading
+        gc.collect()
+        held = [item for item in gc.get_objects() if isinstance(item, Message)]
+        assert not [item for item in held if item.text.startswith("I am ")]
+
+
 # -- faults ------------------------------------------------------------------------------
 
 

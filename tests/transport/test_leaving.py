@@ -1,13 +1,15 @@
 """A client that gets no further requests closes when its answers are over."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
-from rtllm import Client, Delta, TurnError
+from rtllm import Client, Credentials, Delta, TurnError, endpoint
 from rtllm.simulator import Pause, Reply, Simulator, Text, fixed
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -37,6 +39,9 @@ async def begun(client: Client) -> asyncio.Task[str]:
 
 async def closed(simulator: Simulator) -> None:
     await simulator.journal.wait(lambda journal: not journal.open_connections)
+    closing = [t for t in asyncio.all_tasks() if t.get_name() == "rtllm close client"]
+    if closing:
+        await asyncio.wait(closing, timeout=20)
 
 
 async def test_an_abandoned_client_ends_its_answers_and_closes(make_client: MakeClient) -> None:
@@ -142,3 +147,74 @@ late = set(sys.modules) - ready
 assert not late, late
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_closing_goes_on_when_who_waits_for_it_is_cancelled(
+    make_client: MakeClient, steps: int
+) -> None:
+    async with Simulator("Hi.") as simulator:
+        client = make_client(simulator)
+        await Caller(client).say("Hello")
+        closing = asyncio.create_task(client.aclose())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await client.aclose()
+        assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm")]
+        await closed(simulator)
+
+
+# A session whose loop has ended can't be closed any more; aiohttp tells of it when it is freed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_loop_that_ends_opens_nothing_any_more() -> None:
+    async with Simulator("Hi.") as simulator:
+        held: list[Client] = []
+
+        async def program() -> None:
+            held.append(
+                Client(endpoint(simulator.base_url), Credentials("key"), lanes=True, fallback=None)
+            )
+            await Caller(held[0]).say("Hello")
+
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: asyncio.run(program()))
+        await closed(simulator)
+        assert len(simulator.journal.connections) == 1
+        held.clear()
+        gc.collect()
+
+
+async def test_a_client_that_is_dropped_while_its_answer_is_read_ends_it_first() -> None:
+    gate = asyncio.Event()
+    async with slow(gate) as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True)
+        task = await begun(client)
+        known = weakref.ref(client)
+        del client
+        gc.collect()
+        assert known() is not None
+        gate.set()
+        assert await asyncio.wait_for(task, 20) == "One two."
+        del task
+        gc.collect()
+        assert known() is None
+        await closed(simulator)
+
+
+async def test_an_answer_that_is_dropped_in_its_midst_lets_its_client_go() -> None:
+    gate = asyncio.Event()
+    async with slow(gate) as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True, rebuild=True)
+        answer = client.ask(Caller(client).request())
+        assert isinstance(await anext(answer), Delta)
+        known = weakref.ref(client)
+        del client, answer
+        gate.set()
+        await simulator.journal.wait_for(1, "completed")
+        async with asyncio.timeout(20):
+            while known() is not None:
+                gc.collect()
+                await asyncio.sleep(0.002)
+        await closed(simulator)

@@ -81,6 +81,6 @@ async def test_closing_ends_the_answers_of_an_old_key_at_once(socket: Host) -> N
         st.llm.api_key = "sk-new"
         await st.llm.aclose()
         await st.service.journal.wait(lambda j: not j.open_connections)
-        assert not [t for t in asyncio.all_tasks() if t.get_name() == "rtllm abandoned client"]
+        assert not [t for t in asyncio.all_tasks() if t.get_name() == "rtllm close client"]
         await asyncio.wait([task], timeout=20)
         assert task.done()

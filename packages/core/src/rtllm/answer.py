@@ -12,7 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from rtllm.chain import Outline, Plan
-from rtllm.context import Note, legalise, repaired
+from rtllm.context import Note, legalise, legalise_repaired
 from rtllm.errors import ConfigError, EmptyContext, TurnError
 from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind
@@ -40,8 +40,8 @@ class Answer:
     event is an `Ended`. Leaving early is a cut: the answer runs out in the background, and
     leaving waits for nothing.
 
-    Until it is over it holds its client, so that the turn goes on and is told even where
-    nobody else does.
+    Until it is over it holds its client, so that a client without any other reference still
+    completes the turn and reports it.
 
     Attributes:
         report: What happened, once it is over.
@@ -127,7 +127,7 @@ class Answer:
 
     def _let_go(self) -> None:
         """Hold the client no more; attempts that run out in the background hold this answer."""
-        self._run, self._pool, self._tell = None, _no_route, _nobody
+        self._run, self._pool, self._tell = None, _no_route, _ignore_report
 
     # -- what the transport must know ----------------------------------------------------------
 
@@ -223,8 +223,8 @@ def _no_route() -> Route:
     raise RuntimeError("an answer that is over needs no route; this is a bug of rtllm")
 
 
-def _nobody(_: TurnReport) -> None:
-    """Nobody is told: the answer is over."""
+def _ignore_report(_: TurnReport) -> None:
+    """Do nothing: the answer is over and was reported."""
 
 
 def check(request: Request) -> None:
@@ -233,7 +233,7 @@ def check(request: Request) -> None:
     try:
         items = legalise(request.items).items
     except UnicodeEncodeError:
-        items = legalise(repaired(request.items).items).items
+        items = legalise_repaired(request.items).items
     if not items:
         raise EmptyContext(_EMPTY)
 
@@ -250,11 +250,11 @@ def _outlined(request: Request) -> tuple[Outline, tuple[Note, ...]]:
     """A context made legal and cut into units, with notes of what had to be changed."""
     try:
         legal = legalise(request.items)
-        return Outline.of(legal.items, request.unsent), legal.notes
+        outline = Outline.of(legal.items, request.unsent)
     except UnicodeEncodeError:  # rare, so that only then each text is looked at
-        sound = repaired(request.items)
-        legal = legalise(sound.items)
-        return Outline.of(legal.items, request.unsent), (*sound.notes, *legal.notes)
+        legal = legalise_repaired(request.items)
+        outline = Outline.of(legal.items, request.unsent)
+    return outline, legal.notes
 
 
 class _Run:
@@ -276,6 +276,7 @@ class _Run:
         self._member = pool.join(answer)
         self._attempt: Attempt | None = None
         self._last: Attempt | None = None
+        self._mark: str | None = None
         self._opened_before = pool.newest_connection
         self._whole = False
         self._bare = False
@@ -292,7 +293,7 @@ class _Run:
 
     @property
     def mark(self) -> str | None:
-        return self._pool.mark_of(self._last) if self._last is not None else None
+        return self._mark
 
     async def next(self) -> Event:
         while not self._ready:
@@ -320,6 +321,7 @@ class _Run:
             avoid=self._avoid,
         )
         self._attempt = self._last = attempt
+        self._mark = self._pool.mark_of(attempt)
         if attempt.placement.over_http:
             self._turn.over_http()
         self._bytes += attempt.size

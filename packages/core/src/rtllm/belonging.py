@@ -3,14 +3,15 @@
 That the words are the same proves little: few-shot openings stand in every call, callers say
 the same, and get the same answers. What proves it, in this order: the request names its
 conversation; the recorded output bears the response's own mark; each item that was answered
-still has the key that its framework gave it; or, where no key was ever seen before, nobody
-else was answered with the same content.
+still has the key that its framework gave it; or, if no key was ever seen before, no other
+request with the same content was answered.
 """
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
+from itertools import takewhile
 
 from rtllm.chain import Anchor, Hidden, Outline, asked_as
 from rtllm.items import Message, ToolCall, ToolOutput, fingerprint
@@ -19,7 +20,7 @@ ASKED = 8192
 """How many contexts are remembered as asked, to tell those that were asked twice."""
 
 
-class Proof(IntEnum):
+class Proof(Enum):
     """What proves that a response belongs to a context, the strongest first."""
 
     CONVERSATION = 1
@@ -29,7 +30,7 @@ class Proof(IntEnum):
     KEYS = 3
     """The framework's keys are those of the items that were answered."""
     CONTENT = 4
-    """Nobody else was answered with the same content. Nothing hidden is put back on it."""
+    """No other request had the same content. It restores no hidden items."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +41,9 @@ class KnownResponse:
         anchor: The response.
         conversation: The number of the conversation it was made in.
         name: The name of that conversation, where its requests give one.
-        hidden: What it holds beside what is recorded.
-        lost: Whether the service no longer knows it. It still counts as an answer that
-            somebody got.
+        hidden: Its hidden items.
+        lost: Whether the service no longer knows it. It still counts as the answer to a
+            request with its content.
         output_keys: The keys of its recorded output, once a context with them continued it.
     """
 
@@ -86,19 +87,26 @@ class KnownResponses:
     def __init__(self) -> None:
         self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
         self._by_prefix = defaultdict(list)
+        self._by_mark: dict[str, KnownResponse] = {}
         self.asked = Asked()
 
     def add(self, known: KnownResponse) -> None:
         """Remember a response."""
         self._by_prefix[_place(known.anchor)].append(known)
+        self._by_mark[known.anchor.mark] = known
 
     def remove(self, known: KnownResponse) -> None:
         """Forget a response."""
+        del self._by_mark[known.anchor.mark]
         place = _place(known.anchor)
         bucket = self._by_prefix[place]
         bucket.remove(known)
         if not bucket:
             del self._by_prefix[place]
+
+    def marked(self, mark: str) -> KnownResponse | None:
+        """Find a response by its mark; None if it is not remembered."""
+        return self._by_mark.get(mark)
 
     def matching(self, context: Outline) -> Iterator[KnownResponse]:
         """Find the responses that a context begins with, by content alone.
@@ -121,6 +129,15 @@ class KnownResponses:
                 yield from reversed(found)
             yield from reversed(buckets.get((prefix, None), ()))
 
+    def longest_matching(self, context: Outline) -> list[KnownResponse]:
+        """Find all responses that explain as much of a context as any does."""
+        matching = self.matching(context)
+        longest = next(matching, None)
+        if longest is None:
+            return []
+        length = longest.anchor.state.length
+        return [longest, *takewhile(lambda k: k.anchor.state.length == length, matching)]
+
     def proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
         """Tell what proves that a response belongs to a context, content apart.
 
@@ -137,7 +154,7 @@ class KnownResponses:
             return Proof.MARK if known.anchor.mark in marks else None
         origin = known.anchor.origin
         if not self.asked.once(origin.asked):
-            return None  # somebody else asked with the same keys, or it was asked again
+            return None  # two requests had these keys: a repetition, or another caller
         keys = {item.key for item in output if item.key is not None}
         if keys and known.output_keys and keys.isdisjoint(known.output_keys):
             return None
@@ -145,11 +162,17 @@ class KnownResponses:
             return Proof.KEYS if origin.asked.issubset(context.traces) else None
         return Proof.KEYS if origin.is_in(context) else None
 
-    def continued(self, known: KnownResponse, context: Outline) -> None:
-        """Learn the keys of a response's recorded output from the context that continues it."""
-        if not known.output_keys:
-            output = _recorded_output(known.anchor, context)
-            known.output_keys = frozenset(i.key for i in output if i.key is not None)
+    def continued(self, mark: str, context: Outline) -> None:
+        """Learn the keys of a response's recorded output from the context that continues it.
+
+        On the proof of content it may be another caller's context: its keys must not refute
+        those of the caller who was answered.
+        """
+        known = self.marked(mark)
+        if known is None or known.output_keys or self.proof(known, context, known.name) is None:
+            return
+        output = _recorded_output(known.anchor, context)
+        known.output_keys = frozenset(i.key for i in output if i.key is not None)
 
 
 def _place(anchor: Anchor) -> tuple[bytes, bytes | None]:

@@ -199,7 +199,7 @@ def _key_of(item: Item) -> bytes:
 
 
 def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
-    """The same items; a key that several of them have is nobody's."""
+    """Take away each key that several items share: it identifies none of them."""
     keys = [key for item in items if (key := getattr(item, "key", None)) is not None]
     if len(set(keys)) == len(keys):
         return items
@@ -278,7 +278,6 @@ class Origin:
         asked: What tells this context from those of other callers: a digest of all keys, or
             where no item but system texts has one, the traces.
         content: A digest of all that the model saw of it.
-        traces: Its traces.
     """
 
     closed: int
@@ -286,7 +285,6 @@ class Origin:
     run: frozenset[tuple[bytes, str | None]]
     asked: bytes | frozenset[str] | None
     content: bytes
-    traces: frozenset[str]
 
     @classmethod
     def of(cls, context: Outline) -> "Origin":
@@ -299,7 +297,6 @@ class Origin:
             frozenset((fingerprint(item), getattr(item, "key", None)) for item in run),
             asked_as(context),
             context.content,
-            frozenset(context.traces),
         )
 
     def is_in(self, context: Outline) -> bool:

@@ -266,10 +266,7 @@ class Client(_Asked[Ways]):
         return ways
 
     def _dispatch(self) -> Dispatch:
-        """What is known of the conversations of the running loop, also of a closed route's.
-
-        What the service has stored outlives the connections.
-        """
+        """What decides for the running loop; what it knows of the host outlives its routes."""
         loop, profile = asyncio.get_running_loop(), self.endpoint.profile
         self._dispatches = {k: v for k, v in self._dispatches.items() if not k.is_closed()}
         if loop not in self._dispatches:

@@ -94,6 +94,13 @@ def legalise(items: Iterable[Item]) -> Legal:
     return Legal(tuple(legal), tuple(notes))
 
 
+def legalise_repaired(items: Iterable[Item]) -> Legal:
+    """Make a context legal whose texts hold halves of characters."""
+    sound = repaired(items)
+    legal = legalise(sound.items)
+    return Legal(legal.items, (*sound.notes, *legal.notes))
+
+
 def repaired(items: Iterable[Item]) -> Legal:
     """Replace what no text on the wire may hold: halves of characters (lone surrogates).
 

@@ -7,7 +7,7 @@ newest key which one conversation alone has used, else a new one.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rtllm.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.chain import Anchor, Hidden, Outline
@@ -44,7 +44,7 @@ class Conversation:
         newest: The newest key of its latest request.
         keys: All keys that it was the first to use, the newest last.
         requests: How many requests it had.
-        running: How many requests are running that somebody waits for.
+        running: How many requests are running that were not abandoned.
         last_request: When the latest came, in seconds of any clock.
         released: Whether its lanes and hidden items were released since then.
         hidden_bytes: How many bytes of hidden items are kept for it.
@@ -85,35 +85,23 @@ class Membership:
     only_new_keys: bool = False
 
 
-_NOBODY = Conversation(0)
-
-
 class Conversations:
     """All conversations of one client, bounded.
 
     Args:
         on_released: Called with the number of each conversation whose lanes are free now.
         limit: How many are remembered; beyond it the longest unused is forgotten.
-        after: The highest number that is taken already.
     """
 
-    def __init__(
-        self, on_released: Callable[[int], None], limit: int = CONVERSATIONS, after: int = 0
-    ) -> None:
+    def __init__(self, on_released: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
         self._limit = limit
         self._on_released = on_released
         self._known: OrderedDict[int, Conversation] = OrderedDict()
         self._named: dict[str, Conversation] = {}
         self._owners: dict[str, int] = {}
         self._responses = KnownResponses()
-        self._marked: dict[str, KnownResponse] = {}
-        self._number = after
+        self._number = 0
         self._hidden_bytes = 0
-
-    @property
-    def newest_number(self) -> int:
-        """The highest number that is taken."""
-        return self._number
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._known.values())
@@ -131,8 +119,7 @@ class Conversations:
         self.release_idle(now)
         only_new_keys = not any(key in self._owners for key in context.keys)
         self._responses.asked.note(context)
-        asked = Membership(_NOBODY, context, name, only_new_keys)
-        found, only_line = self._grouped_with(asked)
+        found, only_line = self._grouped_with(context, name, only_new_keys=only_new_keys)
         if found is None:
             found = self._begin(context, name)
         elif not only_line and not _goes_on(found, context, self._owners):
@@ -141,7 +128,7 @@ class Conversations:
             found = branch
         self._note(found, context, now)
         self._forget_surplus()
-        return replace(asked, conversation=found)
+        return Membership(found, context, name, only_new_keys)
 
     def _begin(self, context: Outline, name: str | None) -> Conversation:
         self._number += 1
@@ -184,66 +171,66 @@ class Conversations:
         conversation.released = False
         self._known.move_to_end(number)
 
-    def _grouped_with(self, asked: Membership) -> tuple[Conversation | None, bool]:
-        """The conversation whose responses or keys a request goes on with, if there is one.
+    def _grouped_with(
+        self, context: Outline, name: str | None, *, only_new_keys: bool
+    ) -> tuple[Conversation | None, bool]:
+        """Find the conversation whose responses or keys a request continues, if there is one.
 
         Returns:
-            The conversation, and whether it is known to have no other line than this one.
+            The conversation, and whether it is known to have no other branch than this one.
         """
-        context = asked.context
-        if asked.name is not None:
-            return self._named.get(asked.name), True
-        for known, proof in self.belonging(asked):
+        if name is not None:
+            return self._named.get(name), True
+        for known, proof in self._belonging(context, name, only_new_keys=only_new_keys):
             if (whose := self._known.get(known.conversation)) is not None:
                 return whose, proof is Proof.CONTENT
         for key in reversed(context.keys or context.traces):
             whose = self._known.get(self._owners.get(key, _SEVERAL))
             if whose is not None and _is_evidence(key, whose, context):
                 return whose, False
-        if asked.only_new_keys:
-            self._leave_what_is_gone_on_from(context)
+        if only_new_keys:
+            self._release_continued(context)
         return None, True
 
-    def _leave_what_is_gone_on_from(self, context: Outline) -> None:
-        """Free the lanes of the only conversation that a context without known keys goes on from.
+    def _release_continued(self, context: Outline) -> None:
+        """Free the lanes of the only conversation that a context without known keys may continue.
 
-        That can't be proved to be the same caller. If it is, a conversation of its own for each
+        Nothing proves that it is the same caller. If it is, a conversation of its own for each
         request would take a new lane for each. Only the longest count: such a caller's earlier
         requests were conversations of their own, too.
         """
-        found: set[int] = set()
-        longest: tuple[int, int] | None = None
-        for known in self._responses.matching(context):
-            longest = longest or known.anchor.state.length
-            if known.anchor.state.length != longest:
-                break
-            found.add(known.conversation)
+        found = {known.conversation for known in self._responses.longest_matching(context)}
         whose = self._known.get(found.pop()) if len(found) == 1 else None
         if whose is not None and not whose.running and whose.name is None:
             self._on_released(whose.number)
 
-    # -- whose is it ---------------------------------------------------------------------------
+    # -- belonging ----------------------------------------------------------------------------
 
     def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
         """Find the responses that belong to a request's context, the longest first."""
-        context, name = asked.context, asked.name
+        return self._belonging(asked.context, asked.name, only_new_keys=asked.only_new_keys)
+
+    def _belonging(
+        self, context: Outline, name: str | None, *, only_new_keys: bool
+    ) -> Iterator[tuple[KnownResponse, Proof]]:
         proven = False
-        alike: list[KnownResponse] = []
         for known in self._responses.matching(context):
-            if not alike or known.anchor.state.length == alike[0].anchor.state.length:
-                alike.append(known)
             proof = self._responses.proof(known, context, name)
             if proof is not None:
                 proven = True
                 yield known, proof
-        if not proven and name is None and asked.only_new_keys:
-            by_content = self._by_content(context, alike)
+        if not proven and name is None and only_new_keys:
+            by_content = self._by_content(context)
             if by_content is not None:
                 yield by_content, Proof.CONTENT
 
-    def _by_content(self, context: Outline, alike: list[KnownResponse]) -> KnownResponse | None:
-        """The only response that a context without known keys can go on from."""
-        alike = [k for k in alike if k.anchor.state.lead == context.lead or k.anchor.lead_in_field]
+    def _by_content(self, context: Outline) -> KnownResponse | None:
+        """Find the only response that a context without known keys can continue."""
+        alike = [
+            known
+            for known in self._responses.longest_matching(context)
+            if known.anchor.state.lead == context.lead or known.anchor.lead_in_field
+        ]
         known = alike[0] if len(alike) == 1 else None
         whose = self._known.get(known.conversation) if known is not None else None
         if known is None or whose is None or whose.running or known.name is not None:
@@ -267,7 +254,6 @@ class Conversations:
             return  # forgotten meanwhile
         known = KnownResponse(anchor, conversation.number, conversation.name)
         self._responses.add(known)
-        self._marked[anchor.mark] = known
         conversation.responses.append(known)
         self._keep_hidden(conversation, known, hidden)
         while len(conversation.responses) > RESPONSES:
@@ -277,7 +263,6 @@ class Conversations:
     def _forget(self, conversation: Conversation, known: KnownResponse) -> None:
         self._drop_hidden(conversation, known)
         self._responses.remove(known)
-        del self._marked[known.anchor.mark]
 
     def _keep_hidden(
         self, conversation: Conversation, known: KnownResponse, hidden: tuple[Hidden, ...]
@@ -305,30 +290,24 @@ class Conversations:
 
     def record_again(self, conversation: Conversation, anchor: Anchor) -> None:
         """Note where a response is remembered now that its state was prepared anew."""
-        known = self._marked.get(anchor.mark)
+        known = self._responses.marked(anchor.mark)
         if known is not None and known.conversation == conversation.number:
             known.anchor, known.lost = anchor, False
 
     def continued(self, anchor: Anchor, context: Outline) -> None:
-        """Note that a context continues a response that belongs to it.
-
-        On the proof of content it may be another caller's context: its keys must not refute
-        those of the caller who was answered.
-        """
-        known = self._marked.get(anchor.mark)
-        if known is not None and self._responses.proof(known, context, known.name) is not None:
-            self._responses.continued(known, context)
+        """Note that a context continues a response that belongs to it."""
+        self._responses.continued(anchor.mark, context)
 
     def lost(self, anchor: Anchor) -> None:
         """Never continue a response again: the service no longer knows it."""
-        known = self._marked.get(anchor.mark)
+        known = self._responses.marked(anchor.mark)
         if known is not None and known.anchor.response_id == anchor.response_id:
             known.lost = True  # and not prepared anew meanwhile
 
     # -- lifetime ------------------------------------------------------------------------------
 
     def release_idle(self, now: float) -> None:
-        """Release the lanes and hidden items of conversations that nobody goes on with."""
+        """Release the lanes and hidden items of conversations without a recent request."""
         for conversation in self._known.values():
             if now - conversation.last_request < RELEASED_AFTER:
                 break
@@ -344,6 +323,14 @@ class Conversations:
         """When the next conversation is to be released, if nothing more is asked."""
         due = (c.last_request + RELEASED_AFTER for c in self._known.values() if not c.released)
         return next(due, None)
+
+    def forget_all(self) -> None:
+        """Forget all conversations; their numbers are not used again."""
+        self._known.clear()
+        self._named.clear()
+        self._owners.clear()
+        self._responses = KnownResponses()
+        self._hidden_bytes = 0
 
     def _forget_surplus(self) -> None:
         while len(self._known) > self._limit:
@@ -374,11 +361,11 @@ def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
 
 
 def _goes_on(whose: Conversation, context: Outline, owners: Mapping[str, int]) -> bool:
-    """Whether a context is its conversation's line, and no branch beside the latest one.
+    """Whether a context continues its conversation's latest request instead of a parallel branch.
 
-    Two sessions may go on from one transcript, and would take each other's lanes. A context
-    without the newest key is a branch if it has the traces of another session, or goes on with
-    what the latest request hasn't; else it is a draft, a window or an edit.
+    Two sessions may continue one transcript, and would take each other's lanes. A context
+    without the newest key is a branch if it has the traces of another session, or continues
+    keys that the latest request lacks; else it is a draft, a window or an edit.
     """
     if whose.newest is None or whose.newest in context.keys or whose.newest in context.traces:
         return True

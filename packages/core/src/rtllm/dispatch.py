@@ -131,8 +131,7 @@ class Dispatch:
 
     def forget_conversations(self) -> None:
         """Forget all conversations and prepared prompts; what is known of the host stays."""
-        after = self._conversations.newest_number
-        self._conversations = Conversations(self.fleet.release, after=after)
+        self._conversations.forget_all()
         self._prepared.clear()
 
     def place(
@@ -204,14 +203,10 @@ class Dispatch:
             () if whole else tuple(reversed(self._prepared)),
             reachable=lambda anchor: not whole and reachable(anchor),
             exchanged=self._exchanged,
+            unproven=lambda: not whole and self._conversations.begins_with_known(asked),
         )
         plan = plan_for(asked, model, known, puts_back=self._puts_back and not bare)
-        if plan.anchor is None and whole:
-            return replace(plan, why_whole="recovery")
-        alike = plan.why_whole in ("first request", "no completed response", "context changed")
-        if alike and self._conversations.begins_with_known(asked):
-            return replace(plan, why_whole="belonging unproven")
-        return plan
+        return replace(plan, why_whole="recovery") if whole else plan
 
     def _is_remembered(self, anchor: Anchor) -> bool:
         """Whether the host remembers such answers at all."""
@@ -266,24 +261,31 @@ class Dispatch:
             return
         context, conversation = placement.context, placement.conversation
         whole = context.extended(recorded)
-        again = placement.again
-        anchor = Anchor(
-            response_id,
-            again.mark if again is not None else self.mark_of(attempt),
-            placement.model,
-            again.state if again is not None else State.behind(whole),
-            again.origin if again is not None else Origin.of(context),
-            placement.plan.lead_in_field,
-            placement.home,
-            placement.stored,
-            _is_private(placement, output) or (again is not None and again.private),
-        )
-        if conversation.number < 0:
-            self._prepared.append(anchor)
-        elif again is not None:
+        if placement.again is not None:
+            anchor = replace(
+                placement.again,
+                response_id=response_id,
+                home=placement.home,
+                stored=placement.stored,
+            )
             self._conversations.record_again(conversation, anchor)
         else:
-            self._conversations.record(conversation, anchor, hidden_in(whole, output, recorded))
+            anchor = Anchor(
+                response_id,
+                self.mark_of(attempt),
+                placement.model,
+                State.behind(whole),
+                Origin.of(context),
+                placement.plan.lead_in_field,
+                placement.home,
+                placement.stored,
+                _is_private(placement, output),
+            )
+            if conversation.number < 0:
+                self._prepared.append(anchor)
+            else:
+                hidden = hidden_in(whole, output, recorded)
+                self._conversations.record(conversation, anchor, hidden)
         if self._rebuilds and conversation.number >= 0:
             conversation.rebuildable = (anchor, whole)
 

@@ -19,12 +19,15 @@ class Known:
         prepared: Prepared prompts, which belong to everybody, the newest first.
         reachable: Tells whether a response can be continued right now.
         exchanged: The numbers of connections that have another one in their place.
+        unproven: Tells whether the context begins with a response that isn't proved to belong
+            to it.
     """
 
     belonging: Iterable[tuple[KnownResponse, Proof]]
     prepared: Iterable[Anchor] = ()
     reachable: Callable[[Anchor], bool] = field(default=lambda _: True)
     exchanged: Collection[int] = ()
+    unproven: Callable[[], bool] = field(default=lambda: False)
 
 
 def plan_for(asked: Membership, model: str, known: Known, *, puts_back: bool = True) -> Plan:
@@ -65,7 +68,7 @@ def plan_for(asked: Membership, model: str, known: Known, *, puts_back: bool = T
         exchanged = any(anchor.home.connection in known.exchanged for anchor in lost)
         why = "connection exchanged" if exchanged else "state out of reach"
     else:
-        why = "instructions changed" if in_field else _reason(asked.conversation)
+        why = "instructions changed" if in_field else _reason(asked.conversation, known)
     return Plan(None, items, in_field, why)
 
 
@@ -93,7 +96,7 @@ def _with_hidden(
     model: str,
     belonging: Iterable[tuple[KnownResponse, Proof]],
 ) -> tuple[Item, ...]:
-    """Items with what their own responses hold beside them; never on the proof of content."""
+    """Restore the hidden items of responses that belong by more than their content."""
     hidden = [
         one
         for response, proof in belonging
@@ -103,8 +106,10 @@ def _with_hidden(
     return restored(context, items, reversed(hidden))
 
 
-def _reason(conversation: Conversation) -> FullContextReason:
-    """Why nothing that is known belongs to a request of a conversation."""
+def _reason(conversation: Conversation, known: Known) -> FullContextReason:
+    """Tell why nothing that is known belongs to a request of a conversation."""
+    if known.unproven():
+        return "belonging unproven"
     if conversation.responses:
         return "context changed"
     return "first request" if conversation.requests < 2 else "no completed response"

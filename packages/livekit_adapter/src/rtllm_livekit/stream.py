@@ -40,8 +40,12 @@ class LLMStream(llm.LLMStream):
         answer = self._answer if isinstance(self._answer, Answer) else await self._answer()
         try:
             with answer:  # leaving it waits for nothing: interrupt() waits for us
+                mark, extra = None, None
                 async for event in answer:
-                    chunk = _chunk(answer.response_id or "", answer.mark, event)
+                    if answer.mark != mark:  # another attempt answers
+                        mark = answer.mark
+                        extra = None if mark is None else extra_with(mark)
+                    chunk = _chunk(answer.response_id or "", extra, event)
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
         except TurnError as error:
@@ -51,9 +55,8 @@ class LLMStream(llm.LLMStream):
                 _annotate(trace.get_current_span(), answer.report)
 
 
-def _chunk(response_id: str, mark: str | None, event: Event) -> llm.ChatChunk | None:
+def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.ChatChunk | None:
     # LiveKit keeps what is extra with the message and the call that it records.
-    extra = None if mark is None else extra_with(mark)
     if isinstance(event, Delta):
         delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
     elif isinstance(event, Called):
