@@ -158,6 +158,33 @@ class Hall:
                 group.create_task(one(name))
         await self.settled()
 
+    async def play_edited(
+        self,
+        callers: int,
+        edit: Callable[[Any, Hall], Awaitable[None]],
+        after: Sequence[str],
+    ) -> None:
+        """Let each caller have three turns, edit its context, and go on.
+
+        Args:
+            callers: How many.
+            edit: What is done to each line.
+            after: What each says after that.
+        """
+
+        async def call(name: str) -> None:
+            del name
+            async with self.line() as line:
+                for text in ("hello", "more", "again"):
+                    await line.say(text)
+                await self.together()
+                await edit(line, self)
+                await self.together()
+                for text in after:
+                    await line.say(text)
+
+        await self.play(callers, call)
+
     async def together(self, act: Callable[[], Awaitable[None]] | None = None) -> None:
         """Wait for the other callers; one of them does something before all go on."""
         if await self._barrier.wait() == 0 and act is not None:

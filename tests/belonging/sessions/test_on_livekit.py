@@ -177,19 +177,7 @@ async def new_ids(line: LiveKitLine, hall: Hall) -> None:
 )
 async def test_an_edited_context(host: str, callers: int, edit: Any, whole: int | None) -> None:
     async with hall_of(SIDE, host) as hall:
-
-        async def call(name: str) -> None:
-            del name
-            async with hall.line() as line:
-                for text in ("hello", "more", "again"):
-                    await line.say(text)
-                await hall.together()
-                await edit(line, hall)
-                await hall.together()
-                for text in ("look", "thanks", "bye"):
-                    await line.say(text)
-
-        await hall.play(callers, call)
+        await hall.play_edited(callers, edit, ("look", "thanks", "bye"))
         if edit is new_ids:  # the framework can't prove whose it is: hosted tools were at work
             assert hall.crossings() == [], hall.story()
         else:

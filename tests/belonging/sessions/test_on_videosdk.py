@@ -108,19 +108,7 @@ async def through_json(line: VideoSDKLine, hall: Hall) -> None:
 @pytest.mark.parametrize("edit", [truncated, summarized, through_json])
 async def test_an_edited_context(host: str, callers: int, edit: Any) -> None:
     async with hall_of(SIDE, host) as hall:
-
-        async def call(name: str) -> None:
-            del name
-            async with hall.line() as line:
-                for text in ("hello", "more", "again"):
-                    await line.say(text)
-                await hall.together()
-                await edit(line, hall)
-                await hall.together()
-                for text in ("look", "thanks"):
-                    await line.say(text)
-
-        await hall.play(callers, call)
+        await hall.play_edited(callers, edit, ("look", "thanks"))
         hall.check(whole=1 if edit is through_json else None, callers=callers)
         assert hall.chained()[-2:] == [True] * 2, hall.story()
 
