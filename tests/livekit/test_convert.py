@@ -340,3 +340,40 @@ _CALL = ToolCall("c", "tool", "{}")
 def test_an_output_becomes_what_livekit_records(output: list[Any], recorded: Any) -> None:
     made = as_recorded(tuple(output))
     assert made == (None if recorded is None else tuple(recorded))
+
+
+# -- keys and marks -----------------------------------------------------------------------------
+
+
+def test_each_item_keeps_its_id_and_the_mark_that_was_left_on_it() -> None:
+    ours = {"rtllm": {"mark": "m-1"}, "openai": {"phase": "final_answer"}}
+    ctx = llm.ChatContext.empty()
+    ctx.add_message(role="user", content="Hi.", id="user-1")
+    ctx.add_message(role="assistant", content="Look.", id="said-1", extra=ours)
+    ctx.items += [
+        llm.FunctionCall(id="call-1", call_id="c", name="look", arguments="{}", extra=ours),
+        llm.FunctionCallOutput(id="output-1", call_id="c", output="seen", is_error=False),
+    ]
+    items = to_items(ctx, breakpoints=False).items
+    assert [getattr(i, "key", None) for i in items] == ["user-1", "said-1", "call-1", "output-1"]
+    assert [getattr(i, "mark", None) for i in items] == [None, "m-1", "m-1", None]
+    assert [getattr(i, "phase", None) for i in items] == [None, "final_answer", None, None]
+
+
+def test_constant_ids_are_no_keys_and_the_ids_of_what_is_never_sent_are_taken() -> None:
+    ctx = llm.ChatContext.empty()
+    ctx.add_message(role="system", content="Be kind.", id="lk.agent_task.instructions")
+    ctx.items += [
+        llm.AgentConfigUpdate(id="config-1", instructions="Be kind."),
+        llm.AgentHandoff(id="handoff-1", new_agent_id="b"),
+    ]
+    converted = to_items(ctx, breakpoints=False)
+    assert [getattr(item, "key", None) for item in converted.items] == [None]
+    assert converted.unsent == ("config-1", "handoff-1")
+
+
+@pytest.mark.parametrize("extra", [{}, {"rtllm": None}, {"rtllm": "m"}, {"rtllm": {"mark": 1}}])
+def test_what_is_no_mark_of_ours_is_none(extra: dict[str, Any]) -> None:
+    ctx = llm.ChatContext.empty()
+    ctx.add_message(role="assistant", content="Hi.", extra=extra)
+    assert [getattr(i, "mark", None) for i in to_items(ctx, breakpoints=False).items] == [None]

@@ -224,3 +224,22 @@ async def test_a_raw_tool_that_cannot_be_encoded_is_named_once_and_the_others_wo
         assert [tool["name"] for tool in st.entries[-1].body["tools"]] == ["even"]
         told = [r for r in caplog.records if "'odd'" in r.getMessage()]
         assert len(told) == 1
+
+
+async def test_a_session_records_each_responses_own_mark_with_its_message_and_calls() -> None:
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    script = fixed(Reply.of(Text("Looking.", phase="commentary"), Call("look")), "There it is.")
+    agent = Agent(instructions="Be kind.", tools=[look])
+    async with stage(script, model="gpt-5.3-codex") as st, session_of(st.llm, agent) as session:
+        await session.run(user_input="Look!")
+        recorded = session.history.items
+    said = [i.extra for i in recorded if i.type == "message" and i.role == "assistant"]
+    (called,) = [i.extra for i in recorded if i.type == "function_call"]
+    first, second = (extra["rtllm"]["mark"] for extra in said)
+    assert first != second
+    assert called["rtllm"]["mark"] == first
+    assert said[0]["openai"] == {"phase": "commentary"}, "what else is carried there stays"
