@@ -84,7 +84,7 @@ class Outline:
         return _Cutter(_without_repeated_keys(items)).outline(unsent)
 
     def extended(self, items: Sequence[Item]) -> "Outline":
-        """The outline of this context with more items behind it."""
+        """Outline this context followed by more items."""
         return _Cutter(items, self).outline(())
 
     def run_at(self, unit: int) -> tuple[Item, ...]:
@@ -112,7 +112,7 @@ class Outline:
 
 
 class _Cutter:
-    """Cuts items into units, from nothing or behind an outline."""
+    """Cuts items into units, from the start or as the continuation of an outline."""
 
     def __init__(self, items: Sequence[Item], before: Outline | None = None) -> None:
         self._items = items

@@ -345,7 +345,7 @@ class Conversations:
 
 
 def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
-    """Whether a key tells that a context goes on with the conversation that used it.
+    """Whether a key shows that a context continues the conversation that used it.
 
     A key of its first request may stand in a template, so it takes all of these; and a context
     with the traces of another call is another call.

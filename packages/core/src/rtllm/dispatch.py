@@ -223,7 +223,7 @@ class Dispatch:
             self._conversations.continued(plan.anchor, placement.context)
 
     def abandon(self, attempt: int) -> None:
-        """Nobody waits for an attempt any more; it drains."""
+        """Let an attempt drain: its turn no longer needs it."""
         placement = self._placed.get(attempt)
         if placement is not None and attempt not in self._abandoned:
             self._abandoned.add(attempt)

@@ -121,4 +121,4 @@ class Counted:
 
 
 _closing: dict[asyncio.Task[None], object] = {}
-"""What closes a client's route, which nobody else may hold; a loop doesn't hold its tasks."""
+"""The tasks that close routes: an event loop holds its tasks only weakly."""

@@ -70,7 +70,7 @@ class Pictures(Generic[Source]):
 
     An address is kept for the very object that it was made of, which is held weakly: where the
     object is gone, so is the address, and no raw picture is kept alive here. One whose pixels
-    were overwritten in place is encoded anew. Whether they were is told by samples of them,
+    were overwritten in place is encoded anew. Samples of them decide whether they were,
     which take well under a millisecond: a change of a few pixels between the samples is missed
     for an object that is used again. LiveKit's rule is a new object for a new picture, and with
     one nothing is missed.
@@ -80,7 +80,7 @@ class Pictures(Generic[Source]):
 
     Args:
         kind: What is known of the objects.
-        kept: How many characters of addresses are kept, besides those of the latest request.
+        kept: How many characters of addresses are kept, apart from those of the latest request.
     """
 
     def __init__(self, kind: PictureKind[Source], kept: int = KEPT) -> None:

@@ -16,7 +16,7 @@ class Known:
 
     Attributes:
         belonging: The responses that belong to it, those that explain most of it first.
-        prepared: Prepared prompts, which belong to everybody, the newest first.
+        prepared: Prepared prompts, which belong to all conversations, the newest first.
         reachable: Tells whether a response can be continued right now.
         exchanged: The numbers of connections that have another one in their place.
         unproven: Tells whether the context begins with a response that isn't proved to belong

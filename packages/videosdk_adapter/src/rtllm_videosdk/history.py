@@ -27,7 +27,7 @@ class CallGroup:
 
     Attributes:
         calls: The calls that the framework gets, in order.
-        words: What was given out before them.
+        words: The text that was emitted before them.
     """
 
     calls: tuple[ToolCall, ...]

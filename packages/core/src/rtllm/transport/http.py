@@ -90,7 +90,7 @@ class HttpRequests:
             at_end: Called if the stream is over and the attempt isn't, with what went wrong.
         """
         clients = self._clients()
-        if clients is None:  # then nobody reads this attempt either
+        if clients is None:  # the client was dropped, and with it the reader of this attempt
             attempt.fail(Fault(Kind.CLOSED, "the client was closed"))
             return
         self._running[attempt.number] = attempt
