@@ -16,6 +16,8 @@ def test_a_socket_that_failed_rests_and_is_then_tried_beside_one_turn() -> None:
     assert fallback.way(100.0) is Way.HTTP
     assert fallback.way(99.9 + COOLDOWN) is Way.HTTP
     assert fallback.way(100.0 + COOLDOWN) is Way.HTTP_WITH_TRIAL
+    assert fallback.way(100.0 + COOLDOWN) is Way.HTTP_WITH_TRIAL  # asking changes nothing
+    fallback.begin_trial()
     assert fallback.way(100.1 + COOLDOWN) is Way.HTTP  # the trial still runs
     fallback.opened()
     assert fallback.way(100.2 + COOLDOWN) is Way.SOCKET
@@ -76,5 +78,7 @@ def test_a_rest_is_never_longer_than_the_longest_and_one_trial_runs_at_a_time(
             case _:
                 way = fallback.way(now)
                 assert not (trying and way is Way.HTTP_WITH_TRIAL)
-                trying = trying or way is Way.HTTP_WITH_TRIAL
+                if way is Way.HTTP_WITH_TRIAL:
+                    fallback.begin_trial()
+                    trying = True
     assert trying or fallback.way(now + LONGEST_COOLDOWN) is not Way.HTTP

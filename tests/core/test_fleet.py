@@ -435,3 +435,26 @@ def test_a_connection_for_one_model_takes_no_other() -> None:
     fleet.opened(fleet.opening("m"), 0.0)
     assert fleet.seat(1, None, "other", 0.0) is None
     assert fleet.seat(1, None, "m", 0.0) == Seat(1, None, is_open=True)
+
+
+# -- questions ---------------------------------------------------------------------------------
+
+
+def test_a_choice_changes_nothing_and_is_repeated_exactly() -> None:
+    """Also where another conversation would have to lose its lanes: only taking evicts it."""
+    fleet = Fleet(lanes=True, max_connections=1)
+    number = fleet.opening("m")
+    fleet.opened(number, 0.0)
+    for conversation in range(1, 5):
+        seat = fleet.seat(conversation, None, "m", 0.0)
+        assert seat is not None
+        fleet.take(conversation, seat, conversation, None, float(conversation))
+        fleet.end(conversation, None, float(conversation))
+    before = repr(fleet)
+    seat = fleet.seat(9, None, "m", 100.0)
+    assert seat is not None
+    assert seat.evicts == 1
+    assert fleet.seat(9, None, "m", 100.0) == seat
+    assert repr(fleet) == before
+    fleet.take(9, seat, 9, None, 100.0)
+    assert repr(fleet) != before

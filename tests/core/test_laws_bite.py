@@ -37,7 +37,7 @@ def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
     ) -> Lane | None:
         del self
         names = [f"{conversation}-{count}" for count in range(2)]
-        lanes = [connection.lane_of(name) for name in names]
+        lanes = [connection.use_lane(name) for name in names]
         for lane in sorted(lanes, key=lambda lane: lane.used):
             is_parent = parent is not None and lane.name == parent.lane
             if not is_parent and not connection.busy(lane):
@@ -81,7 +81,7 @@ def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
     def reused(
         self: Fleet, connection: Connection, conversation: int, parent: Home | None
     ) -> Lane | None:
-        if parent is not None and not connection.busy(lane := connection.lane_of(parent.lane)):
+        if parent is not None and not connection.busy(lane := connection.use_lane(parent.lane)):
             return lane
         return free_lane(self, connection, conversation, parent)
 

@@ -38,7 +38,7 @@ class Fallback:
         return self._rests_until is not None
 
     def way(self, now: float, *, has_open: bool = False) -> Way:
-        """The way of the next request.
+        """The way of the next request; changes nothing.
 
         Args:
             now: Seconds of any clock.
@@ -49,8 +49,11 @@ class Fallback:
             return Way.SOCKET
         if self._trying or now < self._rests_until:
             return Way.HTTP
-        self._trying = True
         return Way.HTTP_WITH_TRIAL
+
+    def begin_trial(self) -> None:
+        """Note that a socket is tried now; until it opened or failed, no other is tried."""
+        self._trying = True
 
     def failed(self, now: float, *, has_none: bool = False, opened: bool = False) -> None:
         """The socket failed a turn, or its trial.

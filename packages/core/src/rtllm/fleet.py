@@ -69,6 +69,10 @@ class Fleet:
         self._tick = 0
         self._number = 0
 
+    def __repr__(self) -> str:
+        kind = "with lanes" if self.lanes_on else "without lanes"
+        return f"<Fleet {kind}: {list(self._connections.values())}>"
+
     # -- connections ---------------------------------------------------------------------
 
     def opening(self, model: str) -> int:
@@ -214,7 +218,7 @@ class Fleet:
         now: float,
         avoid: Collection[int] = (),
     ) -> Seat | None:
-        """Choose where an attempt runs.
+        """Choose where an attempt runs; changes nothing.
 
         Args:
             conversation: The conversation's number.
@@ -235,10 +239,16 @@ class Fleet:
             for c in self._connections.values()
             if c.number not in avoid and c.model in (None, model)
         ]
-        for connection in self._in_order(usable, conversation, now):
+        for connection in self._in_order(usable, conversation):
             lane = self._free_lane(connection, conversation, None)
             if lane is not None:
                 return Seat(connection.number, lane.name, connection.is_open)
+        displaced = self._displaceable(usable, now)
+        if displaced is not None:
+            connection, guest = displaced
+            lane = self._free_lane(connection, conversation, None, evicted=guest)
+            if lane is not None:
+                return Seat(connection.number, lane.name, connection.is_open, evicts=guest)
         return None
 
     def seat_on(self, number: int, conversation: int) -> Seat | None:
@@ -256,16 +266,14 @@ class Fleet:
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
             return None
-        if connection.lane_of(anchor.home.lane).newest != anchor.response_id:
+        if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None
         if not connection.lanes_on:
             return Seat(connection.number, None, is_open=True) if connection.idle else None
         lane = self._free_lane(connection, conversation, anchor.home)
         return None if lane is None else Seat(connection.number, lane.name, is_open=True)
 
-    def _in_order(
-        self, usable: list[Connection], conversation: int, now: float
-    ) -> Iterator[Connection]:
+    def _in_order(self, usable: list[Connection], conversation: int) -> Iterator[Connection]:
         """Connections for a context that none of them knows, the best first."""
         yield from (c for c in usable if c.is_open and conversation in c.guests)
         yield from (c for c in usable if c.is_open and not c.guests)
@@ -274,11 +282,6 @@ class Fleet:
                 c for c in usable if c.is_open and 0 < len(c.guests) < CONVERSATIONS_PER_CONNECTION
             )
         yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
-        displaced = self._displaceable(usable, now)
-        if displaced is not None:
-            connection, guest = displaced
-            self._see_out(connection, guest)
-            yield connection
 
     def _has_place(self, connection: Connection, conversation: int) -> bool:
         if not connection.lanes_on:
@@ -308,17 +311,29 @@ class Fleet:
         return None if found is None else found[1:]
 
     def _free_lane(
-        self, connection: Connection, conversation: int, parent: Home | None
+        self,
+        connection: Connection,
+        conversation: int,
+        parent: Home | None,
+        evicted: int | None = None,
     ) -> Lane | None:
-        """The lane whose loss costs least, of those that are free for a conversation."""
+        """The lane whose loss costs least, of those that are free for a conversation.
+
+        Those of a conversation that is to be evicted count as free.
+        """
+
+        def worth(lane: Lane) -> Worth:
+            is_freed = lane.conversation is not None and lane.conversation == evicted
+            return min(lane.worth, Worth.ABANDONED) if is_freed else lane.worth
+
         if not connection.lanes_on:
-            return connection.lane_of(None) if not connection.running else None
+            return connection.find_lane(None) if not connection.running else None
         if len(connection.running) >= ACTIVE_PER_CONNECTION:
             return None
         free: list[Lane] = []
         count = 0
         for lane in connection.lanes.values():
-            if lane.conversation not in (conversation, None):
+            if lane.conversation not in (conversation, None, evicted):
                 continue
             count += lane.conversation == conversation
             is_parent = parent is not None and lane.name == parent.lane
@@ -327,11 +342,11 @@ class Fleet:
         if count >= LANES_PER_CONVERSATION:
             free = [lane for lane in free if lane.conversation == conversation]
         elif (
-            all(lane.worth is not Worth.NOTHING for lane in free)
+            all(worth(lane) is not Worth.NOTHING for lane in free)
             and len(connection.lanes) < NAMES_PER_CONNECTION
         ):
             return Lane(f"lane-{len(connection.lanes) + 1}", conversation)
-        return min(free, key=lambda lane: (lane.worth, lane.used), default=None)
+        return min(free, key=lambda lane: (worth(lane), lane.used), default=None)
 
     # -- what happens to attempts ----------------------------------------------------------
 
@@ -343,6 +358,8 @@ class Fleet:
         self._tick += 1
         connection.used = self._tick
         connection.active_at = now
+        if seat.evicts is not None:
+            self._see_out(connection, seat.evicts)
         if not connection.lanes_on:
             for guest in [g for g in connection.guests if g != conversation]:
                 self._see_out(connection, guest)
@@ -351,12 +368,12 @@ class Fleet:
         stay.turns += 1
         parent: Lane | None = None
         if anchor is not None and anchor.home.connection == seat.connection:
-            held = connection.lane_of(anchor.home.lane)
+            held = connection.use_lane(anchor.home.lane)
             if held.newest == anchor.response_id:
                 held.used = self._tick
                 held.worth = Worth.STATE
                 parent = held
-        lane = connection.lane_of(seat.lane)
+        lane = connection.use_lane(seat.lane)
         lane.conversation = conversation
         lane.newest = None  # assumed: dropped when its next request starts
         lane.worth = Worth.NOTHING
@@ -402,7 +419,7 @@ class Fleet:
         connection.active_at = now
         was_abandoned = attempt in connection.abandoned
         connection.abandoned.discard(attempt)
-        lane = connection.lane_of(connection.running.pop(attempt, None))
+        lane = connection.use_lane(connection.running.pop(attempt, None))
         self._tick += 1
         lane.used = self._tick
         if was_abandoned and not connection.lanes_on:
@@ -417,7 +434,7 @@ class Fleet:
         """The service no longer knows an anchor."""
         connection = self._connections.get(anchor.home.connection)
         if connection is not None:
-            lane = connection.lane_of(anchor.home.lane)
+            lane = connection.find_lane(anchor.home.lane)
             if lane.newest == anchor.response_id:
                 lane.newest, lane.worth = None, Worth.NOTHING
 

@@ -66,12 +66,18 @@ class Connection:
         """Whether a response runs on a lane."""
         return lane.name in self.running.values()
 
-    def lane_of(self, name: str | None) -> Lane:
-        """The lane of a name, made if it is new; on a host without lanes the default one."""
+    def find_lane(self, name: str | None) -> Lane:
+        """Find the lane of a name, an unused one if it is new; changes nothing.
+
+        On a host without lanes this is always the default lane.
+        """
         key = name if self.lanes_on else None
-        if key not in self.lanes:
-            self.lanes[key] = Lane(key)
-        return self.lanes[key]
+        return self.lanes.get(key) or Lane(key)
+
+    def use_lane(self, name: str | None) -> Lane:
+        """Find the lane of a name, and keep it if it is new."""
+        lane = self.find_lane(name)
+        return self.lanes.setdefault(lane.name, lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,13 @@ class Seat:
         connection: The connection's number.
         lane: The lane's name, None for the default lane.
         is_open: Whether the connection is open already.
+        evicts: The number of the conversation that loses its lanes there; None if none does.
     """
 
     connection: int
     lane: str | None
     is_open: bool
+    evicts: int | None = None
 
 
 OVER_HTTP = Seat(0, None, is_open=True)

@@ -142,6 +142,7 @@ class Ways:
         way = self._fallback.way(now, has_open=seat is not None and seat.is_open)
         if way is Way.HTTP_WITH_TRIAL:
             opening = Opening(asked.model, asked.network, turn.limits.connect)
+            self._fallback.begin_trial()
             pool.try_out(opening, self._tried)
         return way is not Way.SOCKET
 
