@@ -41,13 +41,12 @@ from rtllm.params import (
 from rtllm.pictures import NewPicture, PictureKind, Pictures, with_pictures
 from rtllm.reach import Reach, reached
 from rtllm.report import Recovery, TurnReport
-from rtllm.request import Request
+from rtllm.request import Network, Request
 from rtllm.structured import parse_answer, response_format_of, with_form
 from rtllm.tools.function import FunctionTool
 from rtllm.tools.nulls import Nulls
 from rtllm.tools.strict import why_not_strict
 from rtllm.transport.auth import ApiKey, Credentials
-from rtllm.transport.dial import Network
 from rtllm.turn import Limits, Retry
 from rtllm.usage import Books, Snapshot, Totals, Usage
 

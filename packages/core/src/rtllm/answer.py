@@ -20,9 +20,9 @@ from rtllm.items import Item, Message, Opaque
 from rtllm.recovery import Action, Finish, Resend
 from rtllm.refused import RefusedParameters
 from rtllm.report import Outcome, Recovery, TurnReport
-from rtllm.request import Request
+from rtllm.request import Network, Request
 from rtllm.transport.attempt import Attempt
-from rtllm.transport.dial import FaultError, Network
+from rtllm.transport.dial import FaultError
 from rtllm.transport.route import Route
 from rtllm.turn import Turn
 from rtllm.wire import chat

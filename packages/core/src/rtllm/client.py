@@ -17,9 +17,8 @@ from rtllm.hosts import Endpoint, HostProfile, profile_named
 from rtllm.leaving import ABANDONED_LIMIT, Leaving
 from rtllm.refused import RefusedParameters
 from rtllm.report import TurnReport
-from rtllm.request import Request
+from rtllm.request import Network, Request
 from rtllm.transport.auth import Credentials
-from rtllm.transport.dial import Network
 from rtllm.transport.http import HttpClients, MakeClient
 from rtllm.transport.pool import Pool
 from rtllm.transport.preload import preload_chat

@@ -4,12 +4,21 @@ A socket that failed a turn rests for a while, and then it is tried beside a tur
 no caller waits for the trial.
 """
 
+from dataclasses import replace
 from enum import Enum, auto
+
+from rtllm.faults import Fault, Kind
 
 COOLDOWN = 60.0
 """Seconds that a failing socket rests at first; twice as long each time that it fails again."""
 LONGEST_COOLDOWN = 600.0
 """Seconds that it rests at most, and where the host said that it has no socket."""
+
+
+_THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT, Kind.MUTE)
+_TRUSTED_FAILURES = 1
+_NOT_HERE = (404, 405, 426, 501)
+_NO_ANSWER = (Kind.DROPPED, Kind.UNREACHABLE)
 
 
 class Way(Enum):
@@ -73,6 +82,14 @@ class Fallback:
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
         self._trying = False
 
+    def learn(self, now: float, fault: Fault) -> None:
+        """Note the fault that a turn, or the trial, met with the socket."""
+        self.failed(
+            now,
+            has_none=fault.kind is Kind.NO_WEBSOCKET,
+            opened=fault.kind in _THOUGH_OPEN,
+        )
+
     def opened(self) -> None:
         """The trial's socket opened: the next request takes the socket."""
         self._rests_until = None
@@ -82,3 +99,30 @@ class Fallback:
     def answered(self) -> None:
         """The socket answered: a later failure rests it for the shortest time again."""
         self._cooldown = COOLDOWN
+
+
+class HttpTrust:
+    """Whether a failure over HTTP means that the host does not speak the API there.
+
+    Where it answered before, one failure alone does not.
+    """
+
+    def __init__(self) -> None:
+        self._failures_left = 0
+
+    def answered(self) -> None:
+        """Note that the host took a request over HTTP."""
+        self._failures_left = _TRUSTED_FAILURES
+
+    def judge(self, fault: Fault) -> Fault:
+        """Count a request that the host did not take, and name what it means.
+
+        Asked only where the request could take the socket instead.
+        """
+        self._failures_left -= 1
+        if self._failures_left >= 0:
+            return fault
+        not_here = fault.status in _NOT_HERE and not fault.has_code
+        if not_here or fault.kind in _NO_ANSWER:
+            return replace(fault, kind=Kind.NO_HTTP)
+        return fault

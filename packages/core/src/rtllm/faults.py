@@ -77,6 +77,7 @@ class Fault:
         param: The request field that the service names.
         request_id: The service's id of the request.
         retry_after: Seconds to wait, where the service said so.
+        has_code: Whether the error came with a code, as one of the API itself does.
     """
 
     kind: Kind
@@ -86,6 +87,42 @@ class Fault:
     param: str | None = None
     request_id: str | None = None
     retry_after: float | None = None
+    has_code: bool = False
+
+
+CLIENT_CLOSED = Fault(Kind.CLOSED, "the client was closed")
+EMPTY_RESPONSE = Fault(Kind.EMPTY, "the service completed an empty response")
+WARM_UP_NEEDS_SOCKET = Fault(Kind.REFUSED, "a prompt can be prepared over a socket only")
+STREAM_BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the response's last event")
+NO_SIGN_OF_LIFE = Fault(Kind.DROPPED, "the connection gave no sign of life")
+ANSWER_GIVEN_UP = Fault(Kind.DROPPED, "the answer did not end in time")
+CANCELLED = Fault(Kind.DROPPED, "the answer is not wanted any more")
+
+
+def too_large(size: int, limit: int) -> Fault:
+    """Name a request that exceeds the host's frame limit, both in bytes."""
+    message = f"the request has {size} bytes, more than the {limit} that the host takes in a frame"
+    return Fault(Kind.TOO_LARGE, message)
+
+
+def not_taken(seconds: float) -> Fault:
+    """Name a request that a connection did not take in time."""
+    return Fault(Kind.DROPPED, f"the connection did not take the request in {seconds:g} s")
+
+
+def unreadable(error: Exception) -> Fault:
+    """Name the end of a response whose last event could not be read."""
+    return Fault(Kind.DROPPED, f"the end of the response is unreadable: {type(error).__name__}")
+
+
+def unsendable(error: Exception) -> Fault:
+    """Name a request that could not be encoded or placed."""
+    return Fault(Kind.REFUSED, f"the request can't be sent: {type(error).__name__}")
+
+
+def belongs_to_connection(error: Fault) -> Fault:
+    """Name for each request what an error means that is not said to be any one request's."""
+    return Fault(Kind.DROPPED, f"an error on the connection: {error.message}", error.code)
 
 
 _BY_CODE: Mapping[str, Kind] = {
@@ -182,6 +219,7 @@ def from_error(
         param,
         lowered.get("x-request-id"),
         retry_after(lowered, message),
+        has_code=code is not None,
     )
 
 

@@ -125,6 +125,68 @@ class Finish:
 
 Action = Resend | Fail | Finish
 
+Lesson = Literal[
+    "parent lost", "items refused", "lanes refused", "parameter refused", "too large", "no http"
+]
+"""What a fault teaches about the host, beyond what becomes of the turn."""
+
+_LESSONS: Mapping[Kind, Lesson] = {
+    Kind.CHAIN_MISS: "parent lost",
+    Kind.ITEMS_REFUSED: "items refused",
+    Kind.LANES_REFUSED: "lanes refused",
+    Kind.PARAMETER_REFUSED: "parameter refused",
+    Kind.TOO_LARGE: "too large",
+    Kind.NO_HTTP: "no http",
+}
+
+
+def lesson_of(fault: Fault) -> Lesson | None:
+    """Tell what a fault teaches about the host."""
+    return _LESSONS.get(fault.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What decides how a fault counts.
+
+    Attributes:
+        refreshable: Whether the next attempt may have another key.
+        unresponsive: Whether nothing ever came over the attempt's connection.
+        untouched: Parameters that nobody set.
+        strict: Whether the refusal of a chosen parameter ends the turn.
+    """
+
+    refreshable: bool = False
+    unresponsive: bool = False
+    untouched: frozenset[str] = frozenset()
+    strict: bool = False
+
+
+def qualify(fault: Fault, conditions: Conditions) -> Fault:
+    """Tell how a fault counts under the conditions that it was met in."""
+    kind = fault.kind
+    if kind is Kind.UNAUTHORISED and conditions.refreshable:
+        return replace(fault, kind=Kind.TOKEN_REFUSED)
+    if kind is Kind.SILENT and conditions.unresponsive:
+        return replace(fault, kind=Kind.MUTE)
+    is_untouched = fault.param in conditions.untouched
+    insists = conditions.strict and not is_untouched and fault.param != "stream_options"
+    if kind is Kind.PARAMETER_REFUSED and insists:
+        return replace(fault, kind=Kind.REFUSED)
+    if kind is Kind.REFUSED and fault.param == "include" and is_untouched:
+        return replace(fault, kind=Kind.PARAMETER_REFUSED)  # ours: nobody asked for it
+    return fault
+
+
+def ends_connection(fault: Fault) -> bool:
+    """Whether an error that names no request says that its connection is over."""
+    return fault.kind is Kind.CONNECTION_LIMIT
+
+
+def refuses_lanes(fault: Fault) -> bool:
+    """Whether a host says that it does not know lanes."""
+    return fault.kind is Kind.LANES_REFUSED
+
 
 BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http=True)
 """Send the request over HTTP instead, at once."""

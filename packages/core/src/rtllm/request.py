@@ -1,14 +1,32 @@
 """What an adapter asks for: one request, taken by value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rtllm.items import Item
-from rtllm.transport.attempt import Record
-from rtllm.transport.dial import Network
 from rtllm.turn import Limits, Retry
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
+"""Maps an output to the items that a framework will record for it, None if it can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What new connections are made with.
+
+    Attributes:
+        connector: An aiohttp connector that somebody else owns; None for one of our own.
+        proxy: The address of a proxy.
+    """
+
+    connector: "aiohttp.BaseConnector | None" = None
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

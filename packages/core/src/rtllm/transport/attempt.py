@@ -9,12 +9,10 @@ from rtllm.dispatch import Placement
 from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault
 from rtllm.items import Item
+from rtllm.request import Record
 from rtllm.turn import Turn
 from rtllm.usage import Account
 from rtllm.wire.response_events import Assembler
-
-Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
-"""Maps an output to the items that a framework will record for it, None if it can't."""
 
 
 class Reading(Protocol):

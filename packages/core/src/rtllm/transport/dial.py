@@ -11,6 +11,7 @@ import aiohttp
 
 from rtllm.errors import ConfigError
 from rtllm.faults import Fault, Kind, from_handshake, silent
+from rtllm.request import Network
 from rtllm.transport.auth import Credentials
 
 HEARTBEAT = 20.0  # seconds of silence before our ping; half of it for the pong
@@ -33,19 +34,6 @@ class FaultError(Exception):
         super().__init__(fault.message)
         self.fault = fault
         self.connection = connection
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What new connections are made with.
-
-    Attributes:
-        connector: An aiohttp connector that somebody else owns; None for one of our own.
-        proxy: The address of a proxy.
-    """
-
-    connector: aiohttp.BaseConnector | None = None
-    proxy: str | None = None
 
 
 @dataclass(slots=True)

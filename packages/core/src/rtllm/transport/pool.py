@@ -11,7 +11,8 @@ from rtllm.dispatch import Dispatch, Placement
 from rtllm.events import Ended
 from rtllm.faults import Fault, Kind
 from rtllm.hosts import Endpoint
-from rtllm.transport.attempt import Attempt, Record
+from rtllm.request import Record
+from rtllm.transport.attempt import Attempt
 from rtllm.transport.auth import Credentials
 from rtllm.transport.booking import settle
 from rtllm.transport.dial import FaultError

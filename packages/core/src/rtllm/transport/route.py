@@ -7,8 +7,8 @@ from rtllm.chain import Outline, Plan
 from rtllm.conversations import Membership
 from rtllm.faults import Fault
 from rtllm.items import Item
+from rtllm.request import Network
 from rtllm.transport.attempt import Attempt
-from rtllm.transport.dial import Network
 from rtllm.turn import Turn
 from rtllm.usage import Account
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from rtllm.dispatch import Dispatch
 from rtllm.faults import Fault, Kind
 from rtllm.hosts import Endpoint
+from rtllm.request import Network
 from rtllm.transport.auth import Credentials
 from rtllm.transport.connection import Connection
-from rtllm.transport.dial import Dialer, FaultError, Network
+from rtllm.transport.dial import Dialer, FaultError
 from rtllm.turn import Turn
 
 logger = logging.getLogger(__name__)

@@ -248,3 +248,12 @@ def _unknown(name: str) -> ConfigError:
         f"{name!r} isn't known to Chat Completions; leave it out, use the Responses API, or "
         "pass it as extra_body if this host knows it"
     )
+
+
+_NOT_THE_BODY = ("extra_headers", "extra_query", "extra_body")
+
+
+def size_of(arguments: Mapping[str, Any]) -> int:
+    """Count the bytes of a request's body, what the user added to it apart."""
+    body = {name: value for name, value in arguments.items() if name not in _NOT_THE_BODY}
+    return len(msgspec.json.encode(body, enc_hook=str))

@@ -38,7 +38,15 @@ class Frame(msgspec.Struct):
         """Whether it is an error frame of any shape; seen: some have no ``type``."""
         return self.type == "error" or (self.type is None and bool(mapping(self.error)))
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it ends a response."""
+        return self.type in _TERMINALS or self.is_error
 
+
+_TERMINALS = frozenset(
+    f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
+)
 _frames = msgspec.json.Decoder(Frame)
 
 
@@ -48,6 +56,11 @@ def read(data: str | bytes) -> Frame | None:
         return _frames.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def decode_object(data: bytes) -> Mapping[str, Any]:
+    """Decode a JSON object that was read before; empty if it is not one."""
+    return mapping(msgspec.Raw(data))
 
 
 def mapping(raw: msgspec.Raw) -> Mapping[str, Any]:

@@ -107,3 +107,14 @@ def request_frame(
         body["stream_id"] = lane
     body["input"] = [item_json(item) for item in items]
     return msgspec.json.encode(body)
+
+
+_SOCKET_ONLY = ("type", "stream_id", "generate")
+
+
+def http_body(frame: bytes) -> dict[str, Any]:
+    """Turn an encoded ``response.create`` into the body of an HTTP request."""
+    body: dict[str, Any] = msgspec.json.decode(frame)
+    for name in _SOCKET_ONLY:
+        body.pop(name, None)
+    return body

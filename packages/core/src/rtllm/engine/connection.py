@@ -1,0 +1,222 @@
+"""One connection as a value: its state, what runs on it, and which attempt a frame is for."""
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from rtllm.engine.attempt import Attempt
+from rtllm.faults import Fault, belongs_to_connection, from_error
+from rtllm.recovery import ends_connection, refuses_lanes
+from rtllm.request import Network
+from rtllm.wire.frames import Frame, error_of, mapping
+
+State = Literal["connecting", "open", "leaving", "closed"]
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "connecting": frozenset({"open", "closed"}),
+    "open": frozenset({"leaving", "closed"}),
+    "leaving": frozenset({"closed"}),
+    "closed": frozenset(),
+}
+"""Every change of a connection's state. *Leaving*: it takes no new request, and is closed once
+nothing runs on it."""
+
+REMEMBERED_RESPONSES = 16
+"""How many ended responses of a connection are remembered, to recognise their late frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a connection is opened with, and its replacement.
+
+    Attributes:
+        model: The model that will be asked.
+        network: What to connect with.
+        limit: Seconds for connecting.
+    """
+
+    model: str
+    network: Network
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What a frame means for the attempts of a connection.
+
+    Attributes:
+        attempt: The attempt that takes the frame; None if it is nobody's.
+        failed: The attempts that end with the fault.
+        displaced: The attempts whose turns must be sent elsewhere; what runs may still end.
+        fault: The fault.
+        ignores_lanes: Whether the host proved to ignore lanes.
+        is_over: Whether the connection takes nothing new.
+    """
+
+    attempt: Attempt | None = None
+    failed: tuple[Attempt, ...] = ()
+    displaced: tuple[Attempt, ...] = ()
+    fault: Fault | None = None
+    ignores_lanes: bool = False
+    is_over: bool = False
+
+
+NOBODY = Routed()
+
+
+class Connection:
+    """A WebSocket, or one HTTP exchange (negative numbers), as the engine sees it.
+
+    Attributes:
+        number: Its number.
+        opening: What it was opened with.
+        replaces: The number of the connection that it is opened in place of, if it is.
+        is_trial: Whether it is opened to see whether the host's socket works again.
+        state: Where it is in its life.
+        spoke: Whether a frame for one of its attempts ever came.
+        last_error: An error that came while nothing ran, which tells why a close follows.
+        heard_at: When something last came.
+        pinged_at: When a sign of life was asked for that has not come yet; else None.
+        is_doubted: Whether a turn waited for it in vain, and nothing came since.
+        unsent: Bytes that are not written yet, by attempt.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        opening: Opening,
+        *,
+        replaces: int | None = None,
+        is_trial: bool = False,
+    ) -> None:
+        self.number = number
+        self.opening = opening
+        self.replaces = replaces
+        self.is_trial = is_trial
+        self.state: State = "connecting"
+        self.spoke = False
+        self.last_error: Fault | None = None
+        self.heard_at = 0.0
+        self.pinged_at: float | None = None
+        self.is_doubted = False
+        self.unsent: dict[int, int] = {}
+        self._lanes_proved = False
+        self._running: dict[str | None, deque[Attempt]] = {}
+        self._past: deque[frozenset[str]] = deque(maxlen=REMEMBERED_RESPONSES)
+
+    def __repr__(self) -> str:
+        attempts = [attempt.number for attempt in self.attempts()]
+        return f"<Connection {self.number}: {self.state}, attempts {attempts}>"
+
+    def become(self, state: State) -> None:
+        """Change the state.
+
+        Raises:
+            RuntimeError: If there is no such change; a bug of this library.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"connection {self.number} is {self.state}; it can't be {state}")
+        self.state = state
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        self.heard_at = now
+        self.pinged_at = None
+        self.is_doubted = False
+
+    # -- what runs on it -----------------------------------------------------------------------
+
+    def attempts(self) -> list[Attempt]:
+        """List what runs, in the order in which it was sent."""
+        running = [attempt for queue in self._running.values() for attempt in queue]
+        return sorted(running, key=lambda attempt: attempt.number)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs on it."""
+        return not any(self._running.values())
+
+    def add(self, attempt: Attempt) -> None:
+        """Expect the answer of an attempt."""
+        self._running.setdefault(attempt.lane, deque()).append(attempt)
+
+    def remove(self, attempt: Attempt) -> None:
+        """Expect nothing more of an attempt, wherever it waits by now."""
+        self.unsent.pop(attempt.number, None)
+        for queue in self._running.values():
+            with suppress(ValueError):
+                queue.remove(attempt)
+        if attempt.decoder.ids:
+            self._past.append(frozenset(attempt.decoder.ids))
+
+    # -- routing -------------------------------------------------------------------------------
+
+    def route(self, frame: Frame) -> Routed:
+        """Find the attempt that a frame is for."""
+        lane = frame.lane
+        queue = self._running.get(lane)
+        ignores_lanes = False
+        if not queue and lane is None:
+            if frame.is_error:
+                return self._route_error(frame)
+            if frame.type == "response.created" and not self._lanes_proved:
+                queue = self._answer_in_order()
+                ignores_lanes = bool(queue)
+        if not queue or self._is_late(frame):
+            return NOBODY
+        self._lanes_proved = self._lanes_proved or lane is not None
+        self.spoke = True
+        return Routed(queue[0], ignores_lanes=ignores_lanes)
+
+    def _answer_in_order(self) -> deque[Attempt] | None:
+        """Expect answers in the order of the requests: the host ignores lanes."""
+        attempts = self.attempts()
+        if not attempts:
+            return None
+        self._running = {None: deque(attempts)}
+        return self._running[None]
+
+    def _is_late(self, frame: Frame) -> bool:
+        """Whether a frame belongs to a response that ended on this connection.
+
+        Deltas carry no response id, and on a host without lanes no lane either: a late frame
+        would be taken for the next answer.
+        """
+        if not self._past:
+            return False
+        said: object = frame.item_id
+        if said is None and frame.response:
+            said = mapping(frame.response).get("id")
+        elif said is None and frame.item:
+            said = mapping(frame.item).get("id")
+        return isinstance(said, str) and any(said in ids for ids in self._past)
+
+    def _route_error(self, frame: Frame) -> Routed:
+        """Find out whom an error concerns that names no lane.
+
+        It is a request's only if exactly one can be meant. Otherwise it is the connection's:
+        requests that are not taken yet are sent elsewhere, and what runs may run on.
+        """
+        fault = from_error(*error_of(frame))
+        attempts = self.attempts()
+        waiting = tuple(attempt for attempt in attempts if attempt.is_waiting)
+        if not attempts:
+            self.last_error = fault
+            return NOBODY
+        if refuses_lanes(fault) and len(waiting) > 1:
+            # As many errors follow as there were requests, and none says whose it is.
+            return Routed(failed=waiting, fault=fault, is_over=True)
+        is_over = ends_connection(fault)
+        if len(waiting) == 1 or (not waiting and len(attempts) == 1 and not is_over):
+            return Routed(failed=waiting or tuple(attempts), fault=fault, is_over=is_over)
+        if not is_over:
+            fault = belongs_to_connection(fault)
+        return Routed(displaced=waiting, fault=fault, is_over=True)
+
+    def close_reason(self, fault: Fault) -> Fault:
+        """Tell why it was closed.
+
+        Seen: hosts that accept the upgrade, then send an error that says why not, and close.
+        """
+        return fault if self.spoke else self.last_error or fault

@@ -1,0 +1,198 @@
+"""All connections of an engine: opened, kept warm, watched, replaced and closed."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from rtllm.engine.actions import Action, Close, Connect, Ping
+from rtllm.engine.attempt import Attempt
+from rtllm.engine.connection import Connection, Opening
+from rtllm.engine.timers import Timers
+from rtllm.fleet import Fleet
+
+TimerKey = tuple[str, int]
+"""What a deadline is for, and the number of the turn, attempt or connection."""
+
+PING_AFTER = 20.0
+"""Seconds of silence on a connection before a ping asks for a sign of life."""
+PONG_LIMIT = 10.0
+"""Seconds in which it must come; else the connection counts as lost."""
+READ_OUT_LIMIT = 2.0
+"""Seconds in which an HTTP exchange may end by itself once its answer is complete."""
+MAX_UNSENT = 256 * 2**10
+"""Bytes waiting to be written above which nothing new is sent on a connection."""
+
+
+class Connections:
+    """The connections of one engine.
+
+    Args:
+        emit: Takes an action.
+        timers: The engine's deadlines.
+        fleet: Knows what the open connections are for.
+        warm: How many to keep open in advance on a host without lanes.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Action], None],
+        timers: Timers[TimerKey],
+        fleet: Fleet,
+        warm: int,
+    ) -> None:
+        self._emit = emit
+        self._timers = timers
+        self._fleet = fleet
+        self._warm = warm
+        self._by_number: dict[int, Connection] = {}
+        self._exchanges = 0
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._by_number.values()))
+
+    def __repr__(self) -> str:
+        return f"<Connections {list(self._by_number.values())}>"
+
+    def find(self, number: int) -> Connection | None:
+        """Find a connection that is not closed."""
+        return self._by_number.get(number)
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest open connection; 0 if there is none."""
+        numbers = (c.number for c in self._by_number.values() if c.state == "open")
+        return max((number for number in numbers if number > 0), default=0)
+
+    def unfit(self) -> set[int]:
+        """List the connections that nothing new should be sent on just now."""
+        return {
+            number
+            for number, connection in self._by_number.items()
+            if connection.is_doubted
+            or (connection.unsent and sum(connection.unsent.values()) > MAX_UNSENT)
+        }
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def open(
+        self, opening: Opening, now: float, *, replaces: int | None = None, is_trial: bool = False
+    ) -> int:
+        """Begin to open a connection; returns its number."""
+        number = self._fleet.opening(opening.model)
+        self._by_number[number] = Connection(number, opening, replaces=replaces, is_trial=is_trial)
+        self._emit(Connect(number, opening.model, opening.network))
+        self._timers.set(("connect", number), now + opening.limit)
+        return number
+
+    def open_exchange(self, opening: Opening) -> Connection:
+        """Note a new HTTP exchange."""
+        self._exchanges -= 1
+        connection = Connection(self._exchanges, opening)
+        self._by_number[connection.number] = connection
+        return connection
+
+    def opened(self, connection: Connection, now: float) -> None:
+        """Note that a connection is open."""
+        connection.become("open")
+        connection.heard(now)
+        if connection.number > 0:
+            self._timers.clear(("connect", connection.number))
+            self._timers.set(("ping", connection.number), now + PING_AFTER)
+            self._fleet.opened(connection.number, now)
+
+    def keep_warm(self, opening: Opening, now: float, at_least: int = 0) -> None:
+        """Begin to open the warm connections that are missing."""
+        for _ in range(self._fleet.spares_missing(max(self._warm, at_least))):
+            self.open(opening, now)
+
+    def replace_old(self, now: float) -> list[int]:
+        """Begin to replace connections near the end of their lifetime.
+
+        Returns:
+            Connections that nobody used for long, to be closed.
+        """
+        due = self._fleet.upkeep(now)
+        for number in due.exchange:
+            if (connection := self._by_number.get(number)) is not None:
+                self.open(connection.opening, now, replaces=number)
+        if due.next_at is not None:
+            self._timers.set(("upkeep", 0), due.next_at)
+        return list(due.close)
+
+    # -- watching ------------------------------------------------------------------------------
+
+    def doubt(self, since: float, now: float) -> None:
+        """Ask those connections for a sign of life that gave none since a moment."""
+        for number, connection in self._by_number.items():
+            if number > 0 and connection.state == "open" and connection.heard_at < since:
+                connection.is_doubted = True
+                self._ping(connection, now)
+
+    def watch(self, connection: Connection, now: float) -> bool:
+        """Look after a connection whose silence may have lasted too long.
+
+        Returns:
+            Whether it gave no sign of life in time.
+        """
+        if connection.pinged_at is not None:
+            return now >= connection.pinged_at + PONG_LIMIT
+        if now >= connection.heard_at + PING_AFTER:
+            self._ping(connection, now)
+        else:
+            self._timers.set(("ping", connection.number), connection.heard_at + PING_AFTER)
+        return False
+
+    def _ping(self, connection: Connection, now: float) -> None:
+        if connection.pinged_at is None:
+            connection.pinged_at = now
+            self._emit(Ping(connection.number))
+            self._timers.set(("ping", connection.number), now + PONG_LIMIT)
+
+    # -- closing -------------------------------------------------------------------------------
+
+    def leave(self, connection: Connection, now: float, limit: float) -> None:
+        """Send nothing new on a connection; it is closed once nothing runs on it.
+
+        Args:
+            connection: The connection; one that is not open yet is left alone.
+            now: Seconds on the clock of the facts.
+            limit: Seconds that what runs on it may take.
+        """
+        if connection.state == "open":
+            self._fleet.lost(connection.number)
+            connection.become("leaving")
+            self._timers.set(("leave", connection.number), now + limit)
+
+    def read_out(self, connection: Connection, now: float) -> None:
+        """Let an HTTP exchange come to its end, so that its connection can be used again."""
+        if connection.state == "open":
+            connection.become("leaving")
+            self._timers.set(("leave", connection.number), now + READ_OUT_LIMIT)
+        else:
+            self.remove(connection)
+
+    def remove(self, connection: Connection, *, close: bool = True) -> list[Attempt]:
+        """Forget a connection.
+
+        Args:
+            connection: The connection.
+            close: Whether it must be closed; else it is gone already.
+
+        Returns:
+            The attempts that ran on it.
+        """
+        number = connection.number
+        if self._by_number.pop(number, None) is None:
+            return []
+        self._fleet.lost(number)
+        for kind in ("connect", "ping", "leave"):
+            self._timers.clear((kind, number))
+        if close:
+            self._emit(Close(number))
+        connection.become("closed")
+        return connection.attempts()
+
+    def remove_idle(self, numbers: Iterable[int]) -> None:
+        """Close connections on which nothing runs."""
+        for number in numbers:
+            connection = self._by_number.get(number)
+            if connection is not None and connection.is_idle:
+                self.remove(connection)

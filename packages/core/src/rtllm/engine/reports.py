@@ -1,0 +1,65 @@
+"""What happened in a turn, told as one report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rtllm.engine.turn import ActiveTurn
+from rtllm.errors import TurnError
+from rtllm.faults import Fault
+from rtllm.items import Item, Opaque
+from rtllm.recovery import Action, Finish, Resend
+from rtllm.report import Outcome, Recovery, TurnReport
+from rtllm.wire.frames import decode_object
+
+
+def report_of(
+    turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
+) -> TurnReport:
+    """Tell what happened in a turn that ends now."""
+    last = turn.last
+    placement = last.placement if last is not None else None
+    plan = placement.plan if placement is not None else None
+    decoder = last.decoder if last is not None else None
+    connection = placement.seat.connection if placement is not None else 0
+    sent = len(plan.items) if plan is not None else 0
+    known = len(turn.prepared.context.items) - sent
+    return TurnReport(
+        conversation=turn.member.conversation.number,
+        outcome=outcome,
+        model=turn.model,
+        response_id=decoder.response_id if decoder is not None else None,
+        continued=plan.anchor.response_id if plan is not None and plan.anchor else None,
+        why_whole=plan.why_whole if plan is not None else None,
+        items_sent=sent,
+        items_known=known if plan is not None and plan.anchor else 0,
+        bytes_sent=turn.bytes_sent,
+        attempts=turn.progress.attempts,
+        way="http" if placement is not None and placement.over_http else "websocket",
+        connection=connection or None,
+        lane=last.lane if last is not None else None,
+        reused=0 < connection <= turn.newest_connection,
+        time_to_first=turn.first_output,
+        duration=now - turn.began,
+        usage=last.usage if last is not None else None,
+        hosted=_hosted_tool_items(decoder.output()) if decoder is not None else (),
+        changes=turn.prepared.repairs,
+        recoveries=tuple(_recovery(fault, action) for fault, action in turn.progress.recoveries),
+        error=str(error) if error is not None else None,
+    )
+
+
+def _hosted_tool_items(output: tuple[Item, ...]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(decode_object(item.json) for item in output if isinstance(item, Opaque))
+
+
+def _recovery(fault: Fault, action: Action) -> Recovery:
+    if isinstance(action, Resend) and action.over_http:
+        done = "sent again over HTTP"
+    elif isinstance(action, Resend):
+        what = "sent whole again" if action.whole else "sent again"
+        done = f"{what} over another connection" if action.elsewhere else what
+    elif isinstance(action, Finish):
+        done = f"ended as {action.outcome}"
+    else:
+        done = f"failed: {action.error.__name__}"
+    return Recovery(fault.kind.name.lower().replace("_", " "), fault.code, done)

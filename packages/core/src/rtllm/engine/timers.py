@@ -1,0 +1,69 @@
+"""Deadlines by key, of which the earliest is known: moving one later costs next to nothing."""
+
+import heapq
+import itertools
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Timers(Generic[_Key]):
+    """Deadlines, at most one for each key.
+
+    A deadline that moves later keeps its place in the heap until that is reached, so that the
+    limits of a turn can follow every delta.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: dict[_Key, float] = {}
+        self._heap: list[tuple[float, int, _Key]] = []
+        self._queued: dict[_Key, float] = {}
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def __contains__(self, key: _Key) -> bool:
+        return key in self._deadlines
+
+    def set(self, key: _Key, at: float) -> None:
+        """Set or move a deadline."""
+        self._deadlines[key] = at
+        queued = self._queued.get(key)
+        if queued is None or at < queued:
+            self._queue(key, at)
+
+    def clear(self, key: _Key) -> None:
+        """Forget a deadline, if there is one."""
+        self._deadlines.pop(key, None)
+
+    def _queue(self, key: _Key, at: float) -> None:
+        self._queued[key] = at
+        heapq.heappush(self._heap, (at, next(self._order), key))
+
+    def earliest(self) -> float | None:
+        """The moment at which the next deadline may be due; None if there is none."""
+        heap, deadlines, queued = self._heap, self._deadlines, self._queued
+        while heap:
+            at, _, key = heap[0]
+            due = deadlines.get(key)
+            if queued.get(key) != at:  # a later entry: an earlier one took its place
+                heapq.heappop(heap)
+            elif due is None:
+                heapq.heappop(heap)
+                del queued[key]
+            elif due > at:
+                heapq.heappop(heap)
+                self._queue(key, due)
+            else:
+                return at
+        return None
+
+    def pop_due(self, now: float) -> Iterator[_Key]:
+        """Take out the deadlines that are due, the earliest first."""
+        while (at := self.earliest()) is not None and at <= now:
+            _, _, key = heapq.heappop(self._heap)
+            del self._queued[key]
+            del self._deadlines[key]
+            yield key

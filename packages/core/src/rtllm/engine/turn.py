@@ -1,0 +1,114 @@
+"""One turn as the engine holds it: its request, where it is, and what its resends must do."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rtllm.conversations import Conversation, Membership
+from rtllm.engine.attempt import Attempt
+from rtllm.engine.prepared import PreparedRequest
+from rtllm.events import Called
+from rtllm.turn import Turn as Progress
+
+State = Literal["due", "connecting", "pausing", "running", "over"]
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "due": frozenset({"connecting", "pausing", "running", "over"}),
+    "connecting": frozenset({"due", "over"}),
+    "pausing": frozenset({"due", "over"}),
+    "running": frozenset({"due", "pausing", "over"}),
+    "over": frozenset(),
+}
+"""Every change of a turn's state. *Due*: it is placed as soon as the present fact has settled.
+*Connecting*: it waits for a connection. *Pausing*: it waits before it is sent again."""
+
+
+@dataclass(slots=True)
+class SendConstraints:
+    """What a turn's earlier attempts demand of the next one.
+
+    Attributes:
+        full_context: Send the whole context, even if a part of it is known.
+        bare: Leave out what the framework does not record, since it was refused.
+        over_http: Take HTTP.
+        avoid: The connections not to use.
+    """
+
+    full_context: bool = False
+    bare: bool = False
+    over_http: bool = False
+    avoid: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class Rebuild:
+    """The preparation of a connection that takes the place of an older one.
+
+    Attributes:
+        old: The number of the older connection.
+        new: The number of the new one.
+        queue: The conversations whose latest known prefix is still to be sent there.
+    """
+
+    old: int
+    new: int
+    queue: deque[Conversation]
+
+
+@dataclass(slots=True, eq=False)
+class ActiveTurn:
+    """One turn, from its request to its end.
+
+    Attributes:
+        number: Its number within the engine.
+        prepared: Its request.
+        member: The conversation that it belongs to.
+        progress: Its limits, retries and how far it got.
+        began: When it began.
+        newest_connection: The newest connection that was open then.
+        constraints: What its next attempt must do.
+        state: Where it is.
+        waits_for: The number of the connection that it waits for; None if for none.
+        attempt: Its present attempt; None between attempts.
+        last: Its latest attempt; None if nothing was sent yet.
+        held: Calls that are emitted at the end of the response.
+        bytes_sent: Bytes of all its requests.
+        first_output: Seconds until the first output was emitted; None before that.
+        rebuild: What it rebuilds on a new connection; None for a turn that was asked for.
+    """
+
+    number: int
+    prepared: PreparedRequest
+    member: Membership
+    progress: Progress
+    began: float
+    newest_connection: int
+    constraints: SendConstraints = field(default_factory=SendConstraints)
+    state: State = "due"
+    waits_for: int | None = None
+    attempt: Attempt | None = None
+    last: Attempt | None = None
+    held: list[Called] = field(default_factory=list)
+    bytes_sent: int = 0
+    first_output: float | None = None
+    rebuild: "Rebuild | None" = None
+
+    def __repr__(self) -> str:
+        where = f" for connection {self.waits_for}" if self.waits_for is not None else ""
+        conversation = self.member.conversation.number
+        return f"<Turn {self.number} of conversation {conversation}: {self.state}{where}>"
+
+    def become(self, state: State) -> None:
+        """Change the state.
+
+        Raises:
+            RuntimeError: If there is no such change; a bug of this library.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"turn {self.number} is {self.state}; it can't become {state}")
+        self.state = state
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.prepared.request.model
