@@ -276,7 +276,7 @@ def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
     ],
 )
 def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
-    fault = from_close(code, "because", before_any_event=False)
+    fault = from_close(code, "because")
     assert (fault.kind, fault.code) == (kind, None if code is None else str(code))
     assert "because" in fault.message
 

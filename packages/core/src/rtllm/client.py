@@ -8,28 +8,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import Literal
 
-from rtllm.answer import Answer, check
-from rtllm.dispatch import Dispatch
+from rtllm.answer import Answer
+from rtllm.engine.connection import Opening
+from rtllm.engine.engine import Engine
+from rtllm.engine.options import EngineOptions, HostKnowledge
+from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint, HostProfile, profile_named
 from rtllm.leaving import ABANDONED_LIMIT, Leaving
-from rtllm.refused import RefusedParameters
 from rtllm.report import TurnReport
 from rtllm.request import Network, Request
 from rtllm.transport.auth import Credentials
-from rtllm.transport.http import HttpClients, MakeClient
-from rtllm.transport.pool import Pool
+from rtllm.transport.http import HttpClients, MakeClient, make_client
 from rtllm.transport.preload import preload_chat
-from rtllm.transport.route import Route
-from rtllm.transport.sockets import Opening
-from rtllm.transport.ways import OverHttp, Ways
+from rtllm.transport.runtime import Runtime
 from rtllm.usage import Books, Snapshot
 from rtllm.wire.chat import parameters
-
-if TYPE_CHECKING:
-    from rtllm.transport.chat import ChatRoute
 
 logger = logging.getLogger(__name__)
 
@@ -37,27 +33,32 @@ Lanes = bool | Literal["auto"]
 FallsBack = Literal["http"] | None
 
 
-_Way = TypeVar("_Way", bound=Route)
-
-
-class _Asked(ABC, Generic[_Way]):
+class _Asked(ABC):
     """What every client does, whichever way its requests take.
 
     Whoever owns a client lends it functions: `on_turn`, a key's or token's provider, a client
     with such providers. They may lead back to the client, as methods of an agent that owns it
-    do. So only the client holds them, and its answers while they run: routes and all that the
+    do. So only the client holds them, and its answers while they run: runtimes and all that the
     event loop holds know them by weak references, and a client that is dropped is freed.
     """
 
-    def __init__(self, on_turn: Callable[[TurnReport], None] | None, books: Books | None) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        knowledge: HostKnowledge,
+        on_turn: Callable[[TurnReport], None] | None,
+        books: Books | None,
+    ) -> None:
+        self._options = options
+        self._knowledge = knowledge
         self._on_turn = on_turn
         self._books = Books() if books is None else books
-        self._refused = RefusedParameters()
-        self._routes: dict[asyncio.AbstractEventLoop, _Way] = {}
-        self._http_clients: weakref.WeakKeyDictionary[_Way, HttpClients] = (
+        self._engines: dict[asyncio.AbstractEventLoop, Engine] = {}
+        self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
+        self._http_clients: weakref.WeakKeyDictionary[Runtime, HttpClients] = (
             weakref.WeakKeyDictionary()
         )
-        self._leaving = Leaving(self._routes)
+        self._leaving = Leaving(self._runtimes)
         # A client that is dropped must not leave its sockets open, whatever else still runs.
         # Its answers hold it, so none of them runs then: nothing is waited for.
         weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
@@ -73,18 +74,21 @@ class _Asked(ABC, Generic[_Way]):
         Raises:
             EmptyContext: If there is nothing to answer.
         """
+        return self._ask(prepare(request))
+
+    def _ask(self, prepared: PreparedRequest) -> Answer:
         counted = self._leaving.answer()
 
-        def begin() -> _Way:
-            route = self._route()
+        def begin() -> Runtime:
+            runtime = self._runtime()
             counted.began()
-            return route
+            return runtime
 
         def end(report: TurnReport) -> None:
             counted.ended()
             self._tell(report)
 
-        return Answer(request, begin, self._refused, end)
+        return Answer(prepared, begin, end)
 
     def check(self, request: Request) -> None:
         """Refuse what `ask` would, for a request that isn't whole yet.
@@ -93,7 +97,7 @@ class _Asked(ABC, Generic[_Way]):
             EmptyContext: If there is nothing to answer.
             ConfigError: If a setting can't be sent.
         """
-        check(request)
+        prepare(request)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
@@ -111,19 +115,29 @@ class _Asked(ABC, Generic[_Way]):
         """
         self._leaving.begin(limit)
 
-    def _route(self) -> _Way:
-        """The connections of the running event loop."""
+    def _runtime(self) -> Runtime:
+        """The runtime of the running event loop."""
         loop = asyncio.get_running_loop()
-        route = self._routes.get(loop)
-        if route is None:
-            for ended in [other for other in self._routes if other.is_closed()]:
-                self._routes.pop(ended, None)
-            route = self._routes[loop] = self._open()
-        return route
+        runtime = self._runtimes.get(loop)
+        if runtime is None:
+            for ended in [other for other in self._runtimes if other.is_closed()]:
+                self._runtimes.pop(ended, None)
+            runtime = self._runtimes[loop] = self._open(self._engine(loop))
+        return runtime
+
+    def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
+        """The engine of an event loop: what it knows of the host outlives its runtimes."""
+        self._engines = {k: v for k, v in self._engines.items() if not k.is_closed()}
+        if loop not in self._engines:
+            # A loop's marks are its own; the seed only spreads the waits of many processes.
+            marks = secrets.token_hex(8)
+            options = replace(self._options, marks=marks, seed=marks)
+            self._engines[loop] = Engine(options, self._knowledge)
+        return self._engines[loop]
 
     @abstractmethod
-    def _open(self) -> _Way:
-        """A way of its own for the running event loop."""
+    def _open(self, engine: Engine) -> Runtime:
+        """Make the runtime of the running event loop."""
 
     def _tell(self, report: TurnReport) -> None:
         """Log a turn and give its report to who wants it."""
@@ -145,7 +159,7 @@ class _Asked(ABC, Generic[_Way]):
             logger.exception("on_turn raised")
 
 
-class Client(_Asked[Ways]):
+class Client(_Asked):
     """A client of one host, for any number of conversations at once.
 
     It works on every event loop it is used on, and opens again after it was closed.
@@ -192,17 +206,25 @@ class Client(_Asked[Ways]):
     ) -> None:
         if fallback not in ("http", None):
             raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")
-        super().__init__(on_turn, books)
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
+        profile = endpoint.profile
+        uses_lanes = profile.lanes if lanes == "auto" else lanes
+        super().__init__(
+            EngineOptions(
+                profile,
+                websocket=websocket,
+                http_fallback=fallback == "http",
+                warm_connections=spare,
+                rebuild=rebuild,
+                refreshable=credentials.renewable,
+            ),
+            HostKnowledge(profile.name, lanes=uses_lanes),
+            on_turn,
+            books,
+        )
         self.endpoint = endpoint
         self._credentials = credentials
-        self._lanes = _Lanes(endpoint, lanes)
-        self._spare = spare
-        self._rebuild = rebuild
-        self._dispatches: dict[asyncio.AbstractEventLoop, Dispatch] = {}
-        self._websocket = websocket
-        self._fallback = fallback
         self._http_client = http_client
         self._make_http_client = make_http_client
 
@@ -230,98 +252,31 @@ class Client(_Asked[Ways]):
             network: What to open it with.
             limit: Seconds for the connection.
         """
-        self._route().warm(Opening(model, network, limit))
+        self._runtime().warm(Opening(model, network, limit))
 
-    def _open(self) -> Ways:
-        dispatch = self._dispatch()
-        pool = None
-        if self._websocket:
-            pool = Pool(
-                self.endpoint,
-                weakref.ref(self._credentials),
-                dispatch,
-                self._books,
-                spare=self._spare,
-                rebuild=self._rebuild,
-                on_lanes_gone=self._lanes.gone,
-            )
+    def _open(self, engine: Engine) -> Runtime:
         theirs, make_theirs = self._http_client, self._make_http_client
-        make: MakeClient = partial(_make_http_client, self.endpoint)
+        make: MakeClient = partial(make_client, self.endpoint)
         if theirs is not None:
             make = lambda _: theirs  # noqa: E731
         elif make_theirs is not None:
             make = lambda _: make_theirs()  # noqa: E731
         with_own_key = theirs is not None or make_theirs is not None
         clients = HttpClients(make, owned=theirs is None)
-        over_http = partial(
-            _over_http,
-            weakref.ref(clients),
-            None if with_own_key else weakref.ref(self._credentials),
-            dispatch,
+        credentials = weakref.ref(self._credentials)
+        runtime = Runtime(
+            engine,
             self._books,
+            weakref.ref(clients),
+            credentials,
+            None if with_own_key else credentials,
+            self.endpoint,
         )
-        ways = Ways(dispatch, pool, over_http, fall_back=self._fallback == "http")
-        self._http_clients[ways] = clients
-        return ways
-
-    def _dispatch(self) -> Dispatch:
-        """What decides for the running loop; what it knows of the host outlives its routes."""
-        loop, profile = asyncio.get_running_loop(), self.endpoint.profile
-        self._dispatches = {k: v for k, v in self._dispatches.items() if not k.is_closed()}
-        if loop not in self._dispatches:
-            self._dispatches[loop] = Dispatch(
-                lanes=self._lanes.used,
-                memory=profile.memory,
-                lifetime=profile.lifetime,
-                one_model=profile.one_model,
-                rebuilds=self._rebuild,
-                marks=secrets.token_hex(8),
-            )
-        return self._dispatches[loop]
+        self._http_clients[runtime] = clients
+        return runtime
 
 
-class _Lanes:
-    """Whether lanes are used; the pools of every event loop share it.
-
-    Args:
-        endpoint: Where the host is.
-        lanes: What the user wants; "auto" goes by what is known of the host.
-    """
-
-    def __init__(self, endpoint: Endpoint, lanes: Lanes) -> None:
-        self._host = endpoint.profile.name
-        self.used = endpoint.profile.lanes if lanes == "auto" else lanes
-
-    def gone(self) -> None:
-        """Use none from now on: the host has none."""
-        if self.used:
-            logger.warning(
-                "%s has no lanes after all; without them a barge-in costs a connection. "
-                "Pass lanes=False to save the try",
-                self._host,
-            )
-        self.used = False
-
-
-def _over_http(
-    clients: weakref.ref[HttpClients],
-    credentials: weakref.ref[Credentials] | None,
-    dispatch: Dispatch,
-    books: Books,
-    may_leave: Callable[[], bool],
-) -> OverHttp:
-    from rtllm.transport.http_responses import HttpResponses  # noqa: PLC0415 - rarely needed
-
-    return HttpResponses(clients, credentials, dispatch, books, may_leave)
-
-
-def _make_http_client(endpoint: Endpoint, proxy: str | None) -> object:
-    from rtllm.transport import http_responses  # noqa: PLC0415 - rarely needed
-
-    return http_responses.make_client(endpoint, proxy)
-
-
-class ChatClient(_Asked["ChatRoute"]):
+class ChatClient(_Asked):
     """A client that asks over Chat Completions, for models and hosts without Responses.
 
     It takes the same requests, `Request.settings` by their names in the Responses API
@@ -353,7 +308,13 @@ class ChatClient(_Asked["ChatRoute"]):
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("expected either client or make_client, not both and not neither")
-        super().__init__(on_turn, books)
+        profile = HostProfile("chat", memory="none")
+        super().__init__(
+            EngineOptions(profile, api="chat", websocket=False),
+            HostKnowledge(profile.name, lanes=False),
+            on_turn,
+            books,
+        )
         preload_chat()
         self._client = client
         self._make_client = make_client
@@ -384,13 +345,11 @@ class ChatClient(_Asked["ChatRoute"]):
         Nothing is sent, for nothing that is free of charge would open its connection too; the
         arguments are those of `Client.prewarm` and have no say.
         """
-        self._route().warm()
+        self._runtime().warm_http()
 
-    def _open(self) -> "ChatRoute":
-        from rtllm.transport.chat import ChatRoute  # noqa: PLC0415 - openai is slow to import
-
+    def _open(self, engine: Engine) -> Runtime:
         theirs, make = self._client, self._make_client
         clients = HttpClients(lambda _: theirs if make is None else make(), owned=make is not None)
-        route = ChatRoute(weakref.ref(clients), self._books)
-        self._http_clients[route] = clients
-        return route
+        runtime = Runtime(engine, self._books, weakref.ref(clients))
+        self._http_clients[runtime] = clients
+        return runtime

@@ -110,6 +110,21 @@ def not_taken(seconds: float) -> Fault:
     return Fault(Kind.DROPPED, f"the connection did not take the request in {seconds:g} s")
 
 
+def not_written(why: str) -> Fault:
+    """Name a request that could not be written."""
+    return Fault(Kind.DROPPED, f"the connection did not take the request: {why}")
+
+
+def connection_broke(why: str) -> Fault:
+    """Name the end of a connection that was not closed."""
+    return Fault(Kind.DROPPED, f"the connection broke: {why}")
+
+
+def not_opened(error: Exception) -> Fault:
+    """Name a connection that a bug keeps from being opened."""
+    return Fault(Kind.UNREACHABLE, f"no connection: {type(error).__name__}")
+
+
 def unreadable(error: Exception) -> Fault:
     """Name the end of a response whose last event could not be read."""
     return Fault(Kind.DROPPED, f"the end of the response is unreadable: {type(error).__name__}")
@@ -285,7 +300,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
     return fault
 
 
-def from_close(code: int | None, reason: str, *, before_any_event: bool) -> Fault:
+def from_close(code: int | None, reason: str) -> Fault:
     """Name the end of a connection."""
     said = f" ({reason})" if reason else ""
     message = f"the connection was closed with code {code}{said}"
@@ -293,9 +308,6 @@ def from_close(code: int | None, reason: str, *, before_any_event: bool) -> Faul
         return Fault(Kind.TOO_LARGE, message, "1009")
     if code in FATAL_CLOSES:
         return Fault(Kind.REFUSED, message, str(code))
-    if code == 1000 and before_any_event:
-        # seen: some hosts accept the upgrade and then refuse by closing
-        return Fault(Kind.DROPPED, message, "1000")
     return Fault(Kind.DROPPED, message, None if code is None else str(code))
 
 

@@ -56,6 +56,7 @@ from rtllm.lanes import OVER_HTTP, Seat
 from rtllm.recovery import Conditions, Resend, lesson_of, qualify
 from rtllm.recovery import Finish as Complete
 from rtllm.report import Outcome
+from rtllm.request import Network
 from rtllm.turn import Limits, Retry
 from rtllm.turn import Turn as Progress
 from rtllm.usage import Account
@@ -473,7 +474,9 @@ class Engine:
             self._recover(turn, WARM_UP_NEEDS_SOCKET, now)
             return
         decoder: Decoder
+        network = request.network
         if self._options.api == "chat":
+            network = Network()  # its clients bring their own
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, why_whole="no chaining here")
             body, decoder = prepared.encode_chat(rejected), ChatAssembler()
@@ -503,7 +506,7 @@ class Engine:
                 connection.number,
                 attempt.number,
                 body,
-                request.network,
+                network,
                 headers,
                 query,
                 limits.connect,

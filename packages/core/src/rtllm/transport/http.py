@@ -1,40 +1,39 @@
-"""HTTP requests in flight: each is read by a task of its own and cut off when nobody waits.
+"""The HTTP side of the runtime: sends requests through openai clients and reads the answers.
 
-A cut answer can't run out unheard here: its stream is closed, and its usage stays unknown.
+Nothing is decided here. Each exchange has one task. An answer that is not wanted any more can't
+run out unheard here: its stream is closed, and its usage stays unknown.
 """
 
 import asyncio
 import inspect
 import logging
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from contextvars import Context
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from rtllm.faults import Fault, Kind
-from rtllm.transport.attempt import Attempt
-from rtllm.turn import Limits
+from rtllm.engine.actions import StartHttp
+from rtllm.faults import CLIENT_CLOSED, Fault
+from rtllm.hosts import Endpoint
+from rtllm.transport.auth import Credentials
+from rtllm.transport.handshake import FaultError, headers_of
 
 logger = logging.getLogger(__name__)
 
-CLOSE_LIMIT = 2.0  # seconds
-
-Pieces = Callable[[Any], AsyncGenerator[Any]]
-"""Sends a request with a client, and gives the pieces of its answer."""
-
+CLOSE_LIMIT = 2.0
+"""Seconds that closing a stream or a client may take."""
 
 MakeClient = Callable[[str | None], Any]
 """Gives an ``AsyncOpenAI``, or what is shaped like one, for the address of a proxy or None."""
 
 
 class HttpClients:
-    """The openai clients of one route: one for each proxy, made when it is needed first.
+    """The openai clients of one runtime: one for each proxy, made when it is needed first.
 
     They may hold functions of whoever owns this library's client, such as a token provider. So
-    that client alone holds this object: a route, which its finalizer and the event loop reach,
-    knows it by a weak reference.
+    that client alone holds this object: a runtime, which its finalizer and the event loop
+    reach, knows it by a weak reference.
 
     Args:
         make: Gives a client.
@@ -57,128 +56,203 @@ class HttpClients:
         return self._made.get(proxy)
 
 
-class HttpRequests:
-    """The HTTP requests of one client on one event loop, through an openai client.
+class Facts(Protocol):
+    """What takes the facts of exchanges; see `rtllm.engine.Engine`."""
+
+    def connected(self, number: int) -> None:
+        """Note that the service answers with a stream."""
+
+    def received(self, number: int, data: Any) -> None:
+        """Note a piece of the answer."""
+
+    def sent(self, attempt: int) -> None:
+        """Note that the request is going out."""
+
+    def lost(self, number: int, fault: Fault | None) -> None:
+        """Note that the exchange is over."""
+
+    def loop_ends(self) -> None:
+        """Note that the event loop cancels what runs on it."""
+
+
+class HttpExchanges:
+    """The HTTP exchanges of one runtime.
 
     Args:
-        clients: Gives that client.
-        proxy: The address of a proxy.
+        clients: Gives the openai clients; a client of this library alone holds it.
+        credentials: Asked at each request; None if the openai clients have their own.
+        facts: What is told of all that happens.
     """
 
-    def __init__(self, clients: weakref.ref[HttpClients], proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        clients: weakref.ref[HttpClients],
+        credentials: weakref.ref[Credentials] | None,
+        facts: Facts,
+    ) -> None:
         self._clients = clients
-        self._proxy = proxy
-        self._connections: Any = None
+        self._credentials = credentials
+        self._facts = facts
         self._loop = asyncio.get_running_loop()
-        self._running: dict[int, Attempt] = {}
-        self._readers: dict[int, asyncio.Task[None]] = {}
-        self.closed = False
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connections: dict[str | None, Any] = {}
 
-    def start(
-        self,
-        attempt: Attempt,
-        pieces: Pieces,
-        fault_of: Callable[[Exception], Fault],
-        at_end: Callable[[Fault | None], None],
-    ) -> None:
-        """Send an attempt's request and begin to read its answer.
-
-        Args:
-            attempt: What takes the pieces.
-            pieces: Sends the request and gives them.
-            fault_of: Names an exception of the client's.
-            at_end: Called if the stream is over and the attempt isn't, with what went wrong.
-        """
-        clients = self._clients()
-        if clients is None:  # the client was dropped, and with it the reader of this attempt
-            attempt.fail(Fault(Kind.CLOSED, "the client was closed"))
-            return
-        self._running[attempt.number] = attempt
-        reader = self._loop.create_task(
-            self._read(clients, attempt, pieces, fault_of, at_end),
-            name=f"rtllm http {attempt.number}",
-            context=Context(),
+    def start(self, action: StartHttp) -> None:
+        """Begin to send a request."""
+        self._tasks[action.connection] = self._loop.create_task(
+            self._run(action), name=f"rtllm http {action.attempt}", context=Context()
         )
-        self._readers[attempt.number] = reader
-        reader.add_done_callback(lambda _: self._readers.pop(attempt.number, None))
 
-    def ended(self, attempt: Attempt) -> None:
-        """Nothing more is due of an attempt."""
-        self._running.pop(attempt.number, None)
-
-    def abandon(self, attempt: Attempt) -> None:
-        """Cut an attempt off: nothing more is due, and its stream is closed."""
-        attempt.fail(Fault(Kind.DROPPED, "nobody waits for this answer any more"))
-        if (reader := self._readers.get(attempt.number)) is not None:
-            reader.cancel()
-
-    async def _read(
-        self,
-        clients: HttpClients,
-        attempt: Attempt,
-        pieces: Pieces,
-        fault_of: Callable[[Exception], Fault],
-        at_end: Callable[[Fault | None], None],
-    ) -> None:
-        try:
-            async with aclosing(pieces(self._ready_client(clients))) as stream:
-                await self._feed(attempt, stream)
-        except Exception as error:  # noqa: BLE001 - the top of a task: a fact for the turn
-            logger.debug("http %d: %s", attempt.number, type(error).__name__)
-            if not attempt.finished:
-                at_end(_fault(fault_of(error), clients.made(self._proxy)))
-        else:
-            if not attempt.finished:
-                at_end(None)
-
-    async def _feed(self, attempt: Attempt, stream: AsyncGenerator[Any]) -> None:
-        async with asyncio.timeout(None) as rest:
-            async for piece in stream:
-                if not attempt.finished:
-                    attempt.feed(piece)
-                if attempt.fault is not None:
-                    return
-                if attempt.finished and rest.when() is None:
-                    # read to its end, the connection can be used again
-                    rest.reschedule(self._loop.time() + CLOSE_LIMIT)
+    def close(self, number: int) -> None:
+        """Stop an exchange; waits for nothing."""
+        if (task := self._tasks.pop(number, None)) is not None:
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard, context=Context())
+            task.cancel()
 
     def warm(self) -> None:
-        """Make the client, if it isn't made yet."""
+        """Make the openai client, if it is not made yet."""
+        if (clients := self._clients()) is not None:
+            self._note(clients, clients.get(), None)
+
+    async def aclose(self) -> None:
+        """Stop all exchanges and close the clients that are ours, each within a limit."""
+        for number in list(self._tasks):
+            self.close(number)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=CLOSE_LIMIT)
+        clients, connections = self._clients(), self._connections
+        self._connections = {}
+        for proxy, connection in connections.items():
+            owned = clients is not None and clients.owned
+            await close(clients.made(proxy) if clients is not None and owned else connection)
+
+    # -- one exchange --------------------------------------------------------------------------
+
+    async def _run(self, action: StartHttp) -> None:
+        """Send a request and read its answer to the end."""
+        number = action.connection
+        try:
+            fault = await self._exchange(action)
+            self._facts.lost(number, fault)
+        except asyncio.CancelledError:
+            if number in self._tasks:  # not by `close`
+                self._facts.loop_ends()
+            raise
+        finally:
+            self._tasks.pop(number, None)
+
+    async def _exchange(self, action: StartHttp) -> Fault | None:
+        began, client = False, None
+        try:
+            headers: dict[str, str] = {}
+            if self._credentials is not None:
+                headers = await headers_of(self._credentials())
+            client = await self._client(action.network.proxy)
+            self._facts.sent(action.attempt)
+            async with aclosing(_pieces(client, action, headers)) as pieces:
+                async for piece in pieces:
+                    if not began:
+                        began = True
+                        self._facts.connected(action.connection)
+                    if piece is not None:
+                        self._facts.received(action.connection, piece)
+        except FaultError as error:
+            return error.fault
+        except Exception as error:  # noqa: BLE001 - the top of a task: a fact for the engine
+            from rtllm.transport.http_faults import fault_of  # noqa: PLC0415 - imports openai
+
+            logger.debug("http %d: %s", action.attempt, type(error).__name__)
+            return fault_of(
+                error,
+                action.connect_timeout,
+                began=began,
+                is_chat="messages" in action.body,
+                refreshable=_has_token_provider(client),
+            )
+        return None
+
+    async def _client(self, proxy: str | None) -> Any:
+        """The openai client, which must not retry by itself: the engine does."""
         clients = self._clients()
-        if clients is not None and not self.closed:
-            self._client(clients)
-
-    def _client(self, clients: HttpClients) -> Any:
-        client = clients.get(self._proxy)
-        if clients.owned:
-            # What is closed if the client is dropped: not the openai client, which may lead to
-            # the owner, but the HTTP client below it. *Seen*: it is called so in openai 1 to 3.
-            self._connections = getattr(client, "_client", client)
-        return client
-
-    def _ready_client(self, clients: HttpClients) -> Any:
-        """The client, which must not retry by itself: this library does."""
-        client = self._client(clients)
+        if clients is None:
+            raise FaultError(CLIENT_CLOSED)
+        client = clients.made(proxy)
+        if client is None:  # importing the SDK and reading the trust store take a while
+            client = await asyncio.to_thread(clients.get, proxy)
+        self._note(clients, client, proxy)
         if getattr(client, "max_retries", None) == 0 or not hasattr(client, "with_options"):
             return client
         return client.with_options(max_retries=0)
 
-    async def aclose(self) -> None:
-        """End what runs, and close the client if it is ours, within a limit."""
-        self.closed = True
-        for attempt in list(self._running.values()):
-            attempt.fail(Fault(Kind.CLOSED, "the client was closed"))
-        readers = list(self._readers.values())
-        for reader in readers:
-            reader.cancel()
-        if readers:
-            await asyncio.wait(readers, timeout=CLOSE_LIMIT)
-        clients, connections = self._clients(), self._connections
-        self._connections = None
-        if clients is not None and clients.owned:
-            await close(clients.made(self._proxy))
-        elif connections is not None:
-            await close(connections)
+    def _note(self, clients: HttpClients, client: Any, proxy: str | None) -> None:
+        """Keep what must be closed if the client is dropped.
+
+        Not the openai client, which may lead to the owner, but the HTTP client below it. *Seen*:
+        it is called so in openai 1 to 3.
+        """
+        if clients.owned:
+            self._connections[proxy] = getattr(client, "_client", client)
+
+
+def _pieces(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGenerator[Any]:
+    if "messages" in action.body:
+        return _chunks(client, action)
+    return _body(client, action, headers)
+
+
+async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
+    """Ask for a chat completion; first None when it is answered, then its chunks."""
+    stream = await client.chat.completions.create(
+        **action.body, stream=True, timeout=_timeout(action)
+    )
+    yield None
+    try:
+        async for chunk in stream:
+            yield chunk
+    finally:
+        await close(stream)
+
+
+async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGenerator[Any]:
+    """Ask for a response; first None when it is answered, then the pieces of its body.
+
+    The request's body goes as ``extra_body``, so that a field that this SDK's version doesn't
+    know is sent all the same. The answer is read undecoded where the client can do that: the
+    SDK's own decoding stops at the first line that isn't JSON, and takes longer.
+    """
+    body = dict(action.body)
+    settings: dict[str, Any] = {
+        "model": body.pop("model"),
+        "input": body.pop("input"),
+        "stream": True,
+        "extra_body": body,
+        "extra_headers": {**headers, **action.headers},
+        "extra_query": dict(action.query),
+        "timeout": _timeout(action),
+    }
+    raw = getattr(client.responses, "with_streaming_response", None)
+    if raw is None:
+        events: AsyncIterator[Any] = await client.responses.create(**settings)
+        yield None
+        try:
+            async for event in events:
+                yield event.model_dump_json()
+        finally:
+            await close(events)
+        return
+    async with raw.create(**settings) as response:
+        yield None
+        async for piece in response.iter_bytes():
+            yield piece
+
+
+def _timeout(action: StartHttp) -> Any:
+    """Limits for the HTTP client that don't come before the engine's own."""
+    import openai  # noqa: PLC0415 - slow to import, and here it is imported already
+
+    return openai.Timeout(timeout=action.total_timeout, connect=action.connect_timeout)
 
 
 def patient_http(proxy: str | None = None) -> Any:
@@ -192,9 +266,22 @@ def patient_http(proxy: str | None = None) -> Any:
     return openai.DefaultAsyncHttpxClient(limits=limits, proxy=proxy, follow_redirects=False)
 
 
-def timeouts(limits: Limits) -> dict[str, float]:
-    """Limits for the HTTP client that don't come before the turn's own, in seconds."""
-    return {"timeout": limits.whole, "connect": limits.connect}
+def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
+    """An openai client for a host; keys come with each request.
+
+    It follows no redirect, since headers of the user's would go along.
+    """
+    import openai  # noqa: PLC0415 - slow to import
+
+    client = openai.AsyncOpenAI(
+        api_key="sent with each request",
+        base_url=endpoint.http_base,
+        default_query=endpoint.query,
+        max_retries=0,
+        http_client=patient_http(proxy),
+    )
+    _ = client.responses  # imports what it needs
+    return client
 
 
 async def close(thing: Any) -> None:
@@ -207,12 +294,6 @@ async def close(thing: Any) -> None:
             waiting = closing()
             if inspect.isawaitable(waiting):
                 await waiting
-
-
-def _fault(fault: Fault, client: Any) -> Fault:
-    if fault.kind is Kind.UNAUTHORISED and _has_token_provider(client):
-        return replace(fault, kind=Kind.TOKEN_REFUSED)
-    return fault
 
 
 def _has_token_provider(client: Any) -> bool:

@@ -7,35 +7,49 @@ from dataclasses import replace
 import openai
 
 from rtllm.faults import REDIRECTS, Fault, Kind, from_error, silent
-from rtllm.turn import Limits
+from rtllm.wire.chat_chunks import from_body
 
 ReadError = Callable[..., Fault]
 """Names what the service's error object says; see `rtllm.faults.from_error`."""
 
 
 def fault_of(
-    error: Exception, limits: Limits, *, began: bool, read: ReadError = from_error
+    error: Exception,
+    connect_timeout: float,
+    *,
+    began: bool,
+    is_chat: bool = False,
+    refreshable: bool = False,
 ) -> Fault:
     """Name what the openai client raised.
 
     Args:
         error: The exception.
-        limits: What the turn waits for, since the client was told of the connection's limit.
+        connect_timeout: Seconds that the client had for its connection.
         began: Whether the service had answered with a stream.
-        read: Names what the service's error object says.
+        is_chat: Whether a chat completion was asked for, whose errors name other fields.
+        refreshable: Whether the client asks for its key anew with each request.
     """
+    read = from_body if is_chat else from_error
+    fault = _fault_of(error, connect_timeout, read, began=began)
+    if fault.kind is Kind.UNAUTHORISED and refreshable:
+        return replace(fault, kind=Kind.TOKEN_REFUSED)
+    return fault
+
+
+def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, began: bool) -> Fault:
     match error:
         case openai.APIStatusError():
             return _refusal(error, read)
         case openai.APIConnectionError():
-            return _lost(error, limits, began=began)
+            return _lost(error, connect_timeout, began=began)
         case openai.APIError():  # an error instead of a chunk
             body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
             return read(body, None, begun=True)
         case openai.OpenAIError() | TypeError():  # what the client was made of, or given
             return Fault(Kind.REFUSED, str(error))
         case _ if began or _names(error) & _HTTP_ERRORS:
-            return _lost(error, limits, began=began)
+            return _lost(error, connect_timeout, began=began)
         case _:
             # The user's own code, such as a token's provider: its message may hold a secret.
             message = f"the request couldn't be made: {type(error).__name__}"
@@ -59,7 +73,7 @@ _NO_CONNECTION = frozenset({"ConnectError", "ProxyError", "UnsupportedProtocol"}
 _BROKEN = frozenset({"ReadError", "WriteError", "CloseError", "RemoteProtocolError"})
 
 
-def _lost(error: Exception, limits: Limits, *, began: bool) -> Fault:
+def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     """Name the end of a connection by what the HTTP client raised beneath."""
     beneath = list(_beneath(error))
     names = frozenset[str]().union(*map(_names, beneath))
@@ -69,7 +83,7 @@ def _lost(error: Exception, limits: Limits, *, began: bool) -> Fault:
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in beneath):
         return Fault(Kind.FORBIDDEN, f"no trusted connection: {said}")
     if "ConnectTimeout" in names:
-        return silent("a connection", limits.connect)
+        return silent("a connection", connect_timeout)
     if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
         return Fault(Kind.SILENT, "the HTTP client's own limit ran out", "timeout")
     if names & _NO_CONNECTION or not (began or names & _BROKEN):

@@ -10,7 +10,7 @@ def preload_chat() -> None:
 
     The openai package imports much of it only when it is used first (*seen* in 3.19).
     """
-    import_module("rtllm.transport.chat")
+    import_module("rtllm.transport.http_faults")
     import openai  # noqa: PLC0415 - slow, and most programs ask over the socket only
     from openai.resources.chat import AsyncChat  # noqa: PLC0415
     from openai.resources.chat.completions import AsyncCompletions  # noqa: PLC0415

@@ -4,17 +4,16 @@ import asyncio
 import ssl
 import weakref
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import aiohttp
 
 from rtllm.errors import ConfigError
-from rtllm.faults import Fault, Kind, from_handshake, silent
+from rtllm.faults import CLIENT_CLOSED, Fault, Kind, from_handshake
 from rtllm.request import Network
 from rtllm.transport.auth import Credentials
 
-HEARTBEAT = 20.0  # seconds of silence before our ping; half of it for the pong
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10
 _REFUSAL_WAIT = 2.0
@@ -27,13 +26,32 @@ class FaultError(Exception):
 
     Attributes:
         fault: What happened.
-        connection: The number of the connection that was waited for, if it was one.
     """
 
-    def __init__(self, fault: Fault, connection: int | None = None) -> None:
+    def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
-        self.connection = connection
+
+
+async def headers_of(credentials: Credentials | None) -> dict[str, str]:
+    """Ask for the headers that open a connection or a request.
+
+    Args:
+        credentials: What is asked; None if the client is gone, and they with it.
+
+    Raises:
+        FaultError: If there are none.
+    """
+    if credentials is None:
+        raise FaultError(CLIENT_CLOSED)
+    try:
+        return await credentials.for_handshake()
+    except ConfigError as error:
+        raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
+    except Exception as error:  # noqa: BLE001 - the user's own code
+        # The user's own provider: its message may hold a secret, its type doesn't.
+        message = f"the api_key function raised {type(error).__name__}"
+        raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
 
 
 @dataclass(slots=True)
@@ -82,32 +100,23 @@ class Dialer:
         self._connector: aiohttp.BaseConnector | None = None
         self._left: list[aiohttp.ClientSession] = []
 
-    async def dial(self, url: str, network: Network, limit: float) -> Socket:
+    async def dial(self, url: str, network: Network) -> Socket:
         """Open a socket.
 
         Args:
             url: The whole address.
             network: What to connect with.
-            limit: Seconds for everything, the key's provider included.
 
         Raises:
             FaultError: If it can't be opened.
         """
-        try:
-            async with asyncio.timeout(limit):
-                return await self._dial(url, network)
-        except TimeoutError:
-            raise FaultError(silent("a connection", limit)) from None
-
-    async def _dial(self, url: str, network: Network) -> Socket:
-        headers, renewable = await self._headers()
+        headers = await self._headers()
         refusal = _Refusal()
         token = _refusal.set(refusal)
         try:
             return await self._session_for(network).ws_connect(
                 url,
                 headers=headers,
-                heartbeat=HEARTBEAT,
                 autoping=False,  # the reader answers, and so notices each sign of life
                 max_msg_size=MAX_RECEIVED,
                 proxy=network.proxy,
@@ -116,8 +125,6 @@ class Dialer:
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
-            if fault.kind is Kind.UNAUTHORISED and renewable:
-                fault = replace(fault, kind=Kind.TOKEN_REFUSED)
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
@@ -139,20 +146,8 @@ class Dialer:
         finally:
             _refusal.reset(token)
 
-    async def _headers(self) -> tuple[dict[str, str], bool]:
-        credentials = self._credentials()
-        if credentials is None:
-            raise FaultError(Fault(Kind.CLOSED, "the client was closed"))
-        try:
-            return await credentials.for_handshake(), credentials.renewable
-        except ConfigError as error:
-            raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
-        except FaultError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the user's own code
-            # The user's own provider: its message may hold a secret, its type doesn't.
-            message = f"the api_key function raised {type(error).__name__}"
-            raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
+    async def _headers(self) -> dict[str, str]:
+        return await headers_of(self._credentials())
 
     def _session_for(self, network: Network) -> aiohttp.ClientSession:
         """A session on the connector at hand; a closed or exchanged one is left behind."""

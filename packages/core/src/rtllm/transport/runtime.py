@@ -1,0 +1,260 @@
+"""The runtime: carries out what the engine decides, and tells it what happens."""
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, assert_never
+
+from rtllm.engine.actions import (
+    Action,
+    Booked,
+    Close,
+    Connect,
+    Deliver,
+    Finish,
+    Ping,
+    Send,
+    StartHttp,
+    WakeAt,
+)
+from rtllm.engine.connection import Opening
+from rtllm.engine.engine import Engine
+from rtllm.engine.prepared import PreparedRequest
+from rtllm.errors import TurnError
+from rtllm.events import Event
+from rtllm.faults import Fault
+from rtllm.hosts import Endpoint
+from rtllm.report import TurnReport
+from rtllm.transport.auth import Credentials
+from rtllm.transport.http import HttpClients, HttpExchanges
+from rtllm.transport.websocket import WebSockets
+from rtllm.usage import Books
+
+logger = logging.getLogger(__name__)
+
+
+class Mailbox:
+    """What has come of a turn and was not read yet.
+
+    Attributes:
+        response_id: The service's id of the response, once something of it came.
+        mark: The mark of the response; None if nothing can be continued.
+        report: What happened, once the turn is over.
+        error: Why there is no answer, if the turn ended so.
+        on_finish: Called when the turn is over.
+    """
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.mark: str | None = None
+        self.report: TurnReport | None = None
+        self.error: TurnError | None = None
+        self.on_finish: Callable[[], None] | None = None
+        self._events: deque[Event] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+
+    def put(self, delivery: Deliver) -> None:
+        """Take events."""
+        self._events.extend(delivery.events)
+        self.response_id, self.mark = delivery.response_id, delivery.mark
+        self._wake()
+
+    def finish(self, action: Finish) -> None:
+        """Take the end."""
+        self.report, self.error = action.report, action.error
+        self.response_id = action.report.response_id
+        self._wake()
+        if self.on_finish is not None:
+            self.on_finish()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def next(self) -> Event | None:
+        """Wait for the next event; None if the turn is over and all was read.
+
+        The engine bounds the wait: it ends every turn.
+        """
+        while not self._events:
+            if self.report is not None:
+                return None
+            self._arrival = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        return self._events.popleft()
+
+
+class Runtime:
+    """One client's I/O on one event loop.
+
+    Tasks and timers hold it, and the event loop holds those: nothing here may lead to the
+    client, or a client that is dropped would stay.
+
+    Args:
+        engine: What decides; of the running event loop.
+        books: Where attempts are counted.
+        http: Gives the HTTP clients; the client alone holds it.
+        credentials: Asked at each handshake and HTTP request; the client alone holds them. None
+            if the HTTP clients have their own.
+        endpoint: Where the WebSocket is; None if there is none.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        books: Books,
+        http: weakref.ref[HttpClients],
+        credentials: weakref.ref[Credentials] | None = None,
+        http_credentials: weakref.ref[Credentials] | None = None,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        self._engine = engine
+        self._books = books
+        self._loop = asyncio.get_running_loop()
+        self._sockets: WebSockets | None = None
+        if endpoint is not None and credentials is not None:
+            self._sockets = WebSockets(endpoint, credentials, self)
+        self._http = HttpExchanges(http, http_credentials, self)
+        self._mailboxes: dict[int, Mailbox] = {}
+        self._queue: deque[Action] = deque()
+        self._is_acting = False
+        self._is_shut = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Runtime{' (shut)' if self._is_shut else ''} of {self._engine!r}>"
+
+    # -- for the client ------------------------------------------------------------------------
+
+    def ask(self, prepared: PreparedRequest) -> tuple[int, Mailbox]:
+        """Begin a turn; returns its number, and where its events arrive."""
+        turn, actions = self._engine.ask(prepared, self._loop.time())
+        mailbox = self._mailboxes[turn] = Mailbox()
+        self._act(actions)
+        return turn, mailbox
+
+    def cancel(self, turn: int) -> None:
+        """End a turn whose consumer wants no more; waits for nothing."""
+        if not self._is_shut:
+            self._act(self._engine.cancel(turn, self._loop.time()))
+
+    def warm(self, opening: Opening) -> None:
+        """Begin to open a connection if none is warm."""
+        self._act(self._engine.warm(opening, self._loop.time()))
+
+    def warm_http(self) -> None:
+        """Make the HTTP client, if it is not made yet."""
+        self._http.warm()
+
+    def shut(self) -> None:
+        """End all turns and take nothing new; what is asked meanwhile needs another runtime."""
+        if not self._is_shut:
+            self._act(self._engine.close(self._loop.time()))
+            self._is_shut = True
+            self._set_timer(None)
+
+    async def aclose(self) -> None:
+        """Close all connections within a limit."""
+        self.shut()
+        if self._sockets is not None:
+            await self._sockets.aclose()
+        await self._http.aclose()
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    def connected(self, number: int) -> None:
+        """Note that a connection is open."""
+        if not self._is_shut:
+            self._act(self._engine.connected(number, self._loop.time()))
+
+    def connect_failed(self, number: int, fault: Fault) -> None:
+        """Note that a connection could not be opened."""
+        if not self._is_shut:
+            self._act(self._engine.connect_failed(number, fault, self._loop.time()))
+
+    def received(self, number: int, data: Any) -> None:
+        """Note what came."""
+        if not self._is_shut:
+            self._act(self._engine.received(number, data, self._loop.time()))
+
+    def sent(self, attempt: int) -> None:
+        """Note that a request was written."""
+        if not self._is_shut:
+            self._act(self._engine.sent(attempt, self._loop.time()))
+
+    def heard(self, number: int) -> None:
+        """Note a ping or a pong."""
+        if not self._is_shut:
+            self._act(self._engine.heard(number, self._loop.time()))
+
+    def lost(self, number: int, fault: Fault | None) -> None:
+        """Note that a connection is over."""
+        if not self._is_shut:
+            self._act(self._engine.lost(number, fault, self._loop.time()))
+
+    def loop_ends(self) -> None:
+        """Note that the event loop cancels what runs on it: nothing is opened any more."""
+        self.shut()
+
+    def _tick(self, at: float) -> None:
+        self._timer = None
+        # The loop's timers may fire a little early.
+        self._act(self._engine.tick(max(at, self._loop.time())))
+
+    # -- actions -------------------------------------------------------------------------------
+
+    def _act(self, actions: list[Action]) -> None:
+        """Carry out actions in order; the outermost call does it, also for those within it."""
+        self._queue.extend(actions)
+        if self._is_acting:
+            return
+        self._is_acting = True
+        try:
+            while self._queue:
+                self._carry_out(self._queue.popleft())
+        finally:
+            self._is_acting = False
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Deliver():
+                self._mailboxes[action.turn].put(action)
+            case WakeAt():
+                self._set_timer(action.at)
+            case Booked():
+                self._books.enter(action.category, action.usage)
+            case Finish():
+                self._mailboxes.pop(action.turn).finish(action)
+            case StartHttp():
+                self._http.start(action)
+            case Close():
+                (self._http if action.connection < 0 else self._the_sockets).close(
+                    action.connection
+                )
+            case Connect():
+                self._the_sockets.connect(action)
+            case Send():
+                self._the_sockets.send(action)
+            case Ping():
+                self._the_sockets.ping(action.connection)
+            case _:
+                assert_never(action)
+
+    @property
+    def _the_sockets(self) -> WebSockets:
+        if self._sockets is None:
+            raise RuntimeError("this client has no WebSocket; this is a bug of rtllm")
+        return self._sockets
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            self._timer = self._loop.call_at(at, self._tick, at, context=Context())

@@ -1,0 +1,218 @@
+"""The WebSocket side of the runtime: opens sockets, reads frames and writes them.
+
+Nothing is decided here. Each connection has one task that opens it and then reads, and one
+that writes, so that a large frame holds up no frame that comes in.
+"""
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context
+from typing import Protocol
+
+import aiohttp
+
+from rtllm.engine.actions import Connect, Send
+from rtllm.faults import Fault, connection_broke, from_close, not_opened, not_written
+from rtllm.hosts import Endpoint
+from rtllm.transport.auth import Credentials
+from rtllm.transport.handshake import Dialer, FaultError, Socket
+
+logger = logging.getLogger(__name__)
+
+CLOSE_LIMIT = 2.0
+"""Seconds that closing a connection may take."""
+
+
+class Facts(Protocol):
+    """What takes the facts of connections; see `rtllm.engine.Engine`."""
+
+    def connected(self, number: int) -> None:
+        """Note that a connection is open."""
+
+    def connect_failed(self, number: int, fault: Fault) -> None:
+        """Note that a connection could not be opened."""
+
+    def received(self, number: int, data: str | bytes) -> None:
+        """Note what came."""
+
+    def sent(self, attempt: int) -> None:
+        """Note that a request was written."""
+
+    def heard(self, number: int) -> None:
+        """Note a ping or a pong."""
+
+    def lost(self, number: int, fault: Fault | None) -> None:
+        """Note that a connection is over."""
+
+    def loop_ends(self) -> None:
+        """Note that the event loop cancels what runs on it."""
+
+
+class _Writer:
+    """Writes frames on one socket, in order.
+
+    Args:
+        socket: The open socket.
+        on_sent: Called with the number of each attempt whose request is written.
+        on_failure: Called when something can't be written.
+    """
+
+    def __init__(
+        self, socket: Socket, on_sent: Callable[[int], None], on_failure: Callable[[Fault], None]
+    ) -> None:
+        self._socket = socket
+        self._on_sent = on_sent
+        self._on_failure = on_failure
+        self._queue: deque[Send | aiohttp.WSMessage | None] = deque()
+        self._filled = asyncio.Event()
+
+    def put(self, frame: Send | aiohttp.WSMessage | None) -> None:
+        """Write a request, answer a ping, or ping (None)."""
+        self._queue.append(frame)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Write until something can't be written, which is told, or until cancelled."""
+        try:
+            while True:
+                await self._filled.wait()
+                while self._queue:
+                    await self._write(self._queue.popleft())
+                self._filled.clear()
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            self._on_failure(not_written(str(error) or type(error).__name__))
+
+    async def _write(self, frame: Send | aiohttp.WSMessage | None) -> None:
+        if frame is None:
+            await self._socket.ping()
+        elif isinstance(frame, Send):
+            await self._socket.send_frame(frame.data, aiohttp.WSMsgType.TEXT)
+            self._on_sent(frame.attempt)
+        else:
+            await self._socket.pong(frame.data)
+
+
+class WebSockets:
+    """The sockets of one runtime.
+
+    Args:
+        endpoint: Where to connect.
+        credentials: Asked at each handshake; the client alone holds them.
+        facts: What is told of all that happens.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, credentials: weakref.ref[Credentials], facts: Facts
+    ) -> None:
+        self._endpoint = endpoint
+        self._dialer = Dialer(credentials)
+        self._facts = facts
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._writers: dict[int, _Writer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def connect(self, action: Connect) -> None:
+        """Begin to open a connection."""
+        self._tasks[action.connection] = self._loop.create_task(
+            self._run(action),
+            name=f"rtllm connection {action.connection}",
+            context=Context(),
+        )
+
+    def send(self, action: Send) -> None:
+        """Write a request once what was put before it is written."""
+        if (writer := self._writers.get(action.connection)) is not None:
+            writer.put(action)
+
+    def ping(self, number: int) -> None:
+        """Ask for a sign of life."""
+        if (writer := self._writers.get(number)) is not None:
+            writer.put(None)
+
+    def close(self, number: int) -> None:
+        """Close a connection, or stop opening it; waits for nothing."""
+        if (task := self._tasks.pop(number, None)) is not None:
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard, context=Context())
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Close everything, each within a limit."""
+        for number in list(self._tasks):
+            self.close(number)
+        if self._closing:
+            await asyncio.wait(self._closing)
+        await self._dialer.aclose()
+
+    # -- one connection ------------------------------------------------------------------------
+
+    async def _run(self, action: Connect) -> None:
+        """Open a connection and read it to its end."""
+        number = action.connection
+        try:
+            socket = await self._dial(action)
+            if socket is not None:
+                await self._serve(number, socket)
+        except asyncio.CancelledError:
+            if number in self._tasks:  # not by `close`
+                self._facts.loop_ends()
+            raise
+        finally:
+            self._tasks.pop(number, None)
+
+    async def _dial(self, action: Connect) -> Socket | None:
+        try:
+            url = self._endpoint.for_model(action.model)
+            return await self._dialer.dial(url, action.network)
+        except FaultError as error:
+            fault = error.fault
+        except Exception as error:
+            logger.exception("connection %d can't be opened", action.connection)
+            fault = not_opened(error)
+        self._facts.connect_failed(action.connection, fault)
+        return None
+
+    async def _serve(self, number: int, socket: Socket) -> None:
+        def failed(fault: Fault) -> None:
+            self._facts.lost(number, fault)
+            self.close(number)
+
+        writer = _Writer(socket, self._facts.sent, failed)
+        self._writers[number] = writer
+        writing = self._loop.create_task(
+            writer.run(), name=f"rtllm writer {number}", context=Context()
+        )
+        try:
+            self._facts.connected(number)
+            self._facts.lost(number, await self._read(number, socket, writer))
+        finally:
+            del self._writers[number]
+            writing.cancel()
+            with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(CLOSE_LIMIT):
+                    await socket.close()
+            await asyncio.wait([writing])
+
+    async def _read(self, number: int, socket: Socket, writer: _Writer) -> Fault:
+        """Hand on what comes; returns why nothing more does."""
+        facts = self._facts
+        while True:
+            message = await socket.receive()
+            match message.type:
+                case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
+                    facts.received(number, message.data)
+                case aiohttp.WSMsgType.PING:
+                    facts.heard(number)
+                    writer.put(message)
+                case aiohttp.WSMsgType.PONG:
+                    facts.heard(number)
+                case aiohttp.WSMsgType.ERROR:
+                    return connection_broke(str(message.data))
+                case _:
+                    reason = message.extra if isinstance(message.extra, str) else ""
+                    return from_close(socket.close_code, reason)
