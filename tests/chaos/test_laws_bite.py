@@ -14,10 +14,11 @@ from chaos.laws import Broken
 from chaos.test_chaos import PLAYS, play_round
 from rtllm import recovery
 from rtllm.chain import Outline, State
+from rtllm.engine.engine import Engine
 from rtllm.errors import Dropped
 from rtllm.faults import Kind, Wait
 from rtllm.items import Item
-from rtllm.transport.sockets import Sockets
+from rtllm.transport.websocket import WebSockets
 from rtllm.turn import Turn
 from rtllm.usage import Account, Books, Usage
 from rtllm_livekit.stream import LLMStream
@@ -60,11 +61,11 @@ def waits_too_long(patch: pytest.MonkeyPatch) -> None:
 def stays_open(patch: pytest.MonkeyPatch) -> None:
     """Closing closes nothing."""
 
-    async def aclose(self: Sockets) -> None:
-        self.closed = True
+    async def aclose(self: WebSockets) -> None:
         await asyncio.sleep(0)
 
-    patch.setattr(Sockets, "aclose", aclose)
+    patch.setattr(WebSockets, "aclose", aclose)
+    patch.setattr(WebSockets, "close", lambda self, number: None)
 
 
 def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +106,7 @@ def tells_twice(patch: pytest.MonkeyPatch) -> None:
 
 def dead_sockets_kept(patch: pytest.MonkeyPatch) -> None:
     """A lost connection is used again, and that is never cured."""
-    patch.setattr(Sockets, "_lost", lambda self, number: None)
+    patch.setattr(Engine, "_connection_lost", lambda self, connection, fault, now: None)
     patch.setitem(recovery.TABLE, Kind.DROPPED, recovery.Row(Dropped))
 
 

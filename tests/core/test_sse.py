@@ -1,22 +1,27 @@
 """Server-sent events, as hosts send them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from rtllm.transport.sse import frames_of, lines_of
+from rtllm.wire.frames import Frame
+from rtllm.wire.sse import SseDecoder
 
 
-async def lines(text: str) -> AsyncIterator[str]:
-    for line in text.split("\n"):
-        yield line
+def frames_in(body: bytes, size: int = 1000) -> list[Frame]:
+    decoder = SseDecoder()
+    frames = [
+        frame for at in range(0, len(body), size) for frame in decoder.feed(body[at : at + size])
+    ]
+    return [*frames, *decoder.finish()]
 
 
-async def types_in(text: str, content_type: str = "text/event-stream") -> list[object]:
-    frames = frames_of(lines(text), {"content-type": content_type})
-    return [frame.type async for frame in frames]
+def types_in(body: str, size: int = 1000) -> list[object]:
+    return [frame.type for frame in frames_in(body.encode(), size)]
 
 
+SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+
+
+@SIZES
 @pytest.mark.parametrize(
     ("body", "types"),
     [
@@ -30,24 +35,22 @@ async def types_in(text: str, content_type: str = "text/event-stream") -> list[o
         ("\n\n\n", []),
     ],
 )
-async def test_each_object_is_a_frame_and_the_rest_is_passed_over(
-    body: str, types: list[object]
+def test_each_object_is_a_frame_and_the_rest_is_passed_over(
+    body: str, types: list[object], size: int
 ) -> None:
-    assert await types_in(body) == types
+    assert types_in(body, size) == types
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-async def test_lines_end_at_line_feeds_and_nowhere_else(size: int) -> None:
-    body = "data: one\u2028two\x85\r\n\r\ndata: drei ü\n\nlast".encode()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(body), size):
-            yield body[at : at + size]
-
-    lines = [line async for line in lines_of(chunks())]
-    assert lines == ["data: one\u2028two\x85", "", "data: drei ü", "", "last"]
+@SIZES
+def test_lines_end_at_line_feeds_and_nowhere_else(size: int) -> None:
+    body = 'data: {"delta":"one\u2028two\x85ü"}\r\n\r\ndata: {"delta":"drei"}'
+    assert [frame.delta for frame in frames_in(body.encode(), size)] == [
+        "one\u2028two\x85ü",
+        "drei",
+    ]
 
 
+@SIZES
 @pytest.mark.parametrize(
     ("body", "types"),
     [
@@ -56,7 +59,7 @@ async def test_lines_end_at_line_feeds_and_nowhere_else(size: int) -> None:
         ('{"error":{"message":"no"}}', [None]),
     ],
 )
-async def test_one_object_instead_of_a_stream_is_its_last_event(
-    body: str, types: list[object]
+def test_one_object_instead_of_a_stream_is_its_last_event(
+    body: str, types: list[object], size: int
 ) -> None:
-    assert await types_in(body, "application/json; charset=utf-8") == types
+    assert types_in(f"\n {body}", size) == types

@@ -378,17 +378,18 @@ async def test_closing_ends_what_runs() -> None:
     reason="older SDKs leave the end of a stream unread, and so lose its connection",
 )
 async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> None:
-    async with Simulator() as simulator, asking(simulator) as caller:
+    async with Simulator() as simulator:
+        making = Making(simulator)
+        caller = Caller(ChatClient(make_client=making))
         made: list[int] = []
         for word in ("one", "two", "three"):
             await caller.say(word)
             await asyncio.gather(
                 *(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http"))
             )
-            route = next(iter(chat(caller)._routes.values()))
-            pool = route._requests._connections._transport._pool
-            made.append(len(pool.connections))
+            made.append(len(making.made[0]._client._transport._pool.connections))  # type: ignore[attr-defined]
         assert made == [1, 1, 1]
+        await caller.client.aclose()
 
 
 async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
@@ -829,4 +830,4 @@ def behind(cause: Exception) -> Exception:
     ],
 )
 def test_an_exception_is_named_by_its_type(error: Exception, began: bool, kind: Kind) -> None:
-    assert fault_of(error, QUICK, began=began).kind is kind
+    assert fault_of(error, QUICK.connect, began=began).kind is kind

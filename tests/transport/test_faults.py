@@ -112,7 +112,7 @@ async def test_an_answer_that_lacks_only_its_last_event_is_whole(
 
 async def sign_of_life(client: Any) -> None:
     """Wait until no connection is doubted."""
-    while client._route()._pool._sockets.doubted:
+    while any(connection.is_doubted for connection in client.connections):
         await asyncio.sleep(0)
 
 

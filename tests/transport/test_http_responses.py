@@ -23,6 +23,7 @@ from rtllm import (
     TurnError,
     TurnReport,
     endpoint,
+    fallback,
     reached,
 )
 from rtllm.simulator import (
@@ -41,7 +42,6 @@ from rtllm.simulator import (
     Silence,
     Simulator,
 )
-from rtllm.transport.ways import Ways
 from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
 
 ONCE = Retry(budget=0, interval=0.0)
@@ -241,13 +241,13 @@ async def test_the_socket_is_tried_again_beside_a_turn(
     async with Simulator("hello", on_connect=on_connect) as simulator:
         client = make_client(simulator, fallback="http")
         caller = Caller(client)
+        monkeypatch.setattr(fallback, "LONGEST_COOLDOWN", 0.0)  # and so it is over at once
         await caller.say("one")
         refusing = False
-        ways = next(iter(client._routes.values()))
-        assert isinstance(ways, Ways)
-        ways._fallback._rests_until = 0.0  # long ago
         await caller.say("two")
-        await simulator.journal.wait(lambda _: ways.newest_connection)
+        await simulator.journal.wait(
+            lambda _: any(c.number > 0 and c.state == "open" for c in client.connections)
+        )
         await caller.say("three")
         assert [r.way for r in reports] == ["http", "http", "websocket"]
         assert [r.chained for r in reports] == [False, True, True]

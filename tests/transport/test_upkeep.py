@@ -16,7 +16,7 @@ def profile(**known: object) -> HostProfile:
 
 async def until_open(client: Client, number: int) -> None:
     """Wait until the client itself knows that a connection is open."""
-    while next(iter(client._routes.values())).newest_connection < number:
+    while not any(c.number >= number and c.state == "open" for c in client.connections):
         await asyncio.sleep(0)
 
 

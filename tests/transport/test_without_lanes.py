@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from rtllm import Message, TurnReport
+from rtllm.engine import engine
 from rtllm.simulator import Pause, Reply, Simulator, Text
-from rtllm.transport import pool
 from transport.conftest import Caller, MakeClient, spoken
 
 Reports = list[TurnReport]
@@ -111,7 +111,7 @@ async def test_side_calls_do_not_evict_the_main_conversation(
 async def test_a_cut_answer_that_never_ends_is_given_up(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, lanes: bool
 ) -> None:
-    monkeypatch.setattr(pool, "DRAIN_LIMIT", 0.05)
+    monkeypatch.setattr(engine, "DRAIN_LIMIT", 0.05)
     never = asyncio.Event()
     async with Simulator(lanes="on" if lanes else "off") as simulator:
         client = make_client(simulator, lanes=lanes)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from rtllm.answer import Answer
-from rtllm.engine.connection import Opening
+from rtllm.engine.connection import ConnectionSnapshot, Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -67,6 +67,12 @@ class _Asked(ABC):
     def usage(self) -> Snapshot:
         """Tokens so far, those of cut, failed and superseded attempts included."""
         return self._books.snapshot()
+
+    @property
+    def connections(self) -> tuple[ConnectionSnapshot, ...]:
+        """The connections and HTTP requests of the running event loop, the oldest first."""
+        runtime = self._runtimes.get(asyncio.get_running_loop())
+        return runtime.connections if runtime is not None else ()
 
     def ask(self, request: Request) -> Answer:
         """Take a request; nothing is sent until the answer is read.

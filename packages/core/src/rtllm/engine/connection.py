@@ -42,6 +42,25 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionSnapshot:
+    """A connection at one moment.
+
+    Attributes:
+        number: Its number; negative for an HTTP exchange.
+        state: Where it is in its life.
+        running: How many requests run on it for turns that wait for them.
+        draining: How many run out unheard.
+        is_doubted: Whether a turn waited for it in vain, and nothing came since.
+    """
+
+    number: int
+    state: State
+    running: int
+    draining: int
+    is_doubted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
     """What a frame means for the attempts of a connection.
 
@@ -124,6 +143,14 @@ class Connection:
         self.heard_at = now
         self.pinged_at = None
         self.is_doubted = False
+
+    def snapshot(self) -> ConnectionSnapshot:
+        """Its state now."""
+        attempts = self.attempts()
+        draining = sum(1 for attempt in attempts if attempt.abandoned is not None)
+        return ConnectionSnapshot(
+            self.number, self.state, len(attempts) - draining, draining, self.is_doubted
+        )
 
     # -- what runs on it -----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from rtllm.engine.actions import (
     WakeAt,
 )
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
-from rtllm.engine.connection import Connection, Opening, Routed
+from rtllm.engine.connection import Connection, ConnectionSnapshot, Opening, Routed
 from rtllm.engine.connections import Connections, TimerKey
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
@@ -122,6 +122,11 @@ class Engine:
     def __repr__(self) -> str:
         turns = list(self._turns.values())
         return f"<Engine: {turns}, {self._connections}, {list(self._attempts.values())}>"
+
+    @property
+    def connections(self) -> tuple[ConnectionSnapshot, ...]:
+        """The connections and HTTP exchanges that are not closed, the oldest first."""
+        return tuple(connection.snapshot() for connection in self._connections)
 
     # -- facts from the consumer ---------------------------------------------------------------
 
@@ -771,11 +776,11 @@ class Engine:
         self._stop_waiting(turn)
         if turn.state == "over":
             return
-        if turn.attempt is not None:
-            self._abandon(turn.attempt, "failed" if error is not None else "cut", now)
         turn.become("over")
         self._timers.clear(("turn", turn.number))
         del self._turns[turn.number]
+        if turn.attempt is not None:
+            self._abandon(turn.attempt, "failed" if error is not None else "cut", now)
         if turn.rebuild is not None:
             self._continue_rebuild(turn.rebuild, now)
         else:

@@ -20,7 +20,7 @@ from rtllm.engine.actions import (
     StartHttp,
     WakeAt,
 )
-from rtllm.engine.connection import Opening
+from rtllm.engine.connection import ConnectionSnapshot, Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.errors import TurnError
@@ -129,6 +129,11 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"<Runtime{' (shut)' if self._is_shut else ''} of {self._engine!r}>"
+
+    @property
+    def connections(self) -> tuple[ConnectionSnapshot, ...]:
+        """The connections that are not closed, the oldest first."""
+        return self._engine.connections
 
     # -- for the client ------------------------------------------------------------------------
 

@@ -161,6 +161,7 @@ class WebSockets:
         except asyncio.CancelledError:
             if number in self._tasks:  # not by `close`
                 self._facts.loop_ends()
+                await self._dialer.aclose()
             raise
         finally:
             self._tasks.pop(number, None)
