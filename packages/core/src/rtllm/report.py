@@ -19,11 +19,13 @@ class Recovery:
         fault: The kind of fault, in words.
         code: The service's word for it.
         action: What was done.
+        wait: Seconds that were waited before it.
     """
 
     fault: str
     code: str | None
     action: str
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -600,15 +600,24 @@ class Engine:
             Deliver(turn.number, tuple(events), attempt.decoder.response_id, attempt.mark)
         )
 
-    def _fail(self, attempt: Attempt, fault: Fault, now: float) -> None:
-        """End an attempt of which nothing more comes."""
+    def _fail(
+        self, attempt: Attempt, fault: Fault, now: float, *, with_connection: bool = False
+    ) -> None:
+        """End an attempt of which nothing more comes.
+
+        Args:
+            attempt: The attempt.
+            fault: Why.
+            now: When.
+            with_connection: Whether its connection was lost.
+        """
         if attempt.finished:
             return
         attempt.fault = fault
         self._end(attempt, now)
         turn = self._turns.get(attempt.turn)
         if turn is not None and turn.attempt is attempt:
-            self._recover(turn, fault, now)
+            self._recover(turn, fault, now, pauses=with_connection)
 
     def _end(self, attempt: Attempt, now: float) -> None:
         """Book an attempt that has ended, once, and remember what it came to."""
@@ -665,7 +674,13 @@ class Engine:
     # -- recovery ------------------------------------------------------------------------------
 
     def _recover(
-        self, turn: ActiveTurn, fault: Fault, now: float, connection: int | None = None
+        self,
+        turn: ActiveTurn,
+        fault: Fault,
+        now: float,
+        connection: int | None = None,
+        *,
+        pauses: bool = False,
     ) -> None:
         """Do what the recovery table says about a fault that a turn met.
 
@@ -674,6 +689,8 @@ class Engine:
             fault: What happened.
             now: When.
             connection: The number of the connection that it waited for, if it did.
+            pauses: Whether a resend waits for the next tick at least: what broke one connection
+                mostly broke others, which is told within the same moment.
         """
         self._stop_waiting(turn)
         attempt = turn.attempt
@@ -693,7 +710,7 @@ class Engine:
             if connection is not None:
                 turn.constraints.avoid.add(connection)
             self._before_resend(turn, fault, action, now)
-            if action.wait > 0:
+            if action.wait > 0 or pauses:
                 turn.become("pausing")
                 self._timers.set(("turn", turn.number), now + action.wait)
             else:
@@ -879,7 +896,7 @@ class Engine:
         was_used = was_open and self._fleet.was_used(number)
         reason = connection.close_reason(fault)
         for attempt in self._connections.remove(connection, close=False):
-            self._fail(attempt, reason, now)
+            self._fail(attempt, reason, now, with_connection=True)
         if was_used:
             # The caller's next turn finds one open. One that carried nothing has no successor,
             # or a host that closes each connection at once would be dialled without end.

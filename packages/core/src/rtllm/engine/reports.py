@@ -53,6 +53,7 @@ def _hosted_tool_items(output: tuple[Item, ...]) -> tuple[Mapping[str, Any], ...
 
 
 def _recovery(fault: Fault, action: Action) -> Recovery:
+    wait = action.wait if isinstance(action, Resend) else 0.0
     if isinstance(action, Resend) and action.over_http:
         done = "sent again over HTTP"
     elif isinstance(action, Resend):
@@ -62,4 +63,4 @@ def _recovery(fault: Fault, action: Action) -> Recovery:
         done = f"ended as {action.outcome}"
     else:
         done = f"failed: {action.error.__name__}"
-    return Recovery(fault.kind.name.lower().replace("_", " "), fault.code, done)
+    return Recovery(fault.kind.name.lower().replace("_", " "), fault.code, done, wait)

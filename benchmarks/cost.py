@@ -1,0 +1,146 @@
+"""User CPU of the client, per delta and per turn, beside an older edition of rtllm.
+
+    git worktree add ../first 9031681
+    uv run benchmarks/cost.py --against ../first
+
+Both editions answer the same turns of LiveKit's `LLM.chat()` through one server, which runs in a
+process of its own. Runs alternate; the table shows medians and their ratio.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Part = Literal["delta", "10 items", "100 items", "1000 items"]
+DELTAS = 1000
+PARTS: dict[Part, tuple[int, int, int, str]] = {
+    "delta": (2, 10, 10, "deltas"),
+    "10 items": (60, 4, 10, "go on"),
+    "100 items": (6, 40, 100, "go on"),
+    "1000 items": (1, 80, 1000, "go on"),
+}
+"""Of each part: how many calls, how many measured turns in each, how many items the context has
+in the middle of them, and what is said."""
+
+
+def serve(pipe: Connection) -> None:
+    """Answer each turn; a turn that asks for many deltas gets them."""
+    from rtllm.simulator import Reply, Request, Simulator, Text  # noqa: PLC0415
+
+    def script(request: Request) -> Reply:
+        words = (
+            ("word " for _ in range(DELTAS))
+            if "deltas" in str(request.body["input"][-1])
+            else ("yes",)
+        )
+        return Reply.of(Text(pieces=tuple(words)))
+
+    async def run() -> None:
+        async with Simulator(script) as simulator:
+            pipe.send(simulator.base_url)
+            await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+async def measure(part: Part, base_url: str) -> float:
+    """Measure one run; returns microseconds of user CPU per delta or turn."""
+    from livekit.agents import llm  # noqa: PLC0415 - the parent doesn't need it
+
+    from rtllm_livekit import LLM  # noqa: PLC0415
+
+    model = LLM(api_key="key", base_url=base_url, lanes=True)
+
+    async def turn(ctx: llm.ChatContext, text: str) -> float:
+        ctx.add_message(role="user", content=text)
+        said = ""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+        async with model.chat(chat_ctx=ctx) as stream:
+            async for chunk in stream:
+                said += (chunk.delta and chunk.delta.content) or ""
+        spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+        ctx.add_message(role="assistant", content=said)
+        return spent
+
+    spent, units = 0.0, 0
+    calls, turns, items, text = PARTS[part]
+    for _ in range(calls):
+        ctx = llm.ChatContext.empty()
+        ctx.add_message(role="system", content="Be brief.")
+        for index in range(items - turns - 2):
+            role = "user" if index % 2 == 0 else "assistant"
+            ctx.add_message(role=role, content=f"line {index}")  # type: ignore[arg-type]
+        await turn(ctx, text)  # the first request of a call is sent with its full context
+        for _ in range(turns):
+            spent += await turn(ctx, text)
+            units += DELTAS if part == "delta" else 1
+    await model.aclose()
+    return spent / units * 1e6
+
+
+def run_in(edition: Path, part: Part, base_url: str) -> float:
+    """Measure one run of an edition in a process of its own."""
+    folders = [edition / "packages" / name / "src" for name in ("core", "livekit_adapter")]
+    path = os.pathsep.join(str(folder) for folder in folders)
+    done = subprocess.run(  # noqa: S603 - this very script
+        [sys.executable, __file__, "--part", part, "--url", base_url],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def compare(against: Path, runs: int) -> Table:
+    """Alternate runs of both editions and put the medians into a table."""
+    here = Path(__file__).resolve().parent.parent
+    table = Table("user CPU, µs", "older", "this", "ratio", title=f"medians of {runs} runs")
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        base_url = ours.recv()
+        for part in PARTS:
+            old, new = [], []
+            for _ in range(runs):
+                old.append(run_in(against.resolve(), part, base_url))
+                new.append(run_in(here, part, base_url))
+            before, now = statistics.median(old), statistics.median(new)
+            table.add_row(part, f"{before:.1f}", f"{now:.1f}", f"{now / before:.2f}")
+    finally:
+        server.kill()
+    return table
+
+
+def main(
+    against: Annotated[Path | None, typer.Option(help="The older edition's checkout.")] = None,
+    runs: Annotated[int, typer.Option(help="Runs of each edition.")] = 11,
+    part: Annotated[
+        str | None, typer.Option(help="Measure this part only, in this process.")
+    ] = None,
+    url: Annotated[str, typer.Option(help="The server, with --part.")] = "",
+) -> None:
+    """Compare two editions and print the table."""
+    if part is not None:
+        name = next(known for known in PARTS if known == part)
+        print(asyncio.run(measure(name, url)))
+    elif against is not None:
+        Console().print(compare(against, runs))
+    else:
+        raise typer.BadParameter("give --against, the folder of a checkout of the older edition")
+
+
+if __name__ == "__main__":
+    typer.run(main)
