@@ -37,8 +37,9 @@ async def test_each_object_is_a_frame_and_the_rest_is_passed_over(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-async def test_lines_end_at_line_feeds_and_nowhere_else(size: int) -> None:
-    body = "data: one\u2028two\x85\r\n\r\ndata: drei ü\n\nlast".encode()
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_lines_end_at_line_ends_and_nowhere_else(size: int, end: str) -> None:
+    body = f"data: one\u2028two\x85{end}{end}data: drei ü{end}{end}last".encode()
 
     async def chunks() -> AsyncIterator[bytes]:
         for at in range(0, len(body), size):

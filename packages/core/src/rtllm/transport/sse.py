@@ -1,25 +1,35 @@
 """Server-sent events as frames."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import msgspec
 
 from rtllm.wire.frames import Frame, mapping, read
+from rtllm.wire.lenient_json import decode
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str]:
-    """Cut a body into lines.
+    """Cut a body into lines, which end with LF, CR LF or CR.
 
-    At line feeds only: HTTP clients that cut texts also do so at U+2028 and the like, which
-    stand in the midst of what a model says.
+    Nowhere else: HTTP clients that cut texts also do so at U+2028 and the like, which stand in
+    the midst of what a model says. A line in many chunks is joined once, at its end.
     """
-    rest = b""
+    rest: list[bytes] = []
+    after_cr = False
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        data = chunk.removeprefix(b"\n") if after_cr else chunk
+        after_cr = data.endswith(b"\r") or (after_cr and not data)
+        *lines, last = _LINE_END.split(data)
         for line in lines:
-            yield line.removesuffix(b"\r").decode(errors="replace")
+            yield decode(b"".join((*rest, line)))
+            rest.clear()
+        if last:
+            rest.append(last)
     if rest:
-        yield rest.decode(errors="replace")
+        yield decode(b"".join(rest))
 
 
 async def frames_of(lines: AsyncIterator[str], headers: Mapping[str, str]) -> AsyncGenerator[Frame]:
@@ -60,7 +70,7 @@ def _named(event: str, data: str) -> Frame | None:
 
 def _answered_at_once(body: str) -> Frame | None:
     """A whole response object as the last event of a stream."""
-    raw = msgspec.Raw(body.encode())
+    raw = msgspec.Raw(body.encode(errors="surrogatepass"))
     response = mapping(raw)
     if response.get("error"):
         return read(raw)
