@@ -181,6 +181,8 @@ class Mangler:
         self._sequence = choose(("missing", "constant")) if self._has("sequence") else "as it is"
         self._drops = {kind for kind in _DROPPED if self._has("drops", 0.3)}
         self._tail = choose((1, 2, 3)) if self._has("tail") else None
+        if self._tail is not None:
+            self._drops -= {"response.output_text.done", "response.output_item.done"}
         self._arguments = {s: choose(("missing", "null", "empty", "object")) for s in stages}
         self._output = choose(("empty", "null", "missing")) if self._has("output") else "as it is"
         self._number = 0

@@ -46,6 +46,7 @@ class Assembler:
         self._response_ids: list[str] = []
         self._items = ItemTable()
         self._speaking: ItemState | None = None
+        self._calling: ItemState | None = None
         self._sequence = SequenceCheck()
         self._call_ids: set[str] = set()
         self._spoke = False
@@ -162,18 +163,19 @@ class Assembler:
             self._items.know(item, item_id, place, kind)
         item.is_announced = self.announces_items = True
         item.is_open = not item.is_closed
-        item.call_id = item.call_id or call_id
-        item.name = item.name or _string(fields.get("name"))
+        self._items.know_call(item, call_id, _string(fields.get("name")))
         self._touched_slow = item.is_slow
         if item.kind == "message":
             self._speaking = item
+        elif item.kind == "function_call":
+            self._calling = item
         return ()
 
     def _unannounced(
         self, item_id: str | None, place: int | None, kind: str | None
     ) -> ItemState | None:
         """The item that an announcement means, though something of it came before."""
-        item = self._speaking
+        item = self._calling if kind == "function_call" else self._speaking
         if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
             return None
         if item.is_elsewhere(place) or (item.ids and item_id is not None):
@@ -184,9 +186,12 @@ class Assembler:
         item_id, place = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, place, "message")
         if item is None and self._speaking is not None:
-            nameless = item_id is None and place is None
             speaking = self._speaking
-            if nameless or not (speaking.is_closed or speaking.is_elsewhere(place)):
+            if item_id is None and place is None:
+                item = speaking
+            elif not (speaking.is_closed or speaking.is_elsewhere(place)) and not (
+                speaking.finals and _is_another(speaking, item_id)
+            ):
                 item = speaking
         elif item is not None and item.is_closed and _is_another(item, item_id):
             item = None
@@ -208,7 +213,10 @@ class Assembler:
         elif item is None:
             item = self._open_message(place, text)
         if item is None:
-            return self._items.add(item_id, place, "message")
+            item = self._items.add(item_id, place, "message")
+            if self._speaking is not None and not self._speaking.is_closed:
+                self._speaking.give_up(text, item)
+            return item
         self._items.know(item, item_id, place, "message")
         return item
 
@@ -229,9 +237,9 @@ class Assembler:
         item = self._message_of_delta(frame)
         part = _number(frame.content_index)
         if item.is_closed or item.finals:
-            if item.repeats(text, part):
+            text = item.behind(text, part)
+            if not text:
                 return ()
-            text = item.take_late() or text
             if item.is_closed and item.final:
                 item = self._items.add(
                     _string(frame.item_id), _number(frame.output_index), "message"
@@ -287,9 +295,9 @@ class Assembler:
             found = self._items.find(item_id, place, kind, call_id)
             if found is not None and found.is_closed and _is_another(found, item_id):
                 found = None
-            if found is None:
-                found = self._items.add(item_id, place, kind)
-            item = found
+            if found is None and kind == "function_call":
+                found = self._open_call(place, call_id)
+            item = found or self._items.add(item_id, place, kind)
             self._items.know(item, item_id, place, kind)
         self._touched_slow = item.is_slow
         item.is_open = False
@@ -317,17 +325,23 @@ class Assembler:
 
     # -- calls -----------------------------------------------------------------------------------
 
+    def _open_call(self, place: int | None, call_id: str | None = None) -> ItemState | None:
+        """The call that an event without a known id or place can only mean."""
+        item = self._calling
+        if item is None or item.is_closed or item.is_elsewhere(place):
+            return None
+        return item if call_id is None or item.call_id is None else None
+
     def _arguments(self, frame: Frame) -> Sequence[Event]:
         item_id, place = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, place, "function_call")
         if item is None:
-            opened = [i for i in self._items if i.kind == "function_call" and i.is_open]
-            if len(opened) == 1 and not opened[0].is_elsewhere(place):
-                item = opened[0]
-            else:
+            item = self._open_call(place)
+            begins = item is None or (frame.delta is not None and is_json(item.arguments))
+            if item is None or begins:
                 item = self._items.add(item_id, place, "function_call")
-        else:
-            self._items.know(item, item_id, place, "function_call")
+        self._items.know(item, item_id, place, "function_call")
+        self._calling = item
         self._touched_slow = item.is_slow
         if frame.type == "response.function_call_arguments.done":
             item.final_arguments = _arguments_of(frame.arguments) or item.final_arguments
@@ -343,7 +357,7 @@ class Assembler:
         if fields.get("status") not in (None, "completed") or call_id is None or name is None:
             item.call_id = item.name = None  # cut: must not run
             return ()
-        item.call_id, item.name = call_id, name
+        self._items.know_call(item, call_id, name)
         text = _best_arguments(_arguments_of(fields.get("arguments")), item)
         return self._called(item, text) if text else ()  # else a later event may have them
 
@@ -398,6 +412,7 @@ class Assembler:
         """
         events: list[Event] = []
         left = list(self._items)
+        unclaimed: dict[ItemState, str] = {}
         for place, fields in enumerate(output if isinstance(output, list) else ()):
             if not isinstance(fields, dict):
                 continue
@@ -406,11 +421,15 @@ class Assembler:
                 continue
             text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
             item = meant_by(fields, text, place, left)
+            if item is None and text and _claim(unclaimed, text):
+                continue  # said already, in one with another message
             if item is None:
                 item = self._items.add(_string(fields.get("id")), None, kind)
             else:
                 left.remove(item)
                 self._items.know(item, _string(fields.get("id")), None, kind)
+            if kind == "message" and item.said.startswith(text):
+                unclaimed[item] = item.said[len(text) :]
             item.is_closed = True
             events += self._finished(item, fields, _encoded(fields))
         for item in self._items:
@@ -447,6 +466,15 @@ def _is_another(item: ItemState, item_id: str | None) -> bool:
 def _waits(item: ItemState) -> bool:
     """Tell whether a call is done and its arguments are still missing."""
     return item.is_closed and item.done is None and item.call_id is not None
+
+
+def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
+    """Tell whether a message's text was said as a part of another, and note that it is known."""
+    for item, rest in unclaimed.items():
+        if rest.startswith(text):
+            unclaimed[item] = rest[len(text) :]
+            return True
+    return False
 
 
 def _is_an_answer(output: Sequence[Item]) -> bool:

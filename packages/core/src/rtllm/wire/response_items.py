@@ -131,6 +131,13 @@ class ItemState:
         self.said += rest
         return rest
 
+    def give_up(self, text: str, to: "ItemState") -> None:
+        """Give a text that was said behind this item's own final text to the item it is of."""
+        own = self.said.removesuffix(text)
+        if own != self.said and any(f and own.startswith(f) for f in self.finals.values()):
+            self.said, to.said = own, text
+            to.starts[None] = 0
+
     def _start_of(self, text: str, part: int | None) -> int:
         """Where the part with this final text begins."""
         if part in self.starts:
@@ -143,27 +150,26 @@ class ItemState:
                 return start
         return len(self.said)
 
-    def repeats(self, text: str, part: int | None) -> bool:
-        """Tell whether text that comes after a final text may only repeat that.
+    def behind(self, text: str, part: int | None) -> str:
+        """Take text that comes after a final text; give it once it is more than a repetition.
 
-        It is kept until it is more than a repetition.
+        What may be the beginning of a message that begins alike is kept until that shows.
         """
         final = self.final or self._final_of(part)
         if not final:
-            return False
-        self.late += text
-        return self.late.strip() in final
+            return text
+        kept, self.late = self.late, self.late + text
+        if self.late.strip() in final:
+            return ""
+        self.late = ""
+        is_beginning = final.startswith(kept.strip()) and not final.endswith(kept.strip())
+        return kept + text if is_beginning else text
 
     def _final_of(self, part: int | None) -> str:
         """The final text of a part; of all parts where a host leaves out which one it means."""
         if part in self.finals:
             return self.finals[part]
         return "".join(self.finals.values()) if part is None or None in self.finals else ""
-
-    def take_late(self) -> str:
-        """Take the text that turned out to be no repetition."""
-        late, self.late = self.late, ""
-        return late
 
 
 class ItemTable:
@@ -173,6 +179,7 @@ class ItemTable:
         self._items: list[ItemState] = []
         self._by_id: dict[str, list[ItemState]] = {}
         self._by_place: dict[int, list[ItemState]] = {}
+        self._by_call: dict[str, ItemState] = {}
 
     def __iter__(self) -> Iterator[ItemState]:
         return iter(self._items)
@@ -189,7 +196,12 @@ class ItemTable:
         kind: str | None = None,
         call_id: str | None = None,
     ) -> ItemState | None:
-        """Find the item that has this place or this id; who has both, or is open, comes first."""
+        """Find the item that has this place or this id; who has both, or is open, comes first.
+
+        A call's own id, which its output repeats, comes before either.
+        """
+        if call_id is not None and (called := self._by_call.get(call_id)) is not None:
+            return called
         by_id = self._by_id.get(item_id, ()) if item_id is not None else ()
         by_place = self._by_place.get(place, ()) if place is not None else ()
         if len(by_id) == 1 and by_id == by_place:
@@ -202,7 +214,6 @@ class ItemTable:
             key=lambda i: (
                 i in by_id and i in by_place,
                 not i.is_closed,
-                call_id is not None and i.call_id == call_id,
                 i in by_id,
             ),
         )
@@ -223,6 +234,14 @@ class ItemTable:
             _file(self._by_id, item_id, item)
         if place is not None:
             _file(self._by_place, place, item)
+
+
+    def know_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
+        """Note a call's id and tool."""
+        item.call_id = item.call_id or call_id
+        item.name = item.name or name
+        if item.call_id is not None:
+            self._by_call.setdefault(item.call_id, item)
 
 
 def _file(index: dict[Any, list[ItemState]], key: object, item: ItemState) -> None:
@@ -281,8 +300,9 @@ def meant_by(
     if kind == "function_call":
         called = [i for i in left if i.call_id is not None and i.call_id == call_id]
         loose = [i for i in named if i.call_id is None]
-        placed = [i for i in left if i.call_id is None and place in i.places]
-        return next(iter((*called, *loose, *placed)), None)
+        nameless = [i for i in left if i.call_id is None and i.kind == kind and not i.is_closed]
+        placed = [i for i in nameless if place in i.places]
+        return next(iter((*called, *loose, *placed, *nameless)), None)
     if kind != _MESSAGE:
         return next(iter((*named, *left)), None)
     told = [(i, i.final or i.said) for i in left]
