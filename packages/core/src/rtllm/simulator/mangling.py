@@ -93,6 +93,7 @@ def _unfinished(item: Event) -> Event:
 Habit: TypeAlias = Literal[
     "ids",
     "places",
+    "constant",
     "sequence",
     "drops",
     "tail",
@@ -111,6 +112,7 @@ Habit: TypeAlias = Literal[
 
 * ``ids``: an item's id is missing, or another in each kind of event, or in each event,
 * ``places``: ``output_index`` and ``content_index`` are missing in some kinds of events,
+* ``constant``: all items have one id, or one place,
 * ``sequence``: ``sequence_number`` is missing, or always the same,
 * ``drops``: some kinds of events never come,
 * ``tail``: the deltas of an item stop before its text does,
@@ -178,6 +180,10 @@ class Mangler:
         stages = sorted({*_STAGES.values(), "end"})
         self._ids = {stage: choice for stage in stages if (choice := self._id_mode()) != "as it is"}
         self._placeless = {stage for stage in stages if self._has("places", 0.5)}
+        self._constant: str | None = None
+        if self._has("constant"):  # then the other tells items apart
+            self._constant = choose(("id", "place"))
+            self._ids, self._placeless = {}, set()
         self._sequence = choose(("missing", "constant")) if self._has("sequence") else "as it is"
         self._drops = {kind for kind in _DROPPED if self._has("drops", 0.3)}
         self._tail = choose((1, 2, 3)) if self._has("tail") else None
@@ -191,7 +197,7 @@ class Mangler:
 
     def __repr__(self) -> str:
         return (
-            f"Mangler({sorted(self._habits)}, ids={self._ids}, no places={sorted(self._placeless)},"
+            f"Mangler({sorted(self._habits)}, constant {self._constant}, ids={self._ids}, no places={sorted(self._placeless)},"
             f" sequence {self._sequence}, drops={sorted(self._drops)}, tail={self._tail},"
             f" arguments={self._arguments}, output {self._output})"
         )
@@ -258,6 +264,8 @@ class Mangler:
             event = self._named(event, stage)
             if stage in self._placeless:
                 event = _without(event, "output_index", "content_index")
+            elif self._constant == "place":
+                event["output_index"] = 0
         if stage in ("added", "done"):
             event["item"] = self._item(event["item"], stage)
         if kind in _TERMINAL:
@@ -270,6 +278,8 @@ class Mangler:
         return {**event, "item_id": item_id}
 
     def _id(self, item_id: str, stage: str) -> str | None:
+        if self._constant == "id":
+            return "item"
         match self._ids.get(stage):
             case "missing":
                 return None

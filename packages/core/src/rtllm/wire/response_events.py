@@ -193,16 +193,24 @@ class Assembler:
                 speaking.finals and _is_another(speaking, item_id)
             ):
                 item = speaking
-        elif item is not None and item.is_closed and _is_another(item, item_id):
+        elif item is not None and (item.is_closed or item.finals) and _is_another(item, item_id):
             item = None
         if item is None:
             return self._items.add(item_id, place, "message")
-        self._items.know(item, item_id, place, "message")
+        if not item.is_closed:
+            self._items.know(item, item_id, place, "message")
         return item
 
-    def _message_of_text(self, item_id: str | None, place: int | None, text: str) -> ItemState:
+    def _message_of_text(
+        self, item_id: str | None, place: int | None, text: str, part: int | None = None
+    ) -> ItemState:
         """The message that a final text belongs to."""
         item = self._items.find(item_id, place, "message")
+        if item is not None and not item.is_closed and part in item.finals:
+            is_related = text in item.said or text.startswith(item.finals[part])
+            is_named_so = item_id in item.ids and not item.is_elsewhere(place)
+            if not is_related and not is_named_so:
+                item = None  # the place is used again
         if item is not None and item.is_closed:
             said = item.final or item.said
             is_its_own = item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
@@ -262,11 +270,12 @@ class Assembler:
             return ()
         text = clean(text)
         item_id, place = _string(frame.item_id), _number(frame.output_index)
-        item = self._message_of_text(item_id, place, text)
+        part = _number(frame.content_index)
+        item = self._message_of_text(item_id, place, text, part)
         if item.is_closed:
             return ()
         self._speaking = item
-        rest = item.complete(text, _number(frame.content_index))
+        rest = item.complete(text, part)
         return self._spoken(item, rest, refusal=refusal)
 
     def _message_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
@@ -333,23 +342,27 @@ class Assembler:
         return item if call_id is None or item.call_id is None else None
 
     def _arguments(self, frame: Frame) -> Sequence[Event]:
+        is_final = frame.type == "response.function_call_arguments.done"
+        text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
         item_id, place = _string(frame.item_id), _number(frame.output_index)
-        item = self._items.find(item_id, place, "function_call")
+        item = self._items.find(item_id, place, "function_call") or self._open_call(place)
+        if item is not None and item.has_arguments(is_final=is_final):
+            if item.is_elsewhere(place) or _is_another(item, item_id):
+                item = None
+            elif item.done is not None and text in item.final_arguments:
+                return ()  # once more
+            else:
+                item = None
         if item is None:
-            item = self._open_call(place)
-            begins = item is None or (frame.delta is not None and is_json(item.arguments))
-            if item is None or begins:
-                item = self._items.add(item_id, place, "function_call")
+            item = self._items.add(item_id, place, "function_call")
         self._items.know(item, item_id, place, "function_call")
         self._calling = item
         self._touched_slow = item.is_slow
-        if frame.type == "response.function_call_arguments.done":
-            item.final_arguments = _arguments_of(frame.arguments) or item.final_arguments
-            if _waits(item) and item.final_arguments:
-                return self._called(item, item.final_arguments)
-        elif isinstance(frame.delta, str):
-            item.arguments += frame.delta
-        return ()
+        if not is_final:
+            item.arguments += text
+            return ()
+        item.final_arguments = text or item.final_arguments
+        return self._called(item, text) if _waits(item) and text else ()
 
     def _call_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
         call_id = _string(fields.get("call_id")) or item.call_id
@@ -365,6 +378,7 @@ class Assembler:
         if item.call_id is None or item.name is None or item.call_id in self._call_ids:
             return ()  # a call that came already under another id or place must not run twice
         self._call_ids.add(item.call_id)
+        item.final_arguments = arguments
         call = ToolCall(item.call_id, item.name, arguments)
         item.done = call
         return (Called(call),)
@@ -489,11 +503,13 @@ def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | Non
     return _string(item.get("id")) or _string(frame.item_id), _number(frame.output_index)
 
 
-def _arguments_of(value: object) -> str:
+def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
     """A call's arguments as JSON text; seen: some hosts send the object."""
     if isinstance(value, Mapping):
         return _encoded(value).decode()
-    return clean_escapes(value) if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if keep_halves else clean_escapes(value)
 
 
 def _best_arguments(given: str, item: ItemState) -> str:

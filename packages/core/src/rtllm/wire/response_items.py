@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.items import Item, Message
-from rtllm.wire.lenient_json import REPLACEMENT, join
+from rtllm.wire.lenient_json import REPLACEMENT, is_json, join
 
 _MESSAGE = "message"
 
@@ -28,7 +28,10 @@ class ItemState:
         name: A call's tool.
         said: What of its text was passed on.
         half: The half of a surrogate pair that the next delta may complete.
+        deltas: The deltas of its text.
+        rest: What of its text came with final texts only.
         late: Text that came after the final text, which it may repeat.
+        goes_on: Whether more was said after the final text than that.
         starts: Where in ``said`` each part of the content begins.
         finals: The final texts of its parts.
         arguments: A call's arguments from deltas.
@@ -47,7 +50,10 @@ class ItemState:
     name: str | None = None
     said: str = ""
     half: str = ""
+    deltas: set[str] = field(default_factory=set)
+    rest: str = ""
     late: str = ""
+    goes_on: bool = False
     starts: dict[int | None, int] = field(default_factory=dict)
     finals: dict[int | None, str] = field(default_factory=dict)
     arguments: str = ""
@@ -73,13 +79,19 @@ class ItemState:
         """Whether several events named it, all by the same id."""
         return len(self.ids) == 1 and self.named > 1
 
-    def is_named(self, item_id: str | None, place: int | None) -> bool:
-        """Tell whether its id or its place is the given one."""
-        return item_id in self.ids or place in self.places
-
     def is_elsewhere(self, place: int | None) -> bool:
         """Tell whether it has places and the given one isn't among them."""
         return place is not None and bool(self.places) and place not in self.places
+
+    def has_arguments(self, *, is_final: bool) -> bool:
+        """Tell whether a call has all its arguments, so that more of them are another call's.
+
+        Args:
+            is_final: Whether what comes are whole arguments, not a piece.
+        """
+        if self.final_arguments or self.done is not None:
+            return True
+        return not is_final and bool(self.arguments) and is_json(self.arguments)
 
     def can_be(self, kind: str | None, call_id: str | None = None) -> bool:
         """Tell whether an event about an item of this type can mean it."""
@@ -100,6 +112,7 @@ class ItemState:
     def say(self, text: str, part: int | None) -> str:
         """Add a piece of text; give what of it can be passed on."""
         self.starts.setdefault(part, len(self.said))
+        self.deltas.add(text)
         text, self.half = join(self.half, text)
         self.said += text
         return text
@@ -118,9 +131,11 @@ class ItemState:
         self.starts.setdefault(part, start)
         rest = beyond(self.said[start:], text)
         self.finals[part] = text
+        self.goes_on = False
         if rest:
             self.half = ""
             self.said += rest
+            self.rest += rest
         return rest
 
     def complete_all(self, text: str) -> str:
@@ -129,6 +144,7 @@ class ItemState:
         if rest or text:
             self.half = ""
         self.said += rest
+        self.rest += rest
         return rest
 
     def give_up(self, text: str, to: "ItemState") -> None:
@@ -153,17 +169,19 @@ class ItemState:
     def behind(self, text: str, part: int | None) -> str:
         """Take text that comes after a final text; give it once it is more than a repetition.
 
-        What may be the beginning of a message that begins alike is kept until that shows.
+        It repeats a delta, or what came with the final text only. The latter is kept until it
+        shows whether it is the beginning of something else.
         """
-        final = self.final or self._final_of(part)
-        if not final:
+        if self.goes_on or not (self.final or self._final_of(part)):
             return text
-        kept, self.late = self.late, self.late + text
-        if self.late.strip() in final:
+        if text in self.deltas:
             return ""
-        self.late = ""
-        is_beginning = final.startswith(kept.strip()) and not final.endswith(kept.strip())
-        return kept + text if is_beginning else text
+        late, self.late = self.late + text, ""
+        if late.strip() in self.rest:
+            self.late = late
+            return ""
+        self.goes_on = True
+        return late if self.rest.startswith(late[: -len(text)].strip()) else text
 
     def _final_of(self, part: int | None) -> str:
         """The final text of a part; of all parts where a host leaves out which one it means."""
@@ -196,9 +214,10 @@ class ItemTable:
         kind: str | None = None,
         call_id: str | None = None,
     ) -> ItemState | None:
-        """Find the item that has this place or this id; who has both, or is open, comes first.
+        """Find the item that has this place or this id.
 
-        A call's own id, which its output repeats, comes before either.
+        Who has both comes first, then who is open, then the newest. A call's own id, which its
+        output repeats, comes before either.
         """
         if call_id is not None and (called := self._by_call.get(call_id)) is not None:
             return called
@@ -210,7 +229,7 @@ class ItemTable:
         if not found:
             return None
         return max(
-            found,
+            reversed(found),
             key=lambda i: (
                 i in by_id and i in by_place,
                 not i.is_closed,
