@@ -43,9 +43,8 @@ def test_every_kind_of_late_frame_is_told_by_its_id() -> None:
     late = LateFrames()
     play(late, *answer(1, "msg_a"))
     dropped, decoder = play(late, *answer(1, "msg_a")[2:], *answer(2, "msg_b"))
-    assert dropped == ["response.output_text.delta", "response.output_item.done"] + [
-        "response.completed"
-    ]
+    kinds = ["output_text.delta", "output_item.done", "completed"]
+    assert dropped == [f"response.{kind}" for kind in kinds]
     assert decoder.ended is not None
     assert decoder.ended.response_id == "resp_2"
     assert not late.ids_restart

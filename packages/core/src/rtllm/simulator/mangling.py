@@ -197,7 +197,8 @@ class Mangler:
 
     def __repr__(self) -> str:
         return (
-            f"Mangler({sorted(self._habits)}, constant {self._constant}, ids={self._ids}, no places={sorted(self._placeless)},"
+            f"Mangler({sorted(self._habits)}, constant {self._constant}, ids={self._ids},"
+            f" no places={sorted(self._placeless)},"
             f" sequence {self._sequence}, drops={sorted(self._drops)}, tail={self._tail},"
             f" arguments={self._arguments}, output {self._output})"
         )

@@ -12,7 +12,7 @@ from rtllm.usage import Usage
 from rtllm.wire.frames import Frame, error_of, mapping, strict
 from rtllm.wire.lenient_json import clean, clean_escapes, is_json
 from rtllm.wire.lenient_json import encode as encode_leniently
-from rtllm.wire.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
+from rtllm.wire.response_items import ItemState, ItemTable, are_alike, meant_by
 from rtllm.wire.sequence import SequenceCheck
 from rtllm.wire.token_counts import usage_from
 
@@ -185,21 +185,24 @@ class Assembler:
     def _message_of_delta(self, frame: Frame) -> ItemState:
         item_id, place = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, place, "message")
-        if item is None and self._speaking is not None:
-            speaking = self._speaking
-            if item_id is None and place is None:
-                item = speaking
-            elif not (speaking.is_closed or speaking.is_elsewhere(place)) and not (
-                speaking.finals and _is_another(speaking, item_id)
-            ):
-                item = speaking
-        elif item is not None and (item.is_closed or item.finals) and _is_another(item, item_id):
-            item = None
+        if item is None:
+            item = self._message_going_on(item_id, place)
+        elif item.is_closed or item.finals:
+            item = None if _is_another(item, item_id) or item.is_elsewhere(place) else item
         if item is None:
             return self._items.add(item_id, place, "message")
         if not item.is_closed:
             self._items.know(item, item_id, place, "message")
         return item
+
+    def _message_going_on(self, item_id: str | None, place: int | None) -> ItemState | None:
+        """The message that a delta without a known id or place can only mean."""
+        item = self._speaking
+        if item is None or (item_id is None and place is None):
+            return item
+        if item.is_closed or item.is_elsewhere(place):
+            return None
+        return None if item.finals and _is_another(item, item_id) else item
 
     def _message_of_text(
         self, item_id: str | None, place: int | None, text: str, part: int | None = None
@@ -213,7 +216,9 @@ class Assembler:
                 item = None  # the place is used again
         if item is not None and item.is_closed:
             said = item.final or item.said
-            is_its_own = item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
+            is_its_own = (
+                item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
+            )
             if not (is_its_own or text in said or text.startswith(said)):
                 item = None  # the place, or the id, is used again
             elif _is_another(item, item_id):
@@ -224,6 +229,7 @@ class Assembler:
             item = self._items.add(item_id, place, "message")
             if self._speaking is not None and not self._speaking.is_closed:
                 self._speaking.give_up(text, item)
+            self._speaking = item
             return item
         self._items.know(item, item_id, place, "message")
         return item
@@ -232,7 +238,7 @@ class Assembler:
         """The message that a final text without a known id or place can only mean."""
         opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
         here = [i for i in opened if not i.is_elsewhere(place)]
-        by_text = (i for i in opened if i.said and text.startswith(i.said))
+        by_text = (i for i in opened if i.said and (text == i.said or beyond(i.said, text)))
         alike = (i for i in here if are_alike(i.said, text))
         return next(by_text, None) or next(alike, None)
 
@@ -425,7 +431,7 @@ class Assembler:
                 response may be cut.
         """
         events: list[Event] = []
-        left = list(self._items)
+        left = dict.fromkeys(self._items)
         unclaimed: dict[ItemState, str] = {}
         for place, fields in enumerate(output if isinstance(output, list) else ()):
             if not isinstance(fields, dict):
@@ -434,13 +440,15 @@ class Assembler:
             if kind == "function_call" and not runs_calls:
                 continue
             text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
-            item = meant_by(fields, text, place, left)
+            item = self._items.find(None, None, kind, _string(fields.get("call_id")))
+            if item is None or item not in left:
+                item = meant_by(fields, text, place, left)
             if item is None and text and _claim(unclaimed, text):
                 continue  # said already, in one with another message
             if item is None:
                 item = self._items.add(_string(fields.get("id")), None, kind)
             else:
-                left.remove(item)
+                del left[item]
                 self._items.know(item, _string(fields.get("id")), None, kind)
             if kind == "message" and item.said.startswith(text):
                 unclaimed[item] = item.said[len(text) :]

@@ -6,7 +6,7 @@ item is known by its place or by its id, whichever matches; where both lead astr
 said of it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from rtllm.items import Item, Message
 from rtllm.wire.lenient_json import REPLACEMENT, is_json, join
 
 _MESSAGE = "message"
+_CANDIDATES = 16  # of the items that share an id or a place, the newest are looked at
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +44,8 @@ class ItemState:
         named: How many events named it by an id.
     """
 
-    ids: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    ids: dict[str, None] = field(default_factory=dict)
+    places: dict[int, None] = field(default_factory=dict)
     kind: str | None = None
     call_id: str | None = None
     name: str | None = None
@@ -98,16 +99,6 @@ class ItemState:
         if kind is not None and self.kind is not None and kind != self.kind:
             return False
         return call_id is None or self.call_id is None or call_id == self.call_id
-
-    def know(self, item_id: str | None, place: int | None, kind: str | None) -> None:
-        """Note an id, a place and the type."""
-        if item_id is not None:
-            self.named += 1
-            if item_id not in self.ids:
-                self.ids.append(item_id)
-        if place is not None and place not in self.places:
-            self.places.append(place)
-        self.kind = self.kind or kind
 
     def say(self, text: str, part: int | None) -> str:
         """Add a piece of text; give what of it can be passed on."""
@@ -221,19 +212,20 @@ class ItemTable:
         """
         if call_id is not None and (called := self._by_call.get(call_id)) is not None:
             return called
-        by_id = self._by_id.get(item_id, ()) if item_id is not None else ()
-        by_place = self._by_place.get(place, ()) if place is not None else ()
+        by_id = self._by_id.get(item_id, []) if item_id is not None else []
+        by_place = self._by_place.get(place, []) if place is not None else []
         if len(by_id) == 1 and by_id == by_place:
-            return by_id[0] if by_id[0].can_be(kind, call_id) else None
-        found = [i for i in (*by_id, *by_place) if i.can_be(kind, call_id)]
+            return by_id[0] if by_id[0].can_be(kind) else None
+        newest = [*by_place[-_CANDIDATES:], *by_id[-_CANDIDATES:]]
+        found = [i for i in newest if i.can_be(kind, call_id)]
         if not found:
             return None
         return max(
             reversed(found),
             key=lambda i: (
-                i in by_id and i in by_place,
+                item_id in i.ids and place in i.places,
                 not i.is_closed,
-                i in by_id,
+                item_id in i.ids,
             ),
         )
 
@@ -248,12 +240,15 @@ class ItemTable:
         self, item: ItemState, item_id: str | None, place: int | None, kind: str | None
     ) -> None:
         """Note by what an event named an item."""
-        item.know(item_id, place, kind)
+        item.kind = item.kind or kind
         if item_id is not None:
-            _file(self._by_id, item_id, item)
-        if place is not None:
-            _file(self._by_place, place, item)
-
+            item.named += 1
+            if item_id not in item.ids:
+                item.ids[item_id] = None
+                self._by_id.setdefault(item_id, []).append(item)
+        if place is not None and place not in item.places:
+            item.places[place] = None
+            self._by_place.setdefault(place, []).append(item)
 
     def know_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
         """Note a call's id and tool."""
@@ -261,12 +256,6 @@ class ItemTable:
         item.name = item.name or name
         if item.call_id is not None:
             self._by_call.setdefault(item.call_id, item)
-
-
-def _file(index: dict[Any, list[ItemState]], key: object, item: ItemState) -> None:
-    filed = index.setdefault(key, [])
-    if item not in filed:
-        filed.append(item)
 
 
 def beyond(said: str, final: str) -> str:
@@ -283,7 +272,9 @@ def beyond(said: str, final: str) -> str:
             continue
         while at < len(final) and final[at].isspace():
             at += 1
-        if at == len(final) or final[at] != character and REPLACEMENT not in (character, final[at]):
+        if at == len(final):
+            return ""
+        if final[at] != character and REPLACEMENT not in (character, final[at]):
             return ""
         at += 1
     rest = final[at:]
@@ -292,7 +283,7 @@ def beyond(said: str, final: str) -> str:
 
 def are_alike(said: str, final: str) -> bool:
     """Tell whether two texts begin so alike that one is likely the other, repaired."""
-    said, final = said.strip(), final.strip()
+    said, final = "".join(said.split()), "".join(final.split())
     if not said or not final:
         return not said
     shorter = min(len(said), len(final))
@@ -301,7 +292,7 @@ def are_alike(said: str, final: str) -> bool:
 
 
 def meant_by(
-    item: Mapping[str, Any], text: str, place: int, left: list[ItemState]
+    item: Mapping[str, Any], text: str, place: int, left: Collection[ItemState]
 ) -> ItemState | None:
     """Find what came already of an item of the terminal event's output.
 
@@ -313,28 +304,36 @@ def meant_by(
         place: Its place there.
         left: The items of the response that nothing was found for yet.
     """
-    kind, item_id, call_id = item.get("type"), item.get("id"), item.get("call_id")
-    left = [i for i in left if i.can_be(kind if isinstance(kind, str) else None)]
-    named = [i for i in left if isinstance(item_id, str) and item_id in i.ids]
-    if kind == "function_call":
-        called = [i for i in left if i.call_id is not None and i.call_id == call_id]
-        loose = [i for i in named if i.call_id is None]
-        nameless = [i for i in left if i.call_id is None and i.kind == kind and not i.is_closed]
-        placed = [i for i in nameless if place in i.places]
-        return next(iter((*called, *loose, *placed, *nameless)), None)
-    if kind != _MESSAGE:
-        return next(iter((*named, *left)), None)
-    told = [(i, i.final or i.said) for i in left]
-    return next(
-        iter(
-            (
-                *(i for i in named if text.startswith(i.final or i.said)),
-                *(i for i, said in told if said and said == text),
-                *named,
-                *(i for i, said in told if said and (beyond(said, text) or beyond(text, said))),
-                *(i for i, said in told if said and are_alike(said, text)),
-                *(i for i in left if place in i.places),
-            )
-        ),
-        None,
-    )
+    kind, item_id = item.get("type"), item.get("id")
+    fit = [i for i in left if i.can_be(kind if isinstance(kind, str) else None)]
+    named = [i for i in fit if isinstance(item_id, str) and item_id in i.ids]
+    match kind:
+        case "message":
+            found = _messages(text, place, fit, named)
+        case "function_call":
+            found = _calls(item.get("call_id"), place, fit, named)
+        case _:
+            found = iter((*named, *fit))
+    return next(found, None)
+
+
+def _messages(
+    text: str, place: int, fit: Sequence[ItemState], named: Sequence[ItemState]
+) -> Iterator[ItemState]:
+    told = [(i, said) for i in fit if (said := i.final or i.said)]
+    yield from (i for i in named if text.startswith(i.final or i.said))
+    yield from (i for i, said in told if said == text)
+    yield from named
+    yield from (i for i, said in told if beyond(said, text) or beyond(text, said))
+    yield from (i for i, said in told if are_alike(said, text))
+    yield from (i for i in fit if place in i.places)
+
+
+def _calls(
+    call_id: object, place: int, fit: Sequence[ItemState], named: Sequence[ItemState]
+) -> Iterator[ItemState]:
+    yield from (i for i in fit if i.call_id is not None and i.call_id == call_id)
+    yield from (i for i in named if i.call_id is None)
+    nameless = [i for i in fit if i.call_id is None and i.kind is not None and not i.is_closed]
+    yield from (i for i in nameless if place in i.places)
+    yield from nameless
