@@ -12,7 +12,7 @@ from rtllm.usage import Usage
 from rtllm.wire.frames import Frame, error_of, mapping, strict
 from rtllm.wire.lenient_json import clean, clean_escapes, is_json
 from rtllm.wire.lenient_json import encode as encode_leniently
-from rtllm.wire.response_items import ItemState, ItemTable, are_alike, meant_by
+from rtllm.wire.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
 from rtllm.wire.sequence import SequenceCheck
 from rtllm.wire.token_counts import usage_from
 
