@@ -374,7 +374,19 @@ def test_a_complete_answer_with_nothing_in_it_is_empty(frames: list[dict[str, An
     assert events[-1].outcome == "empty"
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": "many"}, {"input_tokens": True}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        {"input_tokens": "many"},
+        {"input_tokens": True},
+        {"input_tokens": -100, "output_tokens": 5},
+        {"input_tokens": 100, "output_tokens": -5},
+        {"input_tokens": 10**30, "output_tokens": 1},
+    ],
+)
 def test_usage_that_was_not_told_is_unknown(usage: Any) -> None:
     assembler, _, _ = fed(end(usage=usage))
     assert assembler.ended is not None
