@@ -31,7 +31,7 @@ from rtllm.wire.chat import (
     nested_tool,
     parameters,
 )
-from rtllm.wire.chat_chunks import ChatAssembler, from_body
+from rtllm.wire.chat_chunks import DONE, ChatAssembler, from_body, read_chunk
 
 CALL = ToolCall("call_1", "weather", '{"city":"Bonn"}')
 OTHER = ToolCall("call_2", "time", "{}")
@@ -652,3 +652,142 @@ def test_law_any_chunks_end_once_and_nothing_follows_the_end(chunks: list[Any]) 
     if ends and not any(isinstance(e, Fault) for e in found):
         assert ends == [len(found) - 1]
     assert all(e.text for e in found if isinstance(e, Delta))
+
+
+# -- ends, halves and odd usage ----------------------------------------------------------------
+
+
+def test_content_behind_a_finish_reason_still_counts() -> None:
+    assembler = ChatAssembler()
+    found: list[Event] = []
+    for one in (said("one ")["choices"][0]["delta"]["content"], "two ", "three"):
+        found += assembler.feed(chunk({"content": one}, "stop"))[0]
+    assert found == [Delta("one "), Delta("two "), Delta("three")]
+    assert assembler.continued_after_finish
+    assert not assembler.may_end_after_silence
+    assert isinstance(assembler.feed(TAIL)[0][-1], Ended)
+
+
+def test_calls_behind_a_finish_reason_are_emitted_at_the_end() -> None:
+    early = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}, "stop")
+    found = read(early, piece('{"x":', index=0), piece("1}", index=0), TAIL)
+    assert [e.call.arguments for e in found if isinstance(e, Called)] == ['{"x":1}']
+
+
+def test_a_finish_reason_allows_an_end_after_a_short_silence() -> None:
+    assembler = ChatAssembler()
+    assembler.feed(said("Hi"))
+    assert not assembler.may_end_after_silence
+    assembler.feed(chunk(finish="stop"))
+    allowed = [assembler.may_end_after_silence]
+    assert assembler.finish()[0] == (Ended("completed", None, "chatcmpl-1"),)
+    assert [*allowed, assembler.may_end_after_silence] == [True, False]
+
+
+@pytest.mark.parametrize("chunks", [[said("Hi")], [piece("{}", index=0, id="a", name="f")]])
+def test_done_is_an_end_without_a_finish_reason(chunks: list[Any]) -> None:
+    found = read(*chunks, DONE, end=False)
+    assert isinstance(found[-1], Ended)
+    assert found[-1].outcome == "completed"
+    assert isinstance(read(DONE, end=False)[-1], Fault)
+
+
+def test_a_failure_as_a_finish_reason_is_a_fault() -> None:
+    found = read(said("Hi"), chunk(finish="network_error"))
+    assert isinstance(found[-1], Fault)
+    assert found[-1].kind is Kind.SERVER
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        (["a\ud83d", "\ude00b"], "a\U0001f600b"),
+        (["a\ud83d", "b"], "a\ufffdb"),
+        (["a\ud83d"], "a\ufffd"),
+        (["\ude00a"], "\ufffda"),
+        (["\ud83d\ude00"], "\U0001f600"),
+    ],
+)
+@BOTH
+def test_halves_are_joined_over_chat(deltas: list[str], expected: str, as_objects: bool) -> None:
+    found = read(*map(said, deltas), chunk(finish="stop"), TAIL, as_objects=as_objects)
+    assert "".join(e.text for e in found if isinstance(e, Delta)) == expected
+    assert isinstance(found[-1], Ended)
+
+
+def test_halves_in_arguments_are_joined_over_chat() -> None:
+    pieces = [piece('{"x":"\ud83d', index=0, id="a", name="f"), piece('\ude00"}', index=0)]
+    assert calls(*pieces) == [("a", "f", '{"x":"\U0001f600"}')]
+
+
+def test_empty_arguments_before_the_real_ones_are_replaced() -> None:
+    first = piece("{}", index=0, id="a", name="f")
+    assert calls(first, piece('{"x":', index=0), piece("1}", index=0)) == [("a", "f", '{"x":1}')]
+    assert calls(first, piece('{"x":1}', index=0, id="a", name="f")) == [("a", "f", '{"x":1}')]
+
+
+def test_arguments_that_grow_are_taken_whole() -> None:
+    pieces = ['{"x"', '{"x":1', '{"x":1}']
+    [(_, _, arguments)] = calls(piece(pieces[0], index=0, id="a", name="f"), piece(pieces[2]))
+    assert arguments == '{"x":1}'
+
+
+def test_deep_arguments_raise_nothing_over_chat() -> None:
+    deep = '{"x":' + "[" * 2000
+    found = calls(
+        piece(deep, index=0, id="a", name="f"), piece("]" * 2000 + "}", index=0, name="f")
+    )
+    assert found == [("a", "f", deep + "]" * 2000 + "}")]
+
+
+def test_content_may_be_a_list_of_texts() -> None:
+    assert read(chunk({"content": ["Hel", "lo"]}), chunk(finish="stop"))[0] == Delta("Hello")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("[DONE]", "[DONE]"),
+        (b" [DONE]", "[DONE]"),
+        ('{"a":1}', {"a": 1}),
+        ('{"a":NaN}', {"a": None}),
+        ('{"a":"\\ud83d"}', {"a": "\ud83d"}),
+        (b'{"a":"\xff"}', {"a": "\ufffd"}),
+        ("[1]", None),
+        ("junk", None),
+        ("null", None),
+    ],
+)
+def test_a_data_line_is_read_leniently(data: str | bytes, expected: Any) -> None:
+    assert read_chunk(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ((-1, 5), None),
+        ((5, -1), None),
+        ((float("nan"), 1), None),
+        ((float("inf"), 1), None),
+        ((10**30, 1), None),
+        ((10.5, 2.0), Usage(10, 2)),
+        ((10.6, 2), Usage(11, 2)),
+        (("7", 1), None),
+        ((None, 3), Usage(0, 3)),
+        ((None, None), None),
+    ],
+)
+def test_counts_that_cannot_be_are_unknown(tokens: tuple[Any, Any], expected: Any) -> None:
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+    [*_, end] = read(
+        said("Hi"), chunk(finish="stop"), TAIL | {"usage": usage, "service_tier": None}
+    )
+    assert isinstance(end, Ended)
+    assert end.usage == expected
+
+
+def test_details_that_cannot_be_are_unknown() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": -5, "cache_write_tokens": 1.5}}
+    [*_, end] = read(said("Hi"), chunk(finish="stop"), TAIL | {"usage": {**USAGE, **details}})
+    assert isinstance(end, Ended)
+    assert end.usage == Usage(20, 7, None, 2, 3, "default")

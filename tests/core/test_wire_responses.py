@@ -304,11 +304,15 @@ def test_a_call_that_is_not_whole_is_never_given_out(fields: dict[str, Any]) -> 
     assert calls(events) == []
 
 
-@pytest.mark.parametrize(("given_arguments", "arguments"), [("", ""), (None, ""), ({"a": 1}, "")])
-def test_empty_arguments_are_empty(given_arguments: Any, arguments: str) -> None:
-    item = call(arguments=given_arguments, status=None)
-    _, events, _ = fed(event("output_item.done", 0, item=item))
-    assert calls(events) == [ToolCall("call_1", "f", arguments)]
+@pytest.mark.parametrize("given_arguments", ["", None])
+def test_empty_arguments_are_empty_once_the_terminal_event_has_none_either(
+    given_arguments: Any,
+) -> None:
+    done = event("output_item.done", 0, item=call(arguments=given_arguments, status=None))
+    assembler, events, _ = fed(done)
+    assert (calls(events), assembler.whole) == ([], False)
+    _, events, _ = fed(done, end())
+    assert calls(events) == [ToolCall("call_1", "f", "")]
 
 
 def test_an_incomplete_answer_is_an_outcome_with_its_reason() -> None:
@@ -370,7 +374,19 @@ def test_a_complete_answer_with_nothing_in_it_is_empty(frames: list[dict[str, An
     assert events[-1].outcome == "empty"
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": "many"}, {"input_tokens": True}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        {"input_tokens": "many"},
+        {"input_tokens": True},
+        {"input_tokens": -100, "output_tokens": 5},
+        {"input_tokens": 100, "output_tokens": -5},
+        {"input_tokens": 10**30, "output_tokens": 1},
+    ],
+)
 def test_usage_that_was_not_told_is_unknown(usage: Any) -> None:
     assembler, _, _ = fed(end(usage=usage))
     assert assembler.ended is not None
@@ -569,13 +585,9 @@ def test_a_place_that_is_used_twice_loses_nothing() -> None:
     assert len(assembler.output()) == 5
 
 
-def test_the_end_of_another_response_ends_nothing() -> None:
-    assembler = Assembler()
-    for frame in (
-        {"type": "response.created", "response": {"id": "r2"}},
-        {"type": "response.completed", "response": {"id": "r1", "output": []}},
-    ):
-        read_ = read(msgspec.json.encode(frame))
-        assert read_ is not None
-        assert assembler.feed(read_) == ((), None)
-    assert assembler.ended is None
+def test_the_terminal_event_ends_the_response_whatever_its_id() -> None:
+    assembler, events, fault = fed(CREATED, end(id="r1-encoded", usage=USAGE))
+    assert fault is None
+    assert events == [Ended("empty", None, "r1-encoded", Usage(10, 5, 4, 2, 3))]
+    assert set(assembler.response_ids) == {"r1", "r1-encoded"}
+    assert assembler.response_id == "r1-encoded"

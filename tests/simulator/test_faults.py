@@ -22,6 +22,7 @@ from rtllm.simulator import (
     Garbage,
     HangUp,
     Mangle,
+    MangleAll,
     Reasoning,
     RefuseRequest,
     Reply,
@@ -35,6 +36,7 @@ from rtllm.simulator import (
     rate_limited,
     refusing,
 )
+from rtllm.simulator.mangling import Mangler
 from simulator.wire import MODEL, Event, connected, text_of
 
 LONG = "one two three four five"
@@ -377,6 +379,20 @@ async def test_some_hosts_end_with_response_done() -> None:
         await wire.create("Hi")
         done = await wire.until("response.done")
         assert done["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_host_may_have_many_habits_at_once(seed: int) -> None:
+    async with spoiled(MangleAll(seed, ("ids", "places", "drops", "output"))) as service:
+        async with connected(service) as wire:
+            await wire.create("Hi")
+            events = await wire.rest()
+        assert events[-1]["type"] == "response.completed"
+
+
+def test_the_same_seed_has_the_same_habits() -> None:
+    assert repr(Mangler(7)) == repr(Mangler(7))
+    assert len({repr(Mangler(seed)) for seed in range(50)}) > 40
 
 
 async def test_the_terminal_event_may_be_missing() -> None:

@@ -409,6 +409,14 @@ async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
 # -- faults ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("phase", ["created", "output"])
+async def test_junk_in_a_stream_loses_nothing_but_itself(reports: Reports, phase: Any) -> None:
+    async with Simulator(fault=[Garbage(phase=phase)]) as simulator:
+        async with asking(simulator, reports) as caller:
+            assert spoken(await caller.say("one")) == "You said: one"
+        assert len(simulator.journal.entries) == 1
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -426,7 +434,6 @@ async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
         Silence(phase="created", noise="keepalive"),
         Silence(phase="created", noise="in_progress"),
         Empty(),
-        Garbage(phase="created"),
     ],
     ids=str,
 )
@@ -461,7 +468,6 @@ async def test_a_lost_connection_is_replaced_free_once(fault: Any) -> None:
         (ErrorFrame(phase="output"), Failed),
         (overloaded(phase="output"), Busy),
         (FailedResponse(phase="output", code="odd", message="gave up"), Failed),
-        (Garbage(phase="output"), Dropped),
         (Close(phase="whole"), Dropped),
     ],
     ids=str,

@@ -61,6 +61,6 @@ class GraphStream:
             return None
         try:
             return json.loads(self._text)
-        except ValueError:
+        except (ValueError, RecursionError):
             logger.warning("the answer of a conversational graph isn't JSON; it has no effect")
             return None

@@ -178,7 +178,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     """A call's arguments, None if they are no JSON object."""
     try:
         arguments = json.loads(call.arguments.strip() or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return arguments if isinstance(arguments, dict) else None
 

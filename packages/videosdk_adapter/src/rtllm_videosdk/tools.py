@@ -65,7 +65,7 @@ class Offered:
         try:
             given = known.given(call.arguments)
             same = given == json.loads(call.arguments.strip() or "{}")
-        except ValueError:  # broken arguments, which `why_not` tells of
+        except (ValueError, RecursionError):  # broken arguments, which `why_not` tells of
             return call
         return call if same else replace(call, arguments=json.dumps(given))
 
@@ -82,6 +82,8 @@ class Offered:
             tool.arguments(json.dumps(taken))
         except ToolArgumentsError as error:
             return str(error)
+        except RecursionError:
+            return f"the arguments of {call.name!r} are nested too deeply; nothing was run"
         return None
 
 

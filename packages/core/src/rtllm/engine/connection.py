@@ -9,7 +9,9 @@ from rtllm.engine.attempt import Attempt
 from rtllm.faults import Fault, belongs_to_connection, from_error
 from rtllm.recovery import ends_connection, refuses_lanes
 from rtllm.request import Network
-from rtllm.wire.frames import Frame, error_of, mapping
+from rtllm.wire.frames import Frame, error_of
+from rtllm.wire.late_frames import LateFrames
+from rtllm.wire.response_events import Assembler
 
 State = Literal["connecting", "open", "leaving", "closed"]
 
@@ -21,9 +23,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 """Every change of a connection's state. *Leaving*: it takes no new request, and is closed once
 nothing runs on it."""
-
-REMEMBERED_RESPONSES = 16
-"""How many ended responses of a connection are remembered, to recognise their late frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Connection:
         self.unsent: dict[int, int] = {}
         self._lanes_proved = False
         self._running: dict[str | None, deque[Attempt]] = {}
-        self._past: deque[frozenset[str]] = deque(maxlen=REMEMBERED_RESPONSES)
+        self._late_frames = LateFrames()
 
     def __repr__(self) -> str:
         attempts = [attempt.number for attempt in self.attempts()]
@@ -174,8 +173,8 @@ class Connection:
         for queue in self._running.values():
             with suppress(ValueError):
                 queue.remove(attempt)
-        if attempt.decoder.ids:
-            self._past.append(frozenset(attempt.decoder.ids))
+        if isinstance(attempt.decoder, Assembler):
+            self._late_frames.ended(attempt.decoder)
 
     # -- routing -------------------------------------------------------------------------------
 
@@ -190,7 +189,10 @@ class Connection:
             if frame.type == "response.created" and not self._lanes_proved:
                 queue = self._answer_in_order()
                 ignores_lanes = bool(queue)
-        if not queue or self._is_late(frame):
+        if not queue:
+            return NOBODY
+        decoder = queue[0].decoder
+        if isinstance(decoder, Assembler) and self._late_frames.is_late(frame, decoder):
             return NOBODY
         self._lanes_proved = self._lanes_proved or lane is not None
         self.spoke = True
@@ -203,21 +205,6 @@ class Connection:
             return None
         self._running = {None: deque(attempts)}
         return self._running[None]
-
-    def _is_late(self, frame: Frame) -> bool:
-        """Whether a frame belongs to a response that ended on this connection.
-
-        Deltas carry no response id, and on a host without lanes no lane either: a late frame
-        would be taken for the next answer.
-        """
-        if not self._past:
-            return False
-        said: object = frame.item_id
-        if said is None and frame.response:
-            said = mapping(frame.response).get("id")
-        elif said is None and frame.item:
-            said = mapping(frame.item).get("id")
-        return isinstance(said, str) and any(said in ids for ids in self._past)
 
     def _route_error(self, frame: Frame) -> Routed:
         """Find out whom an error concerns that names no lane.

@@ -61,11 +61,10 @@ from rtllm.turn import Limits, Retry
 from rtllm.turn import Turn as Progress
 from rtllm.usage import Account
 from rtllm.wire.chat import size_of
-from rtllm.wire.chat_chunks import ChatAssembler
 from rtllm.wire.frames import read
 from rtllm.wire.response_events import Assembler
 from rtllm.wire.responses import http_body
-from rtllm.wire.sse import SseAssembler
+from rtllm.wire.sse import SseAssembler, SseChatAssembler
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +72,8 @@ DRAIN_LIMIT = 60.0
 """Seconds that a cancelled answer may take to end before its connection is given up."""
 REPLACED_LIMIT = 180.0
 """Seconds that answers may take to end on a connection that has a replacement."""
+END_SILENCE = 0.5
+"""Seconds of silence that end a chat completion after its ``finish_reason``."""
 LOOK_AGAIN = 60.0
 """Seconds until conversations are looked at again that were running when last looked at."""
 PREPARED_REQUESTS = 512
@@ -200,6 +201,8 @@ class Engine:
                     self._watch(number, now)
                 case "drain":
                     self._give_up_drain(number, now)
+                case "silence":
+                    self._end_after_silence(number, now)
                 case "leave":
                     self._close_connection(number, ANSWER_GIVEN_UP, now)
                 case "upkeep":
@@ -484,7 +487,7 @@ class Engine:
             network = Network()  # its clients bring their own
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, why_whole="no chaining here")
-            body, decoder = prepared.encode_chat(rejected), ChatAssembler()
+            body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
             size, headers, query = size_of(body), {}, {}
         else:
             plan = self._dispatch.plan_over_http(
@@ -547,6 +550,8 @@ class Engine:
         if decoder.in_progress and not was_in_progress:
             self._fleet.in_progress(attempt.number)
         turn = self._turns.get(attempt.turn) if attempt.abandoned is None else None
+        if getattr(decoder, "may_end_after_silence", False):
+            self._expect_end(attempt, now)
         if turn is not None:
             _note_progress(turn.progress, decoder, events, now)
             self._watch_turn(turn)
@@ -624,6 +629,7 @@ class Engine:
         attempt.finished = True
         self._attempts.pop(attempt.number, None)
         self._timers.clear(("drain", attempt.number))
+        self._timers.clear(("silence", attempt.number))
         connection = self._connections.find(attempt.connection)
         if connection is not None:
             connection.remove(attempt)
@@ -833,6 +839,23 @@ class Engine:
                 # A connection may be dead without a word: no turn waits for it once more.
                 self._connections.doubt(now - turn.progress.limits.base / 2, now)
         self._recover(turn, fault, now, waited_for)
+
+    def _expect_end(self, attempt: Attempt, now: float) -> None:
+        """Wait a little for what may follow the reason why an answer finished."""
+        decoder, model = attempt.decoder, attempt.placement.model
+        if getattr(decoder, "continued_after_finish", False):
+            self._knowledge.finishes_early.add(model)
+        if model not in self._knowledge.finishes_early:
+            self._timers.set(("silence", attempt.number), now + END_SILENCE)
+
+    def _end_after_silence(self, number: int, now: float) -> None:
+        """Nothing followed the reason why an answer finished: it is over."""
+        attempt = self._attempts.get(number)
+        if attempt is not None and isinstance(attempt.decoder, ExchangeDecoder):
+            if not getattr(attempt.decoder, "may_end_after_silence", False):
+                return
+            events, fault = attempt.decoder.finish()
+            self._take(attempt, events, fault, now, was_in_progress=True)
 
     def _give_up_drain(self, number: int, now: float) -> None:
         """A cancelled answer doesn't end: its connection goes, once no turn needs it."""

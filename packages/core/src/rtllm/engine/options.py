@@ -23,11 +23,13 @@ class HostKnowledge:
     Attributes:
         lanes: Whether it takes lanes, as far as is known now.
         rejected: The parameters that its models rejected.
+        finishes_early: The models that were seen giving a ``finish_reason`` before the end.
     """
 
     def __init__(self, name: str, *, lanes: bool) -> None:
         self.lanes = lanes
         self.rejected = RefusedParameters()
+        self.finishes_early: set[str] = set()
         self._name = name
 
     def __repr__(self) -> str:

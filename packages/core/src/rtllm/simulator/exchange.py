@@ -18,13 +18,14 @@ from rtllm.simulator.faults import (
     Garbage,
     HangUp,
     Mangle,
+    MangleAll,
     RefuseRequest,
     Silence,
     spoil_reply,
 )
 from rtllm.simulator.generation import Event, Generation
 from rtllm.simulator.journal import Entry, Outcome
-from rtllm.simulator.mangling import mangle
+from rtllm.simulator.mangling import Mangler, mangle
 from rtllm.simulator.memory import ConnectionMemory
 from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Completed, Ending, Failed, Incomplete, Reply
@@ -112,6 +113,7 @@ class Exchange:
         self._lane = lane
         self._tag = tag
         self._faults: list[Fault] = []
+        self._mangler: Mangler | None = None
         self._last_response: dict[str, Any] = {}
         self._next_number = 0
 
@@ -127,6 +129,9 @@ class Exchange:
             return
         try:
             self._faults = self._service.faults(prepared.request)
+            for fault in self._faults:
+                if isinstance(fault, MangleAll):
+                    self._mangler = Mangler(fault.seed, fault.habits)
             await self._respond(prepared)
         except _EndedError:
             pass
@@ -213,8 +218,13 @@ class Exchange:
             self._last_response = event.get("response", self._last_response)
             self._next_number = event["sequence_number"] + 1
             flawed = self._flawed(tagged)
-            if flawed is not None:
+            if flawed is None:
+                continue
+            if self._mangler is None:
                 await self._line.send(flawed)
+                continue
+            for frame in self._mangler.frames(flawed):
+                await self._line.send_raw(frame.data)
 
     def _flawed(self, event: Event) -> Event | None:
         spoiled: Event | None = event

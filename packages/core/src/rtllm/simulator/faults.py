@@ -16,7 +16,7 @@ is a status while nothing was answered yet, a data line with the error later; ``
 the body as if all were well, ``HangUp`` in the middle of it; the noise of ``Silence`` are
 comments, or events (chunks) with nothing new in them. Chat completions have no items, so
 nothing happens there in the phases ``opened`` and ``item``. ``MangleChat`` is for them alone,
-``Mangle`` for responses.
+``Mangle`` and ``MangleAll`` for responses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from rtllm.simulator.error_frame import At, ErrorFrame
-from rtllm.simulator.mangling import Flaw
+from rtllm.simulator.mangling import HABITS, Flaw, Habit
 from rtllm.simulator.script import Call, Part, Pause, Reply, Request, Text
 
 
@@ -175,6 +175,19 @@ class Mangle:
 
 
 @dataclass(frozen=True, slots=True)
+class MangleAll:
+    """The response comes as from a host with many habits at once; see `Habit`.
+
+    Attributes:
+        seed: Chooses which of them it has, and how.
+        habits: Which it may have.
+    """
+
+    seed: int
+    habits: tuple[Habit, ...] = HABITS
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseRequest:
     """A POST is answered with this, as it is: proxies answer with HTML or text.
 
@@ -217,7 +230,9 @@ class MangleChat:
 Timed: TypeAlias = (
     ErrorFrame | FailedResponse | CutResponse | Close | Abort | HangUp | Silence | Garbage
 )
-Fault: TypeAlias = Timed | Empty | Dribble | BrokenArguments | Mangle | RefuseRequest | MangleChat
+Fault: TypeAlias = (
+    Timed | Empty | Dribble | BrokenArguments | Mangle | MangleAll | RefuseRequest | MangleChat
+)
 Faults: TypeAlias = Fault | Sequence[Fault] | None
 FaultPlan: TypeAlias = Callable[[Request], Faults]
 FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None

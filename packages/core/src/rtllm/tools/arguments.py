@@ -25,6 +25,8 @@ def read(tool: str, text: str) -> Json:
         return {}
     try:
         value = msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ToolArgumentsError(tool, (("", "they are nested too deeply"),)) from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ToolArgumentsError(tool, (("", f"they are no JSON ({error})"),)) from error
     if not isinstance(value, dict):

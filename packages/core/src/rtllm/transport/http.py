@@ -203,10 +203,19 @@ def _pieces(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGen
 
 
 async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
-    """Ask for a chat completion; first None when it is answered, then its chunks."""
-    stream = await client.chat.completions.create(
-        **action.body, stream=True, timeout=_timeout(action)
-    )
+    """Ask for a chat completion; first None when it is answered, then the pieces of its body.
+
+    It is read undecoded where the client can do that, as `_body` does it; else by its chunks.
+    """
+    settings = {**action.body, "stream": True, "timeout": _timeout(action)}
+    raw = getattr(client.chat.completions, "with_streaming_response", None)
+    if raw is not None:
+        async with raw.create(**settings) as response:
+            yield None
+            async for piece in response.iter_bytes():
+                yield piece
+        return
+    stream = await client.chat.completions.create(**settings)
     yield None
     try:
         async for chunk in stream:

@@ -12,6 +12,9 @@ from rtllm.events import Called, Delta, Ended, Event
 from rtllm.faults import Fault, Kind, from_error
 from rtllm.items import Item, Message, ToolCall
 from rtllm.usage import Usage
+from rtllm.wire import lenient_json
+from rtllm.wire.lenient_json import clean_escapes, is_json
+from rtllm.wire.token_counts import usage_from
 
 RESPONSES_NAMES: Mapping[str, str] = {
     "reasoning_effort": "reasoning.effort",
@@ -24,8 +27,14 @@ RESPONSES_NAMES: Mapping[str, str] = {
 # Seen (older Azure versions, vLLM): without code or param, so only the sentence tells.
 _UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
 
-_CUT: Mapping[str, str] = {"length": "max_output_tokens"}
-"""Reasons of an incomplete answer in the words of the Responses API."""
+_CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Reasons of an incomplete answer, and what the Responses API calls them."""
+
+_FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
+"""Reasons that some hosts give when they failed in the midst of an answer."""
+
+DONE = "[DONE]"
+"""The data line that ends a stream."""
 
 
 @dataclass(slots=True)
@@ -53,11 +62,33 @@ class _Call:
         """
         if not name:
             return False
-        done = _is_json(self.arguments)
+        done = is_json(self.arguments)
         if call_id and self.call_id and call_id != self.call_id:
             return done or not self.arguments
         more = bool(arguments.strip()) and arguments != self.arguments
+        if done and more and name == self.name and _is_empty(self.arguments):
+            return False  # seen: ``{}`` before the real arguments
         return done and (more or name != self.name)
+
+    def add(self, arguments: str) -> None:
+        """Add a piece of the arguments, or take them whole where a host repeats them."""
+        if not arguments or (arguments == self.arguments and is_json(arguments)):
+            return  # the whole call again
+        if _is_empty(self.arguments) and arguments.lstrip().startswith("{"):
+            self.arguments = arguments  # seen: ``{}`` before the real arguments
+        elif self._is_all_so_far(arguments):
+            self.arguments = arguments
+        else:
+            self.arguments += arguments
+
+    def _is_all_so_far(self, arguments: str) -> bool:
+        """Tell whether a piece is not the next one but all up to here, for the last time."""
+        return (
+            len(arguments) > len(self.arguments) > 1
+            and arguments.startswith(self.arguments)
+            and is_json(arguments)
+            and not is_json(self.arguments + arguments)
+        )
 
 
 class ChatAssembler:
@@ -65,14 +96,20 @@ class ChatAssembler:
 
     It reads the SDK's objects and plain dicts alike, and what hosts make of them: calls in
     pieces or whole, with ids and names once or repeated, with places or without. Calls are
-    given out at the end only, for no chunk says that a call is done; of an answer that was
+    emitted at the end only, for no chunk says that a call is done; of an answer that was
     cut short, none are.
+
+    A ``finish_reason`` is advice: what follows it still counts. The completion ends with a usage
+    chunk that has no choices, ``[DONE]``, or the end of the stream; or when nothing follows for a
+    short while, which is for the caller to decide, who then calls `finish`.
 
     Attributes:
         response_id: The service's id, once it is known.
         created: Whether the service accepted the request.
         in_progress: The same: this service doesn't tell them apart.
         ended: How the completion ended, once it has.
+        continued_after_finish: Whether output followed a ``finish_reason``. A host that was seen
+            doing so gives that reason too early, and deserves the ordinary wait.
     """
 
     def __init__(self) -> None:
@@ -80,7 +117,10 @@ class ChatAssembler:
         self.created = False
         self.in_progress = False
         self.ended: Ended | None = None
+        self.continued_after_finish = False
         self._said = ""
+        self._half = ""
+        self._half_refuses = False
         self._calls: list[_Call] = []
         self._given: list[ToolCall] = []
         self._usage: Usage | None = None
@@ -92,13 +132,18 @@ class ChatAssembler:
 
     @property
     def finished(self) -> bool:
-        """Whether the service said why it stopped: only the usage can still be missing."""
+        """Whether the service said why it stopped: likely only the usage is missing."""
         return self._finish is not None
+
+    @property
+    def may_end_after_silence(self) -> bool:
+        """Whether a short silence ends the completion: then call `finish`."""
+        return self.finished and self.ended is None and not self.continued_after_finish
 
     @property
     def whole(self) -> bool:
         """Whether the service said that it has finished, and said something before."""
-        return self._finish is not None and bool(self._said or self._given)
+        return self._finish is not None and bool(self._said or self._calls or self._given)
 
     @property
     def slow_item_open(self) -> bool:
@@ -130,7 +175,7 @@ class ChatAssembler:
         self.created = self.in_progress = True
 
     def feed(self, chunk: object) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next chunk of this completion.
+        """Take the next chunk of this completion, or the text ``[DONE]``.
 
         Returns:
             What it brought, and the fault that ends the completion, if it was one.
@@ -139,6 +184,8 @@ class ChatAssembler:
         if self.ended is not None:
             return (), None
         self.accepted()
+        if chunk == DONE:
+            return self.finish(done=True)
         if (error := error_of(chunk)) is not None:
             return (), error
         self.response_id = self.response_id or _string(chunk, "id")
@@ -152,35 +199,46 @@ class ChatAssembler:
         if not choices and _get(chunk, "usage") is not None:
             self._tail = True
             if self._finish is not None:
-                events.append(self._end())
+                more, fault = self.finish()
+                return (*events, *more), fault
         return events, None
 
-    def finish(self) -> tuple[Sequence[Event], Fault | None]:
-        """Take the end of the stream.
+    def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
+        """Take the end of the stream, or the silence that stands for it.
 
-        A usage chunk behind some output is an end too, for hosts that never say why they
-        stopped. Any other end without a ``finish_reason`` is a lost connection.
+        ``[DONE]`` and a usage chunk behind some output are ends too, for hosts that never say
+        why they stopped. Any other end without a ``finish_reason`` is a lost connection.
+
+        Args:
+            done: Whether the service said ``[DONE]``.
         """
         self._touched_slow = False
         if self.ended is not None:
             return (), None
-        if self._finish is None and not (self._tail and (self._said or self._calls)):
+        if self._finish is None and not ((self._tail or done) and (self._said or self._calls)):
             return (), Fault(Kind.DROPPED, "the stream ended before the answer did")
-        events = [] if self._finish is not None else self._finished("stop")
-        return (*events, self._end()), None
+        if self._finish is not None and self._finish.lower() in _FAILURES:
+            error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
+            return (), from_error(error, None, begun=True)
+        return (*self._half_given_up(), *self._called(), self._end()), None
 
     # -- one chunk -------------------------------------------------------------------------
 
     def _choice(self, choice: object) -> list[Event]:
         events: list[Event] = []
-        if self._finish is None:
-            delta = _get(choice, "delta")
-            if delta is None and not self._said:
-                delta = _get(choice, "message")
-            if delta is not None:
-                events += self._delta(delta)
-            if (reason := _string(choice, "finish_reason")) is not None:
-                events += self._finished(reason)
+        was_finished = self._finish is not None
+        delta = _get(choice, "delta")
+        if delta is None and not self._said:
+            delta = _get(choice, "message")
+        if delta is not None:
+            calls, self._touched_slow = len(self._calls), False
+            events += self._delta(delta)
+            if was_finished and (events or len(self._calls) > calls):
+                self.continued_after_finish = True
+        if (reason := _string(choice, "finish_reason")) is not None:
+            self._finish = reason
+            self._touched_slow = self._touched_slow or self._slow
+            self._slow = False
         return events
 
     def _delta(self, delta: object) -> list[Event]:
@@ -191,9 +249,7 @@ class ChatAssembler:
             (_text_of(_get(delta, "content")), False),
             (_string(delta, "refusal") or "", True),
         ):
-            if text:
-                self._said += text
-                events.append(Delta(text, refusal))
+            events += self._text(text, refusal=refusal)
         if events and self._slow and not self._calls:
             self._slow, self._touched_slow = False, True
         pieces = _list(delta, "tool_calls")
@@ -203,6 +259,22 @@ class ChatAssembler:
             self._piece(piece)
             self._slow = self._touched_slow = True
         return events
+
+    def _text(self, text: str, *, refusal: bool) -> list[Event]:
+        if not text:
+            return []
+        text, self._half = lenient_json.join(self._half, text)
+        self._half_refuses = refusal
+        self._said += text
+        return [Delta(text, refusal)] if text else []
+
+    def _half_given_up(self) -> list[Event]:
+        """The half of a surrogate pair that found no other half."""
+        if not self._half:
+            return []
+        self._half = ""
+        self._said += lenient_json.REPLACEMENT
+        return [Delta(lenient_json.REPLACEMENT, self._half_refuses)]
 
     def _piece(self, piece: object) -> None:
         """Add a piece to the call that it belongs to."""
@@ -217,9 +289,7 @@ class ChatAssembler:
             return
         call.call_id = call.call_id or call_id
         call.name = _longer_name(call, name)
-        if arguments == call.arguments and _is_json(arguments):
-            return  # the whole call again
-        call.arguments += arguments
+        call.add(arguments)
 
     def _call_of(self, index: int | None, call_id: str) -> _Call | None:
         """The call that a piece names by its id or place, else the newest; None if none."""
@@ -228,17 +298,15 @@ class ChatAssembler:
         found = named or here
         return found[-1] if found else None
 
-    def _finished(self, reason: str) -> list[Event]:
-        """The service says that it has finished, and why."""
-        self._finish = reason
-        self._touched_slow = self._touched_slow or self._slow
+    def _called(self) -> list[Event]:
+        """Emit the calls; none if the answer was cut, for nobody says which are whole."""
         self._slow = False
-        if reason in ("length", "content_filter"):
-            return []  # the last call is cut; which of the others are whole, nobody says
+        if self._finish in _CUT:
+            return []
         for place, call in enumerate(self._calls):
             if call.name:
                 call_id = call.call_id or self._made_up_id(place)
-                self._given.append(ToolCall(call_id, call.name, call.arguments))
+                self._given.append(ToolCall(call_id, call.name, clean_escapes(call.arguments)))
         return [Called(call) for call in self._given]
 
     def _made_up_id(self, place: int) -> str:
@@ -247,9 +315,8 @@ class ChatAssembler:
 
     def _end(self) -> Ended:
         reason = self._finish or "stop"
-        if reason in ("length", "content_filter"):
-            why = _CUT.get(reason, reason)
-            self.ended = Ended("incomplete", why, self.response_id, self._usage)
+        if reason in _CUT:
+            self.ended = Ended("incomplete", _CUT[reason], self.response_id, self._usage)
         else:
             something = bool(self._said or self._given)
             self.ended = Ended(
@@ -292,19 +359,32 @@ def from_body(
 
 def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
     """Read a chunk's or a completion's ``usage``; None where the service didn't say."""
-    usage = _get(chunk, "usage")
-    sent, made = _number(usage, "prompt_tokens"), _number(usage, "completion_tokens")
-    if sent is None and made is None:
-        return None
-    into, out = _get(usage, "prompt_tokens_details"), _get(usage, "completion_tokens_details")
-    return Usage(
-        sent or 0,
-        made or 0,
-        _number(into, "cached_tokens"),
-        _number(into, "cache_write_tokens"),
-        _number(out, "reasoning_tokens"),
-        tier,
+    return usage_from(
+        _get(chunk, "usage"),
+        sent="prompt_tokens",
+        made="completion_tokens",
+        into="prompt_tokens_details",
+        out="completion_tokens_details",
+        tier=tier,
     )
+
+
+def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
+    """Read a data line of a stream, leniently if it isn't strict JSON.
+
+    Returns:
+        The chunk for `ChatAssembler.feed`, or ``[DONE]``; None if it is neither.
+    """
+    if data.strip() in (DONE, DONE.encode()):
+        return DONE
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        try:
+            value = lenient_json.parse(data)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
 
 
 def _longer_name(call: _Call, name: str) -> str:
@@ -316,23 +396,29 @@ def _longer_name(call: _Call, name: str) -> str:
 
 def _arguments(value: object) -> str:
     if isinstance(value, Mapping):  # seen: decoded already
-        return msgspec.json.encode(value).decode()
+        try:
+            return msgspec.json.encode(value).decode()
+        except (UnicodeError, RecursionError, TypeError):
+            return _encoded_leniently(value)
     return value if isinstance(value, str) else ""
 
 
-def _is_json(text: str) -> bool:
+def _encoded_leniently(value: object) -> str:
     try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return False
-    return True
+        return lenient_json.encode(value).decode()
+    except (TypeError, RecursionError):
+        return ""
+
+
+def _is_empty(arguments: str) -> bool:
+    return "".join(arguments.split()) == "{}"
 
 
 def _text_of(content: object) -> str:
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []  # seen: parts in a delta
-    return "".join(_string(part, "text") or "" for part in parts)
+    parts = content if isinstance(content, list) else []  # seen: parts, or texts, in a delta
+    return "".join(p if isinstance(p, str) else _string(p, "text") or "" for p in parts)
 
 
 def _get(value: object, name: str) -> object:
@@ -344,11 +430,6 @@ def _get(value: object, name: str) -> object:
 def _string(value: object, name: str) -> str | None:
     found = _get(value, name)
     return found if isinstance(found, str) and found else None
-
-
-def _number(value: object, name: str) -> int | None:
-    found = _get(value, name)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def _list(value: object, name: str) -> Sequence[object]:

@@ -5,20 +5,28 @@ from typing import Any
 
 import msgspec
 
+from rtllm.wire import lenient_json
+
 
 class Frame(msgspec.Struct):
     """What a frame may hold that somebody reads.
 
     Fields have no types of their own, since hosts drift: who reads one checks it. Large ones
-    stay undecoded.
+    stay undecoded. Strings may hold halves of surrogate pairs.
     """
 
     type: Any = None
     stream_id: Any = None
+    sequence_number: Any = None
     item_id: Any = None
     output_index: Any = None
+    content_index: Any = None
     delta: Any = None
+    text: Any = None
+    refusal: Any = None
+    arguments: Any = None
     item: msgspec.Raw = msgspec.Raw()
+    part: msgspec.Raw = msgspec.Raw()
     response: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
     headers: Any = None
@@ -48,14 +56,34 @@ _TERMINALS = frozenset(
     f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
 )
 _frames = msgspec.json.Decoder(Frame)
+_REFUSED = (msgspec.DecodeError, UnicodeError, RecursionError)
+_UNDECODED = ("item", "part", "response", "error")
 
 
 def read(data: str | bytes) -> Frame | None:
-    """Read a frame; None if it isn't a JSON object, which hosts do send and nobody needs."""
+    """Read a frame, leniently if it isn't strict JSON.
+
+    Returns:
+        The frame; None if the data isn't a JSON object even so.
+    """
     try:
         return _frames.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _REFUSED:
+        return _read_leniently(data)
+
+
+def _read_leniently(data: str | bytes) -> Frame | None:
+    try:
+        value = lenient_json.parse(data)
+        if not isinstance(value, dict):
+            return None
+        known = {name: value[name] for name in Frame.__struct_fields__ if name in value}
+        for name in _UNDECODED:
+            if name in known:
+                known[name] = msgspec.Raw(lenient_json.encode(known[name]))
+    except (ValueError, RecursionError):
         return None
+    return Frame(**known)
 
 
 def decode_object(data: bytes) -> Mapping[str, Any]:
@@ -65,11 +93,25 @@ def decode_object(data: bytes) -> Mapping[str, Any]:
 
 def mapping(raw: msgspec.Raw) -> Mapping[str, Any]:
     """Decode a part of a frame that should be an object; empty if it is none."""
+    return strict(raw)[0]
+
+
+def strict(raw: msgspec.Raw) -> tuple[Mapping[str, Any], bytes]:
+    """Decode a part of a frame that should be an object.
+
+    Returns:
+        The object, empty if it is none, and its strict JSON, which can be sent back.
+    """
     try:
         value = msgspec.json.decode(raw) if raw else None
-    except (msgspec.DecodeError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        encoded = bytes(raw)
+    except _REFUSED:
+        try:
+            value = lenient_json.parse(bytes(raw))
+            encoded = lenient_json.encode(value)
+        except (ValueError, RecursionError):
+            return {}, b""
+    return (value, encoded) if isinstance(value, dict) else ({}, b"")
 
 
 def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, str]]:
@@ -87,7 +129,12 @@ def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, 
     headers = frame.headers or error.get("headers")
     if not isinstance(headers, dict):
         headers = {}
-    return error, status, {str(k): str(v) for k, v in headers.items()}
+    return error, status, {str(k): str(v) for k, v in headers.items() if _is_plain(v)}
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a header's value is one: nested values aren't, however deep they are."""
+    return isinstance(value, str | int | float)
 
 
 def _status(value: object) -> int | None:
@@ -101,6 +148,6 @@ def _text(raw: msgspec.Raw) -> str | None:
     """What an error says that is a text alone."""
     try:
         value = msgspec.json.decode(raw) if raw else None
-    except (msgspec.DecodeError, RecursionError):
+    except _REFUSED:
         return None
     return value if isinstance(value, str) else None

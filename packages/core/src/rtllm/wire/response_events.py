@@ -1,7 +1,6 @@
 """The Responses API: events to what an agent acts on."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,45 +9,32 @@ from rtllm.events import Called, Delta, Ended, Event, Phased
 from rtllm.faults import Fault, from_error
 from rtllm.items import Item, Message, Opaque, Reasoning, ToolCall
 from rtllm.usage import Usage
-from rtllm.wire.frames import Frame, error_of, mapping
+from rtllm.wire.frames import Frame, error_of, mapping, strict
+from rtllm.wire.lenient_json import clean, clean_escapes, is_json
+from rtllm.wire.lenient_json import encode as encode_leniently
+from rtllm.wire.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
+from rtllm.wire.sequence import SequenceCheck
+from rtllm.wire.token_counts import usage_from
 
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """An item of the response as it comes.
-
-    Attributes:
-        id: The service's id of it, if it said one.
-        kind: Its type, if it was announced.
-        said: What of its text was passed on.
-        done: The item, once it is whole.
-        is_open: Whether it was announced and isn't done.
-    """
-
-    id: str | None = None
-    kind: str | None = None
-    said: str = ""
-    done: Item | None = None
-    is_open: bool = False
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether it may take long without a word."""
-        return self.is_open and self.kind != "message"
+_TERMINAL = frozenset(
+    f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
+)
 
 
 class Assembler:
     """Turns the events of one response into what an agent acts on.
 
-    ``output_item.done`` is the truth for an item. Unknown events, missing fields and items of
-    unknown types are passed over. An item is known by its id; by its place only where a host
-    leaves ids out, since some use a place twice.
+    It is fed the frames of its own lane or stream only. Unknown events, missing fields and items
+    of unknown types are passed over. An item is known by its place or its id, whichever matches.
+    Text that was passed on is never passed on again: a final text adds what it has beyond that.
+    Nothing that a frame may hold raises an error.
 
     Attributes:
-        response_id: The service's id, once it is known.
+        response_id: The service's id, once it is known; the last one that it said.
         created: Whether the service accepted the request.
         in_progress: Whether it began to work on it.
         ended: How the response ended, once it has.
+        announces_items: Whether the service announces items before anything else of them.
     """
 
     def __init__(self) -> None:
@@ -56,25 +42,27 @@ class Assembler:
         self.created = False
         self.in_progress = False
         self.ended: Ended | None = None
-        self._entries: list[_Entry] = []
-        self._by_id: dict[str, _Entry] = {}
-        self._by_place: dict[int, _Entry] = {}
-        self._speaking: _Entry | None = None
+        self.announces_items = False
+        self._response_ids: list[str] = []
+        self._items = ItemTable()
+        self._speaking: ItemState | None = None
+        self._calling: ItemState | None = None
+        self._sequence = SequenceCheck()
         self._call_ids: set[str] = set()
         self._spoke = False
         self._touched_slow = False
 
     @property
     def whole(self) -> bool:
-        """Whether a message or a call is done and no item is open."""
-        return not any(entry.is_open for entry in self._entries) and any(
-            isinstance(entry.done, Message | ToolCall) for entry in self._entries
+        """Whether a message or a call is done and no item is open or waits for its arguments."""
+        return not any(item.is_open or _waits(item) for item in self._items) and any(
+            isinstance(item.done, Message | ToolCall) for item in self._items
         )
 
     @property
     def slow_item_open(self) -> bool:
         """Whether an item is open that may take long without a word."""
-        return any(entry.is_slow for entry in self._entries)
+        return any(item.is_slow for item in self._items)
 
     @property
     def touched_slow_item(self) -> bool:
@@ -84,16 +72,26 @@ class Assembler:
     @property
     def message_open(self) -> bool:
         """Whether the service is in the middle of a message."""
-        return any(entry.is_open and entry.kind == "message" for entry in self._entries)
+        return any(item.is_open and item.kind == "message" for item in self._items)
+
+    @property
+    def response_ids(self) -> Collection[str]:
+        """The ids by which the service named the response: one, or more where they drift."""
+        return tuple(self._response_ids)
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """The ids of its items."""
+        return self._items.ids
 
     @property
     def ids(self) -> Collection[str]:
         """The ids by which a late event of this response can be told."""
-        return (*self._by_id, *((self.response_id,) if self.response_id else ()))
+        return (*self.item_ids, *self.response_ids)
 
     def output(self) -> tuple[Item, ...]:
         """The items that are done, in the order in which they came."""
-        return tuple(entry.done for entry in self._entries if entry.done is not None)
+        return tuple(item.done for item in self._items if item.done is not None)
 
     def feed(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         """Take the next frame of this response.
@@ -102,175 +100,301 @@ class Assembler:
             What it brought, and the fault that ends the response, if it was one.
         """
         self._touched_slow = False
+        if self.ended is not None or self._sequence.is_repeat(frame):
+            return (), None
         if frame.type == "response.output_text.delta":
             return self._delta(frame, refusal=False), None
         if frame.is_error:
             return (), from_error(*error_of(frame))
+        if isinstance(frame.type, str) and frame.type in _TERMINAL:
+            return self._end(frame)
+        return self._in_between(frame), None
+
+    def _in_between(self, frame: Frame) -> Sequence[Event]:
         match frame.type:
             case "response.refusal.delta":
-                return self._delta(frame, refusal=True), None
+                return self._delta(frame, refusal=True)
+            case "response.output_text.done":
+                return self._part_done(frame, frame.text, refusal=False)
+            case "response.refusal.done":
+                return self._part_done(frame, frame.refusal, refusal=True)
+            case "response.content_part.done":
+                text, refused = _text_of([mapping(frame.part)])
+                return self._part_done(frame, text, refusal=refused)
             case "response.output_item.added":
-                return self._added(frame), None
+                return self._added(frame)
             case "response.output_item.done":
-                return self._item_done(frame), None
+                return self._item_done(frame)
+            case "response.function_call_arguments.delta" | "response.function_call_arguments.done":
+                return self._arguments(frame)
             case "response.created" | "response.in_progress" | "response.queued":
-                self._accepted(frame)
-                return (), None
-            case (
-                "response.completed"
-                | "response.incomplete"
-                | "response.failed"
-                | "response.done"
-                | "response.cancelled"
-            ):
-                return self._end(frame)
+                return self._accepted(frame)
             case _:
-                entry = self._known(_string(frame.item_id), _place(frame))
-                self._touched_slow = entry is not None and entry.is_slow
-                return (), None
+                item = self._items.find(_string(frame.item_id), _number(frame.output_index))
+                self._touched_slow = item is not None and item.is_slow
+                return ()
 
-    def _accepted(self, frame: Frame) -> None:
+    def _accepted(self, frame: Frame) -> Sequence[Event]:
         self.created = True
         self.in_progress = self.in_progress or frame.type == "response.in_progress"
-        if self.response_id is None:
-            self.response_id = _string(mapping(frame.response).get("id"))
-
-    # -- items ---------------------------------------------------------------------------------
-
-    def _known(self, item_id: str | None, place: int | None) -> _Entry | None:
-        """Find an item by its id, or by its place if that isn't another item's by its id."""
-        if item_id is not None and item_id in self._by_id:
-            return self._by_id[item_id]
-        entry = self._by_place.get(place) if place is not None else None
-        if entry is not None and item_id is not None and entry.id not in (None, item_id):
-            return None
-        return entry
-
-    def _entry(self, item_id: str | None, place: int | None) -> _Entry:
-        """Find an item, or note a new one."""
-        entry = self._known(item_id, place)
-        if entry is None:
-            entry = _Entry()
-            self._entries.append(entry)
-        if item_id is not None and entry.id is None:
-            entry.id = item_id
-        if entry.id is not None:
-            self._by_id[entry.id] = entry
-        if place is not None:
-            self._by_place[place] = entry
-        return entry
-
-    def _added(self, frame: Frame) -> Sequence[Event]:
-        item = mapping(frame.item)
-        item_id, place = _string(item.get("id")) or _string(frame.item_id), _place(frame)
-        known = self._known(item_id, place)
-        if known is not None and known.done is not None and place is not None:
-            self._by_place.pop(place, None)  # the place is used again
-        entry = self._entry(item_id, place)
-        entry.kind = _string(item.get("type"))
-        entry.is_open = entry.done is None
-        self._touched_slow = entry.is_slow
-        if entry.kind == "message":
-            self._speaking = entry
+        said_id = _string(mapping(frame.response).get("id"))
+        self._know_response(said_id)
+        self.response_id = self.response_id or said_id
         return ()
 
-    def _delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
-        if not isinstance(frame.delta, str) or not frame.delta:
-            return ()
-        item_id, place = _string(frame.item_id), _place(frame)
-        if item_id is None and place is None and self._speaking is not None:
-            entry = self._speaking
-        else:
-            entry = self._entry(item_id, place)
-        self._speaking = entry
-        return self._spoken(entry, frame.delta, refusal=refusal)
+    def _know_response(self, response_id: str | None) -> None:
+        if response_id is not None and response_id not in self._response_ids:
+            self._response_ids.append(response_id)
 
-    def _spoken(self, entry: _Entry, text: str, *, refusal: bool) -> Sequence[Event]:
-        begins = not entry.said
-        entry.said += text
+    # -- which item an event means ---------------------------------------------------------------
+
+    def _added(self, frame: Frame) -> Sequence[Event]:
+        fields = mapping(frame.item)
+        item_id, place = _names(frame, fields)
+        kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
+        item = self._items.find(item_id, place, kind, call_id)
+        if item is not None and _begins_another(item, item_id, place):
+            item = None
+        if item is None:
+            item = self._unannounced(item_id, place, kind)
+        if item is None:
+            item = self._items.add(item_id, place, kind)
+        else:
+            self._items.know(item, item_id, place, kind)
+        item.is_announced = self.announces_items = True
+        item.is_open = not item.is_closed
+        self._items.know_call(item, call_id, _string(fields.get("name")))
+        self._touched_slow = item.is_slow
+        if item.kind == "message":
+            self._speaking = item
+        elif item.kind == "function_call":
+            self._calling = item
+        return ()
+
+    def _unannounced(
+        self, item_id: str | None, place: int | None, kind: str | None
+    ) -> ItemState | None:
+        """The item that an announcement means, though something of it came before."""
+        item = self._calling if kind == "function_call" else self._speaking
+        if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
+            return None
+        if item.is_elsewhere(place) or (item.ids and item_id is not None):
+            return None
+        return item
+
+    def _message_of_delta(self, frame: Frame) -> ItemState:
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, place, "message")
+        if item is None:
+            item = self._message_going_on(item_id, place)
+        elif item.is_closed or item.finals:
+            item = None if _is_another(item, item_id) or item.is_elsewhere(place) else item
+        if item is None:
+            return self._items.add(item_id, place, "message")
+        if not item.is_closed:
+            self._items.know(item, item_id, place, "message")
+        return item
+
+    def _message_going_on(self, item_id: str | None, place: int | None) -> ItemState | None:
+        """The message that a delta without a known id or place can only mean."""
+        item = self._speaking
+        if item is None or (item_id is None and place is None):
+            return item
+        if item.is_closed or item.is_elsewhere(place):
+            return None
+        return None if item.finals and _is_another(item, item_id) else item
+
+    def _message_of_text(
+        self, item_id: str | None, place: int | None, text: str, part: int | None = None
+    ) -> ItemState:
+        """The message that a final text belongs to."""
+        item = self._items.find(item_id, place, "message")
+        if item is not None and not item.is_closed and part in item.finals:
+            is_related = text in item.said or text.startswith(item.finals[part])
+            is_named_so = item_id in item.ids and not item.is_elsewhere(place)
+            if not is_related and not is_named_so:
+                item = None  # the place is used again
+        if item is not None and item.is_closed:
+            said = item.final or item.said
+            is_its_own = (
+                item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
+            )
+            if not (is_its_own or text in said or text.startswith(said)):
+                item = None  # the place, or the id, is used again
+            elif _is_another(item, item_id):
+                item = None
+        elif item is None:
+            item = self._open_message(place, text)
+        if item is None:
+            item = self._items.add(item_id, place, "message")
+            if self._speaking is not None and not self._speaking.is_closed:
+                self._speaking.give_up(text, item)
+            self._speaking = item
+            return item
+        self._items.know(item, item_id, place, "message")
+        return item
+
+    def _open_message(self, place: int | None, text: str) -> ItemState | None:
+        """The message that a final text without a known id or place can only mean."""
+        opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
+        here = [i for i in opened if not i.is_elsewhere(place)]
+        by_text = (i for i in opened if i.said and (text == i.said or beyond(i.said, text)))
+        alike = (i for i in here if are_alike(i.said, text))
+        return next(by_text, None) or next(alike, None)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
+        text = frame.delta
+        if not isinstance(text, str) or not text:
+            return ()
+        item = self._message_of_delta(frame)
+        part = _number(frame.content_index)
+        if item.is_closed or item.finals:
+            text = item.behind(text, part)
+            if not text:
+                return ()
+            if item.is_closed and item.final:
+                item = self._items.add(
+                    _string(frame.item_id), _number(frame.output_index), "message"
+                )
+        self._speaking = item
+        return self._spoken(item, item.say(text, part), refusal=refusal)
+
+    def _spoken(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
+        """Pass on text that was just added to an item."""
+        if not text:
+            return ()
+        begins = len(item.said) == len(text)
         if begins and self._spoke:  # another message: a blank between, lest words run together
             return (Delta(f" {text}", refusal),)
         self._spoke = True
         return (Delta(text, refusal),)
 
-    def _item_done(self, frame: Frame) -> Sequence[Event]:
-        item = mapping(frame.item)
-        item_id, place = _string(item.get("id")) or _string(frame.item_id), _place(frame)
-        entry = self._known(item_id, place)
-        if entry is not None and item_id is None and not _can_be(entry.done, item):
-            entry = None  # the place is used again
-            self._by_place.pop(place or 0, None)
-        if entry is None:
-            entry = self._placeless(item, item_id, place) or self._entry(item_id, place)
-        self._touched_slow = entry.is_slow
-        entry.is_open = False
-        return self._finished(entry, item, bytes(frame.item))
-
-    def _placeless(
-        self, item: Mapping[str, Any], item_id: str | None, place: int | None
-    ) -> _Entry | None:
-        """The item that an event without a known id or place can only mean: the open one."""
-        speaking = self._speaking
-        if item.get("type") != "message" or speaking is None or speaking.done is not None:
-            return None
-        if speaking.id is not None and item_id is not None:
-            return None
-        text, _ = _text_of(item.get("content"))
-        if not text.startswith(speaking.said):
-            return None
-        if item_id is not None:
-            speaking.id, self._by_id[item_id] = item_id, speaking
-        if place is not None:
-            self._by_place[place] = speaking
-        return speaking
-
-    def _finished(self, entry: _Entry, item: Mapping[str, Any], raw: bytes) -> Sequence[Event]:
-        if entry.done is not None:
+    def _part_done(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
+        if not isinstance(text, str) or not text:
             return ()
-        match item.get("type"):
-            case "message":
-                return self._message_done(entry, item)
+        text = clean(text)
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        part = _number(frame.content_index)
+        item = self._message_of_text(item_id, place, text, part)
+        if item.is_closed:
+            return ()
+        self._speaking = item
+        rest = item.complete(text, part)
+        return self._spoken(item, rest, refusal=refusal)
+
+    def _message_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+        text, refused = _text_of(fields.get("content"))
+        phase = _string(fields.get("phase"))
+        events: list[Event] = []
+        if not text:
+            events += self._spoken(item, item.say_half(), refusal=refused)
+        events += self._spoken(item, item.complete_all(text), refusal=refused)
+        if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
+            events.append(Phased(phase))
+        if item.done is None or text.startswith(item.final):
+            item.done = Message.of("assistant", text or item.said, phase)
+        return events
+
+    # -- items -----------------------------------------------------------------------------------
+
+    def _item_done(self, frame: Frame) -> Sequence[Event]:
+        fields, encoded = strict(frame.item)
+        item_id, place = _names(frame, fields)
+        kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
+        if kind == "message":
+            text, _ = _text_of(fields.get("content"))
+            item = self._message_of_text(item_id, place, text)
+        else:
+            found = self._items.find(item_id, place, kind, call_id)
+            if found is not None and found.is_closed and _is_another(found, item_id):
+                found = None
+            if found is None and kind == "function_call":
+                found = self._open_call(place, call_id)
+            item = found or self._items.add(item_id, place, kind)
+            self._items.know(item, item_id, place, kind)
+        self._touched_slow = item.is_slow
+        item.is_open = False
+        item.is_closed = kind is not None
+        return self._finished(item, fields, encoded)
+
+    def _finished(
+        self, item: ItemState, fields: Mapping[str, Any], encoded: bytes
+    ) -> Sequence[Event]:
+        kind = fields.get("type")
+        if kind == "message":
+            return self._message_done(item, fields)
+        if item.done is not None:
+            return ()
+        match kind:
             case "function_call":
-                return self._call_done(entry, item)
+                return self._call_done(item, fields)
             case "reasoning":
-                entry.done = Reasoning(raw)
-            case str() as kind:
-                entry.done = Opaque(kind, raw)
+                item.done = Reasoning(encoded)
+            case str():
+                item.done = Opaque(kind, encoded)
             case _:
                 pass
         return ()
 
-    def _message_done(self, entry: _Entry, item: Mapping[str, Any]) -> Sequence[Event]:
-        text, refused = _text_of(item.get("content"))
-        phase = _string(item.get("phase"))
-        said = entry.said
-        entry.done = Message.of("assistant", text or said, phase)
-        events: list[Event] = []
-        if len(text) > len(said) and text.startswith(said):
-            events += self._spoken(entry, text[len(said) :], refusal=refused)
-        if phase is not None:
-            events.append(Phased(phase))
-        return events
+    # -- calls -----------------------------------------------------------------------------------
 
-    def _call_done(self, entry: _Entry, item: Mapping[str, Any]) -> Sequence[Event]:
-        call_id, name = _string(item.get("call_id")), _string(item.get("name"))
-        arguments = item.get("arguments")
-        if item.get("status") not in (None, "completed") or call_id is None or name is None:
-            return ()  # cut: must not run
-        if call_id in self._call_ids:
-            return ()  # came already under another id or place: must not run twice
-        self._call_ids.add(call_id)
-        call = ToolCall(call_id, name, arguments if isinstance(arguments, str) else "")
-        entry.done = call
+    def _open_call(self, place: int | None, call_id: str | None = None) -> ItemState | None:
+        """The call that an event without a known id or place can only mean."""
+        item = self._calling
+        if item is None or item.is_closed or item.is_elsewhere(place):
+            return None
+        return item if call_id is None or item.call_id is None else None
+
+    def _arguments(self, frame: Frame) -> Sequence[Event]:
+        is_final = frame.type == "response.function_call_arguments.done"
+        text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, place, "function_call") or self._open_call(place)
+        if item is not None and item.has_arguments(is_final=is_final):
+            if item.is_elsewhere(place) or _is_another(item, item_id):
+                item = None
+            elif item.done is not None and text in item.final_arguments:
+                return ()  # once more
+            else:
+                item = None
+        if item is None:
+            item = self._items.add(item_id, place, "function_call")
+        self._items.know(item, item_id, place, "function_call")
+        self._calling = item
+        self._touched_slow = item.is_slow
+        if not is_final:
+            item.arguments += text
+            return ()
+        item.final_arguments = text or item.final_arguments
+        return self._called(item, text) if _waits(item) and text else ()
+
+    def _call_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+        call_id = _string(fields.get("call_id")) or item.call_id
+        name = _string(fields.get("name")) or item.name
+        if fields.get("status") not in (None, "completed") or call_id is None or name is None:
+            item.call_id = item.name = None  # cut: must not run
+            return ()
+        self._items.know_call(item, call_id, name)
+        text = _best_arguments(_arguments_of(fields.get("arguments")), item)
+        return self._called(item, text) if text else ()  # else a later event may have them
+
+    def _called(self, item: ItemState, arguments: str) -> Sequence[Event]:
+        if item.call_id is None or item.name is None or item.call_id in self._call_ids:
+            return ()  # a call that came already under another id or place must not run twice
+        self._call_ids.add(item.call_id)
+        item.final_arguments = arguments
+        call = ToolCall(item.call_id, item.name, arguments)
+        item.done = call
         return (Called(call),)
 
-    # -- the end -------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------
 
     def _end(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         response = mapping(frame.response)
         said_id = _string(response.get("id"))
-        if said_id is not None and self.response_id not in (None, said_id):
-            return (), None  # another response's
+        self._know_response(said_id)
         self.response_id = said_id or self.response_id
         usage = usage_of(response)
         status = str(frame.type).removeprefix("response.")
@@ -282,123 +406,163 @@ class Assembler:
             if not isinstance(error, dict):
                 error = {"message": f"the service {status} the response without a reason"}
             return (), from_error(error, None, begun=True)
-        events = self._fill(response.get("output"))
-        for entry in self._entries:
-            entry.is_open = False
+        reason = None
         if status == "incomplete":
             details = response.get("incomplete_details")
             reason = _string(details.get("reason")) if isinstance(details, dict) else None
+        events = self._fill(response.get("output"), runs_calls=status != "incomplete")
+        for item in self._items:
+            item.is_open = False
+        if status == "incomplete":
             self.ended = Ended("incomplete", reason, self.response_id, usage)
         else:
-            output = self.output()
-            said_something = self._spoke or any(not isinstance(i, Reasoning) for i in output)
+            outcome = "completed" if self._spoke or _is_an_answer(self.output()) else "empty"
             self.ended = Ended(
-                "completed" if said_something else "empty", None, self.response_id, usage
+                "completed" if outcome == "completed" else "empty", None, self.response_id, usage
             )
         return (*events, self.ended), None
 
-    def _fill(self, output: object) -> Sequence[Event]:
-        """Complete the items from the last event, for hosts that leave out others."""
+    def _fill(self, output: object, *, runs_calls: bool) -> Sequence[Event]:
+        """Complete the items from the terminal event, for hosts that leave out others.
+
+        Args:
+            output: The terminal event's.
+            runs_calls: Whether calls that weren't emitted yet may be: those of an incomplete
+                response may be cut.
+        """
         events: list[Event] = []
-        left = list(self._entries)
-        for item in output if isinstance(output, list) else ():
-            if not isinstance(item, dict):
+        left = dict.fromkeys(self._items)
+        unclaimed: dict[ItemState, str] = {}
+        for place, fields in enumerate(output if isinstance(output, list) else ()):
+            if not isinstance(fields, dict):
                 continue
-            entry = _meant_by(item, left)
-            if entry is None:
-                entry = _Entry(id=_string(item.get("id")))
-                self._entries.append(entry)
+            kind = _string(fields.get("type"))
+            if kind == "function_call" and not runs_calls:
+                continue
+            text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
+            item = self._items.find(None, None, kind, _string(fields.get("call_id")))
+            if item is None or item not in left:
+                item = meant_by(fields, text, place, left)
+            if item is None and text and _claim(unclaimed, text):
+                continue  # said already, in one with another message
+            if item is None:
+                item = self._items.add(_string(fields.get("id")), None, kind)
             else:
-                left.remove(entry)
-            events += self._finished(entry, item, msgspec.json.encode(item))
-        for entry in self._entries:
-            if entry.done is None and entry.said:
-                entry.done = Message.of("assistant", entry.said)
+                del left[item]
+                self._items.know(item, _string(fields.get("id")), None, kind)
+            if kind == "message" and item.said.startswith(text):
+                unclaimed[item] = item.said[len(text) :]
+            item.is_closed = True
+            events += self._finished(item, fields, _encoded(fields))
+        for item in self._items:
+            if item.kind == "function_call" and item.done is None and runs_calls:
+                events += self._settled(item)
+            elif item.done is None and (item.said or item.half):
+                events += self._spoken(item, item.say_half(), refusal=False)
+                item.done = Message.of("assistant", item.said)
         return events
 
-
-def _meant_by(item: Mapping[str, Any], entries: Sequence[_Entry]) -> _Entry | None:
-    """Find what came already of an item: by its id, its call id, its text.
-
-    Its place isn't asked: some hosts leave items out of the last event, so that places shift.
-    """
-    item_id = _string(item.get("id"))
-    if item_id is not None:
-        for entry in entries:
-            if entry.id == item_id:
-                return entry
-    kind = item.get("type")
-    if kind == "message":
-        text, _ = _text_of(item.get("content"))
-        return next((e for e in entries if _holds(e, text)), None)
-    if kind == "function_call":
-        call_id = item.get("call_id")
-        done = (e for e in entries if isinstance(e.done, ToolCall) and e.done.call_id == call_id)
-        return next(done, None)
-    wanted = Reasoning if kind == "reasoning" else Opaque
-    return next((e for e in entries if isinstance(e.done, wanted) or e.kind == kind), None)
+    def _settled(self, item: ItemState) -> Sequence[Event]:
+        """Emit a call of a completed response that no event told whole."""
+        text = _best_arguments("", item)
+        if text and is_json(text):
+            return self._called(item, text)
+        return self._called(item, text) if item.is_closed else ()
 
 
-def _can_be(done: Item | None, item: Mapping[str, Any]) -> bool:
-    """Whether an event may mean an item that is done, told once more."""
-    if isinstance(done, Message):
-        return item.get("type") == "message" and _text_of(item.get("content"))[0] == done.text
-    if isinstance(done, ToolCall):
-        return item.get("call_id") == done.call_id
-    return done is None or item.get("type") not in ("message", "function_call")
+def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> bool:
+    """Tell whether an announcement is of another item, though its id or place are this one's."""
+    if item.is_closed:
+        return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(place)
+    if not item.is_announced:
+        return False
+    unknown = item_id is not None and bool(item.ids) and item_id not in item.ids
+    return item.is_elsewhere(place) or (unknown and bool(item.said))
 
 
-def _holds(entry: _Entry, text: str) -> bool:
-    if isinstance(entry.done, Message):
-        return entry.done.text == text
-    return entry.done is None and bool(entry.said) and text.startswith(entry.said)
+def _is_another(item: ItemState, item_id: str | None) -> bool:
+    """Tell whether an id is another item's than a finished one's, whose ids are to be trusted."""
+    return item_id is not None and item_id not in item.ids and item.has_stable_id
 
 
-def _place(frame: Frame) -> int | None:
-    place = frame.output_index
-    return place if isinstance(place, int) and not isinstance(place, bool) else None
+def _waits(item: ItemState) -> bool:
+    """Tell whether a call is done and its arguments are still missing."""
+    return item.is_closed and item.done is None and item.call_id is not None
+
+
+def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
+    """Tell whether a message's text was said as a part of another, and note that it is known."""
+    for item, rest in unclaimed.items():
+        if rest.startswith(text):
+            unclaimed[item] = rest[len(text) :]
+            return True
+    return False
+
+
+def _is_an_answer(output: Sequence[Item]) -> bool:
+    return any(
+        bool(item.text) if isinstance(item, Message) else not isinstance(item, Reasoning)
+        for item in output
+    )
+
+
+def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """The id and the place of the item in a frame."""
+    return _string(item.get("id")) or _string(frame.item_id), _number(frame.output_index)
+
+
+def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
+    """A call's arguments as JSON text; seen: some hosts send the object."""
+    if isinstance(value, Mapping):
+        return _encoded(value).decode()
+    if not isinstance(value, str):
+        return ""
+    return value if keep_halves else clean_escapes(value)
+
+
+def _best_arguments(given: str, item: ItemState) -> str:
+    """The arguments of a call: as the item has them, unless another event has more."""
+    told = [t for t in (given, item.final_arguments, clean_escapes(item.arguments)) if t.strip()]
+    full = next((t for t in told if "".join(t.split()) != "{}" and is_json(t)), None)
+    return full or next(iter(told), "")
+
+
+def _encoded(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields)
+    except (UnicodeError, RecursionError):
+        return encode_leniently(fields)
 
 
 def _text_of(content: object) -> tuple[str, bool]:
     if isinstance(content, str):
-        return content, False
+        return clean(content), False
     texts: list[str] = []
     refused = False
     for part in content if isinstance(content, list) else ():
-        if not isinstance(part, dict):
+        if not isinstance(part, Mapping):
             continue
         if part.get("type") == "refusal":
             refused = True
             texts.append(_string(part.get("refusal")) or "")
         else:
             texts.append(_string(part.get("text")) or "")
-    return "".join(texts), refused
+    return clean("".join(texts)), refused
 
 
 def usage_of(response: Mapping[str, Any]) -> Usage | None:
     """Read ``response.usage``; None where the service didn't say."""
-    usage = response.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    sent, made = _number(usage.get("input_tokens")), _number(usage.get("output_tokens"))
-    if sent is None and made is None:
-        return None
-    into, out = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    into = into if isinstance(into, dict) else {}
-    out = out if isinstance(out, dict) else {}
-    return Usage(
-        sent or 0,
-        made or 0,
-        _number(into.get("cached_tokens")),
-        _number(into.get("cache_write_tokens")),
-        _number(out.get("reasoning_tokens")),
-        _string(response.get("service_tier")),
+    return usage_from(
+        response.get("usage"),
+        sent="input_tokens",
+        made="output_tokens",
+        into="input_tokens_details",
+        out="output_tokens_details",
+        tier=_string(response.get("service_tier")),
     )
 
 
 def _number(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
