@@ -7,6 +7,7 @@ the service gives nothing else, and each such place says so.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Literal
 
@@ -180,8 +181,9 @@ _BY_TYPE: Mapping[str, Kind] = {
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 # Seen: 404, 405, 426. A host that answers as if nothing had been asked to be upgraded, or calls
 # the request a bad one without saying what is bad, has no socket either.
-_NO_UPGRADE = (200, 400, 404, 405, 426, 501)
-_SOCKET_ONLY = ("stream_id", "generate", "type")
+# Seen: 101 from a proxy that does not complete the upgrade.
+_NO_UPGRADE = (101, 200, 400, 404, 405, 426, 501)
+_LANE_FIELDS = ("stream_id", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
 _ITEMS = re.compile(
     r"No tool (output|call) found for function call|Item with id .* not found"
@@ -247,7 +249,7 @@ def _kind(
     by_type = _BY_TYPE.get(kind_word or "")
     if by_type is Kind.QUOTA:
         return by_type
-    if param in _SOCKET_ONLY or (param is None and _LANE_WORDS.search(message)):
+    if param in _LANE_FIELDS or (param is None and _LANE_WORDS.search(message)):
         return Kind.LANES_REFUSED
     if param in _CONTINUED or (param is None and _CONTINUED_WORDS.search(message)):
         return Kind.CHAIN_MISS
@@ -323,7 +325,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
     """Read how long to wait, in seconds, from headers or else from the service's sentence.
 
     Args:
-        headers: With names in lower case.
+        headers: With names in lower case. A date counts from the one in ``date``.
         message: The sentence; seen: "Please try again in 1.3s".
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -331,6 +333,11 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
             return max(0.0, float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
+    try:
+        until = parsedate_to_datetime(headers["retry-after"])
+        return max(0.0, (until - parsedate_to_datetime(headers["date"])).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        pass
     if (found := _TRY_AGAIN.search(message)) is not None:
         return float(found[1]) * (0.001 if found[2].lower() == "ms" else 1.0)
     return None

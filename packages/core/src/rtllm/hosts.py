@@ -1,5 +1,6 @@
 """Hosts: what is known of each service, and the addresses that follow from a base URL."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -155,20 +156,23 @@ def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> En
 
 def _checked(base_url: str) -> SplitResult:
     wanted = "expected something like 'https://api.openai.com/v1'"
-    if "@" in base_url.partition("?")[0]:  # first, so that no later message repeats them
+    address = base_url.strip()
+    if "@" in address.partition("?")[0]:  # first, so that no later message repeats them
         raise ConfigError("base_url holds credentials; pass them as api_key instead")
+    # A query or fragment may hold a key, so that no message repeats it.
+    shown = re.split(r"[?#]", address, maxsplit=1)[0]
     try:
-        parts = urlsplit(base_url.strip())
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError as error:
-        raise ConfigError(f"base_url {base_url!r} is no address ({error}); {wanted}") from None
+        raise ConfigError(f"base_url {shown!r} is not a valid URL ({error}); {wanted}") from None
     if parts.scheme not in ("http", "https", "ws", "wss"):
         raise ConfigError(
-            f"base_url {base_url!r} has the scheme {parts.scheme!r}, "
+            f"base_url {shown!r} has the scheme {parts.scheme!r}, "
             f"not http, https, ws or wss; {wanted}"
         )
     if not parts.hostname:
-        raise ConfigError(f"base_url {base_url!r} names no host; {wanted}")
+        raise ConfigError(f"base_url {shown!r} names no host; {wanted}")
     if parts.fragment:
-        raise ConfigError(f"base_url {base_url!r} has a fragment ('#…'); {wanted}")
+        raise ConfigError(f"base_url {shown!r} has a fragment ('#…'); {wanted}")
     return parts

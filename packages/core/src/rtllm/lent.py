@@ -1,11 +1,10 @@
 """What an openai client of the user's lends: its address, key, headers and query."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtllm.transport.auth import ApiKey
+from rtllm.transport.auth import ApiKey, ask_for_key
 
 
 def is_azure(client: Any) -> bool:
@@ -48,8 +47,7 @@ def key_of(client: Any) -> ApiKey | None:
 
 def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
     async def provide() -> str:
-        given = provider()
-        return str(await given if inspect.isawaitable(given) else given)
+        return str(await ask_for_key(provider))
 
     return provide
 

@@ -3,7 +3,6 @@
 Nothing here is printed: whatever holds a key has a repr that doesn't show it.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Any
 from rtllm.errors import ConfigError
 from rtllm.hosts import PROFILES, Endpoint, endpoint
 from rtllm.lent import is_azure, key_of, query_of, root_of, same_origin, texts
-from rtllm.transport.auth import ApiKey, Credentials
+from rtllm.transport.auth import ApiKey, Credentials, ask_for_key, checked_key
 from rtllm.transport.http import patient_http
 
 AZURE = PROFILES["azure"]
@@ -107,11 +106,10 @@ class Reach:
 def as_provider(key: ApiKey | None) -> Any:
     """A key as the openai client takes it: a function of it must be async there."""
     if not callable(key):
-        return key.strip() if key else key  # one read from a file mostly ends in a newline
+        return checked_key(key) if key else key
 
     async def provide() -> str:
-        given = key()
-        return str(await given if inspect.isawaitable(given) else given).strip()
+        return checked_key(await ask_for_key(key))
 
     return provide
 
@@ -167,6 +165,10 @@ def _lent(client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: st
     key = api_key or key_of(client)
     if root is None and not wss_url and not api_key:
         key = None  # it names no host, so its key is for none that we know
+    addresses = [address for address in (base_url, wss_url) if address]
+    if root and not all(same_origin(address, root) for address in addresses):
+        # What the client lends is for its own host alone.
+        return Reach(key, base_url=base_url or root, socket_url=wss_url)
     return Reach(
         key,
         base_url=base_url or root,

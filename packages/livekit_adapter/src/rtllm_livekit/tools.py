@@ -20,7 +20,7 @@ from rtllm import FunctionTool, ToolSchemaError
 
 logger = logging.getLogger(__name__)
 
-_CACHED = 256
+_CACHED = 4096
 _MORE_FIELDS = ("async", "defer_loading", "allowed_callers", "output_schema")
 """What a raw tool may say beside its schema; an MCP tool's ``meta`` is for nobody on the wire."""
 
@@ -33,9 +33,11 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        # What a tool was made from is kept beside the result, so that its id can't come to mean
-        # another tool.
-        self._encoded: OrderedDict[int | bytes, tuple[object, msgspec.Raw | None]] = OrderedDict()
+        # What a tool was made from is kept with the result, so that its id can't come to mean
+        # another tool. Its own words are part of the key: users change them between turns.
+        self._encoded: OrderedDict[
+            tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
+        ] = OrderedDict()
         self._told: set[str] = set()
 
     def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[msgspec.Raw, ...]:
@@ -64,10 +66,11 @@ class ToolEncoder:
             return self._hosted(tool)
         if isinstance(tool, llm.RawFunctionTool):
             # Its schema is the user's own dict, which may have changed: its content tells.
-            key: int | bytes = msgspec.json.encode(tool.info.raw_schema)
+            key: tuple[int, str, str] | bytes = msgspec.json.encode(tool.info.raw_schema)
         else:
-            key = id(tool.info)
+            key = (id(tool.info), tool.info.name, tool.info.description or "")
         if (known := self._encoded.get(key)) is not None:
+            self._encoded.move_to_end(key)
             return known[1]
         self._encoded[key] = (tool.info, None)  # stays so if it can't be built
         if len(self._encoded) > _CACHED:

@@ -21,7 +21,7 @@ from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolSchemaError
 
 logger = logging.getLogger(__name__)
 
-_CACHED = 256
+_CACHED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[int, tuple[object, str, Runnable | None]] = OrderedDict()
+        self._made: OrderedDict[tuple[int, str, bytes], tuple[object, Runnable | None]] = (
+            OrderedDict()
+        )
         self._told: set[str] = set()
 
     def offer(self, tools: Sequence[Any] | None) -> Offered:
@@ -116,12 +118,15 @@ class ToolEncoder:
         return Offered(tuple(one.tool.encoded for one in offered.values()), offered)
 
     def _made_once(self, name: str, tool: Any) -> Runnable | None:
-        # The info is kept beside the result: so its id can't come to mean another tool.
+        # The info is kept with the result: so its id can't come to mean another tool. Its words
+        # and schema are part of the key: users change them between turns.
         info = get_tool_info(tool)
         said = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
-        known = self._made.get(id(info))
-        if known is not None and known[1] == said:
-            return known[2]
+        schema = info.parameters_schema
+        key = (id(info), f"{name} {said}", b"" if schema is None else msgspec.json.encode(schema))
+        if (known := self._made.get(key)) is not None:
+            self._made.move_to_end(key)
+            return known[1]
         made: Runnable | None = None
         try:
             made = _made(name, said, tool)
@@ -129,7 +134,7 @@ class ToolEncoder:
             self._tell(error)
         except Exception as error:  # noqa: BLE001 - whatever pydantic and typing raise
             self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
-        self._made[id(info)] = (info, said, made)
+        self._made[key] = (info, made)
         if len(self._made) > _CACHED:
             self._made.popitem(last=False)
         return made

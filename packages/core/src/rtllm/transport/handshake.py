@@ -74,7 +74,8 @@ async def _read_refusal(
     refusal.status, refusal.headers = response.status, dict(response.headers)
     try:
         async with asyncio.timeout(_REFUSAL_WAIT):
-            refusal.body = await response.content.read(_MAX_REFUSAL)
+            while len(refusal.body) < _MAX_REFUSAL and not response.content.at_eof():
+                refusal.body += await response.content.read(_MAX_REFUSAL - len(refusal.body))
     except (TimeoutError, aiohttp.ClientError):
         return  # status and headers are enough
 
