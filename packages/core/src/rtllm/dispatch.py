@@ -102,6 +102,11 @@ class Dispatch:
         self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
         self._warm_ups = itertools.count(-1, -1)
 
+    @property
+    def placed(self) -> int:
+        """How many attempts were placed and have not ended."""
+        return len(self._placed)
+
     def next_attempt(self) -> int:
         """A number for an attempt; they grow."""
         return next(self._numbers)

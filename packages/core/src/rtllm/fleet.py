@@ -73,6 +73,14 @@ class Fleet:
         kind = "with lanes" if self.lanes_on else "without lanes"
         return f"<Fleet {kind}: {list(self._connections.values())}>"
 
+    def waiting(self) -> dict[int, int]:
+        """Count the turns that wait for each connection."""
+        return {c.number: c.waiting for c in self._connections.values()}
+
+    def running(self) -> dict[int, int]:
+        """Count the attempts that run on each connection."""
+        return {c.number: len(c.running) for c in self._connections.values()}
+
     # -- connections ---------------------------------------------------------------------
 
     def opening(self, model: str) -> int:

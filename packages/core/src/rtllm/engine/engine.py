@@ -31,6 +31,7 @@ from rtllm.engine.connections import Connections, TimerKey
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.reports import report_of
+from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.errors import TurnError
@@ -121,6 +122,38 @@ class Engine:
     def __repr__(self) -> str:
         turns = list(self._turns.values())
         return f"<Engine: {turns}, {self._connections}, {list(self._attempts.values())}>"
+
+    def snapshot(self) -> EngineSnapshot:
+        """Tell what the engine holds just now; changes nothing."""
+        return EngineSnapshot(
+            turns={
+                number: TurnSnapshot(
+                    turn.state,
+                    turn.waits_for,
+                    turn.attempt.number if turn.attempt is not None else None,
+                    turn.rebuild is not None,
+                )
+                for number, turn in self._turns.items()
+            },
+            attempts=tuple(self._attempts),
+            connections={
+                connection.number: ConnectionSnapshot(
+                    connection.state,
+                    tuple(attempt.number for attempt in connection.attempts()),
+                    sum(connection.unsent.values()),
+                )
+                for connection in self._connections
+            },
+            waiting=self._fleet.waiting(),
+            running=self._fleet.running(),
+            placed=self._dispatch.placed,
+            timers=tuple(self._timers),
+            timer_entries=self._timers.entries,
+            wakes_at=self._wakes_at,
+            due=len(self._due),
+            actions=len(self._actions),
+            prepared=len(self._latest),
+        )
 
     # -- facts from the consumer ---------------------------------------------------------------
 

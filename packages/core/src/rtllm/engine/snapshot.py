@@ -1,0 +1,69 @@
+"""The engine's bookkeeping at one moment, for tests and for people who look for a leak."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSnapshot:
+    """One turn that is not over.
+
+    Attributes:
+        state: Where it is.
+        waits_for: The number of the connection that it waits for; None if for none.
+        attempt: The number of its present attempt; None between attempts.
+        is_rebuild: Whether it only prepares a connection, so that nobody asked for it.
+    """
+
+    state: str
+    waits_for: int | None
+    attempt: int | None
+    is_rebuild: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSnapshot:
+    """One connection, or HTTP exchange, that is not closed.
+
+    Attributes:
+        state: Where it is in its life.
+        attempts: The numbers of the attempts that run on it.
+        unsent: Bytes that are not written yet.
+    """
+
+    state: str
+    attempts: tuple[int, ...]
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """What an engine holds.
+
+    Attributes:
+        turns: The turns by number.
+        attempts: The numbers of the attempts that are not booked.
+        connections: The connections by number.
+        waiting: How many turns wait for each connection, as counted for placing others.
+        running: How many attempts run on each connection, as counted for placing others.
+        placed: How many attempts conversations are waiting for, or let drain.
+        timers: What each deadline is for, and the number of the turn, attempt or connection.
+        timer_entries: How many entries the queue of deadlines has.
+        wakes_at: When it asked to be woken; None if nothing is due.
+        due: How many turns are to be placed.
+        actions: How many actions were not handed out.
+        prepared: How many requests are kept for rebuilding connections.
+    """
+
+    turns: Mapping[int, TurnSnapshot]
+    attempts: tuple[int, ...]
+    connections: Mapping[int, ConnectionSnapshot]
+    waiting: Mapping[int, int]
+    running: Mapping[int, int]
+    placed: int
+    timers: tuple[tuple[str, int], ...]
+    timer_entries: int
+    wakes_at: float | None
+    due: int
+    actions: int
+    prepared: int
