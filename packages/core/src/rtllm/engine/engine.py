@@ -682,7 +682,8 @@ class Engine:
             return
         attempt.abandoned = category
         if attempt.connection < 0:
-            self._fail(attempt, CANCELLED, now)
+            attempt.fault = CANCELLED
+            self._end(attempt, now)
             return
         self._dispatch.abandon(attempt.number)
         self._timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
