@@ -14,7 +14,7 @@ State = Literal["due", "connecting", "pausing", "running", "over"]
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     "due": frozenset({"connecting", "pausing", "running", "over"}),
-    "connecting": frozenset({"due", "over"}),
+    "connecting": frozenset({"due", "pausing", "over"}),
     "pausing": frozenset({"due", "over"}),
     "running": frozenset({"due", "pausing", "over"}),
     "over": frozenset(),
