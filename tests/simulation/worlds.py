@@ -1,0 +1,283 @@
+"""Worlds: a host, a network, and the habits of callers, each drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from rtllm.hosts import Memory
+from simulation.decisions import Decisions
+
+REQUEST_FAULTS = (
+    "refused",
+    "busy",
+    "long busy",
+    "server error",
+    "given up",
+    "server error late",
+    "empty",
+    "incomplete",
+    "parameter",
+    "items",
+    "miss",
+    "lane limit",
+    "drop",
+    "drop before the last event",
+    "drop before the call",
+    "stall",
+    "long stall",
+    "late frames",
+    "twice done",
+    "no usage",
+    "poison",
+    "nothing",
+)
+"""What may befall one request."""
+
+CONNECTION_FAULTS = (
+    "restart",
+    "death",
+    "frozen",
+    "long frozen",
+    "blocked",
+    "blocked for good",
+    "error without lane",
+    "connection limit",
+    "stray created",
+    "junk",
+)
+"""What may befall a connection and all that runs on it."""
+
+CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
+HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
+
+
+@dataclass(frozen=True)
+class World:
+    """What is played.
+
+    Attributes:
+        kind: A word for it.
+        callers: How many callers there are at a time.
+        engines: How many engines they use.
+        lanes: Whether the host has lanes.
+        knows_lanes: What the engines believe of them.
+        lane_habit: What a host without lanes does with a lane: refuse or ignore it.
+        memory: What the host remembers.
+        lifetime: Seconds that a connection lives.
+        websocket: Whether the socket is used at all.
+        http_fallback: Whether HTTP may be used.
+        rebuild: Whether connections are rebuilt.
+        one_model: Whether a connection answers one model.
+        warm: How many connections are kept warm.
+        faults: How often a request meets a fault.
+        storms: How often a connection does, for each request.
+        connect_faults: How often connecting fails.
+        http_faults: How often an HTTP exchange fails.
+        without: Faults that are not played.
+        barge_ins: How often an answer is cut.
+        drafts: How often a question is asked and cut at once.
+        tools: How often an answer calls tools.
+        twins: Whether callers say the same words.
+        pauses: Seconds of silence between turns, at most.
+        long_pauses: How often a caller is silent for many minutes.
+        edits: How often instructions are edited.
+        odd: How often something else is odd: a closed engine, a stale timer, a late fact.
+        large: How often a request is large.
+        drifting: Whether item ids drift between the events of an answer.
+    """
+
+    kind: str = "calm"
+    callers: int = 4
+    engines: int = 1
+    lanes: bool = True
+    knows_lanes: bool = True
+    lane_habit: str = "refuse"
+    memory: Memory = "connection"
+    lifetime: float = 3600.0
+    websocket: bool = True
+    http_fallback: bool = False
+    rebuild: bool = False
+    one_model: bool = False
+    warm: int = 0
+    faults: float = 0.0
+    storms: float = 0.0
+    connect_faults: float = 0.0
+    http_faults: float = 0.0
+    without: frozenset[str] = field(default=frozenset())
+    barge_ins: float = 0.2
+    drafts: float = 0.1
+    tools: float = 0.25
+    twins: bool = False
+    pauses: float = 6.0
+    long_pauses: float = 0.0
+    edits: float = 0.03
+    odd: float = 0.0
+    large: float = 0.0
+    drifting: bool = False
+
+    def possible(self, faults: tuple[str, ...]) -> tuple[str, ...]:
+        """List those faults that are played."""
+        return tuple(fault for fault in faults if fault not in self.without)
+
+
+def calm(choose: Decisions) -> World:
+    """Nothing goes wrong: each eligible request must be chained."""
+    return World(callers=choose.pick((2, 4, 7)), barge_ins=choose.pick((0.2, 0.5)))
+
+
+def storm(choose: Decisions) -> World:
+    """Much goes wrong, on a host with lanes."""
+    return World(
+        "storm",
+        callers=choose.pick((3, 6, 10)),
+        engines=choose.pick((1, 2)),
+        faults=choose.pick((0.15, 0.4)),
+        storms=choose.pick((0.03, 0.1)),
+        connect_faults=choose.pick((0.0, 0.2)),
+        http_fallback=choose.pick((False, True)),
+        http_faults=0.1,
+        odd=choose.pick((0.0, 0.05)),
+        rebuild=choose.pick((False, True)),
+        large=0.02,
+        long_pauses=choose.pick((0.0, 0.02)),
+    )
+
+
+def laneless(choose: Decisions) -> World:
+    """A host without lanes, known to have none."""
+    return World(
+        "laneless",
+        callers=choose.pick((2, 5)),
+        lanes=False,
+        knows_lanes=False,
+        warm=choose.pick((0, 1)),
+        faults=choose.pick((0.0, 0.2)),
+        storms=choose.pick((0.0, 0.05)),
+        one_model=choose.pick((False, True)),
+        lifetime=choose.pick((3600.0, 240.0)),
+        rebuild=choose.pick((False, True)),
+        odd=choose.pick((0.0, 0.05)),
+    )
+
+
+def pretending(choose: Decisions) -> World:
+    """A host without lanes that was believed to have some."""
+    return World(
+        "pretending",
+        callers=choose.pick((1, 3, 6)),
+        lanes=False,
+        lane_habit=choose.pick(("ignore", "refuse")),
+        faults=choose.pick((0.0, 0.15)),
+        odd=choose.pick((0.0, 0.05)),
+    )
+
+
+def over_http(choose: Decisions) -> World:
+    """HTTP alone."""
+    return World(
+        "http",
+        callers=choose.pick((2, 5)),
+        websocket=False,
+        memory=choose.pick(("connection", "stored")),
+        http_faults=choose.pick((0.0, 0.3)),
+    )
+
+
+def falling(choose: Decisions) -> World:
+    """A socket that can hardly be opened, and HTTP to fall back to."""
+    return World(
+        "falling",
+        callers=choose.pick((2, 5)),
+        connect_faults=choose.pick((0.3, 0.8)),
+        storms=0.1,
+        http_fallback=True,
+        http_faults=choose.pick((0.0, 0.2)),
+        lanes=choose.pick((True, False)),
+        knows_lanes=False,
+    )
+
+
+def twins(choose: Decisions) -> World:
+    """Callers who all say the same, and hear much the same."""
+    return World(
+        "twins",
+        callers=choose.pick((3, 8)),
+        twins=True,
+        tools=0.4,
+        faults=choose.pick((0.0, 0.2)),
+        storms=choose.pick((0.0, 0.04)),
+        long_pauses=choose.pick((0.0, 0.02)),
+    )
+
+
+def slow_line(choose: Decisions) -> World:
+    """Writes that block, large requests, frames that stall."""
+    return World(
+        "slow line",
+        callers=choose.pick((3, 6)),
+        storms=choose.pick((0.1, 0.25)),
+        without=frozenset(CONNECTION_FAULTS)
+        - {"blocked", "blocked for good", "frozen", "long frozen", "death"},
+        large=0.1,
+        http_fallback=choose.pick((False, True)),
+    )
+
+
+def lasting(choose: Decisions) -> World:
+    """Hours: connections are replaced, conversations released."""
+    return World(
+        "lasting",
+        callers=choose.pick((3, 6)),
+        pauses=choose.pick((40.0, 120.0)),
+        long_pauses=0.08,
+        rebuild=choose.pick((True, False)),
+        lifetime=choose.pick((3600.0, 780.0)),
+        faults=choose.pick((0.0, 0.1)),
+        storms=choose.pick((0.0, 0.05)),
+    )
+
+
+def crowd(choose: Decisions) -> World:
+    """Many callers, so that lanes are exhausted."""
+    return World(
+        "crowd",
+        callers=choose.pick((40, 100)),
+        pauses=2.0,
+        barge_ins=0.5,
+        drafts=0.3,
+        faults=choose.pick((0.0, 0.1)),
+        storms=choose.pick((0.0, 0.01)),
+        lanes=True,
+    )
+
+
+KINDS: tuple[Callable[[Decisions], World], ...] = (
+    calm,
+    storm,
+    laneless,
+    twins,
+    slow_line,
+    pretending,
+    over_http,
+    falling,
+    lasting,
+    crowd,
+)
+"""The worlds, which take turns."""
+
+LENGTHS = (60, 90, 160)
+"""How many turns a round has."""
+
+
+def world_of(seed: int) -> tuple[World, int]:
+    """Choose the world of a round, and how many turns it has."""
+    choose = Decisions(seed * 7919 + 11)
+    world = KINDS[seed % len(KINDS)](choose)
+    turns = choose.pick(LENGTHS)
+    return world, turns
+
+
+def sized(callers: int) -> World:
+    """An ordinary world with a number of callers, for measuring the speed."""
+    return replace(World("sized"), callers=callers, faults=0.05, storms=0.002)
