@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rtllm.chain import Anchor, Home
-from rtllm.lanes import Connection, Guest, Lane, Seat, Worth
+from rtllm.lanes import CONVERSATIONS_PER_CONNECTION, Connection, Guest, Lane, Seat, Worth
 
 LANES_PER_CONVERSATION = 8
-CONVERSATIONS_PER_CONNECTION = 4
 ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silence
 NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
 IDLE_BEFORE_DISPLACED = 60.0  # seconds
@@ -273,6 +272,8 @@ class Fleet:
         """A seat where the anchor's own connection still remembers it."""
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
+            return None
+        if self.lanes_on and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None
