@@ -165,6 +165,8 @@ class Network:
         if number < 0:
             if (exchange := self.exchanges.pop((engine, number), None)) is not None:
                 exchange.state = "gone"
+                if not exchange.attempt.is_written:
+                    self.sim.oracle.never_went_out(exchange.attempt)
             return
         pipe = self.pipes.get((engine, number))
         if pipe is None or pipe.state == "gone":
@@ -397,7 +399,9 @@ class Network:
         self.written(pipe, attempt)
         data = encoded(step.data, lane)
         self.sim.oracle.feed(attempt, step, response, self._retry_after(step))
-        if step.excuse == "parameter":
+        turn = attempt.turn
+        is_heard = turn is not None and turn.current is attempt and not turn.is_over
+        if step.excuse == "parameter" and is_heard:
             self.refused.add((pipe.engine, str(attempt.body["model"])))
         self.sim.fact(pipe.engine, "received", pipe.number, data.decode())
         self.sim.oracle.fed(attempt, step)
@@ -589,6 +593,8 @@ class Network:
             for step in steps:
                 self.sim.oracle.fed(attempt, step)
             if not everything:
+                if exchange.body:
+                    self.sim.after(0.05, lambda: self._http_pass(exchange, everything=True))
                 return
 
     def _http_end(self, exchange: Exchange) -> None:

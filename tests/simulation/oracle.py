@@ -460,6 +460,8 @@ class Oracle:
         attempt.usage = (usage["input_tokens"], usage["output_tokens"]) if usage else None
         if response is not None and not response.is_known:
             response.is_known = True
+            if attempt.abandoned is not None and not self.sim.world.lanes:
+                response.is_forgotten = True  # one memory a connection is kept for nobody
             if response.call is not None:
                 response.call.responses.append(response)
 
@@ -604,6 +606,10 @@ class Oracle:
         if attempt.ended is None and not self._may_be_lost(attempt):
             raise Violation("6", f"attempt {attempt.number} is booked before it ended")
 
+    def never_went_out(self, attempt: AttemptRecord) -> None:
+        """Forget a request over HTTP that was stopped before it went out."""
+        self._settle(attempt.engine, attempt)
+
     def _may_be_lost(self, attempt: AttemptRecord) -> bool:
         """Whether the end of an attempt may never come."""
         if attempt.connection < 0 or attempt.is_doomed or self.sim.is_closing:
@@ -618,9 +624,10 @@ class Oracle:
             return (attempt.abandoned,)
         if attempt.ended in ("completed", "incomplete"):
             return ("answered",)
-        if attempt.connection > 0 or attempt.ended is not None:
+        if attempt.ended is not None:
             return ("failed",)
-        return ("failed", "cut", "superseded")
+        # Lost, and perhaps its turn will be sent again by the same fact.
+        return ("failed", "superseded") if attempt.connection > 0 else ("failed", "cut", "superseded")
 
     def _settle(self, engine: int, attempt: AttemptRecord) -> None:
         self.open_attempts.pop((engine, attempt.number), None)

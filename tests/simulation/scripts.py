@@ -331,7 +331,7 @@ class Writer:
         if fault == "server error late" or fault == "given up":
             self._shorten()
         elif fault == "drop":
-            del steps[1 + choose.below(len(steps)) :]
+            del steps[1 + choose.below(len(steps) - 1) :]
             steps.append(Step(0.1, "drop", excuse="drop"))
         elif fault == "drop before the last event":
             steps[-1] = Step(0.1, "drop", excuse="drop")

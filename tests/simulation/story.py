@@ -20,7 +20,7 @@ from rtllm.engine.actions import (
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.faults import Fault
 
-LONGEST = 240
+LONGEST = 1200
 """Characters of a line."""
 
 
