@@ -273,7 +273,8 @@ class Fleet:
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
             return None
-        if self.lanes_on and not connection.has_room_for(conversation):
+        is_prepared = anchor.state.length == (0, 0)  # a prompt, which any conversation may join
+        if self.lanes_on and is_prepared and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None

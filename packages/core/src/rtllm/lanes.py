@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-
 CONVERSATIONS_PER_CONNECTION = 4
 
 

@@ -1,7 +1,6 @@
 """One connection as a value: its state, what runs on it, and which attempt a frame is for."""
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,7 +144,7 @@ class Connection:
         """Expect nothing more of an attempt, wherever it waits by now."""
         self.unsent.pop(attempt.number, None)
         for queue in self._running.values():
-            with suppress(ValueError):
+            if attempt in queue:
                 queue.remove(attempt)
         if attempt.decoder.ids:
             self._past.append(frozenset(attempt.decoder.ids))
