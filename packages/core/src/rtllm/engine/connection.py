@@ -208,7 +208,12 @@ class Connection:
             return Routed(failed=waiting, fault=fault, is_over=True)
         is_over = ends_connection(fault)
         if len(waiting) == 1 or (not waiting and len(attempts) == 1 and not is_over):
-            return Routed(failed=waiting or tuple(attempts), fault=fault, is_over=is_over)
+            failed = waiting or tuple(attempts)
+            # Where a host names lanes, its answer may come all the same: the next request on
+            # that lane would take it for its own.
+            may_come = self._lanes_proved and failed[0].lane is not None
+            is_over = is_over or (may_come and not refuses_lanes(fault))
+            return Routed(failed=failed, fault=fault, is_over=is_over)
         if not is_over:
             fault = belongs_to_connection(fault)
         return Routed(displaced=waiting, fault=fault, is_over=True)
