@@ -296,7 +296,7 @@ class Network:
             if not (parent.is_stored or pipe.newest.get(parent.lane) is parent):
                 self._miss(pipe, job)
                 return
-            if fault == "miss":
+            if fault in ("miss", "items"):
                 parent.is_forgotten = True
         pipe.newest.pop(job.lane, None)
         pipe.active += 1
@@ -474,8 +474,21 @@ class Network:
             self._write(pipe, pipe.outbound.popleft())
 
     def _hand_error(self, pipe: Pipe, step: Step, cause: str) -> None:
+        if cause == "error without lane" and self.world.uses_lanes and not pipe.was_laned:
+            return  # a host that was never heard to name lanes means the request
+        self._end_default(pipe)
         self.sim.oracle.expect_error(pipe, cause)
         self.sim.fact(pipe.engine, "received", pipe.number, encoded(step.data or {}, None).decode())
+
+    def _end_default(self, pipe: Pipe) -> None:
+        """End the request on the default lane: an error without a lane is its error."""
+        queue = pipe.queues.get(None)
+        if queue:
+            job = queue.popleft()
+            job.is_over = True
+            pipe.active -= 1
+            if queue:
+                self._start(pipe, queue[0])
 
     def _hand_stray(self, pipe: Pipe, frame: str) -> None:
         self.sim.fact(pipe.engine, "received", pipe.number, frame)

@@ -93,7 +93,8 @@ class Oracle:
         """Note that a connection won't open for those who wait for it."""
         held = self.sim.engines[pipe.engine].snapshot().turns
         for (engine, number), turn in self.open_turns.items():
-            if engine == pipe.engine and held[number].waits_for == pipe.number:
+            waits = held.get(number)
+            if engine == pipe.engine and waits is not None and waits.waits_for == pipe.number:
                 turn.wait_excuse = cause
 
     def excuse_waiting_attempts(self, pipe: Pipe, cause: str) -> None:
@@ -362,7 +363,8 @@ class Oracle:
         self, attempt: AttemptRecord, turn: TurnRecord, call: Call
     ) -> Response | None:
         """The longest response that this request should have continued."""
-        if call.keys in ("none", "fresh") and not call.marks and call.name is None:
+        has_keys = call.keys in ("kept", "template")
+        if not has_keys and call.name is None:
             return None
         if call.cuts > CUT_LANES:
             return None
@@ -377,6 +379,9 @@ class Oracle:
                 continue
             if response.wanted is None or call.asks.get(response.wanted.keys, 0) > 1:
                 continue  # asked twice: it proves nothing
+            keys = response.wanted.keys
+            if has_keys and wanted.keys[: len(keys)] != keys:
+                continue  # the same words, but said another time
             if best is not None and len(recorded) <= len(best.recorded or ()):
                 continue
             whole = wanted.body if response.is_in_field else lead + wanted.body
@@ -413,7 +418,7 @@ class Oracle:
         if snapshot is None or snapshot.state != "open" or snapshot.unsent > MAX_UNSENT:
             return False
         running = [a for a in home.running.values() if a is not attempt]
-        if not world.lanes:
+        if not world.uses_lanes:
             return not running
         busy = sum(1 for a in running if a.call is attempt.call)
         return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < 32
@@ -460,7 +465,7 @@ class Oracle:
         attempt.usage = (usage["input_tokens"], usage["output_tokens"]) if usage else None
         if response is not None and not response.is_known:
             response.is_known = True
-            if attempt.abandoned is not None and not self.sim.world.lanes:
+            if attempt.abandoned is not None and not self.sim.world.uses_lanes:
                 response.is_forgotten = True  # one memory a connection is kept for nobody
             if response.call is not None:
                 response.call.responses.append(response)
@@ -479,12 +484,19 @@ class Oracle:
             self._check_text(turn, attempt)
 
     def _check_text(self, turn: TurnRecord, attempt: AttemptRecord) -> None:
-        if attempt.is_booked:
+        if attempt.is_booked or self._was_left(turn, attempt):
             return
         if turn.text != attempt.fed:
             raise Violation("3", f"turn {turn.serial} heard {turn.text!r}, not {attempt.fed!r}")
         if not turn.request.hold_calls and turn.calls != attempt.fed_calls:
             raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
+
+    def _was_left(self, turn: TurnRecord, attempt: AttemptRecord) -> bool:
+        """Whether a turn does not wait for an attempt any more, with a cause."""
+        if turn.text == attempt.fed or attempt.excuse is None:
+            return False
+        held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
+        return held is not None and held.attempt != attempt.number
 
     def delivered(self, engine: int, action: Deliver, fact: str, subject: int) -> None:
         """Judge what is emitted."""
@@ -623,9 +635,10 @@ class Oracle:
         if attempt.abandoned is not None:
             return (attempt.abandoned,)
         if attempt.ended in ("completed", "incomplete"):
-            return ("answered",)
+            # What came back to life may be superseded, though nothing else was sent yet.
+            return ("answered",) if attempt.excuse is None else ("answered", "superseded")
         if attempt.ended is not None:
-            return ("failed",)
+            return ("failed",) if attempt.excuse is None else ("failed", "superseded")
         # Lost, and perhaps its turn will be sent again by the same fact.
         return ("failed", "superseded") if attempt.connection > 0 else ("failed", "cut", "superseded")
 
@@ -687,7 +700,7 @@ class Oracle:
                 raise Violation("order", f"a deadline is leaked: {kind} {number}")
         if timers and self.sim.wakes[engine] is None:
             raise Violation("4", f"engine {engine} is never woken, with {len(timers)} deadlines")
-        if held.timer_entries > 4 * len(timers) + 64:
+        if held.timer_entries > 4 * len(timers) + 64 + 4 * self.sim.world.callers:
             raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
 
     def inspect_end(self) -> None:

@@ -116,6 +116,11 @@ class World:
     large: float = 0.0
     drifting: bool = False
 
+    @property
+    def uses_lanes(self) -> bool:
+        """Whether lanes are used, and taken."""
+        return self.lanes and self.knows_lanes
+
     def possible(self, faults: tuple[str, ...]) -> tuple[str, ...]:
         """List those faults that are played."""
         return tuple(fault for fault in faults if fault not in self.without)
