@@ -24,7 +24,7 @@ RETRY = Retry(budget=3, interval=2.0, max_wait=8.0)
 WARM_UP_LIMITS = Limits(base=10.0, connect=5.0, open_item=30.0, whole=20.0)
 TOOLS = (msgspec.Raw(b'{"type":"function","name":"look_up","parameters":{},"strict":false}'),)
 MODELS = ("model-a", "model-b")
-WINDOW = 24
+WINDOW = 16
 """How many items a context has before its oldest ones are dropped."""
 TURNS = 14
 """How many turns a call has at most."""

@@ -389,9 +389,8 @@ class Network:
 
     def _hand(self, pipe: Pipe, attempt: AttemptRecord, step: Step, lane: str | None) -> None:
         """Hand a frame to the engine."""
-        if step.excuse:
-            self.sim.oracle.excuse(attempt, step.excuse)
         if step.data is None:
+            self.sim.oracle.excuse(attempt, step.excuse or "")
             return
         if lane is not None:
             pipe.was_laned = True
@@ -529,9 +528,8 @@ class Network:
             why, cause = from_error(error, 429, {"retry-after": "1"}), "busy"
         else:
             why, cause = from_error(error, 500), "server error"
-        oracle = self.sim.oracle
-        oracle.excuse(attempt, cause)
-        oracle.feed(attempt, Step(0.0, "error", {}, words, cause), None, why.retry_after or 0.0)
+        step = Step(0.0, "error", {}, words, cause)
+        self.sim.oracle.feed(attempt, step, None, why.retry_after or 0.0)
         self._http_over(exchange)
         self.sim.fact(attempt.engine, "connect_failed", attempt.connection, why)
 
@@ -561,7 +559,7 @@ class Network:
             return
         step = script.steps[exchange.at]
         exchange.at += 1
-        if step.excuse:
+        if step.excuse and step.data is None:
             self.sim.oracle.excuse(attempt, step.excuse)
         if step.kind == "drop":
             self._http_over(exchange)

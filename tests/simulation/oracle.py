@@ -159,6 +159,8 @@ class Oracle:
         pipe = self.sim.network.pipes.get((engine, action.connection))
         if pipe is None or pipe.state != "open":
             raise Violation("order", f"attempt {action.attempt} goes to a connection not open")
+        if self.sim.closes(pipe):
+            raise Violation("order", f"attempt {action.attempt} goes to a connection that closes")
         body = _decode(action.data)
         attempt = self._begun(engine, action.connection, action.attempt, action.data, body)
         lane = attempt.lane
@@ -432,7 +434,9 @@ class Oracle:
         turn, kind = attempt.turn, step.kind
         if attempt.is_booked or kind == "late":
             return
-        is_current = turn is not None and turn.current is attempt and not turn.is_over
+        is_current = self._is_current(turn, attempt)
+        if step.excuse:
+            self.excuse(attempt, step.excuse)
         if kind == "created":
             attempt.response_id = str((step.data or {})["response"]["id"])
         elif kind in ("delta", "done"):
@@ -452,6 +456,15 @@ class Oracle:
             self._feed_end(attempt, step, response)
         if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
             turn.useful_at = self.sim.now
+
+    def _is_current(self, turn: TurnRecord | None, attempt: AttemptRecord) -> bool:
+        """Whether a turn waits for an attempt."""
+        if turn is None or turn.is_over or turn.current is not attempt:
+            return False
+        if attempt.excuse is None:
+            return True
+        held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
+        return held is not None and held.attempt == attempt.number
 
     def _expect_after_error(self, turn: TurnRecord, step: Step, wait: float) -> None:
         if step.excuse == "refused":
@@ -633,14 +646,15 @@ class Oracle:
         if not attempt.generates:
             return ("warm-up",)
         if attempt.abandoned is not None:
-            return (attempt.abandoned,)
-        if attempt.ended in ("completed", "incomplete"):
-            # What came back to life may be superseded, though nothing else was sent yet.
-            return ("answered",) if attempt.excuse is None else ("answered", "superseded")
-        if attempt.ended is not None:
-            return ("failed",) if attempt.excuse is None else ("failed", "superseded")
-        # Lost, and perhaps its turn will be sent again by the same fact.
-        return ("failed", "superseded") if attempt.connection > 0 else ("failed", "cut", "superseded")
+            allowed: tuple[str, ...] = (attempt.abandoned,)
+        elif attempt.ended in ("completed", "incomplete"):
+            allowed = ("answered",)
+        elif attempt.ended is not None or attempt.connection > 0:
+            allowed = ("failed",)
+        else:
+            allowed = ("failed", "cut")
+        # What was lost may have been superseded before its turn could be sent again.
+        return allowed if attempt.excuse is None else (*allowed, "superseded")
 
     def _settle(self, engine: int, attempt: AttemptRecord) -> None:
         self.open_attempts.pop((engine, attempt.number), None)

@@ -1,8 +1,8 @@
-"""The story of a run: one line for each fact and each action, and how to make it short."""
+"""The story of a run: one line for each fact and each action."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rtllm.engine.actions import (
@@ -62,39 +62,3 @@ def told_action(action: Action) -> str:
         case WakeAt(at):
             told = f"wake at {at - 1000.0:.3f}"
     return f"          -> {told}"[:LONGEST]
-
-
-def shortened(
-    choices: Sequence[int], breaks: Callable[[Sequence[int]], bool], tries: int = 200
-) -> list[int]:
-    """Make a list of choices short that breaks a law, so that it still breaks it.
-
-    Chunks are left out, then chunks are made ordinary (0), from large ones to small ones.
-
-    Args:
-        choices: The choices of a run.
-        breaks: Tells whether a run with these choices breaks the same law.
-        tries: How many runs may be tried.
-    """
-    best = list(choices)
-    size = max(1, len(best) // 2)
-    left = tries
-    while left > 0 and size:
-        at = 0
-        while at < len(best) and left > 0:
-            chunk = best[at : at + size]
-            without = best[:at] + best[at + size :]
-            zeroed = best[:at] + [0] * len(chunk) + best[at + size :]
-            left -= 1
-            if breaks(without):
-                best = without
-                continue
-            if any(chunk):
-                left -= 1
-                if breaks(zeroed):
-                    best = zeroed
-            at += size
-        size //= 2
-    while best and best[-1] == 0:
-        best.pop()
-    return best
