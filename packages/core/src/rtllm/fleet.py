@@ -80,6 +80,10 @@ class Fleet:
         """Count the attempts that run on each connection."""
         return {c.number: len(c.running) for c in self._connections.values()}
 
+    def guests(self) -> dict[int, tuple[int, ...]]:
+        """List the conversations on each connection."""
+        return {c.number: tuple(c.guests) for c in self._connections.values()}
+
     # -- connections ---------------------------------------------------------------------
 
     def opening(self, model: str) -> int:

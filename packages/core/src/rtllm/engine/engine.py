@@ -146,6 +146,7 @@ class Engine:
             },
             waiting=self._fleet.waiting(),
             running=self._fleet.running(),
+            guests=self._fleet.guests(),
             placed=self._dispatch.placed,
             timers=tuple(self._timers),
             timer_entries=self._timers.entries,

@@ -46,6 +46,7 @@ class EngineSnapshot:
         connections: The connections by number.
         waiting: How many turns wait for each connection, as counted for placing others.
         running: How many attempts run on each connection, as counted for placing others.
+        guests: The numbers of the conversations on each connection.
         placed: How many attempts conversations are waiting for, or let drain.
         timers: What each deadline is for, and the number of the turn, attempt or connection.
         timer_entries: How many entries the queue of deadlines has.
@@ -60,6 +61,7 @@ class EngineSnapshot:
     connections: Mapping[int, ConnectionSnapshot]
     waiting: Mapping[int, int]
     running: Mapping[int, int]
+    guests: Mapping[int, tuple[int, ...]]
     placed: int
     timers: tuple[tuple[str, int], ...]
     timer_entries: int
