@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import msgspec
 
@@ -14,9 +13,7 @@ from rtllm.request import Request
 from rtllm.turn import Limits, Retry
 from simulation.decisions import Decisions
 from simulation.records import Response, Seen, Wanted, canonical
-from simulation.worlds import World
-
-Keys = Literal["kept", "fresh", "none", "template"]
+from simulation.worlds import Keys, World
 
 NO_RESULT = "no result: interrupted or failed"
 LIMITS = Limits(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
@@ -151,14 +148,18 @@ class Call:
             numbers = self.numbers
             self.lead_keys = [f"{self.owner}-{next(numbers)}" for _ in self.lead]
             self.items = [
-                (replace(item, key=f"{self.owner}-{next(numbers)}"), seen)  # type: ignore[type-var]
-                for item, seen in self.items
+                (renamed(item, f"{self.owner}-{next(numbers)}"), seen) for item, seen in self.items
             ]
         lead = [
             replace(Message.of("system", text), key=key)
             for text, key in zip(self.lead, self.lead_keys, strict=True)
         ]
         return (*lead, *(item for item, _ in self.items))
+
+
+def renamed(item: Item, key: str) -> Item:
+    """Give an item another id."""
+    return replace(item, key=key) if isinstance(item, Message | ToolCall | ToolOutput) else item
 
 
 def record(output: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -181,7 +182,7 @@ def begin_call(
     owner: int, caller: int, engine: int, world: World, choose: Decisions, now: float
 ) -> Call:
     """Begin a call."""
-    keys: Keys = choose.pick(("kept", "kept", "kept", "template", "none", "fresh"))
+    keys = choose.pick(world.keys)
     store = choose.pick((False, False, True))
     is_alike = world.twins or choose.chance(0.2)
     call = Call(
@@ -202,9 +203,10 @@ def begin_call(
     call.lead_keys = [call.key() for _ in call.lead]
     call.last_ask = now
     if keys == "template":
-        for role, text, key in (("assistant", "Hello, this is Ada.", "t-1"), ("user", "Hi.", "t-2")):
-            item = replace(Message.of(role, text), key=key)  # type: ignore[arg-type]
-            call.items.append((item, ("m", role, text)))
+        greeting, answer = "Hello, this is Ada.", "Hi."
+        said = replace(Message.of("assistant", greeting), key="t-1")
+        call.items.append((said, ("m", "assistant", greeting)))
+        call.items.append((replace(Message.of("user", answer), key="t-2"), ("m", "user", answer)))
     return call
 
 

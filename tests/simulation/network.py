@@ -115,12 +115,12 @@ class Network:
         self.responses: dict[str, Response] = {}
         self.refused: set[tuple[int, str]] = set()
         self.hung: list[tuple[int, float]] = []
+        self.misses = [0] * simulation.world.engines
         self._answers = 0
         world = self.world
         self.request_faults = world.possible(REQUEST_FAULTS)
-        self.connection_faults = world.possible(CONNECTION_FAULTS)
-        if not world.lanes:
-            self.connection_faults = tuple(f for f in self.connection_faults if f != "stray created")
+        faults = world.possible(CONNECTION_FAULTS)
+        self.connection_faults = tuple(f for f in faults if world.lanes or f != "stray created")
         self.connect_faults = world.possible(CONNECT_FAULTS)
         self.http_faults = world.possible(HTTP_FAULTS)
 
@@ -225,7 +225,8 @@ class Network:
             self.sim.oracle.excuse(attempt, pipe.has_trouble)
         if self.choose.chance(self.world.storms) and self.connection_faults:
             fault = self.choose.pick(self.connection_faults)
-            delay = self.choose.between(0.0, 3.0)
+            soon = fault == "error without lane" and self.choose.below(2)
+            delay = self.choose.between(0.05, 0.4) if soon else self.choose.between(0.0, 3.0)
             if fault.startswith("blocked") and delay < 1.0:
                 self._befall(pipe, fault)
             else:
@@ -399,6 +400,8 @@ class Network:
         data = encoded(step.data, lane)
         self.sim.oracle.feed(attempt, step, response, self._retry_after(step))
         turn = attempt.turn
+        if step.excuse == "miss":
+            self.misses[pipe.engine] += 1
         is_heard = turn is not None and turn.current is attempt and not turn.is_over
         if step.excuse == "parameter" and is_heard:
             self.refused.add((pipe.engine, str(attempt.body["model"])))
@@ -411,7 +414,7 @@ class Network:
 
     # -- what befalls connections --------------------------------------------------------------
 
-    def _befall(self, pipe: Pipe, fault: str) -> None:
+    def _befall(self, pipe: Pipe, fault: str) -> None:  # noqa: C901, PLR0912
         if pipe.state != "open" or pipe.is_dead:
             return
         self.sim.note(f"  . {fault} on connection {pipe.number}")

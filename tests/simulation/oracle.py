@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rtllm.dispatch import MISSES
 from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
+from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.events import Called, Delta, Ended
 from simulation.callers import RETRY, Call
 from simulation.records import (
@@ -58,8 +60,10 @@ CUT_LANES = 6
 """So many cut answers in a row may cost the chain."""
 KNOWN = 24
 """How many responses of a conversation are remembered."""
-PATIENCE = 8.0 + 1.0
+PATIENCE = 8.0 + 2.0
 """Seconds that a turn may pause before it is sent again, and a little."""
+GUEST_STAYS = 60.0
+"""Seconds for which a conversation keeps its place on a connection, at least."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
 
@@ -76,6 +80,7 @@ class Oracle:
         self.open_turns: dict[tuple[int, int], TurnRecord] = {}
         self.figures: Counter[str] = Counter()
         self.is_calm = simulation.world.kind == "calm"
+        self._guests: dict[int, dict[tuple[int, int], float]] = {}
 
     # -- causes --------------------------------------------------------------------------------
 
@@ -143,14 +148,14 @@ class Oracle:
         if turn.is_over:
             return
         now, limits = self.sim.now, turn.request.limits
-        if now > turn.began + limits.whole + 0.5:
+        if now > turn.began + limits.whole + 1.5:
             raise Violation("4", f"turn {turn.serial} outlives its limit of {limits.whole:g} s")
         current = turn.current
         patience = limits.open_item if current is not None and current.is_slow else limits.base
         due = turn.useful_at + max(patience, limits.connect) + PATIENCE
         if now > due:
             raise Violation("4", f"turn {turn.serial} waits without progress")
-        self.sim.at(min(due + 0.1, turn.began + limits.whole + 0.6), lambda: self.watch(turn))
+        self.sim.at(min(due + 0.1, turn.began + limits.whole + 1.6), lambda: self.watch(turn))
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -361,9 +366,7 @@ class Oracle:
             f"{known} items are continued of {len(best.recorded or ())}",
         )
 
-    def _best(
-        self, attempt: AttemptRecord, turn: TurnRecord, call: Call
-    ) -> Response | None:
+    def _best(self, attempt: AttemptRecord, turn: TurnRecord, call: Call) -> Response | None:
         """The longest response that this request should have continued."""
         has_keys = call.keys in ("kept", "template")
         if not has_keys and call.name is None:
@@ -409,6 +412,8 @@ class Oracle:
         world = self.sim.world
         if world.memory == "none" or (world.memory == "stored" and not response.is_stored):
             return False
+        if self.sim.network.misses[attempt.engine] >= MISSES:
+            return False  # it may be believed to remember nothing
         if response.is_stored:
             return True
         home = self.sim.network.pipes.get(response.pipe)
@@ -513,6 +518,29 @@ class Oracle:
 
     def delivered(self, engine: int, action: Deliver, fact: str, subject: int) -> None:
         """Judge what is emitted."""
+        turn, attempt = self._receiver(engine, action, fact, subject)
+        for event in action.events:
+            if isinstance(event, Ended):
+                turn.has_ended = True
+            elif isinstance(event, Delta):
+                turn.text += event.text
+            elif isinstance(event, Called):
+                turn.calls.append(event.call.call_id)
+                turn.called.append(event.call)
+            if isinstance(event, Delta | Called):
+                if turn.emitted_from not in (None, attempt):
+                    raise Violation("3", f"turn {turn.serial} hears a second answer")
+                turn.emitted_from = attempt
+                turn.mark = action.mark
+        if not attempt.fed.startswith(turn.text):
+            raise Violation("3", f"turn {turn.serial} hears {turn.text!r}, not {attempt.fed!r}")
+        if turn.calls != attempt.fed_calls[: len(turn.calls)]:
+            raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
+
+    def _receiver(
+        self, engine: int, action: Deliver, fact: str, subject: int
+    ) -> tuple[TurnRecord, AttemptRecord]:
+        """Find whom events are for, and whether they may be his."""
         turn = self.by_number.get((engine, action.turn))
         if turn is None:
             raise Violation("5", f"events for turn {action.turn}, which never was")
@@ -527,23 +555,7 @@ class Oracle:
             raise Violation("7", f"a frame of connection {subject} speaks to turn {turn.serial}")
         if action.response_id not in (None, attempt.response_id):
             raise Violation("7", f"turn {turn.serial} hears {action.response_id}, another's answer")
-        for event in action.events:
-            if isinstance(event, Delta):
-                turn.text += event.text
-            elif isinstance(event, Called):
-                turn.calls.append(event.call.call_id)
-                turn.called.append(event.call)
-            elif isinstance(event, Ended):
-                turn.has_ended = True
-            if isinstance(event, Delta | Called):
-                if turn.emitted_from not in (None, attempt):
-                    raise Violation("3", f"turn {turn.serial} hears a second answer")
-                turn.emitted_from = attempt
-                turn.mark = action.mark
-        if not attempt.fed.startswith(turn.text):
-            raise Violation("3", f"turn {turn.serial} hears {turn.text!r}, not {attempt.fed!r}")
-        if turn.calls != attempt.fed_calls[: len(turn.calls)]:
-            raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
+        return turn, attempt
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -693,11 +705,26 @@ class Oracle:
         }
         if alive != {number for number in held.connections if number > 0}:
             raise Violation("order", f"connections {alive} are open, {list(held.connections)} held")
-        self._inspect_timers(engine)
+        self._inspect_guests(engine, held)
+        self._inspect_timers(engine, held)
 
-    def _inspect_timers(self, engine: int) -> None:
+    def _inspect_guests(self, engine: int, held: EngineSnapshot) -> None:
+        """Law 2: where nobody is idle for long, nobody loses his place on a connection."""
+        if not self.is_calm:
+            return
+        seen = self._guests.setdefault(engine, {})
+        now = self.sim.now
+        there = {(c, guest) for c, guests in held.guests.items() for guest in guests}
+        for (connection, guest), since in list(seen.items()):
+            if (connection, guest) not in there:
+                if connection in held.guests and now - since < GUEST_STAYS:
+                    raise Violation("2", f"conversation {guest} lost its place on {connection}")
+                del seen[connection, guest]
+        for place in there:
+            seen.setdefault(place, now)
+
+    def _inspect_timers(self, engine: int, held: EngineSnapshot) -> None:
         """Law 4: all that waits has a deadline, and the engine will be woken."""
-        held = self.sim.engines[engine].snapshot()
         timers = set(held.timers)
         for number in held.turns:
             if ("turn", number) not in timers:

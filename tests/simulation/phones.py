@@ -186,5 +186,3 @@ class Phone:
             self.ask()
         else:
             self.sim.hung_up += 1
-
-

@@ -45,6 +45,9 @@ DRAINED_FOR = 130.0
 AT_ONE_MOMENT = 400
 """So many ticks without time going on are a loop."""
 
+ENGINE: Any = rtllm.engine.engine
+"""The module whose decoder is replaced."""
+
 EngineFactory = Callable[[EngineOptions], Engine]
 
 
@@ -61,15 +64,15 @@ class FragileAssembler(Assembler):
 @contextmanager
 def fragile_decoder() -> Iterator[None]:
     """Give engines a decoder with a bug, and keep their complaints out of the logs."""
-    log = logging.getLogger("rtllm")
-    level, module = log.level, rtllm.engine.engine
+    log, module = logging.getLogger("rtllm"), ENGINE
+    level = log.level
     log.setLevel(logging.CRITICAL + 1)
     usual = module.Assembler
-    module.Assembler = FragileAssembler  # type: ignore[misc]
+    module.Assembler = FragileAssembler
     try:
         yield
     finally:
-        module.Assembler = usual  # type: ignore[misc]
+        module.Assembler = usual
         log.setLevel(level)
 
 
@@ -116,7 +119,10 @@ class Simulation:
         world: World,
         turns: int,
         choose: Decisions,
-        factory: EngineFactory = Engine,
+        factory: ENGINE: Any = rtllm.engine.engine
+"""The module whose decoder is replaced."""
+
+EngineFactory = Engine,
         *,
         telling: bool = False,
     ) -> None:
@@ -256,7 +262,8 @@ class Simulation:
 
     def _tell_late(self, engine: int) -> None:
         """Tell facts about what is over, or never was."""
-        gone = [n for (e, n), pipe in self.network.pipes.items() if e == engine and pipe.state == "gone"]
+        pipes = self.network.pipes
+        gone = [n for (e, n), pipe in pipes.items() if e == engine and pipe.state == "gone"]
         number = gone[-1] if gone else 999_999
         frame = '{"type":"response.output_text.delta","delta":"late"}'
         tellings: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -286,6 +293,7 @@ class Simulation:
 
     def _carry_out(self, engine: int, actions: Sequence[Action], fact: str, subject: int) -> None:
         self.closing = {(engine, a.connection) for a in actions if isinstance(a, Close)}
+        self._check_order(actions, fact)
         for action in actions:
             if self.story is not None:
                 self.note(told_action(action))
@@ -293,8 +301,7 @@ class Simulation:
                 case Deliver():
                     self.oracle.delivered(engine, action, fact, subject)
                 case WakeAt(at):
-                    self.wakes[engine] = at
-                    self.at(at, lambda at=at: self._tick(engine, at))  # type: ignore[misc]
+                    self._wake(engine, at)
                 case Booked():
                     self.oracle.booked(engine, action)
                 case Finish():
@@ -309,6 +316,20 @@ class Simulation:
                     self.network.ping(engine, connection)
                 case StartHttp():
                     self.network.start_http(self.oracle.started(engine, action), action)
+
+    def _check_order(self, actions: Sequence[Action], fact: str) -> None:
+        """Launch only when a fact has settled: what it ended comes before what it sends."""
+        is_launched = False
+        for action in actions:
+            if isinstance(action, Send | StartHttp):
+                is_launched = True
+            elif is_launched and isinstance(action, Booked | Finish | Deliver):
+                raise Violation("order", f"{fact} launches a turn before it has settled")
+
+    def _wake(self, engine: int, at: float) -> None:
+        self.wakes[engine] = at
+        late = self.choose.between(0.0, self.world.lag) if self.world.lag else 0.0
+        self.at(at + late, lambda: self._tick(engine, at))
 
     def _finish(self, engine: int, action: Finish, fact: str, subject: int) -> None:
         turn = self.oracle.finished(engine, action, fact, subject)
@@ -356,7 +377,10 @@ def play(
     *,
     world: World | None = None,
     turns: int | None = None,
-    factory: EngineFactory = Engine,
+    factory: ENGINE: Any = rtllm.engine.engine
+"""The module whose decoder is replaced."""
+
+EngineFactory = Engine,
     replayed: Sequence[int] | None = None,
     recording: bool = False,
     telling: bool = False,
@@ -388,7 +412,7 @@ def play(
     return Outcome(
         seed,
         world,
-        turns - max(0, simulation._turns_left),  # noqa: SLF001
+        turns - max(0, simulation._turns_left),
         simulation.facts,
         violation,
         simulation.oracle.figures,

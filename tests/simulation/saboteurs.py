@@ -31,8 +31,10 @@ from rtllm.fleet import Fleet
 from rtllm.hidden import restored
 from rtllm.items import Item
 from rtllm.lanes import Seat
-from rtllm.recovery import TABLE, Row
+from rtllm.recovery import TABLE, Resend, Row
+from rtllm.refused import RefusedParameters
 from rtllm.turn import Turn as Progress
+from rtllm.usage import Usage
 from rtllm.wire.frames import Frame
 from rtllm.wire.response_events import Assembler
 from simulation.play import play
@@ -222,7 +224,12 @@ def calls_it_complete(patch: Patch) -> None:
     complete = Engine._complete
 
     def completed(
-        self: Engine, turn: ActiveTurn, attempt: Attempt, events: list[Event], ended: Ended, now: float
+        self: Engine,
+        turn: ActiveTurn,
+        attempt: Attempt,
+        events: list[Event],
+        ended: Ended,
+        now: float,
     ) -> None:
         if ended.outcome == "unfinished":
             ended = replace(ended, outcome="completed")
@@ -235,7 +242,12 @@ def loses_held_calls(patch: Patch) -> None:
     complete = Engine._complete
 
     def losing(
-        self: Engine, turn: ActiveTurn, attempt: Attempt, events: list[Event], ended: Ended, now: float
+        self: Engine,
+        turn: ActiveTurn,
+        attempt: Attempt,
+        events: list[Event],
+        ended: Ended,
+        now: float,
     ) -> None:
         kept = [event for event in events if event not in turn.held]
         complete(self, turn, attempt, kept, ended, now)
@@ -341,17 +353,17 @@ def forgets_to_book_the_cancelled(patch: Patch) -> None:
 def books_twice(patch: Patch) -> None:
     def twice(attempt: Attempt, actions: list[Action]) -> None:
         if attempt.fault is not None:
-            actions += [
-                a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number
-            ]
+            actions += [a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number]
 
     _with_bookings(patch, twice)
 
 
 def books_without_usage(patch: Patch) -> None:
-    patch.setattr(
-        Attempt, "usage", property(lambda self: None if self.abandoned else self.decoder.ended and self.decoder.ended.usage)
-    )
+    def unknown(self: Attempt) -> Usage | None:
+        ended = self.decoder.ended
+        return None if self.abandoned or ended is None else ended.usage
+
+    patch.setattr(Attempt, "usage", property(unknown))
 
 
 def books_early(patch: Patch) -> None:
@@ -430,13 +442,13 @@ def speaks_to_the_first(patch: Patch) -> None:
 
 
 def repeats_what_was_refused(patch: Patch) -> None:
-    patch.setitem(TABLE, Kind.REFUSED, Row(Refused, free=1))  # type: ignore[arg-type]
+    patch.setitem(TABLE, Kind.REFUSED, Row(Refused, free=1))
 
 
 def resends_without_end(patch: Patch) -> None:
-    patch.setitem(TABLE, Kind.DROPPED, Row(Dropped, free=99, elsewhere=True))  # type: ignore[arg-type]
-    patch.setitem(TABLE, Kind.SERVER, Row(Dropped, free=99))  # type: ignore[arg-type]
-    patch.setitem(TABLE, Kind.EMPTY, Row(Dropped, free=99))  # type: ignore[arg-type]
+    patch.setitem(TABLE, Kind.DROPPED, Row(Dropped, free=99, elsewhere=True))
+    patch.setitem(TABLE, Kind.SERVER, Row(Dropped, free=99))
+    patch.setitem(TABLE, Kind.EMPTY, Row(Dropped, free=99))
 
 
 def does_not_wait(patch: Patch) -> None:
@@ -444,13 +456,13 @@ def does_not_wait(patch: Patch) -> None:
 
     def at_once(self: Progress, *args: Any) -> Any:
         action = paid(self, *args)
-        return replace(action, wait=0.0) if hasattr(action, "wait") else action
+        return replace(action, wait=0.0) if isinstance(action, Resend) else action
 
     patch.setattr(Progress, "_paid", at_once)
 
 
 def forgets_what_was_refused(patch: Patch) -> None:
-    patch.setattr(rtllm.engine.engine.RefusedParameters, "note", lambda *_: None)
+    patch.setattr(RefusedParameters, "note", lambda *_: None)
 
 
 # -- the warnings ----------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ REFUSALS = (
     (400, "context_length_exceeded"),
     (403, "permission"),
 )
+LATE = ("progress", "delta", "done", "call", "completed")
+"""The frames that may come behind the end once more."""
 GAP = 0.25
 """Seconds between two frames of an answer, at most."""
 
@@ -114,9 +116,10 @@ class Writer:
             script.steps.append(error)
             script.status = "error"
             return script
-        self._add(0.1, "created", "response.created", response=self._response("in_progress"))
+        begun = self._response("in_progress")
+        self._add(self.world.start, "created", "response.created", response=begun)
         if self.choose.below(4) < 3:
-            self._add(0.05, "progress", "response.in_progress", response=self._response("in_progress"))
+            self._add(0.05, "progress", "response.in_progress", response=begun)
         if self.attempt.generates and fault != "empty":
             self._output()
         script.raw, script.texts = tuple(self.raw), tuple(self.texts)
@@ -141,8 +144,7 @@ class Writer:
                 wait = self.choose.pick(("0.5", "2"))
                 return error_step(429, "rate_limit_exceeded", words, "busy", retry_after=wait)
             case "long busy":
-                step = error_step(429, "rate_limit_exceeded", words, "refused", retry_after="30")
-                return step
+                return error_step(429, "rate_limit_exceeded", words, "refused", retry_after="30")
             case "server error":
                 return error_step(500, "server_error", words, "server error")
             case "parameter" if "temperature" in self.attempt.body:
@@ -211,7 +213,8 @@ class Writer:
         if call is None or not call.says_secrets:
             text = choose.pick(PHRASES)
         else:
-            text = f"Answer {self.number}.{index} for {secret(call.owner)} is {choose.pick(PHRASES)}"
+            phrase = choose.pick(PHRASES)
+            text = f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"
         item_id = f"msg_{self.number}_{place}"
         opened = {"type": "message", "id": item_id, "role": "assistant", "content": []}
         self._add(0.1, "item", "response.output_item.added", output_index=place, item=opened)
@@ -288,7 +291,8 @@ class Writer:
             )
         for repeat in range(2 if self.fault == "twice done" else 1):
             kind, payload = ("call", call_id) if repeat == 0 else ("again", "")
-            self._add(0.05, kind, "response.output_item.done", payload, output_index=place, item=item)
+            event = "response.output_item.done"
+            self._add(0.05, kind, event, payload, output_index=place, item=item)
         self.items.append(item)
         seen = ("c", call_id, "look_up", arguments)
         self.raw.append(seen)
@@ -328,11 +332,13 @@ class Writer:
         """Let the fault happen to the answer."""
         script, choose, fault = self.script, self.choose, self.fault
         steps = script.steps
-        if fault == "server error late" or fault == "given up":
+        if fault in ("server error late", "given up"):
             self._shorten()
         elif fault == "drop":
             del steps[1 + choose.below(len(steps) - 1) :]
             steps.append(Step(0.1, "drop", excuse="drop"))
+        elif fault == "drop at once":
+            steps[:] = [Step(0.1, "drop", excuse="drop")]
         elif fault == "drop before the last event":
             steps[-1] = Step(0.1, "drop", excuse="drop")
         elif fault == "drop before the call" and self.call_at is not None:
@@ -345,12 +351,11 @@ class Writer:
             steps.insert(at, Step(0.01, "stall", excuse="stall"))
             steps[at + 1].delay += choose.between(35.0, 50.0)
         elif fault == "poison":
-            steps.insert(1 + choose.below(len(steps) - 1), self._step(0.05, "poison", "response.poison"))
-        elif fault == "late frames":
-            shown = [s for s in steps if s.data is not None and s.kind not in ("created", "empty")]
-            script.late = [
-                Step(choose.between(0.0, 1.5), "late", step.data) for step in shown[-3:]
-            ]
+            at = 1 + choose.below(len(steps) - 1)
+            steps.insert(at, Step(0.02, "poison", {"type": "response.poison"}))
+        if fault == "late frames" or choose.chance(self.world.late):
+            shown = [s for s in steps if s.data is not None and s.kind in LATE]
+            script.late = [Step(choose.between(0.0, 2.5), "late", step.data) for step in shown[-3:]]
 
     def _shorten(self) -> None:
         """Fail somewhere on the way."""
@@ -361,16 +366,11 @@ class Writer:
     def _response(self, status: str) -> dict[str, Any]:
         return {"id": self.script.response_id, "status": status}
 
-    def _step(
-        self, delay: float, kind: str, event: str, payload: str = "", **fields: object
-    ) -> Step:
-        return Step(self.choose.between(0.0, delay), kind, {"type": event, **fields}, payload)
-
     def _add(
         self, delay: float, kind: str, event: str, payload: str = "", **fields: object
     ) -> None:
         data = {"type": event, **fields}
-        wait = delay if delay > 1.0 else self.choose.between(0.0, delay)
+        wait = delay if delay > 10.0 else self.choose.between(0.0, delay)
         self.script.steps.append(Step(wait, kind, data, payload))
 
 

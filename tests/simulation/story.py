@@ -42,23 +42,26 @@ def _told(value: Any) -> str:
 
 def told_action(action: Action) -> str:
     """Tell an action."""
+    return f"          -> {_told_action(action)}"[:LONGEST]
+
+
+def _told_action(action: Action) -> str:
     match action:
         case Connect(connection, model):
-            told = f"connect {connection} for {model}"
+            return f"connect {connection} for {model}"
         case Send(connection, attempt, data):
-            told = f"send attempt {attempt} on {connection}: {data.decode()}"
+            return f"send attempt {attempt} on {connection}: {data.decode()}"
         case StartHttp(connection, attempt, body):
-            told = f"start exchange {connection}, attempt {attempt}: {dict(body)}"
+            return f"start exchange {connection}, attempt {attempt}: {dict(body)}"
         case Deliver(turn, events):
-            told = f"deliver to turn {turn}: {list(events)}"
+            return f"deliver to turn {turn}: {list(events)}"
         case Finish(turn, report, error):
-            told = f"finish turn {turn}: {report.outcome}" + (f", {error!r}" if error else "")
+            return f"finish turn {turn}: {report.outcome}" + (f", {error!r}" if error else "")
         case Booked(turn, attempt, category, usage):
-            told = f"book attempt {attempt} of turn {turn}: {category}, {usage}"
+            return f"book attempt {attempt} of turn {turn}: {category}, {usage}"
         case Ping(connection):
-            told = f"ping {connection}"
+            return f"ping {connection}"
         case Close(connection):
-            told = f"close {connection}"
+            return f"close {connection}"
         case WakeAt(at):
-            told = f"wake at {at - 1000.0:.3f}"
-    return f"          -> {told}"[:LONGEST]
+            return f"wake at {at - 1000.0:.3f}"

@@ -69,4 +69,5 @@ def test_speed(callers: int) -> None:
         outcome = play(seed, world=sized(callers), turns=400)
         assert outcome.violation is None, str(outcome.violation)
         turns += outcome.turns
-    print(f"{callers} callers: {turns / (time.perf_counter() - began):.0f} turns a second")
+    speed = turns / (time.perf_counter() - began)
+    print(f"{callers} callers: {speed:.0f} turns a second")  # noqa: T201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from rtllm.hosts import Memory
 from simulation.decisions import Decisions
@@ -22,6 +23,7 @@ REQUEST_FAULTS = (
     "miss",
     "lane limit",
     "drop",
+    "drop at once",
     "drop before the last event",
     "drop before the call",
     "stall",
@@ -50,6 +52,11 @@ CONNECTION_FAULTS = (
 
 CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
 HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
+
+
+Keys = Literal["kept", "fresh", "none", "template"]
+"""How a framework names its items: each for good, all anew for each request, not at all, or each
+for good behind an opening that all calls share."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ class World:
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         drifting: Whether item ids drift between the events of an answer.
+        late: How often frames come behind the end of an answer.
+        start: Seconds until an answer begins, at most.
+        lag: Seconds by which timers are late, at most.
+        keys: How callers' items may be named.
     """
 
     kind: str = "calm"
@@ -115,6 +126,10 @@ class World:
     odd: float = 0.0
     large: float = 0.0
     drifting: bool = False
+    late: float = 0.0
+    start: float = 0.1
+    lag: float = 0.0
+    keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
 
     @property
     def uses_lanes(self) -> bool:
@@ -128,7 +143,9 @@ class World:
 
 def calm(choose: Decisions) -> World:
     """Nothing goes wrong: each eligible request must be chained."""
-    return World(callers=choose.pick((2, 4, 7)), barge_ins=choose.pick((0.2, 0.5)))
+    return World(
+        callers=choose.pick((2, 4, 7)), barge_ins=choose.pick((0.2, 0.5)), keys=("kept", "template")
+    )
 
 
 def storm(choose: Decisions) -> World:
@@ -146,6 +163,9 @@ def storm(choose: Decisions) -> World:
         rebuild=choose.pick((False, True)),
         large=0.02,
         long_pauses=choose.pick((0.0, 0.02)),
+        late=0.05,
+        start=choose.pick((0.1, 1.5)),
+        lag=choose.pick((0.0, 0.5)),
     )
 
 
@@ -163,6 +183,22 @@ def laneless(choose: Decisions) -> World:
         lifetime=choose.pick((3600.0, 240.0)),
         rebuild=choose.pick((False, True)),
         odd=choose.pick((0.0, 0.05)),
+        late=choose.pick((0.1, 0.5)),
+        pauses=choose.pick((6.0, 1.0)),
+    )
+
+
+def shared(choose: Decisions) -> World:
+    """Many who wait at a time for what befalls their connection."""
+    kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
+    return World(
+        "shared",
+        callers=choose.pick((6, 12)),
+        storms=choose.pick((0.1, 0.2)),
+        without=frozenset(CONNECTION_FAULTS) - set(kept),
+        start=2.0,
+        pauses=1.0,
+        http_fallback=choose.pick((False, True)),
     )
 
 
@@ -226,6 +262,30 @@ def slow_line(choose: Decisions) -> World:
         - {"blocked", "blocked for good", "frozen", "long frozen", "death"},
         large=0.1,
         http_fallback=choose.pick((False, True)),
+        lag=choose.pick((0.0, 0.5)),
+    )
+
+
+def failing(choose: Decisions) -> World:
+    """One fault after the other, mostly the same one."""
+    kept = choose.pick(
+        (
+            ("drop at once",),
+            ("server error",),
+            ("empty",),
+            ("drop at once", "lane limit"),
+            ("busy", "drop"),
+            ("parameter", "items", "miss", "drop before the call"),
+        )
+    )
+    return World(
+        "failing",
+        callers=choose.pick((2, 5)),
+        faults=0.9,
+        without=frozenset(REQUEST_FAULTS) - set(kept),
+        http_fallback=choose.pick((False, False, True)),
+        connect_faults=choose.pick((0.0, 0.3)),
+        storms=choose.pick((0.0, 0.05)),
     )
 
 
@@ -263,6 +323,8 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     laneless,
     twins,
     slow_line,
+    failing,
+    shared,
     pretending,
     over_http,
     falling,
@@ -271,7 +333,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
 )
 """The worlds, which take turns."""
 
-LENGTHS = (60, 90, 160)
+LENGTHS = (40, 60, 120)
 """How many turns a round has."""
 
 
