@@ -119,10 +119,7 @@ class Simulation:
         world: World,
         turns: int,
         choose: Decisions,
-        factory: ENGINE: Any = rtllm.engine.engine
-"""The module whose decoder is replaced."""
-
-EngineFactory = Engine,
+        factory: EngineFactory = Engine,
         *,
         telling: bool = False,
     ) -> None:
@@ -377,10 +374,7 @@ def play(
     *,
     world: World | None = None,
     turns: int | None = None,
-    factory: ENGINE: Any = rtllm.engine.engine
-"""The module whose decoder is replaced."""
-
-EngineFactory = Engine,
+    factory: EngineFactory = Engine,
     replayed: Sequence[int] | None = None,
     recording: bool = False,
     telling: bool = False,
