@@ -189,14 +189,14 @@ def begin_call(
         owner=owner,
         engine=engine,
         caller=caller,
-        model=choose.pick(MODELS) if choose.chance(0.3) else MODELS[0],
+        model=choose.pick(MODELS) if not world.twins and choose.chance(0.3) else MODELS[0],
         keys=keys,
         marks=choose.chance(0.3),
         name=f"call-{owner}" if choose.chance(0.1) else None,
         store=store,
         hold_calls=choose.chance(0.4),
-        guide="Speak plainly." if choose.chance(0.3) else "",
-        lead=[choose.pick(PROMPTS)] if choose.below(8) < 7 else [],
+        guide="Speak plainly." if not world.twins and choose.chance(0.3) else "",
+        lead=_lead(world, choose),
         says_secrets=not is_alike,
     )
     call.trace = f"config-{owner}" if keys in ("kept", "fresh") else ""
@@ -208,6 +208,12 @@ def begin_call(
         call.items.append((said, ("m", "assistant", greeting)))
         call.items.append((replace(Message.of("user", answer), key="t-2"), ("m", "user", answer)))
     return call
+
+
+def _lead(world: World, choose: Decisions) -> list[str]:
+    if world.twins:
+        return [PROMPTS[0]]
+    return [choose.pick(PROMPTS)] if choose.below(8) < 7 else []
 
 
 def words_of(call: Call, choose: Decisions, world: World) -> str:

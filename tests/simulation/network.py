@@ -304,6 +304,12 @@ class Network:
         if pipe.active > ACTIVE:
             raise Violation("2", f"more than {ACTIVE} answers at a time on {pipe.number}")
         job.script = Writer(self._answers, attempt, fault, self.choose, self.world).write()
+        if self.choose.chance(self.world.junk):
+            junk = self.choose.pick(JUNK)
+            self.sim.after(
+                self.choose.between(0.0, 2.0),
+                lambda: self._pass(pipe, lambda: self._hand_stray(pipe, junk)),
+            )
         if fault != "nothing":
             self.sim.note(f"  . {fault} for attempt {attempt.number}")
         self.sim.after(job.script.steps[0].delay + 0.05, lambda: self._step(pipe, job))
@@ -395,18 +401,23 @@ class Network:
             return
         if lane is not None:
             pipe.was_laned = True
-        response = self.responses.get(str(step.data.get("response", {}).get("id")))
+        response = self._completed_by(step)
         self.written(pipe, attempt)
         data = encoded(step.data, lane)
         self.sim.oracle.feed(attempt, step, response, self._retry_after(step))
         turn = attempt.turn
-        if step.excuse == "miss":
+        if step.excuse in ("miss", "items"):
             self.misses[pipe.engine] += 1
-        is_heard = turn is not None and turn.current is attempt and not turn.is_over
+        is_heard = self.sim.oracle.is_current(turn, attempt)
         if step.excuse == "parameter" and is_heard:
             self.refused.add((pipe.engine, str(attempt.body["model"])))
         self.sim.fact(pipe.engine, "received", pipe.number, data.decode())
         self.sim.oracle.fed(attempt, step)
+
+    def _completed_by(self, step: Step) -> Response | None:
+        if step.kind not in ("completed", "empty") or step.data is None:
+            return None
+        return self.responses.get(step.data["response"]["id"])
 
     def _retry_after(self, step: Step) -> float:
         headers = (step.data or {}).get("headers")
@@ -600,9 +611,7 @@ class Network:
             while exchange.marks and exchange.marks[0][0] <= exchange.passed:
                 steps.append(exchange.marks.popleft()[1])
             for step in steps:
-                data = step.data or {}
-                response = self.responses.get(str(data.get("response", {}).get("id")))
-                self.sim.oracle.feed(attempt, step, response, 0.0)
+                self.sim.oracle.feed(attempt, step, self._completed_by(step), 0.0)
             self.sim.fact(attempt.engine, "received", attempt.connection, piece)
             for step in steps:
                 self.sim.oracle.fed(attempt, step)

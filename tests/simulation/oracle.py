@@ -62,7 +62,7 @@ KNOWN = 24
 """How many responses of a conversation are remembered."""
 PATIENCE = 8.0 + 2.0
 """Seconds that a turn may pause before it is sent again, and a little."""
-GUEST_STAYS = 60.0
+GUEST_STAYS = 45.0
 """Seconds for which a conversation keeps its place on a connection, at least."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
@@ -153,9 +153,17 @@ class Oracle:
         current = turn.current
         patience = limits.open_item if current is not None and current.is_slow else limits.base
         due = turn.useful_at + max(patience, limits.connect) + PATIENCE
+        if now > due and self._waits_anew(turn):
+            due = now + patience + PATIENCE
         if now > due:
             raise Violation("4", f"turn {turn.serial} waits without progress")
         self.sim.at(min(due + 0.1, turn.began + limits.whole + 1.6), lambda: self.watch(turn))
+
+    def _waits_anew(self, turn: TurnRecord) -> bool:
+        """Whether a turn has begun to wait for another connection since it was last looked at."""
+        held = self.sim.engines[turn.engine].snapshot().turns[turn.number]
+        before, turn.waits_for = turn.waits_for, held.waits_for
+        return held.waits_for is not None and held.waits_for != before
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -439,7 +447,7 @@ class Oracle:
         turn, kind = attempt.turn, step.kind
         if attempt.is_booked or kind == "late":
             return
-        is_current = self._is_current(turn, attempt)
+        is_current = self.is_current(turn, attempt)
         if step.excuse:
             self.excuse(attempt, step.excuse)
         if kind == "created":
@@ -462,7 +470,7 @@ class Oracle:
         if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
             turn.useful_at = self.sim.now
 
-    def _is_current(self, turn: TurnRecord | None, attempt: AttemptRecord) -> bool:
+    def is_current(self, turn: TurnRecord | None, attempt: AttemptRecord) -> bool:
         """Whether a turn waits for an attempt."""
         if turn is None or turn.is_over or turn.current is not attempt:
             return False
@@ -511,7 +519,10 @@ class Oracle:
 
     def _was_left(self, turn: TurnRecord, attempt: AttemptRecord) -> bool:
         """Whether a turn does not wait for an attempt any more, with a cause."""
-        if turn.text == attempt.fed or attempt.excuse is None:
+        if attempt.excuse is None:
+            return False
+        calls_differ = turn.calls != attempt.fed_calls and not turn.request.hold_calls
+        if turn.text == attempt.fed and not calls_differ:
             return False
         held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
         return held is not None and held.attempt != attempt.number
@@ -741,7 +752,7 @@ class Oracle:
                 raise Violation("order", f"a deadline is leaked: {kind} {number}")
         if timers and self.sim.wakes[engine] is None:
             raise Violation("4", f"engine {engine} is never woken, with {len(timers)} deadlines")
-        if held.timer_entries > 4 * len(timers) + 64 + 4 * self.sim.world.callers:
+        if held.timer_entries > 4 * len(timers) + 300 + 4 * self.sim.world.callers:
             raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
 
     def inspect_end(self) -> None:

@@ -221,6 +221,7 @@ class TurnRecord:
     not_before: float = 0.0
     useful_at: float = 0.0
     has_ended: bool = False
+    waits_for: int | None = None
     called: list[ToolCall] = field(default_factory=list)
 
 

@@ -211,7 +211,7 @@ class Writer:
     def _message(self, index: int, phase: str | None) -> None:
         choose, call, place = self.choose, self.attempt.call, len(self.items)
         if call is None or not call.says_secrets:
-            text = choose.pick(PHRASES)
+            text = choose.pick(PHRASES[:2] if self.world.twins else PHRASES)
         else:
             phrase = choose.pick(PHRASES)
             text = f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"

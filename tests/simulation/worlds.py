@@ -92,6 +92,7 @@ class World:
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         drifting: Whether item ids drift between the events of an answer.
+        junk: How often a frame that means nothing comes with an answer.
         late: How often frames come behind the end of an answer.
         start: Seconds until an answer begins, at most.
         lag: Seconds by which timers are late, at most.
@@ -126,6 +127,7 @@ class World:
     odd: float = 0.0
     large: float = 0.0
     drifting: bool = False
+    junk: float = 0.0
     late: float = 0.0
     start: float = 0.1
     lag: float = 0.0
@@ -144,7 +146,10 @@ class World:
 def calm(choose: Decisions) -> World:
     """Nothing goes wrong: each eligible request must be chained."""
     return World(
-        callers=choose.pick((2, 4, 7)), barge_ins=choose.pick((0.2, 0.5)), keys=("kept", "template")
+        callers=choose.pick((2, 4, 7)),
+        barge_ins=choose.pick((0.2, 0.5)),
+        twins=choose.pick((False, True)),
+        keys=("kept", "template"),
     )
 
 
@@ -164,6 +169,8 @@ def storm(choose: Decisions) -> World:
         large=0.02,
         long_pauses=choose.pick((0.0, 0.02)),
         late=0.05,
+        junk=0.05,
+        twins=choose.pick((False, True)),
         start=choose.pick((0.1, 1.5)),
         lag=choose.pick((0.0, 0.5)),
     )
@@ -184,6 +191,8 @@ def laneless(choose: Decisions) -> World:
         rebuild=choose.pick((False, True)),
         odd=choose.pick((0.0, 0.05)),
         late=choose.pick((0.1, 0.5)),
+        twins=choose.pick((False, True)),
+        junk=0.02,
         pauses=choose.pick((6.0, 1.0)),
     )
 
@@ -222,6 +231,7 @@ def over_http(choose: Decisions) -> World:
         websocket=False,
         memory=choose.pick(("connection", "stored")),
         http_faults=choose.pick((0.0, 0.3)),
+        twins=choose.pick((False, True)),
     )
 
 
@@ -246,6 +256,7 @@ def twins(choose: Decisions) -> World:
         callers=choose.pick((3, 8)),
         twins=True,
         tools=0.4,
+        junk=0.05,
         faults=choose.pick((0.0, 0.2)),
         storms=choose.pick((0.0, 0.04)),
         long_pauses=choose.pick((0.0, 0.02)),
@@ -274,6 +285,7 @@ def failing(choose: Decisions) -> World:
             ("server error",),
             ("empty",),
             ("drop at once", "lane limit"),
+            ("drop",),
             ("busy", "drop"),
             ("parameter", "items", "miss", "drop before the call"),
         )
