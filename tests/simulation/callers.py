@@ -95,6 +95,11 @@ class Call:
         """Add what the user said."""
         self.items.append((replace(Message.of("user", text), key=self.key()), ("m", "user", text)))
 
+    def instruct(self, text: str) -> None:
+        """Add a system text."""
+        said = replace(Message.of("system", text), key=self.key())
+        self.items.append((said, ("m", "system", text)))
+
     def unsay(self) -> None:
         """Throw away what the user said last, and what followed it."""
         while self.items:

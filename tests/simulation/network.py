@@ -145,7 +145,15 @@ class Network:
     def _open(self, pipe: Pipe) -> None:
         if pipe.state == "connecting":
             pipe.state = "open"
+            self.sim.after(self.world.lifetime, lambda: self._expire(pipe))
             self.sim.fact(pipe.engine, "connected", pipe.number)
+
+    def _expire(self, pipe: Pipe) -> None:
+        """End a connection whose lifetime is over, with an error and a close."""
+        code = "websocket_connection_limit_reached"
+        step = error_step(400, code, "the lifetime is over", "")
+        self._pass(pipe, lambda: self._hand_error(pipe, step, "connection limit"))
+        self.sim.after(0.3, lambda: self.lose(pipe, DROPPED, "connection limit"))
 
     def _refuse(self, pipe: Pipe, fault: str) -> None:
         if pipe.state != "connecting":

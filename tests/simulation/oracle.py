@@ -224,6 +224,7 @@ class Oracle:
         self._check_owner(attempt, data)
         if is_rebuild:
             self._check_rebuilt(attempt, turn)
+            self.figures["rebuilt"] += 1
         else:
             self._check_turn(attempt, turn)
             self._check_context(attempt, turn)

@@ -93,8 +93,13 @@ class Phone:
         call.turns += 1
         serial = sim.next_serial()
         is_odd = choose.chance(self.world.odd)
+        trailing = choose.chance(self.world.edits)
+        if trailing:  # instructions for this reply alone
+            call.instruct("Be brief.")
         request = request_of(call, serial, choose, is_odd=is_odd)
         wanted = call.wanted()
+        if trailing:
+            call.items.pop()
         call.asks[wanted.keys] = call.asks.get(wanted.keys, 0) + 1
         turn = TurnRecord(serial, 0, call.engine, call, wanted, request, sim.now, useful_at=sim.now)
         self.turn = turn
@@ -172,7 +177,8 @@ class Phone:
                 call.hear(heard, turn.mark)
         else:
             call.cuts = 0
-            call.hear(turn.text, turn.mark)
+            is_stripped = choose.chance(self.world.edits)
+            call.hear(turn.text.rstrip(".?") if is_stripped else turn.text, turn.mark)
         pause = choose.between(0.1, self.world.pauses)
         if choose.chance(self.world.long_pauses):
             pause = choose.between(300.0, 1200.0)
