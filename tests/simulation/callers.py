@@ -85,6 +85,15 @@ class Call:
     words: int = 0
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nothing but its words tells it from others who say the same.
+
+        Such a call drops and changes nothing of what it said: else its context could become
+        that of another such call, which nothing could tell.
+        """
+        return self.keys == "none" and self.name is None and not self.says_secrets
+
     def key(self) -> str | None:
         """Name a new item."""
         if self.keys in ("none", "fresh"):
@@ -128,7 +137,7 @@ class Call:
 
     def window(self) -> None:
         """Drop the oldest items, up to something that the user said."""
-        if len(self.items) <= WINDOW:
+        if len(self.items) <= WINDOW or self.is_anonymous:
             return
         for at in range(WINDOW // 2, len(self.items)):
             if self.items[at][1][:2] == ("m", "user"):

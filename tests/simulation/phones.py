@@ -75,7 +75,7 @@ class Phone:
         if call.turns >= TURNS or choose.chance(0.02):
             self.begin()
             return
-        if choose.chance(self.world.edits) and call.lead:
+        if choose.chance(self.world.edits) and call.lead and not call.is_anonymous:
             call.lead = [f"{call.lead[0]} Version {call.turns}."]
             call.lead_keys = [call.key()]
         call.rounds = 0
@@ -93,7 +93,7 @@ class Phone:
         call.turns += 1
         serial = sim.next_serial()
         is_odd = choose.chance(self.world.odd)
-        trailing = choose.chance(self.world.edits)
+        trailing = choose.chance(self.world.edits) and not call.is_anonymous
         if trailing:  # instructions for this reply alone
             call.instruct("Be brief.")
         request = request_of(call, serial, choose, is_odd=is_odd)

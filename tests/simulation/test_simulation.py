@@ -58,7 +58,7 @@ def test_in_calm_worlds_nearly_every_request_behind_the_first_is_chained() -> No
         assert outcome.violation is None, shortest_story(seed)
         figures += outcome.figures
     assert figures["ended failed"] == 0
-    assert figures["chained"] > 0.7 * figures["first sends"]
+    assert figures["chained"] > 0.6 * figures["first sends"]
 
 
 @pytest.mark.parametrize("callers", [10, 300])

@@ -303,13 +303,16 @@ def failing(choose: Decisions) -> World:
 
 def lasting(choose: Decisions) -> World:
     """Hours: connections are replaced, conversations released."""
+    has_lanes = choose.pick((True, True, False))
     return World(
         "lasting",
-        callers=choose.pick((3, 6)),
-        pauses=choose.pick((40.0, 120.0)),
-        long_pauses=0.08,
+        callers=choose.pick((2, 5)),
+        pauses=choose.pick((20.0, 60.0)),
+        long_pauses=choose.pick((0.0, 0.03)),
         rebuild=choose.pick((True, False)),
-        lifetime=choose.pick((3600.0, 780.0)),
+        lifetime=choose.pick((120.0, 300.0)),
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
         faults=choose.pick((0.0, 0.1)),
         storms=choose.pick((0.0, 0.05)),
     )
