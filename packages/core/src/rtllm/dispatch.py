@@ -107,6 +107,11 @@ class Dispatch:
         """How many attempts were placed and have not ended."""
         return len(self._placed)
 
+    @property
+    def wanted(self) -> int:
+        """How many attempts conversations wait for."""
+        return sum(conversation.running for conversation in self._conversations)
+
     def next_attempt(self) -> int:
         """A number for an attempt; they grow."""
         return next(self._numbers)

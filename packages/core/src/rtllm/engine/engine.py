@@ -148,6 +148,11 @@ class Engine:
             running=self._fleet.running(),
             guests=self._fleet.guests(),
             placed=self._dispatch.placed,
+            wanted=self._dispatch.wanted,
+            draining=sum(
+                attempt.abandoned is not None or attempt.placement.conversation.number < 0
+                for attempt in self._attempts.values()
+            ),
             timers=tuple(self._timers),
             timer_entries=self._timers.entries,
             wakes_at=self._wakes_at,

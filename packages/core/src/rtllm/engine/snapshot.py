@@ -47,7 +47,9 @@ class EngineSnapshot:
         waiting: How many turns wait for each connection, as counted for placing others.
         running: How many attempts run on each connection, as counted for placing others.
         guests: The numbers of the conversations on each connection.
-        placed: How many attempts conversations are waiting for, or let drain.
+        placed: How many attempts were placed and have not ended.
+        wanted: How many attempts conversations wait for, as they count.
+        draining: How many attempts no turn waits for, those that prepare a prompt included.
         timers: What each deadline is for, and the number of the turn, attempt or connection.
         timer_entries: How many entries the queue of deadlines has.
         wakes_at: When it asked to be woken; None if nothing is due.
@@ -63,6 +65,8 @@ class EngineSnapshot:
     running: Mapping[int, int]
     guests: Mapping[int, tuple[int, ...]]
     placed: int
+    wanted: int
+    draining: int
     timers: tuple[tuple[str, int], ...]
     timer_entries: int
     wakes_at: float | None
