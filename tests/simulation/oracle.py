@@ -702,6 +702,8 @@ class Oracle:
             raise Violation("6", f"attempts {sorted(attempts ^ set(held.attempts))} are leaked")
         if held.placed != len(attempts):
             raise Violation("order", f"{held.placed} attempts are placed of {len(attempts)}")
+        if held.wanted + held.draining != len(attempts):
+            raise Violation("order", f"conversations wait for {held.wanted} of {len(attempts)}")
         waits = Counter(t.waits_for for t in held.turns.values() if t.waits_for is not None)
         for number, count in held.waiting.items():
             if count != waits[number]:

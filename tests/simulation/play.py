@@ -244,7 +244,7 @@ class Simulation:
         self.fact(engine, "close")
         self.is_closing = False
         held = self.engines[engine].snapshot()
-        if held.turns or held.attempts or held.connections:
+        if held.turns or held.attempts or held.connections or held.timers:
             raise Violation("4", f"an engine is closed, and {held} is left")
 
     def _be_odd(self, engine: int) -> None:

@@ -370,6 +370,12 @@ class Writer:
         self, delay: float, kind: str, event: str, payload: str = "", **fields: object
     ) -> None:
         data = {"type": event, **fields}
+        if self.world.ids == "id":
+            data.pop("output_index", None)
+        elif self.world.ids == "place":
+            data.pop("item_id", None)
+            if (item := data.get("item")) is not None:
+                data["item"] = {name: value for name, value in item.items() if name != "id"}
         wait = delay if delay > 10.0 else self.choose.between(0.0, delay)
         self.script.steps.append(Step(wait, kind, data, payload))
 

@@ -93,6 +93,7 @@ class World:
         large: How often a request is large.
         drifting: Whether item ids drift between the events of an answer.
         junk: How often a frame that means nothing comes with an answer.
+        ids: Which names of an item its events bear: its id, its place, or both.
         late: How often frames come behind the end of an answer.
         start: Seconds until an answer begins, at most.
         lag: Seconds by which timers are late, at most.
@@ -128,6 +129,7 @@ class World:
     large: float = 0.0
     drifting: bool = False
     junk: float = 0.0
+    ids: Literal["both", "id", "place"] = "both"
     late: float = 0.0
     start: float = 0.1
     lag: float = 0.0
@@ -361,7 +363,10 @@ def world_of(seed: int) -> tuple[World, int]:
     choose = Decisions(seed * 7919 + 11)
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
-    return replace(world, drifting=DRIFTING and choose.below(3) == 2), turns
+    ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
+    if ids == "place":  # then nothing tells whose a late frame is
+        world = replace(world, late=0.0, without=world.without | {"late frames"})
+    return replace(world, ids=ids, drifting=DRIFTING and choose.below(3) == 2), turns
 
 
 def sized(callers: int) -> World:
