@@ -20,6 +20,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what chaos begins with (default: %(default)s); a failure names its own",
     )
     group.addoption(
+        "--simulation-turns",
+        type=int,
+        default=2000,
+        help="how many turns the simulation plays, all its tests together (default: %(default)s)",
+    )
+    group.addoption(
+        "--simulation-seed",
+        type=int,
+        default=1,
+        help="what the simulation begins with (default: %(default)s); a failure names its round",
+    )
+    group.addoption(
         "--soak",
         type=float,
         nargs="?",

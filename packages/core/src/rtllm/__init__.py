@@ -9,7 +9,7 @@ from rtllm.answer import Answer
 from rtllm.azure import TokenProvider, azure_reach
 from rtllm.client import ChatClient, Client, FallsBack, Lanes
 from rtllm.context import Note
-from rtllm.engine.connection import ConnectionSnapshot
+from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
     Busy,
     ConfigError,

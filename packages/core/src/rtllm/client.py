@@ -11,10 +11,11 @@ from functools import partial
 from typing import Literal
 
 from rtllm.answer import Answer
-from rtllm.engine.connection import ConnectionSnapshot, Opening
+from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
+from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import ConfigError
 from rtllm.hosts import Endpoint, HostProfile, profile_named
 from rtllm.leaving import ABANDONED_LIMIT, Leaving

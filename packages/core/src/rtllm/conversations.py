@@ -7,7 +7,7 @@ newest key which one conversation alone has used, else a new one.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rtllm.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.chain import Anchor, Hidden, Outline
@@ -77,12 +77,14 @@ class Membership:
         context: The context that was asked.
         name: The conversation's name, if the request gave one.
         only_new_keys: Whether no key of its items was seen before it.
+        has_known_traces: Whether a trace of it was seen before it.
     """
 
     conversation: Conversation
     context: Outline
     name: str | None = None
     only_new_keys: bool = False
+    has_known_traces: bool = False
 
 
 class Conversations:
@@ -119,7 +121,9 @@ class Conversations:
         self.release_idle(now)
         only_new_keys = not any(key in self._owners for key in context.keys)
         self._responses.asked.note(context)
-        found, only_line = self._grouped_with(context, name, only_new_keys=only_new_keys)
+        has_known_traces = any(trace in self._owners for trace in context.traces)
+        asked = Membership(Conversation(0), context, name, only_new_keys, has_known_traces)
+        found, only_line = self._grouped_with(asked)
         if found is None:
             found = self._begin(context, name)
         elif not only_line and not _goes_on(found, context, self._owners):
@@ -128,7 +132,7 @@ class Conversations:
             found = branch
         self._note(found, context, now)
         self._forget_surplus()
-        return Membership(found, context, name, only_new_keys)
+        return replace(asked, conversation=found)
 
     def _begin(self, context: Outline, name: str | None) -> Conversation:
         self._number += 1
@@ -171,24 +175,23 @@ class Conversations:
         conversation.released = False
         self._known.move_to_end(number)
 
-    def _grouped_with(
-        self, context: Outline, name: str | None, *, only_new_keys: bool
-    ) -> tuple[Conversation | None, bool]:
+    def _grouped_with(self, asked: Membership) -> tuple[Conversation | None, bool]:
         """Find the conversation whose responses or keys a request continues, if there is one.
 
         Returns:
             The conversation, and whether it is known to have no other branch than this one.
         """
-        if name is not None:
-            return self._named.get(name), True
-        for known, proof in self._belonging(context, name, only_new_keys=only_new_keys):
+        context = asked.context
+        if asked.name is not None:
+            return self._named.get(asked.name), True
+        for known, proof in self.belonging(asked):
             if (whose := self._known.get(known.conversation)) is not None:
                 return whose, proof is Proof.CONTENT
         for key in reversed(context.keys or context.traces):
             whose = self._known.get(self._owners.get(key, _SEVERAL))
             if whose is not None and _is_evidence(key, whose, context):
                 return whose, False
-        if only_new_keys:
+        if asked.only_new_keys:
             self._release_continued(context)
         return None, True
 
@@ -208,24 +211,20 @@ class Conversations:
 
     def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
         """Find the responses that belong to a request's context, the longest first."""
-        return self._belonging(asked.context, asked.name, only_new_keys=asked.only_new_keys)
-
-    def _belonging(
-        self, context: Outline, name: str | None, *, only_new_keys: bool
-    ) -> Iterator[tuple[KnownResponse, Proof]]:
-        proven = False
+        context, proven = asked.context, False
         for known in self._responses.matching(context):
-            proof = self._responses.proof(known, context, name)
+            proof = self._responses.proof(known, context, asked.name)
             if proof is not None:
                 proven = True
                 yield known, proof
-        if not proven and name is None and only_new_keys:
-            by_content = self._by_content(context)
+        if not proven and asked.name is None and asked.only_new_keys:
+            by_content = self._by_content(asked)
             if by_content is not None:
                 yield by_content, Proof.CONTENT
 
-    def _by_content(self, context: Outline) -> KnownResponse | None:
+    def _by_content(self, asked: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
+        context = asked.context
         alike = [
             known
             for known in self._responses.longest_matching(context)
@@ -237,6 +236,8 @@ class Conversations:
             return None
         if known.anchor.private or _has_marks(context):
             return None
+        if asked.has_known_traces and whose.latest_traces.isdisjoint(context.traces):
+            return None  # another call, which says the same
         return known if self._responses.asked.once(known.anchor.origin.content) else None
 
     def begins_with_known(self, asked: Membership) -> bool:

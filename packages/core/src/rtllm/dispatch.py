@@ -102,6 +102,16 @@ class Dispatch:
         self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
         self._warm_ups = itertools.count(-1, -1)
 
+    @property
+    def placed(self) -> int:
+        """How many attempts were placed and have not ended."""
+        return len(self._placed)
+
+    @property
+    def wanted(self) -> int:
+        """How many attempts conversations wait for."""
+        return sum(conversation.running for conversation in self._conversations)
+
     def next_attempt(self) -> int:
         """A number for an attempt; they grow."""
         return next(self._numbers)

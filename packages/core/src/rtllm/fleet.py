@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rtllm.chain import Anchor, Home
-from rtllm.lanes import Connection, Guest, Lane, Seat, Worth
+from rtllm.lanes import CONVERSATIONS_PER_CONNECTION, Connection, Guest, Lane, Seat, Worth
 
 LANES_PER_CONVERSATION = 8
-CONVERSATIONS_PER_CONNECTION = 4
 ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silence
 NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
 IDLE_BEFORE_DISPLACED = 60.0  # seconds
@@ -72,6 +71,18 @@ class Fleet:
     def __repr__(self) -> str:
         kind = "with lanes" if self.lanes_on else "without lanes"
         return f"<Fleet {kind}: {list(self._connections.values())}>"
+
+    def waiting(self) -> dict[int, int]:
+        """Count the turns that wait for each connection."""
+        return {c.number: c.waiting for c in self._connections.values()}
+
+    def running(self) -> dict[int, int]:
+        """Count the attempts that run on each connection."""
+        return {c.number: len(c.running) for c in self._connections.values()}
+
+    def guests(self) -> dict[int, tuple[int, ...]]:
+        """List the conversations on each connection."""
+        return {c.number: tuple(c.guests) for c in self._connections.values()}
 
     # -- connections ---------------------------------------------------------------------
 
@@ -265,6 +276,9 @@ class Fleet:
         """A seat where the anchor's own connection still remembers it."""
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
+            return None
+        is_prepared = anchor.state.length == (0, 0)  # a prompt, which any conversation may join
+        if self.lanes_on and is_prepared and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+CONVERSATIONS_PER_CONNECTION = 4
+
 
 class Worth(IntEnum):
     """What would be lost if a lane were reused."""
@@ -61,6 +63,10 @@ class Connection:
     def idle(self) -> bool:
         """Whether nothing runs on it and no turn waits for it."""
         return not self.running and not self.waiting
+
+    def has_room_for(self, conversation: int) -> bool:
+        """Whether a conversation is on it, or may join."""
+        return conversation in self.guests or len(self.guests) < CONVERSATIONS_PER_CONNECTION
 
     def busy(self, lane: Lane) -> bool:
         """Whether a response runs on a lane."""

@@ -1,11 +1,11 @@
 """One connection as a value: its state, what runs on it, and which attempt a frame is for."""
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from rtllm.engine.attempt import Attempt
+from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.faults import Fault, belongs_to_connection, from_error
 from rtllm.recovery import ends_connection, refuses_lanes
 from rtllm.request import Network
@@ -38,25 +38,6 @@ class Opening:
     model: str
     network: Network
     limit: float
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSnapshot:
-    """A connection at one moment.
-
-    Attributes:
-        number: Its number; negative for an HTTP exchange.
-        state: Where it is in its life.
-        running: How many requests run on it for turns that wait for them.
-        draining: How many run out unheard.
-        is_doubted: Whether a turn waited for it in vain, and nothing came since.
-    """
-
-    number: int
-    state: State
-    running: int
-    draining: int
-    is_doubted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +127,13 @@ class Connection:
     def snapshot(self) -> ConnectionSnapshot:
         """Its state now."""
         attempts = self.attempts()
-        draining = sum(1 for attempt in attempts if attempt.abandoned is not None)
         return ConnectionSnapshot(
-            self.number, self.state, len(attempts) - draining, draining, self.is_doubted
+            self.number,
+            self.state,
+            tuple(attempt.number for attempt in attempts),
+            sum(1 for attempt in attempts if attempt.abandoned is not None),
+            sum(self.unsent.values()),
+            self.is_doubted,
         )
 
     # -- what runs on it -----------------------------------------------------------------------
@@ -171,7 +156,7 @@ class Connection:
         """Expect nothing more of an attempt, wherever it waits by now."""
         self.unsent.pop(attempt.number, None)
         for queue in self._running.values():
-            with suppress(ValueError):
+            if attempt in queue:
                 queue.remove(attempt)
         if isinstance(attempt.decoder, Assembler):
             self._late_frames.ended(attempt.decoder)
@@ -223,7 +208,12 @@ class Connection:
             return Routed(failed=waiting, fault=fault, is_over=True)
         is_over = ends_connection(fault)
         if len(waiting) == 1 or (not waiting and len(attempts) == 1 and not is_over):
-            return Routed(failed=waiting or tuple(attempts), fault=fault, is_over=is_over)
+            failed = waiting or tuple(attempts)
+            # Where a host names lanes, its answer may come all the same: the next request on
+            # that lane would take it for its own.
+            may_come = self._lanes_proved and failed[0].lane is not None
+            is_over = is_over or (may_come and not refuses_lanes(fault))
+            return Routed(failed=failed, fault=fault, is_over=is_over)
         if not is_over:
             fault = belongs_to_connection(fault)
         return Routed(displaced=waiting, fault=fault, is_over=True)

@@ -26,11 +26,12 @@ from rtllm.engine.actions import (
     WakeAt,
 )
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
-from rtllm.engine.connection import Connection, ConnectionSnapshot, Opening, Routed
+from rtllm.engine.connection import Connection, Opening, Routed
 from rtllm.engine.connections import Connections, TimerKey
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.reports import report_of
+from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.errors import TurnError
@@ -128,6 +129,37 @@ class Engine:
     def connections(self) -> tuple[ConnectionSnapshot, ...]:
         """The connections and HTTP exchanges that are not closed, the oldest first."""
         return tuple(connection.snapshot() for connection in self._connections)
+
+    def snapshot(self) -> EngineSnapshot:
+        """Tell what the engine holds just now; changes nothing."""
+        return EngineSnapshot(
+            turns={
+                number: TurnSnapshot(
+                    turn.state,
+                    turn.waits_for,
+                    turn.attempt.number if turn.attempt is not None else None,
+                    turn.rebuild is not None,
+                )
+                for number, turn in self._turns.items()
+            },
+            attempts=tuple(self._attempts),
+            connections={connection.number: connection for connection in self.connections},
+            waiting=self._fleet.waiting(),
+            running=self._fleet.running(),
+            guests=self._fleet.guests(),
+            placed=self._dispatch.placed,
+            wanted=self._dispatch.wanted,
+            draining=sum(
+                attempt.abandoned is not None or attempt.placement.conversation.number < 0
+                for attempt in self._attempts.values()
+            ),
+            timers=tuple(self._timers),
+            timer_entries=self._timers.entries,
+            wakes_at=self._wakes_at,
+            due=len(self._due),
+            actions=len(self._actions),
+            prepared=len(self._latest),
+        )
 
     # -- facts from the consumer ---------------------------------------------------------------
 
@@ -672,7 +704,8 @@ class Engine:
             return
         attempt.abandoned = category
         if attempt.connection < 0:
-            self._fail(attempt, CANCELLED, now)
+            attempt.fault = CANCELLED
+            self._end(attempt, now)
             return
         self._dispatch.abandon(attempt.number)
         self._timers.set(("drain", attempt.number), now + DRAIN_LIMIT)

@@ -27,6 +27,14 @@ class Timers(Generic[_Key]):
     def __contains__(self, key: _Key) -> bool:
         return key in self._deadlines
 
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._deadlines)
+
+    @property
+    def entries(self) -> int:
+        """How many entries the queue has, those included that were moved or cleared."""
+        return len(self._heap)
+
     def set(self, key: _Key, at: float) -> None:
         """Set or move a deadline."""
         self._deadlines[key] = at

@@ -20,9 +20,10 @@ from rtllm.engine.actions import (
     StartHttp,
     WakeAt,
 )
-from rtllm.engine.connection import ConnectionSnapshot, Opening
+from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import TurnError
 from rtllm.events import Event
 from rtllm.faults import Fault

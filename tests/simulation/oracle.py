@@ -1,0 +1,767 @@
+"""The judge: the eight laws, and the order of the engine's own books, at each step.
+
+It knows what each caller's context is, what the service saw and said, which frames the engine
+was handed, and what went wrong on purpose. A turn may be sent again, or fail, only for a cause:
+each fault that is played excuses its victims and nobody else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rtllm.dispatch import MISSES
+from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
+from rtllm.engine.connections import MAX_UNSENT
+from rtllm.engine.snapshot import EngineSnapshot
+from rtllm.events import Called, Delta, Ended
+from simulation.callers import RETRY, Call
+from simulation.records import (
+    AttemptRecord,
+    Response,
+    Seen,
+    TurnRecord,
+    Violation,
+    canonical,
+    seen_of,
+    unanswered,
+)
+from simulation.scripts import Step
+
+if TYPE_CHECKING:
+    from simulation.network import Pipe
+    from simulation.play import Simulation
+
+FREE = {
+    "drop": 1,
+    "restart": 1,
+    "death": 1,
+    "long frozen": 1,
+    "blocked": 1,
+    "connection limit": 2,
+    "error without lane": 1,
+    "miss": 1,
+    "lane limit": 1,
+    "parameter": 4,
+    "items": 1,
+    "empty": 1,
+    "lanes": 1,
+    "queued": 1,
+    "stall": 1,
+}
+"""How many resends for each cause cost none of the budget, at most."""
+
+TERMINALS = ("completed", "incomplete", "failed", "empty")
+RETRIED_LATER = ("busy",)
+CUT_LANES = 6
+"""So many cut answers in a row may cost the chain."""
+KNOWN = 24
+"""How many responses of a conversation are remembered."""
+PATIENCE = 8.0 + 2.0
+"""Seconds that a turn may pause before it is sent again, and a little."""
+GUEST_STAYS = 45.0
+"""Seconds for which a conversation keeps its place on a connection, at least."""
+_SECRET = re.compile(rb"#(\d+)#")
+_decode = msgspec.json.Decoder().decode
+
+
+class Oracle:
+    """Judges the actions of all engines."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.sim = simulation
+        self.turns: dict[int, TurnRecord] = {}
+        self.by_number: dict[tuple[int, int], TurnRecord] = {}
+        self.attempts: dict[tuple[int, int], AttemptRecord] = {}
+        self.open_attempts: dict[tuple[int, int], AttemptRecord] = {}
+        self.open_turns: dict[tuple[int, int], TurnRecord] = {}
+        self.figures: Counter[str] = Counter()
+        self.is_calm = simulation.world.kind == "calm"
+        self._guests: dict[int, dict[tuple[int, int], float]] = {}
+
+    # -- causes --------------------------------------------------------------------------------
+
+    def excuse(self, attempt: AttemptRecord, cause: str) -> None:
+        """Note that something happened to an attempt."""
+        if not attempt.is_booked:
+            attempt.excuse = cause
+
+    def excuse_all(self, pipe: Pipe, cause: str) -> None:
+        """Note that something happened to all that runs on a connection, or waits for it."""
+        for attempt in pipe.running.values():
+            self.excuse(attempt, cause)
+
+    def excuse_waiting(self, pipe: Pipe, cause: str) -> None:
+        """Note that a connection won't open for those who wait for it."""
+        held = self.sim.engines[pipe.engine].snapshot().turns
+        for (engine, number), turn in self.open_turns.items():
+            waits = held.get(number)
+            if engine == pipe.engine and waits is not None and waits.waits_for == pipe.number:
+                turn.wait_excuse = cause
+
+    def excuse_waiting_attempts(self, pipe: Pipe, cause: str) -> None:
+        """Note that an error came that may concern any request which is not taken yet."""
+        for attempt in pipe.running.values():
+            if attempt.response_id is None:
+                self.excuse(attempt, cause)
+                attempt.is_doomed = True
+
+    def expect_error(self, pipe: Pipe, cause: str) -> None:
+        """Note whom an error without a lane may concern.
+
+        With exactly one that waits it is his; with several it is the connection's, and what
+        they use is still counted. On the default lane it is the running request's.
+        """
+        running = list(pipe.running.values())
+        waiting = [attempt for attempt in running if attempt.response_id is None]
+        default = [attempt for attempt in running if attempt.lane is None]
+        for attempt in waiting:
+            self.excuse(attempt, cause)
+        meant = waiting if len(waiting) == 1 else running if len(running) == 1 else []
+        for attempt in [*meant, *default[:1]]:
+            self.excuse(attempt, cause)
+            attempt.is_doomed = True
+        if not self.sim.world.lanes and self.sim.world.knows_lanes:
+            for attempt in running:  # answers come in order, whatever lane was named
+                self.excuse(attempt, cause)
+                attempt.is_doomed = True
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    def asked(self, turn: TurnRecord) -> None:
+        """Note a turn that is about to be asked."""
+        self.turns[turn.serial] = turn
+        self.figures["turns"] += 1
+
+    def numbered(self, turn: TurnRecord, number: int) -> None:
+        """Note the engine's number of a turn."""
+        turn.number = number
+        self.by_number[turn.engine, number] = turn
+        if not turn.is_over:
+            self.open_turns[turn.engine, number] = turn
+
+    def watch(self, turn: TurnRecord) -> None:
+        """Law 4: a turn ends within its limits, and waits for no silence."""
+        if turn.is_over:
+            return
+        now, limits = self.sim.now, turn.request.limits
+        if now > turn.began + limits.whole + 1.5:
+            raise Violation("4", f"turn {turn.serial} outlives its limit of {limits.whole:g} s")
+        current = turn.current
+        patience = limits.open_item if current is not None and current.is_slow else limits.base
+        due = turn.useful_at + max(patience, limits.connect) + PATIENCE
+        if now > due and self._waits_anew(turn):
+            due = now + patience + PATIENCE
+        if now > due:
+            raise Violation("4", f"turn {turn.serial} waits without progress")
+        self.sim.at(min(due + 0.1, turn.began + limits.whole + 1.6), lambda: self.watch(turn))
+
+    def _waits_anew(self, turn: TurnRecord) -> bool:
+        """Whether a turn has begun to wait for another connection since it was last looked at."""
+        held = self.sim.engines[turn.engine].snapshot().turns[turn.number]
+        before, turn.waits_for = turn.waits_for, held.waits_for
+        return held.waits_for is not None and held.waits_for != before
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def sent(self, engine: int, action: Send) -> AttemptRecord:
+        """Judge a request over a WebSocket."""
+        pipe = self.sim.network.pipes.get((engine, action.connection))
+        if pipe is None or pipe.state != "open":
+            raise Violation("order", f"attempt {action.attempt} goes to a connection not open")
+        if self.sim.closes(pipe):
+            raise Violation("order", f"attempt {action.attempt} goes to a connection that closes")
+        body = _decode(action.data)
+        attempt = self._begun(engine, action.connection, action.attempt, action.data, body)
+        lane = attempt.lane
+        for other in pipe.running.values():
+            if other.lane == lane and not other.is_doomed and other.ended is None:
+                raise Violation("2", f"attempt {attempt.number} waits behind {other.number}")
+        if pipe.unsent > MAX_UNSENT and attempt.turn is not None:
+            raise Violation("7", f"attempt {attempt.number} waits behind a large request")
+        self._check_chained(attempt, pipe)
+        return attempt
+
+    def started(self, engine: int, action: StartHttp) -> AttemptRecord:
+        """Judge a request over HTTP."""
+        body = dict(action.body)
+        data = msgspec.json.encode(body)
+        return self._begun(engine, action.connection, action.attempt, data, body)
+
+    def _begun(
+        self, engine: int, connection: int, number: int, data: bytes, body: dict[str, Any]
+    ) -> AttemptRecord:
+        turn = self.turns.get(body.get("metadata", {}).get("t"))
+        if turn is None:
+            raise Violation("1", f"attempt {number} belongs to no turn")
+        generates = body.get("generate") is not False
+        is_rebuild = not generates and not turn.request.warm_up
+        call = turn.call
+        parent = None
+        if (wanted_id := body.get("previous_response_id")) is not None:
+            parent = self.sim.network.responses.get(wanted_id)
+            if parent is None:
+                raise Violation("1", f"attempt {number} continues {wanted_id}, which never was")
+        view = tuple(seen_of(item) for item in body["input"])
+        if parent is not None:
+            view = (*parent.raw, *view)
+        attempt = AttemptRecord(
+            number=number,
+            turn=None if is_rebuild else turn,
+            call=call,
+            engine=engine,
+            connection=connection,
+            lane=body.get("stream_id"),
+            body=body,
+            size=len(data),
+            parent=parent,
+            view=view,
+            generates=generates,
+        )
+        self._check_owner(attempt, data)
+        if is_rebuild:
+            self._check_rebuilt(attempt, turn)
+            self.figures["rebuilt"] += 1
+        else:
+            self._check_turn(attempt, turn)
+            self._check_context(attempt, turn)
+            self._check_remembered(attempt, turn)
+            turn.current = attempt
+            turn.sends += 1
+            turn.useful_at = self.sim.now
+        self.attempts[engine, number] = attempt
+        self.open_attempts[engine, number] = attempt
+        self.figures["attempts"] += 1
+        return attempt
+
+    def _check_turn(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
+        """Laws 3, 5 and 8: whether a turn may be sent, or sent again."""
+        serial, before = turn.serial, turn.current
+        if turn.is_over:
+            raise Violation("5", f"turn {serial} is over, and sent")
+        if turn.emitted_from is not None:
+            raise Violation("3", f"turn {serial} is sent again after words were emitted")
+        if turn.must_fail is not None:
+            raise Violation("8", f"turn {serial} is sent again after a refusal in substance")
+        if self.sim.now < turn.not_before:
+            raise Violation("8", f"turn {serial} is sent again before the service wants it")
+        if before is None:
+            return
+        if before.excuse is None:
+            raise Violation("5", f"turn {serial} is sent again without a cause")
+        turn.causes.append(before.excuse)
+        counts = Counter(turn.causes)
+        free = sum(min(FREE.get(cause, 0), count) for cause, count in counts.items())
+        if turn.sends > 1 + RETRY.budget + free:
+            raise Violation("8", f"turn {serial} is sent {turn.sends + 1} times: {turn.causes}")
+        if before.excuse == "miss" and attempt.parent is not None and attempt.connection > 0:
+            raise Violation("8", f"turn {serial} continues again right after a lost parent")
+        if before.excuse == "items" and any(s[0] == "h" for s in self._own(attempt)):
+            raise Violation("8", f"turn {serial} carries hidden items again that were refused")
+        if not before.is_booked:
+            before.abandoned = "superseded"
+
+    def _own(self, attempt: AttemptRecord) -> tuple[Seen, ...]:
+        parent = attempt.parent
+        return attempt.view[len(parent.raw) :] if parent is not None else attempt.view
+
+    def _check_owner(self, attempt: AttemptRecord, data: bytes) -> None:
+        """Law 7: nothing of another call is sent."""
+        owner = attempt.call.owner if attempt.call is not None else 0
+        for found in _SECRET.findall(data):
+            if int(found) != owner:
+                raise Violation("7", f"a request of call {owner} holds words of call {int(found)}")
+        parent = attempt.parent
+        if parent is not None and parent.call is not None and parent.call is not attempt.call:
+            raise Violation("7", f"call {owner} continues a response of call {parent.call.owner}")
+
+    def _check_context(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
+        """Law 1: what the model sees is what the caller's framework has, made legal."""
+        wanted, parent, own = turn.wanted, attempt.parent, self._own(attempt)
+        if parent is None:
+            seen = canonical(own)
+        elif parent.recorded is None:
+            raise Violation("1", f"turn {turn.serial} continues what is recorded otherwise")
+        else:
+            seen = canonical((*parent.recorded, *own))
+        at = 0
+        while at < len(seen) and seen[at][:2] == ("m", "system"):
+            at += 1
+        chained_lead = tuple(item[2] for item in seen[:at])
+        said = str(attempt.body.get("instructions", ""))
+        in_field = "\n".join((*wanted.lead, wanted.guide) if wanted.guide else wanted.lead)
+        as_items = chained_lead == wanted.lead and said == wanted.guide
+        attempt.lead_in_field = not as_items
+        if not as_items and (chained_lead or said != in_field):
+            raise Violation("1", f"turn {turn.serial}: instructions {said!r}, {chained_lead}")
+        if seen[at:] != wanted.body:
+            raise Violation(
+                "1", f"turn {turn.serial}: the model sees {seen[at:]} instead of {wanted.body}"
+            )
+        if (open_calls := unanswered(attempt.view)) != set():
+            raise Violation("1", f"turn {turn.serial}: calls without outputs: {open_calls}")
+        self._check_hidden(attempt, own)
+
+    def _check_hidden(self, attempt: AttemptRecord, own: tuple[Seen, ...]) -> None:
+        """Law 1: hidden items come from the response that they belong to, right before its item."""
+        phases = [item for item in attempt.body["input"] if item.get("phase")]
+        if attempt.call is not None:
+            for item in phases:
+                if not self._has_phase(attempt.call, item):
+                    raise Violation("1", f"attempt {attempt.number}: a phase of no response")
+        tokens = [item[2] for item in attempt.view if item[0] == "h"]
+        if not tokens:
+            return
+        if len(set(tokens)) != len(tokens):
+            raise Violation("1", f"attempt {attempt.number} holds a hidden item twice")
+        for at, item in enumerate(own):
+            if item[0] != "h":
+                continue
+            follows = next((seen for seen in own[at:] if seen[0] != "h"), None)
+            source = self._source(attempt.call, item[2])
+            if source is None or follows not in source.output:
+                raise Violation("1", f"{item[2]} stands before {follows}, not its own item")
+
+    def _source(self, call: Call | None, token: str) -> Response | None:
+        responses = call.responses if call is not None else []
+        return next((r for r in responses if token in r.tokens), None)
+
+    def _has_phase(self, call: Call, item: dict[str, Any]) -> bool:
+        text = item["content"]
+        return any(r.phase == item["phase"] and text in r.texts for r in call.responses)
+
+    def _check_remembered(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
+        """Law 8: a parameter that was refused is not sent again."""
+        model = str(attempt.body["model"])
+        if (turn.engine, model) in self.sim.network.refused and "temperature" in attempt.body:
+            raise Violation("8", f"turn {turn.serial} sends a refused parameter again")
+
+    def _check_rebuilt(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
+        """Laws 1 and 7: what is prepared on a new connection is a known state of its call."""
+        if not self.sim.world.rebuild or turn.call is None:
+            raise Violation("6", f"attempt {attempt.number} prepares what nobody asked for")
+        seen = canonical(attempt.view)
+        for response in turn.call.responses:
+            recorded = response.recorded
+            if recorded is None:
+                continue
+            attempt.lead_in_field = response.is_in_field
+            if recorded == seen:
+                return
+        raise Violation("1", f"attempt {attempt.number} prepares {seen}, which nobody knows")
+
+    # -- law 2 ---------------------------------------------------------------------------------
+
+    def _check_chained(self, attempt: AttemptRecord, pipe: Pipe) -> None:
+        """Law 2: what the service knows is not sent again."""
+        turn, call = attempt.turn, attempt.call
+        if turn is None or call is None or not attempt.generates or turn.sends > 1:
+            return
+        self.figures["first sends"] += 1
+        if attempt.parent is not None:
+            self.figures["chained"] += 1
+        known = len(attempt.parent.recorded or ()) if attempt.parent is not None else 0
+        best = self._best(attempt, turn, call)
+        if best is None or len(best.recorded or ()) <= known:
+            return
+        del pipe
+        self.figures["missed"] += 1
+        raise Violation(
+            "2",
+            f"turn {turn.serial} of call {call.owner} sends what {best.id} knows: "
+            f"{known} items are continued of {len(best.recorded or ())}",
+        )
+
+    def _best(self, attempt: AttemptRecord, turn: TurnRecord, call: Call) -> Response | None:
+        """The longest response that this request should have continued."""
+        has_keys = call.keys in ("kept", "template")
+        if not has_keys and call.name is None:
+            return None
+        if call.cuts > CUT_LANES:
+            return None
+        wanted = turn.wanted
+        lead = tuple(("m", "system", text) for text in wanted.lead)
+        best: Response | None = None
+        for response in reversed(call.responses[-KNOWN:]):
+            recorded = response.recorded
+            if recorded is None or not response.is_known or response.is_forgotten:
+                continue
+            if response.model != attempt.body["model"]:
+                continue
+            if response.wanted is None or call.asks.get(response.wanted.keys, 0) > 1:
+                continue  # asked twice: it proves nothing
+            keys = response.wanted.keys
+            if has_keys and wanted.keys[: len(keys)] != keys:
+                continue  # the same words, but said another time
+            if best is not None and len(recorded) <= len(best.recorded or ()):
+                continue
+            whole = wanted.body if response.is_in_field else lead + wanted.body
+            if not self._begins(whole, recorded) or not self._reachable(response, attempt):
+                continue
+            best = response
+        return best
+
+    def _begins(self, whole: tuple[Seen, ...], known: tuple[Seen, ...]) -> bool:
+        """Whether a context begins with what is known, as runs of calls compare."""
+        if whole[: len(known)] == known:
+            return True
+        at = len(known)
+        while at and known[at - 1][0] != "m":
+            at -= 1
+        end = at
+        while end < len(whole) and whole[end][0] != "m":
+            end += 1
+        return whole[:at] == known[:at] and set(known[at:]) <= set(whole[at:end])
+
+    def _reachable(self, response: Response, attempt: AttemptRecord) -> bool:
+        """Whether nothing stood in the way of continuing a response."""
+        world = self.sim.world
+        if world.memory == "none" or (world.memory == "stored" and not response.is_stored):
+            return False
+        if self.sim.network.misses[attempt.engine] >= MISSES:
+            return False  # it may be believed to remember nothing
+        if response.is_stored:
+            return True
+        home = self.sim.network.pipes.get(response.pipe)
+        if home is None or home.state != "open" or home.has_trouble or home.was_doubted:
+            return False
+        if home.newest.get(response.lane) is not response or response.pipe[0] != attempt.engine:
+            return False
+        snapshot = self.sim.engines[attempt.engine].snapshot().connections.get(home.number)
+        if snapshot is None or snapshot.state != "open" or snapshot.unsent > MAX_UNSENT:
+            return False
+        running = [a for a in home.running.values() if a is not attempt]
+        if not world.uses_lanes:
+            return not running
+        busy = sum(1 for a in running if a.call is attempt.call)
+        return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < 32
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def feed(
+        self, attempt: AttemptRecord, step: Step, response: Response | None, wait: float
+    ) -> None:
+        """Note a frame that the engine is about to be handed."""
+        turn, kind = attempt.turn, step.kind
+        if attempt.is_booked or kind == "late":
+            return
+        is_current = self.is_current(turn, attempt)
+        if step.excuse:
+            self.excuse(attempt, step.excuse)
+        if kind == "created":
+            attempt.response_id = str((step.data or {})["response"]["id"])
+        elif kind in ("delta", "done"):
+            attempt.fed += step.payload
+        elif kind == "call":
+            attempt.fed_calls.append(step.payload)
+            attempt.is_slow = False
+        elif kind in ("open", "slow"):
+            attempt.is_slow = True
+        elif kind == "shut":
+            attempt.is_slow = False
+        elif kind == "error" and step.excuse != "lanes":
+            attempt.ended = "error"
+            if is_current and turn is not None:
+                self._expect_after_error(turn, step, wait)
+        elif kind in TERMINALS:
+            self._feed_end(attempt, step, response)
+        if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
+            turn.useful_at = self.sim.now
+
+    def is_current(self, turn: TurnRecord | None, attempt: AttemptRecord) -> bool:
+        """Whether a turn waits for an attempt."""
+        if turn is None or turn.is_over or turn.current is not attempt:
+            return False
+        if attempt.excuse is None:
+            return True
+        held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
+        return held is not None and held.attempt == attempt.number
+
+    def _expect_after_error(self, turn: TurnRecord, step: Step, wait: float) -> None:
+        if step.excuse == "refused":
+            turn.must_fail = step.payload
+        elif wait:
+            turn.not_before = self.sim.now + wait
+
+    def _feed_end(self, attempt: AttemptRecord, step: Step, response: Response | None) -> None:
+        attempt.ended = step.kind
+        usage = (step.data or {})["response"].get("usage")
+        attempt.usage = (usage["input_tokens"], usage["output_tokens"]) if usage else None
+        if response is not None and not response.is_known:
+            response.is_known = True
+            if attempt.abandoned is not None and not self.sim.world.uses_lanes:
+                response.is_forgotten = True  # one memory a connection is kept for nobody
+            if response.call is not None:
+                response.call.responses.append(response)
+
+    def fed(self, attempt: AttemptRecord, step: Step) -> None:
+        """Judge what the engine made of a frame."""
+        kind, turn = step.kind, attempt.turn
+        if kind == "late" or attempt.is_doomed:
+            return
+        if kind in TERMINALS or kind == "error":
+            pipe = self.sim.network.pipes.get((attempt.engine, attempt.connection))
+            was_told = attempt.connection < 0 or (pipe is not None and pipe.state == "open")
+            if not attempt.is_booked and was_told and step.excuse != "lanes":
+                raise Violation("6", f"attempt {attempt.number} has ended and is not booked")
+        if turn is not None and turn.current is attempt and not turn.is_over:
+            self._check_text(turn, attempt)
+
+    def _check_text(self, turn: TurnRecord, attempt: AttemptRecord) -> None:
+        if attempt.is_booked or self._was_left(turn, attempt):
+            return
+        if turn.text != attempt.fed:
+            raise Violation("3", f"turn {turn.serial} heard {turn.text!r}, not {attempt.fed!r}")
+        if not turn.request.hold_calls and turn.calls != attempt.fed_calls:
+            raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
+
+    def _was_left(self, turn: TurnRecord, attempt: AttemptRecord) -> bool:
+        """Whether a turn does not wait for an attempt any more, with a cause."""
+        if attempt.excuse is None:
+            return False
+        calls_differ = turn.calls != attempt.fed_calls and not turn.request.hold_calls
+        if turn.text == attempt.fed and not calls_differ:
+            return False
+        held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
+        return held is not None and held.attempt != attempt.number
+
+    def delivered(self, engine: int, action: Deliver, fact: str, subject: int) -> None:
+        """Judge what is emitted."""
+        turn, attempt = self._receiver(engine, action, fact, subject)
+        for event in action.events:
+            if isinstance(event, Ended):
+                turn.has_ended = True
+            elif isinstance(event, Delta):
+                turn.text += event.text
+            elif isinstance(event, Called):
+                turn.calls.append(event.call.call_id)
+                turn.called.append(event.call)
+            if isinstance(event, Delta | Called):
+                if turn.emitted_from not in (None, attempt):
+                    raise Violation("3", f"turn {turn.serial} hears a second answer")
+                turn.emitted_from = attempt
+                turn.mark = action.mark
+        if not attempt.fed.startswith(turn.text):
+            raise Violation("3", f"turn {turn.serial} hears {turn.text!r}, not {attempt.fed!r}")
+        if turn.calls != attempt.fed_calls[: len(turn.calls)]:
+            raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
+
+    def _receiver(
+        self, engine: int, action: Deliver, fact: str, subject: int
+    ) -> tuple[TurnRecord, AttemptRecord]:
+        """Find whom events are for, and whether they may be his."""
+        turn = self.by_number.get((engine, action.turn))
+        if turn is None:
+            raise Violation("5", f"events for turn {action.turn}, which never was")
+        if turn.is_over:
+            raise Violation("5", f"events for turn {turn.serial}, which is over")
+        attempt = turn.current
+        if attempt is None:
+            raise Violation("3", f"events for turn {turn.serial}, which was not sent")
+        if fact not in ("received", "lost", "tick", "connect_failed", "close"):
+            raise Violation("order", f"{fact} emits words")
+        if fact == "received" and attempt.connection != subject:
+            raise Violation("7", f"a frame of connection {subject} speaks to turn {turn.serial}")
+        if action.response_id not in (None, attempt.response_id):
+            raise Violation("7", f"turn {turn.serial} hears {action.response_id}, another's answer")
+        return turn, attempt
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def finished(self, engine: int, action: Finish, fact: str, subject: int) -> TurnRecord:
+        """Judge the end of a turn."""
+        turn = self.by_number.get((engine, action.turn))
+        if turn is None:
+            raise Violation("5", f"turn {action.turn} ends, which never was")
+        if turn.is_over:
+            raise Violation("5", f"turn {turn.serial} ends twice")
+        if fact == "cancel" and subject != action.turn:
+            raise Violation("5", f"turn {turn.serial} ends since another one was cancelled")
+        turn.is_over = True
+        self.open_turns.pop((engine, action.turn), None)
+        outcome = action.report.outcome
+        self.figures[f"ended {outcome}"] += 1
+        if (outcome == "cut") != (fact == "cancel"):
+            raise Violation("5", f"turn {turn.serial} ends as {outcome} after {fact}")
+        if action.error is not None:
+            self._check_failed(turn, action)
+        elif outcome != "cut":
+            self._check_answered(turn, outcome)
+        attempt = turn.current
+        if attempt is not None:
+            if action.report.chained != (attempt.parent is not None):
+                raise Violation("2", f"turn {turn.serial} reports chained wrongly")
+            if not attempt.is_booked:
+                attempt.abandoned = "failed" if action.error is not None else "cut"
+        return turn
+
+    def _check_failed(self, turn: TurnRecord, action: Finish) -> None:
+        """Law 5: no failure without a cause; law 8: a refusal is told in its own words."""
+        attempt = turn.current
+        hung = self.sim.network.waits_in_vain(turn.engine, turn.began)
+        cause = (attempt.excuse if attempt is not None else None) or turn.wait_excuse
+        if cause is None and hung and (attempt is None or attempt.excuse is not None):
+            cause = "connect hangs"
+        if cause is None:
+            raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
+        self.figures[f"failed by {cause}"] += 1
+        if turn.must_fail is not None and turn.must_fail not in str(action.error):
+            raise Violation("8", f"turn {turn.serial} hides {turn.must_fail!r}: {action.error}")
+
+    def _check_answered(self, turn: TurnRecord, outcome: str) -> None:
+        """Law 3: what was generated was emitted, all of it and once."""
+        attempt = turn.current
+        if attempt is None:
+            raise Violation("3", f"turn {turn.serial} ends as {outcome} without an answer")
+        if not turn.has_ended:
+            raise Violation("3", f"turn {turn.serial} ends as {outcome} without a last event")
+        if outcome == "unfinished":
+            if attempt.excuse is None:
+                raise Violation("5", f"turn {turn.serial} is unfinished without a cause")
+        elif outcome == "empty":
+            if attempt.generates and (attempt.ended != "empty" or "empty" not in turn.causes):
+                raise Violation("3", f"turn {turn.serial} is empty at once")
+        elif attempt.ended != outcome:
+            raise Violation("3", f"turn {turn.serial} ends as {outcome}, not {attempt.ended}")
+        if turn.text != attempt.fed or turn.calls != attempt.fed_calls:
+            raise Violation(
+                "3",
+                f"turn {turn.serial} ends with {turn.text!r} and {turn.calls}, "
+                f"not {attempt.fed!r} and {attempt.fed_calls}",
+            )
+
+    # -- books ---------------------------------------------------------------------------------
+
+    def booked(self, engine: int, action: Booked) -> None:
+        """Law 6: each attempt is counted once, with what the service counted."""
+        attempt = self.attempts.get((engine, action.attempt))
+        if attempt is None:
+            raise Violation("6", f"attempt {action.attempt} is booked, which never was")
+        if attempt.is_booked:
+            raise Violation("6", f"attempt {action.attempt} is booked twice")
+        attempt.is_booked = True
+        attempt.category = action.category
+        self.figures[f"booked {action.category}"] += 1
+        self._settle(engine, attempt)
+        usage = (action.usage.input, action.usage.output) if action.usage is not None else None
+        if usage != attempt.usage:
+            raise Violation("6", f"attempt {attempt.number}: {usage} booked, {attempt.usage} used")
+        allowed = self._categories(attempt)
+        if action.category not in allowed:
+            raise Violation("6", f"attempt {attempt.number} is {action.category}, not {allowed}")
+        if attempt.ended is None and not self._may_be_lost(attempt):
+            raise Violation("6", f"attempt {attempt.number} is booked before it ended")
+
+    def never_went_out(self, attempt: AttemptRecord) -> None:
+        """Forget a request over HTTP that was stopped before it went out."""
+        self._settle(attempt.engine, attempt)
+
+    def _may_be_lost(self, attempt: AttemptRecord) -> bool:
+        """Whether the end of an attempt may never come."""
+        if attempt.connection < 0 or attempt.is_doomed or self.sim.is_closing:
+            return True
+        pipe = self.sim.network.pipes[attempt.engine, attempt.connection]
+        return pipe.state == "gone" or pipe.is_dead or self.sim.closes(pipe)
+
+    def _categories(self, attempt: AttemptRecord) -> tuple[str, ...]:
+        if not attempt.generates:
+            return ("warm-up",)
+        if attempt.abandoned is not None:
+            allowed: tuple[str, ...] = (attempt.abandoned,)
+        elif attempt.ended in ("completed", "incomplete"):
+            allowed = ("answered",)
+        elif attempt.ended is not None or attempt.connection > 0:
+            allowed = ("failed",)
+        else:
+            allowed = ("failed", "cut")
+        # What was lost may have been superseded before its turn could be sent again.
+        return allowed if attempt.excuse is None else (*allowed, "superseded")
+
+    def _settle(self, engine: int, attempt: AttemptRecord) -> None:
+        self.open_attempts.pop((engine, attempt.number), None)
+        pipe = self.sim.network.pipes.get((engine, attempt.connection))
+        if pipe is not None:
+            pipe.running.pop(attempt.number, None)
+
+    # -- the engine's own books ----------------------------------------------------------------
+
+    def inspect(self, engine: int) -> None:
+        """Compare what an engine holds with what it should hold."""
+        held = self.sim.engines[engine].snapshot()
+        if held.due or held.actions:
+            raise Violation("order", f"{held.due} turns and {held.actions} actions are left over")
+        ours = {number for whose, number in self.open_turns if whose == engine}
+        theirs = {number for number, turn in held.turns.items() if not turn.is_rebuild}
+        if ours != theirs:
+            raise Violation("order", f"turns {sorted(ours ^ theirs)} are leaked or lost")
+        attempts = {number for whose, number in self.open_attempts if whose == engine}
+        if attempts != set(held.attempts):
+            raise Violation("6", f"attempts {sorted(attempts ^ set(held.attempts))} are leaked")
+        if held.placed != len(attempts):
+            raise Violation("order", f"{held.placed} attempts are placed of {len(attempts)}")
+        if held.wanted + held.draining != len(attempts):
+            raise Violation("order", f"conversations wait for {held.wanted} of {len(attempts)}")
+        waits = Counter(t.waits_for for t in held.turns.values() if t.waits_for is not None)
+        for number, count in held.waiting.items():
+            if count != waits[number]:
+                raise Violation("order", f"{count} turns wait for {number}, not {waits[number]}")
+        for number, count in held.running.items():
+            connection = held.connections.get(number)
+            if connection is None or len(connection.attempts) != count:
+                raise Violation("order", f"{count} attempts are counted on connection {number}")
+        alive = {
+            number
+            for (whose, number), pipe in self.sim.network.pipes.items()
+            if whose == engine and pipe.state != "gone"
+        }
+        if alive != {number for number in held.connections if number > 0}:
+            raise Violation("order", f"connections {alive} are open, {list(held.connections)} held")
+        self._inspect_guests(engine, held)
+        self._inspect_timers(engine, held)
+
+    def _inspect_guests(self, engine: int, held: EngineSnapshot) -> None:
+        """Law 2: where nobody is idle for long, nobody loses his place on a connection."""
+        if not self.is_calm:
+            return
+        seen = self._guests.setdefault(engine, {})
+        now = self.sim.now
+        there = {(c, guest) for c, guests in held.guests.items() for guest in guests}
+        for (connection, guest), since in list(seen.items()):
+            if (connection, guest) not in there:
+                if connection in held.guests and now - since < GUEST_STAYS:
+                    raise Violation("2", f"conversation {guest} lost its place on {connection}")
+                del seen[connection, guest]
+        for place in there:
+            seen.setdefault(place, now)
+
+    def _inspect_timers(self, engine: int, held: EngineSnapshot) -> None:
+        """Law 4: all that waits has a deadline, and the engine will be woken."""
+        timers = set(held.timers)
+        for number in held.turns:
+            if ("turn", number) not in timers:
+                raise Violation("4", f"turn {number} of the engine waits without a limit")
+        for kind, number in timers:
+            is_known = {
+                "turn": number in held.turns,
+                "drain": number in held.attempts,
+                "connect": number in held.connections,
+                "ping": number in held.connections,
+                "leave": number in held.connections,
+            }.get(kind, True)
+            if not is_known:
+                raise Violation("order", f"a deadline is leaked: {kind} {number}")
+        if timers and self.sim.wakes[engine] is None:
+            raise Violation("4", f"engine {engine} is never woken, with {len(timers)} deadlines")
+        if held.timer_entries > 4 * len(timers) + 300 + 4 * self.sim.world.callers:
+            raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
+
+    def inspect_end(self) -> None:
+        """All turns are over, and all attempts are in the books."""
+        if self.open_turns:
+            raise Violation("4", f"turns {[t.serial for t in self.open_turns.values()]} never end")
+        left = [a.number for a in self.open_attempts.values() if a.connection > 0 or a.is_written]
+        if left:
+            raise Violation("6", f"attempts {left} are never booked")

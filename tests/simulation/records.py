@@ -1,0 +1,255 @@
+"""What the simulation knows of turns, attempts and responses, independently of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rtllm.items import ToolCall
+from rtllm.request import Request
+
+if TYPE_CHECKING:
+    from simulation.callers import Call
+
+Seen = tuple[str, ...]
+"""An item as the model sees it: ``m`` role text, ``c`` id name arguments, ``o`` id output, or a
+hidden one: ``h`` type token."""
+
+
+class Violation(AssertionError):
+    """A law is broken.
+
+    Attributes:
+        law: The number of the law in the design, or ``order`` for the engine's own bookkeeping.
+    """
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"law {law}: {what}")
+        self.law = law
+        self.what = what
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the model must see for a request: the caller's context, made legal.
+
+    Attributes:
+        lead: The leading system texts.
+        guide: Text that always goes into ``instructions``.
+        body: The items behind the leading system texts, runs of calls and outputs sorted.
+        keys: The framework's ids of its items.
+    """
+
+    lead: tuple[str, ...]
+    guide: str
+    body: tuple[Seen, ...]
+    keys: tuple[str | None, ...]
+
+
+def is_visible(item: Seen) -> bool:
+    """Tell whether a framework records such items."""
+    return item[0] != "h"
+
+
+def canonical(items: Iterable[Seen]) -> tuple[Seen, ...]:
+    """Keep what is visible, and sort each run of calls and outputs."""
+    cut: list[Seen] = []
+    run: list[Seen] = []
+    for item in items:
+        kind = item[0]
+        if kind == "m":
+            if run:
+                cut += sorted(run)
+                run = []
+            cut.append(item)
+        elif kind != "h":
+            run.append(item)
+    if run:
+        cut += sorted(run)
+    return tuple(cut)
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """A completed response as the service remembers it.
+
+    Attributes:
+        id: Its id.
+        call: Whose it is; None if it was prepared for nobody.
+        model: The model that made it.
+        raw: All that the model saw and said, system texts that were chained included.
+        recorded: The same in the form in which the framework records it; None if it records
+            something else.
+        output: The visible items of its output as the framework records them.
+        texts: Each text that it said.
+        phase: The phase of its message.
+        tokens: The tokens of its hidden items.
+        pipe: The engine and the connection that it was made on.
+        lane: Its lane.
+        is_stored: Whether the service keeps it.
+        is_in_field: Whether its system texts went into ``instructions``.
+        wanted: The context that it answers.
+        is_known: Whether the engine got its last event.
+        is_forgotten: Whether the service evicted it.
+    """
+
+    id: str
+    call: Call | None
+    model: str
+    raw: tuple[Seen, ...]
+    recorded: tuple[Seen, ...] | None
+    output: tuple[Seen, ...]
+    texts: tuple[str, ...]
+    phase: str | None
+    tokens: tuple[str, ...]
+    pipe: tuple[int, int]
+    lane: str | None
+    is_stored: bool
+    is_in_field: bool
+    wanted: Wanted | None
+    is_known: bool = False
+    is_forgotten: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class AttemptRecord:
+    """One request that the engine sent.
+
+    Attributes:
+        number: The engine's number of it.
+        turn: Its turn; None for one that only prepares a connection.
+        call: Whose words it holds.
+        engine: The number of its engine.
+        connection: The number of its connection.
+        lane: Its lane.
+        body: What was sent.
+        size: Bytes of it.
+        parent: What it continues.
+        view: All that the model sees.
+        generates: Whether an answer is wanted.
+        is_written: Whether the network took it.
+        excuse: Why it may be lost; None if nothing happened to it.
+        fed: The text that the engine was given of its answer.
+        fed_calls: The calls that it was given.
+        response_id: The service's id of the answer.
+        ended: The last event that the engine was given: completed, incomplete, failed, empty,
+            error, or what happened to the connection.
+        usage: What the service counted, if the engine was told.
+        is_booked: Whether the engine booked it.
+        category: What the books say.
+        is_doomed: Whether the engine was told, rightly or by an ambiguous frame, that it ended.
+        is_slow: Whether an item is open that may take long.
+    """
+
+    number: int
+    turn: TurnRecord | None
+    call: Call | None
+    engine: int
+    connection: int
+    lane: str | None
+    body: dict[str, Any]
+    size: int
+    parent: Response | None
+    view: tuple[Seen, ...]
+    generates: bool
+    is_written: bool = False
+    excuse: str | None = None
+    fed: str = ""
+    fed_calls: list[str] = field(default_factory=list)
+    response_id: str | None = None
+    ended: str | None = None
+    usage: tuple[int, int] | None = None
+    is_booked: bool = False
+    category: str | None = None
+    is_doomed: bool = False
+    is_slow: bool = False
+    lead_in_field: bool = False
+    abandoned: str | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the service is asked to keep the answer."""
+        return self.body.get("store") is not False
+
+
+@dataclass(slots=True, eq=False)
+class TurnRecord:
+    """One turn that a caller asked for.
+
+    Attributes:
+        serial: Its number within the simulation, which its requests carry.
+        number: The engine's number of it.
+        engine: The number of its engine.
+        call: Whose it is.
+        wanted: What the model must see.
+        request: What was asked.
+        began: When.
+        current: Its present attempt; None between attempts.
+        sends: How many attempts it had.
+        causes: Why it was sent again, in order.
+        wait_excuse: Why its wait for a connection may fail.
+        text: What was emitted.
+        calls: The ids of the calls that were emitted.
+        emitted_from: The attempt whose words were emitted.
+        mark: The mark of what was emitted.
+        is_over: Whether it finished.
+        is_cancelled: Whether its caller cancelled it.
+        must_fail: The words of a refusal that ends it.
+        not_before: When it may be sent again at the earliest.
+        useful_at: When it last made progress.
+    """
+
+    serial: int
+    number: int
+    engine: int
+    call: Call | None
+    wanted: Wanted
+    request: Request
+    began: float
+    current: AttemptRecord | None = None
+    sends: int = 0
+    causes: list[str] = field(default_factory=list)
+    wait_excuse: str | None = None
+    text: str = ""
+    calls: list[str] = field(default_factory=list)
+    emitted_from: AttemptRecord | None = None
+    mark: str | None = None
+    is_over: bool = False
+    is_cancelled: bool = False
+    must_fail: str | None = None
+    not_before: float = 0.0
+    useful_at: float = 0.0
+    has_ended: bool = False
+    waits_for: int | None = None
+    called: list[ToolCall] = field(default_factory=list)
+
+
+def seen_of(item: dict[str, Any]) -> Seen:
+    """Read an entry of ``input`` as the model sees it; a phase is left out."""
+    kind = item.get("type", "message")
+    if kind == "message":
+        content = item["content"]
+        if not isinstance(content, str):
+            content = "".join(part["text"] for part in content)
+        return ("m", item["role"], content)
+    if kind == "function_call":
+        return ("c", item["call_id"], item["name"], item["arguments"])
+    if kind == "function_call_output":
+        return ("o", item["call_id"], item["output"])
+    return ("h", kind, str(item.get("encrypted_content") or item.get("output")))
+
+
+def unanswered(items: Sequence[Seen]) -> set[str]:
+    """Find the calls that have no output, and the outputs that have no call before them."""
+    open_calls: set[str] = set()
+    for item in items:
+        if item[0] == "c":
+            open_calls.add(item[1])
+        elif item[0] == "o":
+            if item[1] not in open_calls:
+                return {item[1]}
+            open_calls.remove(item[1])
+        elif item[0] == "m" and open_calls:
+            return open_calls
+    return open_calls

@@ -1,0 +1,543 @@
+"""Broken engines: each defect that the oracle must catch, as a change of the shipped engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import pytest
+
+import rtllm.engine.engine
+import rtllm.fleet
+import rtllm.planner
+from rtllm.belonging import KnownResponses, Proof
+from rtllm.chain import Anchor, Hidden, Outline, State
+from rtllm.conversations import Conversations
+from rtllm.dispatch import Dispatch
+from rtllm.engine.actions import Action, Booked
+from rtllm.engine.attempt import Attempt
+from rtllm.engine.connection import Connection, Routed
+from rtllm.engine.connections import Connections
+from rtllm.engine.engine import Engine
+from rtllm.engine.timers import Timers
+from rtllm.engine.turn import ActiveTurn
+from rtllm.errors import Dropped, Refused
+from rtllm.events import Delta, Ended, Event
+from rtllm.faults import Fault, Kind
+from rtllm.fleet import Fleet
+from rtllm.hidden import restored
+from rtllm.items import Item
+from rtllm.lanes import Seat
+from rtllm.recovery import TABLE, Resend, Row
+from rtllm.refused import RefusedParameters
+from rtllm.turn import Turn as Progress
+from rtllm.usage import Usage
+from rtllm.wire.frames import Frame
+from rtllm.wire.late_frames import LateFrames
+from rtllm.wire.response_events import Assembler
+from simulation.play import play
+
+Patch = pytest.MonkeyPatch
+Breaking = Callable[[Patch], None]
+
+
+@dataclass(frozen=True)
+class Saboteur:
+    """One defect.
+
+    Attributes:
+        name: What it does.
+        law: The law that it breaks first of all, or the number of the warning, as ``w1``.
+        breaks: Breaks the engine.
+    """
+
+    name: str
+    law: str
+    breaks: Breaking
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Break all engines for a while."""
+        with pytest.MonkeyPatch.context() as patch:
+            self.breaks(patch)
+            yield
+
+
+@dataclass(frozen=True)
+class Caught:
+    """How a defect was caught.
+
+    Attributes:
+        name: The defect.
+        turns: How many turns had been played.
+        seed: The seed of the round.
+        what: The law that was found broken.
+    """
+
+    name: str
+    turns: int
+    seed: int
+    what: str
+
+
+def catch(saboteur: Saboteur, turns: int, first: int = 0) -> Caught | None:
+    """Play rounds with a defect until it is caught; None if it survives.
+
+    Args:
+        saboteur: The defect.
+        turns: After how many turns to give up.
+        first: The seed of the first round.
+    """
+    played, seed = 0, first
+    with saboteur.broken():
+        while played < turns:
+            outcome = play(seed)
+            played += outcome.turns
+            if outcome.violation is not None:
+                return Caught(saboteur.name, played, seed, str(outcome.violation))
+            seed += 1
+    return None
+
+
+# -- law 1: the context ----------------------------------------------------------------------------
+
+
+def counts_items(patch: Patch) -> None:
+    """What is behind the first n items is new, whatever they are."""
+
+    def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
+        known = self.closed + len(self.run)
+        return context.items[len(context.lead) + known :] if len(context.units) >= known else None
+
+    patch.setattr(State, "rest_of", rest_of)
+
+
+def forgets_output(patch: Patch) -> None:
+    """What was answered is not known, and sent again."""
+    ended = Dispatch.ended
+
+    def forgetful(
+        self: Dispatch,
+        attempt: int,
+        response_id: str | None,
+        recorded: tuple[Item, ...] | None,
+        now: float,
+        output: tuple[Item, ...] = (),
+    ) -> None:
+        ended(self, attempt, response_id, None if recorded is None else (), now, output)
+
+    patch.setattr(Dispatch, "ended", forgetful)
+
+
+def misplaces_hidden_items(patch: Patch) -> None:
+    """Hidden items are put back at the end."""
+
+    def misplaced(
+        context: Outline, items: Sequence[Item], hidden: Collection[Hidden]
+    ) -> tuple[Item, ...]:
+        right = restored(context, items, hidden)
+        added = [item for item in right if item not in items and not hasattr(item, "parts")]
+        return (*(item for item in right if item not in added), *added)
+
+    patch.setattr(rtllm.planner, "restored", misplaced)
+
+
+# -- law 2: what is known is not sent again --------------------------------------------------------
+
+
+def continues_nothing(patch: Patch) -> None:
+    patch.setattr(KnownResponses, "proof", lambda *_: None)
+
+
+def has_two_lanes(patch: Patch) -> None:
+    patch.setattr(rtllm.fleet, "LANES_PER_CONVERSATION", 2)
+
+
+def takes_the_parents_lane(patch: Patch) -> None:
+    free_lane = Fleet._free_lane
+
+    def reused(self: Fleet, connection: Any, conversation: int, parent: Any, **more: Any) -> Any:
+        if parent is not None and not connection.busy(lane := connection.use_lane(parent.lane)):
+            return lane
+        return free_lane(self, connection, conversation, parent, **more)
+
+    patch.setattr(Fleet, "_free_lane", reused)
+
+
+def evicts_when_asked(patch: Patch) -> None:
+    """Looking for a seat evicts those who are idle."""
+    seat = Fleet.seat
+
+    def evicting(self: Fleet, conversation: int, anchor: Any, *args: Any) -> Seat | None:
+        found = seat(self, conversation, anchor, *args)
+        if found is not None:
+            connection = self._connections[found.connection]
+            for guest in [g for g in connection.guests if g != conversation]:
+                self._see_out(connection, guest)
+        return found
+
+    patch.setattr(Fleet, "seat", evicting)
+
+
+# -- law 3: words once -----------------------------------------------------------------------------
+
+
+def replays(patch: Patch) -> None:
+    patch.setattr(Progress, "has_given_out", property(lambda _: False))
+
+
+def counts_what_is_pulled(patch: Patch) -> None:
+    """Words count as emitted when the next ones come, as if the consumer had pulled them."""
+    gave_out = Progress.gave_out
+    pending: dict[int, tuple[int, int]] = {}
+
+    def late(self: Progress, *, text: int = 0, calls: int = 0) -> None:
+        before = pending.pop(id(self), None)
+        if before is not None:
+            gave_out(self, text=before[0], calls=before[1])
+        pending[id(self)] = (text, calls)
+
+    patch.setattr(Progress, "gave_out", late)
+
+
+def speaks_the_final_text_again(patch: Patch) -> None:
+    """An item whose id differs between its events is taken for another one."""
+    message_done = Assembler._message_done
+
+    def again(self: Assembler, entry: Any, item: Any) -> list[Event]:
+        said, entry.said = entry.said, ""
+        events = list(message_done(self, entry, item))
+        entry.said = entry.said or said
+        return events
+
+    patch.setattr(Assembler, "_message_done", again)
+
+
+def takes_late_frames(patch: Patch) -> None:
+    patch.setattr(LateFrames, "is_late", lambda *_: False)
+
+
+def calls_it_complete(patch: Patch) -> None:
+    """An answer without its last event counts as complete, and what may lack is not told."""
+    complete = Engine._complete
+
+    def completed(
+        self: Engine,
+        turn: ActiveTurn,
+        attempt: Attempt,
+        events: list[Event],
+        ended: Ended,
+        now: float,
+    ) -> None:
+        if ended.outcome == "unfinished":
+            ended = replace(ended, outcome="completed")
+        complete(self, turn, attempt, events, ended, now)
+
+    patch.setattr(Engine, "_complete", completed)
+
+
+def loses_held_calls(patch: Patch) -> None:
+    complete = Engine._complete
+
+    def losing(
+        self: Engine,
+        turn: ActiveTurn,
+        attempt: Attempt,
+        events: list[Event],
+        ended: Ended,
+        now: float,
+    ) -> None:
+        kept = [event for event in events if event not in turn.held]
+        complete(self, turn, attempt, kept, ended, now)
+
+    patch.setattr(Engine, "_complete", losing)
+
+
+def loses_a_word(patch: Patch) -> None:
+    """What only the end of an item tells is lost."""
+    message_done = Assembler._message_done
+
+    def losing(self: Assembler, entry: Any, item: Any) -> list[Event]:
+        return [e for e in message_done(self, entry, item) if not isinstance(e, Delta)]
+
+    patch.setattr(Assembler, "_message_done", losing)
+
+
+# -- law 4: limits ---------------------------------------------------------------------------------
+
+
+def never_times_out(patch: Patch) -> None:
+    patch.setattr(Engine, "_watch_turn", lambda *_: None)
+
+
+def is_not_woken_again(patch: Patch) -> None:
+    """After it was woken once, nothing is armed any more."""
+    tick = Engine.tick
+
+    def once(self: Engine, now: float) -> list[Action]:
+        actions = tick(self, now)
+        return [a for a in actions if type(a).__name__ != "WakeAt"]
+
+    patch.setattr(Engine, "tick", once)
+
+
+def wakes_again_and_again(patch: Patch) -> None:
+    """A deadline that was due is set again."""
+    pop_due = Timers.pop_due
+
+    def again(self: Timers[Any], now: float) -> Iterator[Any]:
+        due = list(pop_due(self, now))
+        for key in due:
+            self.set(key, now)
+        yield from due
+
+    patch.setattr(Timers, "pop_due", again)
+
+
+def leaks_deadlines(patch: Patch) -> None:
+    patch.setattr(Timers, "clear", lambda *_: None)
+
+
+# -- law 5: turns are apart ------------------------------------------------------------------------
+
+
+def cancels_another(patch: Patch) -> None:
+    cancel = Engine.cancel
+
+    def wrong(self: Engine, turn: int, now: float) -> list[Action]:
+        if turn in self._turns:
+            turn = next(iter(self._turns))
+        return cancel(self, turn, now)
+
+    patch.setattr(Engine, "cancel", wrong)
+
+
+def fails_together(patch: Patch) -> None:
+    """What ends one answer ends all on its connection."""
+    fail = Engine._fail
+
+    def together(self: Engine, attempt: Attempt, fault: Fault, now: float) -> None:
+        connection = self._connections.find(attempt.connection)
+        fail(self, attempt, fault, now)
+        for other in connection.attempts() if connection is not None else ():
+            fail(self, other, fault, now)
+
+    patch.setattr(Engine, "_fail", together)
+
+
+# -- law 6: the books ------------------------------------------------------------------------------
+
+
+def _with_bookings(patch: Patch, change: Callable[[Attempt, list[Action]], None]) -> None:
+    end = Engine._end
+
+    def ended(self: Engine, attempt: Attempt, now: float) -> None:
+        end(self, attempt, now)
+        change(attempt, self._actions)
+
+    patch.setattr(Engine, "_end", ended)
+
+
+def forgets_to_book_the_cancelled(patch: Patch) -> None:
+    def forget(attempt: Attempt, actions: list[Action]) -> None:
+        if attempt.abandoned is not None:
+            booked = [a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number]
+            for action in booked:
+                actions.remove(action)
+
+    _with_bookings(patch, forget)
+
+
+def books_twice(patch: Patch) -> None:
+    def twice(attempt: Attempt, actions: list[Action]) -> None:
+        if attempt.fault is not None:
+            actions += [a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number]
+
+    _with_bookings(patch, twice)
+
+
+def books_without_usage(patch: Patch) -> None:
+    def unknown(self: Attempt) -> Usage | None:
+        ended = self.decoder.ended
+        return None if self.abandoned or ended is None else ended.usage
+
+    patch.setattr(Attempt, "usage", property(unknown))
+
+
+def books_early(patch: Patch) -> None:
+    """An error without a lane settles all attempts that the service may have begun."""
+    route_error = Connection._route_error
+
+    def settled(self: Connection, frame: Frame) -> Routed:
+        routed = route_error(self, frame)
+        return replace(routed, failed=(*routed.failed, *routed.displaced), displaced=())
+
+    patch.setattr(Connection, "_route_error", settled)
+
+
+# -- law 7: callers are apart ----------------------------------------------------------------------
+
+
+def recognises_by_words(patch: Patch) -> None:
+    patch.setattr(KnownResponses, "proof", lambda *_: Proof.KEYS)
+
+
+def shares_anchors(patch: Patch) -> None:
+    """Each response may be continued by all, as a prepared prompt may."""
+    record = Conversations.record
+    dispatches: list[Dispatch] = []
+    ended = Dispatch.ended
+
+    def noted(self: Dispatch, *args: Any) -> None:
+        dispatches[:] = [self]
+        ended(self, *args)
+
+    def shared(self: Conversations, conversation: Any, anchor: Anchor, hidden: Any) -> None:
+        record(self, conversation, anchor, hidden)
+        dispatches[0]._prepared.append(anchor)
+
+    patch.setattr(Dispatch, "ended", noted)
+    patch.setattr(Conversations, "record", shared)
+
+
+def dies_of_a_frame(patch: Patch) -> None:
+    patch.setattr(rtllm.engine.engine, "read", msgspec.json.Decoder(Frame).decode)
+
+
+def ignores_blocked_writes(patch: Patch) -> None:
+    def doubted(self: Connections) -> set[int]:
+        return {c.number for c in self if c.is_doubted}
+
+    patch.setattr(Connections, "unfit", doubted)
+
+
+def trusts_records(patch: Patch) -> None:
+    patch.setattr(Engine, "_recorded", lambda _, attempt, output: attempt.record(output))
+
+
+def trusts_decoders(patch: Patch) -> None:
+    def feed(self: Engine, attempt: Attempt, piece: Any, now: float) -> None:
+        was_in_progress = attempt.decoder.in_progress
+        events, fault = attempt.decoder.feed(piece)
+        self._take(attempt, events, fault, now, was_in_progress=was_in_progress)
+
+    patch.setattr(Engine, "_feed", feed)
+
+
+def speaks_to_the_first(patch: Patch) -> None:
+    """A frame goes to the first attempt of a connection, whatever its lane."""
+    route = Connection.route
+
+    def first(self: Connection, frame: Frame) -> Routed:
+        routed = route(self, frame)
+        attempts = self.attempts()
+        return replace(routed, attempt=attempts[0]) if routed.attempt is not None else routed
+
+    patch.setattr(Connection, "route", first)
+
+
+# -- law 8: refusals -------------------------------------------------------------------------------
+
+
+def repeats_what_was_refused(patch: Patch) -> None:
+    patch.setitem(TABLE, Kind.REFUSED, Row(Refused, free=1))
+
+
+def resends_without_end(patch: Patch) -> None:
+    patch.setitem(TABLE, Kind.DROPPED, Row(Dropped, free=99, elsewhere=True))
+    patch.setitem(TABLE, Kind.SERVER, Row(Dropped, free=99))
+    patch.setitem(TABLE, Kind.EMPTY, Row(Dropped, free=99))
+
+
+def does_not_wait(patch: Patch) -> None:
+    paid = Progress._paid
+
+    def at_once(self: Progress, *args: Any) -> Any:
+        action = paid(self, *args)
+        return replace(action, wait=0.0) if isinstance(action, Resend) else action
+
+    patch.setattr(Progress, "_paid", at_once)
+
+
+def forgets_what_was_refused(patch: Patch) -> None:
+    patch.setattr(RefusedParameters, "note", lambda *_: None)
+
+
+# -- the warnings ----------------------------------------------------------------------------------
+
+
+def leaks_waiting_counts(patch: Patch) -> None:
+    def stop(self: Engine, turn: ActiveTurn) -> None:
+        del self
+        turn.waits_for = None
+
+    patch.setattr(Engine, "_stop_waiting", stop)
+
+
+def launches_in_the_middle(patch: Patch) -> None:
+    def at_once(self: Engine, turn: ActiveTurn, now: float) -> None:
+        turn.progress.connecting(now)
+        self._place(turn, now)
+
+    patch.setattr(Engine, "_make_due", at_once)
+
+
+def leaks_actions(patch: Patch) -> None:
+    """The last of many actions is handed out by the next fact."""
+    settle = Engine._settle
+
+    def leaking(self: Engine, now: float) -> list[Action]:
+        actions = settle(self, now)
+        if len(actions) > 2:
+            self._actions.append(actions.pop())
+        return actions
+
+    patch.setattr(Engine, "_settle", leaking)
+
+
+_ALL: tuple[tuple[str, str, Breaking], ...] = (
+    ("counts items instead of comparing them", "1", counts_items),
+    ("sends answers again that were continued", "1", forgets_output),
+    ("puts hidden items back in the wrong place", "1", misplaces_hidden_items),
+    ("continues nothing", "2", continues_nothing),
+    ("has two lanes for each conversation", "2", has_two_lanes),
+    ("continues on the parent's own lane", "2", takes_the_parents_lane),
+    ("evicts when it is only asked", "2, w10", evicts_when_asked),
+    ("replays after words were emitted", "3", replays),
+    ("counts words as emitted when they are pulled", "3, w3", counts_what_is_pulled),
+    ("speaks the final text again", "3, w11", speaks_the_final_text_again),
+    ("loses what only an item's end tells", "3", loses_a_word),
+    ("takes late frames for the next answer", "3, w11", takes_late_frames),
+    ("calls an answer complete that lacks its end", "3, w2", calls_it_complete),
+    ("loses calls that are held", "3, w2", loses_held_calls),
+    ("never times out", "4", never_times_out),
+    ("is not woken again", "4, w9", is_not_woken_again),
+    ("wakes again and again", "4, w9", wakes_again_and_again),
+    ("leaks deadlines", "4, w9", leaks_deadlines),
+    ("cancels another turn", "5", cancels_another),
+    ("fails all together", "5", fails_together),
+    ("forgets to book the cancelled", "6", forgets_to_book_the_cancelled),
+    ("books twice", "6", books_twice),
+    ("books the cancelled without usage", "6", books_without_usage),
+    ("books early on an error without a lane", "6, w1", books_early),
+    ("recognises by words", "7", recognises_by_words),
+    ("shares anchors", "7", shares_anchors),
+    ("dies of one frame", "7", dies_of_a_frame),
+    ("ignores blocked writes", "7, w6", ignores_blocked_writes),
+    ("trusts records", "7, w7", trusts_records),
+    ("trusts decoders", "7, w7", trusts_decoders),
+    ("speaks to the first of a connection", "7", speaks_to_the_first),
+    ("repeats what was refused", "8", repeats_what_was_refused),
+    ("resends without end", "8", resends_without_end),
+    ("does not wait as asked", "8", does_not_wait),
+    ("forgets what was refused", "8", forgets_what_was_refused),
+    ("leaks waiting counts", "w5", leaks_waiting_counts),
+    ("launches in the middle of a fact", "w4", launches_in_the_middle),
+    ("leaks actions into the next fact", "w8", leaks_actions),
+)
+
+SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}
+"""All defects by name."""

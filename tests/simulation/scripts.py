@@ -1,0 +1,404 @@
+"""What the service says to one request, frame by frame, with or without a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from simulation.callers import secret
+from simulation.decisions import Decisions
+from simulation.records import AttemptRecord, Seen
+from simulation.worlds import World
+
+PHRASES = ("Hello, how can I help?", "Yes.", "It is nine in the morning.", "I have booked it.")
+PHASES = (None, None, None, "final_answer")
+REFUSALS = (
+    (400, "invalid_prompt"),
+    (429, "insufficient_quota"),
+    (401, "invalid_api_key"),
+    (400, "context_length_exceeded"),
+    (403, "permission"),
+)
+LATE = ("progress", "delta", "done", "call", "completed")
+"""The frames that may come behind the end once more."""
+GAP = 0.25
+"""Seconds between two frames of an answer, at most."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Step:
+    """One thing that happens in the course of an answer.
+
+    Attributes:
+        delay: Seconds after what came before it.
+        kind: What it is: a kind of frame, or what happens to the connection.
+        data: The frame, without its lane.
+        payload: The text or call that it brings, or words of an error.
+        excuse: Why the attempt may be lost from here on.
+    """
+
+    delay: float
+    kind: str
+    data: dict[str, Any] | None = None
+    payload: str = ""
+    excuse: str | None = None
+
+
+@dataclass(slots=True)
+class Script:
+    """An answer.
+
+    Attributes:
+        response_id: Its id.
+        steps: What happens.
+        status: How it ends for the service.
+        raw: The items of its output as the service keeps them.
+        recorded: The visible ones as a framework records them.
+        texts: Its texts.
+        phase: The phase of its message.
+        tokens: The tokens of its hidden items.
+        usage: Tokens that the service counts.
+        late: Frames behind its end.
+    """
+
+    response_id: str
+    steps: list[Step] = field(default_factory=list)
+    status: str = "completed"
+    raw: tuple[Seen, ...] = ()
+    recorded: tuple[Seen, ...] = ()
+    texts: tuple[str, ...] = ()
+    phase: str | None = None
+    tokens: tuple[str, ...] = ()
+    usage: tuple[int, int] | None = None
+    late: list[Step] = field(default_factory=list)
+
+
+class Writer:
+    """Writes one answer.
+
+    Args:
+        number: The number of the answer.
+        attempt: What it answers.
+        fault: What befalls it.
+        choose: Decides.
+        world: The host's habits.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        attempt: AttemptRecord,
+        fault: str,
+        choose: Decisions,
+        world: World,
+    ) -> None:
+        self.number = number
+        self.attempt = attempt
+        self.fault = fault
+        self.choose = choose
+        self.world = world
+        self.script = Script(f"resp_{number}")
+        self.items: list[dict[str, Any]] = []
+        self.raw: list[Seen] = []
+        self.texts: list[str] = []
+        self.calls: list[Seen] = []
+        self.tokens: list[str] = []
+        self.call_at: int | None = None
+
+    def write(self) -> Script:
+        """Write the answer."""
+        script, fault = self.script, self.fault
+        if (error := self._error()) is not None:
+            script.steps.append(error)
+            script.status = "error"
+            return script
+        begun = self._response("in_progress")
+        self._add(self.world.start, "created", "response.created", response=begun)
+        if self.choose.below(4) < 3:
+            self._add(0.05, "progress", "response.in_progress", response=begun)
+        if self.attempt.generates and fault != "empty":
+            self._output()
+        script.raw, script.texts = tuple(self.raw), tuple(self.texts)
+        said = " ".join(self.texts)
+        script.recorded = ((("m", "assistant", said),) if said else ()) + tuple(self.calls)
+        script.tokens = tuple(self.tokens)
+        script.usage = (7 + 10 * len(self.attempt.view), 3 * len(self.texts) + 5 * len(self.calls))
+        self._end()
+        self._befall()
+        return script
+
+    # -- errors instead of an answer -----------------------------------------------------------
+
+    def _error(self) -> Step | None:
+        """Write the error frame that comes instead of an answer."""
+        words = f"words {self.number}"
+        match self.fault:
+            case "refused":
+                status, code = self.choose.pick(REFUSALS)
+                return error_step(status, code, words, "refused")
+            case "busy":
+                wait = self.choose.pick(("0.5", "2"))
+                return error_step(429, "rate_limit_exceeded", words, "busy", retry_after=wait)
+            case "long busy":
+                return error_step(429, "rate_limit_exceeded", words, "refused", retry_after="30")
+            case "server error":
+                return error_step(500, "server_error", words, "server error")
+            case "parameter" if "temperature" in self.attempt.body:
+                code = "unsupported_parameter"
+                return error_step(400, code, words, "parameter", param="temperature")
+            case "items" if any(seen[0] == "h" for seen in self.attempt.view):
+                sentence = f"The encrypted content could not be verified. {words}"
+                return error_step(400, "invalid_encrypted_content", sentence, "items")
+            case "miss" if self.attempt.parent is not None:
+                return error_step(400, "previous_response_not_found", words, "miss")
+            case "lane limit" if self.attempt.lane is not None:
+                return error_step(400, "websocket_stream_limit_reached", words, "lane limit")
+            case _:
+                return None
+
+    # -- the answer ----------------------------------------------------------------------------
+
+    def _output(self) -> None:
+        choose, call = self.choose, self.attempt.call
+        shape = choose.below(100)
+        if shape >= 70:
+            self._hidden("reasoning", slow=shape >= 98)
+        if 60 <= shape < 66:
+            self._hidden("mcp_call", slow=False)
+        wants_calls = bool(self.attempt.body.get("tools")) and call is not None and call.rounds < 3
+        calls = choose.pick((1, 1, 2, 3)) if wants_calls and choose.chance(self.world.tools) else 0
+        if self.fault == "drop before the call" and wants_calls:
+            calls = max(1, calls)
+        texts = choose.pick((0, 1)) if calls else choose.pick((1, 1, 1, 1, 1, 2))
+        if self.fault == "drop before the call":
+            texts = max(1, texts)
+        phase = choose.pick(PHASES) if texts == 1 else None
+        self.script.phase = phase
+        for index in range(texts):
+            self._message(index, phase)
+        self.call_at = len(self.script.steps) if calls else None
+        for index in range(calls):
+            self._call(index)
+
+    def _hidden(self, kind: str, *, slow: bool) -> None:
+        call = self.attempt.call
+        owner = call.owner if call is not None else 0
+        token = f"{kind} {secret(owner)} {self.number}.{len(self.items)}"
+        item: dict[str, Any] = {"type": kind, "id": f"h_{self.number}_{len(self.items)}"}
+        item["encrypted_content" if kind == "reasoning" else "output"] = token
+        place = len(self.items)
+        opened = {"type": kind, "id": item["id"]}
+        self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
+        gap = self.choose.between(12.0, 25.0) if slow else 0.3
+        if kind == "reasoning" and self.choose.below(2):
+            self._add(
+                gap,
+                "slow",
+                "response.reasoning_summary_text.delta",
+                item_id=item["id"],
+                output_index=place,
+                delta="thinking",
+            )
+        self._add(gap, "shut", "response.output_item.done", output_index=place, item=item)
+        self.items.append(item)
+        self.raw.append(("h", kind, token))
+        self.tokens.append(token)
+
+    def _message(self, index: int, phase: str | None) -> None:
+        choose, call, place = self.choose, self.attempt.call, len(self.items)
+        if call is None or not call.says_secrets:
+            text = choose.pick(PHRASES[:2] if self.world.twins else PHRASES)
+        else:
+            phrase = choose.pick(PHRASES)
+            text = f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"
+        item_id = f"msg_{self.number}_{place}"
+        opened = {"type": "message", "id": item_id, "role": "assistant", "content": []}
+        self._add(0.1, "item", "response.output_item.added", output_index=place, item=opened)
+        style = choose.below(8)
+        middle = len(text) // 2
+        pieces = [text[:middle], text[middle:]]
+        if style == 6:
+            del pieces[1]
+        elif style == 7:
+            pieces.clear()
+        blank = " " if self.texts else ""
+        for number, piece in enumerate(pieces):
+            self._add(
+                GAP,
+                "delta",
+                "response.output_text.delta",
+                blank + piece if number == 0 else piece,
+                item_id=self._drifted(item_id, "d", number),
+                output_index=place,
+                content_index=0,
+                delta=piece,
+            )
+        rest = text[len("".join(pieces)) :]
+        item: dict[str, Any] = {
+            "type": "message",
+            "id": self._drifted(item_id, "e", 0),
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": text, "annotations": []}],
+        }
+        if phase is not None:
+            item["phase"] = phase
+        payload = rest if pieces or not rest else blank + rest
+        for _ in range(2 if self.fault == "twice done" else 1):
+            self._add(
+                0.05, "done", "response.output_item.done", payload, output_index=place, item=item
+            )
+            payload = ""
+        self.items.append(item)
+        self.texts.append(text)
+        self.raw.append(("m", "assistant", text))
+
+    def _drifted(self, item_id: str, event: str, number: int) -> str:
+        """Name an item as a host does whose ids differ between events."""
+        if not self.world.drifting:
+            return item_id
+        return f"{item_id}_{event}{number}" if self.choose.below(2) else item_id
+
+    def _call(self, index: int) -> None:
+        call, place = self.attempt.call, len(self.items)
+        if call is not None and not call.says_secrets:
+            call_id = f"call_{call.turns}_{self.attempt.number % 7}_{index}"
+        else:
+            call_id = f"call_{self.number}_{index}"
+        arguments = f'{{"n":{index}}}'
+        item: dict[str, Any] = {
+            "type": "function_call",
+            "id": f"fc_{self.number}_{place}",
+            "call_id": call_id,
+            "name": "look_up",
+            "arguments": arguments,
+            "status": "completed",
+        }
+        opened = {**item, "arguments": "", "status": "in_progress"}
+        self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
+        if self.choose.below(2):
+            self._add(
+                0.1,
+                "slow",
+                "response.function_call_arguments.delta",
+                item_id=item["id"],
+                output_index=place,
+                delta=arguments,
+            )
+        for repeat in range(2 if self.fault == "twice done" else 1):
+            kind, payload = ("call", call_id) if repeat == 0 else ("again", "")
+            event = "response.output_item.done"
+            self._add(0.05, kind, event, payload, output_index=place, item=item)
+        self.items.append(item)
+        seen = ("c", call_id, "look_up", arguments)
+        self.raw.append(seen)
+        self.calls.append(seen)
+
+    def _end(self) -> None:
+        script, fault = self.script, self.fault
+        status, error = "completed", None
+        if fault == "incomplete":
+            status = "incomplete"
+        elif fault in ("given up", "server error late"):
+            status = "failed"
+            error = {"message": f"words {self.number}"}
+            if fault == "server error late":
+                error["code"] = "server_error"
+        response = self._response(status)
+        response["output"] = self.items if self.choose.below(3) else []
+        response["error"] = error
+        if status == "incomplete":
+            response["incomplete_details"] = {"reason": "max_output_tokens"}
+        if fault == "no usage":
+            script.usage = None
+        elif script.usage is not None:
+            made = {"input_tokens": script.usage[0], "output_tokens": script.usage[1]}
+            response["usage"] = made
+        script.status = status
+        is_empty = status == "completed" and not self.texts and not self.calls
+        if is_empty and not any(item["type"] != "reasoning" for item in self.items):
+            script.status = "empty"
+        self._add(0.1, script.status, f"response.{status}", response=response)
+        if status == "failed":
+            script.steps[-1].excuse = fault
+        elif script.status == "empty" and self.attempt.generates:
+            script.steps[-1].excuse = "empty"
+
+    def _befall(self) -> None:
+        """Let the fault happen to the answer."""
+        script, choose, fault = self.script, self.choose, self.fault
+        steps = script.steps
+        if fault in ("server error late", "given up"):
+            self._shorten()
+        elif fault == "drop":
+            del steps[1 + choose.below(len(steps) - 1) :]
+            steps.append(Step(0.1, "drop", excuse="drop"))
+        elif fault == "drop at once":
+            steps[:] = [Step(0.1, "drop", excuse="drop")]
+        elif fault == "drop before the last event":
+            steps[-1] = Step(0.1, "drop", excuse="drop")
+        elif fault == "drop before the call" and self.call_at is not None:
+            del steps[self.call_at :]
+            steps.append(Step(0.1, "drop", excuse="drop"))
+        elif fault == "stall":
+            steps[choose.below(len(steps))].delay += 6.0
+        elif fault == "long stall":
+            at = choose.below(len(steps))
+            steps.insert(at, Step(0.01, "stall", excuse="stall"))
+            steps[at + 1].delay += choose.between(35.0, 50.0)
+        elif fault == "poison":
+            at = 1 + choose.below(len(steps) - 1)
+            steps.insert(at, Step(0.02, "poison", {"type": "response.poison"}))
+        if fault == "late frames" or choose.chance(self.world.late):
+            shown = [s for s in steps if s.data is not None and s.kind in LATE]
+            script.late = [Step(choose.between(0.0, 2.5), "late", step.data) for step in shown[-3:]]
+
+    def _shorten(self) -> None:
+        """Fail somewhere on the way."""
+        steps = self.script.steps
+        at = 1 + self.choose.below(len(steps) - 1)
+        del steps[at:-1]
+
+    def _response(self, status: str) -> dict[str, Any]:
+        return {"id": self.script.response_id, "status": status}
+
+    def _add(
+        self, delay: float, kind: str, event: str, payload: str = "", **fields: object
+    ) -> None:
+        data = {"type": event, **fields}
+        if self.world.ids == "id":
+            data.pop("output_index", None)
+        elif self.world.ids == "place":
+            data.pop("item_id", None)
+            if isinstance(item := data.get("item"), dict):
+                data["item"] = {name: value for name, value in item.items() if name != "id"}
+        wait = delay if delay > 10.0 else self.choose.between(0.0, delay)
+        self.script.steps.append(Step(wait, kind, data, payload))
+
+
+def error_step(
+    status: int,
+    code: str,
+    words: str,
+    excuse: str,
+    *,
+    param: str | None = None,
+    retry_after: str | None = None,
+) -> Step:
+    """Write an error frame."""
+    error = {"type": "error", "code": code, "message": words, "param": param}
+    data: dict[str, Any] = {"type": "error", "status": status, "error": error}
+    if retry_after is not None:
+        data["headers"] = {"retry-after": retry_after}
+    return Step(0.1, "error", data, words, excuse)
+
+
+def encoded(data: dict[str, Any], lane: str | None) -> bytes:
+    """Encode a frame."""
+    if lane is not None:
+        data = {**data, "stream_id": lane}
+    return _encode(data)

@@ -1,0 +1,374 @@
+"""Worlds: a host, a network, and the habits of callers, each drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rtllm.hosts import Memory
+from simulation.decisions import Decisions
+
+REQUEST_FAULTS = (
+    "refused",
+    "busy",
+    "long busy",
+    "server error",
+    "given up",
+    "server error late",
+    "empty",
+    "incomplete",
+    "parameter",
+    "items",
+    "miss",
+    "lane limit",
+    "drop",
+    "drop at once",
+    "drop before the last event",
+    "drop before the call",
+    "stall",
+    "long stall",
+    "late frames",
+    "twice done",
+    "no usage",
+    "poison",
+    "nothing",
+)
+"""What may befall one request."""
+
+CONNECTION_FAULTS = (
+    "restart",
+    "death",
+    "frozen",
+    "long frozen",
+    "blocked",
+    "blocked for good",
+    "error without lane",
+    "connection limit",
+    "stray created",
+    "junk",
+)
+"""What may befall a connection and all that runs on it."""
+
+CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
+HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
+
+
+Keys = Literal["kept", "fresh", "none", "template"]
+"""How a framework names its items: each for good, all anew for each request, not at all, or each
+for good behind an opening that all calls share."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What is played.
+
+    Attributes:
+        kind: A word for it.
+        callers: How many callers there are at a time.
+        engines: How many engines they use.
+        lanes: Whether the host has lanes.
+        knows_lanes: What the engines believe of them.
+        lane_habit: What a host without lanes does with a lane: refuse or ignore it.
+        memory: What the host remembers.
+        lifetime: Seconds that a connection lives.
+        websocket: Whether the socket is used at all.
+        http_fallback: Whether HTTP may be used.
+        rebuild: Whether connections are rebuilt.
+        one_model: Whether a connection answers one model.
+        warm: How many connections are kept warm.
+        faults: How often a request meets a fault.
+        storms: How often a connection does, for each request.
+        connect_faults: How often connecting fails.
+        http_faults: How often an HTTP exchange fails.
+        without: Faults that are not played.
+        barge_ins: How often an answer is cut.
+        drafts: How often a question is asked and cut at once.
+        tools: How often an answer calls tools.
+        twins: Whether callers say the same words.
+        pauses: Seconds of silence between turns, at most.
+        long_pauses: How often a caller is silent for many minutes.
+        edits: How often instructions are edited.
+        odd: How often something else is odd: a closed engine, a stale timer, a late fact.
+        large: How often a request is large.
+        drifting: Whether item ids drift between the events of an answer.
+        junk: How often a frame that means nothing comes with an answer.
+        ids: Which names of an item its events bear: its id, its place, or both.
+        late: How often frames come behind the end of an answer.
+        start: Seconds until an answer begins, at most.
+        lag: Seconds by which timers are late, at most.
+        keys: How callers' items may be named.
+    """
+
+    kind: str = "calm"
+    callers: int = 4
+    engines: int = 1
+    lanes: bool = True
+    knows_lanes: bool = True
+    lane_habit: str = "refuse"
+    memory: Memory = "connection"
+    lifetime: float = 3600.0
+    websocket: bool = True
+    http_fallback: bool = False
+    rebuild: bool = False
+    one_model: bool = False
+    warm: int = 0
+    faults: float = 0.0
+    storms: float = 0.0
+    connect_faults: float = 0.0
+    http_faults: float = 0.0
+    without: frozenset[str] = field(default=frozenset())
+    barge_ins: float = 0.2
+    drafts: float = 0.1
+    tools: float = 0.25
+    twins: bool = False
+    pauses: float = 6.0
+    long_pauses: float = 0.0
+    edits: float = 0.03
+    odd: float = 0.0
+    large: float = 0.0
+    drifting: bool = False
+    junk: float = 0.0
+    ids: Literal["both", "id", "place"] = "both"
+    late: float = 0.0
+    start: float = 0.1
+    lag: float = 0.0
+    keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
+
+    @property
+    def uses_lanes(self) -> bool:
+        """Whether lanes are used, and taken."""
+        return self.lanes and self.knows_lanes
+
+    def possible(self, faults: tuple[str, ...]) -> tuple[str, ...]:
+        """List those faults that are played."""
+        return tuple(fault for fault in faults if fault not in self.without)
+
+
+def calm(choose: Decisions) -> World:
+    """Nothing goes wrong: each eligible request must be chained."""
+    return World(
+        callers=choose.pick((2, 4, 7)),
+        barge_ins=choose.pick((0.2, 0.5)),
+        twins=choose.pick((False, True)),
+        keys=("kept", "template"),
+    )
+
+
+def storm(choose: Decisions) -> World:
+    """Much goes wrong, on a host with lanes."""
+    return World(
+        "storm",
+        callers=choose.pick((3, 6, 10)),
+        engines=choose.pick((1, 2)),
+        faults=choose.pick((0.15, 0.4)),
+        storms=choose.pick((0.03, 0.1)),
+        connect_faults=choose.pick((0.0, 0.2)),
+        http_fallback=choose.pick((False, True)),
+        http_faults=0.1,
+        odd=choose.pick((0.0, 0.05)),
+        rebuild=choose.pick((False, True)),
+        large=0.02,
+        long_pauses=choose.pick((0.0, 0.02)),
+        late=0.05,
+        junk=0.05,
+        twins=choose.pick((False, True)),
+        start=choose.pick((0.1, 1.5)),
+        lag=choose.pick((0.0, 0.5)),
+    )
+
+
+def laneless(choose: Decisions) -> World:
+    """A host without lanes, known to have none."""
+    return World(
+        "laneless",
+        callers=choose.pick((2, 5)),
+        lanes=False,
+        knows_lanes=False,
+        warm=choose.pick((0, 1)),
+        faults=choose.pick((0.0, 0.2)),
+        storms=choose.pick((0.0, 0.05)),
+        one_model=choose.pick((False, True)),
+        lifetime=choose.pick((3600.0, 240.0)),
+        rebuild=choose.pick((False, True)),
+        odd=choose.pick((0.0, 0.05)),
+        late=choose.pick((0.1, 0.5)),
+        twins=choose.pick((False, True)),
+        junk=0.02,
+        pauses=choose.pick((6.0, 1.0)),
+    )
+
+
+def shared(choose: Decisions) -> World:
+    """Many who wait at a time for what befalls their connection."""
+    kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
+    return World(
+        "shared",
+        callers=choose.pick((6, 12)),
+        storms=choose.pick((0.1, 0.2)),
+        without=frozenset(CONNECTION_FAULTS) - set(kept),
+        start=2.0,
+        pauses=1.0,
+        http_fallback=choose.pick((False, True)),
+    )
+
+
+def pretending(choose: Decisions) -> World:
+    """A host without lanes that was believed to have some."""
+    return World(
+        "pretending",
+        callers=choose.pick((1, 3, 6)),
+        lanes=False,
+        lane_habit=choose.pick(("ignore", "refuse")),
+        faults=choose.pick((0.0, 0.15)),
+        odd=choose.pick((0.0, 0.05)),
+    )
+
+
+def over_http(choose: Decisions) -> World:
+    """HTTP alone."""
+    return World(
+        "http",
+        callers=choose.pick((2, 5)),
+        websocket=False,
+        memory=choose.pick(("connection", "stored")),
+        http_faults=choose.pick((0.0, 0.3)),
+        twins=choose.pick((False, True)),
+    )
+
+
+def falling(choose: Decisions) -> World:
+    """A socket that can hardly be opened, and HTTP to fall back to."""
+    return World(
+        "falling",
+        callers=choose.pick((2, 5)),
+        connect_faults=choose.pick((0.3, 0.8)),
+        storms=0.1,
+        http_fallback=True,
+        http_faults=choose.pick((0.0, 0.2)),
+        lanes=choose.pick((True, False)),
+        knows_lanes=False,
+    )
+
+
+def twins(choose: Decisions) -> World:
+    """Callers who all say the same, and hear much the same."""
+    return World(
+        "twins",
+        callers=choose.pick((3, 8)),
+        twins=True,
+        tools=0.4,
+        junk=0.05,
+        faults=choose.pick((0.0, 0.2)),
+        storms=choose.pick((0.0, 0.04)),
+        long_pauses=choose.pick((0.0, 0.02)),
+    )
+
+
+def slow_line(choose: Decisions) -> World:
+    """Writes that block, large requests, frames that stall."""
+    return World(
+        "slow line",
+        callers=choose.pick((3, 6)),
+        storms=choose.pick((0.1, 0.25)),
+        without=frozenset(CONNECTION_FAULTS)
+        - {"blocked", "blocked for good", "frozen", "long frozen", "death"},
+        large=0.1,
+        http_fallback=choose.pick((False, True)),
+        lag=choose.pick((0.0, 0.5)),
+    )
+
+
+def failing(choose: Decisions) -> World:
+    """One fault after the other, mostly the same one."""
+    kept = choose.pick(
+        (
+            ("drop at once",),
+            ("server error",),
+            ("empty",),
+            ("drop at once", "lane limit"),
+            ("drop",),
+            ("busy", "drop"),
+            ("parameter", "items", "miss", "drop before the call"),
+        )
+    )
+    return World(
+        "failing",
+        callers=choose.pick((2, 5)),
+        faults=0.9,
+        without=frozenset(REQUEST_FAULTS) - set(kept),
+        http_fallback=choose.pick((False, False, True)),
+        connect_faults=choose.pick((0.0, 0.3)),
+        storms=choose.pick((0.0, 0.05)),
+    )
+
+
+def lasting(choose: Decisions) -> World:
+    """Hours: connections are replaced, conversations released."""
+    has_lanes = choose.pick((True, True, False))
+    return World(
+        "lasting",
+        callers=choose.pick((2, 5)),
+        pauses=choose.pick((20.0, 60.0)),
+        long_pauses=choose.pick((0.0, 0.03)),
+        rebuild=choose.pick((True, False)),
+        lifetime=choose.pick((120.0, 300.0)),
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
+        faults=choose.pick((0.0, 0.1)),
+        storms=choose.pick((0.0, 0.05)),
+    )
+
+
+def crowd(choose: Decisions) -> World:
+    """Many callers, so that lanes are exhausted."""
+    return World(
+        "crowd",
+        callers=choose.pick((40, 100)),
+        pauses=2.0,
+        barge_ins=0.5,
+        drafts=0.3,
+        faults=choose.pick((0.0, 0.1)),
+        storms=choose.pick((0.0, 0.01)),
+        lanes=True,
+    )
+
+
+DRIFTING = False
+"""Whether ids drift between the events of an answer, on some hosts. Today's decoders take such
+an item for two; switch it on once they know an item by its place or its id."""
+
+KINDS: tuple[Callable[[Decisions], World], ...] = (
+    calm,
+    storm,
+    laneless,
+    twins,
+    slow_line,
+    failing,
+    shared,
+    pretending,
+    over_http,
+    falling,
+    lasting,
+    crowd,
+)
+"""The worlds, which take turns."""
+
+LENGTHS = (40, 60, 120)
+"""How many turns a round has."""
+
+
+def world_of(seed: int) -> tuple[World, int]:
+    """Choose the world of a round, and how many turns it has."""
+    choose = Decisions(seed * 7919 + 11)
+    world = KINDS[seed % len(KINDS)](choose)
+    turns = choose.pick(LENGTHS)
+    ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
+    if ids == "place":  # then nothing tells whose a late frame is
+        world = replace(world, late=0.0, without=world.without | {"late frames"})
+    return replace(world, ids=ids, drifting=DRIFTING and choose.below(3) == 2), turns
+
+
+def sized(callers: int) -> World:
+    """An ordinary world with a number of callers, for measuring the speed."""
+    return replace(World("sized"), callers=callers, faults=0.05, storms=0.002)
