@@ -24,7 +24,7 @@ class Host:
 
     lanes: Any = "on"
     store: bool | None = None
-    spare: int = 1
+    warm_connections: int = 1
     way: Literal["socket", "no socket", "http"] = "socket"
     fallback: Literal["http"] | None = None
     rebuild: bool = False
@@ -57,7 +57,7 @@ class Host:
         profile = HostProfile("chaos", lifetime=self.lifetime if self.knows_lifetime else 3600.0)
         return {
             "lanes": self.lanes != "off",
-            "spare": self.spare,
+            "warm_connections": self.warm_connections,
             "rebuild": self.rebuild,
             "fallback": "http" if self.way == "no socket" else self.fallback,
             "host_profile": profile,
@@ -68,7 +68,7 @@ hosts = st.builds(
     Host,
     lanes=st.sampled_from(["on", "on", "on", "off", "refuse", "ignore"]),
     store=st.sampled_from([None, True, False, False]),
-    spare=st.integers(0, 2),
+    warm_connections=st.integers(0, 2),
     way=st.sampled_from(["socket"] * 8 + ["no socket", "http"]),
     fallback=st.sampled_from([None, "http"]),
     rebuild=st.booleans(),

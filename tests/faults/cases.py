@@ -929,16 +929,19 @@ class Host:
         lanes = "lanes" if self.lanes == "on" else "no lanes"
         return f"{lanes}, {'stored' if self.store else 'unstored'}"
 
-    spare: int = 1
+    warm_connections: int = 1
 
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of a stage."""
-        return {"lanes": self.lanes, "store": self.store, "spare": self.spare}
+        return {"lanes": self.lanes, "store": self.store, "warm_connections": self.warm_connections}
 
 
 EVERY_HOST = tuple(Host(lanes, store) for lanes in ("on", "off") for store in (True, False))
-TWO_HOSTS = (Host("on", store=False, spare=0), Host("off", store=True, spare=0))
+TWO_HOSTS = (
+    Host("on", store=False, warm_connections=0),
+    Host("off", store=True, warm_connections=0),
+)
 """Enough where the fault comes before it matters what the host remembers. A spare would meet it
 before the turn does."""
 

@@ -173,7 +173,10 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
 )
 
 HOSTS = (Host("on", store=False), Host("off", store=False), Host("on", store=True))
-HOSTS_WITHOUT_SPARE = (Host("on", store=False, spare=0), Host("off", store=True, spare=0))
+HOSTS_WITHOUT_SPARE = (
+    Host("on", store=False, warm_connections=0),
+    Host("off", store=True, warm_connections=0),
+)
 
 NETWORK_RUNS = {
     f"{case.name}: {host}": (case, host)

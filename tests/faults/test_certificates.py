@@ -41,7 +41,7 @@ async def behind_tls(adapter: str, context: Any, **options: Any) -> AsyncIterato
     async with (
         Relay(NOWHERE, tls=context) as relay,
         ADAPTERS[adapter](
-            CASE, Host("on", store=False, spare=0), base_url=relay.base_url, **options
+            CASE, Host("on", store=False, warm_connections=0), base_url=relay.base_url, **options
         ) as (st, line),
     ):
         relay.aim(st.service.base_url)

@@ -20,7 +20,7 @@ from rtllm_livekit import LLM, ChatLLM
 
 WAYS: dict[str, tuple[type[LLM | ChatLLM], dict[str, Any]]] = {
     "socket": (LLM, {"lanes": True}),
-    "spares": (LLM, {"lanes": False, "spare": 2}),
+    "spares": (LLM, {"lanes": False, "warm_connections": 2}),
     "rebuilding": (LLM, {"lanes": True, "rebuild": True, "store": False}),
     "http": (LLM, {"use_websocket": False}),
     "chat": (ChatLLM, {}),

@@ -188,7 +188,7 @@ async def test_a_token_that_runs_out_on_an_open_socket_is_asked_for_anew() -> No
             endpoint(simulator.base_url),
             Credentials(lambda: f"key-{next(asked)}"),
             lanes=True,
-            spare=0,
+            warm_connections=0,
             fallback=None,
         )
         caller = Caller(client)

@@ -387,7 +387,7 @@ async def test_a_turn_that_is_asked_while_the_client_closes_opens_again(
     make_client: MakeClient, reports: list[TurnReport]
 ) -> None:
     async with Simulator("yes") as simulator:
-        caller = Caller(make_client(simulator, spare=0))
+        caller = Caller(make_client(simulator, warm_connections=0))
         await caller.say("one")
         closing = asyncio.create_task(caller.client.aclose())
         await asyncio.sleep(0)  # it has begun, and waits for the old socket

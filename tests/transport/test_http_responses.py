@@ -346,7 +346,9 @@ async def test_where_only_the_socket_is_there_a_bad_moment_of_it_leaves_no_mark(
         return fault if request.transport == "http" else None
 
     async with Simulator("hello", on_connect=on_connect, fault=over_http) as simulator:
-        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=Retry(1, 0.0))
+        caller = Caller(
+            make_client(simulator, fallback="http", warm_connections=0), retry=Retry(1, 0.0)
+        )
         with pytest.raises(Busy):
             await caller.say("one")
         caller.items.pop()
@@ -368,7 +370,7 @@ async def test_a_turn_that_took_http_by_memory_comes_back_to_the_socket(
         return Abort() if request.transport == "http" and not bad else None
 
     async with Simulator("hello", on_connect=on_connect, fault=over_http) as simulator:
-        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=ONCE)
+        caller = Caller(make_client(simulator, fallback="http", warm_connections=0), retry=ONCE)
         assert spoken(await caller.say("one")) == "hello"
         bad = False
         assert spoken(await caller.say("two")) == "hello"
@@ -380,7 +382,7 @@ async def test_an_open_socket_is_kept_where_only_new_ones_are_refused(
 ) -> None:
     """A host that allows one connection: the second caller takes HTTP, the first stays."""
     async with Simulator("hello", lanes="off", max_connections=1) as simulator:
-        client = make_client(simulator, fallback="http", lanes=False, spare=0)
+        client = make_client(simulator, fallback="http", lanes=False, warm_connections=0)
         one = Caller(client, settings={"store": False})
         other = Caller(client, settings={"store": False}, retry=ONCE)
         await one.say("one")
@@ -417,7 +419,9 @@ async def test_where_only_http_is_there_a_dropped_request_is_sent_again(
     """The host said that it has no socket: a bad moment of HTTP is no reason to take that."""
     plan: list[Any] = [None, Abort(), None, Abort(), Abort(), Abort()]
     async with Simulator("hello", no_websocket=404, fault=plan) as simulator:
-        caller = Caller(make_client(simulator, fallback="http", spare=0), retry=Retry(1, 0.0))
+        caller = Caller(
+            make_client(simulator, fallback="http", warm_connections=0), retry=Retry(1, 0.0)
+        )
         for text in ("one", "two"):
             assert spoken(await caller.say(text)) == "hello"
         with pytest.raises(TurnError):
@@ -446,7 +450,9 @@ async def test_a_socket_that_takes_requests_and_never_speaks_gives_way_to_http(
 
     async with Simulator("hello", fault=mute) as simulator:
         caller = Caller(
-            make_client(simulator, fallback="http", spare=0), limits=QUICK, retry=Retry(1, 0.0)
+            make_client(simulator, fallback="http", warm_connections=0),
+            limits=QUICK,
+            retry=Retry(1, 0.0),
         )
         assert spoken(await caller.say("one")) == "hello"
         assert reports[0].attempts == 2
@@ -489,7 +495,7 @@ async def test_what_is_no_response_is_an_error_and_no_silence(
     body: str, content_type: str, *, websocket: bool
 ) -> None:
     async with answering(body, content_type) as url:
-        client = Client(endpoint(url), Credentials("k"), websocket=websocket, spare=0)
+        client = Client(endpoint(url), Credentials("k"), websocket=websocket, warm_connections=0)
         with pytest.raises(TurnError):
             await Caller(client, limits=QUICK, retry=ONCE).say("hello")
         await client.aclose()

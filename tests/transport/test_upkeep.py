@@ -26,7 +26,9 @@ async def test_an_old_connection_is_exchanged_between_turns(
     make_client: MakeClient, reports: list[TurnReport], *, store: bool, lanes: bool
 ) -> None:
     async with Simulator("yes") as simulator:
-        client = make_client(simulator, lanes=lanes, spare=0, profile=profile(lifetime=0.6))
+        client = make_client(
+            simulator, lanes=lanes, warm_connections=0, profile=profile(lifetime=0.6)
+        )
         caller = Caller(client, settings={"store": store})
         await caller.say("one")
         await simulator.journal.wait(lambda j: j.connections[0].closed and j.connections[1].open)
@@ -67,7 +69,7 @@ async def test_what_runs_on_an_old_connection_runs_to_its_end(
     make_client: MakeClient, reports: list[TurnReport]
 ) -> None:
     async with Simulator("one two three four five", per_delta=0.2) as simulator:
-        client = make_client(simulator, spare=0, profile=profile(lifetime=0.3))
+        client = make_client(simulator, warm_connections=0, profile=profile(lifetime=0.3))
         assert spoken(await Caller(client).say("tell")) == "one two three four five"
         assert reports[0].attempts == 1
         assert len(simulator.journal.connections) > 1
@@ -80,7 +82,7 @@ async def test_a_failed_exchange_leaves_the_old_connection_in_use(
         return RefuseHandshake(status=503) if number else None
 
     async with Simulator("yes", on_connect=on_connect) as simulator:
-        client = make_client(simulator, spare=0, profile=profile(lifetime=0.6))
+        client = make_client(simulator, warm_connections=0, profile=profile(lifetime=0.6))
         caller = Caller(client)
         await caller.say("one")
         await simulator.journal.wait(lambda j: j.connections[1].refused)
@@ -94,7 +96,7 @@ async def test_a_connection_that_broke_has_a_warm_successor_before_the_next_turn
     make_client: MakeClient, reports: list[TurnReport], fault: Fault
 ) -> None:
     async with Simulator("one two", fault=[None, fault]) as simulator:
-        client = make_client(simulator, spare=1)
+        client = make_client(simulator, warm_connections=1)
         caller = Caller(client)
         await caller.say("one")
         with pytest.raises(Exception, match="connection"):
@@ -109,7 +111,7 @@ async def test_a_connection_that_broke_has_a_warm_successor_before_the_next_turn
 
 async def test_without_spares_nothing_is_opened_ahead(make_client: MakeClient) -> None:
     async with Simulator("one two", fault=[Abort(phase="output")]) as simulator:
-        caller = Caller(make_client(simulator, spare=0))
+        caller = Caller(make_client(simulator, warm_connections=0))
         with pytest.raises(Exception, match="connection"):
             await caller.say("one")
         caller.items.pop()
@@ -135,7 +137,7 @@ async def test_a_connection_for_one_model_is_asked_for_no_other(
     make_client: MakeClient,
 ) -> None:
     async with Simulator("yes") as simulator:
-        client = make_client(simulator, spare=0, profile=profile(one_model=True))
+        client = make_client(simulator, warm_connections=0, profile=profile(one_model=True))
         caller, other = Caller(client), Caller(client)
         other.model = "gpt-4.1-mini"
         for text in ("one", "two"):

@@ -12,30 +12,32 @@ from transport.conftest import Caller, MakeClient, spoken
 Reports = list[TurnReport]
 
 
-@pytest.mark.parametrize("spare", [0, 1, 2])
+@pytest.mark.parametrize("warm_connections", [0, 1, 2])
 async def test_a_spare_is_opened_beside_the_first_turn_and_none_costs_nothing(
-    make_client: MakeClient, spare: int
+    make_client: MakeClient, warm_connections: int
 ) -> None:
     async with Simulator(lanes="off") as simulator:
-        caller = Caller(make_client(simulator, lanes=False, spare=spare))
+        caller = Caller(make_client(simulator, lanes=False, warm_connections=warm_connections))
         for turn in range(5):
             await caller.say(f"turn {turn}")
-        await simulator.journal.wait(lambda journal: len(journal.open_connections) == 1 + spare)
-        assert len(simulator.journal.connections) == 1 + spare
+        await simulator.journal.wait(
+            lambda journal: len(journal.open_connections) == 1 + warm_connections
+        )
+        assert len(simulator.journal.connections) == 1 + warm_connections
         assert {entry.connection for entry in simulator.journal.entries} == {0}
 
 
 @pytest.mark.parametrize("store", [True, False])
-@pytest.mark.parametrize("spare", [0, 1])
+@pytest.mark.parametrize("warm_connections", [0, 1])
 async def test_a_barge_in_goes_on_over_another_connection_at_once(
-    make_client: MakeClient, reports: Reports, store: bool, spare: int
+    make_client: MakeClient, reports: Reports, store: bool, warm_connections: int
 ) -> None:
     on = asyncio.Event()
     async with Simulator(lanes="off") as simulator:
-        client = make_client(simulator, lanes=False, spare=spare)
+        client = make_client(simulator, lanes=False, warm_connections=warm_connections)
         caller = Caller(client, settings={"store": store})
         await caller.say("hello")
-        if spare:
+        if warm_connections:
             await simulator.journal.wait(lambda journal: len(journal.open_connections) == 2)
         simulator.script = Reply.of(Text(pieces=("one ", Pause(on), "two")))
         await caller.hear_only("count", 1)
@@ -43,7 +45,7 @@ async def test_a_barge_in_goes_on_over_another_connection_at_once(
         assert spoken(await caller.say("stop")) == "Sorry."
         assert simulator.journal.entries[1].outcome == "running"
         assert reports[-1].chained is store
-        assert reports[-1].reused is bool(spare)
+        assert reports[-1].reused is bool(warm_connections)
         await caller.say("go on")
         assert reports[-1].chained
         on.set()
@@ -51,7 +53,7 @@ async def test_a_barge_in_goes_on_over_another_connection_at_once(
         for turn in range(3):
             await caller.say(f"turn {turn}")
             assert reports[-1].chained
-        assert len(simulator.journal.connections) == 2 + spare
+        assert len(simulator.journal.connections) == 2 + warm_connections
         assert client.usage.cut.attempts == 1
 
 

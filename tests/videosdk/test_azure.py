@@ -182,7 +182,7 @@ async def test_a_provider_is_asked_for_each_handshake(is_async: bool) -> None:
             azure_endpoint=service.azure_endpoint,
             azure_ad_token_provider=provide_later if is_async else provide,
             streaming=True,
-            spare=0,
+            warm_connections=0,
         )
         assert await ask(llm) == "Hi."
         await llm.aclose()

@@ -21,7 +21,7 @@ from videosdk.stage import chunks_of, hello, text_of, tool
 
 WAYS: dict[str, dict[str, Any]] = {
     "socket": {"streaming": True, "lanes": True},
-    "spares": {"streaming": True, "lanes": False, "spare": 2},
+    "spares": {"streaming": True, "lanes": False, "warm_connections": 2},
     "http": {"streaming": True, "use_websocket": False},
     "chat": {"streaming": False},
 }

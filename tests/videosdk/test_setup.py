@@ -60,7 +60,7 @@ def test_a_missing_key_is_a_value_error() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"spare": -1},
+        {"warm_connections": -1},
         {"max_retries": -1},
         {"on_refusal": "sing"},
         {"timeout": 0},

@@ -18,9 +18,11 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"virtual": VirtualTimeLoop}
 
 
-def _host(lanes: str, store: bool | None, spare: int) -> Any:
-    name = f"{lanes}-{'stored' if store is None else 'unstored'}-spare{spare}"
-    return pytest.param({"lanes": lanes, "store": store, "spare": spare}, id=name)
+def _host(lanes: str, store: bool | None, warm_connections: int) -> Any:
+    name = f"{lanes}-{'stored' if store is None else 'unstored'}-warm_connections{warm_connections}"
+    return pytest.param(
+        {"lanes": lanes, "store": store, "warm_connections": warm_connections}, id=name
+    )
 
 
 @pytest.fixture(params=[_host("on", None, 1), _host("on", False, 1)])

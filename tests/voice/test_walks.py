@@ -14,10 +14,10 @@ from rtllm_livekit.testing import FakeAudioOutput, FakeSTT, FakeTTS
 from voice.line import PROMPT, Line, answer_of, has_results, line
 
 HOSTS: list[dict[str, Any]] = [
-    {"lanes": lanes, "store": store, "spare": spare}
+    {"lanes": lanes, "store": store, "warm_connections": warm_connections}
     for lanes in ("on", "off", "refuse", "ignore")
     for store in (None, False)
-    for spare in (0, 1)
+    for warm_connections in (0, 1)
 ]
 
 

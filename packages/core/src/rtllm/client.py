@@ -17,6 +17,7 @@ from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import ConfigError
+from rtllm.fleet import MAX_CONNECTIONS
 from rtllm.hosts import Endpoint, HostProfile, profile_named
 from rtllm.leaving import ABANDONED_LIMIT, Leaving
 from rtllm.report import TurnReport
@@ -175,7 +176,9 @@ class Client(_Asked):
         endpoint: Where the host is.
         credentials: What a handshake proves its right with.
         lanes: Whether to use lanes; "auto" goes by what is known of the host.
-        spare: How many warm connections to keep on a host without lanes.
+        warm_connections: How many warm connections to keep on a host without lanes.
+        max_connections: How many connections an event loop may have at once. Beyond it requests
+            wait for one, within their limit for connecting, and a warning tells of it.
         rebuild: Whether the states that only an old connection remembers are prepared on the
             one that takes its place, in the background. That costs their input tokens once in
             each lifetime of a connection; without it the next turn sends its context whole.
@@ -192,7 +195,8 @@ class Client(_Asked):
         books: Where its attempts are counted, with those of other clients. None: alone.
 
     Raises:
-        ConfigError: If `fallback` is neither ``"http"`` nor None, or no host has such a name.
+        ConfigError: If `fallback` is neither ``"http"`` nor None, `max_connections` is not
+            positive, or no host has such a name.
     """
 
     def __init__(
@@ -201,7 +205,8 @@ class Client(_Asked):
         credentials: Credentials,
         *,
         lanes: Lanes = "auto",
-        spare: int = 1,
+        warm_connections: int = 1,
+        max_connections: int = MAX_CONNECTIONS,
         rebuild: bool = False,
         websocket: bool = True,
         fallback: FallsBack = "http",
@@ -213,6 +218,8 @@ class Client(_Asked):
     ) -> None:
         if fallback not in ("http", None):
             raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")
+        if max_connections < 1:
+            raise ConfigError(f"max_connections is {max_connections!r}; expected 1 or more")
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
         profile = endpoint.profile
@@ -222,7 +229,8 @@ class Client(_Asked):
                 profile,
                 websocket=websocket,
                 http_fallback=fallback == "http",
-                warm_connections=spare,
+                warm_connections=warm_connections,
+                max_connections=max_connections,
                 rebuild=rebuild,
                 refreshable=credentials.renewable,
             ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rtllm.chain import Anchor, Home, Origin, Outline, Plan, State
 from rtllm.conversations import Conversation, Conversations, Membership
-from rtllm.fleet import Fleet
+from rtllm.fleet import MAX_CONNECTIONS, Fleet
 from rtllm.hidden import hidden_in
 from rtllm.hosts import Memory
 from rtllm.items import Item, Opaque, Reasoning
@@ -75,6 +75,7 @@ class Dispatch:
         one_model: Whether a connection answers one model only.
         rebuilds: Whether to remember what `rebuildable` needs.
         marks: What the marks of this client's responses begin with; no other client's do.
+        max_connections: How many connections there may be at once.
     """
 
     def __init__(
@@ -86,8 +87,14 @@ class Dispatch:
         one_model: bool = False,
         rebuilds: bool = False,
         marks: str = "",
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self.fleet = Fleet(lanes=lanes, one_model=one_model, lifetime=lifetime)
+        self.fleet = Fleet(
+            lanes=lanes,
+            one_model=one_model,
+            lifetime=lifetime,
+            max_connections=max_connections,
+        )
         self._memory: Memory = memory
         self._rebuilds = rebuilds
         self._misses = 0

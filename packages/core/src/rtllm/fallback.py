@@ -82,12 +82,19 @@ class Fallback:
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
         self._trying = False
 
-    def learn(self, now: float, fault: Fault) -> None:
-        """Note the fault that a turn, or the trial, met with the socket."""
+    def learn(self, now: float, fault: Fault, *, others_work: bool = False) -> None:
+        """Note the fault that a turn, or the trial, met with the socket.
+
+        Args:
+            now: Seconds of the same clock.
+            fault: The fault.
+            others_work: Whether other open connections were heard from: then it says nothing
+                against those.
+        """
         self.failed(
             now,
             has_none=fault.kind is Kind.NO_WEBSOCKET,
-            opened=fault.kind in _THOUGH_OPEN,
+            opened=fault.kind in _THOUGH_OPEN and not others_work,
         )
 
     def opened(self) -> None:

@@ -22,6 +22,8 @@ IDLE_BEFORE_DISPLACED = 60.0  # seconds
 IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a state is worth it
 EXCHANGED_AT = 11 / 12
 """The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
+MAX_CONNECTIONS = 512
+"""How many connections there may be at once, unless the user says otherwise."""
 ALIVE = 180.0  # seconds after its last request in which a conversation counts as going on
 NEXT_TRY = 30.0  # seconds until an exchange that failed is tried again
 
@@ -48,7 +50,7 @@ class Fleet:
         lanes: Whether the host takes lanes, as far as is known.
         one_model: Whether a connection answers one model only.
         lifetime: Seconds that a connection lives.
-        max_connections: How many are kept before idle ones are given up.
+        max_connections: How many there may be at once.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Fleet:
         lanes: bool,
         one_model: bool = False,
         lifetime: float = math.inf,
-        max_connections: int = 32,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.lanes_on = lanes
         self._one_model = one_model
@@ -83,6 +85,11 @@ class Fleet:
     def guests(self) -> dict[int, tuple[int, ...]]:
         """List the conversations on each connection."""
         return {c.number: tuple(c.guests) for c in self._connections.values()}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more connections may be opened."""
+        return len(self._connections) >= self._max
 
     # -- connections ---------------------------------------------------------------------
 

@@ -62,7 +62,9 @@ class LLM(AskingLLM):
             api.openai.com and for models that take them.
         lanes: Whether a connection runs several responses at once (``stream_id``). "auto":
             on hosts known to do so.
-        spare: How many warm connections to keep on a host without lanes.
+        warm_connections: How many warm connections to keep on a host without lanes.
+        max_connections: How many connections an event loop may have at once. Beyond it requests
+            wait for one, within their limit for connecting, and a warning tells of it.
         fallback: What a request takes that the socket can't carry, because the host has none,
             it keeps failing, or the request is too large. None: nothing, the turn fails.
         host_profile: What the host is like, where its address doesn't tell: the name of a
@@ -106,7 +108,8 @@ class LLM(AskingLLM):
         prompt_cache_options: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
         lanes: Lanes = "auto",
-        spare: int = 1,
+        warm_connections: int = 1,
+        max_connections: int = 512,
         fallback: FallsBack = "http",
         host_profile: HostProfile | str | None = None,
         rebuild: bool = False,
@@ -116,8 +119,10 @@ class LLM(AskingLLM):
         model_family: str | None = None,
         strict_parameters: bool = False,
     ) -> None:
-        if spare < 0:
-            raise ConfigError(f"spare is {spare}; expected 0 or more connections")
+        if warm_connections < 0:
+            raise ConfigError(
+                f"warm_connections is {warm_connections}; expected 0 or more connections"
+            )
         if speech_floor < 0:
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         reach = reached(
@@ -130,7 +135,8 @@ class LLM(AskingLLM):
             where,
             credentials,
             lanes=lanes,
-            spare=spare,
+            warm_connections=warm_connections,
+            max_connections=max_connections,
             rebuild=rebuild,
             websocket=use_websocket,
             fallback=fallback,

@@ -27,7 +27,8 @@ class Links:
     """How connections are used; see `OpenAILLM`."""
 
     lanes: Lanes
-    spare: int
+    warm_connections: int
+    max_connections: int
     fallback: FallsBack
     host_profile: HostProfile | str | None
     rebuild: bool
@@ -86,7 +87,8 @@ class Clients:
                 where,
                 credentials,
                 lanes=links.lanes,
-                spare=links.spare,
+                warm_connections=links.warm_connections,
+                max_connections=links.max_connections,
                 rebuild=links.rebuild,
                 fallback=links.fallback,
                 profile=links.host_profile,

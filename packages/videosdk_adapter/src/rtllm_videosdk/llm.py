@@ -107,7 +107,9 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         wss_url: The Responses socket, if it isn't under the API's root.
         lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on
             hosts known to do so.
-        spare: How many warm connections to keep on a host without lanes.
+        warm_connections: How many warm connections to keep on a host without lanes.
+        max_connections: How many connections an event loop may have at once. Beyond it requests
+            wait for one, within their limit for connecting, and a warning tells of it.
         fallback: What a request takes that the socket can't carry, because the host has none,
             it keeps failing, or the request is too large. None: nothing, the turn fails.
         host_profile: What the host is like, where its address doesn't tell: the name of a
@@ -162,7 +164,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         wss_url: str | None = None,
         use_websocket: bool = True,
         lanes: Lanes = "auto",
-        spare: int = 1,
+        warm_connections: int = 1,
+        max_connections: int = 512,
         fallback: FallsBack = "http",
         host_profile: HostProfile | str | None = None,
         rebuild: bool = False,
@@ -175,8 +178,10 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         failure_text: str | None = None,
     ) -> None:
         super().__init__()
-        if spare < 0:
-            raise ConfigError(f"spare is {spare}; expected 0 or more connections")
+        if warm_connections < 0:
+            raise ConfigError(
+                f"warm_connections is {warm_connections}; expected 0 or more connections"
+            )
         if speech_floor < 0:
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         if max_retries < 0:
@@ -216,7 +221,15 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
                 project=project,
                 client=client,
             ),
-            Links(lanes, spare, fallback, host_profile, rebuild, use_websocket),
+            Links(
+                lanes,
+                warm_connections,
+                max_connections,
+                fallback,
+                host_profile,
+                rebuild,
+                use_websocket,
+            ),
             on_turn=on_turn,
         )
         self._body({}, with_tools=False)  # refuse here what can't be sent

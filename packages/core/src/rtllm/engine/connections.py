@@ -70,6 +70,24 @@ class Connections:
             or (connection.unsent and sum(connection.unsent.values()) > MAX_UNSENT)
         }
 
+    def is_unresponsive(self, number: int) -> bool:
+        """Whether a connection is open, and nothing ever came for a request on it."""
+        connection = self._by_number.get(number)
+        return (
+            number > 0
+            and connection is not None
+            and connection.state == "open"
+            and not connection.spoke
+        )
+
+    def others_work(self, number: int) -> bool:
+        """Whether another open connection has answered."""
+        return any(
+            connection.spoke and connection.state == "open"
+            for other, connection in self._by_number.items()
+            if other > 0 and other != number
+        )
+
     # -- opening -------------------------------------------------------------------------------
 
     def open(

@@ -7,6 +7,7 @@ about something unknown, such as a connection that is closed already, does nothi
 """
 
 import logging
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -102,6 +103,7 @@ class Engine:
             one_model=profile.one_model,
             rebuilds=options.rebuild,
             marks=options.marks,
+            max_connections=options.max_connections,
         )
         self._fleet = self._dispatch.fleet
         self._max_frame = profile.max_frame
@@ -113,6 +115,8 @@ class Engine:
         )
         self._turns: dict[int, ActiveTurn] = {}
         self._due: deque[ActiveTurn] = deque()
+        self._queued: list[ActiveTurn] = []
+        self._has_told_full = False
         self._attempts: dict[int, Attempt] = {}
         self._turn_number = 0
         self._fallback = Fallback()
@@ -206,6 +210,7 @@ class Engine:
         What is known of the host stays, and the engine can be used again.
         """
         self._due.clear()
+        self._queued.clear()
         for turn in list(self._turns.values()):
             if turn.attempt is not None and not turn.attempt.finished:
                 self._fail(turn.attempt, CLIENT_CLOSED, now)
@@ -421,13 +426,36 @@ class Engine:
         if seat is not None and seat.is_open:
             self._send(turn, plan, seat, now)
             return
+        turn.become("connecting")
+        self._watch_turn(turn)
+        if seat is None and self._fleet.is_full:
+            self._queue(turn)
+            return
         number = seat.connection if seat is not None else None
         if number is None:
             number = self._connections.open(_opening_of(turn), now)
-        turn.become("connecting")
         turn.waits_for = number
         self._fleet.wait_for(number, +1)
-        self._watch_turn(turn)
+
+    def _queue(self, turn: ActiveTurn) -> None:
+        """Let a turn wait until a connection has room, within its limit."""
+        if not self._has_told_full:
+            self._has_told_full = True
+            logger.warning(
+                "all %d connections are busy, so requests wait; raise max_connections if the "
+                "host allows more",
+                self._options.max_connections,
+            )
+        insort(self._queued, turn, key=_number_of)
+
+    def _place_queued(self) -> None:
+        """Place the turn again that waited longest for room on a connection."""
+        while self._queued:
+            turn = self._queued.pop(0)
+            if turn.state == "connecting" and turn.waits_for is None:
+                turn.become("due")
+                self._due.append(turn)
+                return
 
     def _send(self, turn: ActiveTurn, plan: Plan, seat: Seat, now: float) -> None:
         prepared = turn.prepared
@@ -660,6 +688,7 @@ class Engine:
         """Book an attempt that has ended, once, and remember what it came to."""
         attempt.finished = True
         self._attempts.pop(attempt.number, None)
+        self._place_queued()
         self._timers.clear(("drain", attempt.number))
         self._timers.clear(("silence", attempt.number))
         connection = self._connections.find(attempt.connection)
@@ -764,15 +793,18 @@ class Engine:
 
     def _conditions(self, turn: ActiveTurn) -> Conditions:
         request, attempt = turn.prepared.request, turn.attempt
-        unresponsive = False
-        if attempt is not None and attempt.connection > 0:
-            connection = self._connections.find(attempt.connection)
-            unresponsive = (
-                connection is not None and connection.state == "open" and not connection.spoke
-            )
+        unresponsive = attempt is not None and self._connections.is_unresponsive(attempt.connection)
+        constraints = turn.constraints
+        # One connection that never spoke says little about the host if others do speak.
+        counts = unresponsive and (
+            constraints.met_unresponsive
+            or attempt is None
+            or not self._connections.others_work(attempt.connection)
+        )
+        constraints.met_unresponsive = constraints.met_unresponsive or unresponsive
         return Conditions(
             refreshable=self._options.refreshable,
-            unresponsive=unresponsive,
+            unresponsive=counts,
             untouched=request.untouched,
             strict=request.strict_parameters,
         )
@@ -790,7 +822,9 @@ class Engine:
         if resend.over_http:
             constraints.over_http = True
             if lesson != "too large":
-                self._fallback.learn(now, fault)
+                number = attempt.connection if attempt is not None else 0
+                others_work = self._connections.others_work(number)
+                self._fallback.learn(now, fault, others_work=others_work)
             elif attempt is not None:
                 self._max_frame = min(self._max_frame, attempt.size - 1)
         if lesson == "lanes refused":
@@ -932,6 +966,7 @@ class Engine:
         for turn in waiting:
             self._stop_waiting(turn)
         self._connections.remove(connection, close=False)
+        self._place_queued()
         if connection.is_trial:
             self._fallback.learn(now, fault)
         for turn in waiting:
@@ -953,6 +988,7 @@ class Engine:
         reason = connection.close_reason(fault)
         for attempt in self._connections.remove(connection, close=False):
             self._fail(attempt, reason, now, with_connection=True)
+        self._place_queued()
         if was_used:
             # The caller's next turn finds one open. One that carried nothing has no successor,
             # or a host that closes each connection at once would be dialled without end.
@@ -1057,6 +1093,10 @@ class Engine:
             return
         self._dispatch.exchanged(rebuild.old, rebuild.new)
         self._leave(rebuild.old, now, REPLACED_LIMIT)
+
+
+def _number_of(turn: ActiveTurn) -> int:
+    return turn.number
 
 
 def _opening_of(turn: ActiveTurn) -> Opening:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from rtllm.fleet import MAX_CONNECTIONS
 from rtllm.hosts import HostProfile
 from rtllm.refused import RefusedParameters
 
@@ -56,6 +57,7 @@ class EngineOptions:
         websocket: Whether to use the WebSocket at all.
         http_fallback: Whether HTTP may be taken when the WebSocket does not work.
         warm_connections: How many to keep open in advance on a host without lanes.
+        max_connections: How many connections there may be at once; beyond it requests wait.
         rebuild: Whether what only an old connection remembers is sent again to its replacement.
         refreshable: Whether the next connection may have another key.
         marks: What the marks of its responses begin with; no other engine's do.
@@ -67,6 +69,7 @@ class EngineOptions:
     websocket: bool = True
     http_fallback: bool = False
     warm_connections: int = 0
+    max_connections: int = MAX_CONNECTIONS
     rebuild: bool = False
     refreshable: bool = False
     marks: str = ""

@@ -32,12 +32,14 @@ class SendConstraints:
         bare: Leave out what the framework does not record, since it was refused.
         over_http: Take HTTP.
         avoid: The connections not to use.
+        met_unresponsive: Whether one of them never sent anything.
     """
 
     full_context: bool = False
     bare: bool = False
     over_http: bool = False
     avoid: set[int] = field(default_factory=set)
+    met_unresponsive: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -151,7 +151,11 @@ class Dialer:
         return await headers_of(self._credentials())
 
     def _session_for(self, network: Network) -> aiohttp.ClientSession:
-        """A session on the connector at hand; a closed or exchanged one is left behind."""
+        """A session that trusts what the connector at hand does; an older one is left open.
+
+        Its own connector has no limit: how many connections there are, the engine decides, and
+        a connector's limit would be waited for in silence.
+        """
         connector = network.connector
         if connector is not None and connector.closed:
             connector = None
@@ -165,9 +169,10 @@ class Dialer:
             trace.on_request_redirect.append(_refuse_redirect)
             old = self._session
             self._connector = connector
+            own = _unlimited(connector)
             self._session = aiohttp.ClientSession(
-                connector=connector,
-                connector_owner=connector is None,
+                connector=own,
+                connector_owner=own is not connector,
                 trace_configs=[trace],
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -182,6 +187,18 @@ class Dialer:
         self._session = self._connector = None
         for session in sessions:
             await session.close()
+
+
+def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:
+    """A connector without a limit, with the trust store of a given one.
+
+    *Seen* in aiohttp 3.10 to 3.14: it is kept in ``_ssl``, and there is no public way to it.
+    """
+    if connector is None:
+        return aiohttp.TCPConnector(limit=0)
+    if type(connector) is aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=0, ssl=getattr(connector, "_ssl", True))
+    return connector
 
 
 def _why(error: Exception) -> str:
