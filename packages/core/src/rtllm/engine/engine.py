@@ -223,7 +223,9 @@ class Engine:
         self._latest.clear()
         self._timers.clear(("release", 0))
         self._timers.clear(("upkeep", 0))
-        return self._settle(now)
+        actions = self._settle(now)
+        self._wakes_at = None  # who asks next may have another timer
+        return actions
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due by now."""
