@@ -154,7 +154,7 @@ def test_a_code_knows_best_and_then_the_status(
         ({"type": "permission_error"}, None, Kind.FORBIDDEN),
         ({"type": "invalid_request_error"}, 400, Kind.REFUSED),
         ({"param": "stream_id", "message": "Unknown"}, 400, Kind.LANES_REFUSED),
-        ({"param": "generate"}, 400, Kind.LANES_REFUSED),
+        ({"param": "generate"}, 400, Kind.REFUSED),
         ({"message": "Unknown parameter: 'stream_id'."}, 400, Kind.LANES_REFUSED),
         ({"message": "stream_ids are many", "param": "input"}, 400, Kind.REFUSED),
         (
@@ -288,6 +288,14 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
         ({"retry-after": "2", "retry-after-ms": "150"}, "", 0.15),
         ({"retry-after": "-1"}, "", 0.0),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "", None),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2026 07:28:03 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            "",
+            3.0,
+        ),
         ({}, "Please try again in 20ms.", 0.02),
         ({}, "Please try again in 1.3s. Visit", 1.3),
         ({}, "Try Again In 2S", 2.0),

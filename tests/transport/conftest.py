@@ -142,8 +142,9 @@ async def make_client(reports: list[TurnReport]) -> AsyncIterator[MakeClient]:
     def make(simulator: Simulator, **options: Any) -> Client:
         on_turn: Callable[[TurnReport], None] = reports.append
         # The socket by itself, unless a test says otherwise.
-        settings = {"lanes": True, "fallback": None, "on_turn": on_turn, **options}
-        client = Client(endpoint(simulator.base_url), Credentials("key"), **settings)
+        settings: dict[str, Any] = {"lanes": True, "fallback": None, "on_turn": on_turn, **options}
+        key = settings.pop("key", "key")
+        client = Client(endpoint(simulator.base_url), Credentials(key), **settings)
         clients.append(client)
         return client
 

@@ -1,0 +1,53 @@
+"""What one call does to a host or a connection costs the others nothing."""
+
+import pytest
+
+from rtllm import Message, Retry, TurnReport
+from rtllm.simulator import ErrorFrame, Fault, Request, Silence, Simulator
+from transport.conftest import QUICK, Caller, MakeClient, spoken
+
+
+def mute_for_bob(request: Request) -> Silence | None:
+    over_socket = request.transport == "websocket"
+    return Silence(scope="connection") if over_socket and "Bob" in str(request.body) else None
+
+
+async def test_a_mute_connection_says_nothing_against_those_that_speak(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    async with Simulator("yes", lanes="off", fault=mute_for_bob) as simulator:
+        client = make_client(simulator, lanes=False, warm_connections=0, fallback="http")
+        alice = Caller(client, [Message.of("system", "You serve Alice.")])
+        bob = Caller(client, [Message.of("system", "You serve Bob.")], limits=QUICK)
+        assert spoken(await alice.say("one")) == "yes"
+        assert spoken(await bob.say("one")) == "yes"
+        assert reports[-1].way == "http"
+        assert reports[-1].attempts == 3  # another connection is tried before HTTP is
+        assert spoken(await alice.say("two")) == "yes"
+        assert (reports[-1].way, reports[-1].chained, reports[-1].attempts) == (
+            "websocket",
+            True,
+            1,
+        )
+
+
+async def test_a_refused_warm_up_leaves_the_lanes_on(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    refusal = ErrorFrame(
+        code="unknown_parameter",
+        status=400,
+        kind="invalid_request_error",
+        message="Unknown parameter: 'generate'.",
+        param="generate",
+    )
+
+    def refuse(request: Request) -> Fault | None:
+        return refusal if request.body.get("generate") is False else None
+
+    async with Simulator("yes", fault=refuse) as simulator:
+        caller = Caller(make_client(simulator), retry=Retry(0))
+        with pytest.raises(Exception, match="generate"):
+            await caller.client.warm_up(caller.request())  # type: ignore[union-attr]
+        assert spoken(await caller.say("one")) == "yes"
+        assert "stream_id" in simulator.journal.entries[-1].body
