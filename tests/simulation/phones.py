@@ -52,7 +52,7 @@ class Phone:
         if choose.chance(0.1):
             opening = Opening(self.call.model, Route(), LIMITS.connect)
             sim.fact(engine, "warm", opening)
-        if choose.chance(0.05) and self.world.websocket:
+        if choose.chance(0.1) and self.world.websocket:
             self._warm_up(engine)
         sim.after(choose.between(0.0, 2.0), self.speak)
 
@@ -109,6 +109,16 @@ class Phone:
         elif choose.chance(self.world.barge_ins):
             sim.after(choose.between(0.05, 2.0), lambda: self._cut_in(turn))
         sim.ask(turn, prepared)
+
+    def forgotten(self) -> None:
+        """Note that the engine was closed: it knows nothing of the call any more.
+
+        Nor how often its words were said: one without names of its own ends here.
+        """
+        for response in self.call.responses:
+            response.is_forgotten = True
+        if self.call.keys in ("none", "fresh") and not self.call.says_secrets:
+            self.call.turns = TURNS
 
     # -- cuts ----------------------------------------------------------------------------------
 
@@ -186,7 +196,7 @@ class Phone:
 
     def _go_on(self) -> None:
         """Ask again, with the outputs of the tools."""
-        if self.choose.chance(self.world.barge_ins / 4):
+        if self.call.turns >= TURNS or self.choose.chance(self.world.barge_ins / 4):
             self.speak()
         elif self.sim.goes_on():
             self.ask()

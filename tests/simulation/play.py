@@ -239,8 +239,7 @@ class Simulation:
                 turn.wait_excuse = "close"
         for phone in self.phones:
             if phone.number % len(self.engines) == engine and hasattr(phone, "call"):
-                for response in phone.call.responses:
-                    response.is_forgotten = True
+                phone.forgotten()
         self.fact(engine, "close")
         self.is_closing = False
         held = self.engines[engine].snapshot()

@@ -148,7 +148,7 @@ class World:
 def calm(choose: Decisions) -> World:
     """Nothing goes wrong: each eligible request must be chained."""
     return World(
-        callers=choose.pick((2, 4, 7)),
+        callers=choose.pick((3, 8, 12)),
         barge_ins=choose.pick((0.2, 0.5)),
         twins=choose.pick((False, True)),
         keys=("kept", "template"),
@@ -258,6 +258,8 @@ def twins(choose: Decisions) -> World:
         callers=choose.pick((3, 8)),
         twins=True,
         tools=0.4,
+        edits=0.1,
+        keys=("kept", "template", "none", "fresh", "fresh"),
         junk=0.05,
         faults=choose.pick((0.0, 0.2)),
         storms=choose.pick((0.0, 0.04)),
