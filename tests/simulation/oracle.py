@@ -763,7 +763,7 @@ class Oracle:
                 raise Violation("order", f"a deadline is leaked: {kind} {number}")
         if timers and self.sim.wakes[engine] is None:
             raise Violation("4", f"engine {engine} is never woken, with {len(timers)} deadlines")
-        if held.timer_entries > 4 * len(timers) + 300 + 4 * self.sim.world.callers:
+        if held.timer_entries > 4 * len(timers) + 300 + 12 * self.sim.world.callers:
             raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
 
     def inspect_end(self) -> None:

@@ -52,7 +52,7 @@ class Phone:
         if choose.chance(0.1):
             opening = Opening(self.call.model, Route(), LIMITS.connect)
             sim.fact(engine, "warm", opening)
-        if choose.chance(0.1) and self.world.websocket:
+        if choose.chance(self.world.warm_ups) and self.world.websocket:
             self._warm_up(engine)
         sim.after(choose.between(0.0, 2.0), self.speak)
 
@@ -111,14 +111,9 @@ class Phone:
         sim.ask(turn, prepared)
 
     def forgotten(self) -> None:
-        """Note that the engine was closed: it knows nothing of the call any more.
-
-        Nor how often its words were said: one without names of its own ends here.
-        """
+        """Note that the engine was closed: it knows nothing of the call any more."""
         for response in self.call.responses:
             response.is_forgotten = True
-        if self.call.keys in ("none", "fresh") and not self.call.says_secrets:
-            self.call.turns = TURNS
 
     # -- cuts ----------------------------------------------------------------------------------
 
@@ -196,7 +191,7 @@ class Phone:
 
     def _go_on(self) -> None:
         """Ask again, with the outputs of the tools."""
-        if self.call.turns >= TURNS or self.choose.chance(self.world.barge_ins / 4):
+        if self.choose.chance(self.world.barge_ins / 4):
             self.speak()
         elif self.sim.goes_on():
             self.ask()

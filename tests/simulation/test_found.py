@@ -112,6 +112,17 @@ def test_the_lane_of_a_request_that_an_error_may_not_have_ended_is_not_used_agai
     assert not [a for a in actions if isinstance(a, Send) and a.connection == first.connection]
 
 
+def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("yes", key="a"), 0.0)
+    answer(engine, only(Send, opened(engine, actions, 0.1)), "before", "Yes.", 0.2)
+    engine.close(1.0)
+    _, actions = engine.ask(question("yes", key="b"), 2.0)
+    answer(engine, only(Send, opened(engine, actions, 2.1)), "after", "Yes.", 2.2)
+    _, actions = engine.ask(question("yes", "Yes.", "book it", key="a"), 3.0)
+    assert "previous_response_id" not in json.loads(only(Send, actions).data)
+
+
 def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> None:
     engine = Engine(EngineOptions(HOST))
     _, actions = engine.ask(question("hello", "", "", key="x", unsent=("call-1",)), 0.0)

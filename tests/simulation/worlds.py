@@ -92,6 +92,7 @@ class World:
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         drifting: Whether item ids drift between the events of an answer.
+        warm_ups: How often a prompt is prepared when a call begins.
         junk: How often a frame that means nothing comes with an answer.
         ids: Which names of an item its events bear: its id, its place, or both.
         late: How often frames come behind the end of an answer.
@@ -128,6 +129,7 @@ class World:
     odd: float = 0.0
     large: float = 0.0
     drifting: bool = False
+    warm_ups: float = 0.1
     junk: float = 0.0
     ids: Literal["both", "id", "place"] = "both"
     late: float = 0.0
@@ -152,6 +154,7 @@ def calm(choose: Decisions) -> World:
         barge_ins=choose.pick((0.2, 0.5)),
         twins=choose.pick((False, True)),
         keys=("kept", "template"),
+        warm_ups=0.4,
     )
 
 
