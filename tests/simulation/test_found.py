@@ -11,6 +11,7 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.faults import from_handshake
+from rtllm.fleet import Fleet
 from rtllm.hosts import HostProfile
 from rtllm.items import Message
 from rtllm.request import Request
@@ -121,6 +122,18 @@ def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
     answer(engine, only(Send, opened(engine, actions, 2.1)), "after", "Yes.", 2.2)
     _, actions = engine.ask(question("yes", "Yes.", "book it", key="a"), 3.0)
     assert "previous_response_id" not in json.loads(only(Send, actions).data)
+
+
+def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
+    fleet = Fleet(lanes=True)
+    fleet.opened(fleet.opening("m"), 0.0)
+    seat = fleet.seat(1, None, "m", 0.0)
+    assert seat is not None
+    fleet.take(1, seat, 1, None, 0.0)
+    fleet.abandon(1)
+    fleet.release(1)
+    fleet.end(1, None, 1.0)
+    assert fleet.seat(2, None, "m", 2.0) == seat
 
 
 def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> None:
