@@ -57,7 +57,7 @@ def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) 
         "content": [{"type": "output_text", "text": text}],
     }
     done: list[dict[str, object]] = [{"type": "response.output_item.done", "item": item}]
-    frames = [
+    frames: list[dict[str, object]] = [
         {"type": "response.created", "response": {"id": response_id}},
         {"type": "response.in_progress", "response": {"id": response_id}},
         *(done if text else []),
