@@ -207,7 +207,7 @@ def shared(choose: Decisions) -> World:
     kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
     return World(
         "shared",
-        callers=choose.pick((6, 12)),
+        callers=choose.pick((1, 6, 12)),
         storms=choose.pick((0.1, 0.2)),
         without=frozenset(CONNECTION_FAULTS) - set(kept),
         start=2.0,
