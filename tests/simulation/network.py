@@ -66,6 +66,9 @@ class Pipe:
         newest: What each lane remembers.
         names: The lanes that were named.
         running: What the engine waits for, or lets drain.
+        active: How many answers the service makes.
+        was_doubted: Whether it was pinged and gave no sign since.
+        is_over: Whether the service answers nothing more on it.
         was_laned: Whether a frame with a lane was handed to the engine.
     """
 
@@ -87,6 +90,7 @@ class Pipe:
     was_laned: bool = False
     active: int = 0
     was_doubted: bool = False
+    is_over: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -271,7 +275,7 @@ class Network:
     # -- the service ---------------------------------------------------------------------------
 
     def _arrive(self, pipe: Pipe, attempt: AttemptRecord) -> None:
-        if pipe.state != "open" or pipe.is_dead:
+        if pipe.state != "open" or pipe.is_dead or pipe.is_over:
             return
         lane = attempt.lane
         if lane is not None and not self.world.lanes:
@@ -331,7 +335,7 @@ class Network:
 
     def _step(self, pipe: Pipe, job: Job) -> None:
         script = job.script
-        if pipe.state != "open" or job.is_over or script is None:
+        if pipe.state != "open" or pipe.is_over or job.is_over or script is None:
             return
         step = script.steps[job.at]
         job.at += 1
@@ -411,6 +415,8 @@ class Network:
             pipe.was_laned = True
         response = self._completed_by(step)
         self.written(pipe, attempt)
+        if step.kind == "error" and lane is None and attempt.lane is not None:
+            self.sim.oracle.expect_error(pipe, step.excuse or "")
         data = encoded(step.data, lane)
         self.sim.oracle.feed(attempt, step, response, self._retry_after(step))
         turn = attempt.turn
@@ -461,6 +467,9 @@ class Network:
                     self.sim.after(choose.between(12.0, 40.0), lambda: self._unblock(pipe))
             case "error without lane":
                 step = error_step(500, "internal_error", "something broke", "")
+                if choose.below(2):
+                    code = "rate_limit_exceeded"
+                    step = error_step(429, code, "too many", "", retry_after="0.2")
                 self._pass(pipe, lambda: self._hand_error(pipe, step, "error without lane"))
             case "connection limit":
                 code = "websocket_connection_limit_reached"
@@ -497,7 +506,12 @@ class Network:
     def _hand_error(self, pipe: Pipe, step: Step, cause: str) -> None:
         if cause == "error without lane" and self.world.uses_lanes and not pipe.was_laned:
             return  # a host that was never heard to name lanes means the request
-        self._end_default(pipe)
+        if not self.world.uses_lanes and cause == "error without lane":
+            if pipe.frozen or not pipe.queues.get(None):
+                return  # there is nobody whose error it could be
+            self._end_default(pipe)
+        elif not self.world.uses_lanes:
+            pipe.is_over = True
         self.sim.oracle.expect_error(pipe, cause)
         self.sim.fact(pipe.engine, "received", pipe.number, encoded(step.data or {}, None).decode())
 

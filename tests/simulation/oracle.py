@@ -18,6 +18,7 @@ from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
 from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.events import Called, Delta, Ended
+from rtllm.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
 from simulation.records import (
     AttemptRecord,
@@ -80,6 +81,7 @@ class Oracle:
         self.open_turns: dict[tuple[int, int], TurnRecord] = {}
         self.figures: Counter[str] = Counter()
         self.is_calm = simulation.world.kind == "calm"
+        self._began = simulation.now
         self._guests: dict[int, dict[tuple[int, int], float]] = {}
 
     # -- causes --------------------------------------------------------------------------------
@@ -120,6 +122,7 @@ class Oracle:
         default = [attempt for attempt in running if attempt.lane is None]
         for attempt in waiting:
             self.excuse(attempt, cause)
+            attempt.is_unsure = len(waiting) > 1
         meant = waiting if len(waiting) == 1 else running if len(running) == 1 else []
         for attempt in [*meant, *default[:1]]:
             self.excuse(attempt, cause)
@@ -464,7 +467,7 @@ class Oracle:
             attempt.is_slow = False
         elif kind == "error" and step.excuse != "lanes":
             attempt.ended = "error"
-            if is_current and turn is not None:
+            if is_current and turn is not None and not attempt.is_unsure:
                 self._expect_after_error(turn, step, wait)
         elif kind in TERMINALS:
             self._feed_end(attempt, step, response)
@@ -500,7 +503,7 @@ class Oracle:
     def fed(self, attempt: AttemptRecord, step: Step) -> None:
         """Judge what the engine made of a frame."""
         kind, turn = step.kind, attempt.turn
-        if kind == "late" or attempt.is_doomed:
+        if kind == "late" or attempt.is_doomed or (kind == "error" and attempt.is_unsure):
             return
         if kind in TERMINALS or kind == "error":
             pipe = self.sim.network.pipes.get((attempt.engine, attempt.connection))
@@ -646,6 +649,8 @@ class Oracle:
         attempt.category = action.category
         self.figures[f"booked {action.category}"] += 1
         self._settle(engine, attempt)
+        if attempt.is_unsure and not self.sim.world.uses_lanes:
+            return  # an error that may have been another's: answers in order tell no more
         usage = (action.usage.input, action.usage.output) if action.usage is not None else None
         if usage != attempt.usage:
             raise Violation("6", f"attempt {attempt.number}: {usage} booked, {attempt.usage} used")
@@ -728,6 +733,9 @@ class Oracle:
             return
         seen = self._guests.setdefault(engine, {})
         now = self.sim.now
+        for number, guests in held.guests.items():
+            if len(guests) > CONVERSATIONS_PER_CONNECTION and now - self._began < GUEST_STAYS:
+                raise Violation("2", f"{len(guests)} conversations share connection {number}")
         there = {(c, guest) for c, guests in held.guests.items() for guest in guests}
         for (connection, guest), since in list(seen.items()):
             if (connection, guest) not in there:
@@ -755,7 +763,7 @@ class Oracle:
                 raise Violation("order", f"a deadline is leaked: {kind} {number}")
         if timers and self.sim.wakes[engine] is None:
             raise Violation("4", f"engine {engine} is never woken, with {len(timers)} deadlines")
-        if held.timer_entries > 4 * len(timers) + 300 + 4 * self.sim.world.callers:
+        if held.timer_entries > 4 * len(timers) + 300 + 12 * self.sim.world.callers:
             raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
 
     def inspect_end(self) -> None:

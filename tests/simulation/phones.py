@@ -52,7 +52,7 @@ class Phone:
         if choose.chance(0.1):
             opening = Opening(self.call.model, Route(), LIMITS.connect)
             sim.fact(engine, "warm", opening)
-        if choose.chance(0.05) and self.world.websocket:
+        if choose.chance(self.world.warm_ups) and self.world.websocket:
             self._warm_up(engine)
         sim.after(choose.between(0.0, 2.0), self.speak)
 
@@ -109,6 +109,11 @@ class Phone:
         elif choose.chance(self.world.barge_ins):
             sim.after(choose.between(0.05, 2.0), lambda: self._cut_in(turn))
         sim.ask(turn, prepared)
+
+    def forgotten(self) -> None:
+        """Note that the engine was closed: it knows nothing of the call any more."""
+        for response in self.call.responses:
+            response.is_forgotten = True
 
     # -- cuts ----------------------------------------------------------------------------------
 

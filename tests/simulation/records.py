@@ -139,6 +139,7 @@ class AttemptRecord:
         is_booked: Whether the engine booked it.
         category: What the books say.
         is_doomed: Whether the engine was told, rightly or by an ambiguous frame, that it ended.
+        is_unsure: Whether an error came that may have been its own or another's.
         is_slow: Whether an item is open that may take long.
     """
 
@@ -163,6 +164,7 @@ class AttemptRecord:
     is_booked: bool = False
     category: str | None = None
     is_doomed: bool = False
+    is_unsure: bool = False
     is_slow: bool = False
     lead_in_field: bool = False
     abandoned: str | None = None

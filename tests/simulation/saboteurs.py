@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 import rtllm.engine.engine
+import rtllm.engine.turn
 import rtllm.fleet
+import rtllm.lanes
 import rtllm.planner
 from rtllm.belonging import KnownResponses, Proof
 from rtllm.chain import Anchor, Hidden, Outline, State
@@ -23,10 +25,10 @@ from rtllm.engine.connection import Connection, Routed
 from rtllm.engine.connections import Connections
 from rtllm.engine.engine import Engine
 from rtllm.engine.timers import Timers
-from rtllm.engine.turn import ActiveTurn
+from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.errors import Dropped, Refused
 from rtllm.events import Delta, Ended, Event
-from rtllm.faults import Fault, Kind
+from rtllm.faults import CANCELLED, Fault, Kind
 from rtllm.fleet import Fleet
 from rtllm.hidden import restored
 from rtllm.items import Item
@@ -52,11 +54,13 @@ class Saboteur:
         name: What it does.
         law: The law that it breaks first of all, or the number of the warning, as ``w1``.
         breaks: Breaks the engine.
+        turns: Within how many turns it must be caught.
     """
 
     name: str
     law: str
     breaks: Breaking
+    turns: int = 2000
 
     @contextmanager
     def broken(self) -> Iterator[None]:
@@ -498,6 +502,49 @@ def leaks_actions(patch: Patch) -> None:
     patch.setattr(Engine, "_settle", leaking)
 
 
+# -- what the simulation found, put back -----------------------------------------------------------
+
+
+def recovers_what_is_cancelled(patch: Patch) -> None:
+    """A cancelled HTTP exchange is treated as a lost one."""
+
+    def abandon(self: Engine, attempt: Attempt, category: Any, now: float) -> None:
+        if attempt.finished or attempt.abandoned is not None:
+            return
+        attempt.abandoned = category
+        if attempt.connection < 0:
+            self._fail(attempt, CANCELLED, now)
+            return
+        self._dispatch.abandon(attempt.number)
+        self._timers.set(("drain", attempt.number), now + rtllm.engine.engine.DRAIN_LIMIT)
+
+    patch.setattr(Engine, "_abandon", abandon)
+
+
+def never_pauses_before_it_is_sent(patch: Patch) -> None:
+    """A turn that waits for a connection can't pause when none could be opened."""
+    table = dict(TRANSITIONS)
+    table["connecting"] = frozenset({"due", "over"})
+    patch.setattr(rtllm.engine.turn, "TRANSITIONS", table)
+
+
+def crowds_a_prompts_connection(patch: Patch) -> None:
+    patch.setattr(rtllm.lanes.Connection, "has_room_for", lambda *_: True)
+
+
+def goes_on_after_an_error_without_lane(patch: Patch) -> None:
+    """The lane of a request that such an error may not have ended is used again."""
+    route_error = Connection._route_error
+
+    def trusting(self: Connection, frame: Frame) -> Routed:
+        proved, self._lanes_proved = self._lanes_proved, False
+        routed = route_error(self, frame)
+        self._lanes_proved = proved
+        return routed
+
+    patch.setattr(Connection, "_route_error", trusting)
+
+
 _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("counts items instead of comparing them", "1", counts_items),
     ("sends answers again that were continued", "1", forgets_output),
@@ -536,8 +583,14 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("forgets what was refused", "8", forgets_what_was_refused),
     ("leaks waiting counts", "w5", leaks_waiting_counts),
     ("launches in the middle of a fact", "w4", launches_in_the_middle),
+    ("recovers what is cancelled", "5", recovers_what_is_cancelled),
+    ("never pauses before it is sent", "4", never_pauses_before_it_is_sent),
+    ("crowds a prompt's connection", "2", crowds_a_prompts_connection),
     ("leaks actions into the next fact", "w8", leaks_actions),
 )
 
 SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}
 """All defects by name."""
+
+RARE = "goes on after an error without a lane"
+SABOTEURS[RARE] = Saboteur(RARE, "7", goes_on_after_an_error_without_lane, turns=5000)

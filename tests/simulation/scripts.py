@@ -369,7 +369,7 @@ class Writer:
     def _add(
         self, delay: float, kind: str, event: str, payload: str = "", **fields: object
     ) -> None:
-        data = {"type": event, **fields}
+        data: dict[str, Any] = {"type": event, **fields}
         if self.world.ids == "id":
             data.pop("output_index", None)
         elif self.world.ids == "place":

@@ -1,4 +1,7 @@
-"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns."""
+"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns.
+
+One that the simulation itself found, and that takes a rare meeting of facts, within 5,000.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import pytest
 
 from simulation.saboteurs import SABOTEURS, catch
 
-TURNS = 2000
-
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", SABOTEURS)
@@ -18,8 +19,8 @@ def test_a_broken_engine_is_caught(
 ) -> None:
     """Print the row of the table: the defect, the turns until it was caught, the seed."""
     saboteur = SABOTEURS[name]
-    caught = catch(saboteur, TURNS, pytestconfig.getoption("--simulation-seed") * 100_000)
-    assert caught is not None, f"an engine that {name} survives {TURNS} turns"
+    caught = catch(saboteur, saboteur.turns, pytestconfig.getoption("--simulation-seed") * 100_000)
+    assert caught is not None, f"an engine that {name} survives {saboteur.turns} turns"
     record_property("turns", caught.turns)
     row = f"{name:48} | {saboteur.law:7} | {caught.turns:5} | {caught.seed} | {caught.what[:60]}"
     print(row)  # noqa: T201

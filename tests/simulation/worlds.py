@@ -92,6 +92,7 @@ class World:
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         drifting: Whether item ids drift between the events of an answer.
+        warm_ups: How often a prompt is prepared when a call begins.
         junk: How often a frame that means nothing comes with an answer.
         ids: Which names of an item its events bear: its id, its place, or both.
         late: How often frames come behind the end of an answer.
@@ -128,6 +129,7 @@ class World:
     odd: float = 0.0
     large: float = 0.0
     drifting: bool = False
+    warm_ups: float = 0.1
     junk: float = 0.0
     ids: Literal["both", "id", "place"] = "both"
     late: float = 0.0
@@ -148,10 +150,11 @@ class World:
 def calm(choose: Decisions) -> World:
     """Nothing goes wrong: each eligible request must be chained."""
     return World(
-        callers=choose.pick((2, 4, 7)),
+        callers=choose.pick((3, 8, 12)),
         barge_ins=choose.pick((0.2, 0.5)),
         twins=choose.pick((False, True)),
         keys=("kept", "template"),
+        warm_ups=0.4,
     )
 
 
@@ -204,7 +207,7 @@ def shared(choose: Decisions) -> World:
     kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
     return World(
         "shared",
-        callers=choose.pick((6, 12)),
+        callers=choose.pick((1, 6, 12)),
         storms=choose.pick((0.1, 0.2)),
         without=frozenset(CONNECTION_FAULTS) - set(kept),
         start=2.0,
@@ -258,6 +261,8 @@ def twins(choose: Decisions) -> World:
         callers=choose.pick((3, 8)),
         twins=True,
         tools=0.4,
+        edits=0.1,
+        keys=("kept", "template", "none", "fresh", "fresh"),
         junk=0.05,
         faults=choose.pick((0.0, 0.2)),
         storms=choose.pick((0.0, 0.04)),

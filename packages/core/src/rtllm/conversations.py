@@ -104,6 +104,7 @@ class Conversations:
         self._responses = KnownResponses()
         self._number = 0
         self._hidden_bytes = 0
+        self._has_forgotten = False
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._known.values())
@@ -224,6 +225,8 @@ class Conversations:
 
     def _by_content(self, asked: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
+        if self._has_forgotten:
+            return None  # its keys may be forgotten instead of new
         context = asked.context
         alike = [
             known
@@ -332,6 +335,7 @@ class Conversations:
         self._owners.clear()
         self._responses = KnownResponses()
         self._hidden_bytes = 0
+        self._has_forgotten = self._has_forgotten or self._number > 0
 
     def _forget_surplus(self) -> None:
         while len(self._known) > self._limit:

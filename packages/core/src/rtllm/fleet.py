@@ -449,6 +449,8 @@ class Fleet:
         lane.worth = Worth.NOTHING
         if response_id is not None:
             lane.worth = Worth.ABANDONED if was_abandoned else Worth.STATE
+        if lane.conversation not in connection.guests:
+            lane.conversation = None  # it was seen out while this ran
         return Home(number, lane.name)
 
     def evict(self, anchor: Anchor) -> None:

@@ -1,0 +1,146 @@
+"""What the simulation found in the engine, each as a small story of facts and actions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+from rtllm.engine.actions import Action, Booked, Connect, Finish, Send, StartHttp
+from rtllm.engine.engine import Engine
+from rtllm.engine.options import EngineOptions
+from rtllm.engine.prepared import PreparedRequest, prepare
+from rtllm.faults import from_handshake
+from rtllm.fleet import Fleet
+from rtllm.hosts import HostProfile
+from rtllm.items import Message
+from rtllm.request import Request
+
+HOST = HostProfile("found", lanes=True)
+Wanted = TypeVar("Wanted", bound=Action)
+
+
+def only(kind: type[Wanted], actions: Sequence[Action]) -> Wanted:
+    found = [action for action in actions if isinstance(action, kind)]
+    assert len(found) == 1, actions
+    return found[0]
+
+
+def question(
+    *texts: str, key: str | None = None, warm_up: bool = False, unsent: tuple[str, ...] = ()
+) -> PreparedRequest:
+    """Ask after alternating words of a user and an assistant, behind one system text."""
+    items = [Message.of("system", "You are Ada.")]
+    for place, text in enumerate(texts):
+        said = Message.of("user" if place % 2 == 0 else "assistant", text)
+        named = None if key is None else f"{key}-{place}"
+        items.append(Message(said.role, said.parts, key=named))
+    return prepare(
+        Request(
+            tuple(items),
+            "m",
+            lambda output: tuple(item for item in output if isinstance(item, Message)),
+            settings={"store": False},
+            unsent=unsent,
+            warm_up=warm_up,
+        )
+    )
+
+
+def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) -> list[Action]:
+    """Answer a request whole."""
+    lane = json.loads(sent.data)["stream_id"]
+    item = {
+        "type": "message",
+        "id": f"item-{response_id}",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": text}],
+    }
+    done: list[dict[str, object]] = [{"type": "response.output_item.done", "item": item}]
+    frames: list[dict[str, object]] = [
+        {"type": "response.created", "response": {"id": response_id}},
+        {"type": "response.in_progress", "response": {"id": response_id}},
+        *(done if text else []),
+        {"type": "response.completed", "response": {"id": response_id, "output": []}},
+    ]
+    actions: list[Action] = []
+    for frame in frames:
+        actions += engine.received(sent.connection, json.dumps(frame | {"stream_id": lane}), now)
+    return actions
+
+
+def opened(engine: Engine, actions: Sequence[Action], now: float) -> list[Action]:
+    return engine.connected(only(Connect, actions).connection, now)
+
+
+def test_cancelling_a_turn_over_http_ends_it_once() -> None:
+    engine = Engine(EngineOptions(HOST, websocket=False))
+    turn, actions = engine.ask(question("hello"), 0.0)
+    engine.sent(only(StartHttp, actions).attempt, 0.1)
+    actions = engine.cancel(turn, 0.2)
+    assert only(Finish, actions).report.outcome == "cut"
+    assert only(Booked, actions).category == "cut"
+    assert not engine.snapshot().turns
+
+
+def test_a_turn_pauses_when_a_connection_is_refused_for_now() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello"), 0.0)
+    busy = from_handshake(429, {"retry-after": "1"}, b"{}")
+    engine.connect_failed(only(Connect, actions).connection, busy, 0.1)
+    assert [turn.state for turn in engine.snapshot().turns.values()] == ["pausing"]
+    only(Connect, engine.tick(1.2))
+
+
+def test_no_more_than_four_conversations_share_the_connection_of_a_prepared_prompt() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question(warm_up=True), 0.0)
+    answer(engine, only(Send, opened(engine, actions, 0.1)), "prompt", "", 0.2)
+    for caller in range(6):
+        engine.ask(question("hello", key=f"caller-{caller}"), 1.0)
+    assert max(len(guests) for guests in engine.snapshot().guests.values()) == 4
+
+
+def test_the_lane_of_a_request_that_an_error_may_not_have_ended_is_not_used_again() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    answer(engine, only(Send, opened(engine, actions, 0.1)), "first", "Hi.", 0.2)
+    _, actions = engine.ask(question("hello", "Hi.", "book it", key="a"), 1.0)
+    first = only(Send, actions)
+    error = {"type": "error", "status": 500, "error": {"code": "internal_error", "message": "x"}}
+    engine.received(first.connection, json.dumps(error), 1.1)
+    _, actions = engine.ask(question("hello", "Hi.", "no", key="a"), 1.2)
+    assert not [a for a in actions if isinstance(a, Send) and a.connection == first.connection]
+
+
+def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("yes", key="a"), 0.0)
+    answer(engine, only(Send, opened(engine, actions, 0.1)), "before", "Yes.", 0.2)
+    engine.close(1.0)
+    _, actions = engine.ask(question("yes", key="b"), 2.0)
+    answer(engine, only(Send, opened(engine, actions, 2.1)), "after", "Yes.", 2.2)
+    _, actions = engine.ask(question("yes", "Yes.", "book it", key="a"), 3.0)
+    assert "previous_response_id" not in json.loads(only(Send, actions).data)
+
+
+def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
+    fleet = Fleet(lanes=True)
+    fleet.opened(fleet.opening("m"), 0.0)
+    seat = fleet.seat(1, None, "m", 0.0)
+    assert seat is not None
+    fleet.take(1, seat, 1, None, 0.0)
+    fleet.abandon(1)
+    fleet.release(1)
+    fleet.end(1, None, 1.0)
+    assert fleet.seat(2, None, "m", 2.0) == seat
+
+
+def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", "", "", key="x", unsent=("call-1",)), 0.0)
+    opened(engine, actions, 0.1)
+    _, actions = engine.ask(question("yes", key="y", unsent=("call-2",)), 0.2)
+    answer(engine, only(Send, actions), "other", "Yes.", 0.3)
+    _, actions = engine.ask(question("yes", "Yes.", "book it", key="z", unsent=("call-1",)), 1.0)
+    assert "previous_response_id" not in json.loads(only(Send, actions).data)
