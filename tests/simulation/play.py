@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-import rtllm.engine.engine
+import rtllm.engine.sender
 from rtllm.engine.actions import (
     Action,
     Booked,
@@ -46,7 +46,7 @@ DRAINED_FOR = 130.0
 AT_ONE_MOMENT = 400
 """So many ticks without time going on are a loop."""
 
-ENGINE: Any = rtllm.engine.engine
+SENDER: Any = rtllm.engine.sender
 """The module whose decoder is replaced."""
 
 EngineFactory = Callable[[EngineOptions], Engine]
@@ -68,7 +68,7 @@ def fragile_decoder() -> Iterator[None]:
 
     A round is short, so the garbage of its cycles is collected behind it: a quarter of the time.
     """
-    log, module = logging.getLogger("rtllm"), ENGINE
+    log, module = logging.getLogger("rtllm"), SENDER
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
     collects = gc.isenabled()

@@ -21,11 +21,15 @@ from rtllm.conversations import Conversations
 from rtllm.dispatch import Dispatch
 from rtllm.engine.actions import Action, Booked
 from rtllm.engine.attempt import Attempt
+from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, Routed
 from rtllm.engine.connections import Connections
 from rtllm.engine.engine import Engine
+from rtllm.engine.sender import Sender
+from rtllm.engine.state import EngineState
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import TRANSITIONS, ActiveTurn
+from rtllm.engine.turns import Turns
 from rtllm.errors import Dropped, Refused
 from rtllm.events import Delta, Ended, Event
 from rtllm.faults import CANCELLED, Fault, Kind
@@ -226,10 +230,10 @@ def takes_late_frames(patch: Patch) -> None:
 
 def calls_it_complete(patch: Patch) -> None:
     """An answer without its last event counts as complete, and what may lack is not told."""
-    complete = Engine._complete
+    complete = Turns._complete
 
     def completed(
-        self: Engine,
+        self: Turns,
         turn: ActiveTurn,
         attempt: Attempt,
         events: list[Event],
@@ -240,14 +244,14 @@ def calls_it_complete(patch: Patch) -> None:
             ended = replace(ended, outcome="completed")
         complete(self, turn, attempt, events, ended, now)
 
-    patch.setattr(Engine, "_complete", completed)
+    patch.setattr(Turns, "_complete", completed)
 
 
 def loses_held_calls(patch: Patch) -> None:
-    complete = Engine._complete
+    complete = Turns._complete
 
     def losing(
-        self: Engine,
+        self: Turns,
         turn: ActiveTurn,
         attempt: Attempt,
         events: list[Event],
@@ -257,7 +261,7 @@ def loses_held_calls(patch: Patch) -> None:
         kept = [event for event in events if event not in turn.held]
         complete(self, turn, attempt, kept, ended, now)
 
-    patch.setattr(Engine, "_complete", losing)
+    patch.setattr(Turns, "_complete", losing)
 
 
 def loses_a_word(patch: Patch) -> None:
@@ -274,7 +278,7 @@ def loses_a_word(patch: Patch) -> None:
 
 
 def never_times_out(patch: Patch) -> None:
-    patch.setattr(Engine, "_watch_turn", lambda *_: None)
+    patch.setattr(Turns, "watch", lambda *_: None)
 
 
 def is_not_woken_again(patch: Patch) -> None:
@@ -312,8 +316,8 @@ def cancels_another(patch: Patch) -> None:
     cancel = Engine.cancel
 
     def wrong(self: Engine, turn: int, now: float) -> list[Action]:
-        if turn in self._turns:
-            turn = next(iter(self._turns))
+        if turn in self._state.turns:
+            turn = next(iter(self._state.turns))
         return cancel(self, turn, now)
 
     patch.setattr(Engine, "cancel", wrong)
@@ -321,28 +325,28 @@ def cancels_another(patch: Patch) -> None:
 
 def fails_together(patch: Patch) -> None:
     """What ends one answer ends all on its connection."""
-    fail = Engine._fail
+    fail = Turns.fail
 
-    def together(self: Engine, attempt: Attempt, fault: Fault, now: float) -> None:
-        connection = self._connections.find(attempt.connection)
+    def together(self: Turns, attempt: Attempt, fault: Fault, now: float) -> None:
+        connection = self._state.connections.find(attempt.connection)
         fail(self, attempt, fault, now)
         for other in connection.attempts() if connection is not None else ():
             fail(self, other, fault, now)
 
-    patch.setattr(Engine, "_fail", together)
+    patch.setattr(Turns, "fail", together)
 
 
 # -- law 6: the books ------------------------------------------------------------------------------
 
 
 def _with_bookings(patch: Patch, change: Callable[[Attempt, list[Action]], None]) -> None:
-    end = Engine._end
+    end = Attempts.end
 
-    def ended(self: Engine, attempt: Attempt, now: float) -> None:
+    def ended(self: Attempts, attempt: Attempt, now: float) -> None:
         end(self, attempt, now)
-        change(attempt, self._actions)
+        change(attempt, self._state.actions)
 
-    patch.setattr(Engine, "_end", ended)
+    patch.setattr(Attempts, "end", ended)
 
 
 def forgets_to_book_the_cancelled(patch: Patch) -> None:
@@ -419,16 +423,16 @@ def ignores_blocked_writes(patch: Patch) -> None:
 
 
 def trusts_records(patch: Patch) -> None:
-    patch.setattr(Engine, "_recorded", lambda _, attempt, output: attempt.record(output))
+    patch.setattr(Attempts, "_recorded", lambda _, attempt, output: attempt.record(output))
 
 
 def trusts_decoders(patch: Patch) -> None:
-    def feed(self: Engine, attempt: Attempt, piece: Any, now: float) -> None:
+    def feed(self: Turns, attempt: Attempt, piece: Any, now: float) -> None:
         was_in_progress = attempt.decoder.in_progress
         events, fault = attempt.decoder.feed(piece)
-        self._take(attempt, events, fault, now, was_in_progress=was_in_progress)
+        self.take(attempt, events, fault, now, was_in_progress=was_in_progress)
 
-    patch.setattr(Engine, "_feed", feed)
+    patch.setattr(Turns, "feed", feed)
 
 
 def speaks_to_the_first(patch: Patch) -> None:
@@ -474,19 +478,27 @@ def forgets_what_was_refused(patch: Patch) -> None:
 
 
 def leaks_waiting_counts(patch: Patch) -> None:
-    def stop(self: Engine, turn: ActiveTurn) -> None:
+    def stop(self: Turns, turn: ActiveTurn) -> None:
         del self
         turn.waits_for = None
 
-    patch.setattr(Engine, "_stop_waiting", stop)
+    patch.setattr(Turns, "stop_waiting", stop)
 
 
 def launches_in_the_middle(patch: Patch) -> None:
-    def at_once(self: Engine, turn: ActiveTurn, now: float) -> None:
-        turn.progress.connecting(now)
-        self._place(turn, now)
+    senders: dict[int, Sender] = {}
+    begin = Sender.__init__
 
-    patch.setattr(Engine, "_make_due", at_once)
+    def noted(self: Sender, state: EngineState, attempts: Attempts, turns: Turns) -> None:
+        begin(self, state, attempts, turns)
+        senders[id(turns)] = self
+
+    def at_once(self: Turns, turn: ActiveTurn, now: float) -> None:
+        turn.progress.connecting(now)
+        senders[id(self)].place(turn, now)
+
+    patch.setattr(Sender, "__init__", noted)
+    patch.setattr(Turns, "make_due", at_once)
 
 
 def leaks_actions(patch: Patch) -> None:
@@ -496,7 +508,7 @@ def leaks_actions(patch: Patch) -> None:
     def leaking(self: Engine, now: float) -> list[Action]:
         actions = settle(self, now)
         if len(actions) > 2:
-            self._actions.append(actions.pop())
+            self._state.actions.append(actions.pop())
         return actions
 
     patch.setattr(Engine, "_settle", leaking)
@@ -507,18 +519,15 @@ def leaks_actions(patch: Patch) -> None:
 
 def recovers_what_is_cancelled(patch: Patch) -> None:
     """A cancelled HTTP exchange is treated as a lost one."""
+    finish = Turns.finish
 
-    def abandon(self: Engine, attempt: Attempt, category: Any, now: float) -> None:
-        if attempt.finished or attempt.abandoned is not None:
-            return
-        attempt.abandoned = category
-        if attempt.connection < 0:
-            self._fail(attempt, CANCELLED, now)
-            return
-        self._dispatch.abandon(attempt.number)
-        self._timers.set(("drain", attempt.number), now + rtllm.engine.engine.DRAIN_LIMIT)
+    def finished(self: Turns, turn: ActiveTurn, outcome: Any, error: Any, now: float) -> None:
+        attempt = turn.attempt
+        if attempt is not None and attempt.connection < 0 and not attempt.finished:
+            self.fail(attempt, CANCELLED, now)
+        finish(self, turn, outcome, error, now)
 
-    patch.setattr(Engine, "_abandon", abandon)
+    patch.setattr(Turns, "finish", finished)
 
 
 def never_pauses_before_it_is_sent(patch: Patch) -> None:

@@ -179,6 +179,18 @@ class Connections:
             connection.become("leaving")
             self._timers.set(("leave", connection.number), now + limit)
 
+    def retire(self, number: int, now: float, limit: float) -> None:
+        """Send nothing new on a connection, and close it once nothing runs on it.
+
+        Args:
+            number: The connection.
+            now: Seconds on the clock of the facts.
+            limit: Seconds that what runs on it may take.
+        """
+        if (connection := self._by_number.get(number)) is not None:
+            self.leave(connection, now, limit)
+            self.remove_idle([number])
+
     def read_out(self, connection: Connection, now: float) -> None:
         """Let an HTTP exchange come to its end, so that its connection can be used again."""
         if connection.state == "open":

@@ -1,0 +1,127 @@
+"""Attempts: begun, booked once when they end, and left to run out."""
+
+import logging
+
+from rtllm.dispatch import Placement
+from rtllm.engine.actions import Booked
+from rtllm.engine.attempt import Attempt, Decoder
+from rtllm.engine.connection import Connection
+from rtllm.engine.state import EngineState
+from rtllm.engine.turn import ActiveTurn
+from rtllm.faults import CANCELLED
+from rtllm.items import Item
+from rtllm.usage import Account
+
+logger = logging.getLogger(__name__)
+
+DRAIN_LIMIT = 60.0
+"""Seconds that a cancelled answer may take to end before its connection is given up."""
+END_SILENCE = 0.5
+"""Seconds of silence that end a chat completion after its ``finish_reason``."""
+
+
+class Attempts:
+    """The attempts of an engine.
+
+    Args:
+        state: What the engine holds.
+    """
+
+    def __init__(self, state: EngineState) -> None:
+        self._state = state
+
+    def begin(
+        self,
+        turn: ActiveTurn,
+        connection: Connection,
+        placement: Placement,
+        size: int,
+        decoder: Decoder,
+        now: float,
+    ) -> Attempt:
+        """Begin an attempt of a turn on a connection."""
+        number = self._state.dispatch.next_attempt()
+        chains = self._state.options.api == "responses"
+        attempt = Attempt(
+            number,
+            turn.number,
+            connection.number,
+            placement,
+            size,
+            decoder,
+            turn.prepared.request.record if turn.rebuild is None else _record_nothing,
+            self._state.dispatch.mark_of(number) if chains else None,
+        )
+        self._state.dispatch.take(number, placement, now)
+        self._state.attempts[number] = attempt
+        connection.add(attempt)
+        turn.become("running")
+        turn.attempt = turn.last = attempt
+        return attempt
+
+    def end(self, attempt: Attempt, now: float) -> None:
+        """Book an attempt that has ended, once, and remember what it came to."""
+        attempt.finished = True
+        self._state.attempts.pop(attempt.number, None)
+        self._state.place_queued()
+        self._state.timers.clear(("drain", attempt.number))
+        self._state.timers.clear(("silence", attempt.number))
+        connection = self._state.connections.find(attempt.connection)
+        if connection is not None:
+            connection.remove(attempt)
+        decoder = attempt.decoder
+        output = decoder.output()
+        response_id, recorded = None, None
+        if attempt.is_complete:
+            response_id = decoder.response_id
+            if self._state.options.api == "chat":
+                response_id = response_id or ""  # nothing continues it; it tells conversations
+            recorded = self._recorded(attempt, output)
+        self._state.dispatch.ended(attempt.number, response_id, recorded, now, output)
+        if attempt.begun:
+            self._state.actions.append(
+                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage)
+            )
+        if connection is not None and attempt.connection < 0:
+            if decoder.created:
+                self._state.http_trust.answered()
+            if attempt.fault is None:
+                self._state.connections.read_out(connection, now)
+            else:
+                self._state.connections.remove(connection)
+        elif connection is not None:
+            if attempt.fault is None:
+                self._state.fallback.answered()
+            if connection.state == "leaving" and connection.is_idle:
+                self._state.connections.remove(connection)
+
+    def _recorded(self, attempt: Attempt, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
+        try:
+            return attempt.record(output)
+        except Exception:
+            logger.exception("attempt %d: the record of its output failed", attempt.number)
+            return None
+
+    def abandon(self, attempt: Attempt, category: Account, now: float) -> None:
+        """Let an attempt run out without its turn; over HTTP it is cut off."""
+        if attempt.finished or attempt.abandoned is not None:
+            return
+        attempt.abandoned = category
+        if attempt.connection < 0:
+            attempt.fault = CANCELLED
+            self.end(attempt, now)
+            return
+        self._state.dispatch.abandon(attempt.number)
+        self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
+
+    def expect_end(self, attempt: Attempt, now: float) -> None:
+        """Wait a little for what may follow the reason why an answer finished."""
+        decoder, model = attempt.decoder, attempt.placement.model
+        if getattr(decoder, "continued_after_finish", False):
+            self._state.knowledge.finishes_early.add(model)
+        if model not in self._state.knowledge.finishes_early:
+            self._state.timers.set(("silence", attempt.number), now + END_SILENCE)
+
+
+def _record_nothing(_: tuple[Item, ...]) -> tuple[Item, ...]:
+    return ()

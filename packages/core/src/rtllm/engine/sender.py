@@ -1,0 +1,239 @@
+"""Sending: where a turn's request goes, what of it is sent, and over which protocol."""
+
+import logging
+from collections import deque
+
+from rtllm.chain import Plan
+from rtllm.conversations import Membership
+from rtllm.dispatch import Placement
+from rtllm.engine.actions import Send, StartHttp
+from rtllm.engine.attempt import Decoder
+from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.connection import Opening
+from rtllm.engine.state import EngineState
+from rtllm.engine.turn import ActiveTurn, Rebuild
+from rtllm.engine.turns import Turns
+from rtllm.fallback import Way
+from rtllm.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
+from rtllm.lanes import OVER_HTTP, Seat
+from rtllm.request import Network
+from rtllm.turn import Limits, Retry
+from rtllm.turn import Turn as Progress
+from rtllm.wire.chat import size_of
+from rtllm.wire.response_events import Assembler
+from rtllm.wire.responses import http_body
+from rtllm.wire.sse import SseAssembler, SseChatAssembler
+
+logger = logging.getLogger(__name__)
+
+REPLACED_LIMIT = 180.0
+"""Seconds that answers may take to end on a connection that has a replacement."""
+PREPARED_REQUESTS = 512
+"""How many conversations' latest requests are kept, where connections are rebuilt."""
+
+
+class Sender:
+    """Sends the requests of an engine's turns.
+
+    Args:
+        state: What the engine holds.
+        attempts: Begins attempts.
+        turns: Recovers turns that can't be sent.
+    """
+
+    def __init__(self, state: EngineState, attempts: Attempts, turns: Turns) -> None:
+        self._state = state
+        self._attempts = attempts
+        self._turns = turns
+
+    def place(self, turn: ActiveTurn, now: float) -> None:
+        """Place a turn; what can't be sent ends this turn and no other."""
+        try:
+            if self._takes_http(turn, now):
+                self._start_http(turn, now)
+            else:
+                self._start(turn, now)
+        except Exception as error:
+            logger.exception("turn %d can't be sent", turn.number)
+            if turn.number in self._state.turns:
+                self._turns.recover(turn, unsendable(error), now)
+
+    def _takes_http(self, turn: ActiveTurn, now: float) -> bool:
+        """Whether a turn's request goes over HTTP; it may begin a trial of the WebSocket."""
+        options, request = self._state.options, turn.prepared.request
+        if options.api == "chat" or not options.websocket or turn.constraints.over_http:
+            return True
+        if not (self._state.fallback.rests and self._state.can_fall_back(now)) or request.warm_up:
+            return False
+        _, seat = self._state.dispatch.place(turn.member, turn.model, now)
+        way = self._state.fallback.way(now, has_open=seat is not None and seat.is_open)
+        if way is Way.HTTP_WITH_TRIAL:
+            self._state.fallback.begin_trial()
+            self._state.connections.open(_opening_of(turn), now, is_trial=True)
+        return way is not Way.SOCKET
+
+    def _start(self, turn: ActiveTurn, now: float) -> None:
+        """Send a turn's request over a WebSocket, or wait for one."""
+        constraints = turn.constraints
+        plan, seat = self._state.dispatch.place(
+            turn.member,
+            turn.model,
+            now,
+            whole=constraints.full_context,
+            bare=constraints.bare,
+            avoid=constraints.avoid | self._state.connections.unfit(),
+        )
+        if seat is not None and seat.is_open:
+            self._send(turn, plan, seat, now)
+            return
+        turn.become("connecting")
+        self._turns.watch(turn)
+        if seat is None and self._state.fleet.is_full:
+            self._state.queue(turn)
+            return
+        number = seat.connection if seat is not None else None
+        if number is None:
+            number = self._state.connections.open(_opening_of(turn), now)
+        turn.waits_for = number
+        self._state.fleet.wait_for(number, +1)
+
+    def _send(self, turn: ActiveTurn, plan: Plan, seat: Seat, now: float) -> None:
+        prepared = turn.prepared
+        data = prepared.encode(
+            plan, seat.lane, self._state.knowledge.rejected, generate=turn.rebuild is None
+        )
+        if len(data) > self._state.max_frame:
+            self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
+            return
+        member = turn.member
+        placement = Placement(
+            member.conversation,
+            member.context,
+            turn.model,
+            prepared.is_stored,
+            plan,
+            seat,
+            generates=not prepared.request.warm_up,
+        )
+        self._remember_latest(turn)
+        self._send_attempt(turn, placement, data, now)
+        self._state.connections.keep_warm(_opening_of(turn), now)
+
+    def _send_attempt(
+        self, turn: ActiveTurn, placement: Placement, data: bytes, now: float
+    ) -> None:
+        connection = self._state.connections.find(placement.seat.connection)
+        if connection is None:
+            raise RuntimeError(f"connection {placement.seat.connection} is not open")
+        attempt = self._attempts.begin(turn, connection, placement, len(data), Assembler(), now)
+        attempt.begun = True
+        turn.bytes_sent += len(data)
+        turn.progress.sent(now)
+        connection.unsent[attempt.number] = len(data)
+        self._state.actions.append(Send(connection.number, attempt.number, data))
+        for number in self._state.fleet.surplus():
+            self._state.connections.retire(number, now, DRAIN_LIMIT)
+        self._turns.watch(turn)
+
+    def _remember_latest(self, turn: ActiveTurn) -> None:
+        """Keep a conversation's latest request, with which its prefix can be sent again."""
+        if not self._state.options.rebuild or turn.prepared.request.warm_up:
+            return
+        number = turn.member.conversation.number
+        self._state.latest.pop(number, None)
+        self._state.latest[number] = turn.prepared
+        if len(self._state.latest) > PREPARED_REQUESTS:
+            del self._state.latest[next(iter(self._state.latest))]
+
+    def _start_http(self, turn: ActiveTurn, now: float) -> None:
+        """Send a turn's request over HTTP."""
+        prepared, member, constraints = turn.prepared, turn.member, turn.constraints
+        request, rejected = prepared.request, self._state.knowledge.rejected
+        if request.warm_up:
+            self._turns.recover(turn, WARM_UP_NEEDS_SOCKET, now)
+            return
+        decoder: Decoder
+        network = request.network
+        if self._state.options.api == "chat":
+            network = Network()  # its clients bring their own
+            items = prepared.context.items
+            plan = Plan(None, items, lead_in_field=False, why_whole="no chaining here")
+            body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
+            size, headers, query = size_of(body), {}, {}
+        else:
+            plan = self._state.dispatch.plan_over_http(
+                member, turn.model, whole=constraints.full_context, bare=constraints.bare
+            )
+            data = prepared.encode(plan, None, rejected)
+            body, decoder, size = http_body(data), SseAssembler(), len(data)
+            headers, query = dict(request.headers), dict(request.query)
+        placement = Placement(
+            member.conversation,
+            prepared.context,
+            turn.model,
+            prepared.is_stored,
+            plan,
+            OVER_HTTP,
+        )
+        connection = self._state.connections.open_exchange(_opening_of(turn))
+        attempt = self._attempts.begin(turn, connection, placement, size, decoder, now)
+        turn.progress.over_http()
+        self._turns.watch(turn)
+        limits = request.limits
+        self._state.actions.append(
+            StartHttp(
+                connection.number,
+                attempt.number,
+                body,
+                network,
+                headers,
+                query,
+                limits.connect,
+                limits.whole,
+            )
+        )
+
+    def replace(self, old: int, new: int, now: float) -> None:
+        """Let a new connection take an old one's place."""
+        logger.debug("connection %d takes the place of %d", new, old)
+        queue = (
+            deque(self._state.dispatch.rebuildable(old, now))
+            if self._state.options.rebuild
+            else deque()
+        )
+        self.continue_rebuild(Rebuild(old, new, queue), now)
+
+    def continue_rebuild(self, rebuild: Rebuild, now: float) -> None:
+        """Send the next known prefix to a new connection; after the last, leave the old one."""
+        while rebuild.queue:
+            conversation = rebuild.queue.popleft()
+            prepared = self._state.latest.get(conversation.number)
+            placement = self._state.dispatch.rebuilding(conversation, rebuild.new, now)
+            if prepared is None or placement is None:
+                continue
+            data = prepared.encode(
+                placement.plan, placement.seat.lane, self._state.knowledge.rejected, generate=False
+            )
+            if len(data) > self._state.max_frame:
+                continue
+            progress = Progress(Limits(), Retry(budget=0), now)
+            turn = ActiveTurn(
+                self._state.next_turn(),
+                prepared,
+                Membership(conversation, placement.context),
+                progress,
+                now,
+                rebuild.new,
+                rebuild=rebuild,
+            )
+            self._state.turns[turn.number] = turn
+            progress.connecting(now)
+            self._send_attempt(turn, placement, data, now)
+            return
+        self._state.dispatch.exchanged(rebuild.old, rebuild.new)
+        self._state.connections.retire(rebuild.old, now, REPLACED_LIMIT)
+
+
+def _opening_of(turn: ActiveTurn) -> Opening:
+    request = turn.prepared.request
+    return Opening(request.model, request.network, request.limits.connect)

@@ -1,0 +1,348 @@
+"""Turns: what comes of their attempts, what is emitted, what is sent again, how they end."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rtllm.dispatch import Placement
+from rtllm.engine.actions import Deliver, Finish
+from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
+from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.reports import report_of
+from rtllm.engine.state import EngineState
+from rtllm.engine.turn import ActiveTurn
+from rtllm.errors import TurnError
+from rtllm.events import Called, Delta, Ended, Event
+from rtllm.fallback import COOLDOWN
+from rtllm.faults import EMPTY_RESPONSE, Fault, not_taken, unreadable
+from rtllm.recovery import Conditions, Resend, lesson_of, qualify
+from rtllm.recovery import Finish as Complete
+from rtllm.report import Outcome
+from rtllm.turn import Turn as Progress
+
+logger = logging.getLogger(__name__)
+
+
+class Turns:
+    """The turns of an engine.
+
+    Args:
+        state: What the engine holds.
+        attempts: Ends and abandons their attempts.
+    """
+
+    def __init__(self, state: EngineState, attempts: Attempts) -> None:
+        self._state = state
+        self._attempts = attempts
+
+    def make_due(self, turn: ActiveTurn, now: float) -> None:
+        """Place a turn as soon as the present fact has settled."""
+        turn.progress.connecting(now)
+        self._state.due.append(turn)
+
+    def watch(self, turn: ActiveTurn) -> None:
+        """Look after a turn when its present wait runs out."""
+        self._state.timers.set(("turn", turn.number), turn.progress.deadline()[0])
+
+    def feed(self, attempt: Attempt, piece: Any, now: float) -> None:
+        """Give an attempt a piece of its answer."""
+        was_in_progress = attempt.decoder.in_progress
+        try:
+            events, fault = attempt.decoder.feed(piece)
+        except Exception as error:
+            logger.exception("attempt %d: a piece of the answer is unreadable", attempt.number)
+            if not getattr(piece, "is_terminal", True):
+                return  # one frame is lost, and no more
+            events, fault = (), unreadable(error)
+        self.take(attempt, events, fault, now, was_in_progress=was_in_progress)
+
+    def take(
+        self,
+        attempt: Attempt,
+        events: Sequence[Event],
+        fault: Fault | None,
+        now: float,
+        *,
+        was_in_progress: bool,
+    ) -> None:
+        """Take what a piece of an answer, or its end, brought."""
+        decoder = attempt.decoder
+        if decoder.in_progress and not was_in_progress:
+            self._state.fleet.in_progress(attempt.number)
+        turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
+        if getattr(decoder, "may_end_after_silence", False):
+            self._attempts.expect_end(attempt, now)
+        if turn is not None:
+            _note_progress(turn.progress, decoder, events, now)
+            self.watch(turn)
+        if fault is None and decoder.ended is not None:
+            self._attempts.end(attempt, now)
+        if turn is not None:
+            self._deliver(turn, attempt, events, now)
+        if fault is not None:
+            self.fail(attempt, fault, now)
+
+    def _deliver(
+        self, turn: ActiveTurn, attempt: Attempt, events: Iterable[Event], now: float
+    ) -> None:
+        """Emit the events of a turn's present attempt."""
+        request = turn.prepared.request
+        ready: list[Event] = []
+        for event in events:
+            match event:
+                case Ended(outcome="empty") if not request.warm_up and turn.rebuild is None:
+                    self._emit(turn, attempt, ready, now)
+                    self.recover(turn, EMPTY_RESPONSE, now)
+                    return
+                case Ended():
+                    self._complete(turn, attempt, [*ready, *turn.held, event], event, now)
+                    return
+                case Called() if request.hold_calls:
+                    turn.held.append(event)
+                case _:
+                    ready.append(event)
+        self._emit(turn, attempt, ready, now)
+
+    def _complete(
+        self, turn: ActiveTurn, attempt: Attempt, events: list[Event], ended: Ended, now: float
+    ) -> None:
+        self._emit(turn, attempt, events, now)
+        self.finish(turn, ended.outcome, None, now)
+
+    def _emit(
+        self, turn: ActiveTurn, attempt: Attempt, events: Sequence[Event], now: float
+    ) -> None:
+        if not events or turn.rebuild is not None:
+            return
+        for event in events:
+            if isinstance(event, Delta):
+                turn.progress.gave_out(text=len(event.text))
+            elif isinstance(event, Called):
+                turn.progress.gave_out(calls=1)
+        if turn.first_output is None and turn.progress.has_given_out:
+            turn.first_output = now - turn.began
+        self._state.actions.append(
+            Deliver(turn.number, tuple(events), attempt.decoder.response_id, attempt.mark)
+        )
+
+    def fail(
+        self, attempt: Attempt, fault: Fault, now: float, *, with_connection: bool = False
+    ) -> None:
+        """End an attempt of which nothing more comes.
+
+        Args:
+            attempt: The attempt.
+            fault: Why.
+            now: When.
+            with_connection: Whether its connection was lost.
+        """
+        if attempt.finished:
+            return
+        attempt.fault = fault
+        self._attempts.end(attempt, now)
+        turn = self._state.turns.get(attempt.turn)
+        if turn is not None and turn.attempt is attempt:
+            self.recover(turn, fault, now, pauses=with_connection)
+
+    def recover(
+        self,
+        turn: ActiveTurn,
+        fault: Fault,
+        now: float,
+        connection: int | None = None,
+        *,
+        pauses: bool = False,
+    ) -> None:
+        """Do what the recovery table says about a fault that a turn met.
+
+        Args:
+            turn: The turn.
+            fault: What happened.
+            now: When.
+            connection: The number of the connection that it waited for, if it did.
+            pauses: Whether a resend waits for the next tick at least: what broke one connection
+                mostly broke others, which is told within the same moment.
+        """
+        self.stop_waiting(turn)
+        attempt = turn.attempt
+        fault = qualify(fault, self._conditions(turn))
+        if turn.rebuild is not None:
+            logger.info("connection %d isn't prepared: %s", turn.rebuild.new, fault.message)
+            turn.rebuild.queue.clear()
+            self.finish(turn, "failed", None, now)
+            return
+        complete = attempt is not None and attempt.decoder.whole
+        action = turn.progress.decide(fault, now, self._state.draw(), whole=complete)
+        logger.debug("turn %d: %s: %s", turn.number, fault.kind.name, action)
+        if lesson_of(fault) == "no http":
+            self._state.no_http_until = now + COOLDOWN
+            self._state.fallback.opened()
+        if isinstance(action, Resend):
+            if connection is not None:
+                turn.constraints.avoid.add(connection)
+            self._before_resend(turn, fault, action, now)
+            if action.wait > 0 or pauses:
+                turn.become("pausing")
+                self._state.timers.set(("turn", turn.number), now + action.wait)
+            else:
+                if turn.state != "due":
+                    turn.become("due")
+                self.make_due(turn, now)
+        elif isinstance(action, Complete):
+            self._complete_without_end(turn, fault, action, now)
+        else:
+            error = turn.progress.error(action.error, fault, whole=complete)
+            self.finish(turn, "failed", error, now)
+
+    def _conditions(self, turn: ActiveTurn) -> Conditions:
+        request, attempt = turn.prepared.request, turn.attempt
+        unresponsive = attempt is not None and self._state.connections.is_unresponsive(
+            attempt.connection
+        )
+        constraints = turn.constraints
+        # One connection that never spoke says little about the host if others do speak.
+        counts = unresponsive and (
+            constraints.met_unresponsive
+            or attempt is None
+            or not self._state.connections.others_work(attempt.connection)
+        )
+        constraints.met_unresponsive = constraints.met_unresponsive or unresponsive
+        return Conditions(
+            refreshable=self._state.options.refreshable,
+            unresponsive=counts,
+            untouched=request.untouched,
+            strict=request.strict_parameters,
+        )
+
+    def _before_resend(self, turn: ActiveTurn, fault: Fault, resend: Resend, now: float) -> None:
+        """Leave the present attempt, and note what the next one must do."""
+        attempt, constraints, lesson = turn.attempt, turn.constraints, lesson_of(fault)
+        turn.attempt = None
+        if attempt is not None:
+            self._attempts.abandon(attempt, "superseded", now)
+            if resend.elsewhere and attempt.connection > 0:
+                constraints.avoid.add(attempt.connection)
+            if lesson in ("parent lost", "items refused"):
+                self._forget_parent(attempt.placement)
+        if resend.over_http:
+            constraints.over_http = True
+            if lesson != "too large":
+                number = attempt.connection if attempt is not None else 0
+                others_work = self._state.connections.others_work(number)
+                self._state.fallback.learn(now, fault, others_work=others_work)
+            elif attempt is not None:
+                self._state.max_frame = min(self._state.max_frame, attempt.size - 1)
+        if lesson == "lanes refused":
+            self._state.without_lanes()
+        if lesson == "parameter refused" and fault.param is not None:
+            self._state.knowledge.rejected.note(turn.prepared.request, fault.param, fault.message)
+        constraints.full_context = constraints.full_context or resend.whole
+        constraints.bare = constraints.bare or lesson == "items refused"
+        turn.held.clear()
+
+    def _forget_parent(self, placement: Placement) -> None:
+        """Note that the service no longer knows what an attempt continued."""
+        memory = self._state.dispatch.missed(placement)
+        if memory is not None:
+            kept = "no answers" if memory == "none" else "stored answers only"
+            logger.warning("the host remembers %s; contexts go whole from now on", kept)
+
+    def _complete_without_end(
+        self, turn: ActiveTurn, fault: Fault, action: Complete, now: float
+    ) -> None:
+        """End a turn whose answer lacks nothing but its last event, or holds nothing."""
+        attempt = turn.attempt
+        if attempt is None:
+            raise RuntimeError(f"turn {turn.number} has no attempt to complete")
+        response_id = attempt.decoder.response_id
+        if action.outcome == "unfinished":
+            logger.warning(
+                "response %s lacks its last event (%s); all that came before counts",
+                response_id,
+                fault.message,
+            )
+        ended = Ended(action.outcome, fault.message, response_id, attempt.usage)
+        self._complete(turn, attempt, [*turn.held, ended], ended, now)
+
+    def finish(
+        self, turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
+    ) -> None:
+        """End a turn, and leave its attempt to itself."""
+        self.stop_waiting(turn)
+        if turn.state == "over":
+            return
+        turn.become("over")
+        self._state.timers.clear(("turn", turn.number))
+        del self._state.turns[turn.number]
+        if turn.attempt is not None:
+            self._attempts.abandon(turn.attempt, "failed" if error is not None else "cut", now)
+        if turn.rebuild is not None:
+            self._state.rebuilds.append(turn.rebuild)
+        else:
+            report = report_of(turn, outcome, error, now)
+            self._state.actions.append(Finish(turn.number, report, error))
+
+    def look_after(self, number: int, now: float) -> None:
+        """A turn has paused long enough, or waited too long."""
+        turn = self._state.turns.get(number)
+        if turn is None:
+            return
+        if turn.state == "pausing":
+            turn.become("due")
+            self.make_due(turn, now)
+            return
+        deadline, _, seconds = turn.progress.deadline()
+        if now < deadline:
+            self.watch(turn)
+            return
+        attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
+        if attempt is not None:
+            attempt.timed_out = True
+            if attempt.connection > 0 and not attempt.written:
+                fault = not_taken(seconds)
+                self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
+            elif attempt.connection > 0:
+                # A connection may be dead without a word: no turn waits for it once more.
+                self._state.connections.doubt(now - turn.progress.limits.base / 2, now)
+        self.recover(turn, fault, now, waited_for)
+
+    def end_after_silence(self, number: int, now: float) -> None:
+        """Nothing followed the reason why an answer finished: it is over."""
+        attempt = self._state.attempts.get(number)
+        if attempt is not None and isinstance(attempt.decoder, ExchangeDecoder):
+            if not getattr(attempt.decoder, "may_end_after_silence", False):
+                return
+            events, fault = attempt.decoder.finish()
+            self.take(attempt, events, fault, now, was_in_progress=True)
+
+    def waiting_for(self, number: int) -> list[ActiveTurn]:
+        """List the turns that wait for a connection."""
+        return [turn for turn in self._state.turns.values() if turn.waits_for == number]
+
+    def stop_waiting(self, turn: ActiveTurn) -> None:
+        """Let a turn wait for no connection any more."""
+        if turn.waits_for is not None:
+            self._state.fleet.wait_for(turn.waits_for, -1)
+            turn.waits_for = None
+
+    def judged(self, fault: Fault, attempt: Attempt) -> Fault:
+        """Tell whether a fault over HTTP means that the host doesn't speak the API there."""
+        may_leave = self._state.options.websocket and not self._state.fallback.has_none
+        if attempt.decoder.created or not may_leave or self._state.options.api == "chat":
+            return fault
+        return self._state.http_trust.judge(fault)
+
+
+def _note_progress(
+    progress: Progress, decoder: Decoder, events: Sequence[Event], now: float
+) -> None:
+    """Tell a turn what a piece of its answer means for its limits."""
+    if decoder.created:
+        progress.created()
+    if decoder.touched_slow_item:
+        progress.slow_item(now, is_open=decoder.slow_item_open)
+    if any(isinstance(event, Delta | Called) for event in events):
+        progress.output(now)
+    if progress.limits.speech_floor:
+        text = sum(len(event.text) for event in events if isinstance(event, Delta))
+        progress.speech(now, text, is_open=decoder.message_open)
