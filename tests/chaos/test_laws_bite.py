@@ -12,15 +12,15 @@ from hypothesis import Phase
 
 from chaos.laws import Broken
 from chaos.test_chaos import PLAYS, play_round
-from rtllm import recovery
-from rtllm.chain import Outline, State
+from rtllm.content.items import Item
+from rtllm.content.usage import Account, Books, Usage
+from rtllm.context.outline import Outline, State
 from rtllm.engine.engine import Engine
+from rtllm.engine.progress import Turn
 from rtllm.errors import Dropped
-from rtllm.faults import Kind, Wait
-from rtllm.items import Item
+from rtllm.retry import policy as recovery
+from rtllm.retry.faults import Kind, Wait
 from rtllm.transport.websocket import WebSockets
-from rtllm.turn import Turn
-from rtllm.usage import Account, Books, Usage
 from rtllm_livekit.stream import LLMStream
 from rtllm_videosdk import OpenAILLM
 

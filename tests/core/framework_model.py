@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from core.service_model import Seen, arguments_of
-from rtllm.items import (
+from rtllm.content.items import (
     Image,
     Item,
     Message,

@@ -1,4 +1,4 @@
-"""The laws as state machines: any conversations over `rtllm.dispatch`, against the model service.
+"""The laws as state machines: any conversations over `Dispatch`, against the model service.
 
 `Anything` lets frameworks do what they like; `OrdinaryVoice` is one caller who interrupts a
 lot, and there every eligible request must be chained.
@@ -33,12 +33,12 @@ from core.framework_model import (
     seen,
 )
 from core.service_model import Refusal, Response, Service, Ticket, Wanted, blocks, split_lead
-from rtllm.chain import Outline
-from rtllm.context import legalise
-from rtllm.conversations import Membership
-from rtllm.dispatch import Dispatch, Placement
-from rtllm.items import Item, Message
-from rtllm.wire.responses import request_frame
+from rtllm.codec.responses_encoder import request_frame
+from rtllm.content.items import Item, Message
+from rtllm.context.conversations import Membership
+from rtllm.context.normalize import legalise
+from rtllm.context.outline import Outline
+from rtllm.engine.dispatch import Dispatch, Placement
 
 LANES = 8  # a conversation
 ACTIVE = 8  # a connection

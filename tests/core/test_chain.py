@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.belonging import KnownResponse, KnownResponses, Proof
-from rtllm.chain import Anchor, Home, Origin, Outline, Plan, State
-from rtllm.context import legalise
-from rtllm.conversations import Conversation, Membership
-from rtllm.items import Item, Message, ToolCall, ToolOutput
-from rtllm.planner import Known, plan_for
+from rtllm.content.items import Item, Message, ToolCall, ToolOutput
+from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.context.conversations import Conversation, Membership
+from rtllm.context.normalize import legalise
+from rtllm.context.outline import Anchor, Home, Origin, Outline, Plan, State
+from rtllm.context.planner import Known, plan_for
 
 S, S2 = Message.of("system", "You are Ada."), Message.of("system", "You are Bob.")
 NUDGE = Message.of("system", "Say hello.")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.context import MAX_CALL_ID, MAX_NAME, NO_RESULT, Note, legalise
-from rtllm.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
+from rtllm.content.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
+from rtllm.context.normalize import MAX_CALL_ID, MAX_NAME, NO_RESULT, Note, legalise
 
 USER = Message.of("user", "What time is it?")
 SAID = Message.of("assistant", "One moment.")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from rtllm.belonging import Proof
-from rtllm.chain import Anchor, Hidden, Home, Origin, Outline, State
-from rtllm.conversations import (
+from rtllm.content.items import Image, Item, Message, Opaque, Text, ToolCall, ToolOutput
+from rtllm.context.belonging import Proof
+from rtllm.context.conversations import (
     ALL_HIDDEN_BYTES,
     HIDDEN_BYTES,
     RELEASED_AFTER,
@@ -17,7 +17,7 @@ from rtllm.conversations import (
     Conversations,
     Membership,
 )
-from rtllm.items import Image, Item, Message, Opaque, Text, ToolCall, ToolOutput
+from rtllm.context.outline import Anchor, Hidden, Home, Origin, Outline, State
 
 PROMPT = Message.of("system", "You are Ada.")
 

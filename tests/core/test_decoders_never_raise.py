@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.events import Called, Delta, Ended
+from rtllm.codec import lenient_json
+from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
+from rtllm.codec.frames import error_of, read
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.content.events import Called, Delta, Ended
 from rtllm.simulator.faults import GARBAGE
-from rtllm.wire import lenient_json
-from rtllm.wire.chat_chunks import DONE, ChatAssembler, read_chunk
-from rtllm.wire.frames import error_of, read
-from rtllm.wire.response_events import Assembler
 
 _TYPES = [
     "created", "output_item.added", "output_item.done", "output_text.delta", "output_text.done",

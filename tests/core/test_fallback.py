@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.fallback import COOLDOWN, LONGEST_COOLDOWN, Fallback, Way
+from rtllm.retry.http_failover import COOLDOWN, LONGEST_COOLDOWN, Fallback, Way
 
 
 def test_the_socket_is_the_way_until_it_fails() -> None:

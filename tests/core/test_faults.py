@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.faults import (
+from rtllm.codec.frames import error_of, read
+from rtllm.retry.faults import (
     Kind,
     from_close,
     from_error,
@@ -15,7 +16,6 @@ from rtllm.faults import (
     retry_after,
     silent,
 )
-from rtllm.wire.frames import error_of, read
 
 
 def of_frame(frame: dict[str, Any]) -> Any:

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.chain import Anchor, Home, Origin, Outline, State
-from rtllm.fleet import EXCHANGED_AT, IDLE_BEFORE_CLOSED, NEXT_TRY, Fleet, Upkeep
-from rtllm.lanes import Seat
+from rtllm.context.outline import Anchor, Home, Origin, Outline, State
+from rtllm.scheduling.connection_pool import (
+    EXCHANGED_AT,
+    IDLE_BEFORE_CLOSED,
+    NEXT_TRY,
+    Fleet,
+    Upkeep,
+)
+from rtllm.scheduling.lanes import Seat
 
 NOTHING = State((), 0, b"", frozenset())
 NOBODY = Origin.of(Outline.of(()))

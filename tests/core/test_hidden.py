@@ -4,9 +4,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.chain import Outline
-from rtllm.hidden import hidden_in, restored
-from rtllm.items import Item, Message, Opaque, Reasoning, ToolCall, ToolOutput
+from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall, ToolOutput
+from rtllm.context.hidden_items import hidden_in, restored
+from rtllm.context.outline import Outline
 
 SEALED = [Reasoning(b'{"type":"reasoning","encrypted_content":"%d"}' % n) for n in range(4)]
 UNSEALED = Reasoning(b'{"type":"reasoning","encrypted_content":null}')

@@ -3,7 +3,7 @@
 import pytest
 
 from rtllm.errors import ConfigError
-from rtllm.hosts import endpoint, profile_of
+from rtllm.providers.hosts import endpoint, profile_of
 
 
 @pytest.mark.parametrize(

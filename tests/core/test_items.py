@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm.items import (
+from rtllm.content.items import (
     Image,
     Item,
     Message,

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from rtllm.wire.frames import Frame, read
-from rtllm.wire.late_frames import LateFrames
-from rtllm.wire.response_events import Assembler
+from rtllm.codec.frames import Frame, read
+from rtllm.codec.late_frames import LateFrames
+from rtllm.codec.responses_decoder import Assembler
 
 
 def frame(kind: str, **fields: Any) -> Frame:

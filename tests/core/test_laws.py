@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from core.framework_model import Recording, Shape, Talk
 from core.law_machines import Anything, Driver, OrdinaryVoice, Twins
-from rtllm.items import Message
+from rtllm.content.items import Message
 
 
 class StoredOnLanes(Anything):

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-import rtllm.dispatch
-import rtllm.fleet
-import rtllm.planner
+import rtllm.context.planner
+import rtllm.engine.dispatch
+import rtllm.scheduling.connection_pool
 from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn, Twins
-from rtllm.belonging import KnownResponse, KnownResponses, Proof
-from rtllm.chain import Anchor, Home, Outline, Plan, State
-from rtllm.conversations import Conversations, Membership
-from rtllm.dispatch import Dispatch, Placement
-from rtllm.fleet import Fleet
-from rtllm.items import Item
-from rtllm.lanes import Connection, Lane
+from rtllm.content.items import Item
+from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.context.conversations import Conversations, Membership
+from rtllm.context.outline import Anchor, Home, Outline, Plan, State
+from rtllm.engine.dispatch import Dispatch, Placement
+from rtllm.scheduling.connection_pool import Fleet
+from rtllm.scheduling.lanes import Connection, Lane
 
 BOUNDED = settings(phases=[Phase.generate], report_multiple_bugs=False)
 """Fixed seed (the profile's), nothing shrunk: finding is enough here."""
@@ -26,7 +26,7 @@ Breaking = Callable[[pytest.MonkeyPatch], None]
 
 
 def only_two_lanes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rtllm.fleet, "LANES_PER_CONVERSATION", 2)
+    patch.setattr(rtllm.scheduling.connection_pool, "LANES_PER_CONVERSATION", 2)
 
 
 def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
 
 def few_lanes(patch: pytest.MonkeyPatch) -> None:
     """Not broken, only costly; makes what follows likely."""
-    patch.setattr(rtllm.fleet, "LANES_PER_CONVERSATION", 3)
+    patch.setattr(rtllm.scheduling.connection_pool, "LANES_PER_CONVERSATION", 3)
 
 
 def parents_lane_taken_early(patch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def lost_connections_trusted(patch: pytest.MonkeyPatch) -> None:
 def field_carried_over(patch: pytest.MonkeyPatch) -> None:
     """All anchors count as such whose system texts went into ``instructions``."""
     patch.setattr(
-        rtllm.dispatch,
+        rtllm.engine.dispatch,
         "Anchor",
         lambda *fields: replace(Anchor(*fields), lead_in_field=True),
     )
@@ -172,7 +172,7 @@ def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
 
 def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
     """Hidden items are put back for whoever says the same."""
-    with_hidden = rtllm.planner._with_hidden
+    with_hidden = rtllm.context.planner._with_hidden
     matching: list[tuple[KnownResponse, Proof]] = []
     plan = Dispatch.plan
 
@@ -183,7 +183,7 @@ def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Dispatch, "plan", noting)
     patch.setattr(
-        rtllm.planner,
+        rtllm.context.planner,
         "_with_hidden",
         lambda context, items, model, _: with_hidden(context, items, model, matching),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtllm import ConfigError
-from rtllm.params import (
+from rtllm.parameters import (
     FAMILIES,
     TABLE,
     Api,
@@ -18,9 +18,9 @@ from rtllm.params import (
     quickest_effort,
     takes_cache_breakpoints,
 )
-from rtllm.params.families import nearest
-from rtllm.params.refusals import DROPPABLE, cured, stepped, supported_values
-from rtllm.params.table import FROM_THE_CONTEXT
+from rtllm.parameters.catalog import FROM_THE_CONTEXT
+from rtllm.parameters.families import nearest
+from rtllm.parameters.rejections import DROPPABLE, cured, stepped, supported_values
 from rtllm.simulator import models
 from rtllm.simulator.refusal import unsupported_value
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm import ConfigError
-from rtllm.params import Api, Body, body_of, family_of
-from rtllm.params.families import EFFORTS, VERBOSITIES
-from rtllm.params.table import ROWS
+from rtllm.codec.chat_encoder import parameters as chat_body
+from rtllm.parameters import Api, Body, body_of, family_of
+from rtllm.parameters.catalog import ROWS
+from rtllm.parameters.families import EFFORTS, VERBOSITIES
 from rtllm.simulator import chat_checks, checks, models
 from rtllm.simulator.refusal import RequestError
-from rtllm.wire.chat import parameters as chat_body
 
 _SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": False}
 _TOOL: dict[str, Any] = {

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rtllm.items import Image, Message, Text
-from rtllm.pictures import NewPicture, Pictures, with_pictures
+from rtllm.content.images import NewPicture, Pictures, with_pictures
+from rtllm.content.items import Image, Message, Text
 
 
 class Frame:

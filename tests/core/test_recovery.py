@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from rtllm.errors import Busy, Dropped, Failed, Phase, Refused, Silent, TurnError, Unreachable
-from rtllm.faults import Fault, Kind
-from rtllm.recovery import BY_HTTP, TABLE, Action, Fail, Finish, Resend, decide
+from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.policy import BY_HTTP, TABLE, Action, Fail, Finish, Resend, decide
 
 EARLY: tuple[Phase, ...] = ("connecting", "sent", "created")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rtllm.wire.frames import Frame
-from rtllm.wire.sse import SseDecoder, frame_of
+from rtllm.codec.frames import Frame
+from rtllm.codec.sse import SseDecoder, frame_of
 
 
 def frames_in(body: bytes, size: int = 1000) -> list[Frame]:

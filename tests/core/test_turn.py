@@ -2,10 +2,11 @@
 
 import pytest
 
+from rtllm.content.timeouts import Limits, Retry
+from rtllm.engine.progress import Turn
 from rtllm.errors import Busy, Failed
-from rtllm.faults import Fault, Kind
-from rtllm.recovery import Fail, Finish, Resend
-from rtllm.turn import Limits, Retry, Turn
+from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.policy import Fail, Finish, Resend
 
 BUSY = Fault(Kind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
 

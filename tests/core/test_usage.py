@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm.usage import Account, Books, Totals, Usage
+from rtllm.content.usage import Account, Books, Totals, Usage
 
 
 def test_total_is_input_and_output() -> None:

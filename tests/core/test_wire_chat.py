@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
-from rtllm.context import legalise
-from rtllm.errors import ConfigError
-from rtllm.events import Called, Delta, Ended, Event
-from rtllm.faults import Fault, Kind
-from rtllm.items import (
+from rtllm.codec.chat_decoder import DONE, ChatAssembler, from_body, read_chunk
+from rtllm.codec.chat_encoder import (
+    messages,
+    nested_choice,
+    nested_format,
+    nested_tool,
+    parameters,
+)
+from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.items import (
     Image,
     Item,
     Message,
@@ -22,16 +27,11 @@ from rtllm.items import (
     ToolCall,
     ToolOutput,
 )
-from rtllm.params import DROPPABLE, text_format_of, tool_choice_of
-from rtllm.usage import Usage
-from rtllm.wire.chat import (
-    messages,
-    nested_choice,
-    nested_format,
-    nested_tool,
-    parameters,
-)
-from rtllm.wire.chat_chunks import DONE, ChatAssembler, from_body, read_chunk
+from rtllm.content.usage import Usage
+from rtllm.context.normalize import legalise
+from rtllm.errors import ConfigError
+from rtllm.parameters import DROPPABLE, text_format_of, tool_choice_of
+from rtllm.retry.faults import Fault, Kind
 
 CALL = ToolCall("call_1", "weather", '{"city":"Bonn"}')
 OTHER = ToolCall("call_2", "time", "{}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.wire.frames import Frame, error_of, mapping, read
+from rtllm.codec.frames import Frame, error_of, mapping, read
 
 
 def frame(**fields: Any) -> Frame:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.events import Called, Delta, Ended, Event, Phased
-from rtllm.faults import Fault, Kind
-from rtllm.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
-from rtllm.usage import Usage
-from rtllm.wire.frames import read
-from rtllm.wire.response_events import Assembler
-from rtllm.wire.responses import item_json, request_frame
+from rtllm.codec.frames import read
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_encoder import item_json, request_frame
+from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.content.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
+from rtllm.content.usage import Usage
+from rtllm.retry.faults import Fault, Kind
 
 # -- out ----------------------------------------------------------------------------------
 

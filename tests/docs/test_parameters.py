@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtllm.params import FAMILIES, TABLE, Family, Row
+from rtllm.parameters import FAMILIES, TABLE, Family, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
 _NONE = "–"  # noqa: RUF001 - as in the other pages

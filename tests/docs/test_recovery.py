@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rtllm.errors import Phase
-from rtllm.faults import Fault, Kind
-from rtllm.recovery import TABLE, Fail, Finish, Resend, Row, decide
+from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.policy import TABLE, Fail, Finish, Resend, Row, decide
 
 PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 _NONE = "–"  # noqa: RUF001 - as in the other pages

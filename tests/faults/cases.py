@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rtllm import Busy, Dropped, Failed, HostProfile, Refused, Silent, TurnError
 from rtllm.errors import Phase
-from rtllm.faults import Kind
+from rtllm.retry.faults import Kind
 from rtllm.simulator import (
     GARBAGE,
     Abort,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from faults.cases import HTTP, Case, Ends, Host
 from rtllm import Dropped, Silent, Unreachable
-from rtllm.faults import Kind
+from rtllm.retry.faults import Kind
 from rtllm.simulator import Silence
 
 When = Literal["throughout", "between", "connecting", "amid"]

@@ -9,8 +9,8 @@ import pytest
 from faults.cases import CASES
 from faults.network_cases import NETWORK_CASES
 from rtllm.errors import Phase
-from rtllm.faults import Kind
-from rtllm.recovery import TABLE
+from rtllm.retry.faults import Kind
+from rtllm.retry.policy import TABLE
 
 ALL = (*CASES, *NETWORK_CASES)
 EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "given out", "whole")

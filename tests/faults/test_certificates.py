@@ -15,7 +15,7 @@ from faults.session import in_session
 from network.certificates import Authority
 from network.relay import Relay
 from rtllm import Refused
-from rtllm.faults import Kind
+from rtllm.retry.faults import Kind
 
 ADAPTERS: dict[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
     "LiveKit": in_session,

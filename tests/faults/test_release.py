@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rtllm import Client, Credentials, endpoint
-from rtllm.conversations import RELEASED_AFTER
+from rtllm.context.conversations import RELEASED_AFTER
 from rtllm.simulator import Hosted, Reply, Simulator, Text
 from transport.conftest import Caller
 

@@ -14,8 +14,8 @@ from livekit.agents import llm
 
 from livekit.stage import NO_RESULT
 from rtllm import Message, ToolCall
-from rtllm.context import legalise
-from rtllm.wire.responses import item_json
+from rtllm.codec.responses_encoder import item_json
+from rtllm.context.normalize import legalise
 from rtllm_livekit.convert import as_recorded, to_items
 
 DYNAMIC = "lk.agent_task.instructions.dynamic"

@@ -15,7 +15,7 @@ from livekit.agents.utils import http_context
 
 from livekit.stage import ONCE, hello
 from rtllm import ConfigError
-from rtllm.params import TABLE
+from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
 

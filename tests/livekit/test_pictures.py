@@ -14,7 +14,7 @@ from livekit.agents.utils import http_context
 from livekit import rtc
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
-from rtllm_livekit.pictures import Frames
+from rtllm_livekit.images import Frames
 
 SAMPLE = rtc.VideoFrame(8, 8, rtc.VideoBufferType.RGBA, bytes(8 * 8 * 4))
 

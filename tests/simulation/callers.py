@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from rtllm.items import Item, Message, ToolCall, ToolOutput
-from rtllm.request import Request
-from rtllm.turn import Limits, Retry
+from rtllm.content.items import Item, Message, ToolCall, ToolOutput
+from rtllm.content.request import Request
+from rtllm.content.timeouts import Limits, Retry
 from simulation.decisions import Decisions
 from simulation.records import Response, Seen, Wanted, canonical
 from simulation.worlds import Keys, World

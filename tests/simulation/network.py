@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rtllm.engine.actions import Connect, Send, StartHttp
-from rtllm.faults import Fault, Kind, from_close, from_error, from_handshake
+from rtllm.retry.faults import Fault, Kind, from_close, from_error, from_handshake
 from simulation.records import AttemptRecord, Response, Violation, canonical
 from simulation.scripts import Script, Step, Writer, encoded, error_step
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS

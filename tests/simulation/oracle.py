@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtllm.dispatch import MISSES
+from rtllm.content.events import Called, Delta, Ended
 from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
+from rtllm.engine.dispatch import MISSES
 from rtllm.engine.snapshot import EngineSnapshot
-from rtllm.events import Called, Delta, Ended
-from rtllm.lanes import CONVERSATIONS_PER_CONNECTION
+from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
 from simulation.records import (
     AttemptRecord,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rtllm.content.request import Network as Route
 from rtllm.engine.actions import Finish
 from rtllm.engine.connection import Opening
 from rtllm.engine.prepared import prepare
-from rtllm.request import Network as Route
 from simulation.callers import (
     LIMITS,
     MODELS,

@@ -13,6 +13,8 @@ from hashlib import blake2b
 from typing import Any
 
 import rtllm.engine.sender
+from rtllm.codec.frames import Frame
+from rtllm.codec.responses_decoder import Assembler
 from rtllm.engine.actions import (
     Action,
     Booked,
@@ -28,9 +30,7 @@ from rtllm.engine.actions import (
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.hosts import HostProfile
-from rtllm.wire.frames import Frame
-from rtllm.wire.response_events import Assembler
+from rtllm.providers.hosts import HostProfile
 from simulation.decisions import Decisions
 from simulation.network import Network, Pipe
 from simulation.oracle import Oracle

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rtllm.items import ToolCall
-from rtllm.request import Request
+from rtllm.content.items import ToolCall
+from rtllm.content.request import Request
 
 if TYPE_CHECKING:
     from simulation.callers import Call

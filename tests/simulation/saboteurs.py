@@ -10,40 +10,40 @@ from typing import Any
 import msgspec
 import pytest
 
+import rtllm.context.planner
 import rtllm.engine.engine
 import rtllm.engine.turn
-import rtllm.fleet
-import rtllm.lanes
-import rtllm.planner
-from rtllm.belonging import KnownResponses, Proof
-from rtllm.chain import Anchor, Hidden, Outline, State
-from rtllm.conversations import Conversations
-from rtllm.dispatch import Dispatch
+import rtllm.scheduling.connection_pool
+import rtllm.scheduling.lanes
+from rtllm.codec.frames import Frame
+from rtllm.codec.late_frames import LateFrames
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.content.events import Delta, Ended, Event
+from rtllm.content.items import Item
+from rtllm.content.usage import Usage
+from rtllm.context.belonging import KnownResponses, Proof
+from rtllm.context.conversations import Conversations
+from rtllm.context.hidden_items import restored
+from rtllm.context.outline import Anchor, Hidden, Outline, State
 from rtllm.engine.actions import Action, Booked
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, Routed
 from rtllm.engine.connections import Connections
+from rtllm.engine.dispatch import Dispatch
 from rtllm.engine.engine import Engine
+from rtllm.engine.progress import Turn as Progress
 from rtllm.engine.sender import Sender
 from rtllm.engine.state import EngineState
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
 from rtllm.errors import Dropped, Refused
-from rtllm.events import Delta, Ended, Event
-from rtllm.faults import CANCELLED, Fault, Kind
-from rtllm.fleet import Fleet
-from rtllm.hidden import restored
-from rtllm.items import Item
-from rtllm.lanes import Seat
-from rtllm.recovery import TABLE, Resend, Row
-from rtllm.refused import RefusedParameters
-from rtllm.turn import Turn as Progress
-from rtllm.usage import Usage
-from rtllm.wire.frames import Frame
-from rtllm.wire.late_frames import LateFrames
-from rtllm.wire.response_events import Assembler
+from rtllm.retry.faults import CANCELLED, Fault, Kind
+from rtllm.retry.policy import TABLE, Resend, Row
+from rtllm.retry.rejections import RefusedParameters
+from rtllm.scheduling.connection_pool import Fleet
+from rtllm.scheduling.lanes import Seat
 from simulation.play import play
 
 Patch = pytest.MonkeyPatch
@@ -150,7 +150,7 @@ def misplaces_hidden_items(patch: Patch) -> None:
         added = [item for item in right if item not in items and not hasattr(item, "parts")]
         return (*(item for item in right if item not in added), *added)
 
-    patch.setattr(rtllm.planner, "restored", misplaced)
+    patch.setattr(rtllm.context.planner, "restored", misplaced)
 
 
 # -- law 2: what is known is not sent again --------------------------------------------------------
@@ -161,7 +161,7 @@ def continues_nothing(patch: Patch) -> None:
 
 
 def has_two_lanes(patch: Patch) -> None:
-    patch.setattr(rtllm.fleet, "LANES_PER_CONVERSATION", 2)
+    patch.setattr(rtllm.scheduling.connection_pool, "LANES_PER_CONVERSATION", 2)
 
 
 def takes_the_parents_lane(patch: Patch) -> None:
@@ -538,7 +538,7 @@ def never_pauses_before_it_is_sent(patch: Patch) -> None:
 
 
 def crowds_a_prompts_connection(patch: Patch) -> None:
-    patch.setattr(rtllm.lanes.Connection, "has_room_for", lambda *_: True)
+    patch.setattr(rtllm.scheduling.lanes.Connection, "has_room_for", lambda *_: True)
 
 
 def goes_on_after_an_error_without_lane(patch: Patch) -> None:

@@ -18,7 +18,7 @@ from rtllm.engine.actions import (
     WakeAt,
 )
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.faults import Fault
+from rtllm.retry.faults import Fault
 
 LONGEST = 1200
 """Characters of a line."""

@@ -6,15 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
+from rtllm.content.items import Message
+from rtllm.content.request import Request
 from rtllm.engine.actions import Action, Booked, Connect, Finish, Send, StartHttp
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
-from rtllm.faults import from_handshake
-from rtllm.fleet import Fleet
-from rtllm.hosts import HostProfile
-from rtllm.items import Message
-from rtllm.request import Request
+from rtllm.providers.hosts import HostProfile
+from rtllm.retry.faults import from_handshake
+from rtllm.scheduling.connection_pool import Fleet
 
 HOST = HostProfile("found", lanes=True)
 Wanted = TypeVar("Wanted", bound=Action)

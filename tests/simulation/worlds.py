@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rtllm.hosts import Memory
+from rtllm.providers.hosts import Memory
 from simulation.decisions import Decisions
 
 REQUEST_FAULTS = (

@@ -34,7 +34,7 @@ from rtllm import (
     TurnReport,
     Unreachable,
 )
-from rtllm.faults import Kind
+from rtllm.retry.faults import Kind
 from rtllm.simulator import (
     Abort,
     BrokenArguments,

@@ -23,9 +23,9 @@ from rtllm import (
     TurnError,
     TurnReport,
     endpoint,
-    fallback,
     reached,
 )
+from rtllm.retry import http_failover as fallback
 from rtllm.simulator import (
     Abort,
     AcceptThen,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rtllm import Client, HostProfile, TurnReport
-from rtllm import fleet as fleet_rules
+from rtllm.scheduling import connection_pool as fleet_rules
 from rtllm.simulator import Abort, Close, ErrorFrame, Fault, RefuseHandshake, Request, Simulator
 from transport.conftest import Caller, MakeClient, spoken
 

@@ -8,7 +8,7 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm_videosdk.convert import as_recorded, calls_in, taken
-from rtllm_videosdk.pictures import Pictures
+from rtllm_videosdk.images import Pictures
 from videosdk.stage import context
 
 

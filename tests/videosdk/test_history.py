@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, arranged
-from rtllm_videosdk.rounds import Turn
+from rtllm_videosdk.parallel_calls import Turn
 from videosdk.stage import context
 
 

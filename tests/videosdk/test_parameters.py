@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtllm import ConfigError, Refused
-from rtllm.params import TABLE
+from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from videosdk.stage import chunks_of, hello, text_of, tool

@@ -9,7 +9,7 @@ import pytest
 
 from belonging.sessions.hall import hall_of
 from core.test_laws_bite import by_any_shared_key, by_object, by_words
-from rtllm.belonging import KnownResponses
+from rtllm.context.belonging import KnownResponses
 
 Breaking = Callable[[pytest.MonkeyPatch], None]
 

@@ -5,10 +5,27 @@ what adapters are made of.
 """
 
 from rtllm._version import __version__
-from rtllm.answer import Answer
-from rtllm.azure import TokenProvider, azure_reach
-from rtllm.client import ChatClient, Client, FallsBack, Lanes
-from rtllm.context import Note
+from rtllm.client.client import ChatClient, Client, FallsBack, Lanes
+from rtllm.client.stream import Answer
+from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.content.images import NewPicture, PictureKind, Pictures, with_pictures
+from rtllm.content.items import (
+    Image,
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    ToolOutput,
+)
+from rtllm.content.report import Recovery, TurnReport
+from rtllm.content.request import Network, Request
+from rtllm.content.structured_output import parse_answer, response_format_of, with_form
+from rtllm.content.timeouts import Limits, Retry
+from rtllm.content.usage import Books, Snapshot, Totals, Usage
+from rtllm.context.normalize import Note
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
     Busy,
@@ -25,10 +42,7 @@ from rtllm.errors import (
     TurnError,
     Unreachable,
 )
-from rtllm.events import Called, Delta, Ended, Event, Phased
-from rtllm.hosts import Endpoint, HostProfile, endpoint
-from rtllm.items import Image, Item, Message, Opaque, Reasoning, Role, Text, ToolCall, ToolOutput
-from rtllm.params import (
+from rtllm.parameters import (
     Api,
     Body,
     Effort,
@@ -39,17 +53,13 @@ from rtllm.params import (
     tool_choice_of,
     without_nulls,
 )
-from rtllm.pictures import NewPicture, PictureKind, Pictures, with_pictures
-from rtllm.reach import Reach, reached
-from rtllm.report import Recovery, TurnReport
-from rtllm.request import Network, Request
-from rtllm.structured import parse_answer, response_format_of, with_form
+from rtllm.providers.azure import TokenProvider, azure_reach
+from rtllm.providers.config import Reach, reached
+from rtllm.providers.credentials import ApiKey, Credentials
+from rtllm.providers.hosts import Endpoint, HostProfile, endpoint
 from rtllm.tools.function import FunctionTool
-from rtllm.tools.nulls import Nulls
-from rtllm.tools.strict import why_not_strict
-from rtllm.transport.auth import ApiKey, Credentials
-from rtllm.turn import Limits, Retry
-from rtllm.usage import Books, Snapshot, Totals, Usage
+from rtllm.tools.null_defaults import Nulls
+from rtllm.tools.strict_check import why_not_strict
 
 __all__ = [
     "Answer",

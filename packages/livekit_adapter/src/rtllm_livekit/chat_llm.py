@@ -14,7 +14,7 @@ from rtllm import (
     TurnReport,
     reached,
 )
-from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
+from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
 from rtllm_livekit.llm import ServiceTier, Verbosity
 from rtllm_livekit.settings import given, more
 

@@ -17,7 +17,7 @@ from rtllm import (
     TurnReport,
     reached,
 )
-from rtllm_livekit.asking import Asking, AskingLLM, Timeout, connect_limit
+from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
 from rtllm_livekit.settings import given, more
 
 if TYPE_CHECKING:

@@ -31,16 +31,16 @@ from rtllm import (
     azure_reach,
     reached,
 )
+from rtllm_videosdk.caller_identity import asking_pipeline, ending_pipeline, uses
+from rtllm_videosdk.chat_call import Memory, Question, Record, Reply
 from rtllm_videosdk.clients import Clients, Links
+from rtllm_videosdk.generation import Generation, OnRefusal, said
 from rtllm_videosdk.graph import Graph, text_format
-from rtllm_videosdk.guarded import Extra, Guarded
-from rtllm_videosdk.limits import limits_of
-from rtllm_videosdk.owner import asking_pipeline, ending_pipeline, uses
-from rtllm_videosdk.pictures import Pictures
-from rtllm_videosdk.reply import Memory, Question, Record, Reply
-from rtllm_videosdk.rounds import Turns
+from rtllm_videosdk.images import Pictures
+from rtllm_videosdk.parallel_calls import Turns
+from rtllm_videosdk.private_settings import Extra, Guarded
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
-from rtllm_videosdk.stream import Generation, OnRefusal, said
+from rtllm_videosdk.timeouts import limits_of
 from rtllm_videosdk.tools import ToolEncoder
 
 logger = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rtllm.content.events import Event
+from rtllm.content.report import TurnReport
+from rtllm.content.request import Network
+from rtllm.content.usage import Account, Usage
 from rtllm.errors import TurnError
-from rtllm.events import Event
-from rtllm.report import TurnReport
-from rtllm.request import Network
-from rtllm.usage import Account, Usage
 
 
 @dataclass(frozen=True, slots=True)

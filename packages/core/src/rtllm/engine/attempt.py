@@ -4,16 +4,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from rtllm.dispatch import Placement
-from rtllm.events import Ended, Event
-from rtllm.faults import Fault
-from rtllm.items import Item
-from rtllm.request import Record
-from rtllm.usage import Account, Usage
+from rtllm.content.events import Ended, Event
+from rtllm.content.items import Item
+from rtllm.content.request import Record
+from rtllm.content.usage import Account, Usage
+from rtllm.engine.dispatch import Placement
+from rtllm.retry.faults import Fault
 
 
 class Decoder(Protocol):
-    """What turns the pieces of one response into events; see `rtllm.wire`."""
+    """What turns the pieces of one response into events; see `rtllm.codec`."""
 
     response_id: str | None
     created: bool

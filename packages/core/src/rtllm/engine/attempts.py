@@ -2,15 +2,15 @@
 
 import logging
 
-from rtllm.dispatch import Placement
+from rtllm.content.items import Item
+from rtllm.content.usage import Account
 from rtllm.engine.actions import Booked
 from rtllm.engine.attempt import Attempt, Decoder
 from rtllm.engine.connection import Connection
+from rtllm.engine.dispatch import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
-from rtllm.faults import CANCELLED
-from rtllm.items import Item
-from rtllm.usage import Account
+from rtllm.retry.faults import CANCELLED
 
 logger = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from rtllm.codec.frames import Frame, error_of
+from rtllm.codec.late_frames import LateFrames
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.content.request import Network
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.snapshot import ConnectionSnapshot
-from rtllm.faults import Fault, belongs_to_connection, from_error
-from rtllm.recovery import ends_connection, refuses_lanes
-from rtllm.request import Network
-from rtllm.wire.frames import Frame, error_of
-from rtllm.wire.late_frames import LateFrames
-from rtllm.wire.response_events import Assembler
+from rtllm.retry.faults import Fault, belongs_to_connection, from_error
+from rtllm.retry.policy import ends_connection, refuses_lanes
 
 State = Literal["connecting", "open", "leaving", "closed"]
 

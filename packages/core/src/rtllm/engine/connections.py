@@ -6,7 +6,7 @@ from rtllm.engine.actions import Action, Close, Connect, Ping
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection, Opening
 from rtllm.engine.timers import Timers
-from rtllm.fleet import Fleet
+from rtllm.scheduling.connection_pool import Fleet
 
 TimerKey = tuple[str, int]
 """What a deadline is for, and the number of the turn, attempt or connection."""

@@ -13,18 +13,20 @@ the fact settles.
 import logging
 from typing import Any
 
+from rtllm.codec.frames import read
 from rtllm.engine.actions import Action, Close, WakeAt
 from rtllm.engine.attempt import ExchangeDecoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Connection, Opening, Routed
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.progress import Turn as Progress
 from rtllm.engine.sender import Sender
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.engine.turns import Turns
-from rtllm.faults import (
+from rtllm.retry.faults import (
     ANSWER_GIVEN_UP,
     CLIENT_CLOSED,
     NO_SIGN_OF_LIFE,
@@ -32,8 +34,6 @@ from rtllm.faults import (
     Fault,
     silent,
 )
-from rtllm.turn import Turn as Progress
-from rtllm.wire.frames import read
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from rtllm.fleet import MAX_CONNECTIONS
-from rtllm.hosts import HostProfile
-from rtllm.refused import RefusedParameters
+from rtllm.providers.hosts import HostProfile
+from rtllm.retry.rejections import RefusedParameters
+from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)
 

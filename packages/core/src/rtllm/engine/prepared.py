@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from rtllm.chain import Outline, Plan
-from rtllm.context import Note, legalise, legalise_repaired
+from rtllm.codec import chat_encoder as chat
+from rtllm.codec.responses_encoder import request_frame
+from rtllm.content.items import Message
+from rtllm.content.request import Request
+from rtllm.context.normalize import Note, legalise, legalise_repaired
+from rtllm.context.outline import Outline, Plan
 from rtllm.errors import ConfigError, EmptyContext
-from rtllm.items import Message
-from rtllm.refused import RefusedParameters
-from rtllm.request import Request
-from rtllm.wire import chat
-from rtllm.wire.responses import request_frame
+from rtllm.retry.rejections import RefusedParameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)

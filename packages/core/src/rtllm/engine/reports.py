@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rtllm.codec.frames import decode_object
+from rtllm.content.items import Item, Opaque
+from rtllm.content.report import Outcome, Recovery, TurnReport
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
-from rtllm.faults import Fault
-from rtllm.items import Item, Opaque
-from rtllm.recovery import Action, Finish, Resend
-from rtllm.report import Outcome, Recovery, TurnReport
-from rtllm.wire.frames import decode_object
+from rtllm.retry.faults import Fault
+from rtllm.retry.policy import Action, Finish, Resend
 
 
 def report_of(

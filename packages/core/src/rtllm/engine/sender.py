@@ -3,26 +3,26 @@
 import logging
 from collections import deque
 
-from rtllm.chain import Plan
-from rtllm.conversations import Membership
-from rtllm.dispatch import Placement
+from rtllm.codec.chat_encoder import size_of
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_encoder import http_body
+from rtllm.codec.sse import SseAssembler, SseChatAssembler
+from rtllm.content.request import Network
+from rtllm.content.timeouts import Limits, Retry
+from rtllm.context.conversations import Membership
+from rtllm.context.outline import Plan
 from rtllm.engine.actions import Send, StartHttp
 from rtllm.engine.attempt import Decoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Opening
+from rtllm.engine.dispatch import Placement
+from rtllm.engine.progress import Turn as Progress
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.engine.turns import Turns
-from rtllm.fallback import Way
-from rtllm.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
-from rtllm.lanes import OVER_HTTP, Seat
-from rtllm.request import Network
-from rtllm.turn import Limits, Retry
-from rtllm.turn import Turn as Progress
-from rtllm.wire.chat import size_of
-from rtllm.wire.response_events import Assembler
-from rtllm.wire.responses import http_body
-from rtllm.wire.sse import SseAssembler, SseChatAssembler
+from rtllm.retry.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
+from rtllm.retry.http_failover import Way
+from rtllm.scheduling.lanes import OVER_HTTP, Seat
 
 logger = logging.getLogger(__name__)
 

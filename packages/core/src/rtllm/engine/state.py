@@ -5,15 +5,15 @@ from bisect import insort
 from collections import deque
 from hashlib import blake2b
 
-from rtllm.dispatch import Dispatch
 from rtllm.engine.actions import Action
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connections import Connections, TimerKey
+from rtllm.engine.dispatch import Dispatch
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
-from rtllm.fallback import Fallback, HttpTrust
+from rtllm.retry.http_failover import Fallback, HttpTrust
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rtllm.conversations import Conversation, Membership
+from rtllm.content.events import Called
+from rtllm.context.conversations import Conversation, Membership
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.events import Called
-from rtllm.turn import Turn as Progress
+from rtllm.engine.progress import Turn as Progress
 
 State = Literal["due", "connecting", "pausing", "running", "over"]
 

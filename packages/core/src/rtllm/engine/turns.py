@@ -4,21 +4,21 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rtllm.dispatch import Placement
+from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.report import Outcome
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.dispatch import Placement
+from rtllm.engine.progress import Turn as Progress
 from rtllm.engine.reports import report_of
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
-from rtllm.events import Called, Delta, Ended, Event
-from rtllm.fallback import COOLDOWN
-from rtllm.faults import EMPTY_RESPONSE, Fault, not_taken, unreadable
-from rtllm.recovery import Conditions, Resend, lesson_of, qualify
-from rtllm.recovery import Finish as Complete
-from rtllm.report import Outcome
-from rtllm.turn import Turn as Progress
+from rtllm.retry.faults import EMPTY_RESPONSE, Fault, not_taken, unreadable
+from rtllm.retry.http_failover import COOLDOWN
+from rtllm.retry.policy import Conditions, Resend, lesson_of, qualify
+from rtllm.retry.policy import Finish as Complete
 
 logger = logging.getLogger(__name__)
 

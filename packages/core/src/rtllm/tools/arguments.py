@@ -7,7 +7,7 @@ import msgspec
 from pydantic_core import ErrorDetails, ValidationError
 
 from rtllm.errors import ToolArgumentsError
-from rtllm.tools.nodes import Json
+from rtllm.tools.schema_nodes import Json
 
 Problems = tuple[tuple[str, str], ...]
 

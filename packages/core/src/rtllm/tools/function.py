@@ -14,11 +14,11 @@ from pydantic_core import ValidationError
 
 from rtllm.errors import ToolArgumentsError, ToolSchemaError
 from rtllm.tools.arguments import problems_of, raw_problems, read
-from rtllm.tools.closing import NotStrictError, closed
-from rtllm.tools.nodes import Json
-from rtllm.tools.nulls import Nulls, without_stand_ins
+from rtllm.tools.null_defaults import Nulls, without_stand_ins
 from rtllm.tools.schema import described, schema_of, told_by
+from rtllm.tools.schema_nodes import Json
 from rtllm.tools.signature import Signature
+from rtllm.tools.strict_schema import NotStrictError, closed
 
 logger = logging.getLogger(__name__)
 

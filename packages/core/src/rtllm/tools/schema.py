@@ -9,7 +9,7 @@ import msgspec
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from rtllm.tools.nodes import Json, target
+from rtllm.tools.schema_nodes import Json, target
 
 
 class Generator(GenerateJsonSchema):

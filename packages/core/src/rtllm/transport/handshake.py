@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import aiohttp
 
+from rtllm.content.request import Network
 from rtllm.errors import ConfigError
-from rtllm.faults import CLIENT_CLOSED, Fault, Kind, from_handshake
-from rtllm.request import Network
-from rtllm.transport.auth import Credentials
+from rtllm.providers.credentials import Credentials
+from rtllm.retry.faults import CLIENT_CLOSED, Fault, Kind, from_handshake
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10

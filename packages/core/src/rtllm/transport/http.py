@@ -14,9 +14,9 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from rtllm.engine.actions import StartHttp
-from rtllm.faults import CLIENT_CLOSED, Fault
-from rtllm.hosts import Endpoint
-from rtllm.transport.auth import Credentials
+from rtllm.providers.credentials import Credentials
+from rtllm.providers.hosts import Endpoint
+from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.handshake import FaultError, headers_of
 
 logger = logging.getLogger(__name__)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import openai
 
-from rtllm.faults import REDIRECTS, Fault, Kind, from_error, silent
-from rtllm.wire.chat_chunks import from_body
+from rtllm.codec.chat_decoder import from_body
+from rtllm.retry.faults import REDIRECTS, Fault, Kind, from_error, silent
 
 ReadError = Callable[..., Fault]
-"""Names what the service's error object says; see `rtllm.faults.from_error`."""
+"""Names what the service's error object says; see `rtllm.retry.faults.from_error`."""
 
 
 def fault_of(

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, assert_never
 
+from rtllm.content.events import Event
+from rtllm.content.report import TurnReport
+from rtllm.content.usage import Books
 from rtllm.engine.actions import (
     Action,
     Booked,
@@ -25,14 +28,11 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import TurnError
-from rtllm.events import Event
-from rtllm.faults import Fault
-from rtllm.hosts import Endpoint
-from rtllm.report import TurnReport
-from rtllm.transport.auth import Credentials
+from rtllm.providers.credentials import Credentials
+from rtllm.providers.hosts import Endpoint
+from rtllm.retry.faults import Fault
 from rtllm.transport.http import HttpClients, HttpExchanges
 from rtllm.transport.websocket import WebSockets
-from rtllm.usage import Books
 
 logger = logging.getLogger(__name__)
 

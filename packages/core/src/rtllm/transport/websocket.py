@@ -16,9 +16,9 @@ from typing import Protocol
 import aiohttp
 
 from rtllm.engine.actions import Connect, Send
-from rtllm.faults import Fault, connection_broke, from_close, not_opened, not_written
-from rtllm.hosts import Endpoint
-from rtllm.transport.auth import Credentials
+from rtllm.providers.credentials import Credentials
+from rtllm.providers.hosts import Endpoint
+from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
 from rtllm.transport.handshake import Dialer, FaultError, Socket
 
 logger = logging.getLogger(__name__)

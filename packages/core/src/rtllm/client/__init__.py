@@ -1,0 +1,1 @@
+"""What a user or an adapter holds: clients and response streams."""

@@ -1,0 +1,437 @@
+"""Chat Completions: chunks to what an agent acts on."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from rtllm.codec import lenient_json
+from rtllm.codec.lenient_json import clean_escapes, is_json
+from rtllm.codec.token_counts import usage_from
+from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.items import Item, Message, ToolCall
+from rtllm.content.usage import Usage
+from rtllm.retry.faults import Fault, Kind, from_error
+
+RESPONSES_NAMES: Mapping[str, str] = {
+    "reasoning_effort": "reasoning.effort",
+    "verbosity": "text.verbosity",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+}
+"""What the settings call a field that the service names in a refusal."""
+
+# Seen (older Azure versions, vLLM): without code or param, so only the sentence tells.
+_UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
+
+_CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Reasons of an incomplete answer, and what the Responses API calls them."""
+
+_FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
+"""Reasons that some hosts give when they failed in the midst of an answer."""
+
+DONE = "[DONE]"
+"""The data line that ends a stream."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that is coming in.
+
+    Attributes:
+        index: The place that the host gave it, None if it gave none.
+        call_id: The service's id; empty until it is known.
+        name: The tool.
+        arguments: The JSON text so far.
+    """
+
+    index: int | None
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+    def is_behind(self, call_id: str, name: str, arguments: str) -> bool:
+        """Tell whether a piece begins another call instead of going on with this one.
+
+        Seen: whole calls that all have place 0, or none at all. Only a name begins a call,
+        but some hosts repeat it with every piece: then a new id tells the next call, or that
+        the arguments of this one are complete.
+        """
+        if not name:
+            return False
+        done = is_json(self.arguments)
+        if call_id and self.call_id and call_id != self.call_id:
+            return done or not self.arguments
+        more = bool(arguments.strip()) and arguments != self.arguments
+        if done and more and name == self.name and _is_empty(self.arguments):
+            return False  # seen: ``{}`` before the real arguments
+        return done and (more or name != self.name)
+
+    def add(self, arguments: str) -> None:
+        """Add a piece of the arguments, or take them whole where a host repeats them."""
+        if not arguments or (arguments == self.arguments and is_json(arguments)):
+            return  # the whole call again
+        if _is_empty(self.arguments) and arguments.lstrip().startswith("{"):
+            self.arguments = arguments  # seen: ``{}`` before the real arguments
+        elif self._is_all_so_far(arguments):
+            self.arguments = arguments
+        else:
+            self.arguments += arguments
+
+    def _is_all_so_far(self, arguments: str) -> bool:
+        """Tell whether a piece is not the next one but all up to here, for the last time."""
+        return (
+            len(arguments) > len(self.arguments) > 1
+            and arguments.startswith(self.arguments)
+            and is_json(arguments)
+            and not is_json(self.arguments + arguments)
+        )
+
+
+class ChatAssembler:
+    """Turns the chunks of one completion into what an agent acts on.
+
+    It reads the SDK's objects and plain dicts alike, and what hosts make of them: calls in
+    pieces or whole, with ids and names once or repeated, with places or without. Calls are
+    emitted at the end only, for no chunk says that a call is done; of an answer that was
+    cut short, none are.
+
+    A ``finish_reason`` is advice: what follows it still counts. The completion ends with a usage
+    chunk that has no choices, ``[DONE]``, or the end of the stream; or when nothing follows for a
+    short while, which is for the caller to decide, who then calls `finish`.
+
+    Attributes:
+        response_id: The service's id, once it is known.
+        created: Whether the service accepted the request.
+        in_progress: The same: this service doesn't tell them apart.
+        ended: How the completion ended, once it has.
+        continued_after_finish: Whether output followed a ``finish_reason``. A host that was seen
+            doing so gives that reason too early, and deserves the ordinary wait.
+    """
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.created = False
+        self.in_progress = False
+        self.ended: Ended | None = None
+        self.continued_after_finish = False
+        self._said = ""
+        self._half = ""
+        self._half_refuses = False
+        self._calls: list[_Call] = []
+        self._given: list[ToolCall] = []
+        self._usage: Usage | None = None
+        self._tier: str | None = None
+        self._finish: str | None = None
+        self._tail = False
+        self._slow = False
+        self._touched_slow = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the service said why it stopped: likely only the usage is missing."""
+        return self._finish is not None
+
+    @property
+    def may_end_after_silence(self) -> bool:
+        """Whether a short silence ends the completion: then call `finish`."""
+        return self.finished and self.ended is None and not self.continued_after_finish
+
+    @property
+    def whole(self) -> bool:
+        """Whether the service said that it has finished, and said something before."""
+        return self._finish is not None and bool(self._said or self._calls or self._given)
+
+    @property
+    def slow_item_open(self) -> bool:
+        """Whether reasoning or a call is coming in, which may take long without a word."""
+        return self._slow
+
+    @property
+    def touched_slow_item(self) -> bool:
+        """Whether the last chunk belonged to such an item."""
+        return self._touched_slow
+
+    @property
+    def message_open(self) -> bool:
+        """Whether the service is in the middle of a message."""
+        return bool(self._said) and not self._slow and self._finish is None
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late chunk could be told: there are none, each has its stream."""
+        return ()
+
+    def output(self) -> tuple[Item, ...]:
+        """What was said, then the calls."""
+        said = (Message.of("assistant", self._said),) if self._said else ()
+        return (*said, *self._given)
+
+    def accepted(self) -> None:
+        """The service answered the request with a stream."""
+        self.created = self.in_progress = True
+
+    def feed(self, chunk: object) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next chunk of this completion, or the text ``[DONE]``.
+
+        Returns:
+            What it brought, and the fault that ends the completion, if it was one.
+        """
+        self._touched_slow = False
+        if self.ended is not None:
+            return (), None
+        self.accepted()
+        if chunk == DONE:
+            return self.finish(done=True)
+        if (error := error_of(chunk)) is not None:
+            return (), error
+        self.response_id = self.response_id or _string(chunk, "id")
+        self._tier = _string(chunk, "service_tier") or self._tier
+        self._usage = usage_of(chunk, self._tier) or self._usage
+        choices = _list(chunk, "choices")
+        events: list[Event] = []
+        for choice in choices:
+            if _get(choice, "index") in (None, 0):
+                events += self._choice(choice)
+        if not choices and _get(chunk, "usage") is not None:
+            self._tail = True
+            if self._finish is not None:
+                more, fault = self.finish()
+                return (*events, *more), fault
+        return events, None
+
+    def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
+        """Take the end of the stream, or the silence that stands for it.
+
+        ``[DONE]`` and a usage chunk behind some output are ends too, for hosts that never say
+        why they stopped. Any other end without a ``finish_reason`` is a lost connection.
+
+        Args:
+            done: Whether the service said ``[DONE]``.
+        """
+        self._touched_slow = False
+        if self.ended is not None:
+            return (), None
+        if self._finish is None and not ((self._tail or done) and (self._said or self._calls)):
+            return (), Fault(Kind.DROPPED, "the stream ended before the answer did")
+        if self._finish is not None and self._finish.lower() in _FAILURES:
+            error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
+            return (), from_error(error, None, begun=True)
+        return (*self._half_given_up(), *self._called(), self._end()), None
+
+    # -- one chunk -------------------------------------------------------------------------
+
+    def _choice(self, choice: object) -> list[Event]:
+        events: list[Event] = []
+        was_finished = self._finish is not None
+        delta = _get(choice, "delta")
+        if delta is None and not self._said:
+            delta = _get(choice, "message")
+        if delta is not None:
+            calls, self._touched_slow = len(self._calls), False
+            events += self._delta(delta)
+            if was_finished and (events or len(self._calls) > calls):
+                self.continued_after_finish = True
+        if (reason := _string(choice, "finish_reason")) is not None:
+            self._finish = reason
+            self._touched_slow = self._touched_slow or self._slow
+            self._slow = False
+        return events
+
+    def _delta(self, delta: object) -> list[Event]:
+        events: list[Event] = []
+        if _string(delta, "reasoning_content") or _string(delta, "reasoning"):
+            self._slow = self._touched_slow = True
+        for text, refusal in (
+            (_text_of(_get(delta, "content")), False),
+            (_string(delta, "refusal") or "", True),
+        ):
+            events += self._text(text, refusal=refusal)
+        if events and self._slow and not self._calls:
+            self._slow, self._touched_slow = False, True
+        pieces = _list(delta, "tool_calls")
+        if not pieces and (legacy := _get(delta, "function_call")) is not None:
+            pieces = [{"function": legacy}]
+        for piece in pieces:
+            self._piece(piece)
+            self._slow = self._touched_slow = True
+        return events
+
+    def _text(self, text: str, *, refusal: bool) -> list[Event]:
+        if not text:
+            return []
+        text, self._half = lenient_json.join(self._half, text)
+        self._half_refuses = refusal
+        self._said += text
+        return [Delta(text, refusal)] if text else []
+
+    def _half_given_up(self) -> list[Event]:
+        """The half of a surrogate pair that found no other half."""
+        if not self._half:
+            return []
+        self._half = ""
+        self._said += lenient_json.REPLACEMENT
+        return [Delta(lenient_json.REPLACEMENT, self._half_refuses)]
+
+    def _piece(self, piece: object) -> None:
+        """Add a piece to the call that it belongs to."""
+        function = _get(piece, "function")
+        given = _get(piece, "index")
+        index = given if isinstance(given, int) and not isinstance(given, bool) else None
+        call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
+        arguments = _arguments(_get(function, "arguments"))
+        call = self._call_of(index, call_id)
+        if call is None or call.is_behind(call_id, name, arguments):
+            self._calls.append(_Call(index, call_id, name, arguments))
+            return
+        call.call_id = call.call_id or call_id
+        call.name = _longer_name(call, name)
+        call.add(arguments)
+
+    def _call_of(self, index: int | None, call_id: str) -> _Call | None:
+        """The call that a piece names by its id or place, else the newest; None if none."""
+        here = [c for c in self._calls if index is None or c.index in (None, index)]
+        named = [c for c in here if call_id and c.call_id == call_id]
+        found = named or here
+        return found[-1] if found else None
+
+    def _called(self) -> list[Event]:
+        """Emit the calls; none if the answer was cut, for nobody says which are whole."""
+        self._slow = False
+        if self._finish in _CUT:
+            return []
+        for place, call in enumerate(self._calls):
+            if call.name:
+                call_id = call.call_id or self._made_up_id(place)
+                self._given.append(ToolCall(call_id, call.name, clean_escapes(call.arguments)))
+        return [Called(call) for call in self._given]
+
+    def _made_up_id(self, place: int) -> str:
+        seed = f"{self.response_id} {place}"
+        return f"call_{blake2b(seed.encode(), digest_size=12).hexdigest()}"
+
+    def _end(self) -> Ended:
+        reason = self._finish or "stop"
+        if reason in _CUT:
+            self.ended = Ended("incomplete", _CUT[reason], self.response_id, self._usage)
+        else:
+            something = bool(self._said or self._given)
+            self.ended = Ended(
+                "completed" if something else "empty", None, self.response_id, self._usage
+            )
+        return self.ended
+
+
+def error_of(chunk: object) -> Fault | None:
+    """The fault in a data line that holds an error instead of a chunk; None if it is none."""
+    error = _get(chunk, "error")
+    if isinstance(error, str) and error:
+        error = {"message": error}
+    return from_body(error, None, begun=True) if isinstance(error, Mapping) and error else None
+
+
+def from_body(
+    error: Mapping[str, Any],
+    status: int | None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    begun: bool = False,
+) -> Fault:
+    """Name what an error object says; a field that is refused gets its name in the settings.
+
+    Args:
+        error: The service's ``error`` object; any field may be missing.
+        status: The HTTP status, where one came.
+        headers: The headers that came with it.
+        begun: Whether the completion had begun.
+    """
+    param = error.get("param")
+    if param is None and (found := _UNRECOGNIZED.match(str(error.get("message")))):
+        param = found[1]
+        error = {**error, "code": "unknown_parameter", "param": param}
+    if (renamed := RESPONSES_NAMES.get(str(param))) is not None:
+        error = {**error, "param": renamed}
+    return from_error(error, status, headers, begun=begun)
+
+
+def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
+    """Read a chunk's or a completion's ``usage``; None where the service didn't say."""
+    return usage_from(
+        _get(chunk, "usage"),
+        sent="prompt_tokens",
+        made="completion_tokens",
+        into="prompt_tokens_details",
+        out="completion_tokens_details",
+        tier=tier,
+    )
+
+
+def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
+    """Read a data line of a stream, leniently if it isn't strict JSON.
+
+    Returns:
+        The chunk for `ChatAssembler.feed`, or ``[DONE]``; None if it is neither.
+    """
+    if data.strip() in (DONE, DONE.encode()):
+        return DONE
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        try:
+            value = lenient_json.parse(data)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def _longer_name(call: _Call, name: str) -> str:
+    if not call.name or name.startswith(call.name):
+        return name or call.name
+    # Names in pieces come before any arguments; a name behind them is a repeat.
+    return call.name if call.arguments or call.name.endswith(name) else call.name + name
+
+
+def _arguments(value: object) -> str:
+    if isinstance(value, Mapping):  # seen: decoded already
+        try:
+            return msgspec.json.encode(value).decode()
+        except (UnicodeError, RecursionError, TypeError):
+            return _encoded_leniently(value)
+    return value if isinstance(value, str) else ""
+
+
+def _encoded_leniently(value: object) -> str:
+    try:
+        return lenient_json.encode(value).decode()
+    except (TypeError, RecursionError):
+        return ""
+
+
+def _is_empty(arguments: str) -> bool:
+    return "".join(arguments.split()) == "{}"
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []  # seen: parts, or texts, in a delta
+    return "".join(p if isinstance(p, str) else _string(p, "text") or "" for p in parts)
+
+
+def _get(value: object, name: str) -> object:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return getattr(value, name, None)
+
+
+def _string(value: object, name: str) -> str | None:
+    found = _get(value, name)
+    return found if isinstance(found, str) and found else None
+
+
+def _list(value: object, name: str) -> Sequence[object]:
+    found = _get(value, name)
+    return found if isinstance(found, list | tuple) else ()

@@ -1,0 +1,85 @@
+"""Late frames: those of a response that ended, which the next one on a connection must not get."""
+
+from collections import deque
+from collections.abc import Collection
+from typing import Protocol
+
+from rtllm.codec.frames import Frame, mapping
+
+REMEMBERED_RESPONSES = 16
+
+
+class Decoder(Protocol):
+    """What is known of a response by its decoder; see `Assembler`."""
+
+    @property
+    def response_ids(self) -> Collection[str]:
+        """The ids by which the service named the response."""
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """The ids of its items."""
+
+    @property
+    def announces_items(self) -> bool:
+        """Whether items were announced before anything else of them."""
+
+
+class LateFrames:
+    """Tells the late frames of one connection by the ids of the responses that ended on it.
+
+    Deltas carry no response id, and a host without lanes no lane either, so a late one would be
+    taken for the next answer. But some hosts number their items, or even their responses, anew
+    each time. An announcement proves that an id begins anew, since nobody announces an item of a
+    response that is over; and ids of a host that announces nothing prove nothing.
+    """
+
+    def __init__(self) -> None:
+        self._responses: deque[frozenset[str]] = deque(maxlen=REMEMBERED_RESPONSES)
+        self._items: deque[frozenset[str]] = deque(maxlen=REMEMBERED_RESPONSES)
+        self._restarts = False
+
+    @property
+    def ids_restart(self) -> bool:
+        """Whether the host was seen using an id again for another item or response."""
+        return self._restarts
+
+    def ended(self, decoder: Decoder) -> None:
+        """Remember a response that ended."""
+        self._responses.append(frozenset(decoder.response_ids))
+        if decoder.announces_items:
+            self._items.append(frozenset(decoder.item_ids))
+
+    def is_late(self, frame: Frame, running: Decoder) -> bool:
+        """Tell whether a frame belongs to a response that ended, and not to the running one.
+
+        Args:
+            frame: The frame.
+            running: The decoder of the response that would get it.
+        """
+        if self._restarts or not self._responses:
+            return False
+        if frame.response:
+            return self._is_of_past_response(frame, running)
+        item_id = frame.item_id
+        if not isinstance(item_id, str) and frame.item:
+            item_id = mapping(frame.item).get("id")
+        if not isinstance(item_id, str) or item_id in running.item_ids:
+            return False
+        if not any(item_id in ids for ids in self._items):
+            return False
+        if frame.type == "response.output_item.added":
+            self._restarts = True
+            return False
+        return True
+
+    def _is_of_past_response(self, frame: Frame, running: Decoder) -> bool:
+        said = mapping(frame.response).get("id")
+        if not isinstance(said, str) or said in running.response_ids:
+            return False
+        if not any(said in ids for ids in self._responses):
+            return False
+        if frame.type == "response.created" and not running.response_ids:
+            self._restarts = True
+            return False
+        return True

@@ -1,0 +1,570 @@
+"""The Responses API: events to what an agent acts on."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rtllm.codec.frames import Frame, error_of, mapping, strict
+from rtllm.codec.lenient_json import clean, clean_escapes, is_json
+from rtllm.codec.lenient_json import encode as encode_leniently
+from rtllm.codec.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
+from rtllm.codec.sequence import SequenceCheck
+from rtllm.codec.token_counts import usage_from
+from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
+from rtllm.content.usage import Usage
+from rtllm.retry.faults import Fault, from_error
+
+_TERMINAL = frozenset(
+    f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
+)
+
+
+class Assembler:
+    """Turns the events of one response into what an agent acts on.
+
+    It is fed the frames of its own lane or stream only. Unknown events, missing fields and items
+    of unknown types are passed over. An item is known by its place or its id, whichever matches.
+    Text that was passed on is never passed on again: a final text adds what it has beyond that.
+    Nothing that a frame may hold raises an error.
+
+    Attributes:
+        response_id: The service's id, once it is known; the last one that it said.
+        created: Whether the service accepted the request.
+        in_progress: Whether it began to work on it.
+        ended: How the response ended, once it has.
+        announces_items: Whether the service announces items before anything else of them.
+    """
+
+    def __init__(self) -> None:
+        self.response_id: str | None = None
+        self.created = False
+        self.in_progress = False
+        self.ended: Ended | None = None
+        self.announces_items = False
+        self._response_ids: list[str] = []
+        self._items = ItemTable()
+        self._speaking: ItemState | None = None
+        self._calling: ItemState | None = None
+        self._sequence = SequenceCheck()
+        self._call_ids: set[str] = set()
+        self._spoke = False
+        self._touched_slow = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether a message or a call is done and no item is open or waits for its arguments."""
+        return not any(item.is_open or _waits(item) for item in self._items) and any(
+            isinstance(item.done, Message | ToolCall) for item in self._items
+        )
+
+    @property
+    def slow_item_open(self) -> bool:
+        """Whether an item is open that may take long without a word."""
+        return any(item.is_slow for item in self._items)
+
+    @property
+    def touched_slow_item(self) -> bool:
+        """Whether the last frame belonged to such an item."""
+        return self._touched_slow
+
+    @property
+    def message_open(self) -> bool:
+        """Whether the service is in the middle of a message."""
+        return any(item.is_open and item.kind == "message" for item in self._items)
+
+    @property
+    def response_ids(self) -> Collection[str]:
+        """The ids by which the service named the response: one, or more where they drift."""
+        return tuple(self._response_ids)
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """The ids of its items."""
+        return self._items.ids
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids by which a late event of this response can be told."""
+        return (*self.item_ids, *self.response_ids)
+
+    def output(self) -> tuple[Item, ...]:
+        """The items that are done, in the order in which they came."""
+        return tuple(item.done for item in self._items if item.done is not None)
+
+    def feed(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next frame of this response.
+
+        Returns:
+            What it brought, and the fault that ends the response, if it was one.
+        """
+        self._touched_slow = False
+        if self.ended is not None or self._sequence.is_repeat(frame):
+            return (), None
+        if frame.type == "response.output_text.delta":
+            return self._delta(frame, refusal=False), None
+        if frame.is_error:
+            return (), from_error(*error_of(frame))
+        if isinstance(frame.type, str) and frame.type in _TERMINAL:
+            return self._end(frame)
+        return self._in_between(frame), None
+
+    def _in_between(self, frame: Frame) -> Sequence[Event]:
+        match frame.type:
+            case "response.refusal.delta":
+                return self._delta(frame, refusal=True)
+            case "response.output_text.done":
+                return self._part_done(frame, frame.text, refusal=False)
+            case "response.refusal.done":
+                return self._part_done(frame, frame.refusal, refusal=True)
+            case "response.content_part.done":
+                text, refused = _text_of([mapping(frame.part)])
+                return self._part_done(frame, text, refusal=refused)
+            case "response.output_item.added":
+                return self._added(frame)
+            case "response.output_item.done":
+                return self._item_done(frame)
+            case "response.function_call_arguments.delta" | "response.function_call_arguments.done":
+                return self._arguments(frame)
+            case "response.created" | "response.in_progress" | "response.queued":
+                return self._accepted(frame)
+            case _:
+                item = self._items.find(_string(frame.item_id), _number(frame.output_index))
+                self._touched_slow = item is not None and item.is_slow
+                return ()
+
+    def _accepted(self, frame: Frame) -> Sequence[Event]:
+        self.created = True
+        self.in_progress = self.in_progress or frame.type == "response.in_progress"
+        said_id = _string(mapping(frame.response).get("id"))
+        self._know_response(said_id)
+        self.response_id = self.response_id or said_id
+        return ()
+
+    def _know_response(self, response_id: str | None) -> None:
+        if response_id is not None and response_id not in self._response_ids:
+            self._response_ids.append(response_id)
+
+    # -- which item an event means ---------------------------------------------------------------
+
+    def _added(self, frame: Frame) -> Sequence[Event]:
+        fields = mapping(frame.item)
+        item_id, place = _names(frame, fields)
+        kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
+        item = self._items.find(item_id, place, kind, call_id)
+        if item is not None and _begins_another(item, item_id, place):
+            item = None
+        if item is None:
+            item = self._unannounced(item_id, place, kind)
+        if item is None:
+            item = self._items.add(item_id, place, kind)
+        else:
+            self._items.know(item, item_id, place, kind)
+        item.is_announced = self.announces_items = True
+        item.is_open = not item.is_closed
+        self._items.know_call(item, call_id, _string(fields.get("name")))
+        self._touched_slow = item.is_slow
+        if item.kind == "message":
+            self._speaking = item
+        elif item.kind == "function_call":
+            self._calling = item
+        return ()
+
+    def _unannounced(
+        self, item_id: str | None, place: int | None, kind: str | None
+    ) -> ItemState | None:
+        """The item that an announcement means, though something of it came before."""
+        item = self._calling if kind == "function_call" else self._speaking
+        if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
+            return None
+        if item.is_elsewhere(place) or (item.ids and item_id is not None):
+            return None
+        return item
+
+    def _message_of_delta(self, frame: Frame) -> ItemState:
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, place, "message")
+        if item is None:
+            item = self._message_going_on(item_id, place)
+        elif item.is_closed or item.finals:
+            item = None if _is_another(item, item_id) or item.is_elsewhere(place) else item
+        if item is None:
+            return self._items.add(item_id, place, "message")
+        if not item.is_closed:
+            self._items.know(item, item_id, place, "message")
+        return item
+
+    def _message_going_on(self, item_id: str | None, place: int | None) -> ItemState | None:
+        """The message that a delta without a known id or place can only mean."""
+        item = self._speaking
+        if item is None or (item_id is None and place is None):
+            return item
+        if item.is_closed or item.is_elsewhere(place):
+            return None
+        return None if item.finals and _is_another(item, item_id) else item
+
+    def _message_of_text(
+        self, item_id: str | None, place: int | None, text: str, part: int | None = None
+    ) -> ItemState:
+        """The message that a final text belongs to."""
+        item = self._items.find(item_id, place, "message")
+        if item is not None and not item.is_closed and part in item.finals:
+            is_related = text in item.said or text.startswith(item.finals[part])
+            is_named_so = item_id in item.ids and not item.is_elsewhere(place)
+            if not is_related and not is_named_so:
+                item = None  # the place is used again
+        if item is not None and item.is_closed:
+            said = item.final or item.said
+            is_its_own = (
+                item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
+            )
+            if not (is_its_own or text in said or text.startswith(said)):
+                item = None  # the place, or the id, is used again
+            elif _is_another(item, item_id):
+                item = None
+        elif item is None:
+            item = self._open_message(place, text)
+        if item is None:
+            item = self._items.add(item_id, place, "message")
+            if self._speaking is not None and not self._speaking.is_closed:
+                self._speaking.give_up(text, item)
+            self._speaking = item
+            return item
+        self._items.know(item, item_id, place, "message")
+        return item
+
+    def _open_message(self, place: int | None, text: str) -> ItemState | None:
+        """The message that a final text without a known id or place can only mean."""
+        opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
+        here = [i for i in opened if not i.is_elsewhere(place)]
+        by_text = (i for i in opened if i.said and (text == i.said or beyond(i.said, text)))
+        alike = (i for i in here if are_alike(i.said, text))
+        return next(by_text, None) or next(alike, None)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
+        text = frame.delta
+        if not isinstance(text, str) or not text:
+            return ()
+        item = self._message_of_delta(frame)
+        part = _number(frame.content_index)
+        if item.is_closed or item.finals:
+            text = item.behind(text, part)
+            if not text:
+                return ()
+            if item.is_closed and item.final:
+                item = self._items.add(
+                    _string(frame.item_id), _number(frame.output_index), "message"
+                )
+        self._speaking = item
+        return self._spoken(item, item.say(text, part), refusal=refusal)
+
+    def _spoken(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
+        """Pass on text that was just added to an item."""
+        if not text:
+            return ()
+        begins = len(item.said) == len(text)
+        if begins and self._spoke:  # another message: a blank between, lest words run together
+            return (Delta(f" {text}", refusal),)
+        self._spoke = True
+        return (Delta(text, refusal),)
+
+    def _part_done(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
+        if not isinstance(text, str) or not text:
+            return ()
+        text = clean(text)
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        part = _number(frame.content_index)
+        item = self._message_of_text(item_id, place, text, part)
+        if item.is_closed:
+            return ()
+        self._speaking = item
+        rest = item.complete(text, part)
+        return self._spoken(item, rest, refusal=refusal)
+
+    def _message_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+        text, refused = _text_of(fields.get("content"))
+        phase = _string(fields.get("phase"))
+        events: list[Event] = []
+        if not text:
+            events += self._spoken(item, item.say_half(), refusal=refused)
+        events += self._spoken(item, item.complete_all(text), refusal=refused)
+        if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
+            events.append(Phased(phase))
+        if item.done is None or text.startswith(item.final):
+            item.done = Message.of("assistant", text or item.said, phase)
+        return events
+
+    # -- items -----------------------------------------------------------------------------------
+
+    def _item_done(self, frame: Frame) -> Sequence[Event]:
+        fields, encoded = strict(frame.item)
+        item_id, place = _names(frame, fields)
+        kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
+        if kind == "message":
+            text, _ = _text_of(fields.get("content"))
+            item = self._message_of_text(item_id, place, text)
+        else:
+            found = self._items.find(item_id, place, kind, call_id)
+            if found is not None and found.is_closed and _is_another(found, item_id):
+                found = None
+            if found is None and kind == "function_call":
+                found = self._open_call(place, call_id)
+            item = found or self._items.add(item_id, place, kind)
+            self._items.know(item, item_id, place, kind)
+        self._touched_slow = item.is_slow
+        item.is_open = False
+        item.is_closed = kind is not None
+        return self._finished(item, fields, encoded)
+
+    def _finished(
+        self, item: ItemState, fields: Mapping[str, Any], encoded: bytes
+    ) -> Sequence[Event]:
+        kind = fields.get("type")
+        if kind == "message":
+            return self._message_done(item, fields)
+        if item.done is not None:
+            return ()
+        match kind:
+            case "function_call":
+                return self._call_done(item, fields)
+            case "reasoning":
+                item.done = Reasoning(encoded)
+            case str():
+                item.done = Opaque(kind, encoded)
+            case _:
+                pass
+        return ()
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _open_call(self, place: int | None, call_id: str | None = None) -> ItemState | None:
+        """The call that an event without a known id or place can only mean."""
+        item = self._calling
+        if item is None or item.is_closed or item.is_elsewhere(place):
+            return None
+        return item if call_id is None or item.call_id is None else None
+
+    def _arguments(self, frame: Frame) -> Sequence[Event]:
+        is_final = frame.type == "response.function_call_arguments.done"
+        text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
+        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, place, "function_call") or self._open_call(place)
+        if item is not None and item.has_arguments(is_final=is_final):
+            if item.is_elsewhere(place) or _is_another(item, item_id):
+                item = None
+            elif item.done is not None and text in item.final_arguments:
+                return ()  # once more
+            else:
+                item = None
+        if item is None:
+            item = self._items.add(item_id, place, "function_call")
+        self._items.know(item, item_id, place, "function_call")
+        self._calling = item
+        self._touched_slow = item.is_slow
+        if not is_final:
+            item.arguments += text
+            return ()
+        item.final_arguments = text or item.final_arguments
+        return self._called(item, text) if _waits(item) and text else ()
+
+    def _call_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+        call_id = _string(fields.get("call_id")) or item.call_id
+        name = _string(fields.get("name")) or item.name
+        if fields.get("status") not in (None, "completed") or call_id is None or name is None:
+            item.call_id = item.name = None  # cut: must not run
+            return ()
+        self._items.know_call(item, call_id, name)
+        text = _best_arguments(_arguments_of(fields.get("arguments")), item)
+        return self._called(item, text) if text else ()  # else a later event may have them
+
+    def _called(self, item: ItemState, arguments: str) -> Sequence[Event]:
+        if item.call_id is None or item.name is None or item.call_id in self._call_ids:
+            return ()  # a call that came already under another id or place must not run twice
+        self._call_ids.add(item.call_id)
+        item.final_arguments = arguments
+        call = ToolCall(item.call_id, item.name, arguments)
+        item.done = call
+        return (Called(call),)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def _end(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
+        response = mapping(frame.response)
+        said_id = _string(response.get("id"))
+        self._know_response(said_id)
+        self.response_id = said_id or self.response_id
+        usage = usage_of(response)
+        status = str(frame.type).removeprefix("response.")
+        if status == "done":
+            status = _string(response.get("status")) or "completed"
+        if status in ("failed", "cancelled"):
+            self.ended = Ended("incomplete", status, self.response_id, usage)
+            error = response.get("error")
+            if not isinstance(error, dict):
+                error = {"message": f"the service {status} the response without a reason"}
+            return (), from_error(error, None, begun=True)
+        reason = None
+        if status == "incomplete":
+            details = response.get("incomplete_details")
+            reason = _string(details.get("reason")) if isinstance(details, dict) else None
+        events = self._fill(response.get("output"), runs_calls=status != "incomplete")
+        for item in self._items:
+            item.is_open = False
+        if status == "incomplete":
+            self.ended = Ended("incomplete", reason, self.response_id, usage)
+        else:
+            outcome = "completed" if self._spoke or _is_an_answer(self.output()) else "empty"
+            self.ended = Ended(
+                "completed" if outcome == "completed" else "empty", None, self.response_id, usage
+            )
+        return (*events, self.ended), None
+
+    def _fill(self, output: object, *, runs_calls: bool) -> Sequence[Event]:
+        """Complete the items from the terminal event, for hosts that leave out others.
+
+        Args:
+            output: The terminal event's.
+            runs_calls: Whether calls that weren't emitted yet may be: those of an incomplete
+                response may be cut.
+        """
+        events: list[Event] = []
+        left = dict.fromkeys(self._items)
+        unclaimed: dict[ItemState, str] = {}
+        for place, fields in enumerate(output if isinstance(output, list) else ()):
+            if not isinstance(fields, dict):
+                continue
+            kind = _string(fields.get("type"))
+            if kind == "function_call" and not runs_calls:
+                continue
+            text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
+            item = self._items.find(None, None, kind, _string(fields.get("call_id")))
+            if item is None or item not in left:
+                item = meant_by(fields, text, place, left)
+            if item is None and text and _claim(unclaimed, text):
+                continue  # said already, in one with another message
+            if item is None:
+                item = self._items.add(_string(fields.get("id")), None, kind)
+            else:
+                del left[item]
+                self._items.know(item, _string(fields.get("id")), None, kind)
+            if kind == "message" and item.said.startswith(text):
+                unclaimed[item] = item.said[len(text) :]
+            item.is_closed = True
+            events += self._finished(item, fields, _encoded(fields))
+        for item in self._items:
+            if item.kind == "function_call" and item.done is None and runs_calls:
+                events += self._settled(item)
+            elif item.done is None and (item.said or item.half):
+                events += self._spoken(item, item.say_half(), refusal=False)
+                item.done = Message.of("assistant", item.said)
+        return events
+
+    def _settled(self, item: ItemState) -> Sequence[Event]:
+        """Emit a call of a completed response that no event told whole."""
+        text = _best_arguments("", item)
+        if text and is_json(text):
+            return self._called(item, text)
+        return self._called(item, text) if item.is_closed else ()
+
+
+def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> bool:
+    """Tell whether an announcement is of another item, though its id or place are this one's."""
+    if item.is_closed:
+        return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(place)
+    if not item.is_announced:
+        return False
+    unknown = item_id is not None and bool(item.ids) and item_id not in item.ids
+    return item.is_elsewhere(place) or (unknown and bool(item.said))
+
+
+def _is_another(item: ItemState, item_id: str | None) -> bool:
+    """Tell whether an id is another item's than a finished one's, whose ids are to be trusted."""
+    return item_id is not None and item_id not in item.ids and item.has_stable_id
+
+
+def _waits(item: ItemState) -> bool:
+    """Tell whether a call is done and its arguments are still missing."""
+    return item.is_closed and item.done is None and item.call_id is not None
+
+
+def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
+    """Tell whether a message's text was said as a part of another, and note that it is known."""
+    for item, rest in unclaimed.items():
+        if rest.startswith(text):
+            unclaimed[item] = rest[len(text) :]
+            return True
+    return False
+
+
+def _is_an_answer(output: Sequence[Item]) -> bool:
+    return any(
+        bool(item.text) if isinstance(item, Message) else not isinstance(item, Reasoning)
+        for item in output
+    )
+
+
+def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """The id and the place of the item in a frame."""
+    return _string(item.get("id")) or _string(frame.item_id), _number(frame.output_index)
+
+
+def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
+    """A call's arguments as JSON text; seen: some hosts send the object."""
+    if isinstance(value, Mapping):
+        return _encoded(value).decode()
+    if not isinstance(value, str):
+        return ""
+    return value if keep_halves else clean_escapes(value)
+
+
+def _best_arguments(given: str, item: ItemState) -> str:
+    """The arguments of a call: as the item has them, unless another event has more."""
+    told = [t for t in (given, item.final_arguments, clean_escapes(item.arguments)) if t.strip()]
+    full = next((t for t in told if "".join(t.split()) != "{}" and is_json(t)), None)
+    return full or next(iter(told), "")
+
+
+def _encoded(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields)
+    except (UnicodeError, RecursionError):
+        return encode_leniently(fields)
+
+
+def _text_of(content: object) -> tuple[str, bool]:
+    if isinstance(content, str):
+        return clean(content), False
+    texts: list[str] = []
+    refused = False
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, Mapping):
+            continue
+        if part.get("type") == "refusal":
+            refused = True
+            texts.append(_string(part.get("refusal")) or "")
+        else:
+            texts.append(_string(part.get("text")) or "")
+    return clean("".join(texts)), refused
+
+
+def usage_of(response: Mapping[str, Any]) -> Usage | None:
+    """Read ``response.usage``; None where the service didn't say."""
+    return usage_from(
+        response.get("usage"),
+        sent="input_tokens",
+        made="output_tokens",
+        into="input_tokens_details",
+        out="output_tokens_details",
+        tier=_string(response.get("service_tier")),
+    )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

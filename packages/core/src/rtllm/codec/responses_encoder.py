@@ -1,0 +1,120 @@
+"""The Responses API: items and settings to JSON."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from rtllm.content.items import (
+    Image,
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolOutput,
+)
+
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+
+
+def item_json(item: Item) -> msgspec.Raw:
+    """Encode an item as an entry of ``input``, without ids: unstored ones are refused."""
+    match item:
+        case Message():
+            return _encoded(_message(item))
+        case ToolCall(call_id, name, arguments):
+            value = {
+                "type": "function_call",
+                "call_id": call_id,
+                "name": name,
+                "arguments": arguments,
+            }
+            return _encoded(value)
+        case ToolOutput(call_id, output):
+            value = {"type": "function_call_output", "call_id": call_id, "output": output}
+            return _encoded(value)
+        case Reasoning(json) | Opaque(_, json):
+            return msgspec.Raw(json)
+        case _:
+            assert_never(item)
+
+
+def _encoded(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _message(message: Message) -> dict[str, Any]:
+    value: dict[str, Any] = {"role": message.role}
+    if message.role == "assistant":
+        value["type"] = "message"  # optional as documented; seen: llama.cpp wants it here
+    plain = all(isinstance(p, Text) and not p.cache_breakpoint for p in message.parts)
+    if plain or message.role == "assistant":
+        # The short form; parts of an assistant would have to be output_text.
+        value["content"] = message.text
+    else:
+        value["content"] = [_part(part) for part in message.parts]
+    if message.phase is not None:
+        value["phase"] = message.phase
+    return value
+
+
+def _part(part: Text | Image) -> dict[str, Any]:
+    value: dict[str, Any]
+    if isinstance(part, Image):
+        value = {"type": "input_image", "image_url": part.url, "detail": part.detail}
+    else:
+        value = {"type": "input_text", "text": part.text}
+    if part.cache_breakpoint:
+        value["prompt_cache_breakpoint"] = {"mode": "explicit"}
+    return value
+
+
+def request_frame(
+    settings: Mapping[str, object],
+    tools: Sequence[msgspec.Raw],
+    items: Sequence[Item],
+    *,
+    instructions: str | None = None,
+    previous_response_id: str | None = None,
+    lane: str | None = None,
+) -> bytes:
+    """Encode a ``response.create``, which is flat: no envelope around the body.
+
+    Args:
+        settings: The body's other fields, ready for the wire; ``tools`` among them are offered
+            behind the others.
+        tools: Encoded tools; with none, no tool fields are sent.
+        items: What to send as ``input``.
+        instructions: The ``instructions`` field.
+        previous_response_id: The response to continue.
+        lane: The lane's name, None for the default lane.
+    """
+    body: dict[str, object] = {"type": "response.create", **settings}
+    more = body.pop("tools", None)  # the user's own, such as hosted ones
+    offered = [*tools, *more] if isinstance(more, Sequence) else list(tools)
+    if offered:
+        body["tools"] = offered
+    else:
+        body.pop("tool_choice", None)
+        body.pop("parallel_tool_calls", None)
+    if instructions:
+        body["instructions"] = instructions
+    if previous_response_id is not None:
+        body["previous_response_id"] = previous_response_id
+    if lane is not None:
+        body["stream_id"] = lane
+    body["input"] = [item_json(item) for item in items]
+    return msgspec.json.encode(body)
+
+
+_SOCKET_ONLY = ("type", "stream_id", "generate")
+
+
+def http_body(frame: bytes) -> dict[str, Any]:
+    """Turn an encoded ``response.create`` into the body of an HTTP request."""
+    body: dict[str, Any] = msgspec.json.decode(frame)
+    for name in _SOCKET_ONLY:
+        body.pop(name, None)
+    return body

@@ -1,0 +1,215 @@
+"""Server-sent events: the pieces of an HTTP body to what the decoders take."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
+from rtllm.codec.frames import Frame, mapping, read
+from rtllm.codec.lenient_json import decode
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.content.events import Event
+from rtllm.retry.faults import Fault
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream.
+
+    Attributes:
+        event: Its name, if it was given one.
+        data: Its data lines.
+        is_whole_body: Whether it is no event but all of a body that is one JSON object.
+    """
+
+    event: str
+    data: str
+    is_whole_body: bool = False
+
+
+class SseDecoder:
+    """Cuts a body into events, whatever its pieces are.
+
+    Lines end with LF, CR LF or CR and nowhere else: U+2028 and the like stand in what a model
+    says. Some hosts ignore ``stream`` and answer with one JSON object.
+    """
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._is_json: bool | None = None
+        self._after_cr = False
+        self._event = ""
+        self._data: list[str] = []
+
+    def feed(self, piece: bytes) -> list[ServerSentEvent]:
+        """Take the next piece of the body."""
+        if self._is_json is None:
+            piece = piece.lstrip()
+            if not piece:
+                return []
+            self._is_json = piece.startswith(b"{")
+        if self._is_json:
+            self._rest.append(piece)
+            return []
+        data = piece.removeprefix(b"\n") if self._after_cr else piece
+        self._after_cr = data.endswith(b"\r") or (self._after_cr and not data)
+        *lines, last = _LINE_END.split(data)
+        events: list[ServerSentEvent] = []
+        for line in lines:
+            self._line(decode(b"".join((*self._rest, line))), events)
+            self._rest.clear()
+        if last:
+            self._rest.append(last)
+        return events
+
+    def finish(self) -> list[ServerSentEvent]:
+        """Take the end of the body."""
+        rest = decode(b"".join(self._rest))
+        self._rest.clear()
+        if self._is_json:
+            return [ServerSentEvent("", rest, is_whole_body=True)] if rest else []
+        events: list[ServerSentEvent] = []
+        if rest:
+            self._line(rest, events)
+        self._line("", events)
+        return events
+
+    def _line(self, line: str, events: list[ServerSentEvent]) -> None:
+        if line.startswith("data:"):
+            self._data.append(line[5:].removeprefix(" "))
+        elif line.startswith("event:"):
+            self._event = line[6:].strip()
+        elif not line:
+            if self._data:
+                events.append(ServerSentEvent(self._event, "\n".join(self._data)))
+            self._event, self._data = "", []
+
+
+class SseAssembler(Assembler):
+    """Turns a Responses stream over HTTP into what an agent acts on.
+
+    What is not a JSON object is passed over, as on the socket: comments, junk, ``[DONE]``.
+    """
+
+    finished = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sse = SseDecoder()
+
+    def accepted(self) -> None:
+        """Note that the service answered; only its own events say that it took the request."""
+
+    def feed(self, piece: bytes | str | Frame) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next piece of the body, or an event that is decoded already.
+
+        Returns:
+            What it brought, and the fault that ends the response, if there was one.
+        """
+        if isinstance(piece, Frame):
+            return super().feed(piece)
+        if isinstance(piece, str):
+            frame = read(piece)
+            return ((), None) if frame is None else super().feed(frame)
+        return self._feed_all(self._sse.feed(piece))
+
+    def finish(self) -> tuple[Sequence[Event], Fault | None]:
+        """Take the end of the body."""
+        return self._feed_all(self._sse.finish())
+
+    def _feed_all(
+        self, received: Sequence[ServerSentEvent]
+    ) -> tuple[Sequence[Event], Fault | None]:
+        events: list[Event] = []
+        touched = False
+        for one in received:
+            frame = frame_of(one)
+            if frame is None or self.ended is not None:
+                continue
+            more, fault = super().feed(frame)
+            touched = touched or self.touched_slow_item
+            events += more
+            if fault is not None:
+                return events, fault
+        self._touched_slow = touched
+        return events, None
+
+
+class SseChatAssembler(ChatAssembler):
+    """Turns a Chat Completions stream into what an agent acts on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sse = SseDecoder()
+
+    def feed(self, piece: object) -> tuple[Sequence[Event], Fault | None]:
+        """Take the next piece of the body, or a chunk that is decoded already.
+
+        Returns:
+            What it brought, and the fault that ends the completion, if there was one.
+        """
+        if not isinstance(piece, bytes):
+            return super().feed(piece)
+        return self._feed_all(self._sse.feed(piece))
+
+    def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
+        """Take the end of the stream, or the silence that stands for it.
+
+        Args:
+            done: Whether the service said ``[DONE]``.
+        """
+        events, fault = self._feed_all(self._sse.finish())
+        if fault is not None or self.ended is not None:
+            return events, fault
+        more, fault = super().finish(done=done)
+        return (*events, *more), fault
+
+    def _feed_all(
+        self, received: Sequence[ServerSentEvent]
+    ) -> tuple[Sequence[Event], Fault | None]:
+        events: list[Event] = []
+        touched = False
+        for one in received:
+            chunk = read_chunk(one.data)
+            if chunk is None:
+                continue
+            if chunk == DONE:
+                more, fault = super().finish(done=True)
+            else:
+                more, fault = super().feed(chunk)
+            touched = touched or self.touched_slow_item
+            events += more
+            if fault is not None:
+                return events, fault
+        self._touched_slow = touched
+        return events, None
+
+
+def frame_of(event: ServerSentEvent) -> Frame | None:
+    """Read an event as the socket would send it; None if it is not a JSON object.
+
+    Seen: some hosts name the event only outside of the object.
+    """
+    if event.is_whole_body:
+        return _answered_at_once(event.data)
+    frame = read(event.data)
+    if frame is not None and frame.type is None and event.event:
+        frame.type = event.event
+    return frame
+
+
+def _answered_at_once(body: str) -> Frame | None:
+    """A whole response object as the last event of a stream."""
+    raw = msgspec.Raw(body.encode(errors="surrogatepass"))
+    response = mapping(raw)
+    if response.get("error"):
+        return read(raw)
+    if "status" not in response and "output" not in response:
+        said = response.get("detail") or response.get("message")
+        sentence = said if isinstance(said, str) else "the host answered with something else"
+        error = {"message": f"{sentence} (no response object)"}
+        return Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
+    return Frame(type=f"response.{response.get('status', 'completed')}", response=raw)

@@ -1,0 +1,1 @@
+"""Values that cross every layer: items, requests, events, usage, reports."""

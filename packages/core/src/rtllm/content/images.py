@@ -1,0 +1,225 @@
+"""Pictures as addresses: encoded once each, off the event loop, and kept as long as they live."""
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Generic, Protocol, TypeVar
+
+from rtllm.content.items import Image, Item, Message, Text
+
+logger = logging.getLogger(__name__)
+
+KEPT = 8 * 2**20
+"""Characters of addresses that are kept for later requests, which send a picture again."""
+
+_SAMPLES = 256
+_SAMPLE = 64  # bytes
+
+Source = TypeVar("Source")
+
+
+class PictureKind(Protocol[Source]):
+    """What must be known of a framework's picture objects."""
+
+    def frame(self, source: Source) -> object:
+        """The object that holds the pixels."""
+
+    def options(self, source: Source) -> Hashable:
+        """What else decides how it is encoded; equal values encode equally."""
+
+    def planes(self, source: Source) -> Iterable[Any]:
+        """The pixels, as buffers."""
+
+    def copy(self, source: Source) -> Source:
+        """The picture by value: what happens to the framework's object doesn't change it."""
+
+    def encode(self, source: Source) -> str:
+        """Its address, ``data:`` or https; called in a thread, with a copy.
+
+        What it raises is logged, and the picture left out.
+        """
+
+
+@dataclass(slots=True)
+class _Known:
+    """A picture whose address is known: its object, held weakly, and what it showed then."""
+
+    holder: weakref.ref[Any]
+    frame: int
+    options: Hashable
+    pixels: bytes
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPicture(Generic[Source]):
+    """A picture that is still to be encoded."""
+
+    holder: weakref.ref[Source]
+    copy: Source
+    frame: int
+    options: Hashable
+    pixels: bytes
+
+
+class Pictures(Generic[Source]):
+    """Gives a framework's picture objects their addresses.
+
+    An address is kept for the very object that it was made of, which is held weakly: where the
+    object is gone, so is the address, and no raw picture is kept alive here. One whose pixels
+    were overwritten in place is encoded anew. Samples of them decide whether they were,
+    which take well under a millisecond: a change of a few pixels between the samples is missed
+    for an object that is used again. LiveKit's rule is a new object for a new picture, and with
+    one nothing is missed.
+
+    Frames of a ring buffer stand in a context more than once, each time in a new object. The
+    newest shows what the frame holds now; those before it keep what they showed.
+
+    Args:
+        kind: What is known of the objects.
+        kept: How many characters of addresses are kept, apart from those of the latest request.
+    """
+
+    def __init__(self, kind: PictureKind[Source], kept: int = KEPT) -> None:
+        self._kind = kind
+        self._limit = kept
+        self._known: dict[int, _Known] = {}
+
+    def take(self, sources: Sequence[Source]) -> list[str | NewPicture[Source] | None]:
+        """Take pictures by value, now.
+
+        Args:
+            sources: The framework's objects, oldest first.
+
+        Returns:
+            The address of each, None for what can't be encoded; or, where it isn't known yet, a
+            copy for `encode`.
+        """
+        kind, taken = self._kind, list[str | NewPicture[Source] | None]()
+        newest = {id(kind.frame(source)): source for source in sources}
+        new: dict[int, NewPicture[Source]] = {}
+        for source in sources:
+            frame, options = id(kind.frame(source)), kind.options(source)
+            known = self._of(source, frame, options)
+            if known is not None and newest[frame] is not source:
+                taken.append(known.url)
+                continue
+            pixels = self._sampled(source)
+            if known is not None and known.pixels == pixels:
+                taken.append(known.url)
+                continue
+            if id(source) not in new:
+                new[id(source)] = NewPicture(
+                    weakref.ref(source), kind.copy(source), frame, options, pixels
+                )
+            taken.append(new[id(source)])
+        return taken
+
+    def _of(self, source: Source, frame: int, options: Hashable) -> _Known | None:
+        """What is known of the very object, with this frame and these options."""
+        known = self._known.pop(id(source), None)
+        if known is None or known.holder() is not source:
+            return None
+        if (known.frame, known.options) != (frame, options):
+            return None
+        self._known[id(source)] = known  # the newest of all now
+        return known
+
+    async def encode(self, taken: Sequence[str | NewPicture[Source] | None]) -> list[str | None]:
+        """The addresses of pictures that were taken, in order. Waits only where one is new.
+
+        Returns:
+            Addresses; None for what can't be encoded.
+        """
+        new = list({id(one): one for one in taken if isinstance(one, NewPicture)}.values())
+        urls: dict[int, str | None] = {}
+        if new:
+            made = await asyncio.to_thread(lambda: [self._encoded(one.copy) for one in new])
+            for one, url in zip(new, made, strict=True):
+                urls[id(one)] = url
+                self._keep(one, url)
+        found = [urls[id(one)] if isinstance(one, NewPicture) else one for one in taken]
+        self._drop_surplus({url for url in found if url})
+        return found
+
+    def clear(self) -> None:
+        """Forget all addresses."""
+        self._known.clear()
+
+    def _keep(self, new: NewPicture[Source], url: str | None) -> None:
+        """Remember an address for as long as its object lives, as the newest."""
+        source = new.holder()
+        if source is None:
+            return
+        me, number = weakref.ref(self), id(source)
+
+        def dead(ref: weakref.ref[Source]) -> None:  # in any thread, at any time
+            pictures = me()
+            known = pictures._known.get(number) if pictures is not None else None
+            if pictures is not None and known is not None and known.holder is ref:
+                pictures._known.pop(number, None)
+
+        self._known.pop(number, None)
+        holder = weakref.ref(source, dead)
+        self._known[number] = _Known(holder, new.frame, new.options, new.pixels, url)
+
+    def _drop_surplus(self, needed: set[str]) -> None:
+        """Keep within the limit, the longest unused first; what was just asked for stays."""
+        entries = list(self._known.items())
+        size = sum(len(known.url or "") for _, known in entries)
+        for number, known in entries:
+            if size <= self._limit:
+                return
+            if known.url and known.url not in needed:
+                self._known.pop(number, None)
+                size -= len(known.url)
+
+    def _sampled(self, source: Source) -> bytes:
+        digest = blake2b(digest_size=16)
+        try:
+            for plane in self._kind.planes(source):
+                view = memoryview(plane).cast("B")
+                if len(view) <= _SAMPLES * _SAMPLE:
+                    digest.update(view)
+                    continue
+                last = len(view) - _SAMPLE
+                starts = (last * n // (_SAMPLES - 1) for n in range(_SAMPLES))
+                digest.update(b"".join(view[start : start + _SAMPLE] for start in starts))
+        except Exception:  # noqa: BLE001 - a picture without readable pixels; encoding tells why
+            logger.debug("the pixels of a picture can't be read")
+        return digest.digest()
+
+    def _encoded(self, source: Source) -> str | None:
+        try:
+            return self._kind.encode(source)
+        except Exception as error:  # noqa: BLE001 - whatever an encoder raises
+            logger.warning("a picture can't be encoded and is left out: %s", error)
+            return None
+
+
+def with_pictures(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:
+    """Put addresses in the place of pictures that have none yet, in their order.
+
+    Args:
+        items: A context; a picture without an address has the empty one.
+        urls: An address for each of these; None leaves the picture out.
+    """
+    left = iter(urls)
+
+    def addressed(part: Text | Image) -> Text | Image:
+        if isinstance(part, Image) and not part.url:
+            return replace(part, url=next(left) or "")
+        return part
+
+    made: list[Item] = []
+    for item in items:
+        if isinstance(item, Message) and item.has_images:
+            parts = [addressed(part) for part in item.parts]
+            seen = tuple(p for p in parts if isinstance(p, Text) or p.url)
+            made.append(replace(item, parts=seen))
+        else:
+            made.append(item)
+    return tuple(made)

@@ -1,0 +1,1 @@
+"""What the model must see, and what of it the service knows already."""

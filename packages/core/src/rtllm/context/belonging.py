@@ -1,0 +1,197 @@
+"""Belonging: whether a known response may be continued by a context, and on what proof.
+
+That the words are the same proves little: few-shot openings stand in every call, callers say
+the same, and get the same answers. What proves it, in this order: the request names its
+conversation; the recorded output bears the response's own mark; each item that was answered
+still has the key that its framework gave it; or, if no key was ever seen before, no other
+request with the same content was answered.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import takewhile
+
+from rtllm.content.items import Message, ToolCall, ToolOutput, fingerprint
+from rtllm.context.outline import Anchor, Hidden, Outline, asked_as
+
+ASKED = 8192
+"""How many contexts are remembered as asked, to tell those that were asked twice."""
+
+
+class Proof(Enum):
+    """What proves that a response belongs to a context, the strongest first."""
+
+    CONVERSATION = 1
+    """The request names the conversation."""
+    MARK = 2
+    """The recorded output bears the response's mark."""
+    KEYS = 3
+    """The framework's keys are those of the items that were answered."""
+    CONTENT = 4
+    """No other request had the same content. It restores no hidden items."""
+
+
+@dataclass(slots=True, eq=False)
+class KnownResponse:
+    """A completed response, and what is known of its belonging.
+
+    Attributes:
+        anchor: The response.
+        conversation: The number of the conversation it was made in.
+        name: The name of that conversation, where its requests give one.
+        hidden: Its hidden items.
+        lost: Whether the service no longer knows it. It still counts as the answer to a
+            request with its content.
+        output_keys: The keys of its recorded output, once a context with them continued it.
+    """
+
+    anchor: Anchor
+    conversation: int
+    name: str | None = None
+    hidden: tuple[Hidden, ...] = ()
+    lost: bool = False
+    output_keys: frozenset[str] = frozenset()
+
+    @property
+    def hidden_bytes(self) -> int:
+        """How many bytes are hidden in it."""
+        return sum(one.size for one in self.hidden)
+
+
+class Asked:
+    """Counts how often contexts were asked, by a digest of their keys or of their content."""
+
+    def __init__(self, limit: int = ASKED) -> None:
+        self._limit = limit
+        self._counts: OrderedDict[Hashable, int] = OrderedDict()
+
+    def note(self, context: Outline) -> None:
+        """Count a request."""
+        for digest in (asked_as(context), context.content):
+            if digest is None:
+                continue
+            self._counts[digest] = self._counts.pop(digest, 0) + 1
+        while len(self._counts) > self._limit:
+            self._counts.popitem(last=False)
+
+    def once(self, digest: Hashable | None) -> bool:
+        """Whether a context was asked once only; False too if that is forgotten."""
+        return digest is not None and self._counts.get(digest) == 1
+
+
+class KnownResponses:
+    """The completed responses of a client, found by what they know and judged by whose it is."""
+
+    def __init__(self) -> None:
+        self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
+        self._by_prefix = defaultdict(list)
+        self._by_mark: dict[str, KnownResponse] = {}
+        self.asked = Asked()
+
+    def add(self, known: KnownResponse) -> None:
+        """Remember a response."""
+        self._by_prefix[_place(known.anchor)].append(known)
+        self._by_mark[known.anchor.mark] = known
+
+    def remove(self, known: KnownResponse) -> None:
+        """Forget a response."""
+        del self._by_mark[known.anchor.mark]
+        place = _place(known.anchor)
+        bucket = self._by_prefix[place]
+        bucket.remove(known)
+        if not bucket:
+            del self._by_prefix[place]
+
+    def marked(self, mark: str) -> KnownResponse | None:
+        """Find a response by its mark; None if it is not remembered."""
+        return self._by_mark.get(mark)
+
+    def matching(self, context: Outline) -> Iterator[KnownResponse]:
+        """Find the responses that a context begins with, by content alone.
+
+        Yields:
+            Those that explain most of it first; of equals, the newest.
+        """
+        buckets = self._by_prefix
+        for closed in range(len(context.units), -1, -1):
+            prefix = context.prefixes[closed]
+            found: list[KnownResponse] = []
+            if closed < len(context.units):
+                first = context.items[context.starts[closed]]
+                if isinstance(first, ToolCall | ToolOutput):
+                    for item in context.run_at(closed):
+                        found += buckets.get((prefix, fingerprint(item)), ())
+            if found:
+                found.sort(key=lambda known: len(known.anchor.state.run))
+                found = [k for k in found if k.anchor.state.rest_of(context) is not None]
+                yield from reversed(found)
+            yield from reversed(buckets.get((prefix, None), ()))
+
+    def longest_matching(self, context: Outline) -> list[KnownResponse]:
+        """Find all responses that explain as much of a context as any does."""
+        matching = self.matching(context)
+        longest = next(matching, None)
+        if longest is None:
+            return []
+        length = longest.anchor.state.length
+        return [longest, *takewhile(lambda k: k.anchor.state.length == length, matching)]
+
+    def proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
+        """Tell what proves that a response belongs to a context, content apart.
+
+        Args:
+            known: A response that the context begins with.
+            context: The context.
+            name: The name of its conversation, if the request gives one.
+        """
+        if name is not None and known.name is not None:
+            return Proof.CONVERSATION if name == known.name else None
+        output = _recorded_output(known.anchor, context)
+        marks = {item.mark for item in output if item.mark is not None}
+        if marks:
+            return Proof.MARK if known.anchor.mark in marks else None
+        origin = known.anchor.origin
+        if not self.asked.once(origin.asked):
+            return None  # two requests had these keys: a repetition, or another caller
+        keys = {item.key for item in output if item.key is not None}
+        if keys and known.output_keys and keys.isdisjoint(known.output_keys):
+            return None
+        if isinstance(origin.asked, frozenset):
+            return Proof.KEYS if origin.asked.issubset(context.traces) else None
+        return Proof.KEYS if origin.is_in(context) else None
+
+    def continued(self, mark: str, context: Outline) -> None:
+        """Learn the keys of a response's recorded output from the context that continues it.
+
+        On the proof of content it may be another caller's context: its keys must not refute
+        those of the caller who was answered.
+        """
+        known = self.marked(mark)
+        if known is None or known.output_keys or self.proof(known, context, known.name) is None:
+            return
+        output = _recorded_output(known.anchor, context)
+        known.output_keys = frozenset(i.key for i in output if i.key is not None)
+
+
+def _place(anchor: Anchor) -> tuple[bytes, bytes | None]:
+    """Where a response is found: by its closed units, and one member of its open run."""
+    state = anchor.state
+    return state.prefix, min(state.run, default=None)
+
+
+def _recorded_output(anchor: Anchor, context: Outline) -> list[Message | ToolCall]:
+    """The items of a context that a response was recorded as."""
+    begin, end = anchor.origin.closed, anchor.state.closed
+    known_before = {print_ for print_, _ in anchor.origin.run}
+    found: list[Message | ToolCall] = []
+    for unit in range(begin, min(end + bool(anchor.state.run), len(context.units))):
+        for item in context.run_at(unit):
+            if isinstance(item, ToolCall):
+                print_ = fingerprint(item)
+                if print_ not in known_before and (unit < end or print_ in anchor.state.run):
+                    found.append(item)
+            elif isinstance(item, Message) and item.role == "assistant":
+                found.append(item)
+    return found

@@ -1,0 +1,384 @@
+"""Conversations: which requests share lanes, memory and figures.
+
+What may be continued is decided for each response by itself (`rtllm.context.belonging`). A
+conversation only groups: that of the response that a context continues, else that of the
+newest key which one conversation alone has used, else a new one.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.context.outline import Anchor, Hidden, Outline
+
+CONVERSATIONS = 512
+"""How many are remembered."""
+RESPONSES = 24
+"""How many responses of each are remembered."""
+RELEASED_AFTER = 600.0
+"""Seconds without a request after which a conversation's lanes and hidden items are released."""
+KEYS = 4096
+"""How many keys of each are remembered."""
+HIDDEN_BYTES = 2**20
+"""How much of what is hidden is kept for a conversation."""
+ALL_HIDDEN_BYTES = 16 * 2**20
+"""How much of what is hidden is kept for all conversations together."""
+
+_SEVERAL = 0
+"""The owner of a key that several conversations have used."""
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """What is known of one conversation.
+
+    Attributes:
+        number: Its number within the client; negative where a prompt is prepared.
+        name: The name that its requests give.
+        responses: Its completed responses, the newest last.
+        opening: The keys of its first request's items.
+        opening_traces: The traces of its first request.
+        latest: The keys of its latest request's items.
+        latest_traces: The traces of its latest request.
+        newest: The newest key of its latest request.
+        keys: All keys that it was the first to use, the newest last.
+        requests: How many requests it had.
+        running: How many requests are running that were not abandoned.
+        last_request: When the latest came, in seconds of any clock.
+        released: Whether its lanes and hidden items were released since then.
+        hidden_bytes: How many bytes of hidden items are kept for it.
+        rebuildable: The newest response and all that it knows, where that is wanted.
+    """
+
+    number: int
+    name: str | None = None
+    responses: deque[KnownResponse] = field(default_factory=deque)
+    opening: frozenset[str] = frozenset()
+    opening_traces: frozenset[str] = frozenset()
+    latest: frozenset[str] = frozenset()
+    latest_traces: frozenset[str] = frozenset()
+    newest: str | None = None
+    keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    requests: int = 0
+    running: int = 0
+    last_request: float = 0.0
+    released: bool = False
+    hidden_bytes: int = 0
+    rebuildable: tuple[Anchor, Outline] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The conversation that a request is in.
+
+    Attributes:
+        conversation: The conversation.
+        context: The context that was asked.
+        name: The conversation's name, if the request gave one.
+        only_new_keys: Whether no key of its items was seen before it.
+        has_known_traces: Whether a trace of it was seen before it.
+    """
+
+    conversation: Conversation
+    context: Outline
+    name: str | None = None
+    only_new_keys: bool = False
+    has_known_traces: bool = False
+
+
+class Conversations:
+    """All conversations of one client, bounded.
+
+    Args:
+        on_released: Called with the number of each conversation whose lanes are free now.
+        limit: How many are remembered; beyond it the longest unused is forgotten.
+    """
+
+    def __init__(self, on_released: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
+        self._limit = limit
+        self._on_released = on_released
+        self._known: OrderedDict[int, Conversation] = OrderedDict()
+        self._named: dict[str, Conversation] = {}
+        self._owners: dict[str, int] = {}
+        self._responses = KnownResponses()
+        self._number = 0
+        self._hidden_bytes = 0
+        self._has_forgotten = False
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._known.values())
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
+        """Find the conversation that a request belongs to, or begin one, and count the request.
+
+        Args:
+            context: The context that is asked.
+            now: Seconds of any clock.
+            name: The conversation's name, if the request gives one.
+        """
+        self.release_idle(now)
+        only_new_keys = not any(key in self._owners for key in context.keys)
+        self._responses.asked.note(context)
+        has_known_traces = any(trace in self._owners for trace in context.traces)
+        asked = Membership(Conversation(0), context, name, only_new_keys, has_known_traces)
+        found, only_line = self._grouped_with(asked)
+        if found is None:
+            found = self._begin(context, name)
+        elif not only_line and not _goes_on(found, context, self._owners):
+            branch = self._begin(context, name)
+            self._part(branch, found, context)
+            found = branch
+        self._note(found, context, now)
+        self._forget_surplus()
+        return replace(asked, conversation=found)
+
+    def _begin(self, context: Outline, name: str | None) -> Conversation:
+        self._number += 1
+        begun = Conversation(
+            self._number,
+            name,
+            opening=frozenset(context.keys),
+            opening_traces=frozenset(context.traces),
+        )
+        self._known[begun.number] = begun
+        if name is not None:
+            self._named[name] = begun
+        return begun
+
+    def _part(self, branch: Conversation, whose: Conversation, context: Outline) -> None:
+        """Give a branch the keys that the latest request of its conversation hasn't."""
+        for key in context.keys:
+            if self._owners.get(key) == whose.number and key not in whose.latest:
+                whose.keys.pop(key, None)
+                self._owners[key] = branch.number
+                branch.keys[key] = None
+
+    def _note(self, conversation: Conversation, context: Outline, now: float) -> None:
+        """Take the keys of a request."""
+        number, owners = conversation.number, self._owners
+        for key in (*context.traces, *context.keys):
+            owner = owners.get(key)
+            if owner is None:
+                owners[key] = number
+                conversation.keys[key] = None
+            elif owner != number:
+                owners[key] = _SEVERAL
+        while len(conversation.keys) > KEYS:
+            owners.pop(conversation.keys.popitem(last=False)[0], None)
+        conversation.latest = frozenset(context.keys)
+        conversation.latest_traces = frozenset(context.traces)
+        conversation.newest = next(reversed(context.keys or context.traces), None)
+        conversation.requests += 1
+        conversation.last_request = now
+        conversation.released = False
+        self._known.move_to_end(number)
+
+    def _grouped_with(self, asked: Membership) -> tuple[Conversation | None, bool]:
+        """Find the conversation whose responses or keys a request continues, if there is one.
+
+        Returns:
+            The conversation, and whether it is known to have no other branch than this one.
+        """
+        context = asked.context
+        if asked.name is not None:
+            return self._named.get(asked.name), True
+        for known, proof in self.belonging(asked):
+            if (whose := self._known.get(known.conversation)) is not None:
+                return whose, proof is Proof.CONTENT
+        for key in reversed(context.keys or context.traces):
+            whose = self._known.get(self._owners.get(key, _SEVERAL))
+            if whose is not None and _is_evidence(key, whose, context):
+                return whose, False
+        if asked.only_new_keys:
+            self._release_continued(context)
+        return None, True
+
+    def _release_continued(self, context: Outline) -> None:
+        """Free the lanes of the only conversation that a context without known keys may continue.
+
+        Nothing proves that it is the same caller. If it is, a conversation of its own for each
+        request would take a new lane for each. Only the longest count: such a caller's earlier
+        requests were conversations of their own, too.
+        """
+        found = {known.conversation for known in self._responses.longest_matching(context)}
+        whose = self._known.get(found.pop()) if len(found) == 1 else None
+        if whose is not None and not whose.running and whose.name is None:
+            self._on_released(whose.number)
+
+    # -- belonging ----------------------------------------------------------------------------
+
+    def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
+        """Find the responses that belong to a request's context, the longest first."""
+        context, proven = asked.context, False
+        for known in self._responses.matching(context):
+            proof = self._responses.proof(known, context, asked.name)
+            if proof is not None:
+                proven = True
+                yield known, proof
+        if not proven and asked.name is None and asked.only_new_keys:
+            by_content = self._by_content(asked)
+            if by_content is not None:
+                yield by_content, Proof.CONTENT
+
+    def _by_content(self, asked: Membership) -> KnownResponse | None:
+        """Find the only response that a context without known keys can continue."""
+        if self._has_forgotten:
+            return None  # its keys may be forgotten instead of new
+        context = asked.context
+        alike = [
+            known
+            for known in self._responses.longest_matching(context)
+            if known.anchor.state.lead == context.lead or known.anchor.lead_in_field
+        ]
+        known = alike[0] if len(alike) == 1 else None
+        whose = self._known.get(known.conversation) if known is not None else None
+        if known is None or whose is None or whose.running or known.name is not None:
+            return None
+        if known.anchor.private or _has_marks(context):
+            return None
+        if asked.has_known_traces and whose.latest_traces.isdisjoint(context.traces):
+            return None  # another call, which says the same
+        return known if self._responses.asked.once(known.anchor.origin.content) else None
+
+    def begins_with_known(self, asked: Membership) -> bool:
+        """Whether a context begins with a known response that isn't proved to belong to it."""
+        belonging = {id(known) for known, _ in self.belonging(asked)}
+        return any(id(known) not in belonging for known in self._responses.matching(asked.context))
+
+    # -- responses -----------------------------------------------------------------------------
+
+    def record(
+        self, conversation: Conversation, anchor: Anchor, hidden: tuple[Hidden, ...]
+    ) -> None:
+        """Remember a completed response of a conversation."""
+        if self._known.get(conversation.number) is not conversation:
+            return  # forgotten meanwhile
+        known = KnownResponse(anchor, conversation.number, conversation.name)
+        self._responses.add(known)
+        conversation.responses.append(known)
+        self._keep_hidden(conversation, known, hidden)
+        while len(conversation.responses) > RESPONSES:
+            oldest = conversation.responses.popleft()
+            self._forget(conversation, oldest)
+
+    def _forget(self, conversation: Conversation, known: KnownResponse) -> None:
+        self._drop_hidden(conversation, known)
+        self._responses.remove(known)
+
+    def _keep_hidden(
+        self, conversation: Conversation, known: KnownResponse, hidden: tuple[Hidden, ...]
+    ) -> None:
+        """Keep what is hidden within bounds: the oldest goes first."""
+        known.hidden = hidden
+        size = known.hidden_bytes
+        conversation.hidden_bytes += size
+        self._hidden_bytes += size
+        for older in conversation.responses:
+            if conversation.hidden_bytes <= HIDDEN_BYTES:
+                break
+            self._drop_hidden(conversation, older)
+        for other in self._known.values():
+            if self._hidden_bytes <= ALL_HIDDEN_BYTES:
+                break
+            for older in other.responses:
+                self._drop_hidden(other, older)
+
+    def _drop_hidden(self, conversation: Conversation, known: KnownResponse) -> None:
+        size = known.hidden_bytes
+        conversation.hidden_bytes -= size
+        self._hidden_bytes -= size
+        known.hidden = ()
+
+    def record_again(self, conversation: Conversation, anchor: Anchor) -> None:
+        """Note where a response is remembered now that its state was prepared anew."""
+        known = self._responses.marked(anchor.mark)
+        if known is not None and known.conversation == conversation.number:
+            known.anchor, known.lost = anchor, False
+
+    def continued(self, anchor: Anchor, context: Outline) -> None:
+        """Note that a context continues a response that belongs to it."""
+        self._responses.continued(anchor.mark, context)
+
+    def lost(self, anchor: Anchor) -> None:
+        """Never continue a response again: the service no longer knows it."""
+        known = self._responses.marked(anchor.mark)
+        if known is not None and known.anchor.response_id == anchor.response_id:
+            known.lost = True  # and not prepared anew meanwhile
+
+    # -- lifetime ------------------------------------------------------------------------------
+
+    def release_idle(self, now: float) -> None:
+        """Release the lanes and hidden items of conversations without a recent request."""
+        for conversation in self._known.values():
+            if now - conversation.last_request < RELEASED_AFTER:
+                break
+            if conversation.released or conversation.running:
+                continue
+            conversation.released = True
+            for known in conversation.responses:
+                self._drop_hidden(conversation, known)
+            conversation.rebuildable = None
+            self._on_released(conversation.number)
+
+    def next_release(self) -> float | None:
+        """When the next conversation is to be released, if nothing more is asked."""
+        due = (c.last_request + RELEASED_AFTER for c in self._known.values() if not c.released)
+        return next(due, None)
+
+    def forget_all(self) -> None:
+        """Forget all conversations; their numbers are not used again."""
+        self._known.clear()
+        self._named.clear()
+        self._owners.clear()
+        self._responses = KnownResponses()
+        self._hidden_bytes = 0
+        self._has_forgotten = self._has_forgotten or self._number > 0
+
+    def _forget_surplus(self) -> None:
+        while len(self._known) > self._limit:
+            number, oldest = self._known.popitem(last=False)
+            for known in oldest.responses:
+                self._forget(oldest, known)
+            for key in oldest.keys:
+                self._owners.pop(key, None)
+            if oldest.name is not None:
+                self._named.pop(oldest.name, None)
+            self._on_released(number)
+
+
+def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
+    """Whether a key shows that a context continues the conversation that used it.
+
+    A key of its first request may stand in a template, so it takes all of these; and a context
+    with the traces of another call is another call.
+    """
+    if whose.name is not None:
+        return False
+    if key not in whose.opening and key not in whose.opening_traces:
+        return True
+    theirs, ours = whose.opening_traces, context.traces
+    if theirs and ours and theirs.isdisjoint(ours):
+        return False
+    return whose.opening.issubset(context.keys)
+
+
+def _goes_on(whose: Conversation, context: Outline, owners: Mapping[str, int]) -> bool:
+    """Whether a context continues its conversation's latest request instead of a parallel branch.
+
+    Two sessions may continue one transcript, and would take each other's lanes. A context
+    without the newest key is a branch if it has the traces of another session, or continues
+    keys that the latest request lacks; else it is a draft, a window or an edit.
+    """
+    if whose.newest is None or whose.newest in context.keys or whose.newest in context.traces:
+        return True
+    if context.traces and whose.latest_traces and whose.latest_traces.isdisjoint(context.traces):
+        return False
+    newest = next((k for k in reversed(context.keys) if owners.get(k) == whose.number), None)
+    return newest is None or newest in whose.latest
+
+
+def _has_marks(context: Outline) -> bool:
+    return any(getattr(item, "mark", None) is not None for item in context.items)

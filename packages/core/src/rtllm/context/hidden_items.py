@@ -1,0 +1,109 @@
+"""What a response holds beside what a framework records: reasoning, phases, hosted tools' items.
+
+A continued response brings them along. Where a known state has to be sent whole instead, they
+are put back to where they stood: a reasoning model without its reasoning begins to think anew
+in the middle of its tool calls, and the service wants a message's phase back (documented).
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall, fingerprint
+from rtllm.context.outline import Hidden, Outline
+
+
+@dataclass(slots=True)
+class _Gathered:
+    items: list[Item]
+    phase: str | None = None
+
+
+def hidden_in(
+    whole: Outline, output: Sequence[Item], recorded: Sequence[Item]
+) -> tuple[Hidden, ...]:
+    """What an output holds beside what is recorded of it.
+
+    Args:
+        whole: The context and what is recorded of the output, cut together.
+        output: All items of the response.
+        recorded: What the framework records of them; the last items of `whole`.
+    """
+    begin = len(whole.items) - len(recorded)
+    message = next((i for i, item in enumerate(recorded) if isinstance(item, Message)), None)
+    calls = {item.call_id: i for i, item in enumerate(recorded) if isinstance(item, ToolCall)}
+    said = [item for item in output if isinstance(item, Message) and item.text]
+    found: dict[int, _Gathered] = {}
+    pending: list[Item] = []
+    for item in output:
+        target: int | None = None
+        if (returned := _returned(item)) is not None:
+            pending.append(returned)
+        elif isinstance(item, ToolCall):
+            target = calls.get(item.call_id)
+        elif isinstance(item, Message):
+            target = message
+        if target is None:
+            continue
+        gathered = found.setdefault(target, _Gathered([]))
+        gathered.items += pending
+        pending = []
+        if isinstance(item, Message) and len(said) == 1:
+            gathered.phase = item.phase
+    return tuple(
+        Hidden(
+            fingerprint(whole.items[begin + at]),
+            _unit(whole, begin + at) if at == message else None,
+            tuple(gathered.items),
+            gathered.phase,
+        )
+        for at, gathered in sorted(found.items())
+        if gathered.items or gathered.phase
+    )
+
+
+def restored(context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]) -> tuple[Item, ...]:
+    """Items of a context with what was hidden beside them put back.
+
+    Args:
+        context: The context.
+        items: Its last items, those to be sent.
+        hidden: What is known of known states that the context begins with.
+    """
+    known = {(one.beside, one.unit): one for one in hidden}
+    if not known:
+        return tuple(items)
+    begin = len(context.items) - len(items)
+    whole: list[Item] = []
+    for index, item in enumerate(items, begin):
+        print_ = fingerprint(item)
+        one = known.get((print_, None)) or known.get((print_, _unit(context, index)))
+        if one is not None:
+            whole += one.before
+        if one is not None and isinstance(item, Message) and item.phase is None:
+            whole.append(replace(item, phase=one.phase))
+        else:
+            whole.append(item)
+    return tuple(whole)
+
+
+def _unit(outline: Outline, index: int) -> int:
+    """The unit that an item belongs to."""
+    return bisect_right(outline.starts, index) - 1
+
+
+def _returned(item: Item) -> Item | None:
+    """An item as it may be sent back, None if it may not.
+
+    Of reasoning, only what is sealed says anything. A hosted tool's item loses its id: one of
+    an answer that wasn't stored is refused (seen), and the service knows it by nothing else.
+    """
+    if isinstance(item, Reasoning):
+        sealed = msgspec.json.decode(item.json).get("encrypted_content")
+        return item if sealed else None
+    if isinstance(item, Opaque):
+        value = {k: v for k, v in msgspec.json.decode(item.json).items() if k != "id"}
+        return Opaque(item.type, msgspec.json.encode(value))
+    return None

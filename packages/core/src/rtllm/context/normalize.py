@@ -1,0 +1,227 @@
+"""A context made legal: what the service accepts, with a note for every change.
+
+Frameworks leave calls without outputs (a tool that was interrupted), outputs without calls
+(a truncated history), words between a call and its output, and ids that stand twice. The
+service refuses all of these, and goes on refusing, since the history keeps them.
+"""
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput
+
+NO_RESULT = "no result: interrupted or failed"
+"""The output of a call that has none. A model that doesn't see the call would call again."""
+
+MAX_CALL_ID = 64  # seen: longer ids are refused
+MAX_NAME = 64  # documented
+_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+Change = Literal[
+    "output synthesised",
+    "output dropped",
+    "call dropped",
+    "id changed",
+    "name changed",
+    "empty message dropped",
+    "image moved",
+    "text repaired",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One change that made a context legal.
+
+    Attributes:
+        change: What was done.
+        subject: The call id, or the role of the message.
+    """
+
+    change: Change
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Legal:
+    """A context that the service accepts.
+
+    Attributes:
+        items: The items, oldest first.
+        notes: What had to be changed.
+    """
+
+    items: tuple[Item, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def legalise(items: Iterable[Item]) -> Legal:
+    """Make a context legal: each call answered once, directly behind its run of calls.
+
+    Order is kept otherwise. An unanswered call gets an output that says so; an output without
+    a call is dropped; a call id used again for another call is made unique; empty messages
+    are dropped; a picture in an assistant's message, which the service refuses, moves into a
+    user message behind it.
+
+    Returns:
+        The legal items, and what was changed. The given items are left as they are.
+    """
+    notes: list[Note] = []
+    given = list(items)
+    pairs = _Pairs(given, notes)
+    legal: list[Item] = []
+    run: list[_Pair] = []
+    for position, item in enumerate(given):
+        if isinstance(item, ToolCall):
+            if (pair := pairs.of(position)) is not None:
+                run.append(pair)
+            continue
+        if run:
+            legal += _closed(run)
+            run = []
+        if isinstance(item, Message):
+            if len(item.parts) == 1 and isinstance(item.parts[0], Text) and item.parts[0].text:
+                legal.append(item)  # nearly all are such
+            else:
+                legal += _message_made_legal(item, notes)
+        elif not isinstance(item, ToolOutput):  # outputs follow their call
+            legal.append(item)
+    legal += _closed(run)
+    return Legal(tuple(legal), tuple(notes))
+
+
+def legalise_repaired(items: Iterable[Item]) -> Legal:
+    """Make a context legal whose texts hold halves of characters."""
+    sound = repaired(items)
+    legal = legalise(sound.items)
+    return Legal(legal.items, (*sound.notes, *legal.notes))
+
+
+def repaired(items: Iterable[Item]) -> Legal:
+    """Replace what no text on the wire may hold: halves of characters (lone surrogates).
+
+    Returns:
+        The items as they were but for these, and a note for each that was changed.
+    """
+    whole: list[Item] = []
+    notes: list[Note] = []
+    for item in items:
+        fixed = _repaired(item)
+        if fixed != item:
+            subject = item.role if isinstance(item, Message) else getattr(item, "call_id", "")
+            notes.append(Note("text repaired", subject))
+        whole.append(fixed)
+    return Legal(tuple(whole), tuple(notes))
+
+
+def _repaired(item: Item) -> Item:
+    match item:
+        case Message(_, parts, _):
+            return replace(
+                item,
+                parts=tuple(
+                    replace(p, text=_sound(p.text)) if isinstance(p, Text) else p for p in parts
+                ),
+            )
+        case ToolCall(call_id, name, arguments):
+            return replace(
+                item, call_id=_sound(call_id), name=_sound(name), arguments=_sound(arguments)
+            )
+        case ToolOutput(call_id, output):
+            return replace(item, call_id=_sound(call_id), output=_sound(output))
+        case _:
+            return item
+
+
+def _sound(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    call: ToolCall
+    output: ToolOutput
+    answered_at: int
+
+
+def _closed(run: Sequence[_Pair]) -> list[Item]:
+    """The calls of a run, then their outputs in the order in which they came."""
+    answered = sorted(run, key=lambda pair: pair.answered_at)
+    return [*(pair.call for pair in run), *(pair.output for pair in answered)]
+
+
+class _Pairs:
+    """Finds each call its output, and gives both an id that no earlier call has."""
+
+    def __init__(self, items: Sequence[Item], notes: list[Note]) -> None:
+        self._notes = notes
+        self._never = len(items)
+        self._waiting: defaultdict[str, deque[tuple[int, ToolOutput]]] = defaultdict(deque)
+        self._taken: set[str] = set()
+        self._seen: set[tuple[str, str, str]] = set()
+        self._by_position: dict[int, _Pair] = {}
+        for position, item in enumerate(items):
+            if isinstance(item, ToolOutput):
+                self._waiting[item.call_id].append((position, item))
+        for position, item in enumerate(items):
+            if isinstance(item, ToolCall):
+                self._pair(position, item)
+        for call_id, rest in self._waiting.items():
+            notes += [Note("output dropped", call_id)] * len(rest)
+
+    def of(self, position: int) -> _Pair | None:
+        """The pair of the call at a position, or None if the call was dropped."""
+        return self._by_position.get(position)
+
+    def _pair(self, position: int, call: ToolCall) -> None:
+        waiting = self._waiting[call.call_id]
+        same = (call.call_id, call.name, call.arguments)
+        if not waiting and same in self._seen:
+            self._notes.append(Note("call dropped", call.call_id))
+            return
+        self._seen.add(same)
+        call_id = self._unique(call.call_id)
+        name = _NAME.sub("_", call.name)[:MAX_NAME] or "_"
+        if call_id != call.call_id:
+            self._notes.append(Note("id changed", call.call_id))
+        if name != call.name:
+            self._notes.append(Note("name changed", call.name))
+        if waiting:
+            answered_at, output = waiting.popleft()
+        else:
+            answered_at, output = self._never, ToolOutput(call_id, NO_RESULT)
+            self._notes.append(Note("output synthesised", call.call_id))
+        if call_id != call.call_id or name != call.name:
+            call = replace(call, call_id=call_id, name=name)
+        if output.call_id != call_id:
+            output = replace(output, call_id=call_id)
+        self._by_position[position] = _Pair(call, output, answered_at)
+
+    def _unique(self, call_id: str) -> str:
+        """The id itself if the service takes it; else one that depends on the past alone."""
+        wanted = call_id or "call"
+        if len(wanted) > MAX_CALL_ID:
+            wanted = f"{wanted[:31]}-{blake2b(wanted.encode(), digest_size=16).hexdigest()}"
+        unique, count = wanted, 1
+        while unique in self._taken:
+            count += 1
+            unique = f"{wanted[: MAX_CALL_ID - 8]}-{count}"
+        self._taken.add(unique)
+        return unique
+
+
+def _message_made_legal(message: Message, notes: list[Note]) -> list[Item]:
+    parts = tuple(p for p in message.parts if isinstance(p, Image) or p.text)
+    if message.role == "assistant" and message.has_images:
+        notes.append(Note("image moved", message.role))
+        words = tuple(p for p in parts if isinstance(p, Text))
+        pictures = Message("user", tuple(p for p in parts if isinstance(p, Image)))
+        return [replace(message, parts=words), pictures] if words else [pictures]
+    if not parts:
+        notes.append(Note("empty message dropped", message.role))
+        return []
+    return [message if len(parts) == len(message.parts) else replace(message, parts=parts)]

@@ -1,0 +1,399 @@
+"""What the service already knows of a context: outlines, states, anchors and plans.
+
+A state is a context and the output that followed it. It is compared in *units*: a message is
+one, and so is each run of tool calls and outputs between two messages, as a set. Thus the
+calls of one response are found again in whatever order a framework recorded them, and
+wherever their outputs lie between them; words keep their exact places.
+
+Of a context that was answered only digests are kept: one for its units, one for the keys of
+its items. `rtllm.context.belonging` decides by the second whose it is.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Literal
+
+from rtllm.content.items import (
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolOutput,
+    fingerprint,
+    is_system,
+)
+
+FullContextReason = Literal[
+    "first request",
+    "no completed response",
+    "context changed",
+    "instructions changed",
+    "belonging unproven",
+    "state out of reach",
+    "connection exchanged",
+    "recovery",
+    "no chaining here",
+]
+"""Why a request was sent with its full context."""
+
+_EMPTY = blake2b(b"", digest_size=16).digest()
+_NO_KEY = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A legal context, cut into units that compare as values.
+
+    Attributes:
+        items: The items themselves.
+        lead: Fingerprints of the leading run of system and developer messages.
+        units: One digest for each unit behind it.
+        starts: For each of these units, the index of its first item.
+        open_run: The fingerprints of the last unit's members if it is a run of calls and
+            outputs, else nothing.
+        prefixes: For each number of units from none to all, a digest of so many.
+        key_prefixes: Likewise, a digest of the keys of their items; system texts have none here.
+        keys: The keys of its items that no other item has, system texts apart, oldest first.
+        traces: The keys of its system texts, and of what the framework never sends.
+        has_images: Whether a message holds a picture.
+    """
+
+    items: tuple[Item, ...]
+    lead: tuple[bytes, ...]
+    units: tuple[bytes, ...]
+    starts: tuple[int, ...]
+    open_run: frozenset[bytes]
+    prefixes: tuple[bytes, ...] = field(repr=False)
+    key_prefixes: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()
+    has_images: bool = False
+
+    @classmethod
+    def of(cls, items: Sequence[Item], unsent: Iterable[str] = ()) -> "Outline":
+        """Cut legal items into units.
+
+        Args:
+            items: The items.
+            unsent: The keys of the framework's items that are never sent.
+        """
+        return _Cutter(_without_repeated_keys(items)).outline(unsent)
+
+    def extended(self, items: Sequence[Item]) -> "Outline":
+        """Outline this context followed by more items."""
+        return _Cutter(items, self).outline(())
+
+    def run_at(self, unit: int) -> tuple[Item, ...]:
+        """The items of a unit."""
+        end = self.starts[unit + 1] if unit + 1 < len(self.starts) else len(self.items)
+        return self.items[self.starts[unit] : end]
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a call at its end waits for its output: such a context can't be sent."""
+        if not self.open_run:
+            return False
+        run = self.run_at(len(self.units) - 1)
+        answered = {item.call_id for item in run if isinstance(item, ToolOutput)}
+        return any(isinstance(i, ToolCall) and i.call_id not in answered for i in run)
+
+    @property
+    def content(self) -> bytes:
+        """A digest of all that the model sees of it."""
+        return blake2b(b"".join((*self.lead, self.prefixes[-1])), digest_size=16).digest()
+
+    def after(self, unit: int) -> tuple[Item, ...]:
+        """The items from a unit on."""
+        return self.items[self.starts[unit] :] if unit < len(self.starts) else ()
+
+
+class _Cutter:
+    """Cuts items into units, from the start or as the continuation of an outline."""
+
+    def __init__(self, items: Sequence[Item], before: Outline | None = None) -> None:
+        self._items = items
+        self._before = before
+        self._lead: list[bytes] = list(before.lead) if before is not None else []
+        self._units: list[bytes] = []
+        self._starts: list[int] = []
+        self._prefixes = [_EMPTY]
+        self._key_prefixes = [_EMPTY]
+        self._run: list[tuple[bytes, bytes]] = []
+        self._keys: list[str] = list(before.keys) if before is not None else []
+        self._traces: list[str] = list(before.traces) if before is not None else []
+        self._images = before is not None and before.has_images
+        if before is not None:
+            closed = len(before.units) - bool(before.open_run)
+            self._units += before.units[:closed]
+            self._starts += before.starts[:closed]
+            self._prefixes = list(before.prefixes[: closed + 1])
+            self._key_prefixes = list(before.key_prefixes[: closed + 1])
+            if before.open_run:
+                self._starts.append(before.starts[closed])
+                self._run += [(fingerprint(i), _key_of(i)) for i in before.run_at(closed)]
+
+    def outline(self, unsent: Iterable[str]) -> Outline:
+        before = self._before.items if self._before is not None else ()
+        for index, item in enumerate(self._items, len(before)):
+            self._take(index, item)
+        open_run = frozenset(print_ for print_, _ in self._run)
+        self._close_run()
+        self._traces += unsent
+        return Outline(
+            (*before, *self._items),
+            tuple(self._lead),
+            tuple(self._units),
+            tuple(self._starts),
+            open_run,
+            tuple(self._prefixes),
+            tuple(self._key_prefixes),
+            tuple(self._keys),
+            tuple(self._traces),
+            self._images,
+        )
+
+    def _take(self, index: int, item: Item) -> None:
+        print_ = fingerprint(item)
+        if isinstance(item, ToolCall | ToolOutput):
+            if not self._run:
+                self._starts.append(index)
+            if item.key is not None:
+                self._keys.append(item.key)
+            self._run.append((print_, _key_of(item)))
+            return
+        system = is_system(item)
+        if isinstance(item, Message):
+            if item.key is not None:
+                (self._traces if system else self._keys).append(item.key)
+            if len(item.parts) != 1 or not isinstance(item.parts[0], Text):
+                self._images = self._images or item.has_images
+        if system and not self._units and not self._run:
+            self._lead.append(print_)
+            return
+        self._close_run()
+        self._starts.append(index)
+        self._add(print_, _NO_KEY if system else _key_of(item))
+
+    def _close_run(self) -> None:
+        if self._run:
+            run = sorted(self._run)
+            # A set, but of known size: the same call twice is not the call once.
+            prints = b"".join(print_ for print_, _ in run)
+            unit = blake2b(prints, digest_size=16, person=b"run").digest()
+            self._add(unit, b"\0".join(part for pair in run for part in pair))
+            self._run = []
+
+    def _add(self, unit: bytes, keys: bytes) -> None:
+        self._units.append(unit)
+        self._prefixes.append(blake2b(self._prefixes[-1] + unit, digest_size=16).digest())
+        self._key_prefixes.append(blake2b(self._key_prefixes[-1] + keys, digest_size=16).digest())
+
+
+def _key_of(item: Item) -> bytes:
+    key = getattr(item, "key", None)
+    return _NO_KEY if key is None else key.encode("utf-8", "surrogatepass")
+
+
+def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
+    """Take away each key that several items share: it identifies none of them."""
+    keys = [key for item in items if (key := getattr(item, "key", None)) is not None]
+    if len(set(keys)) == len(keys):
+        return items
+    repeated = {key for key, count in Counter(keys).items() if count > 1}
+    return [
+        replace(item, key=None)
+        if isinstance(item, Message | ToolCall | ToolOutput) and item.key in repeated
+        else item
+        for item in items
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A context and the output that followed it, as the framework will record them.
+
+    Attributes:
+        lead: The leading system texts.
+        closed: How many units nothing can be added to.
+        prefix: A digest of these.
+        run: The last run of calls and outputs, which the next context may go on with.
+    """
+
+    lead: tuple[bytes, ...]
+    closed: int
+    prefix: bytes
+    run: frozenset[bytes]
+
+    @classmethod
+    def of(cls, context: Outline, output: Sequence[Item]) -> "State":
+        """The state behind a context and an output."""
+        return cls.behind(context.extended(output))
+
+    @classmethod
+    def behind(cls, whole: Outline) -> "State":
+        """The state behind a context and its output, cut into units together."""
+        closed = len(whole.units) - bool(whole.open_run)
+        return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)
+
+    @property
+    def length(self) -> tuple[int, int]:
+        """How much of a context it explains; only for comparing states of one context."""
+        return self.closed, len(self.run)
+
+    def rest_of(self, context: Outline) -> tuple[Item, ...] | None:
+        """What a context adds to this state, system texts apart.
+
+        Returns:
+            The items to send, or None if the context doesn't begin with this state.
+        """
+        known = self.closed
+        if known > len(context.units) or context.prefixes[known] != self.prefix:
+            return None
+        if not self.run:
+            return context.after(known)
+        if known >= len(context.units):
+            return None
+        members = context.run_at(known)
+        prints = [fingerprint(item) for item in members]
+        if not self.run.issubset(prints):
+            return None
+        new = tuple(
+            item for item, print_ in zip(members, prints, strict=True) if print_ not in self.run
+        )
+        return new + context.after(known + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose a response is, as far as the context tells that it answered.
+
+    Attributes:
+        closed: How many closed units that context had.
+        keys: A digest of the keys of their items.
+        run: The members of its last run of calls and outputs, with their keys.
+        asked: What tells this context from those of other callers: a digest of all keys, or
+            where no item but system texts has one, the traces.
+        content: A digest of all that the model saw of it.
+    """
+
+    closed: int
+    keys: bytes
+    run: frozenset[tuple[bytes, str | None]]
+    asked: bytes | frozenset[str] | None
+    content: bytes
+
+    @classmethod
+    def of(cls, context: Outline) -> "Origin":
+        """The origin of what answers a context."""
+        closed = len(context.units) - bool(context.open_run)
+        run = context.run_at(closed) if context.open_run else ()
+        return cls(
+            closed,
+            context.key_prefixes[closed],
+            frozenset((fingerprint(item), getattr(item, "key", None)) for item in run),
+            asked_as(context),
+            context.content,
+        )
+
+    def is_in(self, context: Outline) -> bool:
+        """Whether a context has the same key wherever the answered context had one.
+
+        Only for a context that begins with the same units.
+        """
+        if context.key_prefixes[self.closed] != self.keys:
+            return False
+        if not self.run:
+            return True
+        members = context.run_at(self.closed)
+        return self.run.issubset((fingerprint(i), getattr(i, "key", None)) for i in members)
+
+
+def asked_as(context: Outline) -> bytes | frozenset[str] | None:
+    """What tells a context from those of other callers; None if nothing does."""
+    if context.keys:
+        return context.key_prefixes[-1]
+    return frozenset(context.traces) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the service remembers a response: a lane of a connection.
+
+    Attributes:
+        connection: The connection's number.
+        lane: The lane's name, None for the default lane.
+    """
+
+    connection: int
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What stood beside a recorded item and is not recorded; see `rtllm.context.hidden_items`.
+
+    Attributes:
+        beside: The recorded item's fingerprint.
+        unit: Its unit in the context, for a message; None for a call, which is like no other.
+        before: Reasoning and hosted tools' items that stood before it.
+        phase: The message's phase.
+    """
+
+    beside: bytes
+    unit: int | None
+    before: tuple[Item, ...]
+    phase: str | None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return sum(len(item.json) for item in self.before if isinstance(item, Reasoning | Opaque))
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A completed response that may still be continued.
+
+    Attributes:
+        response_id: The service's id.
+        mark: Our own name for it, which no other response has.
+        model: The model it belongs to.
+        state: What it knows.
+        origin: Whose it is.
+        lead_in_field: Whether the system texts went into the ``instructions`` field, which
+            the service doesn't carry over, instead of the chained items.
+        home: The lane that it ended on.
+        stored: Whether the service keeps it beyond the connection's memory.
+        private: Whether it, or what it continues, holds a picture or a hosted tool's item.
+    """
+
+    response_id: str
+    mark: str
+    model: str
+    state: State
+    origin: Origin
+    lead_in_field: bool
+    home: Home
+    stored: bool
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send for a context.
+
+    Attributes:
+        anchor: The response to continue, or None to send the context whole.
+        items: The items to send.
+        lead_in_field: Whether the system texts belong into the ``instructions`` field.
+        why_whole: Why nothing is continued; None when something is.
+    """
+
+    anchor: Anchor | None
+    items: tuple[Item, ...]
+    lead_in_field: bool
+    why_whole: FullContextReason | None

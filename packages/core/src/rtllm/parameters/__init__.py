@@ -1,0 +1,35 @@
+"""Parameters: what model families take, where each goes, and what becomes of the others."""
+
+from rtllm.parameters.body import Body, Parameters, body_of
+from rtllm.parameters.catalog import TABLE, Row
+from rtllm.parameters.families import (
+    FAMILIES,
+    Api,
+    Effort,
+    Family,
+    family_of,
+    quickest_effort,
+    takes_cache_breakpoints,
+)
+from rtllm.parameters.rejections import DROPPABLE, without
+from rtllm.parameters.shapes import text_format_of, tool_choice_of, without_nulls
+
+__all__ = [
+    "DROPPABLE",
+    "FAMILIES",
+    "TABLE",
+    "Api",
+    "Body",
+    "Effort",
+    "Family",
+    "Parameters",
+    "Row",
+    "body_of",
+    "family_of",
+    "quickest_effort",
+    "takes_cache_breakpoints",
+    "text_format_of",
+    "tool_choice_of",
+    "without",
+    "without_nulls",
+]

@@ -1,0 +1,379 @@
+"""The table of parameters: where each one goes, what it may be, and who refuses it.
+
+`docs/parameters.md` shows it. Sources: the API's reference and the openai SDK's types
+(documented), the texts of the service's own refusals (seen).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rtllm.parameters import values as v
+from rtllm.parameters.families import EFFORTS, VERBOSITIES, Api, Family
+
+LOGPROBS = "message.output_text.logprobs"
+ENCRYPTED = "reasoning.encrypted_content"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What tells whether a family takes a value.
+
+    Attributes:
+        api: Which API is asked.
+        family: What the model is.
+        effort: The reasoning effort that holds: said, or the family's default.
+        stored: Whether the answer is stored; None if nobody said so.
+    """
+
+    api: Api
+    family: Family
+    effort: str | None
+    stored: bool | None
+
+    @property
+    def samples(self) -> bool:
+        """Whether the model takes what steers sampling."""
+        sampling = self.family.sampling
+        return sampling == "always" or (sampling == "effort none" and self.effort == "none")
+
+
+Takes = Callable[[Asked, object], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter.
+
+    Attributes:
+        name: The keyword.
+        responses: Its place in a body of the Responses API; None where it has none.
+        chat: Its place in a body of Chat Completions.
+        values: What it may be.
+        also: Other names for it.
+        untaken: What becomes of it where the API has no place for it or the family is known
+            not to take it: left out with one warning, or an error, because without it the
+            answer would be another one than was asked for.
+        refused: What becomes of it when the service refuses it.
+        takes: Tells whether a family takes a value; None where all do.
+        refusers: Who refuses it, in words.
+        why: What a warning says, where it isn't the model that doesn't take it.
+    """
+
+    name: str
+    responses: str | None
+    chat: str | None
+    values: v.Values
+    also: tuple[str, ...] = ()
+    untaken: Literal["left out", "error"] = "left out"
+    refused: Literal["left out", "stepped", "error"] = "error"
+    takes: Takes | None = None
+    refusers: str = ""
+    why: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its place among the settings, which have the words of the Responses API.
+
+        What only Chat Completions have keeps its name there, and so does what the Responses
+        API has as an entry of ``include``.
+        """
+        if self.responses == "include" and self.chat is not None:
+            return self.chat
+        return self.responses or self.chat or self.name
+
+    def has_place(self, api: Api) -> bool:
+        """Whether an API knows it."""
+        return (self.responses if api == "responses" else self.chat) is not None
+
+
+def _samples(asked: Asked, _: object) -> bool:
+    return asked.samples
+
+
+def _doesnt_reason(asked: Asked, _: object) -> bool:
+    return not asked.family.reasons
+
+
+def _reasons(asked: Asked, _: object) -> bool:
+    return asked.family.reasons
+
+
+def _verbosity(asked: Asked, value: object) -> bool:
+    return value in asked.family.verbosity
+
+
+def _parallel(asked: Asked, value: object) -> bool:
+    if asked.api == "chat" and not asked.family.parallel_in_chat:
+        return False
+    return not (value and asked.effort == "minimal")
+
+
+def _cache_options(asked: Asked, _: object) -> bool:
+    return asked.family.cache_options
+
+
+def _cache_retention(asked: Asked, value: object) -> bool:
+    return value in asked.family.cache_retention
+
+
+def _metadata(asked: Asked, _: object) -> bool:
+    return asked.api == "responses" or asked.stored is True
+
+
+def _include(asked: Asked, value: object) -> bool:
+    included = value if isinstance(value, list | tuple) else ()
+    return not (
+        (ENCRYPTED in included and not asked.family.reasons)
+        or (LOGPROBS in included and not asked.samples)
+    )
+
+
+_SAMPLING = "o1, o3, o4-mini, gpt-5; later ones unless the effort is `none`"
+_REASONING = "models that reason"
+_NOT_REASONING = "models that don't reason"
+
+_SCHEMA_FORMAT = v.Said(
+    "an object with a type: 'text', 'json_object', or 'json_schema' with a name and a schema",
+    lambda value: (
+        isinstance(value, Mapping)
+        and isinstance(value.get("type"), str)
+        and (
+            value["type"] != "json_schema"
+            or (isinstance(value.get("name"), str) and isinstance(value.get("schema"), Mapping))
+        )
+    ),
+)
+_INCLUDES = (
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    ENCRYPTED,
+    LOGPROBS,
+)
+_TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
+_SUMMARIES = v.Words(("auto", "concise", "detailed"))
+_CACHE_FIELDS: Mapping[str, v.Values] = {
+    "mode": v.Words(("implicit", "explicit")),
+    "ttl": v.Words(("30m", "12h"), not_in_chat=("12h",)),
+    "prewarm": v.FLAG,
+    "comparison_response_id": v.TEXT,
+}
+
+TABLE: tuple[Row, ...] = (
+    Row(
+        "reasoning_effort",
+        "reasoning.effort",
+        "reasoning_effort",
+        v.Words(EFFORTS),
+        refused="stepped",
+        refusers="each family takes some: see below; Chat with tools, from 5.4 on: only `none`",
+    ),
+    Row(
+        "reasoning.summary",
+        "reasoning.summary",
+        None,
+        _SUMMARIES,
+        takes=_reasons,
+        refusers=_NOT_REASONING,
+    ),
+    Row(
+        "reasoning.generate_summary",
+        "reasoning.generate_summary",
+        None,
+        _SUMMARIES,
+        takes=_reasons,
+        refusers=_NOT_REASONING,
+    ),
+    Row(
+        "reasoning.context",
+        "reasoning.context",
+        None,
+        v.Words(("auto", "current_turn", "all_turns")),
+        untaken="error",
+        takes=_reasons,
+        refusers=_NOT_REASONING,
+    ),
+    Row(
+        "reasoning.mode",
+        "reasoning.mode",
+        None,
+        v.TEXT,
+        untaken="error",
+        takes=_reasons,
+        refusers=_NOT_REASONING,
+    ),
+    Row(
+        "verbosity",
+        "text.verbosity",
+        "verbosity",
+        v.Words(VERBOSITIES),
+        refused="left out",
+        takes=_verbosity,
+        refusers="before gpt-5 all but `medium`",
+    ),
+    Row("response_format", "text.format", "response_format", _SCHEMA_FORMAT, untaken="error"),
+    Row(
+        "temperature",
+        "temperature",
+        "temperature",
+        v.Number(0, 2),
+        refused="left out",
+        takes=_samples,
+        refusers=_SAMPLING,
+    ),
+    Row(
+        "top_p",
+        "top_p",
+        "top_p",
+        v.Number(0, 1),
+        refused="left out",
+        takes=_samples,
+        refusers=_SAMPLING,
+    ),
+    Row(
+        "max_output_tokens",
+        "max_output_tokens",
+        "max_completion_tokens",
+        v.Whole(16, low_in_chat=1),
+        also=("max_completion_tokens", "max_tokens"),
+        untaken="error",
+        refusers="as `max_tokens` models that reason, so that name is sent only to unknown ones",
+    ),
+    Row("tool_choice", "tool_choice", "tool_choice", v.Choice(), untaken="error"),
+    Row(
+        "parallel_tool_calls",
+        "parallel_tool_calls",
+        "parallel_tool_calls",
+        v.FLAG,
+        takes=_parallel,
+        refusers="o1, o3, o4-mini over Chat; `True` with the effort `minimal`",
+    ),
+    Row("max_tool_calls", "max_tool_calls", None, v.Whole(1), untaken="error"),
+    Row("store", "store", "store", v.FLAG, untaken="error"),
+    Row(
+        "include",
+        "include",
+        None,
+        v.Lists(_INCLUDES),
+        untaken="error",
+        takes=_include,
+        refusers=f"`{ENCRYPTED}`: {_NOT_REASONING}; logprobs: as temperature",
+    ),
+    Row("truncation", "truncation", None, v.Words(("auto", "disabled")), untaken="error"),
+    Row(
+        "logprobs",
+        "include",
+        "logprobs",
+        v.FLAG,
+        refused="left out",
+        takes=_samples,
+        refusers=_SAMPLING,
+    ),
+    Row(
+        "top_logprobs",
+        "top_logprobs",
+        "top_logprobs",
+        v.Whole(0, 20),
+        refused="left out",
+        takes=_samples,
+        refusers=_SAMPLING,
+    ),
+    Row(
+        "frequency_penalty",
+        None,
+        "frequency_penalty",
+        v.Number(-2, 2),
+        refused="left out",
+        takes=_doesnt_reason,
+        refusers=_REASONING,
+    ),
+    Row(
+        "presence_penalty",
+        None,
+        "presence_penalty",
+        v.Number(-2, 2),
+        refused="left out",
+        takes=_doesnt_reason,
+        refusers=_REASONING,
+    ),
+    Row("logit_bias", None, "logit_bias", v.BIAS, takes=_doesnt_reason, refusers=_REASONING),
+    Row("seed", None, "seed", v.Whole(), refused="left out"),
+    Row(
+        "stop",
+        None,
+        "stop",
+        v.STOPS,
+        untaken="error",
+        takes=_doesnt_reason,
+        refusers=_REASONING,
+    ),
+    Row("prediction", None, "prediction", v.OBJECT),
+    Row("web_search_options", None, "web_search_options", v.OBJECT, untaken="error"),
+    Row(
+        "metadata",
+        "metadata",
+        "metadata",
+        v.PAIRS,
+        takes=_metadata,
+        refusers="Chat without `store=True`",
+        why="Chat Completions take metadata only with store=True",
+    ),
+    Row("user", "user", "user", v.TEXT),
+    Row("safety_identifier", "safety_identifier", "safety_identifier", v.text(128)),
+    Row("prompt_cache_key", "prompt_cache_key", "prompt_cache_key", v.text(64), refused="left out"),
+    Row(
+        "prompt_cache_options",
+        "prompt_cache_options",
+        "prompt_cache_options",
+        v.Fields(_CACHE_FIELDS, not_in_chat=("prewarm", "comparison_response_id")),
+        refused="left out",
+        takes=_cache_options,
+        refusers="before 5.6",
+    ),
+    Row(
+        "prompt_cache_retention",
+        "prompt_cache_retention",
+        "prompt_cache_retention",
+        v.Words(("in_memory", "24h")),
+        refused="left out",
+        takes=_cache_retention,
+        refusers="from 5.6 on; 5.5 all but `24h`",
+    ),
+    Row(
+        "service_tier",
+        "service_tier",
+        "service_tier",
+        v.Words(_TIERS, not_in_chat=("ultrafast",)),
+        refused="left out",
+    ),
+    Row("moderation", "moderation", "moderation", v.OBJECT, untaken="error"),
+    Row("context_management", "context_management", None, v.OBJECTS, untaken="error"),
+    Row("prompt", "prompt", None, v.OBJECT, untaken="error"),
+)
+
+ROWS: Mapping[str, Row] = {name: row for row in TABLE for name in (row.name, *row.also)}
+"""Each row by all of its names."""
+
+FROM_THE_CONTEXT = frozenset(
+    {
+        "input",
+        "messages",
+        "instructions",
+        "previous_response_id",
+        "conversation",
+        "stream",
+        "stream_id",
+        "stream_options",
+        "tools",
+        "functions",
+        "function_call",
+        "generate",
+        "background",
+        "n",
+    }
+)
+"""What nobody can set, since it follows from the context or from how this library works."""

@@ -1,0 +1,1 @@
+"""Where a service is, and the credentials and clients that reach it."""

@@ -1,0 +1,183 @@
+"""Where the service is and what opens it, for every way; and the clients made of it.
+
+Nothing here is printed: whatever holds a key has a repr that doesn't show it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rtllm.errors import ConfigError
+from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
+from rtllm.providers.hosts import PROFILES, Endpoint, endpoint
+from rtllm.providers.openai_client import is_azure, key_of, query_of, root_of, same_origin, texts
+from rtllm.transport.http import patient_http
+
+AZURE = PROFILES["azure"]
+NO_KEY = (
+    "OpenAI API key must be provided either through api_key parameter "
+    "or OPENAI_API_KEY environment variable"
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reach:
+    """Where the service is, and what opens it.
+
+    Attributes:
+        key: The key or token, or a function that is asked for one.
+        base_url: The API's root; None means OpenAI's own.
+        socket_url: The Responses socket, where the user named it.
+        organization: OpenAI organisation.
+        project: OpenAI project.
+        headers: More headers, which a lent client brings.
+        query: More query parameters, likewise.
+        client: A client that the user lends.
+        make_client: Makes a client of ours for HTTP.
+        deployment: Azure's name for the model, which goes into the body.
+        azure: Whether the host is known to be Azure, whatever its name.
+        defaults: Settings that count as set by nobody.
+    """
+
+    key: ApiKey | None
+    base_url: str | None = None
+    socket_url: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    client: Any = None
+    make_client: Callable[["Reach"], Any] | None = None
+    deployment: str | None = None
+    azure: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return "Reach(…)"
+
+    @property
+    def host(self) -> str:
+        """The host's name, as far as it is known."""
+        if self.azure:
+            return AZURE.name
+        return endpoint(self.base_url).profile.name
+
+    def socket(
+        self, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> tuple[Endpoint, Credentials]:
+        """The Responses socket's address, and what its handshake proves its right with.
+
+        Raises:
+            ConfigError: If there is no key.
+        """
+        if not self.key:
+            raise ConfigError(
+                "a socket needs an API key: pass api_key=…, set OPENAI_API_KEY, or lend a client "
+                "that has one"
+            )
+        credentials = Credentials(
+            self.key,
+            organization=self.organization,
+            project=self.project,
+            headers={**self.headers, **headers},
+        )
+        where = endpoint(self.socket_url or self.base_url, {**self.query, **query})
+        if self.azure and where.profile.name != AZURE.name:
+            where = replace(where, profile=AZURE)
+        return where, credentials
+
+    def http(self) -> Any:
+        """A client of ours for Chat Completions. It doesn't retry: this library does."""
+        if self.make_client is not None:
+            return self.make_client(self)
+        import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
+
+        return openai.AsyncOpenAI(
+            api_key=as_provider(self.key),
+            base_url=self.base_url,
+            organization=self.organization,
+            project=self.project,
+            max_retries=0,
+            http_client=patient_http(),
+        )
+
+
+def as_provider(key: ApiKey | None) -> Any:
+    """A key as the openai client takes it: a function of it must be async there."""
+    if not callable(key):
+        return checked_key(key) if key else key
+
+    async def provide() -> str:
+        return checked_key(await ask_for_key(key))
+
+    return provide
+
+
+def reached(
+    *,
+    api_key: ApiKey | None = None,
+    base_url: str | None = None,
+    wss_url: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    client: Any = None,
+) -> Reach:
+    """Where to go and with what: arguments, then a lent client's, then the environment's.
+
+    Args:
+        api_key: The key, or a function that is asked for one. Default: ``OPENAI_API_KEY``.
+        base_url: The API's root or a full endpoint. Default: ``OPENAI_BASE_URL``.
+        wss_url: The Responses socket, if it isn't under the root.
+        organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
+        project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+        client: An openai client that lends all of these; or a `Reach`, which is returned.
+
+    Raises:
+        ConfigError: If there is no key, or a key would go to a host it isn't for.
+    """
+    env = os.environ.get
+    if isinstance(client, Reach):  # azure() has found it out
+        return client
+    if client is not None:
+        return _lent(client, api_key, base_url, wss_url)
+    key = api_key or env("OPENAI_API_KEY")
+    if not key:
+        raise ConfigError(NO_KEY)
+    return Reach(
+        key,
+        base_url=base_url or env("OPENAI_BASE_URL"),
+        socket_url=wss_url,
+        organization=organization or env("OPENAI_ORG_ID"),
+        project=project or env("OPENAI_PROJECT_ID"),
+    )
+
+
+def _lent(client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: str | None) -> Reach:
+    """What an openai client lends: only to the host that it is for."""
+    root = root_of(client)
+    for name, address in (("base_url", base_url), ("wss_url", wss_url)):
+        if address and not api_key and root and not same_origin(address, root):
+            raise ConfigError(
+                f"{name} beside client would send the client's key to another host; pass api_key "
+                "for that host"
+            )
+    key = api_key or key_of(client)
+    if root is None and not wss_url and not api_key:
+        key = None  # it names no host, so its key is for none that we know
+    addresses = [address for address in (base_url, wss_url) if address]
+    if root and not all(same_origin(address, root) for address in addresses):
+        # What the client lends is for its own host alone.
+        return Reach(key, base_url=base_url or root, socket_url=wss_url)
+    return Reach(
+        key,
+        base_url=base_url or root,
+        socket_url=wss_url,
+        organization=getattr(client, "organization", None),
+        project=getattr(client, "project", None),
+        headers=texts(getattr(client, "_custom_headers", None)),
+        query=query_of(client),
+        client=client,
+        deployment=getattr(client, "_azure_deployment", None),
+        azure=is_azure(client),
+    )

@@ -1,0 +1,77 @@
+"""What an openai client of the user's lends: its address, key, headers and query."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtllm.providers.credentials import ApiKey, ask_for_key
+
+
+def is_azure(client: Any) -> bool:
+    """Whether a client is the SDK's for Azure."""
+    return hasattr(client, "_azure_ad_token") or hasattr(client, "_azure_endpoint")
+
+
+def root_of(client: Any) -> str | None:
+    """The API's root on a client's host, under which the socket is."""
+    base_url = getattr(client, "base_url", None)
+    if base_url is None:
+        return None
+    return v1_root(str(base_url)) if is_azure(client) else str(base_url)
+
+
+def v1_root(address: str) -> str:
+    """The root of Azure's v1 API on the host of an address; there alone the socket is.
+
+    What stands before ``/openai`` is kept: a gateway may have its own path there.
+    """
+    before, found, _ = address.rstrip("/").partition("/openai/")
+    if not found:
+        before = before.removesuffix("/openai")
+    return f"{before}/openai/v1"
+
+
+def key_of(client: Any) -> ApiKey | None:
+    """Its key or token, or the function that it asks for one."""
+    provider = getattr(client, "_azure_ad_token_provider", None)
+    if callable(provider):
+        return _asked(provider)
+    if token := getattr(client, "_azure_ad_token", None):
+        return str(token)
+    provider = getattr(client, "_api_key_provider", None)
+    if callable(provider):
+        return _asked(provider)
+    key = getattr(client, "api_key", None)
+    return key if isinstance(key, str) and key and " " not in key and "<" not in key else None
+
+
+def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
+    async def provide() -> str:
+        return str(await ask_for_key(provider))
+
+    return provide
+
+
+def query_of(client: Any) -> dict[str, str]:
+    """Its own query parameters."""
+    query = texts(getattr(client, "_custom_query", None))
+    if is_azure(client):
+        query.pop("api-version", None)  # documented: none on the v1 path
+    return query
+
+
+def texts(given: Any) -> dict[str, str]:
+    """The pairs of a mapping whose values are texts; the SDK marks left out ones by objects."""
+    pairs = given.items() if isinstance(given, Mapping) else ()
+    return {str(k): v for k, v in pairs if isinstance(v, str)}
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two addresses are of one host and port."""
+
+    def origin(url: str) -> tuple[str | None, int]:
+        parts = urlsplit(url)
+        secure = parts.scheme in ("https", "wss")
+        return parts.hostname, parts.port or (443 if secure else 80)
+
+    return origin(one) == origin(other)

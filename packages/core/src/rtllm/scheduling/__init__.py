@@ -1,0 +1,1 @@
+"""Which connection and which lane a request takes, as values."""

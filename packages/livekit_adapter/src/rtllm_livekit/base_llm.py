@@ -1,0 +1,320 @@
+"""What both of the adapter's LLMs do: take a context by value, and ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Never, Protocol, Self
+
+import aiohttp
+from livekit.agents import APIConnectOptions, get_job_context, llm, utils
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
+from livekit.agents.utils import is_given
+
+from rtllm import (
+    Answer,
+    Api,
+    Body,
+    ChatClient,
+    Client,
+    ConfigError,
+    Limits,
+    Network,
+    NewPicture,
+    Parameters,
+    Pictures,
+    Request,
+    Retry,
+    Snapshot,
+    TokenProvider,
+    azure_reach,
+    takes_cache_breakpoints,
+    with_pictures,
+)
+from rtllm_livekit.convert import as_recorded, to_items
+from rtllm_livekit.images import Frames
+from rtllm_livekit.settings import body_of, given
+from rtllm_livekit.stream import LLMStream
+from rtllm_livekit.tools import ToolEncoder
+
+_OPENAI = "openai"
+_NO_URL_YET = "data:,"
+
+
+class Timeout(Protocol):
+    """What `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout` have in common."""
+
+    @property
+    def connect(self) -> float | None:
+        """Seconds for a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How an LLM asks.
+
+    Attributes:
+        model: The model's name in the body.
+        family: What the model is, where its name doesn't tell.
+        host: The host's name.
+        api: Which API is asked.
+        options: Settings of every request by keyword, the given ones only.
+        headers: Whether a request may have headers and query parameters of its own: a socket's
+            were sent when it was opened.
+        connect: Seconds for a connection.
+        speech_floor: Characters a second that speech must bring.
+        breakpoints: Whether prompt cache breakpoints are sent.
+        strict: Whether a parameter that can't be sent as it is, is an error.
+        retries: What replaces the budget of ``conn_options``.
+        conversation: The name of the conversation that all requests are part of.
+    """
+
+    model: str
+    family: str | None
+    host: str
+    api: Api
+    options: Mapping[str, Any]
+    headers: bool
+    connect: float | None
+    speech_floor: float
+    breakpoints: bool | Literal["auto"]
+    strict: bool
+    retries: int | None = None
+    conversation: str | None = None
+
+
+class AskingLLM(llm.LLM[Never]):
+    """An LLM on a client of the core's.
+
+    Args:
+        client: The client; closed with the object.
+        asking: How it asks.
+
+    Raises:
+        ConfigError: (a `ValueError`) If a setting can't work.
+    """
+
+    def __init__(self, client: Client | ChatClient, asking: Asking) -> None:
+        super().__init__()
+        self._client = client
+        self._asking = asking
+        self._parameters = Parameters(strict=asking.strict)
+        self._tools = ToolEncoder()
+        self._pictures = Pictures[llm.ImageContent](Frames())
+        self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
+
+    @classmethod
+    def with_azure(
+        cls,
+        *,
+        model: str = "gpt-4o",
+        azure_endpoint: str | None = None,
+        azure_deployment: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        azure_ad_token: str | None = None,
+        azure_ad_token_provider: TokenProvider | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        base_url: str | None = None,
+        client: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Make an LLM that asks an Azure OpenAI resource.
+
+        Args:
+            model: What the deployment runs; it tells the family of its parameters.
+            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
+            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
+            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``;
+                without one it is the v1 API. The WebSocket is always v1.
+            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
+            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
+            azure_ad_token_provider: A function, plain or async, that is asked for a token with
+                each request and each handshake.
+            organization: Default: ``OPENAI_ORG_ID``.
+            project: Default: ``OPENAI_PROJECT_ID``.
+            base_url: The API's root instead of the resource's address.
+            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials are its.
+            **options: The other keywords of the class's constructor.
+
+        Raises:
+            ConfigError: (a `ValueError`) If the address or the credential is missing.
+        """
+        reach = azure_reach(
+            model=model,
+            azure_endpoint=azure_endpoint,
+            azure_deployment=azure_deployment,
+            api_version=api_version,
+            api_key=api_key,
+            azure_ad_token=azure_ad_token,
+            azure_ad_token_provider=azure_ad_token_provider,
+            organization=organization,
+            project=project,
+            base_url=base_url,
+            client=client,
+        )
+        make: Any = cls  # each class has a constructor of its own, all with these two
+        made: Self = make(model=model, client=reach, **options)
+        return made
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self._asking.model
+
+    @property
+    def provider(self) -> str:
+        """The host's name: ``openai`` for OpenAI's own, else the name of the host."""
+        return self._asking.host
+
+    @property
+    def usage(self) -> Snapshot:
+        """Tokens so far, those of cut, failed and repeated attempts included."""
+        return self._client.usage
+
+    def chat(
+        self,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool] | None = None,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[llm.ToolChoice] = NOT_GIVEN,
+        response_format: Any = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
+    ) -> LLMStream:
+        """Ask for an answer. The context is taken by value, now; nothing is sent yet.
+
+        Args:
+            chat_ctx: What the model shall see.
+            tools: What it may call.
+            conn_options: How often and how long to try: ``timeout`` bounds connecting, the
+                first output and each gap, in seconds; ``max_retry`` is the budget for what a
+                second try may cure.
+            parallel_tool_calls: Wins over the constructor's.
+            tool_choice: Wins over the constructor's.
+            response_format: A pydantic model, or an object in either API's shape: the answer
+                is JSON of that form.
+            extra_kwargs: Fields of the request; they win over the constructor's.
+
+        Returns:
+            The stream of chunks.
+
+        Raises:
+            EmptyContext: (a `ValueError`) If there is nothing to answer.
+            ConfigError: (a `ValueError`) If a setting can't be sent.
+        """
+        asking = self._asking
+        call = {
+            **(extra_kwargs if is_given(extra_kwargs) else {}),
+            **given(
+                parallel_tool_calls=parallel_tool_calls,
+                tool_choice=tool_choice,
+                response_format=response_format,
+            ),
+        }
+        model = str(call.get("model", asking.model))
+        encoded = self._tools.encode(tools or [])
+        body = self._body(call, model, with_tools=bool(encoded))
+        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
+        budget = conn_options.max_retry if asking.retries is None else asking.retries
+        taken = self._pictures.take(converted.frames)
+        urls = [_NO_URL_YET if isinstance(one, NewPicture) else one for one in taken]
+        request = Request(
+            items=with_pictures(converted.items, urls),
+            model=model,
+            record=as_recorded,
+            settings=body.settings,
+            tools=encoded,
+            guide=converted.guide,
+            limits=Limits.of(
+                conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
+            ),
+            retry=Retry(budget, conn_options.retry_interval),
+            untouched=body.untouched,
+            strict_parameters=asking.strict,
+            headers=body.headers,
+            query=body.query,
+            network=network(),
+            unsent=converted.unsent,
+            conversation=asking.conversation,
+        )
+
+        async def pictured() -> Answer:
+            items = with_pictures(converted.items, await self._pictures.encode(taken))
+            return self._client.ask(replace(request, items=items))
+
+        answer: Answer | Callable[[], Awaitable[Answer]] = pictured
+        if any(isinstance(one, NewPicture) for one in taken):
+            self._client.check(request)
+        else:
+            answer = self._client.ask(request)
+        return LLMStream(
+            self,
+            answer,
+            chat_ctx=chat_ctx,
+            tools=tools or [],
+            conn_options=conn_options,
+        )
+
+    def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
+        asking = self._asking
+        return body_of(
+            self._parameters,
+            asking.options,
+            call,
+            api=asking.api,
+            model=asking.family or model,
+            with_tools=with_tools,
+            headers=asking.headers,
+        )
+
+    def _sends_breakpoints(self, model: str) -> bool:
+        family = self._asking.family or model
+        if self._asking.breakpoints == "auto":
+            return self._asking.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._parameters.breakpoints(family, self._asking.breakpoints)
+
+    def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Begin to open a connection, if none is warm; as often as it is called."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if loop is not None:
+                loop.call_soon_threadsafe(self.prewarm)
+            return
+        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._asking.connect or float("inf"))
+        self._client.prewarm(self._asking.model, network(), limit)
+
+    async def aclose(self) -> None:
+        """Close the connections; a later `chat` opens new ones."""
+        await super().aclose()
+        self._pictures.clear()
+        await self._client.aclose()
+
+
+def connect_limit(timeout: float | Timeout | None) -> float | None:
+    """The seconds that a connection may take.
+
+    Raises:
+        ConfigError: If they aren't more than 0.
+    """
+    limit = timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
+    if limit is not None and limit <= 0:
+        raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
+    return limit
+
+
+def network() -> Network:
+    """The job's connector, with its trust store, and its proxy, where there is a job."""
+    connector: aiohttp.BaseConnector | None = None
+    proxy: str | None = None
+    try:
+        connector = utils.http_context.http_session().connector
+    except RuntimeError:
+        connector = None  # outside a job: a connector of our own
+    try:
+        proxy = get_job_context().proc.http_proxy
+    except RuntimeError:
+        proxy = None
+    return Network(connector, proxy)

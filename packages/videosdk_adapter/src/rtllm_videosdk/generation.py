@@ -1,0 +1,225 @@
+"""One generation: events to `LLMResponse`, and how it is cut."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from videosdk.agents import ChatRole, LLMResponse
+
+from rtllm import Answer, Called, Delta, Ended, Event, ToolCall, Usage
+from rtllm_videosdk.caller_identity import asking_pipeline
+from rtllm_videosdk.errors import declined
+from rtllm_videosdk.graph import GraphStream
+from rtllm_videosdk.history import CallGroup
+from rtllm_videosdk.parallel_calls import Turn
+
+logger = logging.getLogger(__name__)
+
+OnRefusal = Literal["speak", "error"]
+
+_FINISH = {"max_output_tokens": "length", "max_tokens": "length"}
+
+
+class Generation:
+    """A running `chat`, and whose it is.
+
+    Attributes:
+        owner: The framework's pipeline that asked for it; None if somebody else did.
+        context: The framework's context, by identity.
+        turn: The turn it belongs to, once that is known.
+    """
+
+    def __init__(self, context: object) -> None:
+        self.owner = asking_pipeline()
+        self.context = context
+        self.turn: Turn | None = None
+        self._cut = False
+        self._waiting: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def was_cut(self) -> bool:
+        """Whether nothing more of it is wanted."""
+        return self._cut
+
+    def cut(self) -> None:
+        """Stop it. Waits for nothing; a reader that waits is woken."""
+        if self._cut:
+            return
+        self._cut = True
+        if self.turn is not None:
+            self.turn.end()
+        if self._waiting is not None:
+            self._waiting.reschedule(self._loop.time())
+
+    async def next(self, answer: Answer) -> Event | None:
+        """The next event of an answer, None once the generation is cut or the answer over."""
+        if self._cut:
+            return None
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._waiting = scope
+                event = await anext(answer, None)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return None
+        finally:
+            self._waiting = None
+        return None if self.was_cut() else event
+
+
+@dataclass(slots=True)
+class Response:
+    """What one request came to.
+
+    Attributes:
+        text: What was given out of it.
+        refusal: The words with which the model declined.
+        calls: Its calls, in order.
+        group: Those that the framework gets, and the words before them.
+        ended: How it ended; None if it was cut.
+        decision: A graph's decision, parsed.
+        spent: Tokens of this `chat` so far, those of earlier responses included.
+    """
+
+    text: str = ""
+    refusal: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    group: CallGroup | None = None
+    ended: Ended | None = None
+    decision: Any = None
+    spent: Usage | None = None
+
+    def begin(self) -> None:
+        """Forget all but the tokens: the model is asked once more."""
+        self.text = self.refusal = ""
+        self.calls, self.group, self.ended = [], None, None
+
+
+async def pieces(
+    generation: Generation,
+    answer: Answer,
+    response: Response,
+    graph: GraphStream | None,
+    on_refusal: OnRefusal,
+) -> AsyncGenerator[LLMResponse, None]:
+    """Read an answer: yields its text, and notes the rest in `response`.
+
+    Raises:
+        TurnError: If it ends without its answer.
+    """
+    with answer:  # leaving it waits for nothing
+        while (event := await generation.next(answer)) is not None:
+            match event:
+                case Delta(text, is_refusal):
+                    if is_refusal:
+                        response.refusal += text
+                    if is_refusal and on_refusal == "error":
+                        continue
+                    for piece in [text] if graph is None or is_refusal else graph.feed(text):
+                        response.text += piece
+                        yield said(piece)
+                case Called(call):
+                    response.calls.append(call)
+                case Ended():
+                    response.ended = event
+                    response.spent = _added(response.spent, event.usage)
+                case _:
+                    pass
+    if generation.was_cut() or response.ended is None:
+        return
+    _tell(response.ended, refused=bool(response.refusal))
+    if response.refusal and on_refusal == "error":
+        raise declined(response.refusal, response.ended.response_id)
+    if graph is not None and not response.calls:
+        response.decision = graph.decision()
+
+
+def _tell(ended: Ended, *, refused: bool) -> None:
+    if refused:
+        logger.warning("response %s: the model declined to answer", ended.response_id)
+    if ended.outcome == "incomplete":
+        logger.warning("response %s was cut short: %s", ended.response_id, finish_reason(ended))
+    elif ended.outcome == "empty":
+        logger.warning("response %s is empty", ended.response_id)
+
+
+def finish_reason(ended: Ended) -> str | None:
+    """Why the service cut an answer short, in the words of Chat; None if it didn't."""
+    if ended.outcome != "incomplete":
+        return None
+    return _FINISH.get(ended.reason or "", ended.reason or "incomplete")
+
+
+# -- what the framework reads ---------------------------------------------------------------------
+
+
+def said(text: str, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    """A piece of text, or what is known at the end."""
+    return LLMResponse(content=text, role=ChatRole.ASSISTANT, metadata=metadata)
+
+
+def called(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    """A call for the framework to run. It reads ``call_id``; others read ``id``."""
+    function = {
+        "name": call.name,
+        "arguments": arguments_of(call),
+        "id": call.call_id,
+        "call_id": call.call_id,
+    }
+    return said("", {**(metadata or {}), "function_call": function})
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any] | None:
+    """A call's arguments, None if they are no JSON object."""
+    try:
+        arguments = json.loads(call.arguments.strip() or "{}")
+    except (ValueError, RecursionError):
+        return None
+    return arguments if isinstance(arguments, dict) else None
+
+
+def known_at_the_end(response: Response, model: str) -> dict[str, Any]:
+    """The metadata of a response's last chunk, fresh: usage, and what was unusual."""
+    metadata: dict[str, Any] = {}
+    ended = response.ended
+    if ended is None:
+        return metadata
+    if response.spent is not None:
+        metadata["usage"] = _usage(response.spent, ended.response_id, model)
+    if (reason := finish_reason(ended)) is not None:
+        metadata["finish_reason"] = reason
+    if response.refusal:
+        metadata["refusal"] = response.refusal
+    if response.decision is not None:
+        metadata["graph_response"] = response.decision
+    return metadata
+
+
+def _usage(usage: Usage, response_id: str | None, model: str) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total,
+        "prompt_cached_tokens": usage.cached or 0,
+        "reasoning_tokens": usage.reasoning or 0,
+        "request_id": response_id,
+        "model": model,
+    }
+
+
+def _added(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        one.input + other.input,
+        one.output + other.output,
+        (one.cached or 0) + (other.cached or 0),
+        (one.cache_write or 0) + (other.cache_write or 0),
+        (one.reasoning or 0) + (other.reasoning or 0),
+        other.tier,
+    )
