@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.codec.frames import error_of, read
+from rtllm.codec.frames import error_in_body, error_of, read
 from rtllm.retry.faults import (
     Kind,
     from_close,
@@ -249,16 +249,16 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
     ],
 )
 def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: Kind) -> None:
-    fault = from_handshake(status, {}, body)
+    fault = from_handshake(status, {}, error_in_body(body))
     assert (fault.kind, fault.status) == (kind, status)
     assert fault.message
 
 
 def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
     headers = {"Retry-After": "3", "X-Request-Id": "req_1"}
-    fault = from_handshake(429, headers, b'{"error":{"message":"later"}}')
+    fault = from_handshake(429, headers, {"message": "later"})
     assert (fault.message, fault.retry_after, fault.request_id) == ("later", 3.0, "req_1")
-    assert "status 403" in from_handshake(403, {}, HTML).message
+    assert "status 403" in from_handshake(403, {}, error_in_body(HTML)).message
 
 
 @pytest.mark.parametrize(
@@ -337,4 +337,4 @@ def test_whatever_an_error_holds_it_gets_a_kind(
 
 @given(st.integers(100, 599), st.binary(max_size=20) | _json.map(lambda v: json.dumps(v).encode()))
 def test_whatever_a_refused_upgrade_holds_it_gets_a_kind(status: int, body: bytes) -> None:
-    assert isinstance(from_handshake(status, {}, body).kind, Kind)
+    assert isinstance(from_handshake(status, {}, error_in_body(body)).kind, Kind)

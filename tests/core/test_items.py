@@ -2,6 +2,7 @@
 
 import pytest
 
+from rtllm.codec.fingerprint import fingerprint
 from rtllm.content.items import (
     Image,
     Item,
@@ -11,7 +12,6 @@ from rtllm.content.items import (
     Text,
     ToolCall,
     ToolOutput,
-    fingerprint,
     is_system,
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rtllm.content.images import NewPicture, Pictures, with_pictures
+from rtllm.adapters.images import NewPicture, Pictures, with_pictures
 from rtllm.content.items import Image, Message, Text
 
 

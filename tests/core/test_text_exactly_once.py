@@ -12,10 +12,11 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from core.heard import events_of, listen, words_of
+from rtllm.codec.fingerprint import fingerprint
 from rtllm.codec.frames import read
 from rtllm.codec.responses_decoder import Assembler
 from rtllm.content.events import Called, Delta, Ended, Event
-from rtllm.content.items import Message, fingerprint
+from rtllm.content.items import Message
 from rtllm.content.items import Reasoning as Reasoning_
 from rtllm.simulator import Call, Reasoning, Reply, Text
 from rtllm.simulator.mangling import HABITS, MangledFrame, Mangler

@@ -5,10 +5,11 @@ what adapters are made of.
 """
 
 from rtllm._version import __version__
-from rtllm.client.client import ChatClient, Client, FallsBack, Lanes
+from rtllm.adapters.images import NewPicture, PictureKind, Pictures, with_pictures
+from rtllm.client.chat_client import ChatClient
+from rtllm.client.client import Client, FallsBack, Lanes
 from rtllm.client.stream import Answer
 from rtllm.content.events import Called, Delta, Ended, Event, Phased
-from rtllm.content.images import NewPicture, PictureKind, Pictures, with_pictures
 from rtllm.content.items import (
     Image,
     Item,
@@ -20,12 +21,11 @@ from rtllm.content.items import (
     ToolCall,
     ToolOutput,
 )
-from rtllm.content.report import Recovery, TurnReport
 from rtllm.content.request import Network, Request
-from rtllm.content.structured_output import parse_answer, response_format_of, with_form
 from rtllm.content.timeouts import Limits, Retry
 from rtllm.content.usage import Books, Snapshot, Totals, Usage
 from rtllm.context.normalize import Note
+from rtllm.engine.report import Recovery, TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
     Busy,
@@ -60,6 +60,7 @@ from rtllm.providers.hosts import Endpoint, HostProfile, endpoint
 from rtllm.tools.function import FunctionTool
 from rtllm.tools.null_defaults import Nulls
 from rtllm.tools.strict_check import why_not_strict
+from rtllm.tools.structured_output import parse_answer, response_format_of, with_form
 
 __all__ = [
     "Answer",

@@ -1,173 +1,30 @@
-"""Clients: all that an adapter sees of the core's I/O."""
+"""The client of the Responses API."""
 
-import asyncio
-import logging
-import secrets
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from rtllm.client.shutdown import ABANDONED_LIMIT, Leaving
-from rtllm.client.stream import Answer
-from rtllm.codec.chat_encoder import parameters
-from rtllm.content.report import TurnReport
+from rtllm.client.base import BaseClient
 from rtllm.content.request import Network, Request
-from rtllm.content.usage import Books, Snapshot
+from rtllm.content.usage import Books
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
-from rtllm.engine.prepared import PreparedRequest, prepare
-from rtllm.engine.snapshot import ConnectionSnapshot
+from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
+from rtllm.providers.http_clients import HttpClients, MakeClient, make_client
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
-from rtllm.transport.http import HttpClients, MakeClient, make_client
-from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
-
-logger = logging.getLogger(__name__)
 
 Lanes = bool | Literal["auto"]
 FallsBack = Literal["http"] | None
 
 
-class _Asked(ABC):
-    """What every client does, whichever way its requests take.
-
-    Whoever owns a client lends it functions: `on_turn`, a key's or token's provider, a client
-    with such providers. They may lead back to the client, as methods of an agent that owns it
-    do. So only the client holds them, and its answers while they run: runtimes and all that the
-    event loop holds know them by weak references, and a client that is dropped is freed.
-    """
-
-    def __init__(
-        self,
-        options: EngineOptions,
-        knowledge: HostKnowledge,
-        on_turn: Callable[[TurnReport], None] | None,
-        books: Books | None,
-    ) -> None:
-        self._options = options
-        self._knowledge = knowledge
-        self._on_turn = on_turn
-        self._books = Books() if books is None else books
-        self._engines: dict[asyncio.AbstractEventLoop, Engine] = {}
-        self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
-        self._http_clients: weakref.WeakKeyDictionary[Runtime, HttpClients] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._leaving = Leaving(self._runtimes)
-        # A client that is dropped must not leave its sockets open, whatever else still runs.
-        # Its answers hold it, so none of them runs then: nothing is waited for.
-        weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
-
-    @property
-    def usage(self) -> Snapshot:
-        """Tokens so far, those of cut, failed and superseded attempts included."""
-        return self._books.snapshot()
-
-    @property
-    def connections(self) -> tuple[ConnectionSnapshot, ...]:
-        """The connections and HTTP requests of the running event loop, the oldest first."""
-        runtime = self._runtimes.get(asyncio.get_running_loop())
-        return runtime.connections if runtime is not None else ()
-
-    def ask(self, request: Request) -> Answer:
-        """Take a request; nothing is sent until the answer is read.
-
-        Raises:
-            EmptyContext: If there is nothing to answer.
-        """
-        return self._ask(prepare(request))
-
-    def _ask(self, prepared: PreparedRequest) -> Answer:
-        counted = self._leaving.answer()
-
-        def begin() -> Runtime:
-            runtime = self._runtime()
-            counted.began()
-            return runtime
-
-        def end(report: TurnReport) -> None:
-            counted.ended()
-            self._tell(report)
-
-        return Answer(prepared, begin, end)
-
-    def check(self, request: Request) -> None:
-        """Refuse what `ask` would, for a request that isn't whole yet.
-
-        Raises:
-            EmptyContext: If there is nothing to answer.
-            ConfigError: If a setting can't be sent.
-        """
-        prepare(request)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop; the next request opens new ones."""
-        await self._leaving.close()
-
-    def abandon(self, limit: float = ABANDONED_LIMIT) -> None:
-        """Close the connections on every event loop as soon as no answer runs there.
-
-        For a client that gets no further requests; those that it has taken go on, also one
-        whose answer nobody reads yet. Waits for nothing, and may be called in any thread and
-        at any time, as by the garbage collector. `aclose` closes at once even then.
-
-        Args:
-            limit: Seconds after which answers that still run are ended with an error.
-        """
-        self._leaving.begin(limit)
-
-    def _runtime(self) -> Runtime:
-        """The runtime of the running event loop."""
-        loop = asyncio.get_running_loop()
-        runtime = self._runtimes.get(loop)
-        if runtime is None:
-            for ended in [other for other in self._runtimes if other.is_closed()]:
-                self._runtimes.pop(ended, None)
-            runtime = self._runtimes[loop] = self._open(self._engine(loop))
-        return runtime
-
-    def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
-        """The engine of an event loop: what it knows of the host outlives its runtimes."""
-        self._engines = {k: v for k, v in self._engines.items() if not k.is_closed()}
-        if loop not in self._engines:
-            # A loop's marks are its own; the seed only spreads the waits of many processes.
-            marks = secrets.token_hex(8)
-            options = replace(self._options, marks=marks, seed=marks)
-            self._engines[loop] = Engine(options, self._knowledge)
-        return self._engines[loop]
-
-    @abstractmethod
-    def _open(self, engine: Engine) -> Runtime:
-        """Make the runtime of the running event loop."""
-
-    def _tell(self, report: TurnReport) -> None:
-        """Log a turn and give its report to who wants it."""
-        logger.info(
-            "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
-            report.conversation,
-            report.outcome,
-            "chained" if report.chained else f"whole ({report.why_whole})",
-            report.items_sent,
-            report.bytes_sent,
-            report.attempts,
-            report.response_id,
-        )
-        if self._on_turn is None:
-            return
-        try:
-            self._on_turn(report)
-        except Exception:
-            logger.exception("on_turn raised")
-
-
-class Client(_Asked):
+class Client(BaseClient):
     """A client of one host, for any number of conversations at once.
 
     It works on every event loop it is used on, and opens again after it was closed.
@@ -287,84 +144,5 @@ class Client(_Asked):
             None if with_own_key else credentials,
             self.endpoint,
         )
-        self._http_clients[runtime] = clients
-        return runtime
-
-
-class ChatClient(_Asked):
-    """A client that asks over Chat Completions, for models and hosts without Responses.
-
-    It takes the same requests, `Request.settings` by their names in the Responses API
-    included; what Chat Completions doesn't know is a `ConfigError` when it is asked. Settings
-    may also hold Chat's own fields, and ``extra_body``, ``extra_headers`` and ``extra_query``.
-    Nothing is chained, so every turn sends its whole context; `Request.network` has no say,
-    and `Request.hold_calls` makes no difference: calls come at the end here.
-
-    It works on every event loop it is used on, and opens again after it was closed; a client
-    of the user's works wherever it works by itself.
-
-    Args:
-        client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
-        make_client: Gives a client for an event loop, to be closed here; instead of `client`.
-        on_turn: Called with the report of each turn.
-        books: Where its attempts are counted, with those of other clients. None: alone.
-
-    Raises:
-        ConfigError: If both or neither of the two are given.
-    """
-
-    def __init__(
-        self,
-        client: object | None = None,
-        *,
-        make_client: Callable[[], object] | None = None,
-        on_turn: Callable[[TurnReport], None] | None = None,
-        books: Books | None = None,
-    ) -> None:
-        if (client is None) is (make_client is None):
-            raise ConfigError("expected either client or make_client, not both and not neither")
-        profile = HostProfile("chat", memory="none")
-        super().__init__(
-            EngineOptions(profile, api="chat", websocket=False),
-            HostKnowledge(profile.name, lanes=False),
-            on_turn,
-            books,
-        )
-        preload_chat()
-        self._client = client
-        self._make_client = make_client
-
-    def ask(self, request: Request) -> Answer:
-        """Take a request; nothing is sent until the answer is read.
-
-        Raises:
-            EmptyContext: If there is nothing to answer.
-            ConfigError: If it holds what Chat Completions doesn't know.
-        """
-        parameters(request.settings, request.tools)
-        return super().ask(request)
-
-    def check(self, request: Request) -> None:
-        """Refuse what `ask` would, for a request that isn't whole yet.
-
-        Raises:
-            EmptyContext: If there is nothing to answer.
-            ConfigError: If it holds what Chat Completions doesn't know.
-        """
-        parameters(request.settings, request.tools)
-        super().check(request)
-
-    def prewarm(self, model: str, network: Network | None = None, limit: float = 10.0) -> None:
-        """Make the client of the running event loop, which takes a while by itself.
-
-        Nothing is sent, for nothing that is free of charge would open its connection too; the
-        arguments are those of `Client.prewarm` and have no say.
-        """
-        self._runtime().warm_http()
-
-    def _open(self, engine: Engine) -> Runtime:
-        theirs, make = self._client, self._make_client
-        clients = HttpClients(lambda _: theirs if make is None else make(), owned=make is not None)
-        runtime = Runtime(engine, self._books, weakref.ref(clients))
         self._http_clients[runtime] = clients
         return runtime

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Self
 
 from rtllm.content.events import Ended, Event
-from rtllm.content.report import TurnReport
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.report import TurnReport
 from rtllm.transport.runtime import Mailbox, Runtime
 
 

@@ -14,7 +14,7 @@ from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Called, Delta, Ended, Event
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import Fault, Kind, from_error
+from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, from_error
 
 RESPONSES_NAMES: Mapping[str, str] = {
     "reasoning_effort": "reasoning.effort",
@@ -216,7 +216,7 @@ class ChatAssembler:
         if self.ended is not None:
             return (), None
         if self._finish is None and not ((self._tail or done) and (self._said or self._calls)):
-            return (), Fault(Kind.DROPPED, "the stream ended before the answer did")
+            return (), ANSWER_BROKEN_OFF
         if self._finish is not None and self._finish.lower() in _FAILURES:
             error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
             return (), from_error(error, None, begun=True)

@@ -118,3 +118,28 @@ def http_body(frame: bytes) -> dict[str, Any]:
     for name in _SOCKET_ONLY:
         body.pop(name, None)
     return body
+
+
+def returnable(item: Item) -> Item | None:
+    """An item as it may be sent back, None if it may not.
+
+    Of reasoning, only what is sealed says anything. A hosted tool's item loses its id: one of
+    an answer that wasn't stored is refused (seen), and the service knows it by nothing else.
+    """
+    if isinstance(item, Reasoning):
+        sealed = msgspec.json.decode(item.json).get("encrypted_content")
+        return item if sealed else None
+    if isinstance(item, Opaque):
+        value = {k: v for k, v in msgspec.json.decode(item.json).items() if k != "id"}
+        return Opaque(item.type, msgspec.json.encode(value))
+    return None
+
+
+def check_encodable(settings: Mapping[str, object]) -> None:
+    """Check that settings can be sent.
+
+    Raises:
+        TypeError: If a value has no JSON form.
+        ValueError: If a value can't be written, such as half of a character.
+    """
+    msgspec.json.encode(settings)

@@ -5,12 +5,8 @@ key) and what this library left on it (its mark) tell whose it is, never what it
 takes part in comparisons, fingerprints or requests.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
-
-import msgspec
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -132,65 +128,3 @@ Item = Message | ToolCall | ToolOutput | Reasoning | Opaque
 def is_system(item: Item) -> bool:
     """Tell whether an item is system or developer text."""
     return isinstance(item, Message) and item.role in ("system", "developer")
-
-
-def fingerprint(item: Item) -> bytes:
-    """Digest an item by what the model would see of it.
-
-    A call's arguments count as parsed JSON, so that a framework may respace them. Cache
-    breakpoints and the borders between adjacent texts don't count.
-
-    Returns:
-        16 bytes; equal for equal items.
-    """
-    # No cache: one of items keeps the words of finished calls, and looking an item up in it
-    # takes as long as the digest does (measured: 1.15 ms for 1000 short items either way).
-    if type(item) is Message and len(item.parts) == 1 and type(item.parts[0]) is Text:
-        identity: Sequence[object] = _plain(item.role, item.phase, item.parts[0].text)
-    else:
-        identity = _identity(item)
-    return blake2b(_encode(identity), digest_size=16).digest()
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def _plain(role: Role, phase: str | None, text: str) -> Sequence[object]:
-    """The identity of a message that is one text; nearly all are."""
-    return ("message", role, phase, (("text", text),))
-
-
-def _identity(item: Item) -> Sequence[object]:
-    match item:
-        case Message(role, parts, phase):
-            return ("message", role, phase, _seen(parts))
-        case ToolCall(call_id, name, arguments):
-            return ("call", call_id, name, _parsed(arguments))
-        case ToolOutput(call_id, output):
-            return ("output", call_id, output)
-        case Reasoning(json):
-            return ("reasoning", json)
-        case Opaque(kind, json):
-            return ("opaque", kind, json)
-
-
-def _seen(parts: Sequence[Text | Image]) -> list[tuple[str, ...]]:
-    seen: list[tuple[str, ...]] = []
-    for part in parts:
-        if isinstance(part, Image):
-            url = blake2b(part.url.encode(), digest_size=16).hexdigest()
-            seen.append(("image", url, part.detail))
-        elif seen and seen[-1][0] == "text":
-            seen[-1] = ("text", seen[-1][1] + part.text)
-        else:
-            seen.append(("text", part.text))
-    return seen
-
-
-def _parsed(arguments: str) -> tuple[str, object]:
-    try:
-        value = msgspec.json.decode(arguments or "{}")
-        # Encoded again with sorted keys: the order of an object's keys is not part of its value.
-        return ("json", msgspec.json.encode(value, order="sorted").decode())
-    except (msgspec.DecodeError, RecursionError):
-        return ("broken", arguments)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
 
-from rtllm.content.items import Message, ToolCall, ToolOutput, fingerprint
+from rtllm.codec.fingerprint import fingerprint
+from rtllm.content.items import Message, ToolCall, ToolOutput
 from rtllm.context.outline import Anchor, Hidden, Outline, asked_as
 
 ASKED = 8192

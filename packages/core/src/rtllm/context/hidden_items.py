@@ -9,9 +9,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
-
-from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall, fingerprint
+from rtllm.codec.fingerprint import fingerprint
+from rtllm.codec.responses_encoder import returnable
+from rtllm.content.items import Item, Message, ToolCall
 from rtllm.context.outline import Hidden, Outline
 
 
@@ -39,7 +39,7 @@ def hidden_in(
     pending: list[Item] = []
     for item in output:
         target: int | None = None
-        if (returned := _returned(item)) is not None:
+        if (returned := returnable(item)) is not None:
             pending.append(returned)
         elif isinstance(item, ToolCall):
             target = calls.get(item.call_id)
@@ -92,18 +92,3 @@ def restored(context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]) 
 def _unit(outline: Outline, index: int) -> int:
     """The unit that an item belongs to."""
     return bisect_right(outline.starts, index) - 1
-
-
-def _returned(item: Item) -> Item | None:
-    """An item as it may be sent back, None if it may not.
-
-    Of reasoning, only what is sealed says anything. A hosted tool's item loses its id: one of
-    an answer that wasn't stored is refused (seen), and the service knows it by nothing else.
-    """
-    if isinstance(item, Reasoning):
-        sealed = msgspec.json.decode(item.json).get("encrypted_content")
-        return item if sealed else None
-    if isinstance(item, Opaque):
-        value = {k: v for k, v in msgspec.json.decode(item.json).items() if k != "id"}
-        return Opaque(item.type, msgspec.json.encode(value))
-    return None

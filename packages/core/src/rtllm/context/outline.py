@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 
+from rtllm.codec.fingerprint import fingerprint
 from rtllm.content.items import (
     Item,
     Message,
@@ -23,7 +24,6 @@ from rtllm.content.items import (
     Text,
     ToolCall,
     ToolOutput,
-    fingerprint,
     is_system,
 )
 

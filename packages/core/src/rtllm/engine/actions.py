@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtllm.content.events import Event
-from rtllm.content.report import TurnReport
 from rtllm.content.request import Network
 from rtllm.content.usage import Account, Usage
+from rtllm.engine.report import TurnReport
 from rtllm.errors import TurnError
 
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from rtllm.codec import chat_encoder as chat
-from rtllm.codec.responses_encoder import request_frame
+from rtllm.codec.responses_encoder import check_encodable, request_frame
 from rtllm.content.items import Message
 from rtllm.content.request import Request
 from rtllm.context.normalize import Note, legalise, legalise_repaired
@@ -96,7 +94,7 @@ def prepare(request: Request) -> PreparedRequest:
         EmptyContext: If there is nothing to answer.
     """
     try:
-        msgspec.json.encode(request.settings)
+        check_encodable(request.settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"a setting of the request can't be sent: {error}") from None
     try:

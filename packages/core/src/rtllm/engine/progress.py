@@ -6,7 +6,7 @@ from dataclasses import replace
 from rtllm.content.timeouts import Limits, Retry
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.retry.faults import Fault, Kind, Wait, silent
-from rtllm.retry.policy import BY_HTTP, ENDS_WHOLE, TABLE, Action, Fail, Resend, decide
+from rtllm.retry.policy import BY_HTTP, ENDS_WHOLE, TABLE, Action, Fail, Resend, decide, lesson_of
 
 
 class Turn:
@@ -148,7 +148,7 @@ class Turn:
             by_http = self._can_fall_back and TABLE[fault.kind].falls_back(phase)
             if isinstance(action, Fail) and by_http and now < self._began + self.limits.whole:
                 action = BY_HTTP
-        if fault.kind is Kind.NO_HTTP and self._socket_fault is not None:
+        if lesson_of(fault) == "no http" and self._socket_fault is not None:
             action = Fail(TABLE[self._socket_fault.kind].error)
         if isinstance(action, Resend) and action.over_http:
             self._can_fall_back = False
@@ -174,7 +174,7 @@ class Turn:
 
     def error(self, kind: type[TurnError], fault: Fault, *, whole: bool = False) -> TurnError:
         """The error that a failed turn ends with."""
-        if fault.kind is Kind.NO_HTTP and self._socket_fault is not None:
+        if lesson_of(fault) == "no http" and self._socket_fault is not None:
             fault = self._socket_fault  # that HTTP doesn't do either says less
         details = Details(
             code=fault.code,

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rtllm.content.events import Called, Delta, Ended, Event
-from rtllm.content.report import Outcome
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.dispatch import Placement
 from rtllm.engine.progress import Turn as Progress
-from rtllm.engine.reports import report_of
+from rtllm.engine.report import Outcome
+from rtllm.engine.reporting import report_of
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError

@@ -8,8 +8,8 @@ from typing import Any
 from rtllm.errors import ConfigError
 from rtllm.providers.config import Reach, as_provider, reached
 from rtllm.providers.credentials import ApiKey
+from rtllm.providers.http_clients import patient_http
 from rtllm.providers.openai_client import v1_root
-from rtllm.transport.http import patient_http
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 

@@ -11,8 +11,8 @@ from typing import Any
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
 from rtllm.providers.hosts import PROFILES, Endpoint, endpoint
+from rtllm.providers.http_clients import patient_http
 from rtllm.providers.openai_client import is_azure, key_of, query_of, root_of, same_origin, texts
-from rtllm.transport.http import patient_http
 
 AZURE = PROFILES["azure"]
 NO_KEY = (

@@ -11,8 +11,6 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Literal
 
-import msgspec
-
 from rtllm.parameters.rejections import DROPPABLE
 
 
@@ -94,6 +92,7 @@ class Fault:
 CLIENT_CLOSED = Fault(Kind.CLOSED, "the client was closed")
 EMPTY_RESPONSE = Fault(Kind.EMPTY, "the service completed an empty response")
 WARM_UP_NEEDS_SOCKET = Fault(Kind.REFUSED, "a prompt can be prepared over a socket only")
+ANSWER_BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the answer did")
 STREAM_BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the response's last event")
 NO_SIGN_OF_LIFE = Fault(Kind.DROPPED, "the connection gave no sign of life")
 ANSWER_GIVEN_UP = Fault(Kind.DROPPED, "the answer did not end in time")
@@ -282,16 +281,15 @@ def _of_status(status: int | None) -> Kind | None:
             return None
 
 
-def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    """Name a refused upgrade; its body is JSON mostly, from proxies also HTML or text."""
-    error: dict[str, object] = {}
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        decoded = None
-    if isinstance(decoded, dict):
-        inner = decoded.get("error", decoded)
-        error = inner if isinstance(inner, dict) else {"message": _word(inner)}
+def from_handshake(status: int, headers: Mapping[str, str], said: Mapping[str, object]) -> Fault:
+    """Name a refused upgrade.
+
+    Args:
+        status: The HTTP status.
+        headers: The headers that came with it.
+        said: The error object of its body; empty if there is none.
+    """
+    error = dict(said)
     error.setdefault("message", f"the service refused the connection with status {status}")
     fault = from_error(error, status, headers)
     if status in _NO_UPGRADE and _word(error.get("code")) is None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import aiohttp
 
+from rtllm.codec.frames import error_in_body
 from rtllm.content.request import Network
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
@@ -85,7 +86,7 @@ async def _refuse_redirect(
     _ctx: SimpleNamespace,
     params: aiohttp.TraceRequestRedirectParams,
 ) -> None:
-    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), b""))
+    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), {}))
 
 
 class Dialer:
@@ -125,7 +126,7 @@ class Dialer:
             )
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
-            fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
+            fault = from_handshake(error.status, refusal.headers or {}, error_in_body(refusal.body))
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"

@@ -9,7 +9,6 @@ from contextvars import Context
 from typing import Any, assert_never
 
 from rtllm.content.events import Event
-from rtllm.content.report import TurnReport
 from rtllm.content.usage import Books
 from rtllm.engine.actions import (
     Action,
@@ -26,12 +25,14 @@ from rtllm.engine.actions import (
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import TurnError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
+from rtllm.providers.http_clients import HttpClients
 from rtllm.retry.faults import Fault
-from rtllm.transport.http import HttpClients, HttpExchanges
+from rtllm.transport.http import HttpExchanges
 from rtllm.transport.websocket import WebSockets
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rtllm.codec.frames import decode_object
 from rtllm.content.items import Item, Opaque
-from rtllm.content.report import Outcome, Recovery, TurnReport
+from rtllm.engine.report import Outcome, Recovery, TurnReport
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import Fault

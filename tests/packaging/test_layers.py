@@ -1,0 +1,96 @@
+"""What each package may do, read from the code itself: import-linter sees imports, not uses."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rtllm
+
+CORE = Path(rtllm.__file__).parent
+PURE = ("codec", "content", "context", "engine", "parameters", "retry", "scheduling", "tools")
+IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
+
+CLASSIFIERS = {"transport/handshake.py", "transport/http_faults.py"}
+"""What names a fault from the exceptions of a library."""
+
+WITHOUT_JSON = (
+    "adapters",
+    "client",
+    "content",
+    "context",
+    "engine",
+    "providers",
+    "retry",
+    "scheduling",
+    "transport",
+)
+"""JSON is looked at in ``codec``; the subject of ``tools`` is JSON schemas."""
+
+
+def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    for package in packages:
+        for path in sorted((CORE / package).rglob("*.py")):
+            yield path.relative_to(CORE).as_posix(), ast.parse(path.read_text())
+
+
+def imports_of(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+
+
+def is_for_types_only(module: ast.Module, name: str) -> bool:
+    blocks = [n for n in module.body if isinstance(n, ast.If)]
+    guarded = [b for b in blocks if "TYPE_CHECKING" in ast.unparse(b.test)]
+    return any(name in imports_of(ast.Module(b.body, [])) for b in guarded)
+
+
+def attributes_of(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_a_pure_package_does_no_io_and_has_no_clock_and_no_chance(package: str) -> None:
+    found = [
+        (path, name)
+        for path, module in sources(package)
+        for name in imports_of(module)
+        if name.split(".")[0] in IO and not is_for_types_only(module, name)
+    ]
+    assert found == []
+
+
+def test_only_the_policy_and_the_classifiers_decide_by_kind_of_fault() -> None:
+    packages = [p.name for p in CORE.iterdir() if p.is_dir() and p.name != "retry"]
+    found = [
+        (path, name)
+        for path, module in sources(*packages)
+        for name in attributes_of(module)
+        if name.startswith("Kind.") and path not in CLASSIFIERS and not path.startswith("simulator")
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("package", WITHOUT_JSON)
+def test_json_is_looked_at_in_the_codec_only(package: str) -> None:
+    found = [
+        (path, name)
+        for path, module in sources(package)
+        for name in (*imports_of(module), *attributes_of(module))
+        if name in ("json", "msgspec.json") or name.startswith(("json.", "msgspec.json."))
+    ]
+    assert found == []
+
+
+def test_the_runtime_is_short_enough_to_be_read_in_one_sitting() -> None:
+    for name in ("runtime", "websocket", "http"):
+        lines = (CORE / "transport" / f"{name}.py").read_text().splitlines()
+        assert len(lines) < 300, name
