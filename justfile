@@ -1,7 +1,7 @@
 # The same commands that .ci/run uses.
 
 # everything: lint, types, import rules, tests
-default: lint test
+default: lint test-all
 
 lint:
     uv run ruff check
@@ -9,8 +9,21 @@ lint:
     uv run mypy
     uv run lint-imports
 
+# the pure parts: under a minute
 test *args:
+    uv run pytest --deselect tests/core/test_laws.py --deselect tests/core/test_laws_bite.py tests/core {{args}}
+
+# everything, as the README says
+test-all *args:
     uv run pytest {{args}}
+
+# random conversations through the frameworks' own sessions
+chaos turns="20000" *args:
+    uv run pytest tests/chaos --chaos-turns {{turns}} {{args}}
+
+# many callers on the engine, in virtual time
+simulate turns="100000" *args:
+    uv run pytest tests/simulation/test_simulation.py --simulation-turns {{turns}} {{args}}
 
 example:
     uv run examples/livekit/conversation.py

@@ -87,9 +87,9 @@ class Kind:
 
 
 def _options(case: Case, host: Host, *, stock: bool) -> dict[str, Any]:
-    """Keywords of a stage; ours without a spare that would meet a handshake's fault first."""
+    """Keywords of a stage; ours without a warm connection, which would meet the fault first."""
     known: dict[str, Any] = {"lanes": host.lanes, "store": host.store}
-    return {**known, "spare": 0} if case.handshake is not None and not stock else known
+    return {**known, "warm_connections": 0} if case.handshake is not None and not stock else known
 
 
 # -- LiveKit ---------------------------------------------------------------------------------

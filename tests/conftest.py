@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--chaos-turns",
         type=int,
-        default=4000,
+        default=2500,
         help="how many turns chaos plays, all its tests together (default: %(default)s)",
     )
     group.addoption(

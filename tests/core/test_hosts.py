@@ -38,8 +38,8 @@ def test_a_query_argument_wins_over_the_addresss() -> None:
         ("h/v1", "scheme"),
         ("https:///v1", "no host"),
         ("https://h/v1#part", "fragment"),
-        ("https://h:port/v1", "no address"),
-        ("https://[::1/v1", "no address"),
+        ("https://h:port/v1", "not a valid URL"),
+        ("https://[::1/v1", "not a valid URL"),
     ],
 )
 def test_an_address_that_cannot_work_is_refused(base_url: str, says: str) -> None:

@@ -164,8 +164,8 @@ def by_object(patch: pytest.MonkeyPatch) -> None:
 def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
     """Content is proof also where several callers were answered with it."""
 
-    def by_content(self: Conversations, context: Outline) -> KnownResponse | None:
-        return next(self._responses.matching(context), None)
+    def by_content(self: Conversations, asked: Membership) -> KnownResponse | None:
+        return next(self._responses.matching(asked.context), None)
 
     patch.setattr(Conversations, "_by_content", by_content)
 

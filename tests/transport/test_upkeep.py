@@ -47,7 +47,7 @@ async def test_a_new_connection_can_be_prepared_so_that_nothing_is_sent_twice(
     make_client: MakeClient, reports: list[TurnReport], *, lanes: bool
 ) -> None:
     async with Simulator("yes") as simulator:
-        options = {"lanes": lanes, "spare": 0, "rebuild": True}
+        options = {"lanes": lanes, "warm_connections": 0, "rebuild": True}
         client = make_client(simulator, profile=profile(lifetime=0.6), **options)
         caller = Caller(client, settings={"store": False})
         await caller.say("one")

@@ -65,8 +65,9 @@ class Connection:
         return not self.running and not self.waiting
 
     def has_room_for(self, conversation: int) -> bool:
-        """Whether a conversation is on it, or may join."""
-        return conversation in self.guests or len(self.guests) < CONVERSATIONS_PER_CONNECTION
+        """Whether a conversation is on it, or may join; prepared prompts take no room."""
+        others = sum(1 for guest in self.guests if guest >= 0)
+        return conversation in self.guests or others < CONVERSATIONS_PER_CONNECTION
 
     def busy(self, lane: Lane) -> bool:
         """Whether a response runs on a lane."""
