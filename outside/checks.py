@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from rtllm import (
-    Called,
     Client,
     Credentials,
-    Delta,
-    Ended,
     Item,
-    Limits,
     Message,
     Request,
-    Retry,
+    ResponseEnded,
+    RetryPolicy,
+    TextDelta,
+    Timeouts,
     ToolCall,
+    ToolCallReady,
     TurnError,
     TurnReport,
     endpoint,
@@ -77,15 +77,15 @@ class Talk:
         self.items.append(Message.of("user", words))
         heard: list[str] = []
         request = Request(
-            tuple(self.items), "gpt-4.1", as_recorded, limits=Limits.of(5.0), retry=Retry(0)
+            tuple(self.items), "gpt-4.1", as_recorded, limits=Timeouts.of(5.0), retry=RetryPolicy(0)
         )
         with self.client.ask(request) as answer:
             async for event in answer:
-                if isinstance(event, Delta):
+                if isinstance(event, TextDelta):
                     heard.append(event.text)
                 if pieces is not None and len(heard) >= pieces:
                     break
-                if isinstance(event, Ended | Called):
+                if isinstance(event, ResponseEnded | ToolCallReady):
                     continue
         self.items.append(Message.of("assistant", "".join(heard)))
         return "".join(heard)

@@ -96,14 +96,14 @@ async def a_cut(line: Line) -> str:
         await line.ask("hello", pieces=1)
     assert await line.ask("goodbye")
     outcomes = [report.outcome for report in line.reports]
-    assert "cut" in outcomes[:3], outcomes
+    assert "cancelled" in outcomes[:3], outcomes
     assert outcomes[3] == "completed", outcomes
-    return f"{outcomes.count('cut')} cut, then answered"
+    return f"{outcomes.count('cancelled')} cut, then answered"
 
 
 def told(line: Line) -> str:
     """What the requests met."""
-    assert {report.way for report in line.reports} == {"http"}
+    assert {report.protocol for report in line.reports} == {"http"}
     met = [f"{r.fault}: {r.action}" for report in line.reports for r in report.recoveries]
     return f"met {sorted(set(met))}" if met else "nothing met"
 

@@ -50,16 +50,16 @@ async def a_cut(line: Line) -> str:
     said = "".join(await line.ask("goodbye"))
     outcomes = [report.outcome for report in line.reports]
     assert said == GOODBYE, said
-    assert outcomes == ["completed", "cut", "completed"], outcomes
+    assert outcomes == ["completed", "cancelled", "completed"], outcomes
     return f"heard {heard!r}, then {said!r}"
 
 
 def chained(line: Line) -> str:
     """How many requests there were, and how many of them continued an answer."""
-    ways = {report.way for report in line.reports}
+    ways = {report.protocol for report in line.reports}
     assert ways == {"http"}, ways
     count = sum(report.chained for report in line.reports)
-    can = line.reports[0].why_whole != "no chaining here"
+    can = line.reports[0].full_context_reason != "no chaining here"
     assert count == (len(line.reports) - 1 if can else 0), line.reports
     return f"{len(line.reports)} requests, {count} chained"
 

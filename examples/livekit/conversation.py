@@ -137,7 +137,7 @@ def table_of(reports: list[TurnReport]) -> Table:
             str(number),
             report.outcome,
             "-" if first is None else f"{first * 1000:.0f} ms",
-            "yes" if report.chained else f"no: {report.why_whole}",
+            "yes" if report.chained else f"no: {report.full_context_reason}",
             str(report.items_sent),
             str(report.bytes_sent),
             "running on" if usage is None else f"{usage.input}/{usage.output}",

@@ -13,13 +13,13 @@ from hypothesis import Phase
 from chaos.laws import Broken
 from chaos.test_chaos import PLAYS, play_round
 from rtllm.content.items import Item
-from rtllm.content.usage import Account, Books, Usage
-from rtllm.context.outline import Outline, State
+from rtllm.content.usage import Usage, UsageCategory, UsageLedger
+from rtllm.context.outline import KnownPrefix, Outline
 from rtllm.engine.engine import Engine
-from rtllm.engine.progress import Turn
-from rtllm.errors import Dropped
+from rtllm.engine.progress import TurnProgress
+from rtllm.errors import ConnectionLost
 from rtllm.retry import policy as recovery
-from rtllm.retry.faults import Kind, Wait
+from rtllm.retry.faults import FaultKind, Wait
 from rtllm.transport.websocket import WebSockets
 from rtllm_livekit.stream import LLMStream
 from rtllm_videosdk import OpenAILLM
@@ -31,31 +31,31 @@ MOST_ROUNDS = 40
 
 def words_forgotten(patch: pytest.MonkeyPatch) -> None:
     """What was said doesn't keep a turn from being sent again."""
-    patch.setattr(Turn, "has_given_out", property(lambda self: bool(self.calls_given_out)))
+    patch.setattr(TurnProgress, "has_emitted", property(lambda self: bool(self.calls_emitted)))
 
 
 def calls_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Calls that were given out don't keep a turn from being sent again."""
-    patch.setattr(Turn, "has_given_out", property(lambda self: bool(self.text_given_out)))
+    patch.setattr(TurnProgress, "has_emitted", property(lambda self: bool(self.text_emitted)))
 
 
 def items_counted(patch: pytest.MonkeyPatch) -> None:
     """The stock plugins' way: what is behind the first n items is new."""
 
-    def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
+    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
         known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
-    patch.setattr(State, "rest_of", rest_of)
+    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:
     """Every wait has ten minutes, and there is no limit for the whole turn."""
 
-    def deadline(self: Turn) -> tuple[float, Wait, float]:
+    def deadline(self: TurnProgress) -> tuple[float, Wait, float]:
         return self._since + 600.0, "more output", 600.0
 
-    patch.setattr(Turn, "deadline", deadline)
+    patch.setattr(TurnProgress, "deadline", deadline)
 
 
 def stays_open(patch: pytest.MonkeyPatch) -> None:
@@ -70,19 +70,19 @@ def stays_open(patch: pytest.MonkeyPatch) -> None:
 
 def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
     """What nobody listened to isn't in the books."""
-    enter = Books.enter
+    enter = UsageLedger.enter
 
-    def only_heard(self: Books, account: Account, usage: Usage | None) -> None:
-        if account != "cut":
+    def only_heard(self: UsageLedger, account: UsageCategory, usage: Usage | None) -> None:
+        if account != "cancelled":
             enter(self, account, usage)
 
-    patch.setattr(Books, "enter", only_heard)
+    patch.setattr(UsageLedger, "enter", only_heard)
 
 
 def unknown_is_nothing(patch: pytest.MonkeyPatch) -> None:
     """An attempt whose usage is unknown counts as if it had used nothing."""
-    enter = Books.enter
-    patch.setattr(Books, "enter", lambda self, a, usage: enter(self, a, usage or Usage(0, 0)))
+    enter = UsageLedger.enter
+    patch.setattr(UsageLedger, "enter", lambda self, a, usage: enter(self, a, usage or Usage(0, 0)))
 
 
 def tells_twice(patch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def tells_twice(patch: pytest.MonkeyPatch) -> None:
 def dead_sockets_kept(patch: pytest.MonkeyPatch) -> None:
     """A lost connection is used again, and that is never cured."""
     patch.setattr(Engine, "_connection_lost", lambda self, connection, fault, now: None)
-    patch.setitem(recovery.TABLE, Kind.DROPPED, recovery.Row(Dropped))
+    patch.setitem(recovery.TABLE, FaultKind.DROPPED, recovery.PolicyRow(ConnectionLost))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The laws as state machines: any conversations over `Dispatch`, against the model service.
+"""The laws as state machines: any conversations over `RequestPlanner`, against the model service.
 
 `Anything` lets frameworks do what they like; `OrdinaryVoice` is one caller who interrupts a
 lot, and there every eligible request must be chained.
@@ -36,9 +36,9 @@ from core.service_model import Refusal, Response, Service, Ticket, Wanted, block
 from rtllm.codec.responses_encoder import request_frame
 from rtllm.content.items import Item, Message
 from rtllm.context.conversations import Membership
-from rtllm.context.normalize import legalise
+from rtllm.context.normalize import normalize_context
 from rtllm.context.outline import Outline
-from rtllm.engine.dispatch import Dispatch, Placement
+from rtllm.engine.dispatch import Placement, RequestPlanner
 
 LANES = 8  # a conversation
 ACTIVE = 8  # a connection
@@ -88,7 +88,7 @@ class Driver:
 
     def __init__(self) -> None:
         super().__init__()
-        self.dispatch = Dispatch(lanes=self.lanes, marks="m")
+        self.dispatch = RequestPlanner(lanes=self.lanes, marks="m")
         self.fleet = self.dispatch.fleet
         self.service = Service(lanes=self.lanes)
         self.talks: list[Talk] = []
@@ -113,7 +113,7 @@ class Driver:
     # -- sending, as Answer and Pool do ----------------------------------------------------
 
     def ask(self, talk: Talk, trailing: str | None = None) -> None:
-        legal = legalise(talk.context(trailing))
+        legal = normalize_context(talk.context(trailing))
         if not legal.items:
             return
         outline = Outline.of(legal.items, talk.unsent)
@@ -344,7 +344,7 @@ class Driver:
             used is not None and used >= best[0],
             lambda: (
                 f"{best} is known, but {anchor and anchor.response_id} ({used}) is continued: "
-                f"{placement.plan.why_whole}"
+                f"{placement.plan.full_context_reason}"
             ),
         )
 

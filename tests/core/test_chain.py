@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.conversations import Conversation, Membership
-from rtllm.context.normalize import legalise
-from rtllm.context.outline import Anchor, Home, Origin, Outline, Plan, State
-from rtllm.context.planner import Known, plan_for
+from rtllm.context.normalize import normalize_context
+from rtllm.context.outline import KnownPrefix, LaneAddress, Origin, Outline, Plan, ResponseAnchor
+from rtllm.context.planner import Continuable, choose_plan
 
 S, S2 = Message.of("system", "You are Ada."), Message.of("system", "You are Bob.")
 NUDGE = Message.of("system", "Say hello.")
@@ -23,7 +23,7 @@ C1, C2 = ToolCall("c1", "f", '{"a":1}'), ToolCall("c2", "f", '{"a":2}')
 O1, O2 = ToolOutput("c1", "one"), ToolOutput("c2", "two")
 
 
-def everywhere(_: Anchor) -> bool:
+def everywhere(_: ResponseAnchor) -> bool:
     return True
 
 
@@ -41,9 +41,9 @@ class Book:
         model: str = "m",
     ) -> str:
         name = f"r{len(self.responses) + 1}"
-        outline = Outline.of(legalise(context).items)
-        state, home = State.of(outline, output), Home(1, name)
-        anchor = Anchor(name, name, model, state, Origin.of(outline), in_field, home, False)
+        outline = Outline.of(normalize_context(context).items)
+        state, home = KnownPrefix.of(outline, output), LaneAddress(1, name)
+        anchor = ResponseAnchor(name, name, model, state, Origin.of(outline), in_field, home, False)
         self.responses.append(KnownResponse(anchor, 1))
         return name
 
@@ -51,15 +51,15 @@ class Book:
         self,
         *context: Item,
         model: str = "m",
-        reachable: Callable[[Anchor], bool] = everywhere,
+        reachable: Callable[[ResponseAnchor], bool] = everywhere,
     ) -> Plan:
-        outline = Outline.of(legalise(context).items)
+        outline = Outline.of(normalize_context(context).items)
         index = KnownResponses()
         for response in self.responses:
             index.add(response)
         conversation = Conversation(1, responses=deque(self.responses), requests=1)
-        known = Known(((k, Proof.MARK) for k in index.matching(outline)), reachable=reachable)
-        return plan_for(Membership(conversation, outline), model, known)
+        known = Continuable(((k, Proof.MARK) for k in index.matching(outline)), reachable=reachable)
+        return choose_plan(Membership(conversation, outline), model, known)
 
 
 def continued(plan: Plan) -> str | None:
@@ -74,7 +74,7 @@ def test_only_what_is_new_is_sent() -> None:
     book = Book()
     known = book.knows([S, U1], A1)
     plan = book.plan(S, U1, A1, U2)
-    assert (continued(plan), plan.items, plan.why_whole) == (known, (U2,), None)
+    assert (continued(plan), plan.items, plan.full_context_reason) == (known, (U2,), None)
     assert not plan.lead_in_field
 
 
@@ -103,7 +103,7 @@ def test_a_state_that_is_no_prefix_is_not_continued(context: list[Item]) -> None
     book.knows([S, U1], A1)
     plan = book.plan(*context)
     assert (continued(plan), plan.items) == (None, tuple(context))
-    assert (plan.why_whole, plan.lead_in_field) == ("context changed", False)
+    assert (plan.full_context_reason, plan.lead_in_field) == ("context changed", False)
 
 
 def test_after_a_barge_in_the_state_before_the_cut_answer_is_continued() -> None:
@@ -141,7 +141,7 @@ def test_a_state_out_of_reach_is_told_apart_from_a_changed_context() -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(S, U1, A1, U2, reachable=lambda _: False)
-    assert (continued(plan), plan.why_whole) == (None, "state out of reach")
+    assert (continued(plan), plan.full_context_reason) == (None, "state out of reach")
     assert not plan.lead_in_field
 
 
@@ -255,7 +255,11 @@ def test_edited_instructions_of_an_unknown_context_stay_items() -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(S2, U2)
-    assert (plan.lead_in_field, plan.items, plan.why_whole) == (False, (S2, U2), "context changed")
+    assert (plan.lead_in_field, plan.items, plan.full_context_reason) == (
+        False,
+        (S2, U2),
+        "context changed",
+    )
 
 
 def test_a_text_for_one_request_only_is_no_edit() -> None:

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm.content.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
-from rtllm.context.normalize import MAX_CALL_ID, MAX_NAME, NO_RESULT, Note, legalise
+from rtllm.context.normalize import (
+    MAX_CALL_ID,
+    MAX_NAME,
+    NO_RESULT,
+    ContextRepair,
+    normalize_context,
+)
 
 USER = Message.of("user", "What time is it?")
 SAID = Message.of("assistant", "One moment.")
@@ -17,11 +23,11 @@ PICTURE = Image("https://example.com/a.png")
 
 
 def legal(*items: Item) -> list[Item]:
-    return list(legalise(items).items)
+    return list(normalize_context(items).items)
 
 
-def notes(*items: Item) -> list[Note]:
-    return list(legalise(items).notes)
+def notes(*items: Item) -> list[ContextRepair]:
+    return list(normalize_context(items).notes)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,7 @@ def test_what_is_legal_stays_as_it_is(items: list[Item]) -> None:
 
 def test_an_unanswered_call_gets_an_output_that_says_so() -> None:
     assert legal(USER, ONE, USER) == [USER, ONE, ToolOutput("c1", NO_RESULT), USER]
-    assert notes(USER, ONE, USER) == [Note("output synthesised", "c1")]
+    assert notes(USER, ONE, USER) == [ContextRepair("output synthesised", "c1")]
 
 
 def test_one_of_two_calls_unanswered() -> None:
@@ -52,12 +58,12 @@ def test_one_of_two_calls_unanswered() -> None:
 
 def test_an_output_without_its_call_is_dropped() -> None:
     assert legal(ONE_DONE, USER) == [USER]
-    assert notes(ONE_DONE, USER) == [Note("output dropped", "c1")]
+    assert notes(ONE_DONE, USER) == [ContextRepair("output dropped", "c1")]
 
 
 def test_a_second_output_of_a_call_is_dropped() -> None:
     assert legal(ONE, ONE_DONE, ToolOutput("c1", "late")) == [ONE, ONE_DONE]
-    assert notes(ONE, ONE_DONE, ToolOutput("c1", "late")) == [Note("output dropped", "c1")]
+    assert notes(ONE, ONE_DONE, ToolOutput("c1", "late")) == [ContextRepair("output dropped", "c1")]
 
 
 def test_words_between_a_call_and_its_output_stand_behind_the_pair() -> None:
@@ -94,12 +100,12 @@ def test_a_call_id_used_for_another_call_is_made_unique() -> None:
         ToolOutput("c1-2", "ten"),
         USER,
     ]
-    assert notes(*items) == [Note("id changed", "c1")]
+    assert notes(*items) == [ContextRepair("id changed", "c1")]
 
 
 def test_the_same_call_twice_with_one_output_is_one_call() -> None:
     assert legal(ONE, ONE_DONE, ONE) == [ONE, ONE_DONE]
-    assert notes(ONE, ONE_DONE, ONE) == [Note("call dropped", "c1")]
+    assert notes(ONE, ONE_DONE, ONE) == [ContextRepair("call dropped", "c1")]
 
 
 def test_the_same_call_twice_with_two_outputs_is_two_calls() -> None:
@@ -134,7 +140,7 @@ def test_a_name_that_the_service_refuses_is_changed(name: str, expected: str) ->
     call, _ = legal(ToolCall("c1", name, "{}"), ONE_DONE)
     assert isinstance(call, ToolCall)
     assert call.name == expected
-    assert (Note("name changed", name) in notes(ToolCall("c1", name, "{}"), ONE_DONE)) is (
+    assert (ContextRepair("name changed", name) in notes(ToolCall("c1", name, "{}"), ONE_DONE)) is (
         name != expected
     )
 
@@ -142,7 +148,9 @@ def test_a_name_that_the_service_refuses_is_changed(name: str, expected: str) ->
 @pytest.mark.parametrize("parts", [(), (Text(""),), (Text(""), Text(""))])
 def test_an_empty_message_is_dropped(parts: tuple[Text, ...]) -> None:
     assert legal(Message("assistant", parts), USER) == [USER]
-    assert notes(Message("assistant", parts)) == [Note("empty message dropped", "assistant")]
+    assert notes(Message("assistant", parts)) == [
+        ContextRepair("empty message dropped", "assistant")
+    ]
 
 
 def test_an_empty_text_beside_words_goes_without_a_note() -> None:
@@ -154,7 +162,7 @@ def test_an_assistants_picture_moves_into_a_user_message_behind_it() -> None:
     message = Message("assistant", (PICTURE, Text("a")), "commentary")
     expected = [Message.of("assistant", "a", "commentary"), Message("user", (PICTURE,))]
     assert legal(message) == expected
-    assert notes(message) == [Note("image moved", "assistant")]
+    assert notes(message) == [ContextRepair("image moved", "assistant")]
 
 
 def test_an_assistants_picture_without_words_leaves_no_empty_message() -> None:
@@ -175,15 +183,15 @@ _contexts = st.lists(_items, max_size=12)
 
 @given(_contexts)
 def test_what_was_made_legal_is_legal(items: list[Item]) -> None:
-    once = legalise(items)
-    again = legalise(once.items)
+    once = normalize_context(items)
+    again = normalize_context(once.items)
     assert again.items == once.items
     assert again.notes == ()
 
 
 @given(_contexts)
 def test_every_call_is_answered_once_directly_behind_its_run(items: list[Item]) -> None:
-    made = legalise(items).items
+    made = normalize_context(items).items
     calls = [item.call_id for item in made if isinstance(item, ToolCall)]
     outputs = [item.call_id for item in made if isinstance(item, ToolOutput)]
     assert sorted(calls) == sorted(outputs)
@@ -206,13 +214,19 @@ def test_what_is_closed_does_not_change_when_the_context_grows(
     answered = {item.call_id for item in items if isinstance(item, ToolCall)}
     later = [i for i in more if not (isinstance(i, ToolOutput) and i.call_id in answered)]
     closed = [*items, Message.of("user", "end")]
-    before = legalise(closed).items
-    assert legalise([*closed, *later]).items[: len(before)] == before
+    before = normalize_context(closed).items
+    assert normalize_context([*closed, *later]).items[: len(before)] == before
 
 
 @given(_contexts)
 def test_words_keep_their_order(items: list[Item]) -> None:
     said = [(i.role, i.text) for i in items if isinstance(i, Message) and i.text]
-    kept = [(i.role, i.text) for i in legalise(items).items if isinstance(i, Message) and i.text]
+    kept = [
+        (i.role, i.text)
+        for i in normalize_context(items).items
+        if isinstance(i, Message) and i.text
+    ]
     assert kept == said
-    assert all(a is not b for a, b in pairwise(legalise(items).items) if isinstance(a, ToolCall))
+    assert all(
+        a is not b for a, b in pairwise(normalize_context(items).items) if isinstance(a, ToolCall)
+    )

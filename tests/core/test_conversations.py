@@ -17,7 +17,7 @@ from rtllm.context.conversations import (
     Conversations,
     Membership,
 )
-from rtllm.context.outline import Anchor, Hidden, Home, Origin, Outline, State
+from rtllm.context.outline import Hidden, KnownPrefix, LaneAddress, Origin, Outline, ResponseAnchor
 
 PROMPT = Message.of("system", "You are Ada.")
 
@@ -47,16 +47,16 @@ class Desk:
         *output: Item,
         hidden: tuple[Hidden, ...] = (),
         private: bool = False,
-    ) -> Anchor:
+    ) -> ResponseAnchor:
         mark = f"mark-{next(self._count)}"
-        anchor = Anchor(
+        anchor = ResponseAnchor(
             f"resp-{mark}",
             mark,
             "m",
-            State.of(asked.context, output),
+            KnownPrefix.of(asked.context, output),
             Origin.of(asked.context),
             False,
-            Home(1, None),
+            LaneAddress(1, None),
             False,
             private,
         )

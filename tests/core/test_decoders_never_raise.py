@@ -11,7 +11,7 @@ from rtllm.codec import lenient_json
 from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
 from rtllm.codec.frames import error_of, read
 from rtllm.codec.responses_decoder import Assembler
-from rtllm.content.events import Called, Delta, Ended
+from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.simulator.faults import GARBAGE
 
 _TYPES = [
@@ -58,10 +58,10 @@ def _whatever(data: str | bytes, decoder: Assembler) -> None:
         return
     _ = (frame.is_error, frame.lane, error_of(frame))
     for event in decoder.feed(frame)[0]:
-        if isinstance(event, Delta):
+        if isinstance(event, TextDelta):
             assert event.text
             event.text.encode()
-        elif isinstance(event, Called):
+        elif isinstance(event, ToolCallReady):
             event.call.arguments.encode()
     _ = (decoder.whole, decoder.output(), decoder.ids, decoder.slow_item_open)
 
@@ -93,10 +93,10 @@ def test_law_no_values_raise_in_the_chat_decoder(chunks: list[Any]) -> None:
         for one in (chunk, read_chunk(json.dumps(chunk))):
             events, _ = decoder.feed(one)
             for event in events:
-                if isinstance(event, Delta):
+                if isinstance(event, TextDelta):
                     event.text.encode()
     events, _ = decoder.finish()
-    assert sum(isinstance(e, Ended) for e in events) <= 1
+    assert sum(isinstance(e, ResponseEnded) for e in events) <= 1
 
 
 @pytest.mark.parametrize("name", sorted(GARBAGE))

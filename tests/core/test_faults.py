@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from rtllm.codec.frames import error_in_body, error_of, read
 from rtllm.retry.faults import (
-    Kind,
+    FaultKind,
     from_close,
     from_error,
     from_handshake,
     retry_after,
-    silent,
+    timed_out,
 )
 
 
@@ -59,7 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("frame", SHAPES.values(), ids=SHAPES)
 def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) -> None:
     fault = of_frame(frame)
-    assert (fault.kind, fault.code, fault.status) == (Kind.BUSY, "rate_limit_exceeded", 429)
+    assert (fault.kind, fault.code, fault.status) == (FaultKind.BUSY, "rate_limit_exceeded", 429)
     assert (fault.message, fault.retry_after, fault.request_id) == ("Slow down", 2.0, "req_1")
 
 
@@ -68,30 +68,30 @@ def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) ->
     [
         (
             {"type": "error", "code": "server_error", "message": "Oh", "sequence_number": 3},
-            Kind.SERVER,
+            FaultKind.SERVER,
             "Oh",
         ),
         (
             {"type": "error", "status": 400, "error": {"detail": "Unsupported parameter: x"}},
-            Kind.REFUSED,
+            FaultKind.REFUSED,
             "Unsupported parameter: x",
         ),
-        ({"type": "error", "error": {"code": "429", "message": "m"}}, Kind.BUSY, "m"),
-        ({"type": "error", "error": {"code": 503, "message": "m"}}, Kind.BUSY, "m"),
-        ({"type": "error", "error": {"message": "m"}}, Kind.REFUSED, "m"),
+        ({"type": "error", "error": {"code": "429", "message": "m"}}, FaultKind.BUSY, "m"),
+        ({"type": "error", "error": {"code": 503, "message": "m"}}, FaultKind.BUSY, "m"),
+        ({"type": "error", "error": {"message": "m"}}, FaultKind.REFUSED, "m"),
         (
             {"type": "error", "error": {"type": "usage_limit_reached", "resets_at": 1}},
-            Kind.QUOTA,
+            FaultKind.QUOTA,
             "no reason given",
         ),
-        ({"error": {"code": "server_error", "message": "m"}}, Kind.SERVER, "m"),
-        ({"type": "error", "error": None}, Kind.REFUSED, "no reason given"),
-        ({"type": "error", "error": "Oh"}, Kind.REFUSED, "Oh"),
+        ({"error": {"code": "server_error", "message": "m"}}, FaultKind.SERVER, "m"),
+        ({"type": "error", "error": None}, FaultKind.REFUSED, "no reason given"),
+        ({"type": "error", "error": "Oh"}, FaultKind.REFUSED, "Oh"),
     ],
     ids=["b", "c", "d", "d, a number", "d, bare", "e", "f", "null", "a string"],
 )
 def test_an_error_frame_of_any_shape_is_understood(
-    frame: dict[str, Any], kind: Kind, message: str
+    frame: dict[str, Any], kind: FaultKind, message: str
 ) -> None:
     fault = of_frame(frame)
     assert (fault.kind, fault.message) == (kind, message)
@@ -100,45 +100,45 @@ def test_an_error_frame_of_any_shape_is_understood(
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("previous_response_not_found", 400, Kind.CHAIN_MISS),
-        ("previous_response_not_found", 404, Kind.CHAIN_MISS),
-        ("previous_response_not_found", None, Kind.CHAIN_MISS),
-        ("websocket_connection_limit_reached", 400, Kind.CONNECTION_LIMIT),
-        ("websocket_stream_limit_reached", 400, Kind.LANE_LIMIT),
-        ("invalid_stream_id", 400, Kind.LANE_LIMIT),
-        ("response_already_in_flight", 409, Kind.LANE_LIMIT),
-        ("rate_limit_exceeded", 429, Kind.BUSY),
-        ("slow_down", 503, Kind.BUSY),
-        ("server_is_overloaded", 503, Kind.BUSY),
-        ("insufficient_quota", 429, Kind.QUOTA),
-        ("credit_balance_exhausted", 429, Kind.QUOTA),
-        ("organization_spend_limit_exceeded", 429, Kind.QUOTA),
-        ("project_spend_limit_exceeded", 429, Kind.QUOTA),
-        ("organization_usage_limit_exceeded", 429, Kind.QUOTA),
-        ("server_error", 500, Kind.SERVER),
-        ("invalid_api_key", 401, Kind.UNAUTHORISED),
-        ("model_not_found", 404, Kind.NOT_FOUND),
-        ("context_length_exceeded", 400, Kind.REFUSED),
-        ("invalid_prompt", 400, Kind.REFUSED),
-        ("bio_policy", 400, Kind.REFUSED),
-        ("misalignment_policy_violation", 400, Kind.REFUSED),
-        ("content_filter", 400, Kind.REFUSED),
-        (None, 401, Kind.UNAUTHORISED),
-        (None, 403, Kind.FORBIDDEN),
-        (None, 404, Kind.NOT_FOUND),
-        (None, 408, Kind.SERVER),
-        (None, 413, Kind.TOO_LARGE),
-        (None, 418, Kind.REFUSED),
-        (None, 429, Kind.BUSY),
-        (None, 500, Kind.SERVER),
-        (None, 502, Kind.SERVER),
-        (None, 503, Kind.BUSY),
-        (None, 520, Kind.SERVER),
-        (None, None, Kind.REFUSED),
+        ("previous_response_not_found", 400, FaultKind.CHAIN_MISS),
+        ("previous_response_not_found", 404, FaultKind.CHAIN_MISS),
+        ("previous_response_not_found", None, FaultKind.CHAIN_MISS),
+        ("websocket_connection_limit_reached", 400, FaultKind.CONNECTION_LIMIT),
+        ("websocket_stream_limit_reached", 400, FaultKind.LANE_LIMIT),
+        ("invalid_stream_id", 400, FaultKind.LANE_LIMIT),
+        ("response_already_in_flight", 409, FaultKind.LANE_LIMIT),
+        ("rate_limit_exceeded", 429, FaultKind.BUSY),
+        ("slow_down", 503, FaultKind.BUSY),
+        ("server_is_overloaded", 503, FaultKind.BUSY),
+        ("insufficient_quota", 429, FaultKind.QUOTA),
+        ("credit_balance_exhausted", 429, FaultKind.QUOTA),
+        ("organization_spend_limit_exceeded", 429, FaultKind.QUOTA),
+        ("project_spend_limit_exceeded", 429, FaultKind.QUOTA),
+        ("organization_usage_limit_exceeded", 429, FaultKind.QUOTA),
+        ("server_error", 500, FaultKind.SERVER),
+        ("invalid_api_key", 401, FaultKind.UNAUTHORISED),
+        ("model_not_found", 404, FaultKind.NOT_FOUND),
+        ("context_length_exceeded", 400, FaultKind.REFUSED),
+        ("invalid_prompt", 400, FaultKind.REFUSED),
+        ("bio_policy", 400, FaultKind.REFUSED),
+        ("misalignment_policy_violation", 400, FaultKind.REFUSED),
+        ("content_filter", 400, FaultKind.REFUSED),
+        (None, 401, FaultKind.UNAUTHORISED),
+        (None, 403, FaultKind.FORBIDDEN),
+        (None, 404, FaultKind.NOT_FOUND),
+        (None, 408, FaultKind.SERVER),
+        (None, 413, FaultKind.TOO_LARGE),
+        (None, 418, FaultKind.REFUSED),
+        (None, 429, FaultKind.BUSY),
+        (None, 500, FaultKind.SERVER),
+        (None, 502, FaultKind.SERVER),
+        (None, 503, FaultKind.BUSY),
+        (None, 520, FaultKind.SERVER),
+        (None, None, FaultKind.REFUSED),
     ],
 )
 def test_a_code_knows_best_and_then_the_status(
-    code: str | None, status: int | None, kind: Kind
+    code: str | None, status: int | None, kind: FaultKind
 ) -> None:
     fault = from_error({"code": code, "message": "m"}, status)
     assert (fault.kind, fault.code, fault.status) == (kind, code, status)
@@ -147,59 +147,59 @@ def test_a_code_knows_best_and_then_the_status(
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        ({"type": "insufficient_quota"}, 429, Kind.QUOTA),
-        ({"type": "rate_limit_error"}, None, Kind.BUSY),
-        ({"type": "service_unavailable_error"}, None, Kind.BUSY),
-        ({"type": "authentication_error"}, None, Kind.UNAUTHORISED),
-        ({"type": "permission_error"}, None, Kind.FORBIDDEN),
-        ({"type": "invalid_request_error"}, 400, Kind.REFUSED),
-        ({"param": "stream_id", "message": "Unknown"}, 400, Kind.LANES_REFUSED),
-        ({"param": "generate"}, 400, Kind.REFUSED),
-        ({"message": "Unknown parameter: 'stream_id'."}, 400, Kind.LANES_REFUSED),
-        ({"message": "stream_ids are many", "param": "input"}, 400, Kind.REFUSED),
+        ({"type": "insufficient_quota"}, 429, FaultKind.QUOTA),
+        ({"type": "rate_limit_error"}, None, FaultKind.BUSY),
+        ({"type": "service_unavailable_error"}, None, FaultKind.BUSY),
+        ({"type": "authentication_error"}, None, FaultKind.UNAUTHORISED),
+        ({"type": "permission_error"}, None, FaultKind.FORBIDDEN),
+        ({"type": "invalid_request_error"}, 400, FaultKind.REFUSED),
+        ({"param": "stream_id", "message": "Unknown"}, 400, FaultKind.LANES_REFUSED),
+        ({"param": "generate"}, 400, FaultKind.REFUSED),
+        ({"message": "Unknown parameter: 'stream_id'."}, 400, FaultKind.LANES_REFUSED),
+        ({"message": "stream_ids are many", "param": "input"}, 400, FaultKind.REFUSED),
         (
             {"message": "llama.cpp does not support 'previous_response_id'.", "code": 400},
             400,
-            Kind.CHAIN_MISS,
+            FaultKind.CHAIN_MISS,
         ),
         (
             {"message": "Response with id 'resp_1' not found.", "param": "response_id"},
             404,
-            Kind.CHAIN_MISS,
+            FaultKind.CHAIN_MISS,
         ),
-        ({"message": "no previous_response_id here", "param": "input"}, 400, Kind.REFUSED),
+        ({"message": "no previous_response_id here", "param": "input"}, 400, FaultKind.REFUSED),
         (
             {"message": "No tool output found for function call call_1.", "param": "input"},
             400,
-            Kind.ITEMS_REFUSED,
+            FaultKind.ITEMS_REFUSED,
         ),
         (
             {"message": "No tool call found for function call output with call_id call_1."},
             400,
-            Kind.ITEMS_REFUSED,
+            FaultKind.ITEMS_REFUSED,
         ),
         (
             {"message": "Item with id 'rs_1' not found. Items are not persisted"},
             404,
-            Kind.ITEMS_REFUSED,
+            FaultKind.ITEMS_REFUSED,
         ),
         (
             {"message": "The encrypted content for item rs_1 could not be verified."},
             400,
-            Kind.ITEMS_REFUSED,
+            FaultKind.ITEMS_REFUSED,
         ),
-        ({"code": "invalid_encrypted_content"}, 400, Kind.ITEMS_REFUSED),
+        ({"code": "invalid_encrypted_content"}, 400, FaultKind.ITEMS_REFUSED),
         (
             {"code": "unsupported_parameter", "param": "temperature"},
             400,
-            Kind.PARAMETER_REFUSED,
+            FaultKind.PARAMETER_REFUSED,
         ),
-        ({"code": "unsupported_parameter", "param": "store"}, 400, Kind.REFUSED),
-        ({"code": "invalid_value", "param": "temperature"}, 400, Kind.REFUSED),
+        ({"code": "unsupported_parameter", "param": "store"}, 400, FaultKind.REFUSED),
+        ({"code": "invalid_value", "param": "temperature"}, 400, FaultKind.REFUSED),
     ],
 )
 def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
-    error: dict[str, Any], status: int | None, kind: Kind
+    error: dict[str, Any], status: int | None, kind: FaultKind
 ) -> None:
     assert from_error(error, status).kind is kind
 
@@ -207,16 +207,16 @@ def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("server_error", Kind.SERVER),
-        ("rate_limit_exceeded", Kind.BUSY),
-        ("previous_response_not_found", Kind.CHAIN_MISS),
-        ("vector_store_timeout", Kind.GIVEN_UP),
-        ("invalid_prompt", Kind.REFUSED),
-        (None, Kind.GIVEN_UP),
+        ("server_error", FaultKind.SERVER),
+        ("rate_limit_exceeded", FaultKind.BUSY),
+        ("previous_response_not_found", FaultKind.CHAIN_MISS),
+        ("vector_store_timeout", FaultKind.RESPONSE_FAILED),
+        ("invalid_prompt", FaultKind.REFUSED),
+        (None, FaultKind.RESPONSE_FAILED),
     ],
 )
 def test_a_failed_response_is_tried_again_only_where_that_can_help(
-    code: str | None, kind: Kind
+    code: str | None, kind: FaultKind
 ) -> None:
     assert from_error({"code": code, "message": "m"}, None, begun=True).kind is kind
 
@@ -228,27 +228,27 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', Kind.UNAUTHORISED),
-        (401, HTML, Kind.UNAUTHORISED),
-        (403, b"", Kind.FORBIDDEN),
-        (404, HTML, Kind.NO_WEBSOCKET),
-        (405, b'{"detail":"Method Not Allowed"}', Kind.NO_WEBSOCKET),
-        (426, b"\xff\xfe", Kind.NO_WEBSOCKET),
-        (405, TYPED, Kind.NO_WEBSOCKET),
-        (426, TYPED, Kind.NO_WEBSOCKET),
-        (404, TYPED, Kind.NO_WEBSOCKET),
-        (404, b'{"error":{"code":"model_not_found","message":"no"}}', Kind.NOT_FOUND),
-        (429, b'{"error":"later"}', Kind.BUSY),
-        (429, b'{"error":{"code":"insufficient_quota"}}', Kind.QUOTA),
-        (500, HTML, Kind.SERVER),
-        (502, b"[1]", Kind.SERVER),
-        (503, b"null", Kind.BUSY),
-        (301, b"", Kind.FORBIDDEN),
-        (307, b"", Kind.FORBIDDEN),
-        (200, b"", Kind.NO_WEBSOCKET),
+        (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', FaultKind.UNAUTHORISED),
+        (401, HTML, FaultKind.UNAUTHORISED),
+        (403, b"", FaultKind.FORBIDDEN),
+        (404, HTML, FaultKind.NO_WEBSOCKET),
+        (405, b'{"detail":"Method Not Allowed"}', FaultKind.NO_WEBSOCKET),
+        (426, b"\xff\xfe", FaultKind.NO_WEBSOCKET),
+        (405, TYPED, FaultKind.NO_WEBSOCKET),
+        (426, TYPED, FaultKind.NO_WEBSOCKET),
+        (404, TYPED, FaultKind.NO_WEBSOCKET),
+        (404, b'{"error":{"code":"model_not_found","message":"no"}}', FaultKind.NOT_FOUND),
+        (429, b'{"error":"later"}', FaultKind.BUSY),
+        (429, b'{"error":{"code":"insufficient_quota"}}', FaultKind.QUOTA),
+        (500, HTML, FaultKind.SERVER),
+        (502, b"[1]", FaultKind.SERVER),
+        (503, b"null", FaultKind.BUSY),
+        (301, b"", FaultKind.FORBIDDEN),
+        (307, b"", FaultKind.FORBIDDEN),
+        (200, b"", FaultKind.NO_WEBSOCKET),
     ],
 )
-def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: Kind) -> None:
+def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: FaultKind) -> None:
     fault = from_handshake(status, {}, error_in_body(body))
     assert (fault.kind, fault.status) == (kind, status)
     assert fault.message
@@ -264,18 +264,18 @@ def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (1000, Kind.DROPPED),
-        (1001, Kind.DROPPED),
-        (1006, Kind.DROPPED),
-        (1011, Kind.DROPPED),
-        (1012, Kind.DROPPED),
-        (None, Kind.DROPPED),
-        (1008, Kind.REFUSED),
-        (1009, Kind.TOO_LARGE),
-        (4402, Kind.REFUSED),
+        (1000, FaultKind.DROPPED),
+        (1001, FaultKind.DROPPED),
+        (1006, FaultKind.DROPPED),
+        (1011, FaultKind.DROPPED),
+        (1012, FaultKind.DROPPED),
+        (None, FaultKind.DROPPED),
+        (1008, FaultKind.REFUSED),
+        (1009, FaultKind.TOO_LARGE),
+        (4402, FaultKind.REFUSED),
     ],
 )
-def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
+def test_a_close_is_named_by_its_code(code: int | None, kind: FaultKind) -> None:
     fault = from_close(code, "because")
     assert (fault.kind, fault.code) == (kind, None if code is None else str(code))
     assert "because" in fault.message
@@ -311,7 +311,7 @@ def test_the_wait_is_read_from_headers_or_else_from_the_sentence(
 
 
 def test_a_silence_says_what_was_waited_for() -> None:
-    assert silent("a connection", 2.5).message == "waited 2.5 s for a connection"
+    assert timed_out("a connection", 2.5).message == "waited 2.5 s for a connection"
 
 
 _json = st.recursive(
@@ -332,9 +332,9 @@ _fields = ["message", "code", "type", "param", "detail"]
 def test_whatever_an_error_holds_it_gets_a_kind(
     error: dict[str, object], status: int | None, *, begun: bool
 ) -> None:
-    assert isinstance(from_error(error, status, begun=begun).kind, Kind)
+    assert isinstance(from_error(error, status, begun=begun).kind, FaultKind)
 
 
 @given(st.integers(100, 599), st.binary(max_size=20) | _json.map(lambda v: json.dumps(v).encode()))
 def test_whatever_a_refused_upgrade_holds_it_gets_a_kind(status: int, body: bytes) -> None:
-    assert isinstance(from_handshake(status, {}, error_in_body(body)).kind, Kind)
+    assert isinstance(from_handshake(status, {}, error_in_body(body)).kind, FaultKind)

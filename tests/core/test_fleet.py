@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.context.outline import Anchor, Home, Origin, Outline, State
+from rtllm.context.outline import KnownPrefix, LaneAddress, Origin, Outline, ResponseAnchor
 from rtllm.scheduling.connection_pool import (
     EXCHANGED_AT,
     IDLE_BEFORE_CLOSED,
     NEXT_TRY,
-    Fleet,
+    ConnectionPool,
     Upkeep,
 )
-from rtllm.scheduling.lanes import Seat
+from rtllm.scheduling.lanes import LaneChoice
 
-NOTHING = State((), 0, b"", frozenset())
+NOTHING = KnownPrefix((), 0, b"", frozenset())
 NOBODY = Origin.of(Outline.of(()))
 
 
@@ -24,7 +24,7 @@ class Rig:
     """A fleet with open connections and a short way to run attempts on it."""
 
     def __init__(self, *, lanes: bool = True, connections: int = 1, limit: int = 8) -> None:
-        self.fleet = Fleet(lanes=lanes, max_connections=limit)
+        self.fleet = ConnectionPool(lanes=lanes, max_connections=limit)
         self.numbers = itertools.count(1)
         self.now = 0.0
         for _ in range(connections):
@@ -35,35 +35,37 @@ class Rig:
         self.fleet.opened(number, self.now)
         return number
 
-    def seat(self, conversation: int = 1, anchor: Anchor | None = None) -> Seat:
+    def seat(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> LaneChoice:
         seat = self.fleet.seat(conversation, anchor, "m", self.now)
         assert seat is not None, "a new connection is wanted"
         return seat
 
-    def send(self, conversation: int = 1, anchor: Anchor | None = None) -> tuple[int, Seat]:
+    def send(
+        self, conversation: int = 1, anchor: ResponseAnchor | None = None
+    ) -> tuple[int, LaneChoice]:
         seat, attempt = self.seat(conversation, anchor), next(self.numbers)
         self.fleet.take(attempt, seat, conversation, anchor, self.now)
         return attempt, seat
 
-    def end(self, attempt: int, *, stored: bool = False) -> Anchor:
+    def end(self, attempt: int, *, stored: bool = False) -> ResponseAnchor:
         home = self.fleet.end(attempt, f"r{attempt}", self.now)
-        return Anchor(
+        return ResponseAnchor(
             f"r{attempt}",
             f"m{attempt}",
             "m",
             NOTHING,
             NOBODY,
             False,
-            home or Home(0, None),
+            home or LaneAddress(0, None),
             stored,
         )
 
-    def answer(self, conversation: int = 1, anchor: Anchor | None = None) -> Anchor:
+    def answer(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> ResponseAnchor:
         attempt, _ = self.send(conversation, anchor)
         self.fleet.in_progress(attempt)
         return self.end(attempt)
 
-    def reaches(self, anchor: Anchor, conversation: int = 1) -> bool:
+    def reaches(self, anchor: ResponseAnchor, conversation: int = 1) -> bool:
         return self.fleet.can_continue(anchor, conversation)
 
 
@@ -116,7 +118,7 @@ def test_the_last_states_stay_alive_and_the_oldest_goes_first() -> None:
 def test_abandoned_answers_are_given_up_before_states() -> None:
     rig = Rig()
     state = rig.answer()
-    abandoned: list[Anchor] = []
+    abandoned: list[ResponseAnchor] = []
     for _ in range(3):
         attempt, _ = rig.send(anchor=state)
         rig.fleet.abandon(attempt)
@@ -144,7 +146,7 @@ def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
         rig.send()
     assert rig.fleet.seat(1, None, "m", 0.0) is None
     rig.fleet.in_progress(fork)
-    assert rig.fleet.seat(1, None, "m", 0.0) == Seat(1, parent.home.lane, is_open=True)
+    assert rig.fleet.seat(1, None, "m", 0.0) == LaneChoice(1, parent.home.lane, is_open=True)
 
 
 def test_a_failed_fork_leaves_its_parent_to_be_continued() -> None:
@@ -173,7 +175,7 @@ def test_four_conversations_share_a_connection_and_the_fifth_gets_its_own() -> N
 
 def test_names_are_never_more_than_thirty_two() -> None:
     rig = Rig()
-    last: dict[int, Anchor] = {}
+    last: dict[int, ResponseAnchor] = {}
     names: set[str | None] = set()
     for _ in range(12):
         for conversation in range(1, 5):
@@ -285,7 +287,7 @@ def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
 def test_without_lanes_the_idle_home_is_continued() -> None:
     rig = Rig(lanes=False, connections=2)
     parent = rig.answer()
-    assert rig.seat(1, parent) == Seat(parent.home.connection, None, is_open=True)
+    assert rig.seat(1, parent) == LaneChoice(parent.home.connection, None, is_open=True)
 
 
 def test_without_lanes_a_running_answer_blocks_its_connection() -> None:
@@ -335,7 +337,7 @@ def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     rig.fleet.without_lanes()
     assert rig.fleet.seat(1, None, "m", 0.0) is None
     ended = rig.end(attempt)
-    assert ended.home == Home(1, None)
+    assert ended.home == LaneAddress(1, None)
     assert rig.reaches(ended)
 
 
@@ -351,14 +353,14 @@ def test_drains_alone_are_told_from_turns() -> None:
 # -- upkeep ------------------------------------------------------------------------------------
 
 
-def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> Fleet:
-    fleet = Fleet(lanes=True, lifetime=lifetime)
+def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> ConnectionPool:
+    fleet = ConnectionPool(lanes=True, lifetime=lifetime)
     for _ in range(count):
         fleet.opened(fleet.opening("m"), 0.0)
     return fleet
 
 
-def use(fleet: Fleet, now: float, attempt: int = 1) -> None:
+def use(fleet: ConnectionPool, now: float, attempt: int = 1) -> None:
     seat = fleet.seat(1, None, "m", now)
     assert seat is not None
     fleet.take(attempt, seat, 1, None, now)
@@ -412,7 +414,7 @@ def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
 
 
 def test_nothing_is_due_where_nothing_is_open() -> None:
-    fleet = Fleet(lanes=True)
+    fleet = ConnectionPool(lanes=True)
     fleet.opening("m")
     assert fleet.upkeep(1e9) == Upkeep((), (), None)
 
@@ -437,10 +439,10 @@ def test_whoever_looks_when_told_finds_an_old_connection_in_time(
 
 
 def test_a_connection_for_one_model_takes_no_other() -> None:
-    fleet = Fleet(lanes=False, one_model=True)
+    fleet = ConnectionPool(lanes=False, one_model=True)
     fleet.opened(fleet.opening("m"), 0.0)
     assert fleet.seat(1, None, "other", 0.0) is None
-    assert fleet.seat(1, None, "m", 0.0) == Seat(1, None, is_open=True)
+    assert fleet.seat(1, None, "m", 0.0) == LaneChoice(1, None, is_open=True)
 
 
 # -- questions ---------------------------------------------------------------------------------
@@ -448,7 +450,7 @@ def test_a_connection_for_one_model_takes_no_other() -> None:
 
 def test_a_choice_changes_nothing_and_is_repeated_exactly() -> None:
     """Also where another conversation would have to lose its lanes: only taking evicts it."""
-    fleet = Fleet(lanes=True, max_connections=1)
+    fleet = ConnectionPool(lanes=True, max_connections=1)
     number = fleet.opening("m")
     fleet.opened(number, 0.0)
     for conversation in range(1, 5):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall, ToolOutput
-from rtllm.context.hidden_items import hidden_in, restored
+from rtllm.context.hidden_items import find_hidden_items, restore_hidden_items
 from rtllm.context.outline import Outline
 
 SEALED = [Reasoning(b'{"type":"reasoning","encrypted_content":"%d"}' % n) for n in range(4)]
@@ -21,9 +21,9 @@ def resent(
     context: tuple[Item, ...], output: tuple[Item, ...], recorded: tuple[Item, ...], *later: Item
 ) -> tuple[Item, ...]:
     """A later context sent whole, with what an earlier output held beside."""
-    hidden = hidden_in(Outline.of((*context, *recorded)), output, recorded)
+    hidden = find_hidden_items(Outline.of((*context, *recorded)), output, recorded)
     now = Outline.of((*context, *recorded, *later))
-    return restored(now, now.items, hidden)
+    return restore_hidden_items(now, now.items, hidden)
 
 
 def test_reasoning_stands_before_what_it_led_to() -> None:
@@ -37,9 +37,16 @@ def test_each_call_has_its_own() -> None:
 
 
 def test_the_order_in_which_a_framework_records_calls_does_not_matter() -> None:
-    hidden = hidden_in(Outline.of((*ASKED, A, B)), (SEALED[0], A, B), (A, B))
+    hidden = find_hidden_items(Outline.of((*ASKED, A, B)), (SEALED[0], A, B), (A, B))
     now = Outline.of((*ASKED, B, DONE[1], A, DONE[0]))
-    assert restored(now, now.items, hidden) == (*ASKED, B, DONE[1], SEALED[0], A, DONE[0])
+    assert restore_hidden_items(now, now.items, hidden) == (
+        *ASKED,
+        B,
+        DONE[1],
+        SEALED[0],
+        A,
+        DONE[0],
+    )
 
 
 def test_unsealed_reasoning_says_nothing_and_stays_away() -> None:

@@ -14,10 +14,10 @@ from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn, Twi
 from rtllm.content.items import Item
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.conversations import Conversations, Membership
-from rtllm.context.outline import Anchor, Home, Outline, Plan, State
-from rtllm.engine.dispatch import Dispatch, Placement
-from rtllm.scheduling.connection_pool import Fleet
-from rtllm.scheduling.lanes import Connection, Lane
+from rtllm.context.outline import KnownPrefix, LaneAddress, Outline, Plan, ResponseAnchor
+from rtllm.engine.dispatch import Placement, RequestPlanner
+from rtllm.scheduling.connection_pool import ConnectionPool
+from rtllm.scheduling.lanes import Lane, PooledConnection
 
 BOUNDED = settings(phases=[Phase.generate], report_multiple_bugs=False)
 """Fixed seed (the profile's), nothing shrunk: finding is enough here."""
@@ -33,7 +33,10 @@ def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
     """Two lanes that alternate."""
 
     def free_lane(
-        self: Fleet, connection: Connection, conversation: int, parent: Home | None
+        self: ConnectionPool,
+        connection: PooledConnection,
+        conversation: int,
+        parent: LaneAddress | None,
     ) -> Lane | None:
         del self
         names = [f"{conversation}-{count}" for count in range(2)]
@@ -44,25 +47,25 @@ def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
                 return lane
         return None
 
-    patch.setattr(Fleet, "_free_lane", free_lane)
+    patch.setattr(ConnectionPool, "_free_lane", free_lane)
 
 
 def items_counted(patch: pytest.MonkeyPatch) -> None:
     """The stock plugins' way: what is behind the first n items is new."""
 
-    def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
+    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
         known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
-    patch.setattr(State, "rest_of", rest_of)
+    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Anchors of the request's context alone."""
-    ended = Dispatch.ended
+    ended = RequestPlanner.ended
 
     def forgetful(
-        self: Dispatch,
+        self: RequestPlanner,
         attempt: int,
         response_id: str | None,
         recorded: object,
@@ -71,21 +74,24 @@ def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     ) -> None:
         ended(self, attempt, response_id, None if recorded is None else (), now)
 
-    patch.setattr(Dispatch, "ended", forgetful)
+    patch.setattr(RequestPlanner, "ended", forgetful)
 
 
 def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
     """A continuation runs on the lane of what it continues."""
-    free_lane = Fleet._free_lane
+    free_lane = ConnectionPool._free_lane
 
     def reused(
-        self: Fleet, connection: Connection, conversation: int, parent: Home | None
+        self: ConnectionPool,
+        connection: PooledConnection,
+        conversation: int,
+        parent: LaneAddress | None,
     ) -> Lane | None:
         if parent is not None and not connection.busy(lane := connection.use_lane(parent.lane)):
             return lane
         return free_lane(self, connection, conversation, parent)
 
-    patch.setattr(Fleet, "_free_lane", reused)
+    patch.setattr(ConnectionPool, "_free_lane", reused)
 
 
 def few_lanes(patch: pytest.MonkeyPatch) -> None:
@@ -96,26 +102,26 @@ def few_lanes(patch: pytest.MonkeyPatch) -> None:
 def parents_lane_taken_early(patch: pytest.MonkeyPatch) -> None:
     """The parent's lane doesn't rest until its fork is in progress."""
     few_lanes(patch)
-    take = Fleet.take
+    take = ConnectionPool.take
 
-    def restless(self: Fleet, attempt: int, *args: object) -> None:
+    def restless(self: ConnectionPool, attempt: int, *args: object) -> None:
         take(self, attempt, *args)  # type: ignore[arg-type]
         self.in_progress(attempt)
 
-    patch.setattr(Fleet, "take", restless)
+    patch.setattr(ConnectionPool, "take", restless)
 
 
 def lost_connections_trusted(patch: pytest.MonkeyPatch) -> None:
     """An anchor is continued over whatever connection is open."""
-    patch.setattr(Fleet, "can_continue", lambda *_: True)
+    patch.setattr(ConnectionPool, "can_continue", lambda *_: True)
 
 
 def field_carried_over(patch: pytest.MonkeyPatch) -> None:
     """All anchors count as such whose system texts went into ``instructions``."""
     patch.setattr(
         rtllm.engine.dispatch,
-        "Anchor",
-        lambda *fields: replace(Anchor(*fields), lead_in_field=True),
+        "ResponseAnchor",
+        lambda *fields: replace(ResponseAnchor(*fields), lead_in_field=True),
     )
 
 
@@ -174,14 +180,14 @@ def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
     """Hidden items are put back for whoever says the same."""
     with_hidden = rtllm.context.planner._with_hidden
     matching: list[tuple[KnownResponse, Proof]] = []
-    plan = Dispatch.plan
+    plan = RequestPlanner.plan
 
-    def noting(self: Dispatch, asked: Membership, *args: object, **options: object) -> Plan:
+    def noting(self: RequestPlanner, asked: Membership, *args: object, **options: object) -> Plan:
         index = self._conversations._responses
         matching[:] = [(known, Proof.KEYS) for known in index.matching(asked.context)]
         return plan(self, asked, *args, **options)  # type: ignore[arg-type]
 
-    patch.setattr(Dispatch, "plan", noting)
+    patch.setattr(RequestPlanner, "plan", noting)
     patch.setattr(
         rtllm.context.planner,
         "_with_hidden",
@@ -192,13 +198,13 @@ def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
 def _answered(patch: pytest.MonkeyPatch) -> dict[str, Outline]:
     """The contexts that were answered, by the marks of the answers; kept alive."""
     contexts: dict[str, Outline] = {}
-    take = Dispatch.take
+    take = RequestPlanner.take
 
-    def noting(self: Dispatch, attempt: int, placement: Placement, now: float) -> None:
+    def noting(self: RequestPlanner, attempt: int, placement: Placement, now: float) -> None:
         contexts[self.mark_of(attempt)] = placement.context
         take(self, attempt, placement, now)
 
-    patch.setattr(Dispatch, "take", noting)
+    patch.setattr(RequestPlanner, "take", noting)
     return contexts
 
 

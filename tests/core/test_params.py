@@ -20,7 +20,12 @@ from rtllm.parameters import (
 )
 from rtllm.parameters.catalog import FROM_THE_CONTEXT
 from rtllm.parameters.families import nearest
-from rtllm.parameters.rejections import DROPPABLE, cured, stepped, supported_values
+from rtllm.parameters.rejections import (
+    DROPPABLE,
+    apply_rejection,
+    nearest_supported,
+    supported_values,
+)
 from rtllm.simulator import models
 from rtllm.simulator.refusal import unsupported_value
 
@@ -310,20 +315,20 @@ def test_the_values_that_the_services_words_name_are_found(family: Any) -> None:
 
 def test_a_refused_effort_is_stepped_and_others_are_left_out() -> None:
     body = {"reasoning": {"effort": "none", "summary": "auto"}, "temperature": 0.5}
-    assert stepped(body, "reasoning.effort", _LOW_UP) == "low"
-    assert stepped(body, "reasoning.effort", "Unsupported parameter.") is None
-    assert stepped(body, "temperature", "Supported values are: '1'.") is None
+    assert nearest_supported(body, "reasoning.effort", _LOW_UP) == "low"
+    assert nearest_supported(body, "reasoning.effort", "Unsupported parameter.") is None
+    assert nearest_supported(body, "temperature", "Supported values are: '1'.") is None
     low = {**body, "reasoning": {"effort": "low", "summary": "auto"}}
-    assert cured(body, "reasoning.effort", ("low", "high")) == low
-    assert cured(low, "reasoning.effort", ("low", "high")) == low
-    assert cured(body, "reasoning.effort", ()) == {
+    assert apply_rejection(body, "reasoning.effort", ("low", "high")) == low
+    assert apply_rejection(low, "reasoning.effort", ("low", "high")) == low
+    assert apply_rejection(body, "reasoning.effort", ()) == {
         "reasoning": {"summary": "auto"},
         "temperature": 0.5,
     }
 
 
 def test_a_value_that_is_named_and_refused_all_the_same_is_left_out() -> None:
-    assert stepped({"reasoning": {"effort": "low"}}, "reasoning.effort", _LOW_UP) is None
+    assert nearest_supported({"reasoning": {"effort": "low"}}, "reasoning.effort", _LOW_UP) is None
 
 
 def test_of_two_as_near_the_lower_is_taken() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rtllm.adapters.images import NewPicture, Pictures, with_pictures
+from rtllm.adapters.images import ImageCache, NewImage, resolve_images
 from rtllm.content.items import Image, Message, Text
 
 
@@ -65,17 +65,17 @@ def ten_times(pixels: str) -> str:
     return pixels * 10
 
 
-async def urls(pictures: Pictures[Shown], *sources: Shown) -> list[str | None]:
+async def urls(pictures: ImageCache[Shown], *sources: Shown) -> list[str | None]:
     return await pictures.encode(pictures.take(sources))
 
 
-def is_known(pictures: Pictures[Shown], source: Shown) -> bool:
-    return not isinstance(pictures.take([source])[0], NewPicture)
+def is_known(pictures: ImageCache[Shown], source: Shown) -> bool:
+    return not isinstance(pictures.take([source])[0], NewImage)
 
 
 async def test_each_is_encoded_once_and_off_the_loop() -> None:
     kind = Kind()
-    pictures = Pictures(kind)
+    pictures = ImageCache(kind)
     a, b, c = map(Shown.of, "abc")
     assert await urls(pictures, a, b, a) == ["data:,a", "data:,b", "data:,a"]
     assert await urls(pictures, b, c) == ["data:,b", "data:,c"]
@@ -84,7 +84,7 @@ async def test_each_is_encoded_once_and_off_the_loop() -> None:
 
 
 async def test_an_address_goes_with_its_picture() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     shown = Shown.of("a")
     await urls(pictures, shown)
     frame, known = weakref.ref(shown.frame), pictures._known
@@ -96,7 +96,7 @@ async def test_an_address_goes_with_its_picture() -> None:
 
 
 async def test_a_picture_that_dies_before_it_is_encoded_is_given_and_not_kept() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     taken = pictures.take([Shown.of("a")])
     gc.collect()
     assert await pictures.encode(taken) == ["data:,a"]
@@ -104,14 +104,14 @@ async def test_a_picture_that_dies_before_it_is_encoded_is_given_and_not_kept() 
 
 
 async def test_an_id_that_comes_to_mean_another_object_shows_that_one() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     for number in range(200):  # the allocator gives the same address again and again
         assert await urls(pictures, Shown.of(str(number))) == [f"data:,{number}"]
 
 
 async def test_a_frame_that_is_overwritten_is_encoded_anew() -> None:
     frame = Frame(b"red")
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     first, second = Shown(frame), Shown(frame)
     assert await urls(pictures, first) == ["data:,red"]
     frame.pixels[:] = b"sky"
@@ -121,7 +121,7 @@ async def test_a_frame_that_is_overwritten_is_encoded_anew() -> None:
 async def test_a_ring_buffers_older_pictures_keep_what_they_showed() -> None:
     frame = Frame(b"red")
     kind = Kind()
-    pictures = Pictures(kind)
+    pictures = ImageCache(kind)
     context: list[Shown] = []
     seen: list[str | None] = []
     for pixels in ("red", "sky", "sun"):
@@ -133,7 +133,7 @@ async def test_a_ring_buffers_older_pictures_keep_what_they_showed() -> None:
 
 
 async def test_the_same_object_over_new_pixels_is_encoded_anew() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     shown = Shown.of("red")
     assert await urls(pictures, shown) == ["data:,red"]
     shown.frame.pixels[:] = b"sky"
@@ -142,7 +142,7 @@ async def test_the_same_object_over_new_pixels_is_encoded_anew() -> None:
 
 async def test_the_same_object_with_other_options_or_another_frame_is_encoded_anew() -> None:
     kind = Kind()
-    pictures = Pictures(kind)
+    pictures = ImageCache(kind)
     shown = Shown.of("red")
     await urls(pictures, shown)
     shown.size = 2
@@ -153,7 +153,7 @@ async def test_the_same_object_with_other_options_or_another_frame_is_encoded_an
 
 
 async def test_a_change_anywhere_in_a_large_picture_of_one_colour_is_seen() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     shown = Shown.of("r" * 1_000_000)
     await urls(pictures, shown)
     assert is_known(pictures, shown)
@@ -162,7 +162,7 @@ async def test_a_change_anywhere_in_a_large_picture_of_one_colour_is_seen() -> N
 
 
 async def test_pixels_are_taken_when_they_are_asked_with() -> None:
-    pictures = Pictures(Kind())
+    pictures = ImageCache(Kind())
     shown = Shown.of("red")
     taken = pictures.take([shown])
     shown.frame.pixels[:] = b"sky"
@@ -171,7 +171,7 @@ async def test_pixels_are_taken_when_they_are_asked_with() -> None:
 
 
 async def test_what_is_kept_is_bounded() -> None:
-    pictures = Pictures(Kind(ten_times), kept=25)
+    pictures = ImageCache(Kind(ten_times), kept=25)
     shown = [Shown.of(pixels) for pixels in "abcd"]
     for one in shown:
         await urls(pictures, one)
@@ -182,7 +182,7 @@ async def test_what_is_kept_is_bounded() -> None:
 
 async def test_the_last_requests_own_pictures_are_kept_however_large() -> None:
     kind = Kind(ten_times)
-    pictures = Pictures(kind, kept=25)
+    pictures = ImageCache(kind, kept=25)
     shown = [Shown.of(pixels) for pixels in "abcd"]
     for upto in range(1, 5):
         await urls(pictures, *shown[:upto])
@@ -197,7 +197,7 @@ async def test_one_that_another_request_crowds_out_is_still_given() -> None:
             assert go_on.wait(10)
         return pixels * 10
 
-    pictures = Pictures(Kind(encode), kept=25)
+    pictures = ImageCache(Kind(encode), kept=25)
     a, slow, b, c, d = map(Shown.of, ("a", "slow", "b", "c", "d"))
     await urls(pictures, a)
     waiting = asyncio.create_task(urls(pictures, a, slow))
@@ -214,7 +214,7 @@ async def test_one_that_cannot_be_encoded_is_left_out_and_named_once(
     def refuse(pixels: str) -> str:
         raise ValueError(pixels)
 
-    pictures = Pictures(Kind(refuse))
+    pictures = ImageCache(Kind(refuse))
     shown = Shown.of("no such format")
     for _ in range(2):
         assert await asyncio.wait_for(urls(pictures, shown), 10) == [None]
@@ -222,7 +222,7 @@ async def test_one_that_cannot_be_encoded_is_left_out_and_named_once(
 
 
 async def test_many_pictures_that_nobody_shows_any_more_leave_nothing() -> None:
-    pictures = Pictures(Kind(lambda pixels: pixels * 1000))
+    pictures = ImageCache(Kind(lambda pixels: pixels * 1000))
     for number in range(150):
         await urls(pictures, Shown.of(f"{number:04d}" * 250))
     gc.collect()
@@ -231,5 +231,5 @@ async def test_many_pictures_that_nobody_shows_any_more_leave_nothing() -> None:
 
 def test_addresses_go_where_none_is_yet() -> None:
     message = Message("user", (Image("https://x/1"), Image(""), Text("and"), Image("")))
-    (made,) = with_pictures([message], ["data:,1", None])
+    (made,) = resolve_images([message], ["data:,1", None])
     assert made == Message("user", (Image("https://x/1"), Image("data:,1"), Text("and")))

@@ -15,7 +15,7 @@ from core.heard import events_of, listen, words_of
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.codec.frames import read
 from rtllm.codec.responses_decoder import Assembler
-from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Message
 from rtllm.content.items import Reasoning as Reasoning_
 from rtllm.simulator import Call, Reasoning, Reply, Text
@@ -35,11 +35,11 @@ def decoded(frames: Sequence[MangledFrame]) -> list[Event]:
 
 
 def spoken(events: Sequence[Event]) -> str:
-    return "".join(e.text for e in events if isinstance(e, Delta))
+    return "".join(e.text for e in events if isinstance(e, TextDelta))
 
 
 def called(events: Sequence[Event]) -> dict[str, Any]:
-    calls = [e.call for e in events if isinstance(e, Called)]
+    calls = [e.call for e in events if isinstance(e, ToolCallReady)]
     assert len({call.call_id for call in calls}) == len(calls), "a call ran twice"
     return {call.call_id: json.loads(call.arguments or "null") for call in calls}
 
@@ -82,7 +82,7 @@ def test_law_every_word_and_call_comes_once_whatever_the_hosts_habits(
     assert words_of(spoken(events)) == words_of(expected.text)
     calls = called(events)
     assert {call_id: calls.get(call_id) for call_id in expected.calls} == expected.calls
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], ResponseEnded)
     assert events[-1].usage is not None
     spoken(events).encode()  # no lone half is passed on
 
@@ -97,7 +97,7 @@ def heard(*frames: dict[str, Any] | str) -> tuple[str, list[tuple[str, str]], As
         data = frame if isinstance(frame, str) else json.dumps(frame)
         if (one := read(data)) is not None:
             events += decoder.feed(one)[0]
-    calls = [(e.call.call_id, e.call.arguments) for e in events if isinstance(e, Called)]
+    calls = [(e.call.call_id, e.call.arguments) for e in events if isinstance(e, ToolCallReady)]
     return spoken(events), calls, decoder
 
 
@@ -261,7 +261,7 @@ def test_halves_are_joined_over_another_frame_and_within_raw_bytes() -> None:
         frame = read(data)
         assert frame is not None
         events += decoder.feed(frame)[0]
-    assert events == [Delta("\U0001f600")]
+    assert events == [TextDelta("\U0001f600")]
 
 
 # -- frames that aren't strict JSON ------------------------------------------------------------

@@ -2,29 +2,29 @@
 
 import pytest
 
-from rtllm.content.timeouts import Limits, Retry
-from rtllm.engine.progress import Turn
-from rtllm.errors import Busy, Failed
-from rtllm.retry.faults import Fault, Kind
+from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.engine.progress import TurnProgress
+from rtllm.errors import RateLimited, ResponseFailed
+from rtllm.retry.faults import Fault, FaultKind
 from rtllm.retry.policy import Fail, Finish, Resend
 
-BUSY = Fault(Kind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
+BUSY = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
 
 
-def turn(limits: Limits | None = None, retry: Retry | None = None) -> Turn:
-    return Turn(
-        limits or Limits(base=10, connect=3, open_item=30, whole=120), retry or Retry(), 0.0
+def turn(limits: Timeouts | None = None, retry: RetryPolicy | None = None) -> TurnProgress:
+    return TurnProgress(
+        limits or Timeouts(base=10, connect=3, open_item=30, whole=120), retry or RetryPolicy(), 0.0
     )
 
 
-def sent(at: float = 1.0) -> Turn:
+def sent(at: float = 1.0) -> TurnProgress:
     it = turn()
     it.connecting(0.0)
     it.sent(at)
     return it
 
 
-def ends(it: Turn) -> float:
+def ends(it: TurnProgress) -> float:
     return it.deadline()[0]
 
 
@@ -40,7 +40,7 @@ def ends(it: Turn) -> float:
 def test_all_limits_follow_from_the_base_limit(
     base: float, connect: float | None, expected: tuple[float, float, float]
 ) -> None:
-    limits = Limits.of(base, connect)
+    limits = Timeouts.of(base, connect)
     assert (limits.base, limits.connect, limits.open_item) == expected
     assert limits.whole == 120
 
@@ -99,7 +99,7 @@ def test_the_whole_turn_is_limited_whatever_comes() -> None:
 
 def test_a_wait_that_ran_out_says_for_what_and_how_long() -> None:
     fault = sent().ran_out()
-    assert (fault.kind, fault.code) == (Kind.SILENT, "timeout")
+    assert (fault.kind, fault.code) == (FaultKind.TIMEOUT, "timeout")
     assert fault.message == "waited 10 s for the first output"
 
 
@@ -111,17 +111,17 @@ def test_phases_follow_each_other() -> None:
     assert it.phase() == "sent"
     it.created()
     assert it.phase() == "created"
-    it.gave_out(text=3)
+    it.note_emitted(text=3)
     assert it.phase() == "given out"
     assert it.phase(whole=True) == "whole"
 
 
 def test_a_word_given_out_is_remembered_over_attempts() -> None:
     it = sent()
-    it.gave_out(calls=1)
+    it.note_emitted(calls=1)
     it.connecting(2.0)
     it.sent(3.0)
-    assert it.has_given_out
+    assert it.has_emitted
     assert it.phase() == "given out"
     assert it.attempts == 2
 
@@ -133,7 +133,7 @@ def test_the_first_resend_waits_a_tenth_and_later_ones_the_interval() -> None:
         Resend(False, False, True, True, 0.1),
         Resend(False, False, True, True, 2.0),
         Resend(False, False, True, True, 2.0),
-        Fail(Busy),
+        Fail(RateLimited),
     ]
     assert (it.paid, len(it.recoveries)) == (3, 4)
 
@@ -146,52 +146,52 @@ def test_jitter_spreads_the_wait(jitter: float, wait: float) -> None:
 
 
 def test_retry_after_is_obeyed() -> None:
-    action = sent().decide(Fault(Kind.BUSY, "", retry_after=1.25), 1.0, 0.5)
+    action = sent().decide(Fault(FaultKind.BUSY, "", retry_after=1.25), 1.0, 0.5)
     assert isinstance(action, Resend)
     assert action.wait == 1.25
 
 
 def test_a_wait_longer_than_allowed_ends_the_turn() -> None:
     it = sent()
-    assert it.decide(Fault(Kind.BUSY, "", retry_after=8.5), 1.0, 0.5) == Fail(Busy)
+    assert it.decide(Fault(FaultKind.BUSY, "", retry_after=8.5), 1.0, 0.5) == Fail(RateLimited)
     assert it.paid == 0
 
 
 def test_a_wait_beyond_the_whole_turn_ends_it() -> None:
-    assert sent().decide(Fault(Kind.BUSY, "", retry_after=5), 116.0, 0.5) == Fail(Busy)
+    assert sent().decide(Fault(FaultKind.BUSY, "", retry_after=5), 116.0, 0.5) == Fail(RateLimited)
 
 
 def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
-    it = turn(retry=Retry(budget=0))
+    it = turn(retry=RetryPolicy(budget=0))
     it.sent(1.0)
-    action = it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5)
+    action = it.decide(Fault(FaultKind.CHAIN_MISS, ""), 1.0, 0.5)
     assert action == Resend(True, False, False, False)
     assert it.paid == 0
-    assert isinstance(it.decide(Fault(Kind.CHAIN_MISS, ""), 1.0, 0.5), Fail)
+    assert isinstance(it.decide(Fault(FaultKind.CHAIN_MISS, ""), 1.0, 0.5), Fail)
 
 
 def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
     it = sent()
-    it.gave_out(text=5)
-    assert it.decide(Fault(Kind.DROPPED, ""), 2.0, 0.5, whole=True) == Finish("unfinished")
+    it.note_emitted(text=5)
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, whole=True) == Finish("unfinished")
 
 
 def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
     it = sent()
-    it.gave_out(text=5, calls=1)
-    error = it.error(Failed, BUSY)
+    it.note_emitted(text=5, calls=1)
+    error = it.error(ResponseFailed, BUSY)
     details = error.details
     assert (error.message, details.code, details.status) == ("slow down", BUSY.code, 429)
     assert (details.request_id, details.phase, details.attempts) == ("req_1", "given out", 1)
-    assert details.given_out == (5, 1)
+    assert details.emitted == (5, 1)
     assert "after 5 characters and 1 tool calls" in str(error)
 
 
 # -- dribbling speech --------------------------------------------------------------------------
 
 
-def speaking(floor: float) -> Turn:
-    turn = Turn(Limits(base=10.0, whole=600.0, speech_floor=floor), Retry(), 0.0)
+def speaking(floor: float) -> TurnProgress:
+    turn = TurnProgress(Timeouts(base=10.0, whole=600.0, speech_floor=floor), RetryPolicy(), 0.0)
     turn.connecting(0.0)
     turn.sent(0.0)
     return turn
@@ -241,9 +241,9 @@ def test_between_messages_no_speech_is_due() -> None:
     assert turn.deadline() == (32.0, "more output", 30.0)
 
 
-@pytest.mark.parametrize("kind", [Kind.SERVER, Kind.BUSY])
+@pytest.mark.parametrize("kind", [FaultKind.SERVER, FaultKind.BUSY])
 def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_them(
-    kind: Kind,
+    kind: FaultKind,
 ) -> None:
     it = sent()
     assert isinstance(it.decide(Fault(kind, ""), 1.0, 0.5, whole=True), Resend)
@@ -251,4 +251,4 @@ def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_
 
 def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -> None:
     it = sent()
-    assert it.decide(Fault(Kind.DROPPED, ""), 1.0, 0.5, whole=True) == Finish("unfinished")
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, whole=True) == Finish("unfinished")

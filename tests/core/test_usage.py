@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm.content.usage import Account, Books, Totals, Usage
+from rtllm.content.usage import Totals, Usage, UsageCategory, UsageLedger
 
 
 def test_total_is_input_and_output() -> None:
@@ -23,9 +23,9 @@ def test_totals_add_up_field_by_field() -> None:
     assert one + two == Totals(11, 22, 33, 44, 55, 66, 77)
 
 
-@pytest.mark.parametrize("account", ["answered", "cut", "failed", "superseded", "warm-up"])
-def test_each_account_is_kept_apart_and_counts_in_all(account: Account) -> None:
-    books = Books()
+@pytest.mark.parametrize("account", ["answered", "cancelled", "failed", "superseded", "warm-up"])
+def test_each_account_is_kept_apart_and_counts_in_all(account: UsageCategory) -> None:
+    books = UsageLedger()
     books.enter(account, Usage(5, 6))
     books.enter(account, None)
     snapshot = books.snapshot()
@@ -35,7 +35,7 @@ def test_each_account_is_kept_apart_and_counts_in_all(account: Account) -> None:
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    books = Books()
+    books = UsageLedger()
     before = books.snapshot()
-    books.enter("cut", Usage(1, 1))
+    books.enter("cancelled", Usage(1, 1))
     assert before.all == Totals()

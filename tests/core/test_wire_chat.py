@@ -16,7 +16,7 @@ from rtllm.codec.chat_encoder import (
     nested_tool,
     parameters,
 )
-from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import (
     Image,
     Item,
@@ -28,10 +28,10 @@ from rtllm.content.items import (
     ToolOutput,
 )
 from rtllm.content.usage import Usage
-from rtllm.context.normalize import legalise
+from rtllm.context.normalize import normalize_context
 from rtllm.errors import ConfigError
 from rtllm.parameters import DROPPABLE, text_format_of, tool_choice_of
-from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.faults import Fault, FaultKind
 
 CALL = ToolCall("call_1", "weather", '{"city":"Bonn"}')
 OTHER = ToolCall("call_2", "time", "{}")
@@ -133,7 +133,7 @@ _ITEMS = st.lists(
 @given(_ITEMS)
 def test_law_every_call_is_answered_directly_behind_its_message(items: list[Item]) -> None:
     open_calls: set[str] = set()
-    legal = legalise(items).items
+    legal = normalize_context(items).items
     encoded = messages(legal)
     for message in encoded:
         if message["role"] == "tool":
@@ -281,7 +281,7 @@ def test_what_chat_does_not_know_is_named(settings: dict[str, Any], named: str) 
 def test_a_refused_parameter_is_named_as_in_the_settings(param: str, setting: str) -> None:
     error = {"message": "no", "code": "unsupported_parameter", "param": param}
     fault = from_body(error, 400)
-    assert (fault.kind, fault.param) == (Kind.PARAMETER_REFUSED, setting)
+    assert (fault.kind, fault.param) == (FaultKind.PARAMETER_REFUSED, setting)
     assert setting in DROPPABLE
 
 
@@ -332,8 +332,12 @@ def read(*chunks: Any, as_objects: bool = False, end: bool = True) -> list[Event
 
 def calls(*chunks: Any, as_objects: bool = False) -> list[tuple[str, str, str]]:
     found = read(*chunks, chunk(finish="tool_calls"), as_objects=as_objects)
-    assert isinstance(found[-1], Ended)
-    return [(e.call.call_id, e.call.name, e.call.arguments) for e in found if isinstance(e, Called)]
+    assert isinstance(found[-1], ResponseEnded)
+    return [
+        (e.call.call_id, e.call.name, e.call.arguments)
+        for e in found
+        if isinstance(e, ToolCallReady)
+    ]
 
 
 @BOTH
@@ -342,24 +346,24 @@ def test_text_streams_and_ends_with_its_usage(as_objects: bool) -> None:
     found = read(first, said("Hel"), said("lo"), chunk(finish="stop"), TAIL, as_objects=as_objects)
     usage = Usage(20, 7, 8, 2, 3, "default")
     assert found == [
-        Delta("Hel"),
-        Delta("lo"),
-        Ended("completed", None, "chatcmpl-1", usage),
+        TextDelta("Hel"),
+        TextDelta("lo"),
+        ResponseEnded("completed", None, "chatcmpl-1", usage),
     ]
 
 
 def test_the_usage_chunk_ends_it_before_the_stream_does() -> None:
     found = read(said("Hi"), chunk(finish="stop"), TAIL, end=False)
-    assert isinstance(found[-1], Ended)
+    assert isinstance(found[-1], ResponseEnded)
 
 
 def test_what_the_service_does_not_say_of_its_usage_stays_unknown() -> None:
     bare = TAIL | {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "service_tier": None}
     [*_, end] = read(said("Hi"), chunk(finish="stop"), bare)
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.usage == Usage(1, 2, None, None, None, None)
     [*_, end] = read(said("Hi"), chunk(finish="stop"))
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.usage is None
 
 
@@ -367,7 +371,7 @@ def test_usage_in_the_last_chunk_or_in_every_chunk_counts_once() -> None:
     growing = USAGE | {"completion_tokens": 1}
     last = chunk(finish="stop", usage=USAGE)
     [*_, end] = read(said("Hi") | {"usage": growing}, last)
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.usage is not None
     assert end.usage.output == 7
 
@@ -385,26 +389,28 @@ def test_usage_in_the_last_chunk_or_in_every_chunk_counts_once() -> None:
 )
 def test_odd_chunks_bring_nothing_and_break_nothing(odd: dict[str, Any], as_objects: bool) -> None:
     found = read(odd, said("Hi"), odd, chunk(finish="stop"), odd, TAIL, odd, as_objects=as_objects)
-    assert found[0] == Delta("Hi")
-    assert isinstance(found[1], Ended)
+    assert found[0] == TextDelta("Hi")
+    assert isinstance(found[1], ResponseEnded)
     assert len(found) == 2
     assert found[1].response_id == "chatcmpl-1"
 
 
 def test_content_beside_a_finish_reason_is_said() -> None:
-    assert read(chunk({"content": "Bye"}, "stop"))[0] == Delta("Bye")
+    assert read(chunk({"content": "Bye"}, "stop"))[0] == TextDelta("Bye")
     with_call = chunk({"content": "One moment."}, "tool_calls")
     found = read(piece("{}", index=0, id="a", name="f"), with_call)
-    assert [type(e) for e in found] == [Delta, Called, Ended]
+    assert [type(e) for e in found] == [TextDelta, ToolCallReady, ResponseEnded]
 
 
 def test_refusals_are_told_apart() -> None:
-    assert read(chunk({"refusal": "No."}), chunk(finish="stop"))[0] == Delta("No.", refusal=True)
+    assert read(chunk({"refusal": "No."}), chunk(finish="stop"))[0] == TextDelta(
+        "No.", refusal=True
+    )
 
 
 def test_parts_in_a_delta_are_read() -> None:
     parts = [{"type": "text", "text": "Hi"}, {"type": "reference", "ids": [1]}]
-    assert read(chunk({"content": parts}), chunk(finish="stop"))[0] == Delta("Hi")
+    assert read(chunk({"content": parts}), chunk(finish="stop"))[0] == TextDelta("Hi")
 
 
 @pytest.mark.parametrize(
@@ -415,9 +421,9 @@ def test_a_cut_answer_is_incomplete_and_gives_no_call_out(finish: str, reason: s
     whole = piece("{}", index=0, id="a", name="f")
     cut = piece('{"ci', index=1, id="b", name="f")
     found = read(said("Hi"), whole, cut, chunk(finish=finish), TAIL)
-    assert found[0] == Delta("Hi")
-    assert [type(e) for e in found] == [Delta, Ended]
-    assert isinstance(found[-1], Ended)
+    assert found[0] == TextDelta("Hi")
+    assert [type(e) for e in found] == [TextDelta, ResponseEnded]
+    assert isinstance(found[-1], ResponseEnded)
     assert (found[-1].outcome, found[-1].reason) == ("incomplete", reason)
 
 
@@ -432,35 +438,35 @@ def test_calls_are_given_out_at_the_end_only() -> None:
 
 def test_an_answer_of_nothing_is_empty() -> None:
     [end] = read(chunk(finish="stop"), TAIL)
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.outcome == "empty"
 
 
 def test_a_stream_that_just_ends_was_dropped() -> None:
     [_, fault] = read(said("Hi"))
     assert isinstance(fault, Fault)
-    assert fault.kind is Kind.DROPPED
+    assert fault.kind is FaultKind.DROPPED
     [fault] = read()
     assert isinstance(fault, Fault)
 
 
 def test_a_usage_chunk_is_an_end_for_hosts_that_give_no_reason() -> None:
     found = read(said("Hi"), piece("{}", index=0, id="a", name="f"), TAIL)
-    assert [type(e) for e in found] == [Delta, Called, Ended]
+    assert [type(e) for e in found] == [TextDelta, ToolCallReady, ResponseEnded]
     assert isinstance(read(TAIL)[-1], Fault)
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"message": "overloaded", "code": "server_is_overloaded"}, Kind.BUSY),
-        ({"message": "slow", "code": 429}, Kind.BUSY),
-        ({"message": "boom", "type": "server_error"}, Kind.SERVER),
-        ({"message": "nothing known"}, Kind.GIVEN_UP),
-        ("a mere string", Kind.GIVEN_UP),
+        ({"message": "overloaded", "code": "server_is_overloaded"}, FaultKind.BUSY),
+        ({"message": "slow", "code": 429}, FaultKind.BUSY),
+        ({"message": "boom", "type": "server_error"}, FaultKind.SERVER),
+        ({"message": "nothing known"}, FaultKind.RESPONSE_FAILED),
+        ("a mere string", FaultKind.RESPONSE_FAILED),
     ],
 )
-def test_an_error_line_is_a_fault(error: Any, kind: Kind) -> None:
+def test_an_error_line_is_a_fault(error: Any, kind: FaultKind) -> None:
     found = read(said("Hi"), {"error": error}, end=False)
     assert isinstance(found[-1], Fault)
     assert found[-1].kind is kind
@@ -598,7 +604,7 @@ def test_thoughts_are_slow_and_never_spoken(name: str) -> None:
     assembler = ChatAssembler()
     assert assembler.feed(chunk({name: "hmm"})) == ([], None)
     assert assembler.slow_item_open
-    assert assembler.feed(said("Hi")) == ([Delta("Hi")], None)
+    assert assembler.feed(said("Hi")) == ([TextDelta("Hi")], None)
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (False, True)
 
 
@@ -647,11 +653,11 @@ _TEXTS = st.text(alphabet='ab"{}', max_size=6)
 )
 def test_law_any_chunks_end_once_and_nothing_follows_the_end(chunks: list[Any]) -> None:
     found = read(*chunks)
-    ends = [i for i, e in enumerate(found) if isinstance(e, Ended)]
+    ends = [i for i, e in enumerate(found) if isinstance(e, ResponseEnded)]
     assert len(ends) <= 1
     if ends and not any(isinstance(e, Fault) for e in found):
         assert ends == [len(found) - 1]
-    assert all(e.text for e in found if isinstance(e, Delta))
+    assert all(e.text for e in found if isinstance(e, TextDelta))
 
 
 # -- ends, halves and odd usage ----------------------------------------------------------------
@@ -662,16 +668,16 @@ def test_content_behind_a_finish_reason_still_counts() -> None:
     found: list[Event] = []
     for one in (said("one ")["choices"][0]["delta"]["content"], "two ", "three"):
         found += assembler.feed(chunk({"content": one}, "stop"))[0]
-    assert found == [Delta("one "), Delta("two "), Delta("three")]
+    assert found == [TextDelta("one "), TextDelta("two "), TextDelta("three")]
     assert assembler.continued_after_finish
     assert not assembler.may_end_after_silence
-    assert isinstance(assembler.feed(TAIL)[0][-1], Ended)
+    assert isinstance(assembler.feed(TAIL)[0][-1], ResponseEnded)
 
 
 def test_calls_behind_a_finish_reason_are_emitted_at_the_end() -> None:
     early = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}, "stop")
     found = read(early, piece('{"x":', index=0), piece("1}", index=0), TAIL)
-    assert [e.call.arguments for e in found if isinstance(e, Called)] == ['{"x":1}']
+    assert [e.call.arguments for e in found if isinstance(e, ToolCallReady)] == ['{"x":1}']
 
 
 def test_a_finish_reason_allows_an_end_after_a_short_silence() -> None:
@@ -680,14 +686,14 @@ def test_a_finish_reason_allows_an_end_after_a_short_silence() -> None:
     assert not assembler.may_end_after_silence
     assembler.feed(chunk(finish="stop"))
     allowed = [assembler.may_end_after_silence]
-    assert assembler.finish()[0] == (Ended("completed", None, "chatcmpl-1"),)
+    assert assembler.finish()[0] == (ResponseEnded("completed", None, "chatcmpl-1"),)
     assert [*allowed, assembler.may_end_after_silence] == [True, False]
 
 
 @pytest.mark.parametrize("chunks", [[said("Hi")], [piece("{}", index=0, id="a", name="f")]])
 def test_done_is_an_end_without_a_finish_reason(chunks: list[Any]) -> None:
     found = read(*chunks, DONE, end=False)
-    assert isinstance(found[-1], Ended)
+    assert isinstance(found[-1], ResponseEnded)
     assert found[-1].outcome == "completed"
     assert isinstance(read(DONE, end=False)[-1], Fault)
 
@@ -695,7 +701,7 @@ def test_done_is_an_end_without_a_finish_reason(chunks: list[Any]) -> None:
 def test_a_failure_as_a_finish_reason_is_a_fault() -> None:
     found = read(said("Hi"), chunk(finish="network_error"))
     assert isinstance(found[-1], Fault)
-    assert found[-1].kind is Kind.SERVER
+    assert found[-1].kind is FaultKind.SERVER
 
 
 @pytest.mark.parametrize(
@@ -711,8 +717,8 @@ def test_a_failure_as_a_finish_reason_is_a_fault() -> None:
 @BOTH
 def test_halves_are_joined_over_chat(deltas: list[str], expected: str, as_objects: bool) -> None:
     found = read(*map(said, deltas), chunk(finish="stop"), TAIL, as_objects=as_objects)
-    assert "".join(e.text for e in found if isinstance(e, Delta)) == expected
-    assert isinstance(found[-1], Ended)
+    assert "".join(e.text for e in found if isinstance(e, TextDelta)) == expected
+    assert isinstance(found[-1], ResponseEnded)
 
 
 def test_halves_in_arguments_are_joined_over_chat() -> None:
@@ -741,7 +747,7 @@ def test_deep_arguments_raise_nothing_over_chat() -> None:
 
 
 def test_content_may_be_a_list_of_texts() -> None:
-    assert read(chunk({"content": ["Hel", "lo"]}), chunk(finish="stop"))[0] == Delta("Hello")
+    assert read(chunk({"content": ["Hel", "lo"]}), chunk(finish="stop"))[0] == TextDelta("Hello")
 
 
 @pytest.mark.parametrize(
@@ -782,12 +788,12 @@ def test_counts_that_cannot_be_are_unknown(tokens: tuple[Any, Any], expected: An
     [*_, end] = read(
         said("Hi"), chunk(finish="stop"), TAIL | {"usage": usage, "service_tier": None}
     )
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.usage == expected
 
 
 def test_details_that_cannot_be_are_unknown() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": -5, "cache_write_tokens": 1.5}}
     [*_, end] = read(said("Hi"), chunk(finish="stop"), TAIL | {"usage": {**USAGE, **details}})
-    assert isinstance(end, Ended)
+    assert isinstance(end, ResponseEnded)
     assert end.usage == Usage(20, 7, None, 2, 3, "default")

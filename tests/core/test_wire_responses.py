@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rtllm.codec.frames import read
 from rtllm.codec.responses_decoder import Assembler
 from rtllm.codec.responses_encoder import item_json, request_frame
-from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.faults import Fault, FaultKind
 
 # -- out ----------------------------------------------------------------------------------
 
@@ -158,11 +158,11 @@ def end(kind: str = "completed", **response: Any) -> dict[str, Any]:
 
 
 def spoken(events: Sequence[Event]) -> str:
-    return "".join(e.text for e in events if isinstance(e, Delta))
+    return "".join(e.text for e in events if isinstance(e, TextDelta))
 
 
 def calls(events: Sequence[Event]) -> list[ToolCall]:
-    return [e.call for e in events if isinstance(e, Called)]
+    return [e.call for e in events if isinstance(e, ToolCallReady)]
 
 
 ORDINARY = [
@@ -188,11 +188,11 @@ def test_an_ordinary_stream() -> None:
     assembler, events, fault = fed(*ORDINARY)
     usage = Usage(10, 5, 4, 2, 3, "default")
     assert events == [
-        Delta("It is"),
-        Delta(" nine."),
-        Phased("commentary"),
-        Called(ToolCall("call_1", "f", '{"a":1}')),
-        Ended("completed", None, "r1", usage),
+        TextDelta("It is"),
+        TextDelta(" nine."),
+        PhaseChanged("commentary"),
+        ToolCallReady(ToolCall("call_1", "f", '{"a":1}')),
+        ResponseEnded("completed", None, "r1", usage),
     ]
     assert fault is None
     reasoning, said, called = assembler.output()
@@ -226,7 +226,7 @@ def test_a_refusal_is_spoken_as_a_refusal() -> None:
         event("output_item.done", 0, item=item),
         end(),
     )
-    assert events[:2] == [Delta("I ", refusal=True), Delta("can't.", refusal=True)]
+    assert events[:2] == [TextDelta("I ", refusal=True), TextDelta("can't.", refusal=True)]
     assert assembler.output() == (Message.of("assistant", "I can't."),)
 
 
@@ -252,7 +252,7 @@ def test_a_missing_output_is_filled_from_the_finished_items(output: Any) -> None
     ending = end() if output == "absent" else end(output=output)
     assembler, events, _ = fed(event("output_item.done", 0, item=message("Yes.")), ending)
     assert assembler.output() == (Message.of("assistant", "Yes."),)
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], ResponseEnded)
     assert events[-1].outcome == "completed"
 
 
@@ -320,7 +320,7 @@ def test_an_incomplete_answer_is_an_outcome_with_its_reason() -> None:
     _, events, fault = fed(
         event("output_text.delta", 0, delta="It"), end("incomplete", incomplete_details=details)
     )
-    assert events[-1] == Ended("incomplete", "max_output_tokens", "r1")
+    assert events[-1] == ResponseEnded("incomplete", "max_output_tokens", "r1")
     assert fault is None
 
 
@@ -333,23 +333,23 @@ def test_response_done_ends_by_its_status(status: str | None, outcome: str) -> N
         event("output_text.delta", 0, delta="It"),
         event("done", None, response={"id": "r1", "status": status}),
     )
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], ResponseEnded)
     assert events[-1].outcome == outcome
 
 
 @pytest.mark.parametrize(
     ("frame", "kind"),
     [
-        (end("failed", error={"code": "server_error", "message": "m"}), Kind.SERVER),
-        (end("failed", error=None), Kind.GIVEN_UP),
-        (end("failed", error={"code": "previous_response_not_found"}), Kind.CHAIN_MISS),
-        (event("done", None, response={"status": "failed"}), Kind.GIVEN_UP),
-        (end("cancelled"), Kind.GIVEN_UP),
-        ({"type": "error", "status": 429, "error": {"message": "m"}}, Kind.BUSY),
-        ({"error": {"code": "server_error"}}, Kind.SERVER),
+        (end("failed", error={"code": "server_error", "message": "m"}), FaultKind.SERVER),
+        (end("failed", error=None), FaultKind.RESPONSE_FAILED),
+        (end("failed", error={"code": "previous_response_not_found"}), FaultKind.CHAIN_MISS),
+        (event("done", None, response={"status": "failed"}), FaultKind.RESPONSE_FAILED),
+        (end("cancelled"), FaultKind.RESPONSE_FAILED),
+        ({"type": "error", "status": 429, "error": {"message": "m"}}, FaultKind.BUSY),
+        ({"error": {"code": "server_error"}}, FaultKind.SERVER),
     ],
 )
-def test_a_failure_is_a_fault_and_no_answer(frame: dict[str, Any], kind: Kind) -> None:
+def test_a_failure_is_a_fault_and_no_answer(frame: dict[str, Any], kind: FaultKind) -> None:
     assembler, events, fault = fed(CREATED, frame)
     assert events == []
     assert fault is not None
@@ -370,7 +370,7 @@ def test_a_failed_response_keeps_its_usage() -> None:
 )
 def test_a_complete_answer_with_nothing_in_it_is_empty(frames: list[dict[str, Any]]) -> None:
     _, events, _ = fed(*frames, end(output=[]))
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], ResponseEnded)
     assert events[-1].outcome == "empty"
 
 
@@ -488,8 +488,10 @@ def test_ids_of_any_kind_are_borne(strange: Any) -> None:
 @given(st.lists(_junk, max_size=8))
 def test_no_junk_is_ever_raised(frames: list[dict[str, Any]]) -> None:
     assembler, events, _ = fed(*frames)
-    assert all(isinstance(e, Delta | Called | Phased | Ended) for e in events)
-    assert all(e.text for e in events if isinstance(e, Delta))
+    assert all(
+        isinstance(e, TextDelta | ToolCallReady | PhaseChanged | ResponseEnded) for e in events
+    )
+    assert all(e.text for e in events if isinstance(e, TextDelta))
     assembler.output()
 
 
@@ -510,9 +512,9 @@ def _played(*frames: dict[str, Any]) -> tuple[str, list[str], Assembler]:
         read_ = read(msgspec.json.encode(frame))
         assert read_ is not None
         for event in assembler.feed(read_)[0]:
-            if isinstance(event, Delta):
+            if isinstance(event, TextDelta):
                 text += event.text
-            elif isinstance(event, Called):
+            elif isinstance(event, ToolCallReady):
                 calls.append(event.call.call_id)
     return text, calls, assembler
 
@@ -588,6 +590,6 @@ def test_a_place_that_is_used_twice_loses_nothing() -> None:
 def test_the_terminal_event_ends_the_response_whatever_its_id() -> None:
     assembler, events, fault = fed(CREATED, end(id="r1-encoded", usage=USAGE))
     assert fault is None
-    assert events == [Ended("empty", None, "r1-encoded", Usage(10, 5, 4, 2, 3))]
+    assert events == [ResponseEnded("empty", None, "r1-encoded", Usage(10, 5, 4, 2, 3))]
     assert set(assembler.response_ids) == {"r1", "r1-encoded"}
     assert assembler.response_id == "r1-encoded"

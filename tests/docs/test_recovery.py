@@ -7,41 +7,43 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rtllm.errors import Phase
-from rtllm.retry.faults import Fault, Kind
-from rtllm.retry.policy import TABLE, Fail, Finish, Resend, Row, decide
+from rtllm.retry.faults import Fault, FaultKind
+from rtllm.retry.policy import TABLE, Fail, Finish, PolicyRow, Resend, decide
 
 PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 _NONE = "–"  # noqa: RUF001 - as in the other pages
 
-WORDS: Mapping[Kind, str] = {
-    Kind.CHAIN_MISS: "the service no longer knows the answer that is continued",
-    Kind.CONNECTION_LIMIT: "the connection has reached the host's lifetime",
-    Kind.LANES_REFUSED: "the host knows no lanes (`stream_id`)",
-    Kind.LANE_LIMIT: "no lane is free on the connection",
-    Kind.PARAMETER_REFUSED: "a parameter is refused that may be left out or stepped",
-    Kind.ITEMS_REFUSED: "an item, its id, a call's output or sealed reasoning is refused",
-    Kind.BUSY: "rate limit, overload (409, 429, 503)",
-    Kind.SERVER: "the service broke (408, 500 and above, `server_error`)",
-    Kind.DROPPED: "the connection died: reset, end, close with any code not named here",
-    Kind.UNREACHABLE: "no connection could be made",
-    Kind.SILENT: "a wait ran out",
-    Kind.MUTE: "a wait ran out on a connection that never said a word",
-    Kind.EMPTY: "the answer is complete and empty",
-    Kind.CLOSED: "the client was closed",
-    Kind.QUOTA: "money or quota is used up",
-    Kind.UNAUTHORISED: "the key is refused (401)",
-    Kind.TOKEN_REFUSED: "the key is refused, and a function gives fresh ones",
-    Kind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
-    Kind.NOT_FOUND: "the model or what the request names isn't there (404)",
-    Kind.NO_WEBSOCKET: "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)",
-    Kind.NO_HTTP: "the host doesn't answer over HTTP, or has no Responses API there",
-    Kind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
-    Kind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
-    Kind.GIVEN_UP: "`response.failed` with any other code",
+WORDS: Mapping[FaultKind, str] = {
+    FaultKind.CHAIN_MISS: "the service no longer knows the answer that is continued",
+    FaultKind.CONNECTION_LIMIT: "the connection has reached the host's lifetime",
+    FaultKind.LANES_REFUSED: "the host knows no lanes (`stream_id`)",
+    FaultKind.LANE_LIMIT: "no lane is free on the connection",
+    FaultKind.PARAMETER_REFUSED: "a parameter is refused that may be left out or stepped",
+    FaultKind.ITEMS_REFUSED: "an item, its id, a call's output or sealed reasoning is refused",
+    FaultKind.BUSY: "rate limit, overload (409, 429, 503)",
+    FaultKind.SERVER: "the service broke (408, 500 and above, `server_error`)",
+    FaultKind.DROPPED: "the connection died: reset, end, close with any code not named here",
+    FaultKind.UNREACHABLE: "no connection could be made",
+    FaultKind.TIMEOUT: "a wait ran out",
+    FaultKind.UNRESPONSIVE: "a wait ran out on a connection that never said a word",
+    FaultKind.EMPTY: "the answer is complete and empty",
+    FaultKind.CLOSED: "the client was closed",
+    FaultKind.QUOTA: "money or quota is used up",
+    FaultKind.UNAUTHORISED: "the key is refused (401)",
+    FaultKind.TOKEN_REFUSED: "the key is refused, and a function gives fresh ones",
+    FaultKind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
+    FaultKind.NOT_FOUND: "the model or what the request names isn't there (404)",
+    FaultKind.NO_WEBSOCKET: (
+        "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)"
+    ),
+    FaultKind.NO_HTTP: "the host doesn't answer over HTTP, or has no Responses API there",
+    FaultKind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
+    FaultKind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
+    FaultKind.RESPONSE_FAILED: "`response.failed` with any other code",
 }
 
 
-def _cost(row: Row) -> str:
+def _cost(row: PolicyRow) -> str:
     free = {0: "", 1: "once free"}.get(row.free, f"{row.free} times free")
     parts = [part for part in (free, "budget" if row.budgeted else "") if part]
     return ", then ".join(parts) or _NONE
@@ -62,10 +64,10 @@ def _way(resend: Resend) -> str:
     return ", ".join(["again", *how])
 
 
-def steps(kind: Kind, phase: Phase) -> str:
+def steps(kind: FaultKind, phase: Phase) -> str:
     """All that is done about a fault that strikes again and again, with one paid resend."""
     told: list[str] = []
-    seen: Counter[Kind] = Counter()
+    seen: Counter[FaultKind] = Counter()
     left, http = 1, True
     while True:
         action = decide(Fault(kind, ""), phase, seen, left, can_fall_back=http)
@@ -86,7 +88,7 @@ def steps(kind: Kind, phase: Phase) -> str:
                 return ", then ".join([*told, "error"])
 
 
-def row_of(kind: Kind, row: Row) -> str:
+def row_of(kind: FaultKind, row: PolicyRow) -> str:
     early = steps(kind, "sent")
     assert steps(kind, "created") == early
     cells = (

@@ -10,9 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rtllm import Busy, Dropped, Failed, HostProfile, Refused, Silent, TurnError
+from rtllm import (
+    ConnectionLost,
+    HostProfile,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ResponseFailed,
+    TurnError,
+    TurnTimeout,
+)
 from rtllm.errors import Phase
-from rtllm.retry.faults import Kind
+from rtllm.retry.faults import FaultKind
 from rtllm.simulator import (
     GARBAGE,
     Abort,
@@ -84,7 +93,7 @@ class Case:
     """
 
     name: str
-    kind: Kind | None
+    kind: FaultKind | None
     phase: Phase
     ends: Ends
     videosdk: Ends | None = None
@@ -138,38 +147,38 @@ LONG = "blah " * 1000
 NO_TEXT_HERE = RefuseHandshake(404, "<html>Not found</html>")
 
 CHAIN: tuple[Case, ...] = (
-    Case("the parent is unknown", Kind.CHAIN_MISS, "sent", CURED, fault=refusal(MISS)),
+    Case("the parent is unknown", FaultKind.CHAIN_MISS, "sent", CURED, fault=refusal(MISS)),
     Case(
         "the parent is unknown, said by response.failed",
-        Kind.CHAIN_MISS,
+        FaultKind.CHAIN_MISS,
         "created",
         CURED,
         fault=FailedResponse(MISS, phase="created"),
     ),
     Case(
         "the parent is unknown, whatever is sent",
-        Kind.CHAIN_MISS,
+        FaultKind.CHAIN_MISS,
         "sent",
-        Ends(2, Refused),
+        Ends(2, RequestRejected),
         fault=refusal(MISS),
         always=True,
         forgets=True,
     ),
     Case(
         "the parent is unknown after words",
-        Kind.CHAIN_MISS,
+        FaultKind.CHAIN_MISS,
         "given out",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=FailedResponse(MISS, phase="output", after=3),
     ),
-    Case("a call lacks its output", Kind.ITEMS_REFUSED, "sent", CURED, fault=NO_OUTPUT),
-    Case("an item is unknown", Kind.ITEMS_REFUSED, "sent", CURED, fault=NO_ITEM),
-    Case("sealed reasoning can't be read", Kind.ITEMS_REFUSED, "sent", CURED, fault=UNSEALED),
+    Case("a call lacks its output", FaultKind.ITEMS_REFUSED, "sent", CURED, fault=NO_OUTPUT),
+    Case("an item is unknown", FaultKind.ITEMS_REFUSED, "sent", CURED, fault=NO_ITEM),
+    Case("sealed reasoning can't be read", FaultKind.ITEMS_REFUSED, "sent", CURED, fault=UNSEALED),
     Case(
         "an item is unknown, whatever is sent",
-        Kind.ITEMS_REFUSED,
+        FaultKind.ITEMS_REFUSED,
         "sent",
-        Ends(2, Refused),
+        Ends(2, RequestRejected),
         fault=NO_ITEM,
         always=True,
         forgets=True,
@@ -179,7 +188,7 @@ CHAIN: tuple[Case, ...] = (
 LIMITS: tuple[Case, ...] = (
     Case(
         "the connection is at its limit at once",
-        Kind.CONNECTION_LIMIT,
+        FaultKind.CONNECTION_LIMIT,
         "connecting",
         RECONNECTED,
         handshake=AcceptThen(error=connection_limit(), close=1000),
@@ -188,7 +197,7 @@ LIMITS: tuple[Case, ...] = (
     *(
         Case(
             f"the connection is at its limit when {phase}",
-            Kind.CONNECTION_LIMIT,
+            FaultKind.CONNECTION_LIMIT,
             phase,
             CURED,
             fault=connection_limit(phase=phase),
@@ -197,29 +206,29 @@ LIMITS: tuple[Case, ...] = (
     ),
     Case(
         "the connection is at its limit after words",
-        Kind.CONNECTION_LIMIT,
+        FaultKind.CONNECTION_LIMIT,
         "given out",
-        Ends(1, Dropped),
+        Ends(1, ConnectionLost),
         fault=connection_limit(phase="output", after=3),
     ),
     Case(
         "the connection is at its limit behind the answer",
-        Kind.CONNECTION_LIMIT,
+        FaultKind.CONNECTION_LIMIT,
         "whole",
         RECONNECTED,
         fault=connection_limit(phase="whole"),
     ),
     Case(
         "every connection is at its limit",
-        Kind.CONNECTION_LIMIT,
+        FaultKind.CONNECTION_LIMIT,
         "sent",
-        Ends(4, Dropped),
+        Ends(4, ConnectionLost),
         fault=connection_limit(),
         always=True,
     ),
     Case(
         "lanes are refused",
-        Kind.LANES_REFUSED,
+        FaultKind.LANES_REFUSED,
         "sent",
         CURED,
         fault=NO_LANES,
@@ -228,9 +237,9 @@ LIMITS: tuple[Case, ...] = (
     ),
     Case(
         "lanes are refused, whatever is sent",
-        Kind.LANES_REFUSED,
+        FaultKind.LANES_REFUSED,
         "sent",
-        Ends(2, Refused),
+        Ends(2, RequestRejected),
         fault=NO_LANES,
         always=True,
         lanes=True,
@@ -238,23 +247,23 @@ LIMITS: tuple[Case, ...] = (
     ),
     Case(
         "no lane is left",
-        Kind.LANE_LIMIT,
+        FaultKind.LANE_LIMIT,
         "sent",
         CURED,
         fault=refusal("websocket_stream_limit_reached", param="stream_id"),
     ),
     Case(
         "another response is in flight",
-        Kind.LANE_LIMIT,
+        FaultKind.LANE_LIMIT,
         "sent",
         CURED,
         fault=refusal("response_already_in_flight", 409),
     ),
     Case(
         "no connection has a lane left",
-        Kind.LANE_LIMIT,
+        FaultKind.LANE_LIMIT,
         "sent",
-        Ends(4, Refused),
+        Ends(4, RequestRejected),
         fault=refusal("websocket_stream_limit_reached", param="stream_id"),
         always=True,
     ),
@@ -263,63 +272,63 @@ LIMITS: tuple[Case, ...] = (
 WAITING: tuple[Case, ...] = (
     Case(
         "the upgrade gets a 429",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "connecting",
         RECONNECTED,
         handshake=turned_away(429, "rate_limit_exceeded", **{"retry-after": "1"}),
     ),
     Case(
         "every upgrade gets a 503",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "connecting",
-        Ends(0, Busy),
+        Ends(0, Overloaded),
         handshake=turned_away(503),
         always=True,
     ),
-    Case("the rate limit is reached", Kind.BUSY, "sent", CURED, fault=rate_limited()),
-    Case("a 429 names a wait", Kind.BUSY, "sent", CURED, fault=rate_limited("3")),
-    Case("the service is overloaded", Kind.BUSY, "sent", CURED, fault=overloaded()),
+    Case("the rate limit is reached", FaultKind.BUSY, "sent", CURED, fault=rate_limited()),
+    Case("a 429 names a wait", FaultKind.BUSY, "sent", CURED, fault=rate_limited("3")),
+    Case("the service is overloaded", FaultKind.BUSY, "sent", CURED, fault=overloaded()),
     Case(
         "slow down",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "sent",
         CURED,
         fault=refusal("slow_down", 503, kind="rate_limit_error"),
     ),
     Case(
         "the rate limit is reached, by response.failed",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "created",
         CURED,
         fault=FailedResponse("rate_limit_exceeded", phase="created"),
     ),
     Case(
         "the rate limit is reached each time",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "sent",
-        Ends(3, Busy),
+        Ends(3, RateLimited),
         fault=rate_limited(),
         always=True,
     ),
     Case(
         "a 429 names a wait that is too long",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "sent",
-        Ends(1, Busy),
+        Ends(1, RateLimited),
         fault=rate_limited("60"),
     ),
     Case(
         "the rate limit is reached after words",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "given out",
-        Ends(1, Busy),
+        Ends(1, RateLimited),
         fault=FailedResponse("rate_limit_exceeded", phase="output", after=3),
     ),
     Case(
         "the rate limit is reached behind the words",
-        Kind.BUSY,
+        FaultKind.BUSY,
         "whole",
-        Ends(1, Busy),
+        Ends(1, RateLimited),
         fault=FailedResponse("rate_limit_exceeded", phase="whole"),
     ),
 )
@@ -327,90 +336,92 @@ WAITING: tuple[Case, ...] = (
 SERVER: tuple[Case, ...] = (
     Case(
         "the upgrade gets a proxy's 502",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "connecting",
         RECONNECTED,
         handshake=RefuseHandshake(502, "<html>Bad gateway</html>"),
     ),
     Case(
         "every upgrade gets a 500",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "connecting",
-        Ends(0, Failed),
+        Ends(0, ResponseFailed),
         handshake=turned_away(500),
         always=True,
     ),
     *(
         Case(
             f"a server error of shape {shape}",
-            Kind.SERVER,
+            FaultKind.SERVER,
             "sent",
             CURED,
             fault=ErrorFrame(shape=shape),  # type: ignore[arg-type]
         )
         for shape in "abcdef"
     ),
-    Case("an untagged server error", Kind.SERVER, "sent", CURED, fault=ErrorFrame(tagged=False)),
+    Case(
+        "an untagged server error", FaultKind.SERVER, "sent", CURED, fault=ErrorFrame(tagged=False)
+    ),
     Case(
         "a server error, then a close",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "sent",
         CURED,
         fault=ErrorFrame(then_close=1011),
     ),
     Case(
         "a gateway's 502 as a frame",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "sent",
         CURED,
         fault=RefuseRequest(502, "<html>Bad gateway</html>"),
     ),
     Case(
         "a server error each time",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "sent",
-        Ends(3, Failed),
+        Ends(3, ResponseFailed),
         fault=ErrorFrame(),
         always=True,
     ),
     Case(
         "the response fails at once",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "created",
         CURED,
         fault=FailedResponse(phase="created"),
     ),
     Case(
         "a server error when created",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "created",
         CURED,
         fault=ErrorFrame(phase="created"),
     ),
     Case(
         "the response fails after words",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "given out",
-        Ends(1, Failed),
+        Ends(1, ResponseFailed),
         fault=FailedResponse(phase="output", after=3),
     ),
     Case(
         "a server error after words",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "given out",
-        Ends(1, Failed),
+        Ends(1, ResponseFailed),
         fault=ErrorFrame(phase="output", after=3),
     ),
     Case(
         "the response fails behind its words",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "whole",
-        Ends(1, Failed),
+        Ends(1, ResponseFailed),
         fault=FailedResponse(phase="whole"),
     ),
     Case(
         "the response fails in a call's arguments",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "created",
         Ends(3, runs=1),
         fault=FailedResponse(phase="output", after=1),
@@ -418,18 +429,18 @@ SERVER: tuple[Case, ...] = (
     ),
     Case(
         "the response fails behind the first of two calls",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "given out",
-        Ends(2, Failed, runs=1),
+        Ends(2, ResponseFailed, runs=1),
         Ends(3, runs=2),
         fault=FailedResponse(phase="opened", after=2),
         says="two calls",
     ),
     Case(
         "the response fails behind its call",
-        Kind.SERVER,
+        FaultKind.SERVER,
         "whole",
-        Ends(2, Failed, runs=1),
+        Ends(2, ResponseFailed, runs=1),
         Ends(3, runs=1),
         fault=FailedResponse(phase="whole"),
         says="call",
@@ -442,7 +453,7 @@ DROPPED: tuple[Case, ...] = (
     *(
         Case(
             f"a {end} between the turns",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "connecting",
             RECONNECTED,
             between=end,
@@ -452,7 +463,7 @@ DROPPED: tuple[Case, ...] = (
     *(
         Case(
             f"the connection is accepted, then {told}",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "connecting",
             RECONNECTED,
             handshake=then,
@@ -467,9 +478,9 @@ DROPPED: tuple[Case, ...] = (
     *(
         Case(
             f"every connection is accepted, then closed with {code}",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "connecting",
-            Ends(0, Dropped),
+            Ends(0, ConnectionLost),
             handshake=AcceptThen(close=code),
             always=True,
             lost=4,
@@ -477,21 +488,28 @@ DROPPED: tuple[Case, ...] = (
         for code in (1000, 1001)
     ),
     *(
-        Case(f"a close with {code}", Kind.DROPPED, "sent", CURED, fault=Close(code=code))
+        Case(f"a close with {code}", FaultKind.DROPPED, "sent", CURED, fault=Close(code=code))
         for code in (1000, 1001, 1011, 1012, 1013)
     ),
     *(
-        Case(f"a {name} when {phase}", Kind.DROPPED, phase, CURED, fault=end(phase=phase))
+        Case(f"a {name} when {phase}", FaultKind.DROPPED, phase, CURED, fault=end(phase=phase))
         for name, end in _ENDINGS.items()
         for phase in ("sent", "created")
     ),
-    Case("a reset each time", Kind.DROPPED, "sent", Ends(4, Dropped), fault=Abort(), always=True),
+    Case(
+        "a reset each time",
+        FaultKind.DROPPED,
+        "sent",
+        Ends(4, ConnectionLost),
+        fault=Abort(),
+        always=True,
+    ),
     *(
         Case(
             f"a {name} after words",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "given out",
-            Ends(1, Dropped),
+            Ends(1, ConnectionLost),
             fault=end(phase="output", after=3),
         )
         for name, end in _ENDINGS.items()
@@ -499,7 +517,7 @@ DROPPED: tuple[Case, ...] = (
     *(
         Case(
             f"a {name} behind the words",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "whole",
             RECONNECTED,
             fault=end(phase="whole"),
@@ -508,7 +526,7 @@ DROPPED: tuple[Case, ...] = (
     ),
     Case(
         "a reset in a call's arguments",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "created",
         Ends(3, runs=1),
         fault=Abort(phase="output", after=1),
@@ -516,16 +534,16 @@ DROPPED: tuple[Case, ...] = (
     ),
     Case(
         "a reset behind the first of two calls",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "given out",
-        Ends(2, Dropped, runs=1),
+        Ends(2, ConnectionLost, runs=1),
         Ends(3, runs=2),
         fault=Abort(phase="opened", after=2),
         says="two calls",
     ),
     Case(
         "a reset behind the call",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "whole",
         Ends(2, runs=1),
         fault=Abort(phase="whole"),
@@ -536,40 +554,47 @@ DROPPED: tuple[Case, ...] = (
 SILENT: tuple[Case, ...] = (
     Case(
         "the upgrade isn't answered",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "connecting",
         RECONNECTED,
         handshake=DelayHandshake(3600.0),
     ),
     Case(
         "no upgrade is answered",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "connecting",
-        Ends(0, Silent),
+        Ends(0, TurnTimeout),
         handshake=DelayHandshake(3600.0),
         always=True,
     ),
-    Case("silence when sent", Kind.SILENT, "sent", CURED, fault=Silence()),
+    Case("silence when sent", FaultKind.TIMEOUT, "sent", CURED, fault=Silence()),
     Case(
         "a dead connection",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "sent",
         CURED,
         fault=Silence(scope="connection", pongs=False),
     ),
     Case(
         "a connection that never says a word",
-        Kind.MUTE,
+        FaultKind.UNRESPONSIVE,
         "sent",
         CURED,
         fault=Silence(scope="connection"),
         between="close",
     ),
-    Case("silence each time", Kind.SILENT, "sent", Ends(3, Silent), fault=Silence(), always=True),
+    Case(
+        "silence each time",
+        FaultKind.TIMEOUT,
+        "sent",
+        Ends(3, TurnTimeout),
+        fault=Silence(),
+        always=True,
+    ),
     *(
         Case(
             f"nothing but {noise} when created",
-            Kind.SILENT,
+            FaultKind.TIMEOUT,
             "created",
             CURED,
             fault=Silence(phase="created", noise=noise, every=1.0),
@@ -578,7 +603,7 @@ SILENT: tuple[Case, ...] = (
     ),
     Case(
         "silence in a call's arguments",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "created",
         Ends(3, runs=1),
         fault=Silence(phase="output", after=1),
@@ -586,21 +611,21 @@ SILENT: tuple[Case, ...] = (
     ),
     Case(
         "silence after words",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "given out",
-        Ends(1, Silent),
+        Ends(1, TurnTimeout),
         fault=Silence(phase="output", after=3, noise="keepalive", every=1.0),
     ),
     Case(
         "silence behind the words",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "whole",
         RECONNECTED,
         fault=Silence(phase="whole"),
     ),
     Case(
         "silence behind the call",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "whole",
         Ends(2, runs=1),
         fault=Silence(phase="whole"),
@@ -608,18 +633,18 @@ SILENT: tuple[Case, ...] = (
     ),
     Case(
         "silence behind the first of two calls",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "given out",
-        Ends(2, Silent, runs=1),
+        Ends(2, TurnTimeout, runs=1),
         Ends(3, runs=2),
         fault=Silence(phase="opened", after=2),
         says="two calls",
     ),
     Case(
         "speech that dribbles below the floor",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "given out",
-        Ends(1, Silent),
+        Ends(1, TurnTimeout),
         fault=Dribble(every=2.0, after=12),
         options={"speech_floor": 5.0},
     ),
@@ -635,7 +660,7 @@ SILENT: tuple[Case, ...] = (
 REFUSED: tuple[Case, ...] = (
     Case(
         "a parameter is refused that may be left out",
-        Kind.PARAMETER_REFUSED,
+        FaultKind.PARAMETER_REFUSED,
         "sent",
         CURED,
         fault=refusing("temperature"),
@@ -643,34 +668,44 @@ REFUSED: tuple[Case, ...] = (
     ),
     Case(
         "a parameter is refused though it was left out",
-        Kind.PARAMETER_REFUSED,
+        FaultKind.PARAMETER_REFUSED,
         "sent",
-        Ends(5, Refused),
+        Ends(5, RequestRejected),
         fault=NO_PARAMETER,
         always=True,
         options={"temperature": 0.5},
     ),
     Case(
         "a parameter is refused that may not be left out",
-        Kind.REFUSED,
+        FaultKind.REFUSED,
         "sent",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=refusal("unsupported_parameter", param="store"),
     ),
     *(
-        Case(f"the upgrade gets a {status}", kind, "connecting", Ends(0, Refused), handshake=no)
+        Case(
+            f"the upgrade gets a {status}",
+            kind,
+            "connecting",
+            Ends(0, RequestRejected),
+            handshake=no,
+        )
         for status, kind, no in (
-            (400, Kind.REFUSED, turned_away(400)),
-            (401, Kind.UNAUTHORISED, turned_away(401, "invalid_api_key")),
-            (403, Kind.FORBIDDEN, turned_away(403)),
-            ("redirect", Kind.FORBIDDEN, RefuseHandshake(302, "", {"location": "http://x.test/"})),
-            ("404 for the model", Kind.NOT_FOUND, turned_away(404, "model_not_found")),
-            ("429 for the quota", Kind.QUOTA, turned_away(429, "insufficient_quota")),
+            (400, FaultKind.REFUSED, turned_away(400)),
+            (401, FaultKind.UNAUTHORISED, turned_away(401, "invalid_api_key")),
+            (403, FaultKind.FORBIDDEN, turned_away(403)),
+            (
+                "redirect",
+                FaultKind.FORBIDDEN,
+                RefuseHandshake(302, "", {"location": "http://x.test/"}),
+            ),
+            ("404 for the model", FaultKind.NOT_FOUND, turned_away(404, "model_not_found")),
+            ("429 for the quota", FaultKind.QUOTA, turned_away(429, "insufficient_quota")),
         )
     ),
     Case(
         "the upgrade gets a 401, and there is a fresh token",
-        Kind.TOKEN_REFUSED,
+        FaultKind.TOKEN_REFUSED,
         "connecting",
         RECONNECTED,
         handshake=turned_away(401, "invalid_api_key"),
@@ -678,47 +713,53 @@ REFUSED: tuple[Case, ...] = (
     ),
     Case(
         "every token is refused",
-        Kind.TOKEN_REFUSED,
+        FaultKind.TOKEN_REFUSED,
         "connecting",
-        Ends(0, Refused),
+        Ends(0, RequestRejected),
         handshake=turned_away(401, "invalid_api_key"),
         always=True,
         renewable=True,
     ),
     *(
-        Case(f"a {code} frame", kind, "sent", Ends(1, Refused), fault=refusal(code, status))
+        Case(f"a {code} frame", kind, "sent", Ends(1, RequestRejected), fault=refusal(code, status))
         for code, status, kind in (
-            ("invalid_api_key", 401, Kind.UNAUTHORISED),
-            ("permission_denied", 403, Kind.FORBIDDEN),
-            ("model_not_found", 404, Kind.NOT_FOUND),
-            ("insufficient_quota", 429, Kind.QUOTA),
-            ("context_length_exceeded", 400, Kind.REFUSED),
+            ("invalid_api_key", 401, FaultKind.UNAUTHORISED),
+            ("permission_denied", 403, FaultKind.FORBIDDEN),
+            ("model_not_found", 404, FaultKind.NOT_FOUND),
+            ("insufficient_quota", 429, FaultKind.QUOTA),
+            ("context_length_exceeded", 400, FaultKind.REFUSED),
         )
     ),
     Case(
         "a refusal, then a close",
-        Kind.REFUSED,
+        FaultKind.REFUSED,
         "sent",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=refusal("invalid_prompt", then_close=1011),
     ),
     Case(
         "the connection is accepted, then refused",
-        Kind.QUOTA,
+        FaultKind.QUOTA,
         "connecting",
-        Ends(0, Refused),
+        Ends(0, RequestRejected),
         handshake=AcceptThen(refusal("insufficient_quota", 429, tagged=False), close=1000),
         lost=1,
     ),
     *(
-        Case(f"a close with {code}", Kind.REFUSED, "sent", Ends(1, Refused), fault=Close(code=code))
+        Case(
+            f"a close with {code}",
+            FaultKind.REFUSED,
+            "sent",
+            Ends(1, RequestRejected),
+            fault=Close(code=code),
+        )
         for code in (1008, 4402)
     ),
     Case(
         "a close with 1008 after words",
-        Kind.REFUSED,
+        FaultKind.REFUSED,
         "given out",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=Close(code=1008, phase="output", after=3),
     ),
     *(
@@ -730,9 +771,9 @@ REFUSED: tuple[Case, ...] = (
             fault=FailedResponse(code, phase=at, after=3),  # type: ignore[arg-type]
         )
         for code, kind, error in (
-            ("invalid_prompt", Kind.REFUSED, Refused),
-            ("insufficient_quota", Kind.QUOTA, Refused),
-            ("vector_store_timeout", Kind.GIVEN_UP, Failed),
+            ("invalid_prompt", FaultKind.REFUSED, RequestRejected),
+            ("insufficient_quota", FaultKind.QUOTA, RequestRejected),
+            ("vector_store_timeout", FaultKind.RESPONSE_FAILED, ResponseFailed),
         )
         for told, phase, at in (
             ("at once", "created", "created"),
@@ -743,10 +784,10 @@ REFUSED: tuple[Case, ...] = (
 )
 
 OTHER: tuple[Case, ...] = (
-    Case("an empty answer", Kind.EMPTY, "created", CURED, fault=Empty()),
+    Case("an empty answer", FaultKind.EMPTY, "created", CURED, fault=Empty()),
     Case(
         "only empty answers",
-        Kind.EMPTY,
+        FaultKind.EMPTY,
         "created",
         CURED,
         fault=Empty(),
@@ -755,9 +796,9 @@ OTHER: tuple[Case, ...] = (
     ),
     Case(
         "the client is closed while it connects",
-        Kind.CLOSED,
+        FaultKind.CLOSED,
         "connecting",
-        Ends(0, Dropped),
+        Ends(0, ConnectionLost),
         Ends(0),
         handshake=DelayHandshake(3600.0),
         closed=True,
@@ -766,9 +807,9 @@ OTHER: tuple[Case, ...] = (
     *(
         Case(
             f"the client is closed {told}",
-            Kind.CLOSED,
+            FaultKind.CLOSED,
             phase,  # type: ignore[arg-type]
-            Ends(1, Dropped),
+            Ends(1, ConnectionLost),
             Ends(1),
             fault=Silence(phase=at, after=3),  # type: ignore[arg-type]
             closed=True,
@@ -801,9 +842,9 @@ FALLBACK: tuple[Case, ...] = (
     *(
         Case(
             f"the host has no WebSocket ({status}) and no fallback is wanted",
-            Kind.NO_WEBSOCKET,
+            FaultKind.NO_WEBSOCKET,
             "connecting",
-            Ends(0, Refused),
+            Ends(0, RequestRejected),
             handshake=RefuseHandshake(status, "<html>No</html>"),
             always=True,
         )
@@ -812,7 +853,7 @@ FALLBACK: tuple[Case, ...] = (
     *(
         Case(
             f"the host has no WebSocket ({status})",
-            Kind.NO_WEBSOCKET,
+            FaultKind.NO_WEBSOCKET,
             "connecting",
             RECONNECTED,
             handshake=RefuseHandshake(status, "<html>No</html>"),
@@ -824,9 +865,9 @@ FALLBACK: tuple[Case, ...] = (
     ),
     Case(
         "the host has neither WebSocket nor HTTP",
-        Kind.NO_HTTP,
+        FaultKind.NO_HTTP,
         "sent",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         handshake=NO_TEXT_HERE,
         fault=RefuseRequest(404, "<html>No</html>"),
         always=True,
@@ -846,30 +887,30 @@ FALLBACK: tuple[Case, ...] = (
             lost=lost,
         )
         for told, kind, handshake, lost in (
-            ("every upgrade gets a 503", Kind.BUSY, turned_away(503), 0),
-            ("every upgrade gets a 500", Kind.SERVER, turned_away(500), 0),
-            ("every connection is closed at once", Kind.DROPPED, AcceptThen(close=1001), 4),
-            ("no upgrade is answered", Kind.SILENT, DelayHandshake(3600.0), 0),
+            ("every upgrade gets a 503", FaultKind.BUSY, turned_away(503), 0),
+            ("every upgrade gets a 500", FaultKind.SERVER, turned_away(500), 0),
+            ("every connection is closed at once", FaultKind.DROPPED, AcceptThen(close=1001), 4),
+            ("no upgrade is answered", FaultKind.TIMEOUT, DelayHandshake(3600.0), 0),
         )
     ),
     Case(
         "a 403 with a fallback",
-        Kind.FORBIDDEN,
+        FaultKind.FORBIDDEN,
         "connecting",
-        Ends(0, Refused),
+        Ends(0, RequestRejected),
         handshake=turned_away(403),
         options=HTTP,
     ),
     Case(
         "the request is too large for a frame",
-        Kind.TOO_LARGE,
+        FaultKind.TOO_LARGE,
         "sent",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=Close(code=1009, reason="message too big"),
     ),
     Case(
         "the request is too large for the host, with a fallback",
-        Kind.TOO_LARGE,
+        FaultKind.TOO_LARGE,
         "sent",
         RECONNECTED,
         options=HTTP,
@@ -880,7 +921,7 @@ FALLBACK: tuple[Case, ...] = (
     ),
     Case(
         "the request is too large for the host's profile, with a fallback",
-        Kind.TOO_LARGE,
+        FaultKind.TOO_LARGE,
         "connecting",
         RECONNECTED,
         options={**HTTP, "host_profile": HostProfile("narrow", max_frame=4096)},
@@ -889,17 +930,17 @@ FALLBACK: tuple[Case, ...] = (
     ),
     Case(
         "a close with 1009 after words, with a fallback",
-        Kind.TOO_LARGE,
+        FaultKind.TOO_LARGE,
         "given out",
-        Ends(1, Refused),
+        Ends(1, RequestRejected),
         fault=Close(code=1009, phase="output", after=3),
         options=HTTP,
     ),
     Case(
         "a reset after words, with a fallback",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "given out",
-        Ends(1, Dropped),
+        Ends(1, ConnectionLost),
         fault=Abort(phase="output", after=3),
         options=HTTP,
     ),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from faults.cases import HTTP, Case, Ends, Host
-from rtllm import Dropped, Silent, Unreachable
-from rtllm.retry.faults import Kind
+from rtllm import ConnectFailed, ConnectionLost, TurnTimeout
+from rtllm.retry.faults import FaultKind
 from rtllm.simulator import Silence
 
 When = Literal["throughout", "between", "connecting", "amid"]
@@ -38,7 +38,7 @@ ANSWERED = Ends(1)
 NETWORK_CASES: tuple[NetworkCase, ...] = (
     NetworkCase(
         "the port is closed for a moment",
-        Kind.UNREACHABLE,
+        FaultKind.UNREACHABLE,
         "connecting",
         ANSWERED,
         when="connecting",
@@ -46,18 +46,18 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "the port stays closed",
-        Kind.UNREACHABLE,
+        FaultKind.UNREACHABLE,
         "connecting",
-        Ends(0, Unreachable),
+        Ends(0, ConnectFailed),
         always=True,
         when="connecting",
         how="refuse",
     ),
     NetworkCase(
         "the port stays closed, over HTTP too",
-        Kind.UNREACHABLE,
+        FaultKind.UNREACHABLE,
         "connecting",
-        Ends(0, Unreachable),
+        Ends(0, ConnectFailed),
         always=True,
         when="connecting",
         how="refuse",
@@ -67,7 +67,7 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "a connection is reset before the upgrade",
-        Kind.UNREACHABLE,
+        FaultKind.UNREACHABLE,
         "connecting",
         ANSWERED,
         when="connecting",
@@ -75,16 +75,16 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "every connection is reset before the upgrade",
-        Kind.UNREACHABLE,
+        FaultKind.UNREACHABLE,
         "connecting",
-        Ends(0, Unreachable),
+        Ends(0, ConnectFailed),
         always=True,
         when="connecting",
         how="reset",
     ),
     NetworkCase(
         "the upgrade is swallowed",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "connecting",
         ANSWERED,
         when="connecting",
@@ -92,20 +92,22 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "every upgrade is swallowed",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "connecting",
-        Ends(0, Silent),
+        Ends(0, TurnTimeout),
         always=True,
         when="connecting",
         how="swallow",
     ),
     *(
-        NetworkCase(f"a {how} between the turns", Kind.DROPPED, "connecting", ANSWERED, how=how)
+        NetworkCase(
+            f"a {how} between the turns", FaultKind.DROPPED, "connecting", ANSWERED, how=how
+        )
         for how in ("reset", "close")
     ),
     NetworkCase(
         "the idle connections die silently",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "sent",
         ANSWERED,
         how="swallow",
@@ -115,7 +117,7 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "the idle connections die silently, and the heartbeat finds it",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "connecting",
         ANSWERED,
         how="swallow",
@@ -125,7 +127,7 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     *(
         NetworkCase(
             f"a {how} when {phase}",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             phase,
             Ends(2),
             fault=Silence(phase=phase),
@@ -138,9 +140,9 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     *(
         NetworkCase(
             f"a {how} after words",
-            Kind.DROPPED,
+            FaultKind.DROPPED,
             "given out",
-            Ends(1, Dropped),
+            Ends(1, ConnectionLost),
             fault=Silence(phase="output", after=3),
             when="amid",
             how=how,
@@ -149,9 +151,9 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "half-open after words",
-        Kind.SILENT,
+        FaultKind.TIMEOUT,
         "given out",
-        Ends(1, Silent),
+        Ends(1, TurnTimeout),
         fault=Silence(phase="output", after=3),
         when="amid",
         how="swallow",
@@ -161,9 +163,9 @@ NETWORK_CASES: tuple[NetworkCase, ...] = (
     ),
     NetworkCase(
         "a reset in mid-frame",
-        Kind.DROPPED,
+        FaultKind.DROPPED,
         "given out",
-        Ends(1, Dropped),
+        Ends(1, ConnectionLost),
         when="amid",
         how="cut",
         simulator={"per_delta": 0.8},

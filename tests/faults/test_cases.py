@@ -9,48 +9,48 @@ import pytest
 from faults.cases import CASES
 from faults.network_cases import NETWORK_CASES
 from rtllm.errors import Phase
-from rtllm.retry.faults import Kind
+from rtllm.retry.faults import FaultKind
 from rtllm.retry.policy import TABLE
 
 ALL = (*CASES, *NETWORK_CASES)
 EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "given out", "whole")
 BEGUN: tuple[Phase, ...] = ("created", "given out", "whole")
 
-STRIKES: Mapping[Kind, tuple[Phase, ...]] = {
+STRIKES: Mapping[FaultKind, tuple[Phase, ...]] = {
     # what the service says instead of an answer
-    Kind.CHAIN_MISS: ("sent", "created", "given out"),
-    Kind.ITEMS_REFUSED: ("sent",),
-    Kind.LANES_REFUSED: ("sent",),
-    Kind.LANE_LIMIT: ("sent",),
-    Kind.PARAMETER_REFUSED: ("sent",),
+    FaultKind.CHAIN_MISS: ("sent", "created", "given out"),
+    FaultKind.ITEMS_REFUSED: ("sent",),
+    FaultKind.LANES_REFUSED: ("sent",),
+    FaultKind.LANE_LIMIT: ("sent",),
+    FaultKind.PARAMETER_REFUSED: ("sent",),
     # what refuses the upgrade
-    Kind.TOKEN_REFUSED: ("connecting",),
-    Kind.NO_WEBSOCKET: ("connecting",),
-    Kind.UNAUTHORISED: ("connecting", "sent"),
-    Kind.FORBIDDEN: ("connecting", "sent"),
-    Kind.NOT_FOUND: ("connecting", "sent"),
+    FaultKind.TOKEN_REFUSED: ("connecting",),
+    FaultKind.NO_WEBSOCKET: ("connecting",),
+    FaultKind.UNAUTHORISED: ("connecting", "sent"),
+    FaultKind.FORBIDDEN: ("connecting", "sent"),
+    FaultKind.NOT_FOUND: ("connecting", "sent"),
     # what may come at any time
-    Kind.CONNECTION_LIMIT: EVERYWHERE,
-    Kind.BUSY: EVERYWHERE,
-    Kind.SERVER: EVERYWHERE,
-    Kind.DROPPED: EVERYWHERE,
-    Kind.SILENT: EVERYWHERE,
-    Kind.MUTE: ("sent",),
-    Kind.CLOSED: EVERYWHERE,
-    Kind.QUOTA: EVERYWHERE,
-    Kind.REFUSED: EVERYWHERE,
-    Kind.GIVEN_UP: BEGUN,
+    FaultKind.CONNECTION_LIMIT: EVERYWHERE,
+    FaultKind.BUSY: EVERYWHERE,
+    FaultKind.SERVER: EVERYWHERE,
+    FaultKind.DROPPED: EVERYWHERE,
+    FaultKind.TIMEOUT: EVERYWHERE,
+    FaultKind.UNRESPONSIVE: ("sent",),
+    FaultKind.CLOSED: EVERYWHERE,
+    FaultKind.QUOTA: EVERYWHERE,
+    FaultKind.REFUSED: EVERYWHERE,
+    FaultKind.RESPONSE_FAILED: BEGUN,
     # where the frame is made, where the host closes, and a host that closes late
-    Kind.TOO_LARGE: ("connecting", "sent", "given out"),
-    Kind.NO_HTTP: ("sent",),
-    Kind.EMPTY: ("created",),
+    FaultKind.TOO_LARGE: ("connecting", "sent", "given out"),
+    FaultKind.NO_HTTP: ("sent",),
+    FaultKind.EMPTY: ("created",),
     # below the socket
-    Kind.UNREACHABLE: ("connecting",),
+    FaultKind.UNREACHABLE: ("connecting",),
 }
 
 
 @pytest.mark.parametrize("kind", TABLE, ids=[kind.name.lower() for kind in TABLE])
-def test_each_row_has_a_case_in_each_phase(kind: Kind) -> None:
+def test_each_row_has_a_case_in_each_phase(kind: FaultKind) -> None:
     played = {case.phase for case in ALL if case.kind is kind}
     assert not set(STRIKES[kind]) - played
 

@@ -14,15 +14,15 @@ from faults.pipeline import in_pipeline
 from faults.session import in_session
 from network.certificates import Authority
 from network.relay import Relay
-from rtllm import Refused
-from rtllm.retry.faults import Kind
+from rtllm import RequestRejected
+from rtllm.retry.faults import FaultKind
 
 ADAPTERS: dict[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
     "LiveKit": in_session,
     "VideoSDK": in_pipeline,
 }
 NOWHERE = "http://127.0.0.1:9/v1"
-CASE = Case("a certificate", Kind.FORBIDDEN, "connecting", Ends(0, Refused))
+CASE = Case("a certificate", FaultKind.FORBIDDEN, "connecting", Ends(0, RequestRejected))
 adapters = pytest.mark.parametrize("adapter", ADAPTERS)
 
 
@@ -66,7 +66,7 @@ async def test_a_bad_certificate_is_final(
     async with behind_tls(adapter, context, fallback=fallback) as (st, line, relay):
         await line.says("Hello.")
         (error,) = line.errors
-        assert type(error) is Refused
+        assert type(error) is RequestRejected
         assert "no trusted connection" in str(error)
         assert "certificate" in str(error)
         (told,) = st.reports[-1].recoveries  # nothing was tried again

@@ -254,8 +254,8 @@ async def test_06_the_next_request_leaves_at_once_beside_the_cut_answer(stock: b
         go_on.set()
         await st.check()
         assert st.entries[1].reply_text == "I talk on."
-        assert (st.llm.usage.cut.attempts, st.llm.usage.cut.unknown) == (1, 0)
-        assert st.llm.usage.cut.output == (st.entries[1].usage or {})["output_tokens"]
+        assert (st.llm.usage.cancelled.attempts, st.llm.usage.cancelled.unknown) == (1, 0)
+        assert st.llm.usage.cancelled.output == (st.entries[1].usage or {})["output_tokens"]
 
 
 # -- 7, 8: what was not heard was not said -----------------------------------------------------
@@ -321,7 +321,7 @@ async def test_07_a_superseded_draft_is_no_part_of_the_next_context(host: Any) -
         go_on.set()
         await turn(st, ctx, "Three")
         await st.check()
-        assert st.llm.usage.cut.attempts == 5
+        assert st.llm.usage.cancelled.attempts == 5
 
 
 # -- 9: calls as values ------------------------------------------------------------------------
@@ -474,7 +474,10 @@ async def test_12_a_context_with_equal_counts_of_orphans_is_legal(
         assert st.service.journal.refused == []
         warned = [r for r in caplog.records if r.levelname == "WARNING" and "rtllm" in r.name]
         assert len(warned) <= 1
-        assert [n.change for n in st.reports[0].changes] == ["output synthesised", "output dropped"]
+        assert [n.change for n in st.reports[0].context_repairs] == [
+            "output synthesised",
+            "output dropped",
+        ]
 
 
 async def test_12_stock_sends_what_the_service_refuses() -> None:

@@ -15,7 +15,7 @@ from livekit.agents import llm
 from livekit.stage import NO_RESULT
 from rtllm import Message, ToolCall
 from rtllm.codec.responses_encoder import item_json
-from rtllm.context.normalize import legalise
+from rtllm.context.normalize import normalize_context
 from rtllm_livekit.convert import as_recorded, to_items
 
 DYNAMIC = "lk.agent_task.instructions.dynamic"
@@ -36,7 +36,7 @@ extras: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 
 def sent(ctx: llm.ChatContext, *, marks: bool = False) -> list[dict[str, Any]]:
     """What goes over the wire for a context."""
-    legal = legalise(to_items(ctx, breakpoints=marks).items)
+    legal = normalize_context(to_items(ctx, breakpoints=marks).items)
     return [json.loads(bytes(item_json(item))) for item in legal.items]
 
 

@@ -100,7 +100,7 @@ async def test_more_cuts_than_lanes_still_give_right_answers(host: Any) -> None:
         go_on.set()
         assert await turn(st, ctx, "Three") == "You said: Three"
         await st.check(connections=None, whole=range(7, 15))
-        assert st.llm.usage.cut.attempts == 12
+        assert st.llm.usage.cancelled.attempts == 12
         assert is_chained(st.entries[-1])
 
 
@@ -185,7 +185,7 @@ async def test_a_cut_during_the_wait_before_a_retry_ends_the_turn() -> None:
         await st.service.journal.wait_for(1, "refused")
         await asyncio.wait_for(stream.aclose(), 3)
         await until(lambda: st.reports)
-        assert st.reports[0].outcome == "cut"
+        assert st.reports[0].outcome == "cancelled"
         st.service.fault = None
         assert (await answer(st, hello("Two"))).text == "You said: Two"
         await st.check(refused=1)

@@ -26,7 +26,9 @@ async def test_a_web_search_is_offered_told_and_kept() -> None:
                 await session.run(user_input=words)
         first, second, dropped, whole = on.entries
         assert [t["type"] for t in first.body["tools"]] == ["web_search"]
-        assert [item["type"] for r in on.reports for item in r.hosted] == ["web_search_call"]
+        assert [item["type"] for r in on.reports for item in r.hosted_tool_items] == [
+            "web_search_call"
+        ]
         assert second.previous_response_id == first.response_id
         assert dropped.outcome == "dropped"
         kinds = [item.get("type", "message") for item in whole.input]

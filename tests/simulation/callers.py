@@ -10,15 +10,15 @@ import msgspec
 
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.request import Request
-from rtllm.content.timeouts import Limits, Retry
+from rtllm.content.timeouts import RetryPolicy, Timeouts
 from simulation.decisions import Decisions
 from simulation.records import Response, Seen, Wanted, canonical
 from simulation.worlds import Keys, World
 
 NO_RESULT = "no result: interrupted or failed"
-LIMITS = Limits(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
-RETRY = Retry(budget=3, interval=2.0, max_wait=8.0)
-WARM_UP_LIMITS = Limits(base=10.0, connect=5.0, open_item=30.0, whole=20.0)
+LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
+RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
+WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=20.0)
 TOOLS = (msgspec.Raw(b'{"type":"function","name":"look_up","parameters":{},"strict":false}'),)
 MODELS = ("model-a", "model-b")
 WINDOW = 16
@@ -275,6 +275,6 @@ def warm_up_of(prompt: str, model: str, serial: int) -> Request:
         settings={"metadata": {"t": serial}, "store": False},
         tools=TOOLS,
         limits=WARM_UP_LIMITS,
-        retry=Retry(budget=0),
+        retry=RetryPolicy(budget=0),
         warm_up=True,
     )

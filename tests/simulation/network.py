@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rtllm.engine.actions import Connect, Send, StartHttp
-from rtllm.retry.faults import Fault, Kind, from_close, from_error, from_handshake
+from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
 from simulation.records import AttemptRecord, Response, Violation, canonical
 from simulation.scripts import Script, Step, Writer, encoded, error_step
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS
@@ -163,7 +163,7 @@ class Network:
         if pipe.state != "connecting":
             return
         if fault == "connect refused":
-            why = Fault(Kind.UNREACHABLE, "no route")
+            why = Fault(FaultKind.UNREACHABLE, "no route")
         elif fault == "connect busy":
             why = from_handshake(429, {"retry-after": "1"}, {})
         else:
@@ -599,7 +599,7 @@ class Network:
             self.sim.oracle.excuse(attempt, step.excuse)
         if step.kind == "drop":
             self._http_over(exchange)
-            fault = Fault(Kind.DROPPED, "reset by peer")
+            fault = Fault(FaultKind.DROPPED, "reset by peer")
             self.sim.fact(attempt.engine, "lost", attempt.connection, fault)
             return
         is_last = exchange.at == len(script.steps)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rtllm.content.events import Called, Delta, Ended
+from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
 from rtllm.engine.dispatch import MISSES
@@ -535,14 +535,14 @@ class Oracle:
         """Judge what is emitted."""
         turn, attempt = self._receiver(engine, action, fact, subject)
         for event in action.events:
-            if isinstance(event, Ended):
+            if isinstance(event, ResponseEnded):
                 turn.has_ended = True
-            elif isinstance(event, Delta):
+            elif isinstance(event, TextDelta):
                 turn.text += event.text
-            elif isinstance(event, Called):
+            elif isinstance(event, ToolCallReady):
                 turn.calls.append(event.call.call_id)
                 turn.called.append(event.call)
-            if isinstance(event, Delta | Called):
+            if isinstance(event, TextDelta | ToolCallReady):
                 if turn.emitted_from not in (None, attempt):
                     raise Violation("3", f"turn {turn.serial} hears a second answer")
                 turn.emitted_from = attempt
@@ -587,18 +587,18 @@ class Oracle:
         self.open_turns.pop((engine, action.turn), None)
         outcome = action.report.outcome
         self.figures[f"ended {outcome}"] += 1
-        if (outcome == "cut") != (fact == "cancel"):
+        if (outcome == "cancelled") != (fact == "cancel"):
             raise Violation("5", f"turn {turn.serial} ends as {outcome} after {fact}")
         if action.error is not None:
             self._check_failed(turn, action)
-        elif outcome != "cut":
+        elif outcome != "cancelled":
             self._check_answered(turn, outcome)
         attempt = turn.current
         if attempt is not None:
             if action.report.chained != (attempt.parent is not None):
                 raise Violation("2", f"turn {turn.serial} reports chained wrongly")
             if not attempt.is_booked:
-                attempt.abandoned = "failed" if action.error is not None else "cut"
+                attempt.abandoned = "failed" if action.error is not None else "cancelled"
         return turn
 
     def _check_failed(self, turn: TurnRecord, action: Finish) -> None:
@@ -681,7 +681,7 @@ class Oracle:
         elif attempt.ended is not None or attempt.connection > 0:
             allowed = ("failed",)
         else:
-            allowed = ("failed", "cut")
+            allowed = ("failed", "cancelled")
         # What was lost may have been superseded before its turn could be sent again.
         return allowed if attempt.excuse is None else (*allowed, "superseded")
 

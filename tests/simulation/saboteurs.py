@@ -18,32 +18,32 @@ import rtllm.scheduling.lanes
 from rtllm.codec.frames import Frame
 from rtllm.codec.late_frames import LateFrames
 from rtllm.codec.responses_decoder import Assembler
-from rtllm.content.events import Delta, Ended, Event
+from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.content.items import Item
 from rtllm.content.usage import Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
-from rtllm.context.hidden_items import restored
-from rtllm.context.outline import Anchor, Hidden, Outline, State
+from rtllm.context.hidden_items import restore_hidden_items
+from rtllm.context.outline import Hidden, KnownPrefix, Outline, ResponseAnchor
 from rtllm.engine.actions import Action, Booked
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, Routed
 from rtllm.engine.connections import Connections
-from rtllm.engine.dispatch import Dispatch
+from rtllm.engine.dispatch import RequestPlanner
 from rtllm.engine.engine import Engine
-from rtllm.engine.progress import Turn as Progress
+from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.sender import Sender
 from rtllm.engine.state import EngineState
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
-from rtllm.errors import Dropped, Refused
-from rtllm.retry.faults import CANCELLED, Fault, Kind
-from rtllm.retry.policy import TABLE, Resend, Row
-from rtllm.retry.rejections import RefusedParameters
-from rtllm.scheduling.connection_pool import Fleet
-from rtllm.scheduling.lanes import Seat
+from rtllm.errors import ConnectionLost, RequestRejected
+from rtllm.retry.faults import CANCELLED, Fault, FaultKind
+from rtllm.retry.policy import TABLE, PolicyRow, Resend
+from rtllm.retry.rejections import RejectedParameters
+from rtllm.scheduling.connection_pool import ConnectionPool
+from rtllm.scheduling.lanes import LaneChoice
 from simulation.play import play
 
 Patch = pytest.MonkeyPatch
@@ -116,19 +116,19 @@ def catch(saboteur: Saboteur, turns: int, first: int = 0) -> Caught | None:
 def counts_items(patch: Patch) -> None:
     """What is behind the first n items is new, whatever they are."""
 
-    def rest_of(self: State, context: Outline) -> tuple[Item, ...] | None:
+    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
         known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
-    patch.setattr(State, "rest_of", rest_of)
+    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def forgets_output(patch: Patch) -> None:
     """What was answered is not known, and sent again."""
-    ended = Dispatch.ended
+    ended = RequestPlanner.ended
 
     def forgetful(
-        self: Dispatch,
+        self: RequestPlanner,
         attempt: int,
         response_id: str | None,
         recorded: tuple[Item, ...] | None,
@@ -137,7 +137,7 @@ def forgets_output(patch: Patch) -> None:
     ) -> None:
         ended(self, attempt, response_id, None if recorded is None else (), now, output)
 
-    patch.setattr(Dispatch, "ended", forgetful)
+    patch.setattr(RequestPlanner, "ended", forgetful)
 
 
 def misplaces_hidden_items(patch: Patch) -> None:
@@ -146,11 +146,11 @@ def misplaces_hidden_items(patch: Patch) -> None:
     def misplaced(
         context: Outline, items: Sequence[Item], hidden: Collection[Hidden]
     ) -> tuple[Item, ...]:
-        right = restored(context, items, hidden)
+        right = restore_hidden_items(context, items, hidden)
         added = [item for item in right if item not in items and not hasattr(item, "parts")]
         return (*(item for item in right if item not in added), *added)
 
-    patch.setattr(rtllm.context.planner, "restored", misplaced)
+    patch.setattr(rtllm.context.planner, "restore_hidden_items", misplaced)
 
 
 # -- law 2: what is known is not sent again --------------------------------------------------------
@@ -165,21 +165,25 @@ def has_two_lanes(patch: Patch) -> None:
 
 
 def takes_the_parents_lane(patch: Patch) -> None:
-    free_lane = Fleet._free_lane
+    free_lane = ConnectionPool._free_lane
 
-    def reused(self: Fleet, connection: Any, conversation: int, parent: Any, **more: Any) -> Any:
+    def reused(
+        self: ConnectionPool, connection: Any, conversation: int, parent: Any, **more: Any
+    ) -> Any:
         if parent is not None and not connection.busy(lane := connection.use_lane(parent.lane)):
             return lane
         return free_lane(self, connection, conversation, parent, **more)
 
-    patch.setattr(Fleet, "_free_lane", reused)
+    patch.setattr(ConnectionPool, "_free_lane", reused)
 
 
 def evicts_when_asked(patch: Patch) -> None:
     """Looking for a seat evicts those who are idle."""
-    seat = Fleet.seat
+    seat = ConnectionPool.seat
 
-    def evicting(self: Fleet, conversation: int, anchor: Any, *args: Any) -> Seat | None:
+    def evicting(
+        self: ConnectionPool, conversation: int, anchor: Any, *args: Any
+    ) -> LaneChoice | None:
         found = seat(self, conversation, anchor, *args)
         if found is not None:
             connection = self._connections[found.connection]
@@ -187,28 +191,28 @@ def evicts_when_asked(patch: Patch) -> None:
                 self._see_out(connection, guest)
         return found
 
-    patch.setattr(Fleet, "seat", evicting)
+    patch.setattr(ConnectionPool, "seat", evicting)
 
 
 # -- law 3: words once -----------------------------------------------------------------------------
 
 
 def replays(patch: Patch) -> None:
-    patch.setattr(Progress, "has_given_out", property(lambda _: False))
+    patch.setattr(Progress, "has_emitted", property(lambda _: False))
 
 
 def counts_what_is_pulled(patch: Patch) -> None:
     """Words count as emitted when the next ones come, as if the consumer had pulled them."""
-    gave_out = Progress.gave_out
+    note_emitted = Progress.note_emitted
     pending: dict[int, tuple[int, int]] = {}
 
     def late(self: Progress, *, text: int = 0, calls: int = 0) -> None:
         before = pending.pop(id(self), None)
         if before is not None:
-            gave_out(self, text=before[0], calls=before[1])
+            note_emitted(self, text=before[0], calls=before[1])
         pending[id(self)] = (text, calls)
 
-    patch.setattr(Progress, "gave_out", late)
+    patch.setattr(Progress, "note_emitted", late)
 
 
 def speaks_the_final_text_again(patch: Patch) -> None:
@@ -237,7 +241,7 @@ def calls_it_complete(patch: Patch) -> None:
         turn: ActiveTurn,
         attempt: Attempt,
         events: list[Event],
-        ended: Ended,
+        ended: ResponseEnded,
         now: float,
     ) -> None:
         if ended.outcome == "unfinished":
@@ -255,7 +259,7 @@ def loses_held_calls(patch: Patch) -> None:
         turn: ActiveTurn,
         attempt: Attempt,
         events: list[Event],
-        ended: Ended,
+        ended: ResponseEnded,
         now: float,
     ) -> None:
         kept = [event for event in events if event not in turn.held]
@@ -269,7 +273,7 @@ def loses_a_word(patch: Patch) -> None:
     message_done = Assembler._message_done
 
     def losing(self: Assembler, entry: Any, item: Any) -> list[Event]:
-        return [e for e in message_done(self, entry, item) if not isinstance(e, Delta)]
+        return [e for e in message_done(self, entry, item) if not isinstance(e, TextDelta)]
 
     patch.setattr(Assembler, "_message_done", losing)
 
@@ -396,18 +400,18 @@ def recognises_by_words(patch: Patch) -> None:
 def shares_anchors(patch: Patch) -> None:
     """Each response may be continued by all, as a prepared prompt may."""
     record = Conversations.record
-    dispatches: list[Dispatch] = []
-    ended = Dispatch.ended
+    dispatches: list[RequestPlanner] = []
+    ended = RequestPlanner.ended
 
-    def noted(self: Dispatch, *args: Any) -> None:
+    def noted(self: RequestPlanner, *args: Any) -> None:
         dispatches[:] = [self]
         ended(self, *args)
 
-    def shared(self: Conversations, conversation: Any, anchor: Anchor, hidden: Any) -> None:
+    def shared(self: Conversations, conversation: Any, anchor: ResponseAnchor, hidden: Any) -> None:
         record(self, conversation, anchor, hidden)
         dispatches[0]._prepared.append(anchor)
 
-    patch.setattr(Dispatch, "ended", noted)
+    patch.setattr(RequestPlanner, "ended", noted)
     patch.setattr(Conversations, "record", shared)
 
 
@@ -451,13 +455,13 @@ def speaks_to_the_first(patch: Patch) -> None:
 
 
 def repeats_what_was_refused(patch: Patch) -> None:
-    patch.setitem(TABLE, Kind.REFUSED, Row(Refused, free=1))
+    patch.setitem(TABLE, FaultKind.REFUSED, PolicyRow(RequestRejected, free=1))
 
 
 def resends_without_end(patch: Patch) -> None:
-    patch.setitem(TABLE, Kind.DROPPED, Row(Dropped, free=99, elsewhere=True))
-    patch.setitem(TABLE, Kind.SERVER, Row(Dropped, free=99))
-    patch.setitem(TABLE, Kind.EMPTY, Row(Dropped, free=99))
+    patch.setitem(TABLE, FaultKind.DROPPED, PolicyRow(ConnectionLost, free=99, elsewhere=True))
+    patch.setitem(TABLE, FaultKind.SERVER, PolicyRow(ConnectionLost, free=99))
+    patch.setitem(TABLE, FaultKind.EMPTY, PolicyRow(ConnectionLost, free=99))
 
 
 def does_not_wait(patch: Patch) -> None:
@@ -471,7 +475,7 @@ def does_not_wait(patch: Patch) -> None:
 
 
 def forgets_what_was_refused(patch: Patch) -> None:
-    patch.setattr(RefusedParameters, "note", lambda *_: None)
+    patch.setattr(RejectedParameters, "note", lambda *_: None)
 
 
 # -- the warnings ----------------------------------------------------------------------------------
@@ -538,7 +542,7 @@ def never_pauses_before_it_is_sent(patch: Patch) -> None:
 
 
 def crowds_a_prompts_connection(patch: Patch) -> None:
-    patch.setattr(rtllm.scheduling.lanes.Connection, "has_room_for", lambda *_: True)
+    patch.setattr(rtllm.scheduling.lanes.PooledConnection, "has_room_for", lambda *_: True)
 
 
 def goes_on_after_an_error_without_lane(patch: Patch) -> None:

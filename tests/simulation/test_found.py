@@ -14,7 +14,7 @@ from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.providers.hosts import HostProfile
 from rtllm.retry.faults import from_handshake
-from rtllm.scheduling.connection_pool import Fleet
+from rtllm.scheduling.connection_pool import ConnectionPool
 
 HOST = HostProfile("found", lanes=True)
 Wanted = TypeVar("Wanted", bound=Action)
@@ -78,8 +78,8 @@ def test_cancelling_a_turn_over_http_ends_it_once() -> None:
     turn, actions = engine.ask(question("hello"), 0.0)
     engine.sent(only(StartHttp, actions).attempt, 0.1)
     actions = engine.cancel(turn, 0.2)
-    assert only(Finish, actions).report.outcome == "cut"
-    assert only(Booked, actions).category == "cut"
+    assert only(Finish, actions).report.outcome == "cancelled"
+    assert only(Booked, actions).category == "cancelled"
     assert not engine.snapshot().turns
 
 
@@ -125,7 +125,7 @@ def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
 
 
 def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
-    fleet = Fleet(lanes=True)
+    fleet = ConnectionPool(lanes=True)
     fleet.opened(fleet.opening("m"), 0.0)
     seat = fleet.seat(1, None, "m", 0.0)
     assert seat is not None

@@ -9,27 +9,27 @@ from typing import Any, Protocol
 import pytest
 
 from rtllm import (
-    Called,
     ChatClient,
     Client,
     Credentials,
-    Delta,
-    Ended,
     Event,
     Item,
-    Limits,
     Message,
     Request,
-    Retry,
+    ResponseEnded,
+    RetryPolicy,
+    TextDelta,
+    Timeouts,
     ToolCall,
+    ToolCallReady,
     ToolOutput,
     TurnReport,
     endpoint,
 )
 from rtllm.simulator import Simulator
 
-QUICK = Limits(base=0.3, connect=2.0, open_item=0.6, whole=10.0)
-NEVER_RUNS_OUT = Limits(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
+QUICK = Timeouts(base=0.3, connect=2.0, open_item=0.6, whole=10.0)
+NEVER_RUNS_OUT = Timeouts(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
 
 
 def _named(item: Item) -> Item:
@@ -62,8 +62,8 @@ class Caller:
     items: list[Item] = field(default_factory=lambda: [Message.of("system", "Be brief.")])
     settings: dict[str, Any] = field(default_factory=dict)
     model: str = "gpt-4.1"
-    limits: Limits = NEVER_RUNS_OUT
-    retry: Retry = field(default_factory=lambda: Retry(budget=3, interval=0.0))
+    limits: Timeouts = NEVER_RUNS_OUT
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget=3, interval=0.0))
 
     def request(self, *, hold_calls: bool = False) -> Request:
         self._name_items()
@@ -93,7 +93,7 @@ class Caller:
                 heard.append(event)
         if text := spoken(heard):
             self.items.append(Message.of("assistant", text))
-        self.items += [e.call for e in heard if isinstance(e, Called)]
+        self.items += [e.call for e in heard if isinstance(e, ToolCallReady)]
         self._name_items()
         return heard
 
@@ -104,7 +104,7 @@ class Caller:
         with self.client.ask(self.request()) as answer:
             while len(heard) < pieces:
                 event = await anext(answer)
-                if isinstance(event, Delta):
+                if isinstance(event, TextDelta):
                     heard.append(event.text)
         if heard:
             self.items.append(Message.of("assistant", "".join(heard)))
@@ -113,12 +113,12 @@ class Caller:
 
 def spoken(events: list[Event]) -> str:
     """All text of some events."""
-    return "".join(e.text for e in events if isinstance(e, Delta))
+    return "".join(e.text for e in events if isinstance(e, TextDelta))
 
 
-def ended(events: list[Event]) -> Ended:
+def ended(events: list[Event]) -> ResponseEnded:
     """The last event, which must be the end."""
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], ResponseEnded)
     return events[-1]
 
 

@@ -14,27 +14,28 @@ import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from rtllm import (
-    Busy,
-    Called,
     ChatClient,
     ConfigError,
-    Delta,
-    Dropped,
-    Failed,
+    ConnectFailed,
+    ConnectionLost,
     Item,
-    Limits,
     Message,
-    Refused,
+    Overloaded,
+    RateLimited,
     Request,
-    Retry,
-    Silent,
+    RequestRejected,
+    ResponseFailed,
+    RetryPolicy,
+    TextDelta,
+    Timeouts,
     ToolCall,
+    ToolCallReady,
     ToolOutput,
     TurnError,
     TurnReport,
-    Unreachable,
+    TurnTimeout,
 )
-from rtllm.retry.faults import Kind
+from rtllm.retry.faults import FaultKind
 from rtllm.simulator import (
     Abort,
     BrokenArguments,
@@ -71,9 +72,9 @@ from transport.conftest import (
 )
 
 Reports = list[TurnReport]
-PATIENT = Limits(base=1.0, connect=5.0, open_item=2.0, whole=20.0)
-NO_BUDGET = Retry(budget=0, interval=0.0)
-SOME = Retry(budget=3, interval=0.0)
+PATIENT = Timeouts(base=1.0, connect=5.0, open_item=2.0, whole=20.0)
+NO_BUDGET = RetryPolicy(budget=0, interval=0.0)
+SOME = RetryPolicy(budget=3, interval=0.0)
 TOOL = msgspec.Raw(
     msgspec.json.encode(
         {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
@@ -126,7 +127,7 @@ async def test_a_conversation_is_told_whole_each_time(reports: Reports) -> None:
             ("assistant", "You said: one"),
             ("user", "two"),
         ]
-        assert {report.why_whole for report in reports} == {"no chaining here"}
+        assert {report.full_context_reason for report in reports} == {"no chaining here"}
         assert [report.items_sent for report in reports] == [2, 4]
         assert [report.conversation for report in reports] == [1, 1]
         assert [report.connection for report in reports] == [None, None]
@@ -155,9 +156,9 @@ async def test_a_tool_round(hold: bool) -> None:
     async with Simulator(script) as simulator, asking(simulator) as caller:
         items: list[Item] = [*caller.items, Message.of("user", "Weather?")]
         events = await hear(chat(caller), items, tools=(TOOL,), hold_calls=hold)
-        [call] = [e.call for e in events if isinstance(e, Called)]
+        [call] = [e.call for e in events if isinstance(e, ToolCallReady)]
         assert (call.name, call.arguments) == ("weather", '{"city": "Bonn"}')
-        assert isinstance(events[-2], Called)
+        assert isinstance(events[-2], ToolCallReady)
         items += [Message.of("assistant", "One moment."), call, ToolOutput(call.call_id, "rain")]
         assert spoken(await hear(chat(caller), items, tools=(TOOL,))) == "It rains."
         body = simulator.journal.entries[1].body
@@ -238,7 +239,7 @@ async def test_a_client_of_the_user_stays_open_and_does_not_retry() -> None:
     async with Simulator(fault=fault) as simulator:
         sdk = AsyncOpenAI(base_url=simulator.base_url, api_key="key", max_retries=5)
         client = ChatClient(sdk)
-        with pytest.raises(Busy):
+        with pytest.raises(RateLimited):
             await Caller(client, retry=NO_BUDGET).say("Hi")
         assert len(simulator.journal.entries) == 1
         await client.aclose()
@@ -327,9 +328,9 @@ async def test_a_cut_waits_for_nothing_and_closes_its_stream(reports: Reports) -
     script = Reply.of(Text(pieces=("one ", Pause(never), "two")))
     async with Simulator(script) as simulator, asking(simulator, reports) as caller:
         with chat(caller).ask(caller.request()) as answer:
-            assert await anext(answer) == Delta("one ")
-        assert reports[-1].outcome == "cut"
-        cut = chat(caller).usage.cut
+            assert await anext(answer) == TextDelta("one ")
+        assert reports[-1].outcome == "cancelled"
+        cut = chat(caller).usage.cancelled
         assert (cut.attempts, cut.unknown) == (1, 1)
         await simulator.journal.wait_for(1, "dropped")
         simulator.script = "three"
@@ -344,9 +345,9 @@ async def test_a_cut_before_the_first_chunk_goes_at_once(reports: Reports) -> No
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        assert reports[-1].outcome == "cut"
+        assert reports[-1].outcome == "cancelled"
         await simulator.journal.wait_for(1, "dropped")
-        assert chat(caller).usage.cut.unknown == 1
+        assert chat(caller).usage.cancelled.unknown == 1
 
 
 async def test_turns_do_not_touch_each_other(reports: Reports) -> None:
@@ -368,7 +369,7 @@ async def test_closing_ends_what_runs() -> None:
         reading = asyncio.create_task(caller.say("Hi"))
         await simulator.journal.wait(lambda j: j.entries[0].deltas == 1)
         await caller.client.aclose()
-        with pytest.raises(Dropped, match="closed"):
+        with pytest.raises(ConnectionLost, match="closed"):
             await reading
         assert spoken(await caller.say("again")) == "You said: again"
 
@@ -461,14 +462,14 @@ async def test_a_lost_connection_is_replaced_free_once(fault: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Close(phase="output"), Dropped),
-        (Abort(phase="output"), Dropped),
-        (Silence(phase="output"), Silent),
-        (Silence(phase="output", noise="in_progress"), Silent),
-        (ErrorFrame(phase="output"), Failed),
-        (overloaded(phase="output"), Busy),
-        (FailedResponse(phase="output", code="odd", message="gave up"), Failed),
-        (Close(phase="whole"), Dropped),
+        (Close(phase="output"), ConnectionLost),
+        (Abort(phase="output"), ConnectionLost),
+        (Silence(phase="output"), TurnTimeout),
+        (Silence(phase="output", noise="in_progress"), TurnTimeout),
+        (ErrorFrame(phase="output"), ResponseFailed),
+        (overloaded(phase="output"), Overloaded),
+        (FailedResponse(phase="output", code="odd", message="gave up"), ResponseFailed),
+        (Close(phase="whole"), ConnectionLost),
     ],
     ids=str,
 )
@@ -481,7 +482,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
     ):
         with pytest.raises(error) as raised:
             await caller.say("Hi")
-        assert raised.value.details.given_out[0] >= len("one ")
+        assert raised.value.details.emitted[0] >= len("one ")
         assert raised.value.details.phase == "given out"
         assert len(simulator.journal.entries) == 1
         assert reports[0].outcome == "failed"
@@ -495,7 +496,7 @@ async def test_calls_are_not_given_out_before_the_end_so_that_a_drop_is_recovere
         asking(simulator, retry=NO_BUDGET) as caller,
     ):
         events = await hear(chat(caller), [Message.of("user", "Weather?")], tools=(TOOL,))
-        assert [type(e) for e in events[:-1]] == [Called]
+        assert [type(e) for e in events[:-1]] == [ToolCallReady]
         assert len(simulator.journal.entries) == 2
 
 
@@ -504,15 +505,20 @@ async def test_calls_are_not_given_out_before_the_end_so_that_a_drop_is_recovere
     [
         (
             ErrorFrame("insufficient_quota", 429, kind="insufficient_quota"),
-            Refused,
+            RequestRejected,
             429,
             "insufficient_quota",
         ),
-        (ErrorFrame("invalid_api_key", 401), Refused, 401, "invalid_api_key"),
-        (ErrorFrame("content_filter", 400), Refused, 400, "content_filter"),
-        (ErrorFrame("context_length_exceeded", 400), Refused, 400, "context_length_exceeded"),
-        (RefuseRequest(403, {"error": "no"}), Refused, 403, None),
-        (RefuseRequest(307, headers={"Location": "https://elsewhere"}), Refused, 307, None),
+        (ErrorFrame("invalid_api_key", 401), RequestRejected, 401, "invalid_api_key"),
+        (ErrorFrame("content_filter", 400), RequestRejected, 400, "content_filter"),
+        (
+            ErrorFrame("context_length_exceeded", 400),
+            RequestRejected,
+            400,
+            "context_length_exceeded",
+        ),
+        (RefuseRequest(403, {"error": "no"}), RequestRejected, 403, None),
+        (RefuseRequest(307, headers={"Location": "https://elsewhere"}), RequestRejected, 307, None),
     ],
     ids=str,
 )
@@ -535,7 +541,7 @@ async def test_a_refusal_is_the_turns_error(
 
 async def test_a_wait_that_the_service_asks_for_is_told() -> None:
     async with Simulator(fault=rate_limited("60")) as simulator, asking(simulator) as caller:
-        with pytest.raises(Busy) as raised:
+        with pytest.raises(RateLimited) as raised:
             await caller.say("Hi")
         assert raised.value.details.retry_after == 60
         assert raised.value.message.startswith("Rate limit reached")
@@ -581,7 +587,10 @@ async def test_a_host_that_does_not_know_stream_options_is_asked_without() -> No
 async def test_tools_with_an_effort_that_chat_refuses_are_the_turns_error() -> None:
     async with Simulator() as simulator, asking(simulator) as caller:
         request = Request((Message.of("user", "Hi"),), "gpt-5.5", as_recorded, tools=(TOOL,))
-        with chat(caller).ask(request) as answer, pytest.raises(Refused, match="/v1/responses"):
+        with (
+            chat(caller).ask(request) as answer,
+            pytest.raises(RequestRejected, match="/v1/responses"),
+        ):
             await anext(answer)
         assert len(simulator.journal.entries) == 1
 
@@ -590,7 +599,7 @@ async def test_no_host_is_unreachable() -> None:
     client = ChatClient(
         make_client=lambda: AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="key")
     )
-    with pytest.raises(Unreachable) as raised:
+    with pytest.raises(ConnectFailed) as raised:
         await Caller(client, retry=NO_BUDGET).say("Hi")
     assert raised.value.retryable
     await client.aclose()
@@ -654,7 +663,7 @@ async def test_the_clients_limits_are_those_of_the_turn() -> None:
             completions = Completions()
 
     client = ChatClient(Client())
-    limits = Limits(base=5.0, connect=2.0, open_item=15.0, whole=60.0)
+    limits = Timeouts(base=5.0, connect=2.0, open_item=15.0, whole=60.0)
     await Caller(client, limits=limits).say("Hi")
     await client.aclose()
     assert (given[0].connect, given[0].read) == (2.0, 60.0)
@@ -685,7 +694,7 @@ async def test_chunks_behind_the_end_are_not_booked_again() -> None:
 
 
 async def test_thinking_may_take_longer_than_silence() -> None:
-    limits = Limits(base=0.4, connect=2.0, open_item=20.0, whole=30.0)
+    limits = Timeouts(base=0.4, connect=2.0, open_item=20.0, whole=30.0)
     gate = asyncio.Event()
 
     class Completions:
@@ -737,7 +746,7 @@ async def test_calls_are_whole_whatever_the_host_sends(flaw: ChatFlaw) -> None:
         faults.append(MangleChat("call_whole"))
     async with Simulator(TWO, fault=[faults]) as simulator, asking(simulator) as caller:
         events = await hear(chat(caller), [Message.of("user", "Hi")], retry=NO_BUDGET)
-        assert [e.call for e in events if isinstance(e, Called)] == [
+        assert [e.call for e in events if isinstance(e, ToolCallReady)] == [
             ToolCall("a", "weather", '{"city": "Bonn"}'),
             ToolCall("b", "time", '{"zone": 1}'),
         ]
@@ -764,7 +773,7 @@ async def test_a_cut_answer_is_an_outcome_and_its_calls_are_void(reason: str) ->
     fault = CutResponse(phase="output", after=3, reason=reason)
     async with Simulator(script, fault=fault) as simulator, asking(simulator) as caller:
         events = await hear(chat(caller), [Message.of("user", "Hi")])
-        assert [type(e) for e in events[:-1]] == [Delta]
+        assert [type(e) for e in events[:-1]] == [TextDelta]
         assert (ended(events).outcome, ended(events).reason) == ("incomplete", reason)
         assert ended(events).usage is not None
 
@@ -773,14 +782,14 @@ async def test_broken_arguments_are_left_to_the_adapter() -> None:
     script = Reply.of(Call("weather", {"city": "Bonn"}))
     async with Simulator(script, fault=BrokenArguments()) as simulator, asking(simulator) as caller:
         events = await hear(chat(caller), [Message.of("user", "Hi")])
-        [call] = [e.call for e in events if isinstance(e, Called)]
+        [call] = [e.call for e in events if isinstance(e, ToolCallReady)]
         assert call.arguments == '{"city":"Bonn"'
 
 
 async def test_a_refusal_of_the_model_is_told_apart() -> None:
     async with Simulator(Reply.of(Refusal("No."))) as simulator, asking(simulator) as caller:
         events = await caller.say("Hi")
-        assert events[0] == Delta("No.", refusal=True)
+        assert events[0] == TextDelta("No.", refusal=True)
 
 
 async def test_a_stream_that_breaks_behind_the_end_was_complete() -> None:
@@ -821,19 +830,27 @@ def behind(cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "began", "kind"),
     [
-        (behind(raised("ConnectError")), False, Kind.UNREACHABLE),
-        (behind(raised("ConnectTimeout")), False, Kind.SILENT),
-        (behind(raised("ReadError")), False, Kind.DROPPED),
-        (behind(raised("RemoteProtocolError")), True, Kind.DROPPED),
-        (behind(raised("Odd")), False, Kind.UNREACHABLE),
-        (behind(raised("Odd")), True, Kind.DROPPED),
-        (raised("ReadTimeout", (type("TimeoutException", (Exception,), {}),)), True, Kind.SILENT),
-        (raised("ReadError", (type("TransportError", (Exception,), {}),)), False, Kind.DROPPED),
-        (TypeError("unexpected keyword"), False, Kind.REFUSED),
-        (openai.OpenAIError("no key"), False, Kind.REFUSED),
-        (ValueError("line"), True, Kind.DROPPED),
-        (KeyError("provider"), False, Kind.UNREACHABLE),
+        (behind(raised("ConnectError")), False, FaultKind.UNREACHABLE),
+        (behind(raised("ConnectTimeout")), False, FaultKind.TIMEOUT),
+        (behind(raised("ReadError")), False, FaultKind.DROPPED),
+        (behind(raised("RemoteProtocolError")), True, FaultKind.DROPPED),
+        (behind(raised("Odd")), False, FaultKind.UNREACHABLE),
+        (behind(raised("Odd")), True, FaultKind.DROPPED),
+        (
+            raised("ReadTimeout", (type("TimeoutException", (Exception,), {}),)),
+            True,
+            FaultKind.TIMEOUT,
+        ),
+        (
+            raised("ReadError", (type("TransportError", (Exception,), {}),)),
+            False,
+            FaultKind.DROPPED,
+        ),
+        (TypeError("unexpected keyword"), False, FaultKind.REFUSED),
+        (openai.OpenAIError("no key"), False, FaultKind.REFUSED),
+        (ValueError("line"), True, FaultKind.DROPPED),
+        (KeyError("provider"), False, FaultKind.UNREACHABLE),
     ],
 )
-def test_an_exception_is_named_by_its_type(error: Exception, began: bool, kind: Kind) -> None:
+def test_an_exception_is_named_by_its_type(error: Exception, began: bool, kind: FaultKind) -> None:
     assert fault_of(error, QUICK.connect, began=began).kind is kind

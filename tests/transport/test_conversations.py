@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rtllm import Called, Message, ToolOutput, TurnReport
+from rtllm import Message, ToolCallReady, ToolOutput, TurnReport
 from rtllm.simulator import Call, Pause, Reply, Simulator, Text
 from transport.conftest import Caller, MakeClient, ended, spoken
 
@@ -62,13 +62,13 @@ async def test_a_barge_in_forks_before_the_cut_answer(
             heard,
             "stop",
         ]
-        assert client.usage.cut.attempts == 0
+        assert client.usage.cancelled.attempts == 0
         on.set()
         await simulator.journal.wait_idle()
         await asyncio.sleep(0)
         await caller.say("thanks")
-        assert client.usage.cut.attempts == 1
-        assert client.usage.cut.unknown == 0
+        assert client.usage.cancelled.attempts == 1
+        assert client.usage.cancelled.unknown == 0
         assert len(simulator.journal.connections) == 1
 
 
@@ -83,7 +83,7 @@ async def test_five_cuts_in_a_row_keep_the_chain(make_client: MakeClient, report
         simulator.script = "At last."
         assert spoken(await caller.say("well?")) == "At last."
         assert all(report.chained for report in reports[1:])
-        assert {r.continued for r in reports[1:]} == {reports[0].response_id}
+        assert {r.previous_response_id for r in reports[1:]} == {reports[0].response_id}
         on.set()
 
 
@@ -158,7 +158,7 @@ async def test_parallel_calls_are_continued_in_whatever_order_they_are_recorded(
         caller = Caller(make_client(simulator), settings={"tools": tools, "store": False})
         simulator.script = Reply.of(Call("look", {"n": 1}), Call("look", {"n": 2}))
         events = await caller.say("look twice")
-        first, second = (e.call for e in events if isinstance(e, Called))
+        first, second = (e.call for e in events if isinstance(e, ToolCallReady))
         caller.items[-2:] = [
             second,
             ToolOutput(second.call_id, "b"),
@@ -182,9 +182,10 @@ async def test_system_text_that_changes_is_sent_whole_once_and_then_only_itself(
             caller.items[0] = Message.of("system", f"Be brief, version {number}.")
             await caller.say(f"more {number}")
             assert simulator.journal.entries[-1].instructions == f"Be brief, version {number}."
-        assert [r.why_whole for r in reports] == ["first request", "instructions changed"] + [
-            None
-        ] * 3
+        assert [r.full_context_reason for r in reports] == [
+            "first request",
+            "instructions changed",
+        ] + [None] * 3
 
 
 @pytest.mark.parametrize("store", [True, False])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from rtllm import ConfigError, Credentials, Refused, endpoint
+from rtllm import ConfigError, Credentials, RequestRejected, endpoint
 from rtllm.simulator import Simulator
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -47,7 +47,7 @@ async def test_a_bad_key_of_a_function_ends_the_turn_without_repeating_it(
     make_client: MakeClient,
 ) -> None:
     async with Simulator("yes") as simulator:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RequestRejected) as caught:
             await Caller(make_client(simulator, key=lambda: "sk-secret\x00")).say("one")
     assert "secret" not in str(caught.value)
 

@@ -4,7 +4,16 @@ import asyncio
 
 import pytest
 
-from rtllm import Client, ConfigError, Credentials, Limits, Message, Retry, Silent, endpoint
+from rtllm import (
+    Client,
+    ConfigError,
+    Credentials,
+    Message,
+    RetryPolicy,
+    Timeouts,
+    TurnTimeout,
+    endpoint,
+)
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -48,11 +57,11 @@ async def test_the_wait_for_a_connection_has_a_limit(make_client: MakeClient) ->
     script = Reply.of(Text(pieces=("One ", Pause(go_on), "two.")))
     async with Simulator(script, lanes="off") as simulator:
         client = make_client(simulator, lanes=False, warm_connections=0, max_connections=1)
-        first, second = callers(client, 2, retry=Retry(0))
-        second.limits = Limits(base=20.0, connect=0.05)
+        first, second = callers(client, 2, retry=RetryPolicy(0))
+        second.limits = Timeouts(base=20.0, connect=0.05)
         speaking = asyncio.create_task(first.say("Hello"))
         await simulator.journal.wait(lambda journal: bool(journal.entries))
-        with pytest.raises(Silent, match=r"waited 0\.05 s for a connection"):
+        with pytest.raises(TurnTimeout, match=r"waited 0\.05 s for a connection"):
             await second.say("Hello")
         go_on.set()
         assert spoken(await speaking) == "One two."

@@ -7,7 +7,7 @@ import threading
 import pytest
 from aiohttp import web
 
-from rtllm import Client, Credentials, Dropped, Refused, Retry, endpoint
+from rtllm import Client, ConnectionLost, Credentials, RequestRejected, RetryPolicy, endpoint
 from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -35,7 +35,7 @@ async def test_the_key_is_asked_for_at_each_handshake(make_client: MakeClient) -
 async def test_a_key_function_without_a_key_is_told(bad: str) -> None:
     async with Simulator() as simulator:
         client = Client(endpoint(simulator.base_url), Credentials(lambda: bad))
-        with pytest.raises(Refused, match="api_key function gave no key"):
+        with pytest.raises(RequestRejected, match="api_key function gave no key"):
             await Caller(client).say("hello")
         await client.aclose()
 
@@ -58,7 +58,7 @@ async def test_a_redirect_is_not_followed() -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
     client = Client(endpoint(f"http://127.0.0.1:{port}/v1"), Credentials("secret"))
-    with pytest.raises(Refused, match="redirect"):
+    with pytest.raises(RequestRejected, match="redirect"):
         await Caller(client).say("hello")
     assert not reached
     await client.aclose()
@@ -138,7 +138,7 @@ async def test_a_host_that_accepts_and_then_refuses_is_understood(
         caller = Caller(client)
         if early:
             client.prewarm("gpt-4.1", caller.request().network)
-        with pytest.raises(Refused, match=r"Wrong key\."):
+        with pytest.raises(RequestRejected, match=r"Wrong key\."):
             await caller.say("hello")
 
 
@@ -146,8 +146,8 @@ async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_for_eve
     make_client: MakeClient,
 ) -> None:
     async with Simulator(on_connect=lambda _: AcceptThen(close=1000)) as simulator:
-        caller = Caller(make_client(simulator), retry=Retry(2, 0.0))
-        with pytest.raises(Dropped):
+        caller = Caller(make_client(simulator), retry=RetryPolicy(2, 0.0))
+        with pytest.raises(ConnectionLost):
             await caller.say("hello")
         assert len(simulator.journal.connections) <= 4
 
@@ -162,11 +162,11 @@ async def test_a_refused_token_is_asked_for_anew_once(good: int) -> None:
 
     async with Simulator(api_key=f"token-{good}") as simulator:
         client = Client(endpoint(simulator.base_url), Credentials(token), lanes=True)
-        caller = Caller(client, retry=Retry(0))
+        caller = Caller(client, retry=RetryPolicy(0))
         if good == 2:
             assert spoken(await caller.say("hello")) == "You said: hello"
         else:
-            with pytest.raises(Refused) as error:
+            with pytest.raises(RequestRejected) as error:
                 await caller.say("hello")
             assert error.value.details.status == 401
         assert len(asked) == 2
@@ -175,7 +175,7 @@ async def test_a_refused_token_is_asked_for_anew_once(good: int) -> None:
 
 async def test_a_close_after_the_refusal_of_a_lane_is_a_close(make_client: MakeClient) -> None:
     async with Simulator(lanes="refuse", fault=[Close(phase="sent")]) as simulator:
-        caller = Caller(make_client(simulator), retry=Retry(0))
+        caller = Caller(make_client(simulator), retry=RetryPolicy(0))
         assert spoken(await caller.say("hello")) == "You said: hello"
 
 

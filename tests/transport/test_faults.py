@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 
 from rtllm import (
-    Busy,
     Client,
+    ConnectFailed,
+    ConnectionLost,
     Credentials,
-    Dropped,
-    Failed,
-    Refused,
-    Retry,
-    Silent,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ResponseFailed,
+    RetryPolicy,
     TurnError,
     TurnReport,
-    Unreachable,
+    TurnTimeout,
     endpoint,
 )
 from rtllm.simulator import (
@@ -42,7 +43,7 @@ from rtllm.simulator import (
 from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
 
 Reports = list[TurnReport]
-NO_BUDGET = Retry(budget=0, interval=0.0)
+NO_BUDGET = RetryPolicy(budget=0, interval=0.0)
 
 
 @pytest.mark.parametrize("store", [True, False])
@@ -87,10 +88,10 @@ async def test_nothing_is_replayed_once_text_was_given_out(
                 async for event in answer:
                     heard += spoken([event])
 
-        with pytest.raises(Dropped) as error:
+        with pytest.raises(ConnectionLost) as error:
             await hear()
         assert "one two three".startswith(heard)
-        assert error.value.details.given_out[0] == len(heard) > 0
+        assert error.value.details.emitted[0] == len(heard) > 0
         assert len(simulator.journal.entries) == 1
         assert spoken(await caller.say("again")) == "one two three"
 
@@ -123,7 +124,7 @@ async def test_a_connection_that_died_silently_is_waited_for_once(
     silence = Silence(phase="output", scope="lane" if pongs else "connection", pongs=pongs)
     async with Simulator("one two three", fault=[silence]) as simulator:
         caller = Caller(make_client(simulator), limits=QUICK)
-        with pytest.raises(Silent):
+        with pytest.raises(TurnTimeout):
             await caller.say("hello")
         if pongs:
             await asyncio.wait_for(sign_of_life(caller.client), 10)
@@ -188,28 +189,36 @@ async def test_error_frames_of_every_shape_end_the_turn(
         with pytest.raises(TurnError) as error:
             await caller.say("hello")
         assert error.value.message == "That won't do."
-        assert isinstance(error.value, Refused)
+        assert isinstance(error.value, RequestRejected)
         assert len(simulator.journal.entries) == 1
 
 
 @pytest.mark.parametrize(
     ("fault", "kind", "requests"),
     [
-        (rate_limited("0"), Busy, 3),
-        (overloaded(), Busy, 3),
-        (rate_limited("60"), Busy, 1),
-        (ErrorFrame(), Failed, 3),
-        (ErrorFrame(code="insufficient_quota", status=429, kind="insufficient_quota"), Refused, 1),
-        (ErrorFrame(code="model_not_found", status=404, kind="invalid_request_error"), Refused, 1),
-        (FailedResponse(phase="created"), Failed, 3),
-        (FailedResponse(phase="created", code="invalid_prompt"), Refused, 1),
-        (FailedResponse(phase="output"), Failed, 1),
-        (Close(code=1008), Refused, 1),
-        (Close(code=1011, phase="created"), Dropped, 4),
-        (Silence(), Silent, 3),
-        (Silence(phase="created", noise="in_progress", every=0.01), Silent, 3),
-        (Silence(phase="created", noise="keepalive", every=0.01), Silent, 3),
-        (Silence(phase="output", noise="keepalive", every=0.01), Silent, 1),
+        (rate_limited("0"), RateLimited, 3),
+        (overloaded(), Overloaded, 3),
+        (rate_limited("60"), RateLimited, 1),
+        (ErrorFrame(), ResponseFailed, 3),
+        (
+            ErrorFrame(code="insufficient_quota", status=429, kind="insufficient_quota"),
+            RequestRejected,
+            1,
+        ),
+        (
+            ErrorFrame(code="model_not_found", status=404, kind="invalid_request_error"),
+            RequestRejected,
+            1,
+        ),
+        (FailedResponse(phase="created"), ResponseFailed, 3),
+        (FailedResponse(phase="created", code="invalid_prompt"), RequestRejected, 1),
+        (FailedResponse(phase="output"), ResponseFailed, 1),
+        (Close(code=1008), RequestRejected, 1),
+        (Close(code=1011, phase="created"), ConnectionLost, 4),
+        (Silence(), TurnTimeout, 3),
+        (Silence(phase="created", noise="in_progress", every=0.01), TurnTimeout, 3),
+        (Silence(phase="created", noise="keepalive", every=0.01), TurnTimeout, 3),
+        (Silence(phase="output", noise="keepalive", every=0.01), TurnTimeout, 1),
     ],
 )
 async def test_what_does_not_pass_ends_with_its_own_error(
@@ -217,7 +226,7 @@ async def test_what_does_not_pass_ends_with_its_own_error(
 ) -> None:
     """A budget of two paid resends; a close before output has one free resend besides."""
     async with Simulator("one two three", fault=fault) as simulator:
-        caller = Caller(make_client(simulator), limits=QUICK, retry=Retry(2, 0.0))
+        caller = Caller(make_client(simulator), limits=QUICK, retry=RetryPolicy(2, 0.0))
         with pytest.raises(kind) as error:
             await caller.say("hello")
         assert type(error.value) is kind
@@ -229,7 +238,7 @@ async def test_what_does_not_pass_ends_with_its_own_error(
 
 async def test_rate_limits_pass_when_the_service_says_how_long(make_client: MakeClient) -> None:
     async with Simulator(fault=[rate_limited("0.01"), rate_limited()]) as simulator:
-        caller = Caller(make_client(simulator), retry=Retry(2, 0.0))
+        caller = Caller(make_client(simulator), retry=RetryPolicy(2, 0.0))
         assert spoken(await caller.say("hello")) == "You said: hello"
 
 
@@ -321,14 +330,14 @@ async def test_hosts_that_drift_are_understood(make_client: MakeClient, flaw: An
 @pytest.mark.parametrize(
     ("status", "kind", "tries"),
     [
-        (400, Refused, 1),
-        (401, Refused, 1),
-        (403, Refused, 1),
-        (404, Refused, 1),
-        (426, Refused, 1),
-        (429, Busy, 3),
-        (500, Failed, 3),
-        (503, Busy, 3),
+        (400, RequestRejected, 1),
+        (401, RequestRejected, 1),
+        (403, RequestRejected, 1),
+        (404, RequestRejected, 1),
+        (426, RequestRejected, 1),
+        (429, RateLimited, 3),
+        (500, ResponseFailed, 3),
+        (503, Overloaded, 3),
     ],
 )
 async def test_a_refused_handshake_tells_the_services_own_sentence(
@@ -343,7 +352,7 @@ async def test_a_refused_handshake_tells_the_services_own_sentence(
         return refusal
 
     async with Simulator(on_connect=refuse) as simulator:
-        caller = Caller(make_client(simulator), retry=Retry(2, 0.0))
+        caller = Caller(make_client(simulator), retry=RetryPolicy(2, 0.0))
         with pytest.raises(kind, match="Not today") as error:
             await caller.say("hello")
         assert error.value.details.status == status
@@ -353,8 +362,8 @@ async def test_a_refused_handshake_tells_the_services_own_sentence(
 
 async def test_a_host_that_is_not_there_is_unreachable() -> None:
     client = Client(endpoint("http://127.0.0.1:9/v1"), Credentials("key"))
-    caller = Caller(client, retry=Retry(1, 0.0))
-    with pytest.raises(Unreachable):
+    caller = Caller(client, retry=RetryPolicy(1, 0.0))
+    with pytest.raises(ConnectFailed):
         await caller.say("hello")
     await client.aclose()
 
@@ -364,7 +373,7 @@ async def test_a_request_over_the_frame_limit_is_refused_before_it_is_sent(
 ) -> None:
     async with Simulator() as simulator:
         caller = Caller(make_client(simulator))
-        with pytest.raises(Refused, match="bytes"):
+        with pytest.raises(RequestRejected, match="bytes"):
             await caller.say("x" * 16 * 2**20)
         assert not simulator.journal.entries
 
@@ -403,7 +412,7 @@ async def test_a_turn_that_runs_when_the_client_is_closed_ends(make_client: Make
         asking = asyncio.ensure_future(Caller(client).say("hello"))
         await simulator.journal.wait(lambda journal: journal.entries)
         await client.aclose()
-        with pytest.raises(Dropped, match="closed"):
+        with pytest.raises(ConnectionLost, match="closed"):
             await asking
         simulator.fault = None
         assert spoken(await Caller(client).say("again")) == "You said: again"

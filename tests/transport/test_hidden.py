@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rtllm import Called, Message, ToolOutput, TurnReport
+from rtllm import Message, ToolCallReady, ToolOutput, TurnReport
 from rtllm.simulator import (
     Abort,
     ErrorFrame,
@@ -29,7 +29,7 @@ def caller_of(make_client: MakeClient, simulator: Simulator, **options: Any) -> 
 async def look(caller: Caller, words: str) -> None:
     """Ask for calls, and answer them."""
     heard = await caller.say(words)
-    calls = [event.call for event in heard if isinstance(event, Called)]
+    calls = [event.call for event in heard if isinstance(event, ToolCallReady)]
     caller.items += [ToolOutput(call.call_id, "seen") for call in calls]
 
 
@@ -112,7 +112,7 @@ async def test_what_a_hosted_tool_did_is_told_and_comes_back(
         caller = Caller(make_client(simulator), settings={"store": False})
         caller.settings["tools"] = [{"type": "web_search"}]
         assert spoken(await caller.say("one")) == "Sunny."
-        (told,) = reports[0].hosted
+        (told,) = reports[0].hosted_tool_items
         assert (told["type"], told["action"]["query"]) == ("web_search_call", "weather")
         await caller.say("two")
         entries = simulator.journal.entries

@@ -12,12 +12,12 @@ from aiohttp import web
 from rtllm import (
     Client,
     ConfigError,
+    ConnectionLost,
     Credentials,
-    Dropped,
-    Limits,
     Message,
     Network,
-    Retry,
+    RetryPolicy,
+    Timeouts,
     ToolCall,
     ToolOutput,
     TurnError,
@@ -113,7 +113,7 @@ async def test_a_header_that_cannot_be_sent_is_an_error_of_each_turn(
             await asyncio.sleep(0)
         for _ in range(2):
             with pytest.raises(TurnError, match="can't be sent"):
-                await Caller(client, retry=Retry(0)).say("hello")
+                await Caller(client, retry=RetryPolicy(0)).say("hello")
         await client.aclose()
 
 
@@ -131,7 +131,7 @@ async def test_half_a_character_is_replaced_and_noted(
         caller.settings["tools"] = tools
         for turn in range(2):
             await caller.say(f"turn {turn}")
-            assert [note.change for note in reports[-1].changes] == ["text repaired"]
+            assert [note.change for note in reports[-1].context_repairs] == ["text repaired"]
         assert reports[-1].chained
         assert "Zo�" in [text for _, text in simulator.journal.entries[0].texts()]
 
@@ -151,7 +151,7 @@ async def test_closing_while_a_connection_is_made_ends_the_turn(make_client: Mak
         await simulator.journal.wait(lambda journal: journal.connections or True)
         await asyncio.sleep(0)
         await client.aclose()
-        with pytest.raises(Dropped, match="closed"):
+        with pytest.raises(ConnectionLost, match="closed"):
             await asking
         never.set()
 
@@ -166,8 +166,8 @@ async def test_a_handshake_that_hangs_is_not_waited_for_twice(make_client: MakeC
         client = make_client(simulator)
         client.prewarm("gpt-4.1", Network(), limit=20.0)
         await asyncio.sleep(0)
-        quick = Limits(base=5.0, connect=0.1, open_item=5.0, whole=20.0)
-        caller = Caller(client, limits=quick, retry=Retry(1, 0.0))
+        quick = Timeouts(base=5.0, connect=0.1, open_item=5.0, whole=20.0)
+        caller = Caller(client, limits=quick, retry=RetryPolicy(1, 0.0))
         assert spoken(await caller.say("hello")) == "You said: hello"
         never.set()
 
@@ -175,7 +175,7 @@ async def test_a_handshake_that_hangs_is_not_waited_for_twice(make_client: MakeC
 async def test_a_proxys_password_is_in_no_error(make_client: MakeClient) -> None:
     client = Client(endpoint("https://host.invalid/v1"), Credentials("key"))
     network = Network(proxy="http://user:hunter2@127.0.0.1:9")
-    caller = Caller(client, retry=Retry(0))
+    caller = Caller(client, retry=RetryPolicy(0))
     request = caller.request()
     object.__setattr__(request, "items", (Message.of("user", "hello"),))
     object.__setattr__(request, "network", network)
@@ -215,7 +215,7 @@ async def test_a_connection_that_dies_while_a_large_request_is_sent_is_replaced(
     client = Client(
         endpoint(f"http://127.0.0.1:{runner.addresses[0][1]}/v1"), Credentials("key"), lanes=True
     )
-    caller = Caller(client, limits=NEVER_RUNS_OUT, retry=Retry(0))
+    caller = Caller(client, limits=NEVER_RUNS_OUT, retry=RetryPolicy(0))
     assert spoken(await caller.say("x" * 14_000_000)) == "Here."
     assert client.usage.all.attempts == 2
     await client.aclose()

@@ -11,19 +11,19 @@ import pytest
 from aiohttp import web
 
 from rtllm import (
-    Busy,
     Client,
     ConfigError,
+    ConnectionLost,
     Credentials,
-    Dropped,
-    Limits,
-    Refused,
-    Retry,
-    Silent,
+    RateLimited,
+    RequestRejected,
+    RetryPolicy,
+    Timeouts,
     TurnError,
     TurnReport,
+    TurnTimeout,
     endpoint,
-    reached,
+    resolve_provider,
 )
 from rtllm.retry import http_failover as fallback
 from rtllm.simulator import (
@@ -44,7 +44,7 @@ from rtllm.simulator import (
 )
 from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
 
-ONCE = Retry(budget=0, interval=0.0)
+ONCE = RetryPolicy(budget=0, interval=0.0)
 
 
 # -- by choice ---------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ async def test_stored_answers_are_continued_and_others_sent_whole(
         assert [bool(e.body.get("previous_response_id")) for e in entries] == [False, store, store]
         said = [("user", "one"), ("assistant", "answer 0"), ("user", "two")]
         assert [t for t in entries[2].texts() if t[0] != "system"][:3] == said
-        assert {r.way for r in reports} == {"http"}
+        assert {r.protocol for r in reports} == {"http"}
         assert not simulator.journal.connections
 
 
@@ -158,21 +158,27 @@ async def test_a_client_that_only_looks_like_one_will_do() -> None:
 @pytest.mark.parametrize(
     ("fault", "kind", "requests"),
     [
-        (ErrorFrame(code="rate_limit_exceeded", status=429), Busy, 3),
-        (ErrorFrame(code="invalid_prompt", status=400), Refused, 1),
-        (Close(phase="created"), Dropped, 4),
-        (Close(phase="output"), Dropped, 1),
-        (Silence(), Silent, 3),
-        (Silence(phase="created", noise="keepalive", every=0.01), Silent, 3),
-        (RefuseRequest(status=404), Refused, 1),
-        (RefuseRequest(status=307, headers={"location": "https://else.invalid"}), Refused, 1),
+        (ErrorFrame(code="rate_limit_exceeded", status=429), RateLimited, 3),
+        (ErrorFrame(code="invalid_prompt", status=400), RequestRejected, 1),
+        (Close(phase="created"), ConnectionLost, 4),
+        (Close(phase="output"), ConnectionLost, 1),
+        (Silence(), TurnTimeout, 3),
+        (Silence(phase="created", noise="keepalive", every=0.01), TurnTimeout, 3),
+        (RefuseRequest(status=404), RequestRejected, 1),
+        (
+            RefuseRequest(status=307, headers={"location": "https://else.invalid"}),
+            RequestRejected,
+            1,
+        ),
     ],
 )
 async def test_faults_are_met_as_over_the_socket(
     make_client: MakeClient, fault: Any, kind: type[TurnError], requests: int
 ) -> None:
     async with Simulator("one two three", fault=fault) as simulator:
-        caller = Caller(make_client(simulator, websocket=False), limits=QUICK, retry=Retry(2, 0.0))
+        caller = Caller(
+            make_client(simulator, websocket=False), limits=QUICK, retry=RetryPolicy(2, 0.0)
+        )
         with pytest.raises(kind):
             await caller.say("hello")
         assert len(simulator.journal.entries) == requests
@@ -203,7 +209,7 @@ async def test_a_host_without_a_socket_is_asked_over_http_at_once_and_remembered
         caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
         for text in ("one", "two", "three"):
             assert spoken(await caller.say(text)) == "hello"
-        assert [r.way for r in reports] == ["http"] * 3
+        assert [r.protocol for r in reports] == ["http"] * 3
         assert [r.recoveries[0].action for r in reports if r.recoveries] == ["sent again over HTTP"]
         assert [r.chained for r in reports] == [False, True, True]  # stored, so continued
         assert len(simulator.journal.connections) == 1
@@ -222,11 +228,11 @@ async def test_a_socket_that_keeps_failing_gives_way_to_http(
     make_client: MakeClient, reports: list[TurnReport], refusal: Any
 ) -> None:
     async with Simulator("hello", on_connect=lambda _: refusal) as simulator:
-        caller = Caller(make_client(simulator, fallback="http"), retry=Retry(1, 0.0))
+        caller = Caller(make_client(simulator, fallback="http"), retry=RetryPolicy(1, 0.0))
         assert spoken(await caller.say("one")) == "hello"
         shaken = len(simulator.journal.connections)
         assert spoken(await caller.say("two")) == "hello"
-        assert [r.way for r in reports] == ["http", "http"]
+        assert [r.protocol for r in reports] == ["http", "http"]
         assert len(simulator.journal.connections) == shaken
 
 
@@ -249,7 +255,7 @@ async def test_the_socket_is_tried_again_beside_a_turn(
             lambda _: any(c.number > 0 and c.state == "open" for c in client.connections)
         )
         await caller.say("three")
-        assert [r.way for r in reports] == ["http", "http", "websocket"]
+        assert [r.protocol for r in reports] == ["http", "http", "websocket"]
         assert [r.chained for r in reports] == [False, True, True]
 
 
@@ -262,7 +268,7 @@ async def test_a_request_above_the_frame_limit_goes_over_http_and_only_it(
         await caller.say("x" * 60_000)
         await caller.say("y" * 70_000)
         await caller.say("two")
-        assert [r.way for r in reports] == ["websocket", "http", "http", "websocket"]
+        assert [r.protocol for r in reports] == ["websocket", "http", "http", "websocket"]
         large = [r.recoveries[0].fault for r in reports if r.recoveries]
         assert large == ["too large", "too large"]
         assert reports[2].attempts == 1  # by now the limit is known
@@ -272,7 +278,7 @@ async def test_without_the_fallback_a_host_without_a_socket_is_an_error(
     make_client: MakeClient,
 ) -> None:
     async with Simulator("hello", on_connect=lambda _: RefuseHandshake(status=404)) as simulator:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRejected):
             await Caller(make_client(simulator, fallback=None)).say("one")
         assert not simulator.journal.entries
 
@@ -285,9 +291,9 @@ async def test_a_host_that_knows_no_http_either_keeps_the_sockets_own_error(
         "hello", on_connect=lambda _: AcceptThen(close=1011), fault=refuse
     ) as simulator:
         caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
-        with pytest.raises(Dropped):
+        with pytest.raises(ConnectionLost):
             await caller.say("one")
-        with pytest.raises(Dropped):
+        with pytest.raises(ConnectionLost):
             await caller.say("two")
         assert len(simulator.journal.entries) == 1  # HTTP isn't asked a second time
 
@@ -297,7 +303,7 @@ async def test_what_a_wait_for_an_answer_runs_out_on_is_no_reason_for_http(
 ) -> None:
     async with Simulator("hello", fault=Silence()) as simulator:
         caller = Caller(make_client(simulator, fallback="http"), limits=QUICK, retry=ONCE)
-        with pytest.raises(Silent):
+        with pytest.raises(TurnTimeout):
             await caller.say("one")
         assert [e.transport for e in simulator.journal.entries] == ["websocket"]
 
@@ -317,7 +323,7 @@ async def test_a_key_function_is_asked_for_each_request(make_client: MakeClient)
 async def test_the_error_and_the_repr_hold_no_key() -> None:
     where = endpoint("http://127.0.0.1:9/v1")
     client = Client(where, Credentials("sk-secret"), websocket=False)
-    caller = Caller(client, limits=Limits.of(2.0), retry=ONCE)
+    caller = Caller(client, limits=Timeouts.of(2.0), retry=ONCE)
     with pytest.raises(TurnError) as error:
         await caller.say("hello")
     assert "sk-secret" not in f"{error.value!r} {error.value.__cause__!r} {client!r}"
@@ -347,13 +353,13 @@ async def test_where_only_the_socket_is_there_a_bad_moment_of_it_leaves_no_mark(
 
     async with Simulator("hello", on_connect=on_connect, fault=over_http) as simulator:
         caller = Caller(
-            make_client(simulator, fallback="http", warm_connections=0), retry=Retry(1, 0.0)
+            make_client(simulator, fallback="http", warm_connections=0), retry=RetryPolicy(1, 0.0)
         )
-        with pytest.raises(Busy):
+        with pytest.raises(RateLimited):
             await caller.say("one")
         caller.items.pop()
         assert spoken(await caller.say("two")) == "hello"
-        assert reports[1].way == "websocket"
+        assert reports[1].protocol == "websocket"
         assert reports[1].attempts == 1
 
 
@@ -374,7 +380,7 @@ async def test_a_turn_that_took_http_by_memory_comes_back_to_the_socket(
         assert spoken(await caller.say("one")) == "hello"
         bad = False
         assert spoken(await caller.say("two")) == "hello"
-        assert [r.way for r in reports] == ["http", "websocket"]
+        assert [r.protocol for r in reports] == ["http", "websocket"]
 
 
 async def test_an_open_socket_is_kept_where_only_new_ones_are_refused(
@@ -389,7 +395,7 @@ async def test_an_open_socket_is_kept_where_only_new_ones_are_refused(
         await other.say("a call of its own")
         await one.say("two")
         await one.say("three")
-        assert [r.way for r in reports] == ["websocket", "http", "websocket", "websocket"]
+        assert [r.protocol for r in reports] == ["websocket", "http", "websocket", "websocket"]
         assert [r.chained for r in reports] == [False, False, True, True]
 
 
@@ -420,14 +426,14 @@ async def test_where_only_http_is_there_a_dropped_request_is_sent_again(
     plan: list[Any] = [None, Abort(), None, Abort(), Abort(), Abort()]
     async with Simulator("hello", no_websocket=404, fault=plan) as simulator:
         caller = Caller(
-            make_client(simulator, fallback="http", warm_connections=0), retry=Retry(1, 0.0)
+            make_client(simulator, fallback="http", warm_connections=0), retry=RetryPolicy(1, 0.0)
         )
         for text in ("one", "two"):
             assert spoken(await caller.say(text)) == "hello"
         with pytest.raises(TurnError):
             await caller.say("three")
         assert spoken(await caller.say("four")) == "hello"
-        assert [r.way for r in reports] == ["http"] * 4
+        assert [r.protocol for r in reports] == ["http"] * 4
         assert [r.attempts for r in reports] == [1, 2, 3, 1]
 
 
@@ -439,7 +445,7 @@ async def test_one_broken_request_says_nothing_against_http(
         caller = Caller(make_client(simulator, fallback="http"), retry=ONCE)
         for text in ("one", "two", "three"):
             assert spoken(await caller.say(text)) == "hello"
-        assert [r.way for r in reports] == ["http"] * 3
+        assert [r.protocol for r in reports] == ["http"] * 3
 
 
 async def test_a_socket_that_takes_requests_and_never_speaks_gives_way_to_http(
@@ -452,12 +458,12 @@ async def test_a_socket_that_takes_requests_and_never_speaks_gives_way_to_http(
         caller = Caller(
             make_client(simulator, fallback="http", warm_connections=0),
             limits=QUICK,
-            retry=Retry(1, 0.0),
+            retry=RetryPolicy(1, 0.0),
         )
         assert spoken(await caller.say("one")) == "hello"
         assert reports[0].attempts == 2
         await caller.say("two")
-        assert [r.way for r in reports] == ["http", "http"]
+        assert [r.protocol for r in reports] == ["http", "http"]
         assert reports[1].attempts == 1
 
 
@@ -502,7 +508,7 @@ async def test_what_is_no_response_is_an_error_and_no_silence(
 
 
 async def test_a_key_that_ends_in_a_newline_is_sent_without_it() -> None:
-    reach = reached(api_key="sk-secret\n", base_url="http://127.0.0.1:9/v1")
+    reach = resolve_provider(api_key="sk-secret\n", base_url="http://127.0.0.1:9/v1")
     assert reach.http().api_key == "sk-secret"
 
 

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from rtllm import Client, Credentials, Delta, TurnError, endpoint
+from rtllm import Client, Credentials, TextDelta, TurnError, endpoint
 from rtllm.simulator import Pause, Reply, Simulator, Text, fixed
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -28,7 +28,7 @@ async def begun(client: Client) -> asyncio.Task[str]:
         with client.ask(caller.request()) as answer:
             async for event in answer:
                 heard.append(event)
-                if isinstance(event, Delta):
+                if isinstance(event, TextDelta):
                     started.set()
         return spoken(heard)
 
@@ -210,7 +210,7 @@ async def test_an_answer_that_is_dropped_in_its_midst_lets_its_client_go() -> No
     async with slow(gate) as simulator:
         client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True, rebuild=True)
         answer = client.ask(Caller(client).request())
-        assert isinstance(await anext(answer), Delta)
+        assert isinstance(await anext(answer), TextDelta)
         known = weakref.ref(client)
         del client, answer
         gate.set()

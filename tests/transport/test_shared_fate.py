@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm import Message, Retry, TurnReport
+from rtllm import Message, RetryPolicy, TurnReport
 from rtllm.simulator import ErrorFrame, Fault, Request, Silence, Simulator
 from transport.conftest import QUICK, Caller, MakeClient, spoken
 
@@ -21,10 +21,10 @@ async def test_a_mute_connection_says_nothing_against_those_that_speak(
         bob = Caller(client, [Message.of("system", "You serve Bob.")], limits=QUICK)
         assert spoken(await alice.say("one")) == "yes"
         assert spoken(await bob.say("one")) == "yes"
-        assert reports[-1].way == "http"
+        assert reports[-1].protocol == "http"
         assert reports[-1].attempts == 3  # another connection is tried before HTTP is
         assert spoken(await alice.say("two")) == "yes"
-        assert (reports[-1].way, reports[-1].chained, reports[-1].attempts) == (
+        assert (reports[-1].protocol, reports[-1].chained, reports[-1].attempts) == (
             "websocket",
             True,
             1,
@@ -46,7 +46,7 @@ async def test_a_refused_warm_up_leaves_the_lanes_on(
         return refusal if request.body.get("generate") is False else None
 
     async with Simulator("yes", fault=refuse) as simulator:
-        caller = Caller(make_client(simulator), retry=Retry(0))
+        caller = Caller(make_client(simulator), retry=RetryPolicy(0))
         with pytest.raises(Exception, match="generate"):
             await caller.client.warm_up(caller.request())  # type: ignore[union-attr]
         assert spoken(await caller.say("one")) == "yes"

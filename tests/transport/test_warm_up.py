@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm import Message, Refused, TurnReport
+from rtllm import Message, RequestRejected, TurnReport
 from rtllm.simulator import ErrorFrame, Simulator, in_turn
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -89,5 +89,5 @@ async def test_a_refused_warm_up_is_told(make_client: MakeClient) -> None:
     async with Simulator() as simulator:
         client = make_client(simulator)
         caller = Caller(client, settings={"nonsense": 1})
-        with pytest.raises(Refused, match="nonsense"):
+        with pytest.raises(RequestRejected, match="nonsense"):
             await client.warm_up(caller.request())

@@ -54,7 +54,7 @@ async def test_a_barge_in_goes_on_over_another_connection_at_once(
             await caller.say(f"turn {turn}")
             assert reports[-1].chained
         assert len(simulator.journal.connections) == 2 + warm_connections
-        assert client.usage.cut.attempts == 1
+        assert client.usage.cancelled.attempts == 1
 
 
 async def test_cuts_without_end_keep_to_a_few_connections(
@@ -126,7 +126,7 @@ async def test_a_cut_answer_that_never_ends_is_given_up(
         )
         simulator.script = "Here I am."
         assert spoken(await caller.say("still there?")) == "Here I am."
-        assert client.usage.cut.unknown == 1
+        assert client.usage.cancelled.unknown == 1
         never.set()
 
 

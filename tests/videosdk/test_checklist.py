@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from videosdk.agents import FallbackLLM, FunctionCall
 
-from rtllm import Busy, Dropped, Failed, Silent, TurnError
+from rtllm import ConnectionLost, RateLimited, ResponseFailed, TurnError, TurnTimeout
 from rtllm.simulator import (
     Call,
     Close,
@@ -287,10 +287,12 @@ async def test_04_one_callers_words_never_reach_another(stock: bool) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind", "on_stock"),
     [
-        pytest.param(FailedResponse("x", "No.", phase="created"), Failed, "hangs", id="failed"),
-        pytest.param(ErrorFrame(), Failed, "raises", id="error"),
-        pytest.param(Close(phase="output", after=2), Dropped, "silent", id="close"),
-        pytest.param(Silence(), Silent, "hangs", id="silence"),
+        pytest.param(
+            FailedResponse("x", "No.", phase="created"), ResponseFailed, "hangs", id="failed"
+        ),
+        pytest.param(ErrorFrame(), ResponseFailed, "raises", id="error"),
+        pytest.param(Close(phase="output", after=2), ConnectionLost, "silent", id="close"),
+        pytest.param(Silence(), TurnTimeout, "hangs", id="silence"),
     ],
 )
 @both
@@ -423,7 +425,7 @@ async def test_08_after_the_first_word_nothing_is_said_again(stock: bool) -> Non
         else:
             assert "The price is ten.".startswith(text)
             assert isinstance(error, TurnError)
-            assert error.details.given_out[0] == len(text) > 0
+            assert error.details.emitted[0] == len(text) > 0
 
 
 @both
@@ -432,7 +434,7 @@ async def test_08_a_retry_waits_as_long_as_the_service_says(stock: bool) -> None
     async with stage("Hi.", stock=stock, simulator=plan) as st:
         text, error = await read(st)  # longer than a turn may take: no retry, at once
         assert text == ""
-        assert isinstance(error, Busy) is not stock
+        assert isinstance(error, RateLimited) is not stock
         assert len(st.entries) == 1
 
 

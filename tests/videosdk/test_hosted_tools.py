@@ -30,6 +30,6 @@ async def test_they_are_offered_beside_the_agents_own(host: Host) -> None:
         async with talk(st.llm, Forecaster()) as on:
             await on.turn("How is the weather?")
         assert [t["type"] for t in st.entries[0].body["tools"]] == ["function", search["type"]]
-        told = [item["type"] for item in st.reports[0].hosted]
+        told = [item["type"] for item in st.reports[0].hosted_tool_items]
         assert told == ([] if chat else ["web_search_call"])
         await st.check(connections=None)

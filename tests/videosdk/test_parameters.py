@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtllm import ConfigError, Refused
+from rtllm import ConfigError, RequestRejected
 from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
@@ -436,7 +436,7 @@ async def test_a_refused_effort_is_the_turns_error_where_the_user_insists(api: s
     options: dict[str, Any] = {"reasoning_effort": "none", "strict_parameters": True}
     async with talking(api, "gpt-6.7-nova", **options) as (model, service):
         _, error = await chunks_of(model, hello())
-        assert isinstance(error, Refused)
+        assert isinstance(error, RequestRejected)
         assert "Supported values are" in str(error)
         assert len(service.journal.entries) == 1
 
@@ -447,6 +447,6 @@ async def test_what_a_default_taught_holds_for_no_choice_of_a_strict_user(api: s
         await ask(model)
         model.temperature = 0.3
         _, error = await chunks_of(model, hello())
-        assert isinstance(error, Refused)
+        assert isinstance(error, RequestRejected)
         sent = ["temperature" in entry.body for entry in service.journal.entries]
         assert sent == [True, False, True]

@@ -241,12 +241,14 @@ class Hall:
         callers: defaultdict[int, set[str]] = defaultdict(set)
         for report in self.reports:
             entry = by_id.get(report.response_id or "")
-            parent = by_id.get(report.continued or "")
+            parent = by_id.get(report.previous_response_id or "")
             if entry is None:
                 continue
             callers[report.conversation].add(caller_of(entry))
             if (parent and parent.response_id) != entry.previous_response_id:
-                found.append(f"#{entry.index} is reported as continuing {report.continued}")
+                found.append(
+                    f"#{entry.index} is reported as continuing {report.previous_response_id}"
+                )
             if report.usage is not None and entry.usage is not None:
                 told, real = report.usage.input, entry.usage["input_tokens"]
                 if told != real:
@@ -318,7 +320,9 @@ class Hall:
             f"\n    {e.instructions!r} {json.dumps(e.input)}"
             for e in self.entries
         ]
-        return "\n".join([*lines, *(f"{r.conversation} {r.why_whole}" for r in self.reports)])
+        return "\n".join(
+            [*lines, *(f"{r.conversation} {r.full_context_reason}" for r in self.reports)]
+        )
 
 
 def visible(items: Sequence[Mapping[str, Any]]) -> list[Unit]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rtllm import Client, Credentials, Delta, Message, Request, TurnReport, endpoint
+from rtllm import Client, Credentials, Message, Request, TextDelta, TurnReport, endpoint
 from rtllm import simulator as sim
 from transport.conftest import as_recorded
 
@@ -48,7 +48,7 @@ async def test_named_conversations_never_meet(count: int, keys: str, *, store: b
                 settings = {"store": store, "metadata": {"caller": name}}
                 asked = Request(tuple(items), "gpt-4.1", as_recorded, settings, conversation=name)
                 with client.ask(asked) as told:
-                    heard = [e.text async for e in told if isinstance(e, Delta)]
+                    heard = [e.text async for e in told if isinstance(e, TextDelta)]
                 add("assistant", "".join(heard))
 
         names = [f"caller{n}" for n in range(count)]

@@ -5,11 +5,11 @@ what adapters are made of.
 """
 
 from rtllm._version import __version__
-from rtllm.adapters.images import NewPicture, PictureKind, Pictures, with_pictures
+from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
 from rtllm.client.chat_client import ChatClient
-from rtllm.client.client import Client, FallsBack, Lanes
-from rtllm.client.stream import Answer
-from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.client.client import Client, FallbackProtocol, Lanes
+from rtllm.client.stream import ResponseStream
+from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import (
     Image,
     Item,
@@ -22,25 +22,26 @@ from rtllm.content.items import (
     ToolOutput,
 )
 from rtllm.content.request import Network, Request
-from rtllm.content.timeouts import Limits, Retry
-from rtllm.content.usage import Books, Snapshot, Totals, Usage
-from rtllm.context.normalize import Note
+from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
+from rtllm.context.normalize import ContextRepair
 from rtllm.engine.report import Recovery, TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
-    Busy,
     ConfigError,
+    ConnectFailed,
+    ConnectionLost,
     Details,
-    Dropped,
     EmptyContext,
-    Failed,
-    Refused,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ResponseFailed,
     RtllmError,
-    Silent,
     ToolArgumentsError,
     ToolSchemaError,
     TurnError,
-    Unreachable,
+    TurnTimeout,
 )
 from rtllm.parameters import (
     Api,
@@ -53,8 +54,8 @@ from rtllm.parameters import (
     tool_choice_of,
     without_nulls,
 )
-from rtllm.providers.azure import TokenProvider, azure_reach
-from rtllm.providers.config import Reach, reached
+from rtllm.providers.azure import TokenProvider, resolve_azure
+from rtllm.providers.config import ProviderConfig, resolve_provider
 from rtllm.providers.credentials import ApiKey, Credentials
 from rtllm.providers.hosts import Endpoint, HostProfile, endpoint
 from rtllm.tools.function import FunctionTool
@@ -63,77 +64,78 @@ from rtllm.tools.strict_check import why_not_strict
 from rtllm.tools.structured_output import parse_answer, response_format_of, with_form
 
 __all__ = [
-    "Answer",
     "Api",
     "ApiKey",
     "Body",
-    "Books",
-    "Busy",
-    "Called",
     "ChatClient",
     "Client",
     "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
     "ConnectionSnapshot",
+    "ContextRepair",
     "Credentials",
-    "Delta",
     "Details",
-    "Dropped",
     "Effort",
     "EmptyContext",
-    "Ended",
     "Endpoint",
     "Event",
-    "Failed",
-    "FallsBack",
+    "FallbackProtocol",
     "FunctionTool",
     "HostProfile",
     "Image",
+    "ImageCache",
+    "ImageSource",
     "Item",
     "Lanes",
-    "Limits",
     "Message",
     "Network",
-    "NewPicture",
-    "Note",
+    "NewImage",
     "Nulls",
     "Opaque",
+    "Overloaded",
     "Parameters",
-    "Phased",
-    "PictureKind",
-    "Pictures",
-    "Reach",
+    "PhaseChanged",
+    "ProviderConfig",
+    "RateLimited",
     "Reasoning",
     "Recovery",
-    "Refused",
     "Request",
-    "Retry",
+    "RequestRejected",
+    "ResponseEnded",
+    "ResponseFailed",
+    "ResponseStream",
+    "RetryPolicy",
     "Role",
     "RtllmError",
-    "Silent",
-    "Snapshot",
     "Text",
+    "TextDelta",
+    "Timeouts",
     "TokenProvider",
     "ToolArgumentsError",
     "ToolCall",
+    "ToolCallReady",
     "ToolOutput",
     "ToolSchemaError",
     "Totals",
     "TurnError",
     "TurnReport",
-    "Unreachable",
+    "TurnTimeout",
     "Usage",
+    "UsageLedger",
+    "UsageSnapshot",
     "__version__",
-    "azure_reach",
     "endpoint",
     "parse_answer",
     "quickest_effort",
-    "reached",
+    "resolve_azure",
+    "resolve_images",
+    "resolve_provider",
     "response_format_of",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",
     "why_not_strict",
     "with_form",
-    "with_pictures",
     "without_nulls",
 ]

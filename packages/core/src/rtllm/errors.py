@@ -6,12 +6,13 @@ RtllmError
 ├── ToolSchemaError (ValueError)  a tool whose schema can't be built; names the tool
 ├── ToolArgumentsError (ValueError)  what the model called a tool with; tells the model why not
 └── TurnError                     a turn that ended without its answer
-    ├── Refused      the service says no, and would say so again
-    ├── Unreachable  no connection could be made
-    ├── Busy         rate limit or overload
-    ├── Dropped      the connection died
-    ├── Silent       a wait ran out
-    └── Failed       the service gave the response up
+    ├── RequestRejected  the service says no, and would say so again
+    ├── ConnectFailed    no connection could be made
+    ├── RateLimited      too many requests or tokens (429)
+    ├── Overloaded       the service has no room just now (503)
+    ├── ConnectionLost   the connection died
+    ├── TurnTimeout      a wait ran out
+    └── ResponseFailed   the service gave the response up
 
 An answer that the service cut short ("incomplete") is an outcome, not an error.
 """
@@ -79,7 +80,7 @@ class Details:
         request_id: The service's id of the request or, failing that, of the response.
         phase: How far the last attempt got.
         attempts: Requests sent for this turn, the failed one included.
-        given_out: Characters of text and number of tool calls that were already given out.
+        emitted: Characters of text and number of tool calls that were already given out.
         retry_after: Seconds that the service asked to wait, if it did.
     """
 
@@ -89,7 +90,7 @@ class Details:
     request_id: str | None = None
     phase: Phase = "connecting"
     attempts: int = 1
-    given_out: tuple[int, int] = (0, 0)
+    emitted: tuple[int, int] = (0, 0)
     retry_after: float | None = None
 
 
@@ -116,41 +117,47 @@ class TurnError(RtllmError):
             known.append(f"param {d.param}")
         if d.request_id:
             known.append(f"request {d.request_id}")
-        text, calls = d.given_out
+        text, calls = d.emitted
         if text or calls:
             known.append(f"after {text} characters and {calls} tool calls were given out")
         return f"{self.message} ({', '.join(known)})" if known else self.message
 
 
-class Refused(TurnError):
+class RequestRejected(TurnError):
     """The service says no, and would say so again."""
 
 
-class Unreachable(TurnError):
+class ConnectFailed(TurnError):
     """No connection could be made."""
 
     retryable = True
 
 
-class Busy(TurnError):
-    """A rate limit, a quota or overload."""
+class RateLimited(TurnError):
+    """Too many requests or tokens; ``details.retry_after`` tells when to come again, if known."""
 
     retryable = True
 
 
-class Dropped(TurnError):
+class Overloaded(TurnError):
+    """The service has no room for the request just now."""
+
+    retryable = True
+
+
+class ConnectionLost(TurnError):
     """The connection died before the answer was whole."""
 
     retryable = True
 
 
-class Silent(TurnError):
+class TurnTimeout(TurnError):
     """A wait ran out: the message says for what, and how long."""
 
     retryable = True
 
 
-class Failed(TurnError):
+class ResponseFailed(TurnError):
     """The service began the response and gave it up."""
 
     retryable = True

@@ -11,24 +11,24 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import is_given
 
 from rtllm import (
-    Answer,
     Api,
     Body,
     ChatClient,
     Client,
     ConfigError,
-    Limits,
+    ImageCache,
     Network,
-    NewPicture,
+    NewImage,
     Parameters,
-    Pictures,
     Request,
-    Retry,
-    Snapshot,
+    ResponseStream,
+    RetryPolicy,
+    Timeouts,
     TokenProvider,
-    azure_reach,
+    UsageSnapshot,
+    resolve_azure,
+    resolve_images,
     takes_cache_breakpoints,
-    with_pictures,
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import Frames
@@ -99,7 +99,7 @@ class AskingLLM(llm.LLM[Never]):
         self._asking = asking
         self._parameters = Parameters(strict=asking.strict)
         self._tools = ToolEncoder()
-        self._pictures = Pictures[llm.ImageContent](Frames())
+        self._pictures = ImageCache[llm.ImageContent](Frames())
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
 
     @classmethod
@@ -140,7 +140,7 @@ class AskingLLM(llm.LLM[Never]):
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        reach = azure_reach(
+        reach = resolve_azure(
             model=model,
             azure_endpoint=azure_endpoint,
             azure_deployment=azure_deployment,
@@ -168,7 +168,7 @@ class AskingLLM(llm.LLM[Never]):
         return self._asking.host
 
     @property
-    def usage(self) -> Snapshot:
+    def usage(self) -> UsageSnapshot:
         """Tokens so far, those of cut, failed and repeated attempts included."""
         return self._client.usage
 
@@ -219,18 +219,18 @@ class AskingLLM(llm.LLM[Never]):
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
         budget = conn_options.max_retry if asking.retries is None else asking.retries
         taken = self._pictures.take(converted.frames)
-        urls = [_NO_URL_YET if isinstance(one, NewPicture) else one for one in taken]
+        urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in taken]
         request = Request(
-            items=with_pictures(converted.items, urls),
+            items=resolve_images(converted.items, urls),
             model=model,
             record=as_recorded,
             settings=body.settings,
             tools=encoded,
             guide=converted.guide,
-            limits=Limits.of(
+            limits=Timeouts.of(
                 conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
             ),
-            retry=Retry(budget, conn_options.retry_interval),
+            retry=RetryPolicy(budget, conn_options.retry_interval),
             untouched=body.untouched,
             strict_parameters=asking.strict,
             headers=body.headers,
@@ -240,12 +240,12 @@ class AskingLLM(llm.LLM[Never]):
             conversation=asking.conversation,
         )
 
-        async def pictured() -> Answer:
-            items = with_pictures(converted.items, await self._pictures.encode(taken))
+        async def pictured() -> ResponseStream:
+            items = resolve_images(converted.items, await self._pictures.encode(taken))
             return self._client.ask(replace(request, items=items))
 
-        answer: Answer | Callable[[], Awaitable[Answer]] = pictured
-        if any(isinstance(one, NewPicture) for one in taken):
+        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]] = pictured
+        if any(isinstance(one, NewImage) for one in taken):
             self._client.check(request)
         else:
             answer = self._client.ask(request)

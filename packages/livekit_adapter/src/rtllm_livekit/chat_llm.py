@@ -10,9 +10,9 @@ from rtllm import (
     ApiKey,
     ChatClient,
     ConfigError,
-    Reach,
+    ProviderConfig,
     TurnReport,
-    reached,
+    resolve_provider,
 )
 from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
 from rtllm_livekit.llm import ServiceTier, Verbosity
@@ -77,7 +77,7 @@ class ChatLLM(AskingLLM):
         model: str = "gpt-4.1",
         api_key: NotGivenOr[ApiKey] = NOT_GIVEN,
         base_url: NotGivenOr[str] = NOT_GIVEN,
-        client: "openai.AsyncClient | Reach | None" = None,
+        client: "openai.AsyncClient | ProviderConfig | None" = None,
         user: NotGivenOr[str] = NOT_GIVEN,
         safety_identifier: NotGivenOr[str] = NOT_GIVEN,
         prompt_cache_key: NotGivenOr[str] = NOT_GIVEN,
@@ -110,7 +110,7 @@ class ChatLLM(AskingLLM):
             raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
         if speech_floor < 0:
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
-        reach = reached(
+        reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,

@@ -6,10 +6,23 @@ LiveKit's pauses and error events.
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
-from rtllm import Busy, Dropped, Failed, Refused, Silent, TurnError, Unreachable
+from rtllm import (
+    ConnectFailed,
+    ConnectionLost,
+    Overloaded,
+    RateLimited,
+    RequestRejected,
+    ResponseFailed,
+    TurnError,
+    TurnTimeout,
+)
 
-_DEFAULT_STATUS: dict[type[TurnError], int] = {Busy: 429, Failed: 500}
-_CONNECTION = (Unreachable, Dropped)
+_DEFAULT_STATUS: dict[type[TurnError], int] = {
+    RateLimited: 429,
+    Overloaded: 503,
+    ResponseFailed: 500,
+}
+_CONNECTION = (ConnectFailed, ConnectionLost)
 
 
 def to_livekit(error: TurnError) -> APIError:
@@ -20,13 +33,13 @@ def to_livekit(error: TurnError) -> APIError:
         couldn't be made or died, `APIStatusError` where the service answered.
     """
     details = error.details
-    if isinstance(error, Silent):
+    if isinstance(error, TurnTimeout):
         return APITimeoutError(str(error), retryable=False)
     status = details.status or _DEFAULT_STATUS.get(type(error))
     if isinstance(error, _CONNECTION) and status is None:
         return APIConnectionError(str(error), retryable=False)
     body = {"message": error.message, "code": details.code, "param": details.param}
-    if status is None and isinstance(error, Refused):
+    if status is None and isinstance(error, RequestRejected):
         return APIError(str(error), body=body, retryable=False)
     return APIStatusError(
         str(error),

@@ -10,12 +10,12 @@ from rtllm import (
     ApiKey,
     Client,
     ConfigError,
-    FallsBack,
+    FallbackProtocol,
     HostProfile,
     Lanes,
-    Reach,
+    ProviderConfig,
     TurnReport,
-    reached,
+    resolve_provider,
 )
 from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
 from rtllm_livekit.settings import given, more
@@ -92,7 +92,7 @@ class LLM(AskingLLM):
         model: "str | ResponsesModel" = "gpt-4.1",
         api_key: NotGivenOr[ApiKey] = NOT_GIVEN,
         base_url: NotGivenOr[str] = NOT_GIVEN,
-        client: "openai.AsyncClient | Reach | None" = None,
+        client: "openai.AsyncClient | ProviderConfig | None" = None,
         use_websocket: bool = True,
         user: NotGivenOr[str] = NOT_GIVEN,
         temperature: NotGivenOr[float] = NOT_GIVEN,
@@ -110,7 +110,7 @@ class LLM(AskingLLM):
         lanes: Lanes = "auto",
         warm_connections: int = 1,
         max_connections: int = 512,
-        fallback: FallsBack = "http",
+        fallback: FallbackProtocol = "http",
         host_profile: HostProfile | str | None = None,
         rebuild: bool = False,
         speech_floor: float = 0.0,
@@ -125,7 +125,7 @@ class LLM(AskingLLM):
             )
         if speech_floor < 0:
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
-        reach = reached(
+        reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,

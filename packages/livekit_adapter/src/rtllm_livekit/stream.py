@@ -6,7 +6,16 @@ from typing import Any
 from livekit.agents import APIConnectOptions, llm
 from opentelemetry import trace
 
-from rtllm import Answer, Called, Delta, Event, Phased, TurnError, TurnReport, Usage
+from rtllm import (
+    Event,
+    PhaseChanged,
+    ResponseStream,
+    TextDelta,
+    ToolCallReady,
+    TurnError,
+    TurnReport,
+    Usage,
+)
 from rtllm_livekit.convert import extra_with
 from rtllm_livekit.errors import to_livekit
 
@@ -25,7 +34,7 @@ class LLMStream(llm.LLMStream):
     def __init__(
         self,
         llm_: llm.LLM[Any],
-        answer: Answer | Callable[[], Awaitable[Answer]],
+        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]],
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
@@ -37,7 +46,7 @@ class LLMStream(llm.LLMStream):
         self._answer = answer
 
     async def _run(self) -> None:
-        answer = self._answer if isinstance(self._answer, Answer) else await self._answer()
+        answer = self._answer if isinstance(self._answer, ResponseStream) else await self._answer()
         try:
             with answer:  # leaving it waits for nothing: interrupt() waits for us
                 mark, extra = None, None
@@ -57,9 +66,9 @@ class LLMStream(llm.LLMStream):
 
 def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.ChatChunk | None:
     # LiveKit keeps what is extra with the message and the call that it records.
-    if isinstance(event, Delta):
+    if isinstance(event, TextDelta):
         delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
-    elif isinstance(event, Called):
+    elif isinstance(event, ToolCallReady):
         call = event.call
         delta = llm.ChoiceDelta(
             role="assistant",
@@ -72,7 +81,7 @@ def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.
                 )
             ],
         )
-    elif isinstance(event, Phased):
+    elif isinstance(event, PhaseChanged):
         # We send it back from there.
         delta = llm.ChoiceDelta(role="assistant", extra={"openai": {"phase": event.phase}})
     elif event.usage is not None:
@@ -101,7 +110,7 @@ def _annotate(span: trace.Span, report: TurnReport) -> None:
     span.set_attributes(
         {
             "rtllm.chained": report.chained,
-            "rtllm.why_whole": report.why_whole or "",
+            "rtllm.full_context_reason": report.full_context_reason or "",
             "rtllm.items_sent": report.items_sent,
             "rtllm.bytes_sent": report.bytes_sent,
             "rtllm.attempts": report.attempts,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, LLMResponse
 
-from rtllm import Answer, Item, Message, ToolCall, ToolOutput
+from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
 from rtllm_videosdk.convert import as_recorded, taken
 from rtllm_videosdk.errors import cannot_call
 from rtllm_videosdk.generation import (
@@ -49,7 +49,7 @@ class Ask(Protocol):
 
     def __call__(
         self, items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
-    ) -> Answer:
+    ) -> ResponseStream:
         """Ask.
 
         Args:
@@ -203,7 +203,7 @@ class Reply:
         if at_the_end := known_at_the_end(response, question.model):
             yield said("", at_the_end)
 
-    def _ask(self, turn: Turn, items: tuple[Item, ...]) -> Answer:
+    def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
         context = arranged(
             items,
             self._memory.turns.history.groups_in(items),

@@ -8,15 +8,15 @@ from typing import Any
 from weakref import WeakSet
 
 from rtllm import (
-    Books,
     ChatClient,
     Client,
-    FallsBack,
+    FallbackProtocol,
     HostProfile,
     Lanes,
-    Reach,
-    Snapshot,
+    ProviderConfig,
     TurnReport,
+    UsageLedger,
+    UsageSnapshot,
 )
 
 _KEPT = 4
@@ -29,7 +29,7 @@ class Links:
     lanes: Lanes
     warm_connections: int
     max_connections: int
-    fallback: FallsBack
+    fallback: FallbackProtocol
     host_profile: HostProfile | str | None
     rebuild: bool
     websocket: bool
@@ -46,7 +46,7 @@ class Clients:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: ProviderConfig,
         links: Links,
         *,
         on_turn: Callable[[TurnReport], None] | None,
@@ -57,7 +57,7 @@ class Clients:
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
         self._retired: WeakSet[Client | ChatClient] = WeakSet()
-        self._books = Books()
+        self._books = UsageLedger()
 
     def __repr__(self) -> str:
         return "Clients(…)"
@@ -68,7 +68,7 @@ class Clients:
         return self._links.websocket
 
     @property
-    def usage(self) -> Snapshot:
+    def usage(self) -> UsageSnapshot:
         """Tokens so far, over all clients."""
         return self._books.snapshot()
 
@@ -121,7 +121,7 @@ class Clients:
                 )
         return self._http
 
-    def reach_with(self, reach: Reach) -> None:
+    def reach_with(self, reach: ProviderConfig) -> None:
         """Go elsewhere, or with another key, from the next request on."""
         self.reach = reach
         self._retire_all()

@@ -4,27 +4,28 @@ VideoSDK has no exceptions of its own for a model's failures: users get rtllm's,
 names what the service said, its status, code and request id.
 
 =================  ==========================================================
-`Refused`          the service says no: key, model, parameter, content, limit
-`Busy`             rate limit, quota, overload
-`Unreachable`      no connection
-`Dropped`          the connection died before the answer was whole
-`Silent`           a wait ran out
-`Failed`           the service gave up, or every call of the model was broken
+`RequestRejected`  the service says no: key, model, parameter, content, limit
+`RateLimited`      too many requests or tokens
+`Overloaded`       the service has no room just now
+`ConnectFailed`    no connection
+`ConnectionLost`   the connection died before the answer was complete
+`TurnTimeout`      a wait ran out
+`ResponseFailed`   the service gave up, or every call of the model was broken
 `ConfigError`      a setting that can't be sent
 `EmptyContext`     nothing to answer
 =================  ==========================================================
 """
 
-from rtllm import Details, Failed, Refused
+from rtllm import Details, RequestRejected, ResponseFailed
 
 
-def declined(text: str, request_id: str | None) -> Refused:
+def declined(text: str, request_id: str | None) -> RequestRejected:
     """The error of a model that declined to answer, where refusals are errors."""
     details = Details(code="refusal", request_id=request_id)
-    return Refused(f"the model declined to answer: {text}", details)
+    return RequestRejected(f"the model declined to answer: {text}", details)
 
 
-def cannot_call(reason: str, request_id: str | None) -> Failed:
+def cannot_call(reason: str, request_id: str | None) -> ResponseFailed:
     """The error of a turn in which the model kept calling what can't be run."""
     details = Details(code="tool_call_invalid", request_id=request_id)
-    return Failed(f"the model's tool calls can't be run: {reason}", details)
+    return ResponseFailed(f"the model's tool calls can't be run: {reason}", details)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from videosdk.agents import ChatRole, LLMResponse
 
-from rtllm import Answer, Called, Delta, Ended, Event, ToolCall, Usage
+from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
 from rtllm_videosdk.caller_identity import asking_pipeline
 from rtllm_videosdk.errors import declined
 from rtllm_videosdk.graph import GraphStream
@@ -54,7 +54,7 @@ class Generation:
         if self._waiting is not None:
             self._waiting.reschedule(self._loop.time())
 
-    async def next(self, answer: Answer) -> Event | None:
+    async def next(self, answer: ResponseStream) -> Event | None:
         """The next event of an answer, None once the generation is cut or the answer over."""
         if self._cut:
             return None
@@ -90,7 +90,7 @@ class Response:
     refusal: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     group: CallGroup | None = None
-    ended: Ended | None = None
+    ended: ResponseEnded | None = None
     decision: Any = None
     spent: Usage | None = None
 
@@ -102,7 +102,7 @@ class Response:
 
 async def pieces(
     generation: Generation,
-    answer: Answer,
+    answer: ResponseStream,
     response: Response,
     graph: GraphStream | None,
     on_refusal: OnRefusal,
@@ -115,7 +115,7 @@ async def pieces(
     with answer:  # leaving it waits for nothing
         while (event := await generation.next(answer)) is not None:
             match event:
-                case Delta(text, is_refusal):
+                case TextDelta(text, is_refusal):
                     if is_refusal:
                         response.refusal += text
                     if is_refusal and on_refusal == "error":
@@ -123,9 +123,9 @@ async def pieces(
                     for piece in [text] if graph is None or is_refusal else graph.feed(text):
                         response.text += piece
                         yield said(piece)
-                case Called(call):
+                case ToolCallReady(call):
                     response.calls.append(call)
-                case Ended():
+                case ResponseEnded():
                     response.ended = event
                     response.spent = _added(response.spent, event.usage)
                 case _:
@@ -139,7 +139,7 @@ async def pieces(
         response.decision = graph.decision()
 
 
-def _tell(ended: Ended, *, refused: bool) -> None:
+def _tell(ended: ResponseEnded, *, refused: bool) -> None:
     if refused:
         logger.warning("response %s: the model declined to answer", ended.response_id)
     if ended.outcome == "incomplete":
@@ -148,7 +148,7 @@ def _tell(ended: Ended, *, refused: bool) -> None:
         logger.warning("response %s is empty", ended.response_id)
 
 
-def finish_reason(ended: Ended) -> str | None:
+def finish_reason(ended: ResponseEnded) -> str | None:
     """Why the service cut an answer short, in the words of Chat; None if it didn't."""
     if ended.outcome != "incomplete":
         return None

@@ -6,7 +6,7 @@ from typing import Any
 from videosdk.agents import ImageContent
 
 import rtllm
-from rtllm import Image, Item, Message, Text, with_pictures
+from rtllm import Image, Item, Message, Text, resolve_images
 from rtllm_videosdk.convert import Pictured
 
 
@@ -43,7 +43,7 @@ class Pictures:
     """Encodes pictures; those that are still in use are kept."""
 
     def __init__(self) -> None:
-        self._known = rtllm.Pictures[ImageContent](Frames())
+        self._known = rtllm.ImageCache[ImageContent](Frames())
 
     async def resolve(self, entries: Sequence[Item | Pictured]) -> tuple[Item, ...]:
         """Give a context's messages their pictures. Waits only where a new one is encoded."""
@@ -57,7 +57,7 @@ class Pictures:
         items = [_message(e) if isinstance(e, Pictured) else e for e in entries]
         if not frames:
             return tuple(items)
-        return with_pictures(items, await self._known.encode(self._known.take(frames)))
+        return resolve_images(items, await self._known.encode(self._known.take(frames)))
 
     def clear(self) -> None:
         """Forget all that is encoded."""

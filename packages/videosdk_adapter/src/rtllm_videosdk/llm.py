@@ -10,12 +10,11 @@ from weakref import WeakSet
 from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolChoice
 
 from rtllm import (
-    Answer,
     Api,
     Body,
     ConfigError,
     Effort,
-    FallsBack,
+    FallbackProtocol,
     HostProfile,
     Item,
     Lanes,
@@ -23,13 +22,14 @@ from rtllm import (
     Network,
     Parameters,
     Request,
-    Retry,
-    Snapshot,
+    ResponseStream,
+    RetryPolicy,
     TokenProvider,
     TurnError,
     TurnReport,
-    azure_reach,
-    reached,
+    UsageSnapshot,
+    resolve_azure,
+    resolve_provider,
 )
 from rtllm_videosdk.caller_identity import asking_pipeline, ending_pipeline, uses
 from rtllm_videosdk.chat_call import Memory, Question, Record, Reply
@@ -166,7 +166,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         lanes: Lanes = "auto",
         warm_connections: int = 1,
         max_connections: int = 512,
-        fallback: FallsBack = "http",
+        fallback: FallbackProtocol = "http",
         host_profile: HostProfile | str | None = None,
         rebuild: bool = False,
         speech_floor: float = 0.0,
@@ -206,14 +206,14 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         self.failure_text = failure_text
         self._extra = Extra(extra_headers, extra_query, extra_body, parameters)
         self._limits = limits_of(timeout, speech_floor)
-        self._retry = Retry(max_retries, 0.5)
+        self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
         self._memory = Memory(Turns(), Pictures())
         self._running: dict[Generation, None] = {}
         self._owners: WeakSet[object] = WeakSet()
         self._clients = Clients(
-            reached(
+            resolve_provider(
                 api_key=api_key,
                 base_url=base_url,
                 wss_url=wss_url,
@@ -284,7 +284,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        reach = azure_reach(
+        reach = resolve_azure(
             model=model,
             azure_endpoint=azure_endpoint,
             azure_deployment=azure_deployment,
@@ -308,7 +308,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         )
 
     @property
-    def usage(self) -> Snapshot:
+    def usage(self) -> UsageSnapshot:
         """Tokens so far, those of cut, failed and repeated attempts included."""
         return self._clients.usage
 
@@ -456,9 +456,9 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
 
         def ask(
             items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
-        ) -> Answer:
+        ) -> ResponseStream:
             said_no = {"tool_choice": "none"} if no_calls and offered.tools else {}
-            answer: Answer = client.ask(
+            answer: ResponseStream = client.ask(
                 Request(
                     items=items,
                     model=model,

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from rtllm import ConfigError, Limits
+from rtllm import ConfigError, Timeouts
 
 READ, CONNECT = 10.0, 15.0
 """The original's defaults, in seconds."""
 
 
-def limits_of(timeout: Any, speech_floor: float = 0.0) -> Limits:
+def limits_of(timeout: Any, speech_floor: float = 0.0) -> Timeouts:
     """Limits from seconds, or from an httpx, httpx2 or openai ``Timeout``.
 
     ``read`` bounds the wait for the first output and for each gap, ``connect`` that for a
@@ -22,8 +22,8 @@ def limits_of(timeout: Any, speech_floor: float = 0.0) -> Limits:
         ConfigError: If it is neither, or not more than 0 seconds.
     """
     if timeout is None:
-        return Limits.of(READ, CONNECT, speech_floor=speech_floor)
-    whole = Limits().whole
+        return Timeouts.of(READ, CONNECT, speech_floor=speech_floor)
+    whole = Timeouts().whole
     if isinstance(timeout, int | float):
         read = connect = float(timeout)
     elif hasattr(timeout, "read") and hasattr(timeout, "connect"):
@@ -35,4 +35,4 @@ def limits_of(timeout: Any, speech_floor: float = 0.0) -> Limits:
         )
     if read <= 0 or connect <= 0:
         raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
-    return Limits.of(read, connect, speech_floor=speech_floor)
+    return Timeouts.of(read, connect, speech_floor=speech_floor)

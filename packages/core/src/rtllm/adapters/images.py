@@ -21,7 +21,7 @@ _SAMPLE = 64  # bytes
 Source = TypeVar("Source")
 
 
-class PictureKind(Protocol[Source]):
+class ImageSource(Protocol[Source]):
     """What must be known of a framework's picture objects."""
 
     def frame(self, source: Source) -> object:
@@ -55,7 +55,7 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class NewPicture(Generic[Source]):
+class NewImage(Generic[Source]):
     """A picture that is still to be encoded."""
 
     holder: weakref.ref[Source]
@@ -65,7 +65,7 @@ class NewPicture(Generic[Source]):
     pixels: bytes
 
 
-class Pictures(Generic[Source]):
+class ImageCache(Generic[Source]):
     """Gives a framework's picture objects their addresses.
 
     An address is kept for the very object that it was made of, which is held weakly: where the
@@ -83,12 +83,12 @@ class Pictures(Generic[Source]):
         kept: How many characters of addresses are kept, apart from those of the latest request.
     """
 
-    def __init__(self, kind: PictureKind[Source], kept: int = KEPT) -> None:
+    def __init__(self, kind: ImageSource[Source], kept: int = KEPT) -> None:
         self._kind = kind
         self._limit = kept
         self._known: dict[int, _Known] = {}
 
-    def take(self, sources: Sequence[Source]) -> list[str | NewPicture[Source] | None]:
+    def take(self, sources: Sequence[Source]) -> list[str | NewImage[Source] | None]:
         """Take pictures by value, now.
 
         Args:
@@ -98,9 +98,9 @@ class Pictures(Generic[Source]):
             The address of each, None for what can't be encoded; or, where it isn't known yet, a
             copy for `encode`.
         """
-        kind, taken = self._kind, list[str | NewPicture[Source] | None]()
+        kind, taken = self._kind, list[str | NewImage[Source] | None]()
         newest = {id(kind.frame(source)): source for source in sources}
-        new: dict[int, NewPicture[Source]] = {}
+        new: dict[int, NewImage[Source]] = {}
         for source in sources:
             frame, options = id(kind.frame(source)), kind.options(source)
             known = self._of(source, frame, options)
@@ -112,7 +112,7 @@ class Pictures(Generic[Source]):
                 taken.append(known.url)
                 continue
             if id(source) not in new:
-                new[id(source)] = NewPicture(
+                new[id(source)] = NewImage(
                     weakref.ref(source), kind.copy(source), frame, options, pixels
                 )
             taken.append(new[id(source)])
@@ -128,20 +128,20 @@ class Pictures(Generic[Source]):
         self._known[id(source)] = known  # the newest of all now
         return known
 
-    async def encode(self, taken: Sequence[str | NewPicture[Source] | None]) -> list[str | None]:
+    async def encode(self, taken: Sequence[str | NewImage[Source] | None]) -> list[str | None]:
         """The addresses of pictures that were taken, in order. Waits only where one is new.
 
         Returns:
             Addresses; None for what can't be encoded.
         """
-        new = list({id(one): one for one in taken if isinstance(one, NewPicture)}.values())
+        new = list({id(one): one for one in taken if isinstance(one, NewImage)}.values())
         urls: dict[int, str | None] = {}
         if new:
             made = await asyncio.to_thread(lambda: [self._encoded(one.copy) for one in new])
             for one, url in zip(new, made, strict=True):
                 urls[id(one)] = url
                 self._keep(one, url)
-        found = [urls[id(one)] if isinstance(one, NewPicture) else one for one in taken]
+        found = [urls[id(one)] if isinstance(one, NewImage) else one for one in taken]
         self._drop_surplus({url for url in found if url})
         return found
 
@@ -149,7 +149,7 @@ class Pictures(Generic[Source]):
         """Forget all addresses."""
         self._known.clear()
 
-    def _keep(self, new: NewPicture[Source], url: str | None) -> None:
+    def _keep(self, new: NewImage[Source], url: str | None) -> None:
         """Remember an address for as long as its object lives, as the newest."""
         source = new.holder()
         if source is None:
@@ -200,7 +200,7 @@ class Pictures(Generic[Source]):
             return None
 
 
-def with_pictures(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:
+def resolve_images(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:
     """Put addresses in the place of pictures that have none yet, in their order.
 
     Args:

@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
-from rtllm.client.shutdown import ABANDONED_LIMIT, Leaving
-from rtllm.client.stream import Answer
+from rtllm.client.shutdown import ABANDONED_LIMIT, Shutdown
+from rtllm.client.stream import ResponseStream
 from rtllm.content.request import Request
-from rtllm.content.usage import Books, Snapshot
+from rtllm.content.usage import UsageLedger, UsageSnapshot
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -37,24 +37,24 @@ class BaseClient(ABC):
         options: EngineOptions,
         knowledge: HostKnowledge,
         on_turn: Callable[[TurnReport], None] | None,
-        books: Books | None,
+        books: UsageLedger | None,
     ) -> None:
         self._options = options
         self._knowledge = knowledge
         self._on_turn = on_turn
-        self._books = Books() if books is None else books
+        self._books = UsageLedger() if books is None else books
         self._engines: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._http_clients: weakref.WeakKeyDictionary[Runtime, HttpClients] = (
             weakref.WeakKeyDictionary()
         )
-        self._leaving = Leaving(self._runtimes)
+        self._leaving = Shutdown(self._runtimes)
         # A client that is dropped must not leave its sockets open, whatever else still runs.
         # Its answers hold it, so none of them runs then: nothing is waited for.
         weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
 
     @property
-    def usage(self) -> Snapshot:
+    def usage(self) -> UsageSnapshot:
         """Tokens so far, those of cut, failed and superseded attempts included."""
         return self._books.snapshot()
 
@@ -64,7 +64,7 @@ class BaseClient(ABC):
         runtime = self._runtimes.get(asyncio.get_running_loop())
         return runtime.connections if runtime is not None else ()
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request) -> ResponseStream:
         """Take a request; nothing is sent until the answer is read.
 
         Raises:
@@ -72,7 +72,7 @@ class BaseClient(ABC):
         """
         return self._ask(prepare(request))
 
-    def _ask(self, prepared: PreparedRequest) -> Answer:
+    def _ask(self, prepared: PreparedRequest) -> ResponseStream:
         counted = self._leaving.answer()
 
         def begin() -> Runtime:
@@ -84,7 +84,7 @@ class BaseClient(ABC):
             counted.ended()
             self._tell(report)
 
-        return Answer(prepared, begin, end)
+        return ResponseStream(prepared, begin, end)
 
     def check(self, request: Request) -> None:
         """Refuse what `ask` would, for a request that isn't whole yet.
@@ -141,7 +141,7 @@ class BaseClient(ABC):
             "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
             report.conversation,
             report.outcome,
-            "chained" if report.chained else f"whole ({report.why_whole})",
+            "chained" if report.chained else f"whole ({report.full_context_reason})",
             report.items_sent,
             report.bytes_sent,
             report.attempts,

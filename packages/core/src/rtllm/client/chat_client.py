@@ -4,10 +4,10 @@ import weakref
 from collections.abc import Callable
 
 from rtllm.client.base import BaseClient
-from rtllm.client.stream import Answer
+from rtllm.client.stream import ResponseStream
 from rtllm.codec.chat_encoder import parameters
 from rtllm.content.request import Network, Request
-from rtllm.content.usage import Books
+from rtllm.content.usage import UsageLedger
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
@@ -46,7 +46,7 @@ class ChatClient(BaseClient):
         *,
         make_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
-        books: Books | None = None,
+        books: UsageLedger | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("expected either client or make_client, not both and not neither")
@@ -61,7 +61,7 @@ class ChatClient(BaseClient):
         self._client = client
         self._make_client = make_client
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request) -> ResponseStream:
         """Take a request; nothing is sent until the answer is read.
 
         Raises:

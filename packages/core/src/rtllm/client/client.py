@@ -8,7 +8,7 @@ from typing import Literal
 
 from rtllm.client.base import BaseClient
 from rtllm.content.request import Network, Request
-from rtllm.content.usage import Books
+from rtllm.content.usage import UsageLedger
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
@@ -21,7 +21,7 @@ from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.transport.runtime import Runtime
 
 Lanes = bool | Literal["auto"]
-FallsBack = Literal["http"] | None
+FallbackProtocol = Literal["http"] | None
 
 
 class Client(BaseClient):
@@ -66,12 +66,12 @@ class Client(BaseClient):
         max_connections: int = MAX_CONNECTIONS,
         rebuild: bool = False,
         websocket: bool = True,
-        fallback: FallsBack = "http",
+        fallback: FallbackProtocol = "http",
         profile: HostProfile | str | None = None,
         http_client: object | None = None,
         make_http_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
-        books: Books | None = None,
+        books: UsageLedger | None = None,
     ) -> None:
         if fallback not in ("http", None):
             raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")

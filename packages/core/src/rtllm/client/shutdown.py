@@ -14,7 +14,7 @@ ABANDONED_LIMIT = 180.0  # seconds: longer than a turn may take
 Loop = asyncio.AbstractEventLoop
 
 
-class Closes(Protocol):
+class Closable(Protocol):
     """What can be closed on its event loop."""
 
     def shut(self) -> None:
@@ -24,10 +24,10 @@ class Closes(Protocol):
         """Close everything within a limit."""
 
 
-_Way = TypeVar("_Way", bound=Closes)
+_Way = TypeVar("_Way", bound=Closable)
 
 
-class Leaving(Generic[_Way]):
+class Shutdown(Generic[_Way]):
     """Counts the answers that run on each event loop, and closes its route.
 
     Each loop's part is touched in that loop only; `begin` alone may be called from anywhere.
@@ -53,9 +53,9 @@ class Leaving(Generic[_Way]):
             with suppress(RuntimeError):  # that loop is closed, and its sockets with it
                 loop.call_soon_threadsafe(self._leave, loop, limit, context=Context())
 
-    def answer(self) -> "Counted":
+    def answer(self) -> "RunningAnswer":
         """Count one more answer, from when it begins."""
-        return Counted(self)
+        return RunningAnswer(self)
 
     def count(self, loop: Loop, change: int) -> None:
         """Note that an answer began (1) or ended (-1) on a loop."""
@@ -101,10 +101,10 @@ class Leaving(Generic[_Way]):
             task.add_done_callback(_closing.pop, context=Context())
 
 
-class Counted:
+class RunningAnswer:
     """One answer, counted from its beginning to its end."""
 
-    def __init__(self, leaving: Leaving[_Way]) -> None:
+    def __init__(self, leaving: Shutdown[_Way]) -> None:
         self._count = leaving.count
         self._loop: Loop | None = None
 

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Self
 
-from rtllm.content.events import Ended, Event
+from rtllm.content.events import Event, ResponseEnded
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.report import TurnReport
 from rtllm.transport.runtime import Mailbox, Runtime
 
 
-class Answer:
+class ResponseStream:
     """The answer to one request.
 
     Read it once: ``with client.ask(request) as answer: async for event in answer``. The last
-    event is an `Ended`. Leaving early is a cut: the answer runs out in the background, and
+    event is an `ResponseEnded`. Leaving early is a cut: the answer runs out in the background, and
     leaving waits for nothing.
 
     Until it is over it holds its client, so that a client without any other reference still
@@ -69,7 +69,7 @@ class Answer:
             if error is None:  # it was closed by another task
                 raise StopAsyncIteration
             raise error
-        if isinstance(event, Ended):
+        if isinstance(event, ResponseEnded):
             self._finish(self._mailbox)
         return event
 

@@ -11,7 +11,7 @@ import msgspec
 from rtllm.codec import lenient_json
 from rtllm.codec.lenient_json import clean_escapes, is_json
 from rtllm.codec.token_counts import usage_from
-from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.usage import Usage
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, from_error
@@ -116,7 +116,7 @@ class ChatAssembler:
         self.response_id: str | None = None
         self.created = False
         self.in_progress = False
-        self.ended: Ended | None = None
+        self.ended: ResponseEnded | None = None
         self.continued_after_finish = False
         self._said = ""
         self._half = ""
@@ -266,7 +266,7 @@ class ChatAssembler:
         text, self._half = lenient_json.join(self._half, text)
         self._half_refuses = refusal
         self._said += text
-        return [Delta(text, refusal)] if text else []
+        return [TextDelta(text, refusal)] if text else []
 
     def _half_given_up(self) -> list[Event]:
         """The half of a surrogate pair that found no other half."""
@@ -274,7 +274,7 @@ class ChatAssembler:
             return []
         self._half = ""
         self._said += lenient_json.REPLACEMENT
-        return [Delta(lenient_json.REPLACEMENT, self._half_refuses)]
+        return [TextDelta(lenient_json.REPLACEMENT, self._half_refuses)]
 
     def _piece(self, piece: object) -> None:
         """Add a piece to the call that it belongs to."""
@@ -307,19 +307,19 @@ class ChatAssembler:
             if call.name:
                 call_id = call.call_id or self._made_up_id(place)
                 self._given.append(ToolCall(call_id, call.name, clean_escapes(call.arguments)))
-        return [Called(call) for call in self._given]
+        return [ToolCallReady(call) for call in self._given]
 
     def _made_up_id(self, place: int) -> str:
         seed = f"{self.response_id} {place}"
         return f"call_{blake2b(seed.encode(), digest_size=12).hexdigest()}"
 
-    def _end(self) -> Ended:
+    def _end(self) -> ResponseEnded:
         reason = self._finish or "stop"
         if reason in _CUT:
-            self.ended = Ended("incomplete", _CUT[reason], self.response_id, self._usage)
+            self.ended = ResponseEnded("incomplete", _CUT[reason], self.response_id, self._usage)
         else:
             something = bool(self._said or self._given)
-            self.ended = Ended(
+            self.ended = ResponseEnded(
                 "completed" if something else "empty", None, self.response_id, self._usage
             )
         return self.ended

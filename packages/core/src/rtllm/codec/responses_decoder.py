@@ -11,7 +11,7 @@ from rtllm.codec.lenient_json import encode as encode_leniently
 from rtllm.codec.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.codec.token_counts import usage_from
-from rtllm.content.events import Called, Delta, Ended, Event, Phased
+from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
 from rtllm.content.usage import Usage
 from rtllm.retry.faults import Fault, from_error
@@ -41,7 +41,7 @@ class Assembler:
         self.response_id: str | None = None
         self.created = False
         self.in_progress = False
-        self.ended: Ended | None = None
+        self.ended: ResponseEnded | None = None
         self.announces_items = False
         self._response_ids: list[str] = []
         self._items = ItemTable()
@@ -267,9 +267,9 @@ class Assembler:
             return ()
         begins = len(item.said) == len(text)
         if begins and self._spoke:  # another message: a blank between, lest words run together
-            return (Delta(f" {text}", refusal),)
+            return (TextDelta(f" {text}", refusal),)
         self._spoke = True
-        return (Delta(text, refusal),)
+        return (TextDelta(text, refusal),)
 
     def _part_done(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
         if not isinstance(text, str) or not text:
@@ -292,7 +292,7 @@ class Assembler:
             events += self._spoken(item, item.say_half(), refusal=refused)
         events += self._spoken(item, item.complete_all(text), refusal=refused)
         if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
-            events.append(Phased(phase))
+            events.append(PhaseChanged(phase))
         if item.done is None or text.startswith(item.final):
             item.done = Message.of("assistant", text or item.said, phase)
         return events
@@ -387,7 +387,7 @@ class Assembler:
         item.final_arguments = arguments
         call = ToolCall(item.call_id, item.name, arguments)
         item.done = call
-        return (Called(call),)
+        return (ToolCallReady(call),)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -401,7 +401,7 @@ class Assembler:
         if status == "done":
             status = _string(response.get("status")) or "completed"
         if status in ("failed", "cancelled"):
-            self.ended = Ended("incomplete", status, self.response_id, usage)
+            self.ended = ResponseEnded("incomplete", status, self.response_id, usage)
             error = response.get("error")
             if not isinstance(error, dict):
                 error = {"message": f"the service {status} the response without a reason"}
@@ -414,10 +414,10 @@ class Assembler:
         for item in self._items:
             item.is_open = False
         if status == "incomplete":
-            self.ended = Ended("incomplete", reason, self.response_id, usage)
+            self.ended = ResponseEnded("incomplete", reason, self.response_id, usage)
         else:
             outcome = "completed" if self._spoke or _is_an_answer(self.output()) else "empty"
-            self.ended = Ended(
+            self.ended = ResponseEnded(
                 "completed" if outcome == "completed" else "empty", None, self.response_id, usage
             )
         return (*events, self.ended), None

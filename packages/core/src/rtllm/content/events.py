@@ -8,7 +8,7 @@ from rtllm.content.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class TextDelta:
     """A piece of speakable text.
 
     Attributes:
@@ -21,21 +21,21 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
+class ToolCallReady:
     """A whole tool call."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True, slots=True)
-class Phased:
+class PhaseChanged:
     """The service marked the message that was just finished with a phase."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ResponseEnded:
     """The answer's end.
 
     Attributes:
@@ -52,4 +52,4 @@ class Ended:
     usage: Usage | None = None
 
 
-Event = Delta | Called | Phased | Ended
+Event = TextDelta | ToolCallReady | PhaseChanged | ResponseEnded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rtllm.content.items import Item
-from rtllm.content.timeouts import Limits, Retry
+from rtllm.content.timeouts import RetryPolicy, Timeouts
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,8 +64,8 @@ class Request:
     settings: Mapping[str, object] = field(default_factory=dict)
     tools: tuple[msgspec.Raw, ...] = ()
     guide: str = ""
-    limits: Limits = field(default_factory=Limits)
-    retry: Retry = field(default_factory=Retry)
+    limits: Timeouts = field(default_factory=Timeouts)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     hold_calls: bool = False
     untouched: frozenset[str] = frozenset()
     strict_parameters: bool = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Timeouts:
     """How long a turn waits, in seconds.
 
     Attributes:
@@ -30,13 +30,13 @@ class Limits:
         connect: float | None = None,
         whole: float = 120.0,
         speech_floor: float = 0.0,
-    ) -> "Limits":
+    ) -> "Timeouts":
         """Derive all limits from the base limit."""
         return cls(base, min(base, connect or base), max(30.0, 3 * base), whole, speech_floor)
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryPolicy:
     """How often and after what wait a turn is tried again.
 
     Attributes:

@@ -6,7 +6,7 @@ Unknown is None, never 0: an answer whose connection was lost was billed all the
 from dataclasses import dataclass
 from typing import Literal
 
-Account = Literal["answered", "cut", "failed", "superseded", "warm-up"]
+UsageCategory = Literal["answered", "cancelled", "failed", "superseded", "warm-up"]
 """What an attempt's tokens were spent on. *Superseded*: another attempt answered the turn."""
 
 
@@ -86,11 +86,11 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class UsageSnapshot:
     """The books at one moment, by what the tokens were spent on."""
 
     answered: Totals = Totals()
-    cut: Totals = Totals()
+    cancelled: Totals = Totals()
     failed: Totals = Totals()
     superseded: Totals = Totals()
     warm_up: Totals = Totals()
@@ -98,26 +98,26 @@ class Snapshot:
     @property
     def all(self) -> Totals:
         """Everything together: what the bill should show."""
-        return self.answered + self.cut + self.failed + self.superseded + self.warm_up
+        return self.answered + self.cancelled + self.failed + self.superseded + self.warm_up
 
 
-class Books:
-    """Counts every attempt once, also failed, cut, unheard and warm-up ones."""
+class UsageLedger:
+    """Counts every attempt once, also failed, cancelled, unheard and warm-up ones."""
 
     def __init__(self) -> None:
-        self._totals: dict[Account, Totals] = {}
+        self._totals: dict[UsageCategory, Totals] = {}
 
-    def enter(self, account: Account, usage: Usage | None) -> None:
+    def enter(self, account: UsageCategory, usage: Usage | None) -> None:
         """Count one attempt that has ended, or whose end will never be known."""
         self._totals[account] = self._totals.get(account, Totals()) + Totals.of(usage)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> UsageSnapshot:
         """The totals so far."""
         total = self._totals.get
         none = Totals()
-        return Snapshot(
+        return UsageSnapshot(
             answered=total("answered", none),
-            cut=total("cut", none),
+            cancelled=total("cancelled", none),
             failed=total("failed", none),
             superseded=total("superseded", none),
             warm_up=total("warm-up", none),

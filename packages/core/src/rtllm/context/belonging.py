@@ -15,7 +15,7 @@ from itertools import takewhile
 
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.content.items import Message, ToolCall, ToolOutput
-from rtllm.context.outline import Anchor, Hidden, Outline, asked_as
+from rtllm.context.outline import Hidden, Outline, ResponseAnchor, asked_as
 
 ASKED = 8192
 """How many contexts are remembered as asked, to tell those that were asked twice."""
@@ -48,7 +48,7 @@ class KnownResponse:
         output_keys: The keys of its recorded output, once a context with them continued it.
     """
 
-    anchor: Anchor
+    anchor: ResponseAnchor
     conversation: int
     name: str | None = None
     hidden: tuple[Hidden, ...] = ()
@@ -176,13 +176,13 @@ class KnownResponses:
         known.output_keys = frozenset(i.key for i in output if i.key is not None)
 
 
-def _place(anchor: Anchor) -> tuple[bytes, bytes | None]:
+def _place(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
     """Where a response is found: by its closed units, and one member of its open run."""
     state = anchor.state
     return state.prefix, min(state.run, default=None)
 
 
-def _recorded_output(anchor: Anchor, context: Outline) -> list[Message | ToolCall]:
+def _recorded_output(anchor: ResponseAnchor, context: Outline) -> list[Message | ToolCall]:
     """The items of a context that a response was recorded as."""
     begin, end = anchor.origin.closed, anchor.state.closed
     known_before = {print_ for print_, _ in anchor.origin.run}

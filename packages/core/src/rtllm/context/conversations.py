@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
-from rtllm.context.outline import Anchor, Hidden, Outline
+from rtllm.context.outline import Hidden, Outline, ResponseAnchor
 
 CONVERSATIONS = 512
 """How many are remembered."""
@@ -65,7 +65,7 @@ class Conversation:
     last_request: float = 0.0
     released: bool = False
     hidden_bytes: int = 0
-    rebuildable: tuple[Anchor, Outline] | None = None
+    rebuildable: tuple[ResponseAnchor, Outline] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Conversations:
     # -- responses -----------------------------------------------------------------------------
 
     def record(
-        self, conversation: Conversation, anchor: Anchor, hidden: tuple[Hidden, ...]
+        self, conversation: Conversation, anchor: ResponseAnchor, hidden: tuple[Hidden, ...]
     ) -> None:
         """Remember a completed response of a conversation."""
         if self._known.get(conversation.number) is not conversation:
@@ -292,17 +292,17 @@ class Conversations:
         self._hidden_bytes -= size
         known.hidden = ()
 
-    def record_again(self, conversation: Conversation, anchor: Anchor) -> None:
+    def record_again(self, conversation: Conversation, anchor: ResponseAnchor) -> None:
         """Note where a response is remembered now that its state was prepared anew."""
         known = self._responses.marked(anchor.mark)
         if known is not None and known.conversation == conversation.number:
             known.anchor, known.lost = anchor, False
 
-    def continued(self, anchor: Anchor, context: Outline) -> None:
+    def continued(self, anchor: ResponseAnchor, context: Outline) -> None:
         """Note that a context continues a response that belongs to it."""
         self._responses.continued(anchor.mark, context)
 
-    def lost(self, anchor: Anchor) -> None:
+    def lost(self, anchor: ResponseAnchor) -> None:
         """Never continue a response again: the service no longer knows it."""
         known = self._responses.marked(anchor.mark)
         if known is not None and known.anchor.response_id == anchor.response_id:

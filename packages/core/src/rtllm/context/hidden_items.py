@@ -21,7 +21,7 @@ class _Gathered:
     phase: str | None = None
 
 
-def hidden_in(
+def find_hidden_items(
     whole: Outline, output: Sequence[Item], recorded: Sequence[Item]
 ) -> tuple[Hidden, ...]:
     """What an output holds beside what is recorded of it.
@@ -64,7 +64,9 @@ def hidden_in(
     )
 
 
-def restored(context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]) -> tuple[Item, ...]:
+def restore_hidden_items(
+    context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]
+) -> tuple[Item, ...]:
     """Items of a context with what was hidden beside them put back.
 
     Args:

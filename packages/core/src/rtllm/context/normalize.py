@@ -21,7 +21,7 @@ MAX_CALL_ID = 64  # seen: longer ids are refused
 MAX_NAME = 64  # documented
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
 
-Change = Literal[
+RepairKind = Literal[
     "output synthesised",
     "output dropped",
     "call dropped",
@@ -34,7 +34,7 @@ Change = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ContextRepair:
     """One change that made a context legal.
 
     Attributes:
@@ -42,12 +42,12 @@ class Note:
         subject: The call id, or the role of the message.
     """
 
-    change: Change
+    change: RepairKind
     subject: str
 
 
 @dataclass(frozen=True, slots=True)
-class Legal:
+class NormalizedContext:
     """A context that the service accepts.
 
     Attributes:
@@ -56,10 +56,10 @@ class Legal:
     """
 
     items: tuple[Item, ...]
-    notes: tuple[Note, ...] = ()
+    notes: tuple[ContextRepair, ...] = ()
 
 
-def legalise(items: Iterable[Item]) -> Legal:
+def normalize_context(items: Iterable[Item]) -> NormalizedContext:
     """Make a context legal: each call answered once, directly behind its run of calls.
 
     Order is kept otherwise. An unanswered call gets an output that says so; an output without
@@ -70,7 +70,7 @@ def legalise(items: Iterable[Item]) -> Legal:
     Returns:
         The legal items, and what was changed. The given items are left as they are.
     """
-    notes: list[Note] = []
+    notes: list[ContextRepair] = []
     given = list(items)
     pairs = _Pairs(given, notes)
     legal: list[Item] = []
@@ -91,31 +91,31 @@ def legalise(items: Iterable[Item]) -> Legal:
         elif not isinstance(item, ToolOutput):  # outputs follow their call
             legal.append(item)
     legal += _closed(run)
-    return Legal(tuple(legal), tuple(notes))
+    return NormalizedContext(tuple(legal), tuple(notes))
 
 
-def legalise_repaired(items: Iterable[Item]) -> Legal:
+def normalize_repaired(items: Iterable[Item]) -> NormalizedContext:
     """Make a context legal whose texts hold halves of characters."""
-    sound = repaired(items)
-    legal = legalise(sound.items)
-    return Legal(legal.items, (*sound.notes, *legal.notes))
+    sound = repair_texts(items)
+    legal = normalize_context(sound.items)
+    return NormalizedContext(legal.items, (*sound.notes, *legal.notes))
 
 
-def repaired(items: Iterable[Item]) -> Legal:
+def repair_texts(items: Iterable[Item]) -> NormalizedContext:
     """Replace what no text on the wire may hold: halves of characters (lone surrogates).
 
     Returns:
         The items as they were but for these, and a note for each that was changed.
     """
     whole: list[Item] = []
-    notes: list[Note] = []
+    notes: list[ContextRepair] = []
     for item in items:
         fixed = _repaired(item)
         if fixed != item:
             subject = item.role if isinstance(item, Message) else getattr(item, "call_id", "")
-            notes.append(Note("text repaired", subject))
+            notes.append(ContextRepair("text repaired", subject))
         whole.append(fixed)
-    return Legal(tuple(whole), tuple(notes))
+    return NormalizedContext(tuple(whole), tuple(notes))
 
 
 def _repaired(item: Item) -> Item:
@@ -157,7 +157,7 @@ def _closed(run: Sequence[_Pair]) -> list[Item]:
 class _Pairs:
     """Finds each call its output, and gives both an id that no earlier call has."""
 
-    def __init__(self, items: Sequence[Item], notes: list[Note]) -> None:
+    def __init__(self, items: Sequence[Item], notes: list[ContextRepair]) -> None:
         self._notes = notes
         self._never = len(items)
         self._waiting: defaultdict[str, deque[tuple[int, ToolOutput]]] = defaultdict(deque)
@@ -171,7 +171,7 @@ class _Pairs:
             if isinstance(item, ToolCall):
                 self._pair(position, item)
         for call_id, rest in self._waiting.items():
-            notes += [Note("output dropped", call_id)] * len(rest)
+            notes += [ContextRepair("output dropped", call_id)] * len(rest)
 
     def of(self, position: int) -> _Pair | None:
         """The pair of the call at a position, or None if the call was dropped."""
@@ -181,20 +181,20 @@ class _Pairs:
         waiting = self._waiting[call.call_id]
         same = (call.call_id, call.name, call.arguments)
         if not waiting and same in self._seen:
-            self._notes.append(Note("call dropped", call.call_id))
+            self._notes.append(ContextRepair("call dropped", call.call_id))
             return
         self._seen.add(same)
         call_id = self._unique(call.call_id)
         name = _NAME.sub("_", call.name)[:MAX_NAME] or "_"
         if call_id != call.call_id:
-            self._notes.append(Note("id changed", call.call_id))
+            self._notes.append(ContextRepair("id changed", call.call_id))
         if name != call.name:
-            self._notes.append(Note("name changed", call.name))
+            self._notes.append(ContextRepair("name changed", call.name))
         if waiting:
             answered_at, output = waiting.popleft()
         else:
             answered_at, output = self._never, ToolOutput(call_id, NO_RESULT)
-            self._notes.append(Note("output synthesised", call.call_id))
+            self._notes.append(ContextRepair("output synthesised", call.call_id))
         if call_id != call.call_id or name != call.name:
             call = replace(call, call_id=call_id, name=name)
         if output.call_id != call_id:
@@ -214,14 +214,14 @@ class _Pairs:
         return unique
 
 
-def _message_made_legal(message: Message, notes: list[Note]) -> list[Item]:
+def _message_made_legal(message: Message, notes: list[ContextRepair]) -> list[Item]:
     parts = tuple(p for p in message.parts if isinstance(p, Image) or p.text)
     if message.role == "assistant" and message.has_images:
-        notes.append(Note("image moved", message.role))
+        notes.append(ContextRepair("image moved", message.role))
         words = tuple(p for p in parts if isinstance(p, Text))
         pictures = Message("user", tuple(p for p in parts if isinstance(p, Image)))
         return [replace(message, parts=words), pictures] if words else [pictures]
     if not parts:
-        notes.append(Note("empty message dropped", message.role))
+        notes.append(ContextRepair("empty message dropped", message.role))
         return []
     return [message if len(parts) == len(message.parts) else replace(message, parts=parts)]

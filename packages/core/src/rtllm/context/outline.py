@@ -213,7 +213,7 @@ def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class KnownPrefix:
     """A context and the output that followed it, as the framework will record them.
 
     Attributes:
@@ -229,12 +229,12 @@ class State:
     run: frozenset[bytes]
 
     @classmethod
-    def of(cls, context: Outline, output: Sequence[Item]) -> "State":
+    def of(cls, context: Outline, output: Sequence[Item]) -> "KnownPrefix":
         """The state behind a context and an output."""
         return cls.behind(context.extended(output))
 
     @classmethod
-    def behind(cls, whole: Outline) -> "State":
+    def behind(cls, whole: Outline) -> "KnownPrefix":
         """The state behind a context and its output, cut into units together."""
         closed = len(whole.units) - bool(whole.open_run)
         return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)
@@ -320,7 +320,7 @@ def asked_as(context: Outline) -> bytes | frozenset[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class LaneAddress:
     """Where the service remembers a response: a lane of a connection.
 
     Attributes:
@@ -355,7 +355,7 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
+class ResponseAnchor:
     """A completed response that may still be continued.
 
     Attributes:
@@ -374,10 +374,10 @@ class Anchor:
     response_id: str
     mark: str
     model: str
-    state: State
+    state: KnownPrefix
     origin: Origin
     lead_in_field: bool
-    home: Home
+    home: LaneAddress
     stored: bool
     private: bool = False
 
@@ -390,10 +390,10 @@ class Plan:
         anchor: The response to continue, or None to send the context whole.
         items: The items to send.
         lead_in_field: Whether the system texts belong into the ``instructions`` field.
-        why_whole: Why nothing is continued; None when something is.
+        full_context_reason: Why nothing is continued; None when something is.
     """
 
-    anchor: Anchor | None
+    anchor: ResponseAnchor | None
     items: tuple[Item, ...]
     lead_in_field: bool
-    why_whole: FullContextReason | None
+    full_context_reason: FullContextReason | None

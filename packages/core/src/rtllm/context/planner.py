@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from rtllm.content.items import Item
 from rtllm.context.belonging import KnownResponse, Proof
 from rtllm.context.conversations import Conversation, Membership
-from rtllm.context.hidden_items import restored
-from rtllm.context.outline import Anchor, FullContextReason, Outline, Plan
+from rtllm.context.hidden_items import restore_hidden_items
+from rtllm.context.outline import FullContextReason, Outline, Plan, ResponseAnchor
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Continuable:
     """What may be continued for a context.
 
     Attributes:
@@ -24,13 +24,15 @@ class Known:
     """
 
     belonging: Iterable[tuple[KnownResponse, Proof]]
-    prepared: Iterable[Anchor] = ()
-    reachable: Callable[[Anchor], bool] = field(default=lambda _: True)
+    prepared: Iterable[ResponseAnchor] = ()
+    reachable: Callable[[ResponseAnchor], bool] = field(default=lambda _: True)
     exchanged: Collection[int] = ()
     unproven: Callable[[], bool] = field(default=lambda: False)
 
 
-def plan_for(asked: Membership, model: str, known: Known, *, puts_back: bool = True) -> Plan:
+def choose_plan(
+    asked: Membership, model: str, known: Continuable, *, puts_back: bool = True
+) -> Plan:
     """Find the most that the service already knows of a context, of what belongs to it.
 
     The longest known state wins that is an exact prefix and still reachable; of equals, the
@@ -72,14 +74,14 @@ def plan_for(asked: Membership, model: str, known: Known, *, puts_back: bool = T
     return Plan(None, items, in_field, why)
 
 
-def _rest(anchor: Anchor, context: Outline, model: str) -> tuple[Item, ...] | None:
+def _rest(anchor: ResponseAnchor, context: Outline, model: str) -> tuple[Item, ...] | None:
     """What a context adds to a response, None if the response can't be continued with it."""
     if anchor.model != model or not (anchor.lead_in_field or anchor.state.lead == context.lead):
         return None
     return anchor.state.rest_of(context)
 
 
-def _lead_moves(anchor: Anchor, context: Outline) -> bool:
+def _lead_moves(anchor: ResponseAnchor, context: Outline) -> bool:
     """Tell whether a context is a known state under other system texts.
 
     Texts that stood behind the leading ones for one request only (instructions of a
@@ -103,10 +105,10 @@ def _with_hidden(
         if response.anchor.model == model and proof is not Proof.CONTENT
         for one in response.hidden
     ]
-    return restored(context, items, reversed(hidden))
+    return restore_hidden_items(context, items, reversed(hidden))
 
 
-def _reason(conversation: Conversation, known: Known) -> FullContextReason:
+def _reason(conversation: Conversation, known: Continuable) -> FullContextReason:
     """Tell why nothing that is known belongs to a request of a conversation."""
     if known.unproven():
         return "belonging unproven"

@@ -6,7 +6,7 @@ from typing import Any
 
 from rtllm.content.events import Event
 from rtllm.content.request import Network
-from rtllm.content.usage import Account, Usage
+from rtllm.content.usage import Usage, UsageCategory
 from rtllm.engine.report import TurnReport
 from rtllm.errors import TurnError
 
@@ -139,7 +139,7 @@ class Booked:
 
     turn: int
     attempt: int
-    category: Account
+    category: UsageCategory
     usage: Usage | None
 
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from rtllm.content.events import Ended, Event
+from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.items import Item
 from rtllm.content.request import Record
-from rtllm.content.usage import Account, Usage
+from rtllm.content.usage import Usage, UsageCategory
 from rtllm.engine.dispatch import Placement
 from rtllm.retry.faults import Fault
 
@@ -18,7 +18,7 @@ class Decoder(Protocol):
     response_id: str | None
     created: bool
     in_progress: bool
-    ended: Ended | None
+    ended: ResponseEnded | None
 
     @property
     def whole(self) -> bool:
@@ -95,7 +95,7 @@ class Attempt:
     written: bool = False
     fault: Fault | None = None
     finished: bool = False
-    abandoned: Account | None = None
+    abandoned: UsageCategory | None = None
     timed_out: bool = False
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class Attempt:
         return not self.decoder.created
 
     @property
-    def category(self) -> Account:
+    def category(self) -> UsageCategory:
         """What its tokens are spent on."""
         if not self.placement.generates:
             return "warm-up"

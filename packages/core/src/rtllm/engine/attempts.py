@@ -3,7 +3,7 @@
 import logging
 
 from rtllm.content.items import Item
-from rtllm.content.usage import Account
+from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import Booked
 from rtllm.engine.attempt import Attempt, Decoder
 from rtllm.engine.connection import Connection
@@ -102,7 +102,7 @@ class Attempts:
             logger.exception("attempt %d: the record of its output failed", attempt.number)
             return None
 
-    def abandon(self, attempt: Attempt, category: Account, now: float) -> None:
+    def abandon(self, attempt: Attempt, category: UsageCategory, now: float) -> None:
         """Let an attempt run out without its turn; over HTTP it is cut off."""
         if attempt.finished or attempt.abandoned is not None:
             return

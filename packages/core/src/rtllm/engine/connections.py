@@ -6,7 +6,7 @@ from rtllm.engine.actions import Action, Close, Connect, Ping
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection, Opening
 from rtllm.engine.timers import Timers
-from rtllm.scheduling.connection_pool import Fleet
+from rtllm.scheduling.connection_pool import ConnectionPool
 
 TimerKey = tuple[str, int]
 """What a deadline is for, and the number of the turn, attempt or connection."""
@@ -35,7 +35,7 @@ class Connections:
         self,
         emit: Callable[[Action], None],
         timers: Timers[TimerKey],
-        fleet: Fleet,
+        fleet: ConnectionPool,
         warm: int,
     ) -> None:
         self._emit = emit

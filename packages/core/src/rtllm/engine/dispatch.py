@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from rtllm.content.items import Item, Opaque, Reasoning
 from rtllm.context.conversations import Conversation, Conversations, Membership
-from rtllm.context.hidden_items import hidden_in
-from rtllm.context.outline import Anchor, Home, Origin, Outline, Plan, State
-from rtllm.context.planner import Known, plan_for
+from rtllm.context.hidden_items import find_hidden_items
+from rtllm.context.outline import KnownPrefix, LaneAddress, Origin, Outline, Plan, ResponseAnchor
+from rtllm.context.planner import Continuable, choose_plan
 from rtllm.providers.hosts import Memory
-from rtllm.scheduling.connection_pool import MAX_CONNECTIONS, Fleet
-from rtllm.scheduling.lanes import OVER_HTTP, Seat
+from rtllm.scheduling.connection_pool import MAX_CONNECTIONS, ConnectionPool
+from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
 PREPARED = 4
 """How many prepared prompts are remembered."""
@@ -47,9 +47,9 @@ class Placement:
     model: str
     stored: bool
     plan: Plan
-    seat: Seat
+    seat: LaneChoice
     generates: bool = True
-    again: Anchor | None = None
+    again: ResponseAnchor | None = None
 
     @property
     def over_http(self) -> bool:
@@ -57,12 +57,12 @@ class Placement:
         return self.seat == OVER_HTTP
 
     @property
-    def home(self) -> Home:
+    def home(self) -> LaneAddress:
         """The connection and lane it goes out on."""
-        return Home(self.seat.connection, self.seat.lane)
+        return LaneAddress(self.seat.connection, self.seat.lane)
 
 
-class Dispatch:
+class RequestPlanner:
     """Places the turns of one client on its connections.
 
     Attributes:
@@ -89,7 +89,7 @@ class Dispatch:
         marks: str = "",
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self.fleet = Fleet(
+        self.fleet = ConnectionPool(
             lanes=lanes,
             one_model=one_model,
             lifetime=lifetime,
@@ -106,7 +106,7 @@ class Dispatch:
         self._abandoned: set[int] = set()
         self._marks = marks
         self._numbers = itertools.count(1)
-        self._prepared: deque[Anchor] = deque(maxlen=PREPARED)
+        self._prepared: deque[ResponseAnchor] = deque(maxlen=PREPARED)
         self._warm_ups = itertools.count(-1, -1)
 
     @property
@@ -160,7 +160,7 @@ class Dispatch:
         whole: bool = False,
         bare: bool = False,
         avoid: Collection[int] = (),
-    ) -> tuple[Plan, Seat | None]:
+    ) -> tuple[Plan, LaneChoice | None]:
         """Decide what to send and where.
 
         Args:
@@ -190,7 +190,7 @@ class Dispatch:
         """Decide what to send over a socket; changes nothing."""
         number = asked.conversation.number
 
-        def reachable(anchor: Anchor) -> bool:
+        def reachable(anchor: ResponseAnchor) -> bool:
             return self._is_remembered(anchor) and self.fleet.can_continue(anchor, number, avoid)
 
         return self._plan(asked, model, reachable, whole=whole, bare=bare)
@@ -200,7 +200,7 @@ class Dispatch:
     ) -> Plan:
         """Decide what to send without a socket: only what is stored can be continued."""
 
-        def reachable(anchor: Anchor) -> bool:
+        def reachable(anchor: ResponseAnchor) -> bool:
             return anchor.stored and self._is_remembered(anchor)
 
         return self._plan(asked, model, reachable, whole=whole, bare=bare)
@@ -209,23 +209,23 @@ class Dispatch:
         self,
         asked: Membership,
         model: str,
-        reachable: Callable[[Anchor], bool],
+        reachable: Callable[[ResponseAnchor], bool],
         *,
         whole: bool,
         bare: bool,
     ) -> Plan:
         """The plan, and why the full context is sent, as far as that is known."""
-        known = Known(
+        known = Continuable(
             self._conversations.belonging(asked),
             () if whole else tuple(reversed(self._prepared)),
             reachable=lambda anchor: not whole and reachable(anchor),
             exchanged=self._exchanged,
             unproven=lambda: not whole and self._conversations.begins_with_known(asked),
         )
-        plan = plan_for(asked, model, known, puts_back=self._puts_back and not bare)
-        return replace(plan, why_whole="recovery") if whole else plan
+        plan = choose_plan(asked, model, known, puts_back=self._puts_back and not bare)
+        return replace(plan, full_context_reason="recovery") if whole else plan
 
-    def _is_remembered(self, anchor: Anchor) -> bool:
+    def _is_remembered(self, anchor: ResponseAnchor) -> bool:
         """Whether the host remembers such answers at all."""
         return self._memory == "connection" or (self._memory == "stored" and anchor.stored)
 
@@ -287,11 +287,11 @@ class Dispatch:
             )
             self._conversations.record_again(conversation, anchor)
         else:
-            anchor = Anchor(
+            anchor = ResponseAnchor(
                 response_id,
                 self.mark_of(attempt),
                 placement.model,
-                State.behind(whole),
+                KnownPrefix.behind(whole),
                 Origin.of(context),
                 placement.plan.lead_in_field,
                 placement.home,
@@ -301,7 +301,7 @@ class Dispatch:
             if conversation.number < 0:
                 self._prepared.append(anchor)
             else:
-                hidden = hidden_in(whole, output, recorded)
+                hidden = find_hidden_items(whole, output, recorded)
                 self._conversations.record(conversation, anchor, hidden)
         if self._rebuilds and conversation.number >= 0:
             conversation.rebuildable = (anchor, whole)

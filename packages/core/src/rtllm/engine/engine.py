@@ -20,7 +20,7 @@ from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Connection, Opening, Routed
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.progress import Turn as Progress
+from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.sender import Sender
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.state import EngineState
@@ -32,7 +32,7 @@ from rtllm.retry.faults import (
     NO_SIGN_OF_LIFE,
     STREAM_BROKEN_OFF,
     Fault,
-    silent,
+    timed_out,
 )
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Engine:
     def cancel(self, turn: int, now: float) -> list[Action]:
         """End a turn whose consumer wants no more: its answer runs out unheard."""
         if (active := self._state.turns.get(turn)) is not None:
-            self._turns.finish(active, "cut", None, now)
+            self._turns.finish(active, "cancelled", None, now)
         return self._settle(now)
 
     def warm(self, opening: Opening, now: float) -> list[Action]:
@@ -322,7 +322,9 @@ class Engine:
         connection = self._state.connections.find(number)
         if connection is not None:
             self._state.actions.append(Close(number))
-            self._connect_failed(connection, silent("a connection", connection.opening.limit), now)
+            self._connect_failed(
+                connection, timed_out("a connection", connection.opening.limit), now
+            )
 
     def _connect_failed(self, connection: Connection, fault: Fault, now: float) -> None:
         logger.debug("connection %d couldn't be opened: %s", connection.number, fault.kind.name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtllm.providers.hosts import HostProfile
-from rtllm.retry.rejections import RefusedParameters
+from rtllm.retry.rejections import RejectedParameters
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class HostKnowledge:
 
     def __init__(self, name: str, *, lanes: bool) -> None:
         self.lanes = lanes
-        self.rejected = RefusedParameters()
+        self.rejected = RejectedParameters()
         self.finishes_early: set[str] = set()
         self._name = name
 

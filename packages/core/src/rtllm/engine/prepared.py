@@ -8,10 +8,10 @@ from rtllm.codec import chat_encoder as chat
 from rtllm.codec.responses_encoder import check_encodable, request_frame
 from rtllm.content.items import Message
 from rtllm.content.request import Request
-from rtllm.context.normalize import Note, legalise, legalise_repaired
+from rtllm.context.normalize import ContextRepair, normalize_context, normalize_repaired
 from rtllm.context.outline import Outline, Plan
 from rtllm.errors import ConfigError, EmptyContext
-from rtllm.retry.rejections import RefusedParameters
+from rtllm.retry.rejections import RejectedParameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class PreparedRequest:
 
     request: Request
     context: Outline
-    repairs: tuple[Note, ...]
+    repairs: tuple[ContextRepair, ...]
 
     def __repr__(self) -> str:
         return f"<PreparedRequest {self.request.model}: {len(self.context.items)} items>"
@@ -40,7 +40,7 @@ class PreparedRequest:
         self,
         plan: Plan,
         lane: str | None,
-        rejected: RefusedParameters,
+        rejected: RejectedParameters,
         *,
         generate: bool = True,
     ) -> bytes:
@@ -67,7 +67,7 @@ class PreparedRequest:
             lane=lane,
         )
 
-    def encode_chat(self, rejected: RefusedParameters) -> dict[str, Any]:
+    def encode_chat(self, rejected: RejectedParameters) -> dict[str, Any]:
         """Build the arguments of a Chat Completions request, which gets the whole context."""
         request = self.request
         body = chat.parameters(
@@ -98,10 +98,10 @@ def prepare(request: Request) -> PreparedRequest:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"a setting of the request can't be sent: {error}") from None
     try:
-        legal = legalise(request.items)
+        legal = normalize_context(request.items)
         context = Outline.of(legal.items, request.unsent)
     except UnicodeEncodeError:  # rare, so that only then each text is looked at
-        legal = legalise_repaired(request.items)
+        legal = normalize_repaired(request.items)
         context = Outline.of(legal.items, request.unsent)
     if not context.items:
         raise EmptyContext("the context holds nothing that a model could answer")

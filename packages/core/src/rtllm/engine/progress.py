@@ -3,13 +3,23 @@
 from collections import Counter
 from dataclasses import replace
 
-from rtllm.content.timeouts import Limits, Retry
+from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.errors import Details, Phase, TurnError
-from rtllm.retry.faults import Fault, Kind, Wait, silent
-from rtllm.retry.policy import BY_HTTP, ENDS_WHOLE, TABLE, Action, Fail, Resend, decide, lesson_of
+from rtllm.retry.faults import Fault, FaultKind, Wait, timed_out
+from rtllm.retry.policy import (
+    BY_HTTP,
+    ENDS_WHOLE,
+    TABLE,
+    Action,
+    Fail,
+    Resend,
+    decide,
+    error_type,
+    lesson_of,
+)
 
 
-class Turn:
+class TurnProgress:
     """The state of one turn. Facts go in, actions come out; nothing here waits.
 
     Args:
@@ -20,16 +30,16 @@ class Turn:
     """
 
     def __init__(
-        self, limits: Limits, retry: Retry, now: float, *, can_fall_back: bool = False
+        self, limits: Timeouts, retry: RetryPolicy, now: float, *, can_fall_back: bool = False
     ) -> None:
         self.limits = limits
         self.retry = retry
         self.attempts = 0
         self.paid = 0
-        self.text_given_out = 0
-        self.calls_given_out = 0
+        self.text_emitted = 0
+        self.calls_emitted = 0
         self.recoveries: list[tuple[Fault, Action]] = []
-        self._seen: Counter[Kind] = Counter()
+        self._seen: Counter[FaultKind] = Counter()
         self._began = now
         self._since = now
         self._slow_since: float | None = None
@@ -87,17 +97,17 @@ class Turn:
             self._slow_since = None
             self._since = now
 
-    def gave_out(self, *, text: int = 0, calls: int = 0) -> None:
+    def note_emitted(self, *, text: int = 0, calls: int = 0) -> None:
         """Text (in characters) or calls went to the framework: no replay from here."""
-        self.text_given_out += text
-        self.calls_given_out += calls
+        self.text_emitted += text
+        self.calls_emitted += calls
 
     # -- questions -------------------------------------------------------------------------
 
     @property
-    def has_given_out(self) -> bool:
+    def has_emitted(self) -> bool:
         """Whether anything went to the framework."""
-        return bool(self.text_given_out or self.calls_given_out)
+        return bool(self.text_emitted or self.calls_emitted)
 
     def phase(self, *, whole: bool = False) -> Phase:
         """How far the attempt got.
@@ -107,7 +117,7 @@ class Turn:
         """
         if whole:
             return "whole"
-        return "given out" if self.has_given_out else self._phase
+        return "given out" if self.has_emitted else self._phase
 
     def deadline(self) -> tuple[float, Wait, float]:
         """When the present wait ends, what it is for, and how many seconds it had."""
@@ -128,7 +138,7 @@ class Turn:
     def ran_out(self) -> Fault:
         """The fault of a wait that ran out just now."""
         _, what, seconds = self.deadline()
-        return silent(what, seconds)
+        return timed_out(what, seconds)
 
     def decide(self, fault: Fault, now: float, jitter: float, *, whole: bool = False) -> Action:
         """Decide what to do about a fault, and count it.
@@ -140,7 +150,7 @@ class Turn:
             whole: Whether everything but the last event is there.
         """
         # Calls that are held are given out if only the last event is lost; else ask again.
-        ends = whole and (self.has_given_out or fault.kind in ENDS_WHOLE)
+        ends = whole and (self.has_emitted or fault.kind in ENDS_WHOLE)
         phase, left = self.phase(whole=ends), self.retry.budget - self.paid
         action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
         if isinstance(action, Resend):
@@ -183,7 +193,7 @@ class Turn:
             request_id=fault.request_id,
             phase=self.phase(whole=whole),
             attempts=self.attempts,
-            given_out=(self.text_given_out, self.calls_given_out),
+            emitted=(self.text_emitted, self.calls_emitted),
             retry_after=fault.retry_after,
         )
-        return kind(fault.message, details)
+        return error_type(kind, fault)(fault.message, details)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rtllm.content.usage import Usage
-from rtllm.context.normalize import Note
+from rtllm.context.normalize import ContextRepair
 from rtllm.context.outline import FullContextReason
 
-Outcome = Literal["completed", "incomplete", "unfinished", "empty", "cut", "failed"]
+Outcome = Literal["completed", "incomplete", "unfinished", "empty", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +37,23 @@ class TurnReport:
         outcome: How the turn ended for the framework.
         model: The model that was asked.
         response_id: The service's id of the last response.
-        continued: The id of the response that was continued, None if the context went whole.
-        why_whole: Why nothing was continued; None when something was.
+        previous_response_id: The id of the response that was continued; None if the context was
+            sent in full.
+        full_context_reason: Why nothing was continued; None when something was.
         items_sent: Items in the last request.
         items_known: Items of the context that the service knew already.
         bytes_sent: Bytes of all requests of the turn.
         attempts: Requests sent.
-        way: What the last request went over.
+        protocol: What the last request went over.
         connection: The number of the last attempt's connection; None over HTTP.
         lane: Its lane, None for the default lane.
         reused: Whether that connection was open before the turn began.
         time_to_first: Seconds to the first text or call; None if there was none.
         duration: Seconds to the end, or to the cut.
         usage: Tokens of the last attempt; None if unknown when the turn ended.
-        hosted: Items of hosted tools in the answer as the service sent them, such as a
+        hosted_tool_items: Items of hosted tools in the answer as the service sent them, such as a
             ``web_search_call`` with its query.
-        changes: What had to be changed to make the context legal.
+        context_repairs: What had to be changed to make the context legal.
         recoveries: Faults that were met, in order.
         error: The error that the turn ended with, in words.
     """
@@ -61,25 +62,25 @@ class TurnReport:
     outcome: Outcome
     model: str
     response_id: str | None
-    continued: str | None
-    why_whole: FullContextReason | None
+    previous_response_id: str | None
+    full_context_reason: FullContextReason | None
     items_sent: int
     items_known: int
     bytes_sent: int
     attempts: int
-    way: Literal["websocket", "http"]
+    protocol: Literal["websocket", "http"]
     connection: int | None
     lane: str | None
     reused: bool
     time_to_first: float | None
     duration: float
     usage: Usage | None
-    hosted: tuple[Mapping[str, Any], ...] = ()
-    changes: tuple[Note, ...] = ()
+    hosted_tool_items: tuple[Mapping[str, Any], ...] = ()
+    context_repairs: tuple[ContextRepair, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     error: str | None = None
 
     @property
     def chained(self) -> bool:
         """Whether the answer continued a known response."""
-        return self.continued is not None
+        return self.previous_response_id is not None

@@ -8,7 +8,7 @@ from rtllm.codec.responses_decoder import Assembler
 from rtllm.codec.responses_encoder import http_body
 from rtllm.codec.sse import SseAssembler, SseChatAssembler
 from rtllm.content.request import Network
-from rtllm.content.timeouts import Limits, Retry
+from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.context.conversations import Membership
 from rtllm.context.outline import Plan
 from rtllm.engine.actions import Send, StartHttp
@@ -16,13 +16,13 @@ from rtllm.engine.attempt import Decoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Opening
 from rtllm.engine.dispatch import Placement
-from rtllm.engine.progress import Turn as Progress
+from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.engine.turns import Turns
 from rtllm.retry.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
-from rtllm.retry.http_failover import Way
-from rtllm.scheduling.lanes import OVER_HTTP, Seat
+from rtllm.retry.http_failover import ProtocolChoice
+from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ class Sender:
             return False
         _, seat = self._state.dispatch.place(turn.member, turn.model, now)
         way = self._state.fallback.way(now, has_open=seat is not None and seat.is_open)
-        if way is Way.HTTP_WITH_TRIAL:
+        if way is ProtocolChoice.HTTP_WITH_TRIAL:
             self._state.fallback.begin_trial()
             self._state.connections.open(_opening_of(turn), now, is_trial=True)
-        return way is not Way.SOCKET
+        return way is not ProtocolChoice.SOCKET
 
     def _start(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn's request over a WebSocket, or wait for one."""
@@ -97,7 +97,7 @@ class Sender:
         turn.waits_for = number
         self._state.fleet.wait_for(number, +1)
 
-    def _send(self, turn: ActiveTurn, plan: Plan, seat: Seat, now: float) -> None:
+    def _send(self, turn: ActiveTurn, plan: Plan, seat: LaneChoice, now: float) -> None:
         prepared = turn.prepared
         data = prepared.encode(
             plan, seat.lane, self._state.knowledge.rejected, generate=turn.rebuild is None
@@ -157,7 +157,7 @@ class Sender:
         if self._state.options.api == "chat":
             network = Network()  # its clients bring their own
             items = prepared.context.items
-            plan = Plan(None, items, lead_in_field=False, why_whole="no chaining here")
+            plan = Plan(None, items, lead_in_field=False, full_context_reason="no chaining here")
             body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
             size, headers, query = size_of(body), {}, {}
         else:
@@ -216,7 +216,7 @@ class Sender:
             )
             if len(data) > self._state.max_frame:
                 continue
-            progress = Progress(Limits(), Retry(budget=0), now)
+            progress = Progress(Timeouts(), RetryPolicy(budget=0), now)
             turn = ActiveTurn(
                 self._state.next_turn(),
                 prepared,

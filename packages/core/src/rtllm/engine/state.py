@@ -8,12 +8,12 @@ from hashlib import blake2b
 from rtllm.engine.actions import Action
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connections import Connections, TimerKey
-from rtllm.engine.dispatch import Dispatch
+from rtllm.engine.dispatch import RequestPlanner
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
-from rtllm.retry.http_failover import Fallback, HttpTrust
+from rtllm.retry.http_failover import HttpFailover, HttpTrust
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class EngineState:
         profile = options.profile
         self.options = options
         self.knowledge = knowledge or HostKnowledge(profile.name, lanes=profile.lanes)
-        self.dispatch = Dispatch(
+        self.dispatch = RequestPlanner(
             lanes=self.knowledge.lanes,
             memory=profile.memory,
             lifetime=profile.lifetime,
@@ -65,7 +65,7 @@ class EngineState:
         self.due: deque[ActiveTurn] = deque()
         self.rebuilds: deque[Rebuild] = deque()
         self.queued: list[ActiveTurn] = []
-        self.fallback = Fallback()
+        self.fallback = HttpFailover()
         self.http_trust = HttpTrust()
         self.no_http_until = 0.0
         self.max_frame = profile.max_frame

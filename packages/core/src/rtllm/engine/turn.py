@@ -4,11 +4,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rtllm.content.events import Called
+from rtllm.content.events import ToolCallReady
 from rtllm.context.conversations import Conversation, Membership
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.progress import Turn as Progress
+from rtllm.engine.progress import TurnProgress as Progress
 
 State = Literal["due", "connecting", "pausing", "running", "over"]
 
@@ -90,7 +90,7 @@ class ActiveTurn:
     waits_for: int | None = None
     attempt: Attempt | None = None
     last: Attempt | None = None
-    held: list[Called] = field(default_factory=list)
+    held: list[ToolCallReady] = field(default_factory=list)
     bytes_sent: int = 0
     first_output: float | None = None
     rebuild: "Rebuild | None" = None

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rtllm.content.events import Called, Delta, Ended, Event
+from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.dispatch import Placement
-from rtllm.engine.progress import Turn as Progress
+from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
 from rtllm.engine.state import EngineState
@@ -90,21 +90,26 @@ class Turns:
         ready: list[Event] = []
         for event in events:
             match event:
-                case Ended(outcome="empty") if not request.warm_up and turn.rebuild is None:
+                case ResponseEnded(outcome="empty") if not request.warm_up and turn.rebuild is None:
                     self._emit(turn, attempt, ready, now)
                     self.recover(turn, EMPTY_RESPONSE, now)
                     return
-                case Ended():
+                case ResponseEnded():
                     self._complete(turn, attempt, [*ready, *turn.held, event], event, now)
                     return
-                case Called() if request.hold_calls:
+                case ToolCallReady() if request.hold_calls:
                     turn.held.append(event)
                 case _:
                     ready.append(event)
         self._emit(turn, attempt, ready, now)
 
     def _complete(
-        self, turn: ActiveTurn, attempt: Attempt, events: list[Event], ended: Ended, now: float
+        self,
+        turn: ActiveTurn,
+        attempt: Attempt,
+        events: list[Event],
+        ended: ResponseEnded,
+        now: float,
     ) -> None:
         self._emit(turn, attempt, events, now)
         self.finish(turn, ended.outcome, None, now)
@@ -115,11 +120,11 @@ class Turns:
         if not events or turn.rebuild is not None:
             return
         for event in events:
-            if isinstance(event, Delta):
-                turn.progress.gave_out(text=len(event.text))
-            elif isinstance(event, Called):
-                turn.progress.gave_out(calls=1)
-        if turn.first_output is None and turn.progress.has_given_out:
+            if isinstance(event, TextDelta):
+                turn.progress.note_emitted(text=len(event.text))
+            elif isinstance(event, ToolCallReady):
+                turn.progress.note_emitted(calls=1)
+        if turn.first_output is None and turn.progress.has_emitted:
             turn.first_output = now - turn.began
         self._state.actions.append(
             Deliver(turn.number, tuple(events), attempt.decoder.response_id, attempt.mark)
@@ -261,7 +266,7 @@ class Turns:
                 response_id,
                 fault.message,
             )
-        ended = Ended(action.outcome, fault.message, response_id, attempt.usage)
+        ended = ResponseEnded(action.outcome, fault.message, response_id, attempt.usage)
         self._complete(turn, attempt, [*turn.held, ended], ended, now)
 
     def finish(
@@ -275,7 +280,9 @@ class Turns:
         self._state.timers.clear(("turn", turn.number))
         del self._state.turns[turn.number]
         if turn.attempt is not None:
-            self._attempts.abandon(turn.attempt, "failed" if error is not None else "cut", now)
+            self._attempts.abandon(
+                turn.attempt, "failed" if error is not None else "cancelled", now
+            )
         if turn.rebuild is not None:
             self._state.rebuilds.append(turn.rebuild)
         else:
@@ -341,8 +348,8 @@ def _note_progress(
         progress.created()
     if decoder.touched_slow_item:
         progress.slow_item(now, is_open=decoder.slow_item_open)
-    if any(isinstance(event, Delta | Called) for event in events):
+    if any(isinstance(event, TextDelta | ToolCallReady) for event in events):
         progress.output(now)
     if progress.limits.speech_floor:
-        text = sum(len(event.text) for event in events if isinstance(event, Delta))
+        text = sum(len(event.text) for event in events if isinstance(event, TextDelta))
         progress.speech(now, text, is_open=decoder.message_open)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.errors import ConfigError
-from rtllm.parameters.catalog import LOGPROBS, ROWS, TABLE, Asked, Row
+from rtllm.parameters.catalog import LOGPROBS, ROWS, TABLE, ParameterContext, Row
 from rtllm.parameters.families import Api, family_of, nearest
 from rtllm.parameters.keywords import EXTRAS, OF_THE_REQUEST, Named, said_by
 from rtllm.parameters.shapes import without_nulls
@@ -247,7 +247,7 @@ class _Fitting:
             return True
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:
             return False
-        asked = Asked(
+        asked = ParameterContext(
             self._api,
             self._family,
             effort or self._family.default_effort,

@@ -16,7 +16,7 @@ ENCRYPTED = "reasoning.encrypted_content"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParameterContext:
     """What tells whether a family takes a value.
 
     Attributes:
@@ -38,7 +38,7 @@ class Asked:
         return sampling == "always" or (sampling == "effort none" and self.effort == "none")
 
 
-Takes = Callable[[Asked, object], bool]
+Takes = Callable[[ParameterContext, object], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,41 +87,41 @@ class Row:
         return (self.responses if api == "responses" else self.chat) is not None
 
 
-def _samples(asked: Asked, _: object) -> bool:
+def _samples(asked: ParameterContext, _: object) -> bool:
     return asked.samples
 
 
-def _doesnt_reason(asked: Asked, _: object) -> bool:
+def _doesnt_reason(asked: ParameterContext, _: object) -> bool:
     return not asked.family.reasons
 
 
-def _reasons(asked: Asked, _: object) -> bool:
+def _reasons(asked: ParameterContext, _: object) -> bool:
     return asked.family.reasons
 
 
-def _verbosity(asked: Asked, value: object) -> bool:
+def _verbosity(asked: ParameterContext, value: object) -> bool:
     return value in asked.family.verbosity
 
 
-def _parallel(asked: Asked, value: object) -> bool:
+def _parallel(asked: ParameterContext, value: object) -> bool:
     if asked.api == "chat" and not asked.family.parallel_in_chat:
         return False
     return not (value and asked.effort == "minimal")
 
 
-def _cache_options(asked: Asked, _: object) -> bool:
+def _cache_options(asked: ParameterContext, _: object) -> bool:
     return asked.family.cache_options
 
 
-def _cache_retention(asked: Asked, value: object) -> bool:
+def _cache_retention(asked: ParameterContext, value: object) -> bool:
     return value in asked.family.cache_retention
 
 
-def _metadata(asked: Asked, _: object) -> bool:
+def _metadata(asked: ParameterContext, _: object) -> bool:
     return asked.api == "responses" or asked.stored is True
 
 
-def _include(asked: Asked, value: object) -> bool:
+def _include(asked: ParameterContext, value: object) -> bool:
     included = value if isinstance(value, list | tuple) else ()
     return not (
         (ENCRYPTED in included and not asked.family.reasons)

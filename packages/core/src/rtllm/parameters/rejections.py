@@ -37,7 +37,7 @@ def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
     return value.get(inner) if inner and isinstance(value, Mapping) else None if inner else value
 
 
-def stepped(settings: Mapping[str, Any], parameter: str, message: str) -> str | None:
+def nearest_supported(settings: Mapping[str, Any], parameter: str, message: str) -> str | None:
     """What to set a refused parameter to; None where it is to be left out."""
     if parameter not in STEPPABLE:
         return None
@@ -46,7 +46,7 @@ def stepped(settings: Mapping[str, Any], parameter: str, message: str) -> str | 
     return None if other == refused else other
 
 
-def cured(
+def apply_rejection(
     settings: Mapping[str, Any], parameter: str, supported: tuple[str, ...]
 ) -> dict[str, Any]:
     """A copy of settings with a refused parameter stepped, or without it.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rtllm.errors import ConfigError
-from rtllm.providers.config import Reach, as_provider, reached
+from rtllm.providers.config import ProviderConfig, as_provider, resolve_provider
 from rtllm.providers.credentials import ApiKey
 from rtllm.providers.http_clients import patient_http
 from rtllm.providers.openai_client import v1_root
@@ -17,7 +17,7 @@ CONNECT = 15.0
 """Seconds that a connection for HTTP may take; the turn has a limit of its own."""
 
 
-def azure_reach(
+def resolve_azure(
     *,
     model: str,
     azure_endpoint: str | None,
@@ -32,7 +32,7 @@ def azure_reach(
     wss_url: str | None = None,
     client: Any = None,
     defaults: Mapping[str, Any] | None = None,
-) -> Reach:
+) -> ProviderConfig:
     """Find out where an Azure resource is and what opens it.
 
     An argument beats the environment, also where they differ in kind: a token beats a key in
@@ -60,7 +60,7 @@ def azure_reach(
     """
     env = os.environ.get
     if client is not None:
-        lent = reached(wss_url=wss_url, client=client)
+        lent = resolve_provider(wss_url=wss_url, client=client)
         return replace(lent, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
@@ -76,7 +76,7 @@ def azure_reach(
     version = api_version or (None if in_v1 else env("OPENAI_API_VERSION"))
     dated = version is not None and not in_v1
 
-    def make_client(reach: Reach) -> Any:
+    def make_client(reach: ProviderConfig) -> Any:
         return _client(
             reach,
             address,
@@ -87,7 +87,7 @@ def azure_reach(
             is_root=bool(base_url),
         )
 
-    return Reach(
+    return ProviderConfig(
         key,
         base_url=v1_root(address),
         socket_url=wss_url,
@@ -130,7 +130,7 @@ def _credential(
 
 
 def _client(
-    reach: Reach,
+    reach: ProviderConfig,
     address: str,
     deployment: str,
     version: str | None,

@@ -22,7 +22,7 @@ NO_KEY = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Reach:
+class ProviderConfig:
     """Where the service is, and what opens it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reach:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     client: Any = None
-    make_client: Callable[["Reach"], Any] | None = None
+    make_client: Callable[["ProviderConfig"], Any] | None = None
     deployment: str | None = None
     azure: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def as_provider(key: ApiKey | None) -> Any:
     return provide
 
 
-def reached(
+def resolve_provider(
     *,
     api_key: ApiKey | None = None,
     base_url: str | None = None,
@@ -122,7 +122,7 @@ def reached(
     organization: str | None = None,
     project: str | None = None,
     client: Any = None,
-) -> Reach:
+) -> ProviderConfig:
     """Where to go and with what: arguments, then a lent client's, then the environment's.
 
     Args:
@@ -131,20 +131,20 @@ def reached(
         wss_url: The Responses socket, if it isn't under the root.
         organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
         project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
-        client: An openai client that lends all of these; or a `Reach`, which is returned.
+        client: An openai client that lends all of these; or a `ProviderConfig`, which is returned.
 
     Raises:
         ConfigError: If there is no key, or a key would go to a host it isn't for.
     """
     env = os.environ.get
-    if isinstance(client, Reach):  # azure() has found it out
+    if isinstance(client, ProviderConfig):  # azure() has found it out
         return client
     if client is not None:
         return _lent(client, api_key, base_url, wss_url)
     key = api_key or env("OPENAI_API_KEY")
     if not key:
         raise ConfigError(NO_KEY)
-    return Reach(
+    return ProviderConfig(
         key,
         base_url=base_url or env("OPENAI_BASE_URL"),
         socket_url=wss_url,
@@ -153,7 +153,9 @@ def reached(
     )
 
 
-def _lent(client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: str | None) -> Reach:
+def _lent(
+    client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: str | None
+) -> ProviderConfig:
     """What an openai client lends: only to the host that it is for."""
     root = root_of(client)
     for name, address in (("base_url", base_url), ("wss_url", wss_url)):
@@ -168,8 +170,8 @@ def _lent(client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: st
     addresses = [address for address in (base_url, wss_url) if address]
     if root and not all(same_origin(address, root) for address in addresses):
         # What the client lends is for its own host alone.
-        return Reach(key, base_url=base_url or root, socket_url=wss_url)
-    return Reach(
+        return ProviderConfig(key, base_url=base_url or root, socket_url=wss_url)
+    return ProviderConfig(
         key,
         base_url=base_url or root,
         socket_url=wss_url,

@@ -14,7 +14,7 @@ from typing import Literal
 from rtllm.parameters.rejections import DROPPABLE
 
 
-class Kind(Enum):
+class FaultKind(Enum):
     """The faults that are treated differently."""
 
     CHAIN_MISS = auto()
@@ -48,15 +48,15 @@ class Kind(Enum):
     """An item or its id is unknown, or a call lacks its output: whole it may be accepted."""
     SERVER = auto()
     """The service broke."""
-    GIVEN_UP = auto()
+    RESPONSE_FAILED = auto()
     """``response.failed``: the service began the response and gave it up for good."""
     DROPPED = auto()
     """The connection died."""
     UNREACHABLE = auto()
     """No connection could be made."""
-    SILENT = auto()
+    TIMEOUT = auto()
     """A wait ran out."""
-    MUTE = auto()
+    UNRESPONSIVE = auto()
     """A wait ran out on a connection that never said a word."""
     CLOSED = auto()
     """The client was closed while the turn ran."""
@@ -79,7 +79,7 @@ class Fault:
         has_code: Whether the error came with a code, as one of the API itself does.
     """
 
-    kind: Kind
+    kind: FaultKind
     message: str
     code: str | None = None
     status: int | None = None
@@ -89,92 +89,94 @@ class Fault:
     has_code: bool = False
 
 
-CLIENT_CLOSED = Fault(Kind.CLOSED, "the client was closed")
-EMPTY_RESPONSE = Fault(Kind.EMPTY, "the service completed an empty response")
-WARM_UP_NEEDS_SOCKET = Fault(Kind.REFUSED, "a prompt can be prepared over a socket only")
-ANSWER_BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the answer did")
-STREAM_BROKEN_OFF = Fault(Kind.DROPPED, "the stream ended before the response's last event")
-NO_SIGN_OF_LIFE = Fault(Kind.DROPPED, "the connection gave no sign of life")
-ANSWER_GIVEN_UP = Fault(Kind.DROPPED, "the answer did not end in time")
-CANCELLED = Fault(Kind.DROPPED, "the answer is not wanted any more")
+CLIENT_CLOSED = Fault(FaultKind.CLOSED, "the client was closed")
+EMPTY_RESPONSE = Fault(FaultKind.EMPTY, "the service completed an empty response")
+WARM_UP_NEEDS_SOCKET = Fault(FaultKind.REFUSED, "a prompt can be prepared over a socket only")
+ANSWER_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the answer did")
+STREAM_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the response's last event")
+NO_SIGN_OF_LIFE = Fault(FaultKind.DROPPED, "the connection gave no sign of life")
+ANSWER_GIVEN_UP = Fault(FaultKind.DROPPED, "the answer did not end in time")
+CANCELLED = Fault(FaultKind.DROPPED, "the answer is not wanted any more")
 
 
 def too_large(size: int, limit: int) -> Fault:
     """Name a request that exceeds the host's frame limit, both in bytes."""
     message = f"the request has {size} bytes, more than the {limit} that the host takes in a frame"
-    return Fault(Kind.TOO_LARGE, message)
+    return Fault(FaultKind.TOO_LARGE, message)
 
 
 def not_taken(seconds: float) -> Fault:
     """Name a request that a connection did not take in time."""
-    return Fault(Kind.DROPPED, f"the connection did not take the request in {seconds:g} s")
+    return Fault(FaultKind.DROPPED, f"the connection did not take the request in {seconds:g} s")
 
 
 def not_written(why: str) -> Fault:
     """Name a request that could not be written."""
-    return Fault(Kind.DROPPED, f"the connection did not take the request: {why}")
+    return Fault(FaultKind.DROPPED, f"the connection did not take the request: {why}")
 
 
 def connection_broke(why: str) -> Fault:
     """Name the end of a connection that was not closed."""
-    return Fault(Kind.DROPPED, f"the connection broke: {why}")
+    return Fault(FaultKind.DROPPED, f"the connection broke: {why}")
 
 
 def not_opened(error: Exception) -> Fault:
     """Name a connection that a bug keeps from being opened."""
-    return Fault(Kind.UNREACHABLE, f"no connection: {type(error).__name__}")
+    return Fault(FaultKind.UNREACHABLE, f"no connection: {type(error).__name__}")
 
 
 def unreadable(error: Exception) -> Fault:
     """Name the end of a response whose last event could not be read."""
-    return Fault(Kind.DROPPED, f"the end of the response is unreadable: {type(error).__name__}")
+    return Fault(
+        FaultKind.DROPPED, f"the end of the response is unreadable: {type(error).__name__}"
+    )
 
 
 def unsendable(error: Exception) -> Fault:
     """Name a request that could not be encoded or placed."""
-    return Fault(Kind.REFUSED, f"the request can't be sent: {type(error).__name__}")
+    return Fault(FaultKind.REFUSED, f"the request can't be sent: {type(error).__name__}")
 
 
 def belongs_to_connection(error: Fault) -> Fault:
     """Name for each request what an error means that is not said to be any one request's."""
-    return Fault(Kind.DROPPED, f"an error on the connection: {error.message}", error.code)
+    return Fault(FaultKind.DROPPED, f"an error on the connection: {error.message}", error.code)
 
 
-_BY_CODE: Mapping[str, Kind] = {
-    "previous_response_not_found": Kind.CHAIN_MISS,
-    "websocket_connection_limit_reached": Kind.CONNECTION_LIMIT,
-    "websocket_stream_limit_reached": Kind.LANE_LIMIT,
-    "invalid_stream_id": Kind.LANE_LIMIT,
-    "response_already_in_flight": Kind.LANE_LIMIT,
-    "rate_limit_exceeded": Kind.BUSY,
-    "slow_down": Kind.BUSY,
-    "server_is_overloaded": Kind.BUSY,
-    "insufficient_quota": Kind.QUOTA,
-    "credit_balance_exhausted": Kind.QUOTA,
-    "organization_spend_limit_exceeded": Kind.QUOTA,
-    "project_spend_limit_exceeded": Kind.QUOTA,
-    "organization_usage_limit_exceeded": Kind.QUOTA,
-    "usage_limit_reached": Kind.QUOTA,
-    "invalid_encrypted_content": Kind.ITEMS_REFUSED,
-    "server_error": Kind.SERVER,
-    "invalid_api_key": Kind.UNAUTHORISED,
-    "model_not_found": Kind.NOT_FOUND,
-    "context_length_exceeded": Kind.REFUSED,
-    "invalid_prompt": Kind.REFUSED,
-    "bio_policy": Kind.REFUSED,
-    "misalignment_policy_violation": Kind.REFUSED,
-    "data_residency_mismatch": Kind.REFUSED,
-    "content_filter": Kind.REFUSED,
+_BY_CODE: Mapping[str, FaultKind] = {
+    "previous_response_not_found": FaultKind.CHAIN_MISS,
+    "websocket_connection_limit_reached": FaultKind.CONNECTION_LIMIT,
+    "websocket_stream_limit_reached": FaultKind.LANE_LIMIT,
+    "invalid_stream_id": FaultKind.LANE_LIMIT,
+    "response_already_in_flight": FaultKind.LANE_LIMIT,
+    "rate_limit_exceeded": FaultKind.BUSY,
+    "slow_down": FaultKind.BUSY,
+    "server_is_overloaded": FaultKind.BUSY,
+    "insufficient_quota": FaultKind.QUOTA,
+    "credit_balance_exhausted": FaultKind.QUOTA,
+    "organization_spend_limit_exceeded": FaultKind.QUOTA,
+    "project_spend_limit_exceeded": FaultKind.QUOTA,
+    "organization_usage_limit_exceeded": FaultKind.QUOTA,
+    "usage_limit_reached": FaultKind.QUOTA,
+    "invalid_encrypted_content": FaultKind.ITEMS_REFUSED,
+    "server_error": FaultKind.SERVER,
+    "invalid_api_key": FaultKind.UNAUTHORISED,
+    "model_not_found": FaultKind.NOT_FOUND,
+    "context_length_exceeded": FaultKind.REFUSED,
+    "invalid_prompt": FaultKind.REFUSED,
+    "bio_policy": FaultKind.REFUSED,
+    "misalignment_policy_violation": FaultKind.REFUSED,
+    "data_residency_mismatch": FaultKind.REFUSED,
+    "content_filter": FaultKind.REFUSED,
 }
 
-_BY_TYPE: Mapping[str, Kind] = {
-    "insufficient_quota": Kind.QUOTA,
-    "usage_limit_reached": Kind.QUOTA,
-    "rate_limit_error": Kind.BUSY,
-    "service_unavailable_error": Kind.BUSY,
-    "authentication_error": Kind.UNAUTHORISED,
-    "permission_error": Kind.FORBIDDEN,
-    "server_error": Kind.SERVER,
+_BY_TYPE: Mapping[str, FaultKind] = {
+    "insufficient_quota": FaultKind.QUOTA,
+    "usage_limit_reached": FaultKind.QUOTA,
+    "rate_limit_error": FaultKind.BUSY,
+    "service_unavailable_error": FaultKind.BUSY,
+    "authentication_error": FaultKind.UNAUTHORISED,
+    "permission_error": FaultKind.FORBIDDEN,
+    "server_error": FaultKind.SERVER,
 }
 
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
@@ -225,7 +227,7 @@ def from_error(
     param = _word(error.get("param"))
     kind = _kind(code, kind_word, status, param, message)
     if kind is None:
-        kind = Kind.GIVEN_UP if begun else Kind.REFUSED
+        kind = FaultKind.RESPONSE_FAILED if begun else FaultKind.REFUSED
     lowered = {k.lower(): v for k, v in (headers or {}).items()}
     return Fault(
         kind,
@@ -241,42 +243,42 @@ def from_error(
 
 def _kind(
     code: str | None, kind_word: str | None, status: int | None, param: str | None, message: str
-) -> Kind | None:
+) -> FaultKind | None:
     """The code knows best, then the field or sentence, then the status, then the type."""
     if (by_code := _BY_CODE.get(code or "")) is not None:
         return by_code
     by_type = _BY_TYPE.get(kind_word or "")
-    if by_type is Kind.QUOTA:
+    if by_type is FaultKind.QUOTA:
         return by_type
     if param in _LANE_FIELDS or (param is None and _LANE_WORDS.search(message)):
-        return Kind.LANES_REFUSED
+        return FaultKind.LANES_REFUSED
     if param in _CONTINUED or (param is None and _CONTINUED_WORDS.search(message)):
-        return Kind.CHAIN_MISS
+        return FaultKind.CHAIN_MISS
     if _ITEMS.search(message):
-        return Kind.ITEMS_REFUSED
+        return FaultKind.ITEMS_REFUSED
     if code in _PARAMETER_CODES and param in DROPPABLE:
-        return Kind.PARAMETER_REFUSED
+        return FaultKind.PARAMETER_REFUSED
     return _of_status(status) or by_type
 
 
-def _of_status(status: int | None) -> Kind | None:
+def _of_status(status: int | None) -> FaultKind | None:
     match status:
         case 401:
-            return Kind.UNAUTHORISED
+            return FaultKind.UNAUTHORISED
         case 403:
-            return Kind.FORBIDDEN
+            return FaultKind.FORBIDDEN
         case 404:
-            return Kind.NOT_FOUND
+            return FaultKind.NOT_FOUND
         case 409 | 429 | 503:
-            return Kind.BUSY
+            return FaultKind.BUSY
         case 413:
-            return Kind.TOO_LARGE
+            return FaultKind.TOO_LARGE
         case 408:
-            return Kind.SERVER
+            return FaultKind.SERVER
         case int() if status >= 500:
-            return Kind.SERVER
+            return FaultKind.SERVER
         case int() if status >= 400:
-            return Kind.REFUSED
+            return FaultKind.REFUSED
         case _:
             return None
 
@@ -293,10 +295,10 @@ def from_handshake(status: int, headers: Mapping[str, str], said: Mapping[str, o
     error.setdefault("message", f"the service refused the connection with status {status}")
     fault = from_error(error, status, headers)
     if status in _NO_UPGRADE and _word(error.get("code")) is None:
-        return replace(fault, kind=Kind.NO_WEBSOCKET)
+        return replace(fault, kind=FaultKind.NO_WEBSOCKET)
     if status in REDIRECTS:
         message = "the service redirects the connection; not followed, for the key would go along"
-        return replace(fault, kind=Kind.FORBIDDEN, message=message)
+        return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
     return fault
 
 
@@ -305,18 +307,18 @@ def from_close(code: int | None, reason: str) -> Fault:
     said = f" ({reason})" if reason else ""
     message = f"the connection was closed with code {code}{said}"
     if code == 1009:
-        return Fault(Kind.TOO_LARGE, message, "1009")
+        return Fault(FaultKind.TOO_LARGE, message, "1009")
     if code in FATAL_CLOSES:
-        return Fault(Kind.REFUSED, message, str(code))
-    return Fault(Kind.DROPPED, message, None if code is None else str(code))
+        return Fault(FaultKind.REFUSED, message, str(code))
+    return Fault(FaultKind.DROPPED, message, None if code is None else str(code))
 
 
 Wait = Literal["a connection", "the first output", "more output", "enough speech", "the whole turn"]
 
 
-def silent(waited_for: Wait, seconds: float) -> Fault:
+def timed_out(waited_for: Wait, seconds: float) -> Fault:
     """Name a wait that ran out."""
-    return Fault(Kind.SILENT, f"waited {seconds:g} s for {waited_for}", "timeout")
+    return Fault(FaultKind.TIMEOUT, f"waited {seconds:g} s for {waited_for}", "timeout")
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:

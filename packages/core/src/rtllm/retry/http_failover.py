@@ -7,7 +7,7 @@ no caller waits for the trial.
 from dataclasses import replace
 from enum import Enum, auto
 
-from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.faults import Fault, FaultKind
 
 COOLDOWN = 60.0
 """Seconds that a failing socket rests at first; twice as long each time that it fails again."""
@@ -15,13 +15,13 @@ LONGEST_COOLDOWN = 600.0
 """Seconds that it rests at most, and where the host said that it has no socket."""
 
 
-_THOUGH_OPEN = (Kind.DROPPED, Kind.CONNECTION_LIMIT, Kind.MUTE)
+_THOUGH_OPEN = (FaultKind.DROPPED, FaultKind.CONNECTION_LIMIT, FaultKind.UNRESPONSIVE)
 _TRUSTED_FAILURES = 1
 _NOT_HERE = (404, 405, 426, 501)
-_NO_ANSWER = (Kind.DROPPED, Kind.UNREACHABLE)
+_NO_ANSWER = (FaultKind.DROPPED, FaultKind.UNREACHABLE)
 
 
-class Way(Enum):
+class ProtocolChoice(Enum):
     """How a request goes."""
 
     SOCKET = auto()
@@ -30,7 +30,7 @@ class Way(Enum):
     """Over HTTP, while a socket is tried beside it."""
 
 
-class Fallback:
+class HttpFailover:
     """Remembers how a host's socket fares. Facts go in, the way comes out."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Fallback:
         """Whether the socket failed, and none has opened since."""
         return self._rests_until is not None
 
-    def way(self, now: float, *, has_open: bool = False) -> Way:
+    def way(self, now: float, *, has_open: bool = False) -> ProtocolChoice:
         """The way of the next request; changes nothing.
 
         Args:
@@ -55,10 +55,10 @@ class Fallback:
                 opened says nothing against this one.
         """
         if self._rests_until is None or (has_open and not self._open_ones_too):
-            return Way.SOCKET
+            return ProtocolChoice.SOCKET
         if self._trying or now < self._rests_until:
-            return Way.HTTP
-        return Way.HTTP_WITH_TRIAL
+            return ProtocolChoice.HTTP
+        return ProtocolChoice.HTTP_WITH_TRIAL
 
     def begin_trial(self) -> None:
         """Note that a socket is tried now; until it opened or failed, no other is tried."""
@@ -93,7 +93,7 @@ class Fallback:
         """
         self.failed(
             now,
-            has_none=fault.kind is Kind.NO_WEBSOCKET,
+            has_none=fault.kind is FaultKind.NO_WEBSOCKET,
             opened=fault.kind in _THOUGH_OPEN and not others_work,
         )
 
@@ -131,5 +131,5 @@ class HttpTrust:
             return fault
         not_here = fault.status in _NOT_HERE and not fault.has_code
         if not_here or fault.kind in _NO_ANSWER:
-            return replace(fault, kind=Kind.NO_HTTP)
+            return replace(fault, kind=FaultKind.NO_HTTP)
         return fault

@@ -10,22 +10,23 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rtllm.errors import (
-    Busy,
-    Dropped,
-    Failed,
+    ConnectFailed,
+    ConnectionLost,
+    Overloaded,
     Phase,
-    Refused,
-    Silent,
+    RateLimited,
+    RequestRejected,
+    ResponseFailed,
     TurnError,
-    Unreachable,
+    TurnTimeout,
 )
-from rtllm.retry.faults import Fault, Kind
+from rtllm.retry.faults import Fault, FaultKind
 
 Http = Literal["never", "at once", "at last", "if not connected", "paid"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """What the table says of a kind of fault.
 
     Attributes:
@@ -55,36 +56,45 @@ class Row:
         return unsent or self.http in ("at once", "at last")
 
 
-TABLE: Mapping[Kind, Row] = {
-    Kind.CHAIN_MISS: Row(Refused, free=1, whole=True),
-    Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
-    Kind.LANES_REFUSED: Row(Refused, free=1),
-    Kind.LANE_LIMIT: Row(Refused, free=1, budgeted=True, elsewhere=True),
-    Kind.PARAMETER_REFUSED: Row(Refused, free=4),
-    Kind.ITEMS_REFUSED: Row(Refused, free=1, whole=True),
-    Kind.BUSY: Row(Busy, budgeted=True, waits=True, http="if not connected"),
-    Kind.SERVER: Row(
-        Failed, budgeted=True, whole=True, elsewhere=True, waits=True, http="if not connected"
+TABLE: Mapping[FaultKind, PolicyRow] = {
+    FaultKind.CHAIN_MISS: PolicyRow(RequestRejected, free=1, whole=True),
+    FaultKind.CONNECTION_LIMIT: PolicyRow(
+        ConnectionLost, free=1, budgeted=True, elsewhere=True, http="at last"
     ),
-    Kind.DROPPED: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
-    Kind.UNREACHABLE: Row(Unreachable, budgeted=True, waits=True, http="at last"),
-    Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
-    Kind.MUTE: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
-    Kind.EMPTY: Row(Failed, free=1),
-    Kind.CLOSED: Row(Dropped),
-    Kind.QUOTA: Row(Refused),
-    Kind.UNAUTHORISED: Row(Refused),
-    Kind.TOKEN_REFUSED: Row(Refused, free=1, elsewhere=True),
-    Kind.FORBIDDEN: Row(Refused),
-    Kind.NOT_FOUND: Row(Refused),
-    Kind.NO_WEBSOCKET: Row(Refused, http="at once"),
-    Kind.NO_HTTP: Row(Refused, free=1),
-    Kind.TOO_LARGE: Row(Refused, http="at once"),
-    Kind.REFUSED: Row(Refused),
-    Kind.GIVEN_UP: Row(Failed),
+    FaultKind.LANES_REFUSED: PolicyRow(RequestRejected, free=1),
+    FaultKind.LANE_LIMIT: PolicyRow(RequestRejected, free=1, budgeted=True, elsewhere=True),
+    FaultKind.PARAMETER_REFUSED: PolicyRow(RequestRejected, free=4),
+    FaultKind.ITEMS_REFUSED: PolicyRow(RequestRejected, free=1, whole=True),
+    FaultKind.BUSY: PolicyRow(RateLimited, budgeted=True, waits=True, http="if not connected"),
+    FaultKind.SERVER: PolicyRow(
+        ResponseFailed,
+        budgeted=True,
+        whole=True,
+        elsewhere=True,
+        waits=True,
+        http="if not connected",
+    ),
+    FaultKind.DROPPED: PolicyRow(
+        ConnectionLost, free=1, budgeted=True, elsewhere=True, http="at last"
+    ),
+    FaultKind.UNREACHABLE: PolicyRow(ConnectFailed, budgeted=True, waits=True, http="at last"),
+    FaultKind.TIMEOUT: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
+    FaultKind.UNRESPONSIVE: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
+    FaultKind.EMPTY: PolicyRow(ResponseFailed, free=1),
+    FaultKind.CLOSED: PolicyRow(ConnectionLost),
+    FaultKind.QUOTA: PolicyRow(RequestRejected),
+    FaultKind.UNAUTHORISED: PolicyRow(RequestRejected),
+    FaultKind.TOKEN_REFUSED: PolicyRow(RequestRejected, free=1, elsewhere=True),
+    FaultKind.FORBIDDEN: PolicyRow(RequestRejected),
+    FaultKind.NOT_FOUND: PolicyRow(RequestRejected),
+    FaultKind.NO_WEBSOCKET: PolicyRow(RequestRejected, http="at once"),
+    FaultKind.NO_HTTP: PolicyRow(RequestRejected, free=1),
+    FaultKind.TOO_LARGE: PolicyRow(RequestRejected, http="at once"),
+    FaultKind.REFUSED: PolicyRow(RequestRejected),
+    FaultKind.RESPONSE_FAILED: PolicyRow(ResponseFailed),
 }
 
-ENDS_WHOLE = frozenset({Kind.DROPPED, Kind.SILENT, Kind.CONNECTION_LIMIT})
+ENDS_WHOLE = frozenset({FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT})
 """Faults that only took the last event away when the answer was whole."""
 
 
@@ -130,14 +140,23 @@ Lesson = Literal[
 ]
 """What a fault teaches about the host, beyond what becomes of the turn."""
 
-_LESSONS: Mapping[Kind, Lesson] = {
-    Kind.CHAIN_MISS: "parent lost",
-    Kind.ITEMS_REFUSED: "items refused",
-    Kind.LANES_REFUSED: "lanes refused",
-    Kind.PARAMETER_REFUSED: "parameter refused",
-    Kind.TOO_LARGE: "too large",
-    Kind.NO_HTTP: "no http",
+_LESSONS: Mapping[FaultKind, Lesson] = {
+    FaultKind.CHAIN_MISS: "parent lost",
+    FaultKind.ITEMS_REFUSED: "items refused",
+    FaultKind.LANES_REFUSED: "lanes refused",
+    FaultKind.PARAMETER_REFUSED: "parameter refused",
+    FaultKind.TOO_LARGE: "too large",
+    FaultKind.NO_HTTP: "no http",
 }
+
+
+_OVERLOADED = frozenset({"server_is_overloaded", "service_unavailable_error"})
+
+
+def error_type(error: type[TurnError], fault: Fault) -> type[TurnError]:
+    """Tell the error that a turn ends with: of those that pass by themselves, which one."""
+    overloaded = fault.status == 503 or fault.code in _OVERLOADED
+    return Overloaded if error is RateLimited and overloaded else error
 
 
 def lesson_of(fault: Fault) -> Lesson | None:
@@ -165,27 +184,27 @@ class Conditions:
 def qualify(fault: Fault, conditions: Conditions) -> Fault:
     """Tell how a fault counts under the conditions that it was met in."""
     kind = fault.kind
-    if kind is Kind.UNAUTHORISED and conditions.refreshable:
-        return replace(fault, kind=Kind.TOKEN_REFUSED)
-    if kind is Kind.SILENT and conditions.unresponsive:
-        return replace(fault, kind=Kind.MUTE)
+    if kind is FaultKind.UNAUTHORISED and conditions.refreshable:
+        return replace(fault, kind=FaultKind.TOKEN_REFUSED)
+    if kind is FaultKind.TIMEOUT and conditions.unresponsive:
+        return replace(fault, kind=FaultKind.UNRESPONSIVE)
     is_untouched = fault.param in conditions.untouched
     insists = conditions.strict and not is_untouched and fault.param != "stream_options"
-    if kind is Kind.PARAMETER_REFUSED and insists:
-        return replace(fault, kind=Kind.REFUSED)
-    if kind is Kind.REFUSED and fault.param == "include" and is_untouched:
-        return replace(fault, kind=Kind.PARAMETER_REFUSED)  # ours: nobody asked for it
+    if kind is FaultKind.PARAMETER_REFUSED and insists:
+        return replace(fault, kind=FaultKind.REFUSED)
+    if kind is FaultKind.REFUSED and fault.param == "include" and is_untouched:
+        return replace(fault, kind=FaultKind.PARAMETER_REFUSED)  # ours: nobody asked for it
     return fault
 
 
 def ends_connection(fault: Fault) -> bool:
     """Whether an error that names no request says that its connection is over."""
-    return fault.kind is Kind.CONNECTION_LIMIT
+    return fault.kind is FaultKind.CONNECTION_LIMIT
 
 
 def refuses_lanes(fault: Fault) -> bool:
     """Whether a host says that it does not know lanes."""
-    return fault.kind is Kind.LANES_REFUSED
+    return fault.kind is FaultKind.LANES_REFUSED
 
 
 BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http=True)
@@ -193,7 +212,7 @@ BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http
 
 
 def decide(
-    fault: Fault, phase: Phase, seen: Counter[Kind], budget_left: int, *, can_fall_back: bool
+    fault: Fault, phase: Phase, seen: Counter[FaultKind], budget_left: int, *, can_fall_back: bool
 ) -> Action:
     """Look a fault up.
 
@@ -216,10 +235,10 @@ def decide(
         return BY_HTTP
     if seen[fault.kind] < row.free:
         return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
-    if fault.kind is Kind.EMPTY:
+    if fault.kind is FaultKind.EMPTY:
         return Finish("empty")
     if row.budgeted and budget_left > 0:
-        never_spoke = phase == "connecting" or fault.kind is Kind.MUTE
+        never_spoke = phase == "connecting" or fault.kind is FaultKind.UNRESPONSIVE
         if can_fall_back and row.http == "paid" and never_spoke:
             return replace(BY_HTTP, paid=True)
         return Resend(row.whole, row.elsewhere, paid=True, waits=row.waits)

@@ -4,12 +4,17 @@ import logging
 from collections.abc import Collection, Mapping
 
 from rtllm.content.request import Request
-from rtllm.parameters.rejections import cured, stepped, supported_values, value_of
+from rtllm.parameters.rejections import (
+    apply_rejection,
+    nearest_supported,
+    supported_values,
+    value_of,
+)
 
 logger = logging.getLogger(__name__)
 
 
-class RefusedParameters:
+class RejectedParameters:
     """Parameters that a model refused, and what has been sent instead since."""
 
     def __init__(self) -> None:
@@ -24,7 +29,7 @@ class RefusedParameters:
             parameter: What of it was refused.
             refusal: The service's sentence, which may name the values that it takes.
         """
-        other = stepped(self.applied_to(request), parameter, refusal)
+        other = nearest_supported(self.applied_to(request), parameter, refusal)
         refused = self._of_model.setdefault(request.model, {})
         refused[parameter] = supported_values(refusal) if other is not None else ()
         if value_of(request.settings, parameter) is None:  # this library's own, not a setting
@@ -36,7 +41,7 @@ class RefusedParameters:
         for parameter, supported in self._of_model.get(request.model, {}).items():
             if request.strict_parameters and parameter not in request.untouched:
                 continue
-            fitting = cured(settings, parameter, supported)
+            fitting = apply_rejection(settings, parameter, supported)
             if (other := value_of(fitting, parameter)) != value_of(settings, parameter):
                 self._warn(request, parameter, other)
             settings = fitting

@@ -12,14 +12,14 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from rtllm.context.outline import Anchor, Home
+from rtllm.context.outline import LaneAddress, ResponseAnchor
 from rtllm.scheduling.lanes import (
     CONVERSATIONS_PER_CONNECTION,
-    Connection,
-    Guest,
+    EvictionCost,
     Lane,
-    Seat,
-    Worth,
+    LaneChoice,
+    PooledConnection,
+    Tenant,
 )
 
 LANES_PER_CONVERSATION = 8
@@ -50,7 +50,7 @@ class Upkeep:
     next_at: float | None
 
 
-class Fleet:
+class ConnectionPool:
     """The connections of one client.
 
     Args:
@@ -72,7 +72,7 @@ class Fleet:
         self._one_model = one_model
         self._lifetime = lifetime
         self._max = max_connections
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, PooledConnection] = {}
         self._homes: dict[int, tuple[int, Lane | None]] = {}
         self._tick = 0
         self._number = 0
@@ -104,7 +104,7 @@ class Fleet:
         """Count a connection that is being made for a model; returns its number."""
         self._number += 1
         only = model if self._one_model else None
-        self._connections[self._number] = Connection(self._number, self.lanes_on, only)
+        self._connections[self._number] = PooledConnection(self._number, self.lanes_on, only)
         return self._number
 
     def opened(self, number: int, now: float) -> None:
@@ -228,7 +228,9 @@ class Fleet:
 
     # -- choosing ------------------------------------------------------------------------
 
-    def can_continue(self, anchor: Anchor, conversation: int, avoid: Collection[int] = ()) -> bool:
+    def can_continue(
+        self, anchor: ResponseAnchor, conversation: int, avoid: Collection[int] = ()
+    ) -> bool:
         """Tell whether an anchor can be continued right now, over none of some connections."""
         if anchor.stored:
             return True
@@ -238,11 +240,11 @@ class Fleet:
     def seat(
         self,
         conversation: int,
-        anchor: Anchor | None,
+        anchor: ResponseAnchor | None,
         model: str,
         now: float,
         avoid: Collection[int] = (),
-    ) -> Seat | None:
+    ) -> LaneChoice | None:
         """Choose where an attempt runs; changes nothing.
 
         Args:
@@ -267,16 +269,16 @@ class Fleet:
         for connection in self._in_order(usable, conversation):
             lane = self._free_lane(connection, conversation, None)
             if lane is not None:
-                return Seat(connection.number, lane.name, connection.is_open)
+                return LaneChoice(connection.number, lane.name, connection.is_open)
         displaced = self._displaceable(usable, now)
         if displaced is not None:
             connection, guest = displaced
             lane = self._free_lane(connection, conversation, None, evicted=guest)
             if lane is not None:
-                return Seat(connection.number, lane.name, connection.is_open, evicts=guest)
+                return LaneChoice(connection.number, lane.name, connection.is_open, evicts=guest)
         return None
 
-    def seat_on(self, number: int, conversation: int) -> Seat | None:
+    def seat_on(self, number: int, conversation: int) -> LaneChoice | None:
         """A place on one connection, None if it has no room."""
         connection = self._connections.get(number)
         if connection is None or not connection.is_open:
@@ -284,9 +286,9 @@ class Fleet:
         if not connection.lanes_on and connection.guests:
             return None
         lane = self._free_lane(connection, conversation, None)
-        return None if lane is None else Seat(number, lane.name, is_open=True)
+        return None if lane is None else LaneChoice(number, lane.name, is_open=True)
 
-    def _seat_beside(self, anchor: Anchor, conversation: int) -> Seat | None:
+    def _seat_beside(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
         """A seat where the anchor's own connection still remembers it."""
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
@@ -297,11 +299,13 @@ class Fleet:
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None
         if not connection.lanes_on:
-            return Seat(connection.number, None, is_open=True) if connection.idle else None
+            return LaneChoice(connection.number, None, is_open=True) if connection.idle else None
         lane = self._free_lane(connection, conversation, anchor.home)
-        return None if lane is None else Seat(connection.number, lane.name, is_open=True)
+        return None if lane is None else LaneChoice(connection.number, lane.name, is_open=True)
 
-    def _in_order(self, usable: list[Connection], conversation: int) -> Iterator[Connection]:
+    def _in_order(
+        self, usable: list[PooledConnection], conversation: int
+    ) -> Iterator[PooledConnection]:
         """Connections for a context that none of them knows, the best first."""
         yield from (c for c in usable if c.is_open and conversation in c.guests)
         yield from (c for c in usable if c.is_open and not c.guests)
@@ -311,7 +315,7 @@ class Fleet:
             )
         yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
 
-    def _has_place(self, connection: Connection, conversation: int) -> bool:
+    def _has_place(self, connection: PooledConnection, conversation: int) -> bool:
         if not connection.lanes_on:
             return connection.waiting == 0
         others = sum(1 for guest in connection.guests if guest != conversation)
@@ -319,10 +323,12 @@ class Fleet:
             connection.waiting < CONVERSATIONS_PER_CONNECTION
         )
 
-    def _displaceable(self, usable: list[Connection], now: float) -> tuple[Connection, int] | None:
+    def _displaceable(
+        self, usable: list[PooledConnection], now: float
+    ) -> tuple[PooledConnection, int] | None:
         """An idle conversation that may lose its place: a side call; at the cap, any."""
         at_cap = len(self._connections) >= self._max
-        found: tuple[tuple[bool, float], Connection, int] | None = None
+        found: tuple[tuple[bool, float], PooledConnection, int] | None = None
         for connection in usable:
             if not connection.is_open or (not connection.lanes_on and not connection.idle):
                 continue
@@ -340,9 +346,9 @@ class Fleet:
 
     def _free_lane(
         self,
-        connection: Connection,
+        connection: PooledConnection,
         conversation: int,
-        parent: Home | None,
+        parent: LaneAddress | None,
         evicted: int | None = None,
     ) -> Lane | None:
         """The lane whose loss costs least, of those that are free for a conversation.
@@ -350,9 +356,9 @@ class Fleet:
         Those of a conversation that is to be evicted count as free.
         """
 
-        def worth(lane: Lane) -> Worth:
+        def worth(lane: Lane) -> EvictionCost:
             is_freed = lane.conversation is not None and lane.conversation == evicted
-            return min(lane.worth, Worth.ABANDONED) if is_freed else lane.worth
+            return min(lane.worth, EvictionCost.ABANDONED) if is_freed else lane.worth
 
         if not connection.lanes_on:
             return connection.find_lane(None) if not connection.running else None
@@ -370,7 +376,7 @@ class Fleet:
         if count >= LANES_PER_CONVERSATION:
             free = [lane for lane in free if lane.conversation == conversation]
         elif (
-            all(worth(lane) is not Worth.NOTHING for lane in free)
+            all(worth(lane) is not EvictionCost.NOTHING for lane in free)
             and len(connection.lanes) < NAMES_PER_CONNECTION
         ):
             return Lane(f"lane-{len(connection.lanes) + 1}", conversation)
@@ -379,7 +385,12 @@ class Fleet:
     # -- what happens to attempts ----------------------------------------------------------
 
     def take(
-        self, attempt: int, seat: Seat, conversation: int, anchor: Anchor | None, now: float
+        self,
+        attempt: int,
+        seat: LaneChoice,
+        conversation: int,
+        anchor: ResponseAnchor | None,
+        now: float,
     ) -> None:
         """An attempt is sent: its lane runs and forgets, its parent's lane rests."""
         connection = self._connections[seat.connection]
@@ -391,7 +402,7 @@ class Fleet:
         if not connection.lanes_on:
             for guest in [g for g in connection.guests if g != conversation]:
                 self._see_out(connection, guest)
-        stay = connection.guests.setdefault(conversation, Guest(now))
+        stay = connection.guests.setdefault(conversation, Tenant(now))
         stay.last_used = now
         stay.turns += 1
         parent: Lane | None = None
@@ -399,12 +410,12 @@ class Fleet:
             held = connection.use_lane(anchor.home.lane)
             if held.newest == anchor.response_id:
                 held.used = self._tick
-                held.worth = Worth.STATE
+                held.worth = EvictionCost.STATE
                 parent = held
         lane = connection.use_lane(seat.lane)
         lane.conversation = conversation
         lane.newest = None  # assumed: dropped when its next request starts
-        lane.worth = Worth.NOTHING
+        lane.worth = EvictionCost.NOTHING
         lane.used = self._tick
         if parent is not None and parent is not lane:
             parent.forks.add(attempt)
@@ -428,7 +439,7 @@ class Fleet:
         if connection is not None:
             connection.abandoned.add(attempt)
 
-    def end(self, attempt: int, response_id: str | None, now: float) -> Home | None:
+    def end(self, attempt: int, response_id: str | None, now: float) -> LaneAddress | None:
         """An attempt has ended on the service.
 
         Args:
@@ -453,20 +464,20 @@ class Fleet:
         if was_abandoned and not connection.lanes_on:
             response_id = None  # one memory a connection: better free than kept for nobody
         lane.newest = response_id
-        lane.worth = Worth.NOTHING
+        lane.worth = EvictionCost.NOTHING
         if response_id is not None:
-            lane.worth = Worth.ABANDONED if was_abandoned else Worth.STATE
+            lane.worth = EvictionCost.ABANDONED if was_abandoned else EvictionCost.STATE
         if lane.conversation not in connection.guests:
             lane.conversation = None  # it was seen out while this ran
-        return Home(number, lane.name)
+        return LaneAddress(number, lane.name)
 
-    def evict(self, anchor: Anchor) -> None:
+    def evict(self, anchor: ResponseAnchor) -> None:
         """The service no longer knows an anchor."""
         connection = self._connections.get(anchor.home.connection)
         if connection is not None:
             lane = connection.find_lane(anchor.home.lane)
             if lane.newest == anchor.response_id:
-                lane.newest, lane.worth = None, Worth.NOTHING
+                lane.newest, lane.worth = None, EvictionCost.NOTHING
 
     def release(self, conversation: int) -> None:
         """A conversation is over: its lanes and places are free."""
@@ -474,10 +485,10 @@ class Fleet:
             if conversation in connection.guests:
                 self._see_out(connection, conversation)
 
-    def _see_out(self, connection: Connection, conversation: int) -> None:
+    def _see_out(self, connection: PooledConnection, conversation: int) -> None:
         """Give a conversation's lanes to all; what they remember lasts until one is taken."""
         connection.guests.pop(conversation, None)
         for lane in connection.lanes.values():
             if lane.conversation == conversation and not connection.busy(lane):
                 lane.conversation = None
-                lane.worth = min(lane.worth, Worth.ABANDONED)
+                lane.worth = min(lane.worth, EvictionCost.ABANDONED)

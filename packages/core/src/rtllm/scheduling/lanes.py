@@ -7,7 +7,7 @@ from enum import IntEnum
 CONVERSATIONS_PER_CONNECTION = 4
 
 
-class Worth(IntEnum):
+class EvictionCost(IntEnum):
     """What would be lost if a lane were reused."""
 
     NOTHING = 0
@@ -23,14 +23,14 @@ class Lane:
     name: str | None
     conversation: int | None = None
     newest: str | None = None
-    worth: Worth = Worth.NOTHING
+    worth: EvictionCost = EvictionCost.NOTHING
     used: int = 0
     forks: set[int] = field(default_factory=set)
     """Attempts that continue this lane's response and were not taken in hand yet."""
 
 
 @dataclass(slots=True)
-class Guest:
+class Tenant:
     """A conversation's stay on a connection."""
 
     last_used: float
@@ -38,7 +38,7 @@ class Guest:
 
 
 @dataclass(slots=True)
-class Connection:
+class PooledConnection:
     """A socket as the fleet sees it."""
 
     number: int
@@ -52,7 +52,7 @@ class Connection:
     """When something was last sent or ended on it, or it opened."""
     waiting: int = 0
     """Turns that wait until it is open."""
-    guests: dict[int, Guest] = field(default_factory=dict)
+    guests: dict[int, Tenant] = field(default_factory=dict)
     lanes: dict[str | None, Lane] = field(default_factory=dict)
     running: dict[int, str | None] = field(default_factory=dict)
     """Attempts in flight, in the order in which they were sent, and their lanes."""
@@ -88,7 +88,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class LaneChoice:
     """A place for one attempt.
 
     Attributes:
@@ -104,5 +104,5 @@ class Seat:
     evicts: int | None = None
 
 
-OVER_HTTP = Seat(0, None, is_open=True)
+OVER_HTTP = LaneChoice(0, None, is_open=True)
 """The place of a request that needs no socket."""

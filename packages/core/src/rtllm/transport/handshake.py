@@ -13,7 +13,7 @@ from rtllm.codec.frames import error_in_body
 from rtllm.content.request import Network
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
-from rtllm.retry.faults import CLIENT_CLOSED, Fault, Kind, from_handshake
+from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10
@@ -48,11 +48,11 @@ async def headers_of(credentials: Credentials | None) -> dict[str, str]:
     try:
         return await credentials.for_handshake()
     except ConfigError as error:
-        raise FaultError(Fault(Kind.UNAUTHORISED, str(error))) from error
+        raise FaultError(Fault(FaultKind.UNAUTHORISED, str(error))) from error
     except Exception as error:  # noqa: BLE001 - the user's own code
         # The user's own provider: its message may hold a secret, its type doesn't.
         message = f"the api_key function raised {type(error).__name__}"
-        raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
+        raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
 
 
 @dataclass(slots=True)
@@ -130,21 +130,23 @@ class Dialer:
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
-            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
+            raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         except ssl.SSLError as error:
             reason = getattr(error, "reason", None) or _why(error)
             message = f"no trusted connection: {reason}"
-            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
+            raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         except aiohttp.ClientHttpProxyError as error:
             message = f"no connection: the proxy refused it with status {error.status}"
-            raise FaultError(Fault(Kind.UNREACHABLE, message)) from None
+            raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # aiohttp tells a session whose loop or connector is gone by a RuntimeError
-            raise FaultError(Fault(Kind.UNREACHABLE, f"no connection: {_why(error)}")) from None
+            raise FaultError(
+                Fault(FaultKind.UNREACHABLE, f"no connection: {_why(error)}")
+            ) from None
         except (ValueError, TypeError, UnicodeError) as error:
             # an address or a header that can't be put on the wire
             message = f"no connection: the address or a header can't be sent ({_why(error)})"
-            raise FaultError(Fault(Kind.FORBIDDEN, message)) from None
+            raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         finally:
             _refusal.reset(token)
 

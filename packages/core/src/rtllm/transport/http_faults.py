@@ -7,7 +7,7 @@ from dataclasses import replace
 import openai
 
 from rtllm.codec.chat_decoder import from_body
-from rtllm.retry.faults import REDIRECTS, Fault, Kind, from_error, silent
+from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, timed_out
 
 ReadError = Callable[..., Fault]
 """Names what the service's error object says; see `rtllm.retry.faults.from_error`."""
@@ -32,8 +32,8 @@ def fault_of(
     """
     read = from_body if is_chat else from_error
     fault = _fault_of(error, connect_timeout, read, began=began)
-    if fault.kind is Kind.UNAUTHORISED and refreshable:
-        return replace(fault, kind=Kind.TOKEN_REFUSED)
+    if fault.kind is FaultKind.UNAUTHORISED and refreshable:
+        return replace(fault, kind=FaultKind.TOKEN_REFUSED)
     return fault
 
 
@@ -47,13 +47,13 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
             body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
             return read(body, None, begun=True)
         case openai.OpenAIError() | TypeError():  # what the client was made of, or given
-            return Fault(Kind.REFUSED, str(error))
+            return Fault(FaultKind.REFUSED, str(error))
         case _ if began or _names(error) & _HTTP_ERRORS:
             return _lost(error, connect_timeout, began=began)
         case _:
             # The user's own code, such as a token's provider: its message may hold a secret.
             message = f"the request couldn't be made: {type(error).__name__}"
-            return Fault(Kind.UNREACHABLE, message)
+            return Fault(FaultKind.UNREACHABLE, message)
 
 
 def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
@@ -63,7 +63,7 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
     fault = read(body, error.status_code, dict(error.response.headers))
     if error.status_code in REDIRECTS:
         message = "the service redirects the request; not followed, for the key would go along"
-        return replace(fault, kind=Kind.FORBIDDEN, message=message)
+        return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
     return fault
 
 
@@ -78,17 +78,17 @@ def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     beneath = list(_beneath(error))
     names = frozenset[str]().union(*map(_names, beneath))
     if "LocalProtocolError" in names:  # its text repeats the header, which may be the key
-        return Fault(Kind.FORBIDDEN, "the request can't be sent: a header isn't valid")
+        return Fault(FaultKind.FORBIDDEN, "the request can't be sent: a header isn't valid")
     said = next((str(e) for e in reversed(beneath) if str(e)), type(error).__name__)
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in beneath):
-        return Fault(Kind.FORBIDDEN, f"no trusted connection: {said}")
+        return Fault(FaultKind.FORBIDDEN, f"no trusted connection: {said}")
     if "ConnectTimeout" in names:
-        return silent("a connection", connect_timeout)
+        return timed_out("a connection", connect_timeout)
     if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
-        return Fault(Kind.SILENT, "the HTTP client's own limit ran out", "timeout")
+        return Fault(FaultKind.TIMEOUT, "the HTTP client's own limit ran out", "timeout")
     if names & _NO_CONNECTION or not (began or names & _BROKEN):
-        return Fault(Kind.UNREACHABLE, f"no connection: {said}")
-    return Fault(Kind.DROPPED, f"the connection broke: {said}")
+        return Fault(FaultKind.UNREACHABLE, f"no connection: {said}")
+    return Fault(FaultKind.DROPPED, f"the connection broke: {said}")
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:

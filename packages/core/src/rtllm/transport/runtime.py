@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Any, assert_never
 
 from rtllm.content.events import Event
-from rtllm.content.usage import Books
+from rtllm.content.usage import UsageLedger
 from rtllm.engine.actions import (
     Action,
     Booked,
@@ -110,7 +110,7 @@ class Runtime:
     def __init__(
         self,
         engine: Engine,
-        books: Books,
+        books: UsageLedger,
         http: weakref.ref[HttpClients],
         credentials: weakref.ref[Credentials] | None = None,
         http_credentials: weakref.ref[Credentials] | None = None,
