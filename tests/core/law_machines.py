@@ -38,7 +38,7 @@ from rtllm.content.items import Item, Message
 from rtllm.context.conversations import Membership
 from rtllm.context.normalize import normalize_context
 from rtllm.context.outline import Outline
-from rtllm.engine.dispatch import Placement, RequestPlanner
+from rtllm.engine.request_planner import Placement, RequestPlanner
 
 LANES = 8  # a conversation
 ACTIVE = 8  # a connection
@@ -88,8 +88,8 @@ class Driver:
 
     def __init__(self) -> None:
         super().__init__()
-        self.dispatch = RequestPlanner(lanes=self.lanes, marks="m")
-        self.fleet = self.dispatch.fleet
+        self.planner = RequestPlanner(lanes=self.lanes, marks="m")
+        self.pool = self.planner.pool
         self.service = Service(lanes=self.lanes)
         self.talks: list[Talk] = []
         self.outputs = Outputs()
@@ -118,13 +118,13 @@ class Driver:
             return
         outline = Outline.of(legal.items, talk.unsent)
         self.asked_with[outline.keys] += 1
-        member = self.dispatch.join(outline, self.now)
+        member = self.planner.join(outline, self.now)
         turn = Turn(talk, outline, member, talk.model, talk.guide)
         self.latest[talk] = turn
         self.launch(turn)
 
     def launch(self, turn: Turn) -> None:
-        plan, seat = self.dispatch.place(
+        plan, seat = self.planner.choose(
             turn.member,
             turn.model,
             self.now,
@@ -132,11 +132,11 @@ class Driver:
             avoid=turn.avoid,
         )
         if seat is None or not seat.is_open:
-            number = self.fleet.opening("m") if seat is None else seat.connection
+            number = self.pool.opening("m") if seat is None else seat.connection
             if seat is None:
                 self.opening.append(number)
             turn.waits_for = number
-            self.fleet.wait_for(number, +1)
+            self.pool.wait_for(number, +1)
             self.waiting.append(turn)
             return
         placement = Placement(
@@ -145,11 +145,11 @@ class Driver:
         self.check_belonging(turn, placement)
         self.check_chained(turn, placement)
         number = next(self.numbers)
-        self.dispatch.take(number, placement, self.now)
-        for surplus in self.fleet.surplus():
+        self.planner.commit(number, placement, self.now)
+        for surplus in self.pool.surplus():
             self.retire(surplus)
-        for _ in range(self.fleet.spares_missing(1)):
-            self.opening.append(self.fleet.opening("m"))
+        for _ in range(self.pool.spares_missing(1)):
+            self.opening.append(self.pool.opening("m"))
         ticket = self.service.send(seat.connection, self.frame(turn, placement), turn.guide)
         self.attempts.append(Attempt(number, turn, placement, ticket))
         running = self.service.running(seat.connection)
@@ -170,7 +170,7 @@ class Driver:
 
     def retire(self, number: int) -> None:
         """Use a connection for nothing new; it goes when what runs on it has ended."""
-        self.fleet.lost(number)
+        self.pool.lost(number)
         self.leaving.add(number)
         self.close_idle()
 
@@ -184,12 +184,12 @@ class Driver:
             return
         number = self.opening.pop(index % len(self.opening))
         self.service.connect(number)
-        self.fleet.opened(number, self.now)
+        self.pool.opened(number, self.now)
         self.wake(number)
 
     def dial_fails(self, index: int) -> None:
         number = self.opening.pop(index % len(self.opening))
-        self.fleet.lost(number)
+        self.pool.lost(number)
         self.wake(number)
 
     def wake(self, number: int) -> None:
@@ -200,7 +200,7 @@ class Driver:
     def stop_waiting(self, turn: Turn) -> None:
         if turn in self.waiting and turn.waits_for is not None:
             self.waiting.remove(turn)
-            self.fleet.wait_for(turn.waits_for, -1)
+            self.pool.wait_for(turn.waits_for, -1)
             turn.waits_for = None
 
     def connect_all(self) -> None:
@@ -222,7 +222,7 @@ class Driver:
             return False
         self.check_view(attempt)
         self.check_secrets(attempt)
-        self.fleet.in_progress(attempt.number)
+        self.pool.in_progress(attempt.number)
         return True
 
     def complete(self, attempt: Attempt, shape: Shape, how: Recording, *, map_it: bool) -> bool:
@@ -237,7 +237,7 @@ class Driver:
             None if form is None else [seen(item) for item in form],
         )
         self.made[response.id] = attempt.turn.talk
-        mark = self.dispatch.mark_of(attempt.number)
+        mark = self.planner.mark_of(attempt.number)
         self.origins[response.id] = (mark, attempt.turn.outline, len(form or ()))
         self.ended(attempt, response.id, form, output)
         if attempt.turn.abandoned:
@@ -258,12 +258,12 @@ class Driver:
         output: tuple[Item, ...] = (),
     ) -> None:
         self.attempts.remove(attempt)
-        self.dispatch.ended(attempt.number, response_id, form, self.now, output)
+        self.planner.complete(attempt.number, response_id, form, self.now, output)
         self.close_idle()
 
     def lose(self, number: int) -> list[Turn]:
         """A connection dies; returns the turns that may be sent again."""
-        self.fleet.lost(number)
+        self.pool.lost(number)
         self.leaving.discard(number)
         self.service.disconnect(number)
         lost = [a for a in self.attempts if a.placement.seat.connection == number]
@@ -281,7 +281,7 @@ class Driver:
         self.stop_waiting(turn)
         for attempt in self.attempts:
             if attempt.turn is turn:
-                self.dispatch.abandon(attempt.number)
+                self.planner.abandon(attempt.number)
 
     # -- the laws ----------------------------------------------------------------------------
 
@@ -380,7 +380,7 @@ class Driver:
         for other, turn in self.latest.items():
             if other is talk:
                 continue
-            anchor = self.dispatch.plan(turn.member, turn.model).anchor
+            anchor = self.planner.plan(turn.member, turn.model).anchor
             response = self.service.responses[anchor.response_id] if anchor else None
             known[other] = (self.known(turn, response) or 0) if response else 0
         return known

@@ -8,14 +8,14 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 import rtllm.context.planner
-import rtllm.engine.dispatch
+import rtllm.engine.request_planner
 import rtllm.scheduling.connection_pool
 from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn, Twins
 from rtllm.content.items import Item
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.conversations import Conversations, Membership
 from rtllm.context.outline import KnownPrefix, LaneAddress, Outline, Plan, ResponseAnchor
-from rtllm.engine.dispatch import Placement, RequestPlanner
+from rtllm.engine.request_planner import Placement, RequestPlanner
 from rtllm.scheduling.connection_pool import ConnectionPool
 from rtllm.scheduling.lanes import Lane, PooledConnection
 
@@ -62,7 +62,7 @@ def items_counted(patch: pytest.MonkeyPatch) -> None:
 
 def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Anchors of the request's context alone."""
-    ended = RequestPlanner.ended
+    ended = RequestPlanner.complete
 
     def forgetful(
         self: RequestPlanner,
@@ -74,7 +74,7 @@ def output_forgotten(patch: pytest.MonkeyPatch) -> None:
     ) -> None:
         ended(self, attempt, response_id, None if recorded is None else (), now)
 
-    patch.setattr(RequestPlanner, "ended", forgetful)
+    patch.setattr(RequestPlanner, "complete", forgetful)
 
 
 def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
@@ -102,13 +102,13 @@ def few_lanes(patch: pytest.MonkeyPatch) -> None:
 def parents_lane_taken_early(patch: pytest.MonkeyPatch) -> None:
     """The parent's lane doesn't rest until its fork is in progress."""
     few_lanes(patch)
-    take = ConnectionPool.take
+    take = ConnectionPool.commit
 
     def restless(self: ConnectionPool, attempt: int, *args: object) -> None:
         take(self, attempt, *args)  # type: ignore[arg-type]
         self.in_progress(attempt)
 
-    patch.setattr(ConnectionPool, "take", restless)
+    patch.setattr(ConnectionPool, "commit", restless)
 
 
 def lost_connections_trusted(patch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def lost_connections_trusted(patch: pytest.MonkeyPatch) -> None:
 def field_carried_over(patch: pytest.MonkeyPatch) -> None:
     """All anchors count as such whose system texts went into ``instructions``."""
     patch.setattr(
-        rtllm.engine.dispatch,
+        rtllm.engine.request_planner,
         "ResponseAnchor",
         lambda *fields: replace(ResponseAnchor(*fields), lead_in_field=True),
     )
@@ -198,13 +198,13 @@ def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
 def _answered(patch: pytest.MonkeyPatch) -> dict[str, Outline]:
     """The contexts that were answered, by the marks of the answers; kept alive."""
     contexts: dict[str, Outline] = {}
-    take = RequestPlanner.take
+    take = RequestPlanner.commit
 
     def noting(self: RequestPlanner, attempt: int, placement: Placement, now: float) -> None:
         contexts[self.mark_of(attempt)] = placement.context
         take(self, attempt, placement, now)
 
-    patch.setattr(RequestPlanner, "take", noting)
+    patch.setattr(RequestPlanner, "commit", noting)
     return contexts
 
 

@@ -16,7 +16,7 @@ import msgspec
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
-from rtllm.engine.dispatch import MISSES
+from rtllm.engine.request_planner import MISSES
 from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
@@ -63,7 +63,7 @@ KNOWN = 24
 """How many responses of a conversation are remembered."""
 PATIENCE = 8.0 + 2.0
 """Seconds that a turn may pause before it is sent again, and a little."""
-GUEST_STAYS = 45.0
+TENANT_STAYS = 45.0
 """Seconds for which a conversation keeps its place on a connection, at least."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
@@ -733,15 +733,15 @@ class Oracle:
             return
         seen = self._guests.setdefault(engine, {})
         now = self.sim.now
-        for number, guests in held.guests.items():
-            if len(guests) > CONVERSATIONS_PER_CONNECTION and now - self._began < GUEST_STAYS:
-                raise Violation("2", f"{len(guests)} conversations share connection {number}")
-        there = {(c, guest) for c, guests in held.guests.items() for guest in guests}
-        for (connection, guest), since in list(seen.items()):
-            if (connection, guest) not in there:
-                if connection in held.guests and now - since < GUEST_STAYS:
-                    raise Violation("2", f"conversation {guest} lost its place on {connection}")
-                del seen[connection, guest]
+        for number, tenants in held.tenants.items():
+            if len(tenants) > CONVERSATIONS_PER_CONNECTION and now - self._began < TENANT_STAYS:
+                raise Violation("2", f"{len(tenants)} conversations share connection {number}")
+        there = {(c, tenant) for c, tenants in held.tenants.items() for tenant in tenants}
+        for (connection, tenant), since in list(seen.items()):
+            if (connection, tenant) not in there:
+                if connection in held.tenants and now - since < TENANT_STAYS:
+                    raise Violation("2", f"conversation {tenant} lost its place on {connection}")
+                del seen[connection, tenant]
         for place in there:
             seen.setdefault(place, now)
 

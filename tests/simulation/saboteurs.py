@@ -30,9 +30,9 @@ from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, Routed
 from rtllm.engine.connections import Connections
-from rtllm.engine.dispatch import RequestPlanner
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.sender import Sender
 from rtllm.engine.state import EngineState
 from rtllm.engine.timers import Timers
@@ -125,7 +125,7 @@ def counts_items(patch: Patch) -> None:
 
 def forgets_output(patch: Patch) -> None:
     """What was answered is not known, and sent again."""
-    ended = RequestPlanner.ended
+    ended = RequestPlanner.complete
 
     def forgetful(
         self: RequestPlanner,
@@ -137,7 +137,7 @@ def forgets_output(patch: Patch) -> None:
     ) -> None:
         ended(self, attempt, response_id, None if recorded is None else (), now, output)
 
-    patch.setattr(RequestPlanner, "ended", forgetful)
+    patch.setattr(RequestPlanner, "complete", forgetful)
 
 
 def misplaces_hidden_items(patch: Patch) -> None:
@@ -179,7 +179,7 @@ def takes_the_parents_lane(patch: Patch) -> None:
 
 def evicts_when_asked(patch: Patch) -> None:
     """Looking for a seat evicts those who are idle."""
-    seat = ConnectionPool.seat
+    seat = ConnectionPool.choose
 
     def evicting(
         self: ConnectionPool, conversation: int, anchor: Any, *args: Any
@@ -187,11 +187,11 @@ def evicts_when_asked(patch: Patch) -> None:
         found = seat(self, conversation, anchor, *args)
         if found is not None:
             connection = self._connections[found.connection]
-            for guest in [g for g in connection.guests if g != conversation]:
-                self._see_out(connection, guest)
+            for tenant in [g for g in connection.tenants if g != conversation]:
+                self._evict(connection, tenant)
         return found
 
-    patch.setattr(ConnectionPool, "seat", evicting)
+    patch.setattr(ConnectionPool, "choose", evicting)
 
 
 # -- law 3: words once -----------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def shares_anchors(patch: Patch) -> None:
     """Each response may be continued by all, as a prepared prompt may."""
     record = Conversations.record
     dispatches: list[RequestPlanner] = []
-    ended = RequestPlanner.ended
+    ended = RequestPlanner.complete
 
     def noted(self: RequestPlanner, *args: Any) -> None:
         dispatches[:] = [self]
@@ -411,7 +411,7 @@ def shares_anchors(patch: Patch) -> None:
         record(self, conversation, anchor, hidden)
         dispatches[0]._prepared.append(anchor)
 
-    patch.setattr(RequestPlanner, "ended", noted)
+    patch.setattr(RequestPlanner, "complete", noted)
     patch.setattr(Conversations, "record", shared)
 
 

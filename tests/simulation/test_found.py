@@ -98,7 +98,7 @@ def test_no_more_than_four_conversations_share_the_connection_of_a_prepared_prom
     answer(engine, only(Send, opened(engine, actions, 0.1)), "prompt", "", 0.2)
     for caller in range(6):
         engine.ask(question("hello", key=f"caller-{caller}"), 1.0)
-    assert max(len(guests) for guests in engine.snapshot().guests.values()) == 4
+    assert max(len(tenants) for tenants in engine.snapshot().tenants.values()) == 4
 
 
 def test_the_lane_of_a_request_that_an_error_may_not_have_ended_is_not_used_again() -> None:
@@ -125,15 +125,15 @@ def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
 
 
 def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
-    fleet = ConnectionPool(lanes=True)
-    fleet.opened(fleet.opening("m"), 0.0)
-    seat = fleet.seat(1, None, "m", 0.0)
+    pool = ConnectionPool(lanes=True)
+    pool.opened(pool.opening("m"), 0.0)
+    seat = pool.choose(1, None, "m", 0.0)
     assert seat is not None
-    fleet.take(1, seat, 1, None, 0.0)
-    fleet.abandon(1)
-    fleet.release(1)
-    fleet.end(1, None, 1.0)
-    assert fleet.seat(2, None, "m", 2.0) == seat
+    pool.commit(1, seat, 1, None, 0.0)
+    pool.abandon(1)
+    pool.release(1)
+    pool.end(1, None, 1.0)
+    assert pool.choose(2, None, "m", 2.0) == seat
 
 
 def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rtllm import Client, HostProfile, TurnReport
-from rtllm.scheduling import connection_pool as fleet_rules
+from rtllm.scheduling import connection_pool as pool_rules
 from rtllm.simulator import Abort, Close, ErrorFrame, Fault, RefuseHandshake, Request, Simulator
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -122,7 +122,7 @@ async def test_without_spares_nothing_is_opened_ahead(make_client: MakeClient) -
 async def test_a_connection_that_nobody_uses_is_closed_and_opened_again_when_it_is_needed(
     make_client: MakeClient, reports: list[TurnReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_rules, "IDLE_BEFORE_CLOSED", 0.3)
+    monkeypatch.setattr(pool_rules, "IDLE_BEFORE_CLOSED", 0.3)
     async with Simulator("yes") as simulator:
         caller = Caller(make_client(simulator))
         await caller.say("one")

@@ -8,7 +8,7 @@ from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.items import Item
 from rtllm.content.request import Record
 from rtllm.content.usage import Usage, UsageCategory
-from rtllm.engine.dispatch import Placement
+from rtllm.engine.request_planner import Placement
 from rtllm.retry.faults import Fault
 
 

@@ -7,7 +7,7 @@ from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import Booked
 from rtllm.engine.attempt import Attempt, Decoder
 from rtllm.engine.connection import Connection
-from rtllm.engine.dispatch import Placement
+from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.retry.faults import CANCELLED
@@ -40,7 +40,7 @@ class Attempts:
         now: float,
     ) -> Attempt:
         """Begin an attempt of a turn on a connection."""
-        number = self._state.dispatch.next_attempt()
+        number = self._state.planner.next_attempt()
         chains = self._state.options.api == "responses"
         attempt = Attempt(
             number,
@@ -50,9 +50,9 @@ class Attempts:
             size,
             decoder,
             turn.prepared.request.record if turn.rebuild is None else _record_nothing,
-            self._state.dispatch.mark_of(number) if chains else None,
+            self._state.planner.mark_of(number) if chains else None,
         )
-        self._state.dispatch.take(number, placement, now)
+        self._state.planner.commit(number, placement, now)
         self._state.attempts[number] = attempt
         connection.add(attempt)
         turn.become("running")
@@ -77,7 +77,7 @@ class Attempts:
             if self._state.options.api == "chat":
                 response_id = response_id or ""  # nothing continues it; it tells conversations
             recorded = self._recorded(attempt, output)
-        self._state.dispatch.ended(attempt.number, response_id, recorded, now, output)
+        self._state.planner.complete(attempt.number, response_id, recorded, now, output)
         if attempt.begun:
             self._state.actions.append(
                 Booked(attempt.turn, attempt.number, attempt.category, attempt.usage)
@@ -111,7 +111,7 @@ class Attempts:
             attempt.fault = CANCELLED
             self.end(attempt, now)
             return
-        self._state.dispatch.abandon(attempt.number)
+        self._state.planner.abandon(attempt.number)
         self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
 
     def expect_end(self, attempt: Attempt, now: float) -> None:

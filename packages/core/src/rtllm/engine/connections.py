@@ -27,7 +27,7 @@ class Connections:
     Args:
         emit: Takes an action.
         timers: The engine's deadlines.
-        fleet: Knows what the open connections are for.
+        pool: Knows what the open connections are for.
         warm: How many to keep open in advance on a host without lanes.
     """
 
@@ -35,12 +35,12 @@ class Connections:
         self,
         emit: Callable[[Action], None],
         timers: Timers[TimerKey],
-        fleet: ConnectionPool,
+        pool: ConnectionPool,
         warm: int,
     ) -> None:
         self._emit = emit
         self._timers = timers
-        self._fleet = fleet
+        self._pool = pool
         self._warm = warm
         self._by_number: dict[int, Connection] = {}
         self._exchanges = 0
@@ -94,7 +94,7 @@ class Connections:
         self, opening: Opening, now: float, *, replaces: int | None = None, is_trial: bool = False
     ) -> int:
         """Begin to open a connection; returns its number."""
-        number = self._fleet.opening(opening.model)
+        number = self._pool.opening(opening.model)
         self._by_number[number] = Connection(number, opening, replaces=replaces, is_trial=is_trial)
         self._emit(Connect(number, opening.model, opening.network))
         self._timers.set(("connect", number), now + opening.limit)
@@ -114,11 +114,11 @@ class Connections:
         if connection.number > 0:
             self._timers.clear(("connect", connection.number))
             self._timers.set(("ping", connection.number), now + PING_AFTER)
-            self._fleet.opened(connection.number, now)
+            self._pool.opened(connection.number, now)
 
     def keep_warm(self, opening: Opening, now: float, at_least: int = 0) -> None:
         """Begin to open the warm connections that are missing."""
-        for _ in range(self._fleet.spares_missing(max(self._warm, at_least))):
+        for _ in range(self._pool.spares_missing(max(self._warm, at_least))):
             self.open(opening, now)
 
     def replace_old(self, now: float) -> list[int]:
@@ -127,7 +127,7 @@ class Connections:
         Returns:
             Connections that nobody used for long, to be closed.
         """
-        due = self._fleet.upkeep(now)
+        due = self._pool.upkeep(now)
         for number in due.exchange:
             if (connection := self._by_number.get(number)) is not None:
                 self.open(connection.opening, now, replaces=number)
@@ -175,7 +175,7 @@ class Connections:
             limit: Seconds that what runs on it may take.
         """
         if connection.state == "open":
-            self._fleet.lost(connection.number)
+            self._pool.lost(connection.number)
             connection.become("leaving")
             self._timers.set(("leave", connection.number), now + limit)
 
@@ -212,7 +212,7 @@ class Connections:
         number = connection.number
         if self._by_number.pop(number, None) is None:
             return []
-        self._fleet.lost(number)
+        self._pool.lost(number)
         for kind in ("connect", "ping", "leave"):
             self._timers.clear((kind, number))
         if close:

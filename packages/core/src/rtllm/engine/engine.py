@@ -82,11 +82,11 @@ class Engine:
             },
             attempts=tuple(self._state.attempts),
             connections={connection.number: connection for connection in self.connections},
-            waiting=self._state.fleet.waiting(),
-            running=self._state.fleet.running(),
-            guests=self._state.fleet.guests(),
-            placed=self._state.dispatch.placed,
-            wanted=self._state.dispatch.wanted,
+            waiting=self._state.pool.waiting(),
+            running=self._state.pool.running(),
+            tenants=self._state.pool.tenants(),
+            placed=self._state.planner.placed,
+            wanted=self._state.planner.wanted,
             draining=sum(
                 attempt.abandoned is not None or attempt.placement.conversation.number < 0
                 for attempt in self._state.attempts.values()
@@ -107,9 +107,9 @@ class Engine:
         """
         request = prepared.request
         if request.warm_up:
-            member = self._state.dispatch.warming(prepared.context)
+            member = self._state.planner.warming(prepared.context)
         else:
-            member = self._state.dispatch.join(prepared.context, now, request.conversation)
+            member = self._state.planner.join(prepared.context, now, request.conversation)
             self._release_idle(now)
         can_fall_back = self._state.can_fall_back(now) and not request.warm_up
         turn = ActiveTurn(
@@ -151,7 +151,7 @@ class Engine:
         for connection in self._state.connections:
             for attempt in self._state.connections.remove(connection):
                 self._turns.fail(attempt, CLIENT_CLOSED, now)
-        self._state.dispatch.forget_conversations()
+        self._state.planner.forget_conversations()
         self._state.latest.clear()
         self._state.timers.clear(("release", 0))
         self._state.timers.clear(("upkeep", 0))
@@ -314,7 +314,7 @@ class Engine:
 
     def _release_idle(self, now: float) -> None:
         """Release what is kept for conversations without requests, and look again when due."""
-        due = self._state.dispatch.release_idle(now)
+        due = self._state.planner.release_idle(now)
         if due is not None:
             self._state.timers.set(("release", 0), max(due, now + LOOK_AGAIN))
 
@@ -350,7 +350,7 @@ class Engine:
             self._connect_failed(connection, fault, now)
             return
         number, was_open = connection.number, connection.state == "open"
-        was_used = was_open and self._state.fleet.was_used(number)
+        was_used = was_open and self._state.pool.was_used(number)
         reason = connection.close_reason(fault)
         for attempt in self._state.connections.remove(connection, close=False):
             self._turns.fail(attempt, reason, now, with_connection=True)

@@ -15,8 +15,8 @@ from rtllm.engine.actions import Send, StartHttp
 from rtllm.engine.attempt import Decoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Opening
-from rtllm.engine.dispatch import Placement
 from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.engine.turns import Turns
@@ -65,7 +65,7 @@ class Sender:
             return True
         if not (self._state.fallback.rests and self._state.can_fall_back(now)) or request.warm_up:
             return False
-        _, seat = self._state.dispatch.place(turn.member, turn.model, now)
+        _, seat = self._state.planner.choose(turn.member, turn.model, now)
         way = self._state.fallback.way(now, has_open=seat is not None and seat.is_open)
         if way is ProtocolChoice.HTTP_WITH_TRIAL:
             self._state.fallback.begin_trial()
@@ -75,7 +75,7 @@ class Sender:
     def _start(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn's request over a WebSocket, or wait for one."""
         constraints = turn.constraints
-        plan, seat = self._state.dispatch.place(
+        plan, seat = self._state.planner.choose(
             turn.member,
             turn.model,
             now,
@@ -88,14 +88,14 @@ class Sender:
             return
         turn.become("connecting")
         self._turns.watch(turn)
-        if seat is None and self._state.fleet.is_full:
+        if seat is None and self._state.pool.is_full:
             self._state.queue(turn)
             return
         number = seat.connection if seat is not None else None
         if number is None:
             number = self._state.connections.open(_opening_of(turn), now)
         turn.waits_for = number
-        self._state.fleet.wait_for(number, +1)
+        self._state.pool.wait_for(number, +1)
 
     def _send(self, turn: ActiveTurn, plan: Plan, seat: LaneChoice, now: float) -> None:
         prepared = turn.prepared
@@ -131,7 +131,7 @@ class Sender:
         turn.progress.sent(now)
         connection.unsent[attempt.number] = len(data)
         self._state.actions.append(Send(connection.number, attempt.number, data))
-        for number in self._state.fleet.surplus():
+        for number in self._state.pool.surplus():
             self._state.connections.retire(number, now, DRAIN_LIMIT)
         self._turns.watch(turn)
 
@@ -161,7 +161,7 @@ class Sender:
             body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
             size, headers, query = size_of(body), {}, {}
         else:
-            plan = self._state.dispatch.plan_over_http(
+            plan = self._state.planner.plan_over_http(
                 member, turn.model, whole=constraints.full_context, bare=constraints.bare
             )
             data = prepared.encode(plan, None, rejected)
@@ -197,7 +197,7 @@ class Sender:
         """Let a new connection take an old one's place."""
         logger.debug("connection %d takes the place of %d", new, old)
         queue = (
-            deque(self._state.dispatch.rebuildable(old, now))
+            deque(self._state.planner.rebuildable(old, now))
             if self._state.options.rebuild
             else deque()
         )
@@ -208,7 +208,7 @@ class Sender:
         while rebuild.queue:
             conversation = rebuild.queue.popleft()
             prepared = self._state.latest.get(conversation.number)
-            placement = self._state.dispatch.rebuilding(conversation, rebuild.new, now)
+            placement = self._state.planner.rebuilding(conversation, rebuild.new, now)
             if prepared is None or placement is None:
                 continue
             data = prepared.encode(
@@ -230,7 +230,7 @@ class Sender:
             progress.connecting(now)
             self._send_attempt(turn, placement, data, now)
             return
-        self._state.dispatch.exchanged(rebuild.old, rebuild.new)
+        self._state.planner.exchanged(rebuild.old, rebuild.new)
         self._state.connections.retire(rebuild.old, now, REPLACED_LIMIT)
 
 

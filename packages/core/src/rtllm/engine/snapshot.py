@@ -69,7 +69,7 @@ class EngineSnapshot:
     connections: Mapping[int, ConnectionSnapshot]
     waiting: Mapping[int, int]
     running: Mapping[int, int]
-    guests: Mapping[int, tuple[int, ...]]
+    tenants: Mapping[int, tuple[int, ...]]
     placed: int
     wanted: int
     draining: int

@@ -8,9 +8,9 @@ from hashlib import blake2b
 from rtllm.engine.actions import Action
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connections import Connections, TimerKey
-from rtllm.engine.dispatch import RequestPlanner
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.retry.http_failover import HttpFailover, HttpTrust
@@ -25,7 +25,7 @@ class EngineState:
         options: What the engine is made with.
         knowledge: What the host has shown.
         dispatch: Conversations and what of them can be continued.
-        fleet: What each connection is for.
+        pool: What each connection is for.
         timers: All deadlines.
         connections: The connections and HTTP exchanges.
         turns: The turns that are not over, by number.
@@ -45,7 +45,7 @@ class EngineState:
         profile = options.profile
         self.options = options
         self.knowledge = knowledge or HostKnowledge(profile.name, lanes=profile.lanes)
-        self.dispatch = RequestPlanner(
+        self.planner = RequestPlanner(
             lanes=self.knowledge.lanes,
             memory=profile.memory,
             lifetime=profile.lifetime,
@@ -54,11 +54,11 @@ class EngineState:
             marks=options.marks,
             max_connections=options.max_connections,
         )
-        self.fleet = self.dispatch.fleet
+        self.pool = self.planner.pool
         self.timers: Timers[TimerKey] = Timers()
         self.actions: list[Action] = []
         self.connections = Connections(
-            self.actions.append, self.timers, self.fleet, options.warm_connections
+            self.actions.append, self.timers, self.pool, options.warm_connections
         )
         self.turns: dict[int, ActiveTurn] = {}
         self.attempts: dict[int, Attempt] = {}
@@ -101,7 +101,7 @@ class EngineState:
 
     def without_lanes(self) -> None:
         """Use no lanes from now on."""
-        self.fleet.without_lanes()
+        self.pool.without_lanes()
         self.knowledge.without_lanes()
 
     def queue(self, turn: ActiveTurn) -> None:

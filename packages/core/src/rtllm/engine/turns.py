@@ -8,10 +8,10 @@ from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
-from rtllm.engine.dispatch import Placement
 from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
+from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
@@ -68,7 +68,7 @@ class Turns:
         """Take what a piece of an answer, or its end, brought."""
         decoder = attempt.decoder
         if decoder.in_progress and not was_in_progress:
-            self._state.fleet.in_progress(attempt.number)
+            self._state.pool.in_progress(attempt.number)
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
         if getattr(decoder, "may_end_after_silence", False):
             self._attempts.expect_end(attempt, now)
@@ -247,7 +247,7 @@ class Turns:
 
     def _forget_parent(self, placement: Placement) -> None:
         """Note that the service no longer knows what an attempt continued."""
-        memory = self._state.dispatch.missed(placement)
+        memory = self._state.planner.forget_missing(placement)
         if memory is not None:
             kept = "no answers" if memory == "none" else "stored answers only"
             logger.warning("the host remembers %s; contexts go whole from now on", kept)
@@ -329,7 +329,7 @@ class Turns:
     def stop_waiting(self, turn: ActiveTurn) -> None:
         """Let a turn wait for no connection any more."""
         if turn.waits_for is not None:
-            self._state.fleet.wait_for(turn.waits_for, -1)
+            self._state.pool.wait_for(turn.waits_for, -1)
             turn.waits_for = None
 
     def judged(self, fault: Fault, attempt: Attempt) -> Fault:

@@ -27,7 +27,7 @@ ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silen
 NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
 IDLE_BEFORE_DISPLACED = 60.0  # seconds
 IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a state is worth it
-EXCHANGED_AT = 11 / 12
+ROTATE_AT = 11 / 12
 """The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
 MAX_CONNECTIONS = 512
 """How many connections there may be at once, unless the user says otherwise."""
@@ -89,9 +89,9 @@ class ConnectionPool:
         """Count the attempts that run on each connection."""
         return {c.number: len(c.running) for c in self._connections.values()}
 
-    def guests(self) -> dict[int, tuple[int, ...]]:
+    def tenants(self) -> dict[int, tuple[int, ...]]:
         """List the conversations on each connection."""
-        return {c.number: tuple(c.guests) for c in self._connections.values()}
+        return {c.number: tuple(c.tenants) for c in self._connections.values()}
 
     @property
     def is_full(self) -> bool:
@@ -112,7 +112,7 @@ class ConnectionPool:
         if (connection := self._connections.get(number)) is not None:
             connection.is_open = True
             connection.active_at = now
-            connection.exchange_at = now + self._lifetime * EXCHANGED_AT
+            connection.exchange_at = now + self._lifetime * ROTATE_AT
 
     def upkeep(self, now: float) -> Upkeep:
         """Tell which connections are too old, and which nobody used for long.
@@ -139,13 +139,13 @@ class ConnectionPool:
     def is_alive(self, number: int, conversation: int, now: float) -> bool:
         """Whether a conversation on a connection was heard of lately."""
         connection = self._connections.get(number)
-        guest = connection.guests.get(conversation) if connection is not None else None
-        return guest is not None and now - guest.last_used < ALIVE
+        tenant = connection.tenants.get(conversation) if connection is not None else None
+        return tenant is not None and now - tenant.last_used < ALIVE
 
     def was_used(self, number: int) -> bool:
         """Whether a conversation is on a connection."""
         connection = self._connections.get(number)
-        return connection is not None and bool(connection.guests)
+        return connection is not None and bool(connection.tenants)
 
     def lost(self, number: int) -> list[int]:
         """A connection is gone, and all that it remembered; returns what ran on it."""
@@ -187,12 +187,16 @@ class ConnectionPool:
             latest = max(connection.lanes.values(), key=lambda lane: lane.used, default=None)
             default = Lane(None)
             if latest is not None:
-                default = Lane(None, latest.conversation, latest.newest, latest.worth, latest.used)
+                default = Lane(
+                    None, latest.conversation, latest.newest, latest.eviction_cost, latest.used
+                )
             connection.lanes = {None: default}
             connection.running = dict.fromkeys(connection.running)
             if default.conversation is not None:
-                connection.guests = {
-                    c: guest for c, guest in connection.guests.items() if c == default.conversation
+                connection.tenants = {
+                    c: tenant
+                    for c, tenant in connection.tenants.items()
+                    if c == default.conversation
                 }
 
     def surplus(self) -> list[int]:
@@ -218,7 +222,7 @@ class ConnectionPool:
         """
         if self.lanes_on:
             return min(wanted, 1) if not self._connections else 0
-        spares = sum(1 for c in self._connections.values() if not c.guests and not c.running)
+        spares = sum(1 for c in self._connections.values() if not c.tenants and not c.running)
         return max(0, min(wanted - spares, self._max - len(self._connections)))
 
     def runs_only_drains(self, number: int) -> bool:
@@ -237,7 +241,7 @@ class ConnectionPool:
         on_its_own = anchor.home.connection not in avoid
         return on_its_own and self._seat_beside(anchor, conversation) is not None
 
-    def seat(
+    def choose(
         self,
         conversation: int,
         anchor: ResponseAnchor | None,
@@ -272,10 +276,10 @@ class ConnectionPool:
                 return LaneChoice(connection.number, lane.name, connection.is_open)
         displaced = self._displaceable(usable, now)
         if displaced is not None:
-            connection, guest = displaced
-            lane = self._free_lane(connection, conversation, None, evicted=guest)
+            connection, tenant = displaced
+            lane = self._free_lane(connection, conversation, None, evicted=tenant)
             if lane is not None:
-                return LaneChoice(connection.number, lane.name, connection.is_open, evicts=guest)
+                return LaneChoice(connection.number, lane.name, connection.is_open, evicts=tenant)
         return None
 
     def seat_on(self, number: int, conversation: int) -> LaneChoice | None:
@@ -283,7 +287,7 @@ class ConnectionPool:
         connection = self._connections.get(number)
         if connection is None or not connection.is_open:
             return None
-        if not connection.lanes_on and connection.guests:
+        if not connection.lanes_on and connection.tenants:
             return None
         lane = self._free_lane(connection, conversation, None)
         return None if lane is None else LaneChoice(number, lane.name, is_open=True)
@@ -307,18 +311,18 @@ class ConnectionPool:
         self, usable: list[PooledConnection], conversation: int
     ) -> Iterator[PooledConnection]:
         """Connections for a context that none of them knows, the best first."""
-        yield from (c for c in usable if c.is_open and conversation in c.guests)
-        yield from (c for c in usable if c.is_open and not c.guests)
+        yield from (c for c in usable if c.is_open and conversation in c.tenants)
+        yield from (c for c in usable if c.is_open and not c.tenants)
         if self.lanes_on:
             yield from (
-                c for c in usable if c.is_open and 0 < len(c.guests) < CONVERSATIONS_PER_CONNECTION
+                c for c in usable if c.is_open and 0 < len(c.tenants) < CONVERSATIONS_PER_CONNECTION
             )
         yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
 
     def _has_place(self, connection: PooledConnection, conversation: int) -> bool:
         if not connection.lanes_on:
             return connection.waiting == 0
-        others = sum(1 for guest in connection.guests if guest != conversation)
+        others = sum(1 for tenant in connection.tenants if tenant != conversation)
         return others < CONVERSATIONS_PER_CONNECTION and (
             connection.waiting < CONVERSATIONS_PER_CONNECTION
         )
@@ -332,14 +336,14 @@ class ConnectionPool:
         for connection in usable:
             if not connection.is_open or (not connection.lanes_on and not connection.idle):
                 continue
-            for number, guest in connection.guests.items():
+            for number, tenant in connection.tenants.items():
                 lanes = [lane for lane in connection.lanes.values() if lane.conversation == number]
                 if any(connection.busy(lane) or lane.forks for lane in lanes):
                     continue
-                idle_side_call = guest.turns < 2 and now - guest.last_used > IDLE_BEFORE_DISPLACED
+                idle_side_call = tenant.turns < 2 and now - tenant.last_used > IDLE_BEFORE_DISPLACED
                 if not idle_side_call and not at_cap:
                     continue
-                key = (not idle_side_call, guest.last_used)
+                key = (not idle_side_call, tenant.last_used)
                 if found is None or key < found[0]:
                     found = (key, connection, number)
         return None if found is None else found[1:]
@@ -356,9 +360,10 @@ class ConnectionPool:
         Those of a conversation that is to be evicted count as free.
         """
 
-        def worth(lane: Lane) -> EvictionCost:
+        def cost(lane: Lane) -> EvictionCost:
             is_freed = lane.conversation is not None and lane.conversation == evicted
-            return min(lane.worth, EvictionCost.ABANDONED) if is_freed else lane.worth
+            kept = lane.eviction_cost
+            return min(kept, EvictionCost.ABANDONED) if is_freed else kept
 
         if not connection.lanes_on:
             return connection.find_lane(None) if not connection.running else None
@@ -376,15 +381,15 @@ class ConnectionPool:
         if count >= LANES_PER_CONVERSATION:
             free = [lane for lane in free if lane.conversation == conversation]
         elif (
-            all(worth(lane) is not EvictionCost.NOTHING for lane in free)
+            all(cost(lane) is not EvictionCost.NOTHING for lane in free)
             and len(connection.lanes) < NAMES_PER_CONNECTION
         ):
             return Lane(f"lane-{len(connection.lanes) + 1}", conversation)
-        return min(free, key=lambda lane: (worth(lane), lane.used), default=None)
+        return min(free, key=lambda lane: (cost(lane), lane.used), default=None)
 
     # -- what happens to attempts ----------------------------------------------------------
 
-    def take(
+    def commit(
         self,
         attempt: int,
         seat: LaneChoice,
@@ -398,11 +403,11 @@ class ConnectionPool:
         connection.used = self._tick
         connection.active_at = now
         if seat.evicts is not None:
-            self._see_out(connection, seat.evicts)
+            self._evict(connection, seat.evicts)
         if not connection.lanes_on:
-            for guest in [g for g in connection.guests if g != conversation]:
-                self._see_out(connection, guest)
-        stay = connection.guests.setdefault(conversation, Tenant(now))
+            for tenant in [g for g in connection.tenants if g != conversation]:
+                self._evict(connection, tenant)
+        stay = connection.tenants.setdefault(conversation, Tenant(now))
         stay.last_used = now
         stay.turns += 1
         parent: Lane | None = None
@@ -410,12 +415,12 @@ class ConnectionPool:
             held = connection.use_lane(anchor.home.lane)
             if held.newest == anchor.response_id:
                 held.used = self._tick
-                held.worth = EvictionCost.STATE
+                held.eviction_cost = EvictionCost.STATE
                 parent = held
         lane = connection.use_lane(seat.lane)
         lane.conversation = conversation
         lane.newest = None  # assumed: dropped when its next request starts
-        lane.worth = EvictionCost.NOTHING
+        lane.eviction_cost = EvictionCost.NOTHING
         lane.used = self._tick
         if parent is not None and parent is not lane:
             parent.forks.add(attempt)
@@ -464,10 +469,10 @@ class ConnectionPool:
         if was_abandoned and not connection.lanes_on:
             response_id = None  # one memory a connection: better free than kept for nobody
         lane.newest = response_id
-        lane.worth = EvictionCost.NOTHING
+        lane.eviction_cost = EvictionCost.NOTHING
         if response_id is not None:
-            lane.worth = EvictionCost.ABANDONED if was_abandoned else EvictionCost.STATE
-        if lane.conversation not in connection.guests:
+            lane.eviction_cost = EvictionCost.ABANDONED if was_abandoned else EvictionCost.STATE
+        if lane.conversation not in connection.tenants:
             lane.conversation = None  # it was seen out while this ran
         return LaneAddress(number, lane.name)
 
@@ -477,18 +482,18 @@ class ConnectionPool:
         if connection is not None:
             lane = connection.find_lane(anchor.home.lane)
             if lane.newest == anchor.response_id:
-                lane.newest, lane.worth = None, EvictionCost.NOTHING
+                lane.newest, lane.eviction_cost = None, EvictionCost.NOTHING
 
     def release(self, conversation: int) -> None:
         """A conversation is over: its lanes and places are free."""
         for connection in self._connections.values():
-            if conversation in connection.guests:
-                self._see_out(connection, conversation)
+            if conversation in connection.tenants:
+                self._evict(connection, conversation)
 
-    def _see_out(self, connection: PooledConnection, conversation: int) -> None:
+    def _evict(self, connection: PooledConnection, conversation: int) -> None:
         """Give a conversation's lanes to all; what they remember lasts until one is taken."""
-        connection.guests.pop(conversation, None)
+        connection.tenants.pop(conversation, None)
         for lane in connection.lanes.values():
             if lane.conversation == conversation and not connection.busy(lane):
                 lane.conversation = None
-                lane.worth = min(lane.worth, EvictionCost.ABANDONED)
+                lane.eviction_cost = min(lane.eviction_cost, EvictionCost.ABANDONED)

@@ -1,4 +1,4 @@
-"""Lanes and connections as values: what the fleet knows of each."""
+"""Lanes and connections as values: what the pool knows of each."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Lane:
     name: str | None
     conversation: int | None = None
     newest: str | None = None
-    worth: EvictionCost = EvictionCost.NOTHING
+    eviction_cost: EvictionCost = EvictionCost.NOTHING
     used: int = 0
     forks: set[int] = field(default_factory=set)
     """Attempts that continue this lane's response and were not taken in hand yet."""
@@ -39,7 +39,7 @@ class Tenant:
 
 @dataclass(slots=True)
 class PooledConnection:
-    """A socket as the fleet sees it."""
+    """A socket as the pool sees it."""
 
     number: int
     lanes_on: bool
@@ -52,7 +52,7 @@ class PooledConnection:
     """When something was last sent or ended on it, or it opened."""
     waiting: int = 0
     """Turns that wait until it is open."""
-    guests: dict[int, Tenant] = field(default_factory=dict)
+    tenants: dict[int, Tenant] = field(default_factory=dict)
     lanes: dict[str | None, Lane] = field(default_factory=dict)
     running: dict[int, str | None] = field(default_factory=dict)
     """Attempts in flight, in the order in which they were sent, and their lanes."""
@@ -66,8 +66,8 @@ class PooledConnection:
 
     def has_room_for(self, conversation: int) -> bool:
         """Whether a conversation is on it, or may join; prepared prompts take no room."""
-        others = sum(1 for guest in self.guests if guest >= 0)
-        return conversation in self.guests or others < CONVERSATIONS_PER_CONNECTION
+        others = sum(1 for tenant in self.tenants if tenant >= 0)
+        return conversation in self.tenants or others < CONVERSATIONS_PER_CONNECTION
 
     def busy(self, lane: Lane) -> bool:
         """Whether a response runs on a lane."""

@@ -1,1 +1,1 @@
-"""I/O: carries out what the fleet and the turn decide."""
+"""I/O: carries out what the pool and the turn decide."""

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from rtllm.context.outline import KnownPrefix, LaneAddress, Origin, Outline, ResponseAnchor
 from rtllm.scheduling.connection_pool import (
-    EXCHANGED_AT,
     IDLE_BEFORE_CLOSED,
     NEXT_TRY,
+    ROTATE_AT,
     ConnectionPool,
     Upkeep,
 )
@@ -21,22 +21,22 @@ NOBODY = Origin.of(Outline.of(()))
 
 
 class Rig:
-    """A fleet with open connections and a short way to run attempts on it."""
+    """A pool with open connections and a short way to run attempts on it."""
 
     def __init__(self, *, lanes: bool = True, connections: int = 1, limit: int = 8) -> None:
-        self.fleet = ConnectionPool(lanes=lanes, max_connections=limit)
+        self.pool = ConnectionPool(lanes=lanes, max_connections=limit)
         self.numbers = itertools.count(1)
         self.now = 0.0
         for _ in range(connections):
             self.open()
 
     def open(self) -> int:
-        number = self.fleet.opening("m")
-        self.fleet.opened(number, self.now)
+        number = self.pool.opening("m")
+        self.pool.opened(number, self.now)
         return number
 
     def seat(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> LaneChoice:
-        seat = self.fleet.seat(conversation, anchor, "m", self.now)
+        seat = self.pool.choose(conversation, anchor, "m", self.now)
         assert seat is not None, "a new connection is wanted"
         return seat
 
@@ -44,11 +44,11 @@ class Rig:
         self, conversation: int = 1, anchor: ResponseAnchor | None = None
     ) -> tuple[int, LaneChoice]:
         seat, attempt = self.seat(conversation, anchor), next(self.numbers)
-        self.fleet.take(attempt, seat, conversation, anchor, self.now)
+        self.pool.commit(attempt, seat, conversation, anchor, self.now)
         return attempt, seat
 
     def end(self, attempt: int, *, stored: bool = False) -> ResponseAnchor:
-        home = self.fleet.end(attempt, f"r{attempt}", self.now)
+        home = self.pool.end(attempt, f"r{attempt}", self.now)
         return ResponseAnchor(
             f"r{attempt}",
             f"m{attempt}",
@@ -62,11 +62,11 @@ class Rig:
 
     def answer(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> ResponseAnchor:
         attempt, _ = self.send(conversation, anchor)
-        self.fleet.in_progress(attempt)
+        self.pool.in_progress(attempt)
         return self.end(attempt)
 
     def reaches(self, anchor: ResponseAnchor, conversation: int = 1) -> bool:
-        return self.fleet.can_continue(anchor, conversation)
+        return self.pool.can_continue(anchor, conversation)
 
 
 # -- lanes --------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_a_barge_in_forks_beside_the_cut_answer() -> None:
     rig = Rig()
     parent = rig.answer()
     cut, seat = rig.send(anchor=parent)
-    rig.fleet.abandon(cut)
+    rig.pool.abandon(cut)
     _, beside = rig.send(anchor=parent)
     assert (beside.connection, seat.connection) == (1, 1)
     assert len({parent.home.lane, seat.lane, beside.lane}) == 3
@@ -121,7 +121,7 @@ def test_abandoned_answers_are_given_up_before_states() -> None:
     abandoned: list[ResponseAnchor] = []
     for _ in range(3):
         attempt, _ = rig.send(anchor=state)
-        rig.fleet.abandon(attempt)
+        rig.pool.abandon(attempt)
         abandoned.append(rig.end(attempt))
     later = [rig.answer(anchor=state)]
     for _ in range(5):
@@ -134,7 +134,7 @@ def test_a_lane_that_remembers_nothing_is_used_again_first() -> None:
     rig = Rig()
     parent = rig.answer()
     failed, seat = rig.send(anchor=parent)
-    rig.fleet.end(failed, None, 0.0)
+    rig.pool.end(failed, None, 0.0)
     assert rig.seat(anchor=parent).lane == seat.lane
 
 
@@ -144,16 +144,16 @@ def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
     fork, _ = rig.send(anchor=parent)
     for _ in range(6):
         rig.send()
-    assert rig.fleet.seat(1, None, "m", 0.0) is None
-    rig.fleet.in_progress(fork)
-    assert rig.fleet.seat(1, None, "m", 0.0) == LaneChoice(1, parent.home.lane, is_open=True)
+    assert rig.pool.choose(1, None, "m", 0.0) is None
+    rig.pool.in_progress(fork)
+    assert rig.pool.choose(1, None, "m", 0.0) == LaneChoice(1, parent.home.lane, is_open=True)
 
 
 def test_a_failed_fork_leaves_its_parent_to_be_continued() -> None:
     rig = Rig()
     parent = rig.answer()
     fork, _ = rig.send(anchor=parent)
-    rig.fleet.end(fork, None, 0.0)
+    rig.pool.end(fork, None, 0.0)
     assert rig.reaches(parent)
 
 
@@ -161,14 +161,14 @@ def test_no_more_than_eight_run_on_a_connection() -> None:
     rig = Rig()
     for conversation in (1, 1, 1, 1, 2, 2, 3, 4):
         assert rig.send(conversation)[1].connection == 1
-    assert rig.fleet.seat(1, None, "m", 0.0) is None
+    assert rig.pool.choose(1, None, "m", 0.0) is None
 
 
 def test_four_conversations_share_a_connection_and_the_fifth_gets_its_own() -> None:
     rig = Rig()
     states = [rig.answer(conversation) for conversation in range(1, 5)]
     assert {state.home.connection for state in states} == {1}
-    assert rig.fleet.seat(5, None, "m", 0.0) is None
+    assert rig.pool.choose(5, None, "m", 0.0) is None
     assert rig.open() == 2
     assert rig.seat(5).connection == 2
 
@@ -182,7 +182,7 @@ def test_names_are_never_more_than_thirty_two() -> None:
             last[conversation] = rig.answer(conversation, last.get(conversation))
             names.add(last[conversation].home.lane)
     assert len(names) == 32
-    rig.fleet.release(2)
+    rig.pool.release(2)
     for _ in range(10):
         last[9] = rig.answer(9, last.get(9))
         names.add(last[9].home.lane)
@@ -210,8 +210,8 @@ def test_a_known_conversation_stays_where_it_is() -> None:
 def test_a_connection_to_avoid_is_avoided() -> None:
     rig = Rig(connections=2)
     parent = rig.answer()
-    assert not rig.fleet.can_continue(parent, 1, {1})
-    seat = rig.fleet.seat(1, parent, "m", 0.0, {1})
+    assert not rig.pool.can_continue(parent, 1, {1})
+    seat = rig.pool.choose(1, parent, "m", 0.0, {1})
     assert seat is not None
     assert seat.connection == 2
 
@@ -220,19 +220,19 @@ def test_a_lost_connection_takes_its_memory_along_and_tells_what_ran() -> None:
     rig = Rig()
     parent = rig.answer()
     running, _ = rig.send(anchor=parent)
-    assert rig.fleet.lost(1) == [running]
+    assert rig.pool.lost(1) == [running]
     assert not rig.reaches(parent)
-    assert rig.fleet.end(running, "r9", 0.0) is None
-    assert rig.fleet.lost(1) == []
+    assert rig.pool.end(running, "r9", 0.0) is None
+    assert rig.pool.lost(1) == []
 
 
 def test_a_stored_answer_is_continued_over_any_connection() -> None:
     rig = Rig()
     attempt, _ = rig.send()
     stored = rig.end(attempt, stored=True)
-    rig.fleet.lost(1)
+    rig.pool.lost(1)
     assert rig.reaches(stored)
-    assert rig.fleet.seat(1, stored, "m", 0.0) is None
+    assert rig.pool.choose(1, stored, "m", 0.0) is None
     assert rig.open() == 2
     assert rig.seat(1, stored).connection == 2
 
@@ -240,26 +240,26 @@ def test_a_stored_answer_is_continued_over_any_connection() -> None:
 def test_an_evicted_answer_is_out_of_reach() -> None:
     rig = Rig()
     parent = rig.answer()
-    rig.fleet.evict(parent)
+    rig.pool.evict(parent)
     assert not rig.reaches(parent)
 
 
 def test_turns_wait_for_a_connection_that_is_being_made() -> None:
     rig = Rig(connections=0)
-    assert rig.fleet.seat(1, None, "m", 0.0) is None
-    number = rig.fleet.opening("m")
+    assert rig.pool.choose(1, None, "m", 0.0) is None
+    number = rig.pool.opening("m")
     seat = rig.seat()
     assert (seat.connection, seat.is_open) == (number, False)
-    rig.fleet.opened(number, 0.0)
+    rig.pool.opened(number, 0.0)
     assert rig.seat().is_open
 
 
 def test_without_lanes_one_turn_waits_for_a_connection() -> None:
     rig = Rig(lanes=False, connections=0)
-    number = rig.fleet.opening("m")
-    rig.fleet.wait_for(number, +1)
-    assert rig.fleet.seat(2, None, "m", 0.0) is None
-    rig.fleet.wait_for(number, -1)
+    number = rig.pool.opening("m")
+    rig.pool.wait_for(number, +1)
+    assert rig.pool.choose(2, None, "m", 0.0) is None
+    rig.pool.wait_for(number, -1)
     assert rig.seat(2).connection == number
 
 
@@ -269,8 +269,8 @@ def test_surplus_connections_are_the_idle_ones_longest_unused() -> None:
     attempt, seat = rig.send(1)
     assert seat.connection == 1
     del attempt
-    assert rig.fleet.surplus() == [2, 3]
-    assert Rig(connections=2, limit=2).fleet.surplus() == []
+    assert rig.pool.surplus() == [2, 3]
+    assert Rig(connections=2, limit=2).pool.surplus() == []
 
 
 def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
@@ -278,7 +278,7 @@ def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
     for conversation in range(1, 5):
         rig.answer(conversation)
         rig.answer(conversation)
-    assert rig.fleet.seat(5, None, "m", 1000.0) is None
+    assert rig.pool.choose(5, None, "m", 1000.0) is None
 
 
 # -- without lanes ------------------------------------------------------------------------
@@ -301,32 +301,32 @@ def test_without_lanes_a_running_answer_blocks_its_connection() -> None:
 def test_without_lanes_an_abandoned_answer_is_no_anchor() -> None:
     rig = Rig(lanes=False)
     attempt, _ = rig.send()
-    rig.fleet.abandon(attempt)
+    rig.pool.abandon(attempt)
     assert not rig.reaches(rig.end(attempt))
 
 
 def test_without_lanes_another_callers_connection_is_no_spare() -> None:
     rig = Rig(lanes=False)
     mine = rig.answer(1)
-    assert rig.fleet.seat(2, None, "m", 0.0) is None
+    assert rig.pool.choose(2, None, "m", 0.0) is None
     assert rig.reaches(mine, 1)
 
 
 @pytest.mark.parametrize("lanes", [True, False])
 def test_spares_are_wanted_where_a_barge_in_would_wait_for_one(*, lanes: bool) -> None:
     rig = Rig(lanes=lanes, connections=0)
-    assert rig.fleet.spares_missing(1) == 1
+    assert rig.pool.spares_missing(1) == 1
     rig.open()
-    assert rig.fleet.spares_missing(1) == 0
+    assert rig.pool.spares_missing(1) == 0
     rig.send()
-    assert rig.fleet.spares_missing(1) == (0 if lanes else 1)
+    assert rig.pool.spares_missing(1) == (0 if lanes else 1)
 
 
 def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> None:
     rig = Rig()
     old = rig.answer()
     new = rig.answer(anchor=old)
-    rig.fleet.without_lanes()
+    rig.pool.without_lanes()
     assert [rig.reaches(old), rig.reaches(new)] == [False, True]
     assert rig.seat(1, new).lane is None
 
@@ -334,8 +334,8 @@ def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> N
 def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     rig = Rig()
     attempt, _ = rig.send()
-    rig.fleet.without_lanes()
-    assert rig.fleet.seat(1, None, "m", 0.0) is None
+    rig.pool.without_lanes()
+    assert rig.pool.choose(1, None, "m", 0.0) is None
     ended = rig.end(attempt)
     assert ended.home == LaneAddress(1, None)
     assert rig.reaches(ended)
@@ -344,105 +344,105 @@ def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
 def test_drains_alone_are_told_from_turns() -> None:
     rig = Rig()
     attempt, _ = rig.send()
-    assert not rig.fleet.runs_only_drains(1)
-    rig.fleet.abandon(attempt)
-    assert rig.fleet.runs_only_drains(1)
-    assert not rig.fleet.runs_only_drains(7)
+    assert not rig.pool.runs_only_drains(1)
+    rig.pool.abandon(attempt)
+    assert rig.pool.runs_only_drains(1)
+    assert not rig.pool.runs_only_drains(7)
 
 
 # -- upkeep ------------------------------------------------------------------------------------
 
 
 def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> ConnectionPool:
-    fleet = ConnectionPool(lanes=True, lifetime=lifetime)
+    pool = ConnectionPool(lanes=True, lifetime=lifetime)
     for _ in range(count):
-        fleet.opened(fleet.opening("m"), 0.0)
-    return fleet
+        pool.opened(pool.opening("m"), 0.0)
+    return pool
 
 
-def use(fleet: ConnectionPool, now: float, attempt: int = 1) -> None:
-    seat = fleet.seat(1, None, "m", now)
+def use(pool: ConnectionPool, now: float, attempt: int = 1) -> None:
+    seat = pool.choose(1, None, "m", now)
     assert seat is not None
-    fleet.take(attempt, seat, 1, None, now)
-    fleet.end(attempt, f"r{attempt}", now)
+    pool.commit(attempt, seat, 1, None, now)
+    pool.end(attempt, f"r{attempt}", now)
 
 
 def test_a_connection_is_exchanged_before_its_lifetime_is_over() -> None:
-    fleet = upkeep_rig()
+    pool = upkeep_rig()
     for minute in range(0, 55, 5):
-        use(fleet, minute * 60.0, minute + 1)
-        assert fleet.upkeep(minute * 60.0).exchange == ()
-    use(fleet, 54.9 * 60, 99)
-    due = fleet.upkeep(54.9 * 60)
+        use(pool, minute * 60.0, minute + 1)
+        assert pool.upkeep(minute * 60.0).exchange == ()
+    use(pool, 54.9 * 60, 99)
+    due = pool.upkeep(54.9 * 60)
     assert due.next_at == pytest.approx(55 * 60)
-    assert fleet.upkeep(55 * 60.0).exchange == (1,)
+    assert pool.upkeep(55 * 60.0).exchange == (1,)
 
 
 def test_an_exchange_that_failed_is_tried_again() -> None:
-    fleet = upkeep_rig(lifetime=1200.0)
-    use(fleet, 1000.0)
-    assert fleet.upkeep(1100.0) == Upkeep((1,), (), 1100.0 + NEXT_TRY)
-    assert fleet.upkeep(1101.0).exchange == ()
-    assert fleet.upkeep(1100.0 + NEXT_TRY).exchange == (1,)
+    pool = upkeep_rig(lifetime=1200.0)
+    use(pool, 1000.0)
+    assert pool.upkeep(1100.0) == Upkeep((1,), (), 1100.0 + NEXT_TRY)
+    assert pool.upkeep(1101.0).exchange == ()
+    assert pool.upkeep(1100.0 + NEXT_TRY).exchange == (1,)
 
 
 def test_a_connection_that_nobody_uses_is_closed() -> None:
-    fleet = upkeep_rig(count=2)
-    use(fleet, 500.0)
-    assert fleet.upkeep(IDLE_BEFORE_CLOSED).close == (2,)
-    assert fleet.upkeep(500.0 + IDLE_BEFORE_CLOSED).close == (1, 2)
+    pool = upkeep_rig(count=2)
+    use(pool, 500.0)
+    assert pool.upkeep(IDLE_BEFORE_CLOSED).close == (2,)
+    assert pool.upkeep(500.0 + IDLE_BEFORE_CLOSED).close == (1, 2)
 
 
 def test_an_unused_connection_is_not_exchanged_for_ever() -> None:
-    fleet = upkeep_rig(lifetime=600.0)
-    use(fleet, 100.0)
-    assert fleet.upkeep(550.0).exchange == (1,)
-    new = fleet.opening("m")
-    fleet.opened(new, 550.0)
-    fleet.exchanged(1, new)
-    assert fleet.upkeep(100.0 + IDLE_BEFORE_CLOSED).close == (new,)
+    pool = upkeep_rig(lifetime=600.0)
+    use(pool, 100.0)
+    assert pool.upkeep(550.0).exchange == (1,)
+    new = pool.opening("m")
+    pool.opened(new, 550.0)
+    pool.exchanged(1, new)
+    assert pool.upkeep(100.0 + IDLE_BEFORE_CLOSED).close == (new,)
 
 
 def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
-    fleet = upkeep_rig()
-    seat = fleet.seat(1, None, "m", 0.0)
+    pool = upkeep_rig()
+    seat = pool.choose(1, None, "m", 0.0)
     assert seat is not None
-    fleet.take(1, seat, 1, None, 0.0)
-    due = fleet.upkeep(IDLE_BEFORE_CLOSED)
+    pool.commit(1, seat, 1, None, 0.0)
+    due = pool.upkeep(IDLE_BEFORE_CLOSED)
     assert due.close == ()
     assert due.next_at == 2 * IDLE_BEFORE_CLOSED
 
 
 def test_nothing_is_due_where_nothing_is_open() -> None:
-    fleet = ConnectionPool(lanes=True)
-    fleet.opening("m")
-    assert fleet.upkeep(1e9) == Upkeep((), (), None)
+    pool = ConnectionPool(lanes=True)
+    pool.opening("m")
+    assert pool.upkeep(1e9) == Upkeep((), (), None)
 
 
 @given(st.floats(40.0, 1e5), st.lists(st.floats(0.0, 1e5), max_size=20))
 def test_whoever_looks_when_told_finds_an_old_connection_in_time(
     lifetime: float, uses: list[float]
 ) -> None:
-    fleet = upkeep_rig(lifetime=lifetime)
-    due = fleet.upkeep(0.0)
+    pool = upkeep_rig(lifetime=lifetime)
+    due = pool.upkeep(0.0)
     for attempt, at in enumerate(sorted(uses), 1):
         while due.next_at is not None and due.next_at <= at:
             looked = due.next_at
-            due = fleet.upkeep(looked)
+            due = pool.upkeep(looked)
             if due.close:
                 return
             if due.exchange:
-                assert looked == pytest.approx(lifetime * EXCHANGED_AT)
+                assert looked == pytest.approx(lifetime * ROTATE_AT)
                 return
-        assert at < lifetime * EXCHANGED_AT
-        use(fleet, at, attempt)
+        assert at < lifetime * ROTATE_AT
+        use(pool, at, attempt)
 
 
 def test_a_connection_for_one_model_takes_no_other() -> None:
-    fleet = ConnectionPool(lanes=False, one_model=True)
-    fleet.opened(fleet.opening("m"), 0.0)
-    assert fleet.seat(1, None, "other", 0.0) is None
-    assert fleet.seat(1, None, "m", 0.0) == LaneChoice(1, None, is_open=True)
+    pool = ConnectionPool(lanes=False, one_model=True)
+    pool.opened(pool.opening("m"), 0.0)
+    assert pool.choose(1, None, "other", 0.0) is None
+    assert pool.choose(1, None, "m", 0.0) == LaneChoice(1, None, is_open=True)
 
 
 # -- questions ---------------------------------------------------------------------------------
@@ -450,19 +450,19 @@ def test_a_connection_for_one_model_takes_no_other() -> None:
 
 def test_a_choice_changes_nothing_and_is_repeated_exactly() -> None:
     """Also where another conversation would have to lose its lanes: only taking evicts it."""
-    fleet = ConnectionPool(lanes=True, max_connections=1)
-    number = fleet.opening("m")
-    fleet.opened(number, 0.0)
+    pool = ConnectionPool(lanes=True, max_connections=1)
+    number = pool.opening("m")
+    pool.opened(number, 0.0)
     for conversation in range(1, 5):
-        seat = fleet.seat(conversation, None, "m", 0.0)
+        seat = pool.choose(conversation, None, "m", 0.0)
         assert seat is not None
-        fleet.take(conversation, seat, conversation, None, float(conversation))
-        fleet.end(conversation, None, float(conversation))
-    before = repr(fleet)
-    seat = fleet.seat(9, None, "m", 100.0)
+        pool.commit(conversation, seat, conversation, None, float(conversation))
+        pool.end(conversation, None, float(conversation))
+    before = repr(pool)
+    seat = pool.choose(9, None, "m", 100.0)
     assert seat is not None
     assert seat.evicts == 1
-    assert fleet.seat(9, None, "m", 100.0) == seat
-    assert repr(fleet) == before
-    fleet.take(9, seat, 9, None, 100.0)
-    assert repr(fleet) != before
+    assert pool.choose(9, None, "m", 100.0) == seat
+    assert repr(pool) == before
+    pool.commit(9, seat, 9, None, 100.0)
+    assert repr(pool) != before

@@ -1,4 +1,4 @@
-"""Where a turn goes and what of it is sent: conversations and the fleet together.
+"""Where a turn goes and what of it is sent: conversations and the pool together.
 
 Still values only. The transport asks for a `Placement`, sends what it says, and tells what
 became of it.
@@ -66,7 +66,7 @@ class RequestPlanner:
     """Places the turns of one client on its connections.
 
     Attributes:
-        fleet: The connections.
+        pool: The connections.
 
     Args:
         lanes: Whether the host takes lanes, as far as is known.
@@ -89,7 +89,7 @@ class RequestPlanner:
         marks: str = "",
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self.fleet = ConnectionPool(
+        self.pool = ConnectionPool(
             lanes=lanes,
             one_model=one_model,
             lifetime=lifetime,
@@ -101,7 +101,7 @@ class RequestPlanner:
         self._has_remembered = False
         self._puts_back = True
         self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
-        self._conversations = Conversations(self.fleet.release)
+        self._conversations = Conversations(self.pool.release)
         self._placed: dict[int, Placement] = {}
         self._abandoned: set[int] = set()
         self._marks = marks
@@ -151,7 +151,7 @@ class RequestPlanner:
         self._conversations.forget_all()
         self._prepared.clear()
 
-    def place(
+    def choose(
         self,
         asked: Membership,
         model: str,
@@ -176,7 +176,7 @@ class RequestPlanner:
             that isn't open yet is one to wait for; then ask again.
         """
         plan = self.plan(asked, model, whole=whole, bare=bare, avoid=avoid)
-        return plan, self.fleet.seat(asked.conversation.number, plan.anchor, model, now, avoid)
+        return plan, self.pool.choose(asked.conversation.number, plan.anchor, model, now, avoid)
 
     def plan(
         self,
@@ -191,7 +191,7 @@ class RequestPlanner:
         number = asked.conversation.number
 
         def reachable(anchor: ResponseAnchor) -> bool:
-            return self._is_remembered(anchor) and self.fleet.can_continue(anchor, number, avoid)
+            return self._is_remembered(anchor) and self.pool.can_continue(anchor, number, avoid)
 
         return self._plan(asked, model, reachable, whole=whole, bare=bare)
 
@@ -229,13 +229,13 @@ class RequestPlanner:
         """Whether the host remembers such answers at all."""
         return self._memory == "connection" or (self._memory == "stored" and anchor.stored)
 
-    def take(self, attempt: int, placement: Placement, now: float) -> None:
+    def commit(self, attempt: int, placement: Placement, now: float) -> None:
         """An attempt is sent as placed."""
         self._placed[attempt] = placement
         plan, conversation = placement.plan, placement.conversation
         conversation.running += 1
         if not placement.over_http:
-            self.fleet.take(attempt, placement.seat, conversation.number, plan.anchor, now)
+            self.pool.commit(attempt, placement.seat, conversation.number, plan.anchor, now)
         if plan.anchor is not None:
             self._conversations.continued(plan.anchor, placement.context)
 
@@ -245,9 +245,9 @@ class RequestPlanner:
         if placement is not None and attempt not in self._abandoned:
             self._abandoned.add(attempt)
             placement.conversation.running -= 1
-        self.fleet.abandon(attempt)
+        self.pool.abandon(attempt)
 
-    def ended(
+    def complete(
         self,
         attempt: int,
         response_id: str | None,
@@ -270,7 +270,7 @@ class RequestPlanner:
             self._abandoned.remove(attempt)
         else:
             placement.conversation.running -= 1
-        self.fleet.end(attempt, response_id, now)
+        self.pool.end(attempt, response_id, now)
         parent = placement.plan.anchor
         if response_id is not None and parent is not None:
             self._has_remembered = True
@@ -306,7 +306,7 @@ class RequestPlanner:
         if self._rebuilds and conversation.number >= 0:
             conversation.rebuildable = (anchor, whole)
 
-    def missed(self, placement: Placement) -> Memory | None:
+    def forget_missing(self, placement: Placement) -> Memory | None:
         """The service no longer knows what an attempt continued.
 
         Returns:
@@ -318,7 +318,7 @@ class RequestPlanner:
             if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
                 self._puts_back = False  # then it is this that the host refuses
             return None
-        self.fleet.evict(anchor)
+        self.pool.evict(anchor)
         if anchor in self._prepared:
             self._prepared.remove(anchor)
         self._conversations.lost(anchor)
@@ -339,7 +339,7 @@ class RequestPlanner:
             conversation
             for conversation in self._conversations
             if conversation.rebuildable is not None
-            and self.fleet.is_alive(number, conversation.number, now)
+            and self.pool.is_alive(number, conversation.number, now)
             and conversation.rebuildable[0].home.connection == number
             and not conversation.rebuildable[0].stored
             and not conversation.rebuildable[1].unanswered
@@ -347,7 +347,7 @@ class RequestPlanner:
 
     def rebuilding(self, conversation: Conversation, number: int, now: float) -> Placement | None:
         """A place on a connection for a conversation's last state; None if there is no room."""
-        seat = self.fleet.seat_on(number, conversation.number)
+        seat = self.pool.seat_on(number, conversation.number)
         if conversation.rebuildable is None or seat is None:
             return None
         anchor, whole = conversation.rebuildable
@@ -359,7 +359,7 @@ class RequestPlanner:
 
     def exchanged(self, old: int, new: int) -> None:
         """A connection has another one in its place; what it remembered is gone."""
-        self.fleet.exchanged(old, new)
+        self.pool.exchanged(old, new)
         self._exchanged.append(old)
 
 
