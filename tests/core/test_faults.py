@@ -195,7 +195,7 @@ def test_a_code_knows_best_and_then_the_status(
             Kind.PARAMETER_REFUSED,
         ),
         ({"code": "unsupported_parameter", "param": "store"}, 400, Kind.REFUSED),
-        ({"code": "invalid_value", "param": "temperature"}, 400, Kind.REFUSED),
+        ({"code": "invalid_value", "param": "temperature"}, 400, Kind.PARAMETER_REFUSED),
     ],
 )
 def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
@@ -230,7 +230,7 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
     [
         (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', Kind.UNAUTHORISED),
         (401, HTML, Kind.UNAUTHORISED),
-        (403, b"", Kind.FORBIDDEN),
+        (403, b"", Kind.PASSING),
         (404, HTML, Kind.NO_WEBSOCKET),
         (405, b'{"detail":"Method Not Allowed"}', Kind.NO_WEBSOCKET),
         (426, b"\xff\xfe", Kind.NO_WEBSOCKET),
@@ -291,7 +291,10 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: Kind) -> None:
         ({}, "Please try again in 20ms.", 0.02),
         ({}, "Please try again in 1.3s. Visit", 1.3),
         ({}, "Try Again In 2S", 2.0),
-        ({}, "Please try again in 2 minutes", None),
+        ({}, "Please try again in 2 minutes", 120.0),
+        ({}, "try again in 1m3.5s", 63.5),
+        ({}, "Rate limited. Please retry after 2 seconds. See the docs", 2.0),
+        ({}, "the tool will try again in a moment", None),
         ({"retry-after": "x"}, "try again in 1s", 1.0),
         ({}, "", None),
     ],

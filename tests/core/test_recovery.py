@@ -42,6 +42,11 @@ ROWS: list[tuple[Kind, type[TurnError], int, bool, str]] = [
     (Kind.TOO_LARGE, Refused, 0, False, ""),
     (Kind.REFUSED, Refused, 0, False, ""),
     (Kind.GIVEN_UP, Failed, 0, False, ""),
+    (Kind.PARENT_IGNORED, Refused, 1, False, "whole elsewhere"),
+    (Kind.FORM_REFUSED, Refused, 2, False, ""),
+    (Kind.CUT_AT_ONCE, Failed, 0, False, ""),
+    (Kind.SLIPPED, Failed, 1, True, ""),
+    (Kind.PASSING, Refused, 1, False, ""),
 ]
 rows = pytest.mark.parametrize(
     ("kind", "error", "free", "paid", "how"), ROWS, ids=[row[0].name.lower() for row in ROWS]
@@ -89,7 +94,7 @@ def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase
 
 
 AT_ONCE = {Kind.NO_WEBSOCKET, Kind.TOO_LARGE}
-AT_LAST = {Kind.CONNECTION_LIMIT, Kind.DROPPED, Kind.UNREACHABLE}
+AT_LAST = {Kind.PASSING, Kind.CONNECTION_LIMIT, Kind.DROPPED, Kind.UNREACHABLE}
 UNCONNECTED = {Kind.BUSY, Kind.SERVER}
 
 

@@ -9,6 +9,8 @@ from rtllm.answer import Answer
 from rtllm.azure import TokenProvider, azure_reach
 from rtllm.client import ChatClient, Client, FallsBack, Lanes
 from rtllm.context import Note
+from rtllm.dialects import ThinkTags, dialect_with
+from rtllm.engine.options import Chaining
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
     Busy,
@@ -59,6 +61,7 @@ __all__ = [
     "Books",
     "Busy",
     "Called",
+    "Chaining",
     "ChatClient",
     "Client",
     "ConfigError",
@@ -101,6 +104,7 @@ __all__ = [
     "Silent",
     "Snapshot",
     "Text",
+    "ThinkTags",
     "TokenProvider",
     "ToolArgumentsError",
     "ToolCall",
@@ -113,6 +117,7 @@ __all__ = [
     "Usage",
     "__version__",
     "azure_reach",
+    "dialect_with",
     "endpoint",
     "parse_answer",
     "quickest_effort",

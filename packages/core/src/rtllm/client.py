@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from rtllm.answer import Answer
+from rtllm.dialects import checked_points
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
-from rtllm.engine.options import EngineOptions, HostKnowledge
+from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import ConfigError
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 Lanes = bool | Literal["auto"]
 FallsBack = Literal["http"] | None
+_OFF = ("off", "0", "false", "no")
 
 
 class _Asked(ABC):
@@ -82,7 +85,7 @@ class _Asked(ABC):
         Raises:
             EmptyContext: If there is nothing to answer.
         """
-        return self._ask(prepare(request))
+        return self._ask(prepare(request, self._knowledge.keeps_id))
 
     def _ask(self, prepared: PreparedRequest) -> Answer:
         counted = self._leaving.answer()
@@ -105,7 +108,7 @@ class _Asked(ABC):
             EmptyContext: If there is nothing to answer.
             ConfigError: If a setting can't be sent.
         """
-        prepare(request)
+        prepare(request, self._knowledge.keeps_id)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
@@ -188,6 +191,10 @@ class Client(_Asked):
             socket that keeps failing, a request above the frame limit. None: nothing, it fails.
         profile: What the host is like, where that isn't known from its address: a profile, or
             the name of a known host's (`rtllm.hosts.PROFILES`).
+        chaining: Whether earlier responses are continued. "auto": where the host keeps them;
+            ``RTLLM_CHAINING=off`` means False for every client whose user didn't say.
+        dialect: What the host wants said otherwise (`rtllm.dialects.POINTS`), where it isn't
+            known from its name and shall not cost a refusal.
         http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
             over HTTP; never closed here. None: one of our own, with these credentials.
         make_http_client: Makes such a client, to be closed here.
@@ -211,6 +218,8 @@ class Client(_Asked):
         websocket: bool = True,
         fallback: FallsBack = "http",
         profile: HostProfile | str | None = None,
+        chaining: Chaining = "auto",
+        dialect: Mapping[str, str] | None = None,
         http_client: object | None = None,
         make_http_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
@@ -223,6 +232,12 @@ class Client(_Asked):
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
         profile = endpoint.profile
+        if chaining not in (True, False, "auto"):
+            raise ConfigError(f"chaining is {chaining!r}; expected True, False or 'auto'")
+        if lanes not in (True, False, "auto"):
+            raise ConfigError(f"lanes is {lanes!r}; expected True, False or 'auto'")
+        if chaining == "auto" and os.environ.get("RTLLM_CHAINING", "").lower() in _OFF:
+            chaining = False
         uses_lanes = profile.lanes if lanes == "auto" else lanes
         super().__init__(
             EngineOptions(
@@ -233,8 +248,9 @@ class Client(_Asked):
                 max_connections=max_connections,
                 rebuild=rebuild,
                 refreshable=credentials.renewable,
+                chaining=chaining,
             ),
-            HostKnowledge(profile.name, lanes=uses_lanes),
+            HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,
             books,
         )
@@ -306,6 +322,8 @@ class ChatClient(_Asked):
     Args:
         client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
         make_client: Gives a client for an event loop, to be closed here; instead of `client`.
+        profile: What the host is like, or a known host's name. None: nothing is known.
+        dialect: What the host wants said otherwise, as with `Client`.
         on_turn: Called with the report of each turn.
         books: Where its attempts are counted, with those of other clients. None: alone.
 
@@ -318,15 +336,17 @@ class ChatClient(_Asked):
         client: object | None = None,
         *,
         make_client: Callable[[], object] | None = None,
+        profile: HostProfile | str | None = None,
+        dialect: Mapping[str, str] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
         books: Books | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("expected either client or make_client, not both and not neither")
-        profile = HostProfile("chat", memory="none")
+        known = HostProfile("chat") if profile is None else profile_named(profile)
         super().__init__(
-            EngineOptions(profile, api="chat", websocket=False),
-            HostKnowledge(profile.name, lanes=False),
+            EngineOptions(replace(known, memory="none"), api="chat", websocket=False),
+            HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,
             books,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtllm.errors import ConfigError
-from rtllm.hosts import PROFILES, Endpoint, endpoint
+from rtllm.hosts import PROFILES, Endpoint, HostProfile, endpoint
 from rtllm.lent import is_azure, key_of, query_of, root_of, same_origin, texts
 from rtllm.transport.auth import ApiKey, Credentials, ask_for_key, checked_key
 from rtllm.transport.http import patient_http
@@ -62,6 +62,11 @@ class Reach:
         if self.azure:
             return AZURE.name
         return endpoint(self.base_url).profile.name
+
+    @property
+    def profile(self) -> HostProfile:
+        """What is known of the host."""
+        return AZURE if self.azure else endpoint(self.base_url).profile
 
     def socket(
         self, headers: Mapping[str, str], query: Mapping[str, str]

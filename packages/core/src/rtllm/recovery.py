@@ -57,6 +57,7 @@ class Row:
 
 TABLE: Mapping[Kind, Row] = {
     Kind.CHAIN_MISS: Row(Refused, free=1, whole=True),
+    Kind.PARENT_IGNORED: Row(Refused, free=1, whole=True, elsewhere=True),
     Kind.CONNECTION_LIMIT: Row(Dropped, free=1, budgeted=True, elsewhere=True, http="at last"),
     Kind.LANES_REFUSED: Row(Refused, free=1),
     Kind.LANE_LIMIT: Row(Refused, free=1, budgeted=True, elsewhere=True),
@@ -71,6 +72,10 @@ TABLE: Mapping[Kind, Row] = {
     Kind.SILENT: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
     Kind.MUTE: Row(Silent, budgeted=True, elsewhere=True, http="paid"),
     Kind.EMPTY: Row(Failed, free=1),
+    Kind.CUT_AT_ONCE: Row(Failed),
+    Kind.SLIPPED: Row(Failed, free=1, budgeted=True),
+    Kind.FORM_REFUSED: Row(Refused, free=2),
+    Kind.PASSING: Row(Refused, free=1, http="at last"),
     Kind.CLOSED: Row(Dropped),
     Kind.QUOTA: Row(Refused),
     Kind.UNAUTHORISED: Row(Refused),
@@ -83,6 +88,11 @@ TABLE: Mapping[Kind, Row] = {
     Kind.REFUSED: Row(Refused),
     Kind.GIVEN_UP: Row(Failed),
 }
+
+OF_FORM = frozenset({Kind.CHAIN_MISS, Kind.PARENT_IGNORED, Kind.ITEMS_REFUSED, Kind.FORM_REFUSED})
+"""Refusals of a form, for which another wording is tried, free."""
+FREE_IN_A_TURN = 2
+"""How many free resends for those a turn may have, over all of them."""
 
 ENDS_WHOLE = frozenset({Kind.DROPPED, Kind.SILENT, Kind.CONNECTION_LIMIT})
 """Faults that only took the last event away when the answer was whole."""
@@ -126,7 +136,14 @@ class Finish:
 Action = Resend | Fail | Finish
 
 Lesson = Literal[
-    "parent lost", "items refused", "lanes refused", "parameter refused", "too large", "no http"
+    "parent lost",
+    "parent ignored",
+    "items refused",
+    "lanes refused",
+    "parameter refused",
+    "form refused",
+    "too large",
+    "no http",
 ]
 """What a fault teaches about the host, beyond what becomes of the turn."""
 
@@ -135,6 +152,8 @@ _LESSONS: Mapping[Kind, Lesson] = {
     Kind.ITEMS_REFUSED: "items refused",
     Kind.LANES_REFUSED: "lanes refused",
     Kind.PARAMETER_REFUSED: "parameter refused",
+    Kind.PARENT_IGNORED: "parent ignored",
+    Kind.FORM_REFUSED: "form refused",
     Kind.TOO_LARGE: "too large",
     Kind.NO_HTTP: "no http",
 }
@@ -214,7 +233,10 @@ def decide(
         return Fail(row.error)
     if can_fall_back and row.http == "at once":
         return BY_HTTP
-    if seen[fault.kind] < row.free:
+    is_form = fault.kind in OF_FORM
+    if seen[fault.kind] < row.free and not (
+        is_form and sum(seen[kind] for kind in OF_FORM) >= FREE_IN_A_TURN
+    ):
         return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
     if fault.kind is Kind.EMPTY:
         return Finish("empty")

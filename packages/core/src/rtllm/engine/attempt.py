@@ -81,6 +81,7 @@ class Attempt:
         finished: Whether nothing more is expected.
         abandoned: What it counts as when its turn no longer waits for it; else None.
         timed_out: Whether a wait of its turn ran out.
+        parent_judged: Whether it was looked at what the service says of its parent.
     """
 
     number: int
@@ -97,6 +98,7 @@ class Attempt:
     finished: bool = False
     abandoned: Account | None = None
     timed_out: bool = False
+    parent_judged: bool = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running"
@@ -139,3 +141,13 @@ class Attempt:
         return ended.outcome == "completed" or (
             ended.outcome == "empty" and not self.placement.generates
         )
+
+
+def is_forgotten(decoder: Decoder, *, asked_to_store: bool) -> bool:
+    """Whether a service says that it does not know the response that was continued.
+
+    Its first event tells: it names a parent, the same or another; or none, or has no such field,
+    or says that it stores nothing though it was asked to.
+    """
+    parent = getattr(decoder, "parent", None)
+    return not parent or (asked_to_store and getattr(decoder, "forgets", False))

@@ -9,10 +9,11 @@ about something unknown, such as a connection that is closed already, does nothi
 import logging
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from rtllm.carried import CarriedFields, unpack
 from rtllm.chain import Plan
 from rtllm.conversations import Membership
 from rtllm.dispatch import Dispatch, Placement
@@ -26,12 +27,13 @@ from rtllm.engine.actions import (
     StartHttp,
     WakeAt,
 )
-from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
+from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.connection import Connection, Opening, Routed
 from rtllm.engine.connections import Connections, TimerKey
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.reports import report_of
+from rtllm.engine.second_wording import is_guess, reconsider
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
@@ -44,6 +46,7 @@ from rtllm.faults import (
     CLIENT_CLOSED,
     EMPTY_RESPONSE,
     NO_SIGN_OF_LIFE,
+    PARENT_IGNORED,
     STREAM_BROKEN_OFF,
     WARM_UP_NEEDS_SOCKET,
     Fault,
@@ -53,7 +56,7 @@ from rtllm.faults import (
     unreadable,
     unsendable,
 )
-from rtllm.items import Item
+from rtllm.items import Item, ToolCall
 from rtllm.lanes import OVER_HTTP, Seat
 from rtllm.recovery import Conditions, Resend, lesson_of, qualify
 from rtllm.recovery import Finish as Complete
@@ -62,11 +65,12 @@ from rtllm.request import Network
 from rtllm.turn import Limits, Retry
 from rtllm.turn import Turn as Progress
 from rtllm.usage import Account
-from rtllm.wire.chat import size_of
+from rtllm.wire.chat import Carried, size_of
 from rtllm.wire.frames import read
 from rtllm.wire.response_events import Assembler
 from rtllm.wire.responses import http_body
 from rtllm.wire.sse import SseAssembler, SseChatAssembler
+from rtllm.wire.thoughts import thoughts_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +102,7 @@ class Engine:
         self._knowledge = knowledge or HostKnowledge(profile.name, lanes=profile.lanes)
         self._dispatch = Dispatch(
             lanes=self._knowledge.lanes,
-            memory=profile.memory,
+            memory=profile.memory if options.chaining is not False else "none",
             lifetime=profile.lifetime,
             one_model=profile.one_model,
             rebuilds=options.rebuild,
@@ -124,6 +128,7 @@ class Engine:
         self._no_http_until = 0.0
         self._latest: dict[int, PreparedRequest] = {}
         self._draws = 0
+        self._carried = CarriedFields()
 
     def __repr__(self) -> str:
         turns = list(self._turns.values())
@@ -221,6 +226,7 @@ class Engine:
                 self._fail(attempt, CLIENT_CLOSED, now)
         self._dispatch.forget_conversations()
         self._latest.clear()
+        self._carried.clear()
         self._timers.clear(("release", 0))
         self._timers.clear(("upkeep", 0))
         actions = self._settle(now)
@@ -462,7 +468,11 @@ class Engine:
     def _send(self, turn: ActiveTurn, plan: Plan, seat: Seat, now: float) -> None:
         prepared = turn.prepared
         data = prepared.encode(
-            plan, seat.lane, self._knowledge.rejected, generate=turn.rebuild is None
+            plan,
+            seat.lane,
+            self._knowledge.rejected,
+            generate=turn.rebuild is None,
+            dialect=self._knowledge.dialects.of(turn.model),
         )
         if len(data) > self._max_frame:
             self._recover(turn, too_large(len(data), self._max_frame), now)
@@ -487,7 +497,8 @@ class Engine:
         connection = self._connections.find(placement.seat.connection)
         if connection is None:
             raise RuntimeError(f"connection {placement.seat.connection} is not open")
-        attempt = self._begin(turn, connection, placement, len(data), Assembler(), now)
+        decoder = Assembler(**self._reading(placement.model))
+        attempt = self._begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
         turn.bytes_sent += len(data)
         turn.progress.sent(now)
@@ -544,19 +555,23 @@ class Engine:
             self._recover(turn, WARM_UP_NEEDS_SOCKET, now)
             return
         decoder: Decoder
+        dialect = self._knowledge.dialects.of(turn.model)
         network = request.network
         if self._options.api == "chat":
             network = Network()  # its clients bring their own
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, why_whole="no chaining here")
-            body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
+            body = prepared.encode_chat(rejected, dialect, self._carried_beside(member))
+            decoder = SseChatAssembler(thoughts_of(dialect))
+            decoder.host = self._knowledge.name
             size, headers, query = size_of(body), {}, {}
         else:
             plan = self._dispatch.plan_over_http(
                 member, turn.model, whole=constraints.full_context, bare=constraints.bare
             )
-            data = prepared.encode(plan, None, rejected)
-            body, decoder, size = http_body(data), SseAssembler(), len(data)
+            data = prepared.encode(plan, None, rejected, dialect=dialect)
+            decoder = SseAssembler(**self._reading(turn.model))
+            body, size = http_body(data), len(data)
             headers, query = dict(request.headers), dict(request.query)
         placement = Placement(
             member.conversation,
@@ -583,6 +598,16 @@ class Engine:
                 limits.whole,
             )
         )
+
+    def _reading(self, model: str) -> dict[str, bool]:
+        """How the answers of a model are read."""
+        thoughts = self._knowledge.dialects.of(model).thoughts
+        return {"drops_thoughts": thoughts != "spoken", "prefilled": thoughts == "prefilled"}
+
+    def _carried_beside(self, member: Membership) -> Callable[[ToolCall], Carried]:
+        """What goes back beside the calls of a conversation."""
+        number, host = member.conversation.number, self._knowledge.name
+        return lambda call: unpack(self._carried.of(number, call), host)
 
     # -- what comes of attempts ----------------------------------------------------------------
 
@@ -614,6 +639,10 @@ class Engine:
         turn = self._turns.get(attempt.turn) if attempt.abandoned is None else None
         if getattr(decoder, "may_end_after_silence", False):
             self._expect_end(attempt, now)
+        if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
+            self._knowledge.without_state()
+            self._recover(turn, PARENT_IGNORED, now)
+            turn = None
         if turn is not None:
             _note_progress(turn.progress, decoder, events, now)
             self._watch_turn(turn)
@@ -623,6 +652,16 @@ class Engine:
             self._deliver(turn, attempt, events, now)
         if fault is not None:
             self._fail(attempt, fault, now)
+
+    def _is_ignored(self, attempt: Attempt) -> bool:
+        """Whether the service just said that it does not know what an attempt continues."""
+        decoder = attempt.decoder
+        if attempt.parent_judged or not decoder.created or attempt.placement.plan.anchor is None:
+            return False
+        attempt.parent_judged = True
+        if self._options.chaining is True or self._options.profile.keeps_parents:
+            return False
+        return is_forgotten(decoder, asked_to_store=attempt.placement.stored)
 
     def _deliver(
         self, turn: ActiveTurn, attempt: Attempt, events: Iterable[Event], now: float
@@ -704,6 +743,7 @@ class Engine:
             if self._options.api == "chat":
                 response_id = response_id or ""  # nothing continues it; it tells conversations
             recorded = self._recorded(attempt, output)
+            self._note_calls(attempt, output)
         self._dispatch.ended(attempt.number, response_id, recorded, now, output)
         if attempt.begun:
             self._actions.append(
@@ -721,6 +761,14 @@ class Engine:
                 self._fallback.answered()
             if connection.state == "leaving" and connection.is_idle:
                 self._connections.remove(connection)
+
+    def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
+        """Note what of a complete answer its host wants back."""
+        self._knowledge.dialects.took(attempt.placement.model)
+        for item in output:
+            if isinstance(item, ToolCall):
+                self._knowledge.issued(item.call_id)
+                self._carried.note(attempt.placement.conversation.number, item)
 
     def _recorded(self, attempt: Attempt, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         try:
@@ -764,6 +812,14 @@ class Engine:
         """
         self._stop_waiting(turn)
         attempt = turn.attempt
+        if attempt is not None:
+            fault = reconsider(
+                fault,
+                turn.prepared,
+                attempt.placement.plan,
+                self._options.api,
+                self._knowledge,
+            )
         fault = qualify(fault, self._conditions(turn))
         if turn.rebuild is not None:
             logger.info("connection %d isn't prepared: %s", turn.rebuild.new, fault.message)
@@ -829,8 +885,14 @@ class Engine:
                 self._fallback.learn(now, fault, others_work=others_work)
             elif attempt is not None:
                 self._max_frame = min(self._max_frame, attempt.size - 1)
+        if lesson == "parent ignored":
+            self._dispatch.forgets()
         if lesson == "lanes refused":
             self._without_lanes()
+        if lesson == "form refused":
+            model, dialects = turn.model, self._knowledge.dialects
+            on_trial = is_guess(fault, dialects.of(model))
+            dialects.learn(model, fault.points, fault.message, on_trial=on_trial)
         if lesson == "parameter refused" and fault.param is not None:
             self._knowledge.rejected.note(turn.prepared.request, fault.param, fault.message)
         constraints.full_context = constraints.full_context or resend.whole
@@ -1075,7 +1137,11 @@ class Engine:
             if prepared is None or placement is None:
                 continue
             data = prepared.encode(
-                placement.plan, placement.seat.lane, self._knowledge.rejected, generate=False
+                placement.plan,
+                placement.seat.lane,
+                self._knowledge.rejected,
+                generate=False,
+                dialect=self._knowledge.dialects.of(placement.model),
             )
             if len(data) > self._max_frame:
                 continue

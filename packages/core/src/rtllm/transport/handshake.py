@@ -3,8 +3,10 @@
 import asyncio
 import ssl
 import weakref
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from types import SimpleNamespace
 
 import aiohttp
@@ -125,7 +127,7 @@ class Dialer:
             )
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
-            fault = from_handshake(error.status, refusal.headers or {}, refusal.body)
+            fault = from_handshake(error.status, _dated(refusal.headers), refusal.body)
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
@@ -187,6 +189,12 @@ class Dialer:
         self._session = self._connector = None
         for session in sessions:
             await session.close()
+
+
+def _dated(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers with the time they came at, from which a wait that is a date counts."""
+    known = {name.lower(): value for name, value in (headers or {}).items()}
+    return {"date": formatdate(), **known}
 
 
 def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:

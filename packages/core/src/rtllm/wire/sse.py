@@ -12,6 +12,7 @@ from rtllm.wire.chat_chunks import DONE, ChatAssembler, read_chunk
 from rtllm.wire.frames import Frame, mapping, read
 from rtllm.wire.lenient_json import decode
 from rtllm.wire.response_events import Assembler
+from rtllm.wire.thoughts import ThoughtFilter
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -96,8 +97,8 @@ class SseAssembler(Assembler):
 
     finished = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
+        super().__init__(drops_thoughts=drops_thoughts, prefilled=prefilled)
         self._sse = SseDecoder()
 
     def accepted(self) -> None:
@@ -141,8 +142,8 @@ class SseAssembler(Assembler):
 class SseChatAssembler(ChatAssembler):
     """Turns a Chat Completions stream into what an agent acts on."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
+        super().__init__(thoughts)
         self._sse = SseDecoder()
 
     def feed(self, piece: object) -> tuple[Sequence[Event], Fault | None]:

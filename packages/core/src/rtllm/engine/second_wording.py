@@ -1,0 +1,102 @@
+"""What may be said otherwise after a refusal: which form, which field, without which parent."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rtllm.chain import Plan
+from rtllm.dialects import Dialect, plain_points, wanted_points
+from rtllm.engine.options import Api, HostKnowledge
+from rtllm.engine.prepared import PreparedRequest
+from rtllm.faults import Fault, Kind, is_of_substance
+from rtllm.host_dialects import Points
+from rtllm.items import Opaque, Reasoning
+
+_REFUSALS = frozenset(
+    {Kind.REFUSED, Kind.PARAMETER_REFUSED, Kind.NOT_FOUND, Kind.GIVEN_UP, Kind.SERVER}
+)
+_OF_MODELS = ("model_not_found", "DeploymentNotFound", "deployment_not_found")
+_FIRST_PARTY = ("openai", "azure")
+
+
+def reconsider(
+    fault: Fault, prepared: PreparedRequest, plan: Plan, api: Api, knowledge: HostKnowledge
+) -> Fault:
+    """Name a refusal by what may be said otherwise; as it is where nothing may.
+
+    Args:
+        fault: What the host said.
+        prepared: What was asked.
+        plan: How it was asked.
+        api: Over which API.
+        knowledge: What is known of the host.
+    """
+    if fault.kind not in _REFUSALS or (fault.status is not None and fault.status >= 502):
+        return fault
+    dialect = knowledge.dialects.of(prepared.request.model)
+    wanted = knowledge.dialects.settable(wanted_points(fault.words, dialect))
+
+    def changes(points: Points) -> bool:
+        before, after = (
+            _encoded(prepared, plan, api, knowledge, said)
+            for said in (dialect, dialect.with_points(dict(points)))
+        )
+        return before != after
+
+    is_final = _is_final(fault, knowledge)
+    wanted = tuple(point for point in wanted if not is_final and changes((point,)))
+    if wanted:
+        return replace(fault, kind=Kind.FORM_REFUSED, points=wanted)
+    if fault.kind is Kind.SERVER:
+        return fault  # it is asked again as it is, and in full
+    if not is_final and fault.kind is not Kind.NOT_FOUND:
+        parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
+        if parameter is not None:
+            return replace(fault, kind=Kind.PARAMETER_REFUSED, param=parameter)
+    if fault.kind is Kind.PARAMETER_REFUSED:
+        fault = replace(fault, kind=Kind.REFUSED)
+    if is_final or fault.code in _OF_MODELS:
+        return fault
+    if plan.anchor is not None:
+        return replace(fault, kind=Kind.CHAIN_MISS)
+    if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
+        return replace(fault, kind=Kind.ITEMS_REFUSED)
+    return _plainly(fault, prepared, knowledge, changes)
+
+
+def _plainly(
+    fault: Fault,
+    prepared: PreparedRequest,
+    knowledge: HostKnowledge,
+    changes: Callable[[Points], bool],
+) -> Fault:
+    """Try the plainest wording once, where nothing tells what was refused."""
+    model, dialects = prepared.request.model, knowledge.dialects
+    is_unclear = fault.kind is Kind.REFUSED and fault.status in (400, 422)
+    if not is_unclear or knowledge.name in _FIRST_PARTY or is_of_substance(fault):
+        return fault
+    plain = dialects.settable(plain_points(dialects.of(model)))
+    if dialects.may_try_plain(model) and plain and changes(plain):
+        return replace(fault, kind=Kind.FORM_REFUSED, points=plain)
+    dialects.refused_again(model)
+    return fault
+
+
+def _is_final(fault: Fault, knowledge: HostKnowledge) -> bool:
+    """Whether a code says that it is the words, not their form."""
+    if fault.code == "invalid_prompt":  # elsewhere it is said of whatever is not understood
+        return knowledge.name in _FIRST_PARTY
+    return is_of_substance(replace(fault, message=""))
+
+
+def is_guess(fault: Fault, dialect: Dialect) -> bool:
+    """Whether the refusal did not ask for what is now said otherwise."""
+    asked = {name for name, _ in wanted_points(fault.words, dialect)}
+    return not asked.intersection(name for name, _ in fault.points)
+
+
+def _encoded(
+    prepared: PreparedRequest, plan: Plan, api: Api, knowledge: HostKnowledge, dialect: Dialect
+) -> object:
+    if api == "chat":
+        return prepared.encode_chat(knowledge.rejected, dialect)
+    return prepared.encode(plan, None, knowledge.rejected, dialect=dialect)
