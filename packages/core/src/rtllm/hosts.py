@@ -235,13 +235,30 @@ def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> En
     given = base_url or OPENAI_BASE_URL
     parts = _checked(given)
     path = parts.path.rstrip("/")
-    if not path.endswith("/responses"):
-        path += "/responses"
+    path = _without_operation(path) + "/responses"
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     pairs = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(query or {})
     url = urlunsplit((scheme, parts.netloc, path, urlencode(pairs), ""))
     host = parts.hostname or ""
     return Endpoint(url, host, profile_of(host))
+
+
+OPERATIONS = ("/chat/completions", "/responses", "/completions")
+
+
+def _without_operation(path: str) -> str:
+    """The API's root; users paste the whole address of an operation."""
+    found = next((end for end in OPERATIONS if path.endswith(end)), "")
+    return path.removesuffix(found)
+
+
+def api_root(base_url: str) -> tuple[str, dict[str, str]]:
+    """The API's root over HTTP, and its query, of an address as users give it."""
+    parts = urlsplit(base_url.strip())
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    path = _without_operation(parts.path.rstrip("/"))
+    root = urlunsplit((scheme, parts.netloc, path, "", ""))
+    return root, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def _checked(base_url: str) -> SplitResult:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtllm.errors import ConfigError
-from rtllm.hosts import PROFILES, Endpoint, HostProfile, endpoint
+from rtllm.hosts import PROFILES, Endpoint, HostProfile, api_root, endpoint
 from rtllm.lent import is_azure, key_of, query_of, root_of, same_origin, texts
 from rtllm.transport.auth import ApiKey, Credentials, ask_for_key, checked_key
 from rtllm.transport.http import patient_http
@@ -98,9 +98,11 @@ class Reach:
             return self.make_client(self)
         import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
 
+        root, query = api_root(self.base_url) if self.base_url else (None, {})
         return openai.AsyncOpenAI(
             api_key=as_provider(self.key),
-            base_url=self.base_url,
+            base_url=root,
+            default_query=query or None,
             organization=self.organization,
             project=self.project,
             max_retries=0,

@@ -66,7 +66,9 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
     elif str(body["message"]).startswith(WEB_PAGE):
         body["message"] = f"{told} and {body['message']}"
     headers = {name.lower(): value for name, value in error.response.headers.items()}
-    headers.setdefault("date", formatdate())  # a wait may be a date, which counts from here
+    headers.setdefault(
+        "date", formatdate(usegmt=True)
+    )  # a wait may be a date, which counts from here
     fault = read(body, error.status_code, headers)
     if error.status_code in REDIRECTS:
         message = "the service redirects the request; not followed, for the key would go along"
