@@ -19,6 +19,8 @@ _DEEPEST = 6
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
 _SENTENCES = ("message", "msg", "detail", "error_description", "error", "title", "reason")
+_CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
+"""Fields whose words are no part of what a body says."""
 _NAMES = ("code", "type", "param", "status")
 
 
@@ -179,8 +181,9 @@ def _words_in(body: object, depth: int) -> Iterator[str]:
         inner = _packed(body)
         yield from [body] if inner is None else _words_in(inner, depth + 1)
     elif isinstance(body, Mapping):
-        for value in body.values():
-            yield from _words_in(value, depth + 1)
+        for name, value in body.items():
+            if name not in _CODES:
+                yield from _words_in(value, depth + 1)
     elif isinstance(body, Sequence) and not isinstance(body, bytes):
         if body and all(isinstance(step, str | int) for step in body):
             yield ".".join(map(str, body))

@@ -105,8 +105,8 @@ class Fault:
 
     @property
     def words(self) -> str:
-        """The sentence, the field, the code, and all else that the body says."""
-        known = (self.message, self.param, self.code, self.said)
+        """The sentence, the field, and all else that the body says but codes and types."""
+        known = (self.message, self.param, self.said)
         return " ".join(word for word in known if word)
 
 

@@ -44,14 +44,15 @@ def reconsider(
 
     is_final = _is_final(fault, knowledge)
     wanted = tuple(point for point in wanted if not is_final and changes((point,)))
-    if wanted:
+    parameter = None
+    if not is_final and fault.kind not in (Kind.NOT_FOUND, Kind.SERVER):
+        parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
+    if wanted and (parameter is None or parameter != fault.param):
         return replace(fault, kind=Kind.FORM_REFUSED, points=wanted)
+    if parameter is not None:
+        return replace(fault, kind=Kind.PARAMETER_REFUSED, param=parameter)
     if fault.kind is Kind.SERVER:
         return fault  # it is asked again as it is, and in full
-    if not is_final and fault.kind is not Kind.NOT_FOUND:
-        parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
-        if parameter is not None:
-            return replace(fault, kind=Kind.PARAMETER_REFUSED, param=parameter)
     if fault.kind is Kind.PARAMETER_REFUSED:
         fault = replace(fault, kind=Kind.REFUSED)
     if is_final or fault.code in _OF_MODELS:

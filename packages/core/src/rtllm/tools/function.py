@@ -17,6 +17,7 @@ from rtllm.tools.arguments import problems_of, raw_problems, read
 from rtllm.tools.closing import NotStrictError, closed
 from rtllm.tools.nodes import Json
 from rtllm.tools.nulls import Nulls, without_stand_ins
+from rtllm.tools.repair import repaired
 from rtllm.tools.schema import described, schema_of, told_by
 from rtllm.tools.signature import Signature
 
@@ -214,6 +215,7 @@ class FunctionTool(Generic[T]):
         """
         schema = copy.deepcopy(dict(parameters or {}))
         schema.setdefault("type", "object")
+        schema = repaired(schema)
         if schema["type"] != "object":
             raise ToolSchemaError(name, f"its parameters are {schema['type']!r}, not an object")
         if not isinstance(schema.setdefault("properties", {}), dict):
