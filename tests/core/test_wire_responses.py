@@ -23,7 +23,7 @@ from rtllm.wire.responses import item_json, request_frame
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        (Message.of("user", "hi"), {"type": "message", "role": "user", "content": "hi"}),
+        (Message.of("user", "hi"), {"role": "user", "content": "hi"}),
         (
             Message.of("assistant", "hi", "commentary"),
             {"role": "assistant", "type": "message", "content": "hi", "phase": "commentary"},
@@ -31,7 +31,6 @@ from rtllm.wire.responses import item_json, request_frame
         (
             Message("system", (Text("a", cache_breakpoint=True), Text("b"))),
             {
-                "type": "message",
                 "role": "system",
                 "content": [
                     {
@@ -46,7 +45,6 @@ from rtllm.wire.responses import item_json, request_frame
         (
             Message("user", (Image("https://h/a.png", "low"), Text("who?"))),
             {
-                "type": "message",
                 "role": "user",
                 "content": [
                     {"type": "input_image", "image_url": "https://h/a.png", "detail": "low"},
@@ -82,7 +80,7 @@ def test_a_request_is_flat_and_holds_only_what_is_set() -> None:
         "type": "response.create",
         "model": "m",
         "store": False,
-        "input": [{"type": "message", "role": "user", "content": "hi"}],
+        "input": [{"role": "user", "content": "hi"}],
     }
 
 

@@ -198,6 +198,7 @@ POINTS: tuple[Point, ...] = (
         ("always", "assistant"),
         '`"type": "message"` on messages of the Responses API: on all, or on the assistant\'s',
         "documented by OpenAI: may be left out; seen: a host breaks without it (kilocode #5700)",
+        hosts=dict.fromkeys(("openai", "azure"), "assistant"),
         refusals=(_says(r"unknown.{0,40}\btype\b", "assistant"),),
     ),
     Point(

@@ -78,7 +78,7 @@ class FunctionTool(Generic[T]):
         self.name = name
         self.description = description
         self.why_not_strict: str | None = None
-        self._plain = schema
+        self._plain = repaired(schema)
         self._take = take
         self.parameters, self.strict = self._formed(strict, nulls)
         said = {"description": description} if description else {}
@@ -215,7 +215,7 @@ class FunctionTool(Generic[T]):
         """
         schema = copy.deepcopy(dict(parameters or {}))
         schema.setdefault("type", "object")
-        schema = repaired(schema)
+        schema = repaired(schema)  # before its type is looked at, which may be a list
         if schema["type"] != "object":
             raise ToolSchemaError(name, f"its parameters are {schema['type']!r}, not an object")
         if not isinstance(schema.setdefault("properties", {}), dict):

@@ -84,7 +84,8 @@ def _with_items(node: Any) -> Any:
         if isinstance(fixed.get(word), Mapping):
             fixed[word] = _with_items(fixed[word])
     if "array" in types_of(fixed) and "items" not in fixed:
-        fixed["items"] = {}
+        told = [one for one in _list(fixed.get("prefixItems")) if isinstance(one, Mapping)]
+        fixed["items"] = _either([one for i, one in enumerate(told) if one not in told[:i]] or [{}])
     return fixed
 
 

@@ -19,7 +19,7 @@ from rtllm.items import (
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
-def item_json(item: Item, *, types_all: bool = True) -> msgspec.Raw:
+def item_json(item: Item, *, types_all: bool = False) -> msgspec.Raw:
     """Encode an item as an entry of ``input``, without ids: unstored ones are refused.
 
     Args:
@@ -102,7 +102,7 @@ def request_frame(
     instructions: str | None = None,
     previous_response_id: str | None = None,
     lane: str | None = None,
-    types_all: bool = True,
+    types_all: bool = False,
 ) -> bytes:
     """Encode a ``response.create``, which is flat: no envelope around the body.
 
