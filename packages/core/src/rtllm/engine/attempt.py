@@ -1,6 +1,6 @@
 """One request in flight: what was sent where, what reads its answer, and how it counts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,6 +81,7 @@ class Attempt:
         finished: Whether nothing more is expected.
         abandoned: What it counts as when its turn no longer waits for it; else None.
         timed_out: Whether a wait of its turn ran out.
+        on_late_usage: Who is told of its tokens if it ends behind its turn.
         parent_judged: Whether it was looked at what the service says of its parent.
     """
 
@@ -98,6 +99,7 @@ class Attempt:
     finished: bool = False
     abandoned: Account | None = None
     timed_out: bool = False
+    on_late_usage: Callable[[Usage], None] | None = None
     parent_judged: bool = False
 
     def __repr__(self) -> str:

@@ -529,6 +529,7 @@ class Engine:
             decoder,
             turn.prepared.request.record if turn.rebuild is None else _record_nothing,
             self._dispatch.mark_of(number) if chains else None,
+            on_late_usage=turn.prepared.request.on_late_usage,
         )
         self._dispatch.take(number, placement, now)
         self._attempts[number] = attempt
@@ -746,8 +747,9 @@ class Engine:
             self._note_calls(attempt, output)
         self._dispatch.ended(attempt.number, response_id, recorded, now, output)
         if attempt.begun:
+            tell = attempt.on_late_usage if attempt.category == "cut" else None
             self._actions.append(
-                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage)
+                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage, tell)
             )
         if connection is not None and attempt.connection < 0:
             if decoder.created:

@@ -32,7 +32,7 @@ from rtllm.report import TurnReport
 from rtllm.transport.auth import Credentials
 from rtllm.transport.http import HttpClients, HttpExchanges
 from rtllm.transport.websocket import WebSockets
-from rtllm.usage import Books
+from rtllm.usage import Books, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -235,6 +235,8 @@ class Runtime:
                 self._set_timer(action.at)
             case Booked():
                 self._books.enter(action.category, action.usage)
+                if action.tell is not None and action.usage is not None:
+                    _tell(action.tell, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case StartHttp():
@@ -264,3 +266,10 @@ class Runtime:
             self._timer = None
         if at is not None:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
+
+
+def _tell(tell: Callable[[Usage], None], usage: Usage) -> None:
+    try:
+        tell(usage)
+    except Exception:
+        logger.exception("on_late_usage raised")
