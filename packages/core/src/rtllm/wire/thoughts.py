@@ -57,6 +57,7 @@ class ThoughtFilter:
         """Take the next piece; gives what is spoken of it and of what was held."""
         is_watching = self._held or self._may_open or self.in_thought or self._after_thought
         if not is_watching and not _MARKS.search(text):
+            self._said = (self._said + text)[-2 * _LONGEST :]
             return text  # nearly all pieces
         self._held += text
         return "".join(self._take())
@@ -112,7 +113,7 @@ class ThoughtFilter:
             self._may_close = False
         if found and self._may_close:
             at, tag = min(found)
-            piece, self._held = self._held[:at], self._held[at + len(tag) :].lstrip()
+            piece, self._held = self._held[:at], self._held[at + len(tag) :]
             self.dropped, self._may_close = True, False
             return piece
         kept = _prefix_at_end(lowered, _CLOSINGS) if self._may_close else 0
