@@ -166,12 +166,12 @@ def test_what_the_user_set_is_not_learnt_away() -> None:
 def test_a_guess_that_does_not_help_is_undone_unless_a_request_was_taken() -> None:
     known = HostDialects("h")
     points = plain_points(known.of("m"))
-    known.learn("m", points, "no", on_trial=True)
+    known.learn("m", points, "no", guessed={name for name, _ in points})
     known.refused_again("m")
     assert known.of("m") == Dialect()
     assert not known.may_try_plain("m")
 
-    known.learn("n", points, "no", on_trial=True)
+    known.learn("n", points, "no", guessed={name for name, _ in points})
     known.took("n")
     known.refused_again("n")
     assert known.of("n").system_messages == "leading"
@@ -265,7 +265,7 @@ def test_it_is_remembered_by_conversation() -> None:
         ("<THINK>hm</THINK>Hi.", "Hi."),
         ("[THINK]hm[/THINK]Hi.", "Hi."),
         ("<|channel>thought\nhm<channel|>Hi.", "Hi."),
-        ("words</think> and more", "wordsand more"),
+        ("words</think> and more", "words and more"),
         ("Say <think> aloud</think>.", "Say <think> aloud</think>."),
         ("1 < 2, <b>bold</b>, 3 <", "1 < 2, <b>bold</b>, 3 <"),
         ("<thing> is no tag", "<thing> is no tag"),
@@ -308,8 +308,10 @@ def test_no_word_waits_longer_than_a_tag() -> None:
         (b"<html><head><title>Sign in</title></head></html>", "a web page (HTML): Sign in"),
         (b'"just a text"', "just a text"),
         (
-            b'{"error":{"message":"Filtered","innererror":{"content_filter_result":'
-            b'{"self_harm":{"filtered":true,"severity":"medium"}}}}}',
+            (
+                b'{"error":{"message":"Filtered","innererror":{"content_filter_result":'
+                b'{"self_harm":{"filtered":true,"severity":"medium"}}}}}'
+            ),
             "Filtered (self_harm: medium)",
         ),
     ],

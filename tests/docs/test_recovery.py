@@ -38,6 +38,11 @@ WORDS: Mapping[Kind, str] = {
     Kind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
     Kind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
     Kind.GIVEN_UP: "`response.failed` with any other code",
+    Kind.PARENT_IGNORED: "the service answers as if nothing had been continued",
+    Kind.FORM_REFUSED: "the host refuses how something is said ([hosts](hosts.md))",
+    Kind.CUT_AT_ONCE: "filtered, cut by length, or nothing but thoughts: no word came",
+    Kind.SLIPPED: "the host could not read the model's call (`tool_use_failed`)",
+    Kind.PASSING: "the upgrade gets an empty 403",
 }
 
 

@@ -657,6 +657,20 @@ REFUSED: tuple[Case, ...] = (
         Ends(1, Refused),
         fault=refusal("unsupported_parameter", param="store"),
     ),
+    Case(
+        "the model's call could not be read",
+        Kind.SLIPPED,
+        "sent",
+        CURED,
+        fault=refusal("tool_use_failed"),
+    ),
+    Case(
+        "the upgrade gets an empty 403",
+        Kind.PASSING,
+        "connecting",
+        RECONNECTED,
+        handshake=RefuseHandshake(403, ""),
+    ),
     *(
         Case(f"the upgrade gets a {status}", kind, "connecting", Ends(0, Refused), handshake=no)
         for status, kind, no in (
@@ -743,6 +757,13 @@ REFUSED: tuple[Case, ...] = (
 )
 
 OTHER: tuple[Case, ...] = (
+    Case(
+        "an answer that is filtered before its first word",
+        Kind.CUT_AT_ONCE,
+        "created",
+        Ends(1, Failed),
+        fault=CutResponse(reason="content_filter", phase="created"),
+    ),
     Case("an empty answer", Kind.EMPTY, "created", CURED, fault=Empty()),
     Case(
         "only empty answers",

@@ -861,7 +861,7 @@ async def test_25_repeated_failure_closes_the_session_with_the_services_message(
 async def test_25_one_failed_turn_leaves_the_session_usable() -> None:
     async with stage(echo()) as st, session_of(st.llm, Agent(instructions="Be kind.")) as session:
         await session.run(user_input="One")
-        st.service.fault = [ErrorFrame(code="content_filter", status=400, message="Not allowed.")]
+        st.service.fault = [ErrorFrame(code="invalid_prompt", status=400, message="Not allowed.")]
         with pytest.raises(APIStatusError, match="Not allowed"):
             await session.run(user_input="Two")
         await session.run(user_input="Three")

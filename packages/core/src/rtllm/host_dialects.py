@@ -1,7 +1,7 @@
 """The dialects of one host's models: what is known, what the user sets, what refusals taught."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rtllm.dialects import Dialect, dialect_of
 
@@ -35,18 +35,20 @@ class HostDialects:
         """Those of some changes that the user's own settings leave open."""
         return tuple((name, value) for name, value in points if name not in self._forced)
 
-    def learn(self, model: str, points: Points, refusal: str, *, on_trial: bool = False) -> None:
+    def learn(
+        self, model: str, points: Points, refusal: str, *, guessed: Collection[str] = ()
+    ) -> None:
         """Say something otherwise from now on, for the model that refused it; told once.
 
         Args:
             model: The model.
             points: What is said otherwise.
             refusal: The host's sentence.
-            on_trial: Whether the refusal did not ask for it.
+            guessed: The points that the refusal did not ask for.
         """
         learnt = self._learnt.setdefault(model, {})
-        if on_trial:
-            self._on_trial.setdefault(model, set()).update(name for name, _ in points)
+        if guessed:
+            self._on_trial.setdefault(model, set()).update(guessed)
         new = [(name, value) for name, value in points if learnt.get(name) != value]
         learnt.update(points)
         if new:

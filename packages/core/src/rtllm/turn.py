@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.faults import Fault, Kind, Wait, silent
-from rtllm.recovery import BY_HTTP, ENDS_WHOLE, TABLE, Action, Fail, Resend, decide
+from rtllm.recovery import (
+    BY_HTTP,
+    ENDS_WHOLE,
+    FREE_IN_A_TURN,
+    OF_FORM,
+    TABLE,
+    Action,
+    Fail,
+    Resend,
+    decide,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,11 @@ class Turn:
     def has_given_out(self) -> bool:
         """Whether anything went to the framework."""
         return bool(self.text_given_out or self.calls_given_out)
+
+    @property
+    def has_one_form_left(self) -> bool:
+        """Whether one more refusal of a form would be the turn's end."""
+        return sum(self._seen[kind] for kind in OF_FORM) == FREE_IN_A_TURN - 1
 
     def phase(self, *, whole: bool = False) -> Phase:
         """How far the attempt got.

@@ -33,7 +33,7 @@ from rtllm.engine.connections import Connections, TimerKey
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.reports import report_of
-from rtllm.engine.second_wording import is_guess, reconsider
+from rtllm.engine.second_wording import guessed_points, reconsider
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
@@ -821,6 +821,7 @@ class Engine:
                 attempt.placement.plan,
                 self._options.api,
                 self._knowledge,
+                is_last=turn.progress.has_one_form_left,
             )
         fault = qualify(fault, self._conditions(turn))
         if turn.rebuild is not None:
@@ -893,8 +894,8 @@ class Engine:
             self._without_lanes()
         if lesson == "form refused":
             model, dialects = turn.model, self._knowledge.dialects
-            on_trial = is_guess(fault, dialects.of(model))
-            dialects.learn(model, fault.points, fault.message, on_trial=on_trial)
+            guessed = guessed_points(fault, dialects.of(model))
+            dialects.learn(model, fault.points, fault.message, guessed=guessed)
         if lesson == "parameter refused" and fault.param is not None:
             self._knowledge.rejected.note(turn.prepared.request, fault.param, fault.message)
         constraints.full_context = constraints.full_context or resend.whole

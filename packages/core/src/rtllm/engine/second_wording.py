@@ -1,5 +1,6 @@
 """What may be said otherwise after a refusal: which form, which field, without which parent."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,11 +16,22 @@ _REFUSALS = frozenset(
     {Kind.REFUSED, Kind.PARAMETER_REFUSED, Kind.NOT_FOUND, Kind.GIVEN_UP, Kind.SERVER}
 )
 _OF_MODELS = ("model_not_found", "DeploymentNotFound", "deployment_not_found")
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+_OF_A_RESPONSE = re.compile(r"response|previous|history|conversation", re.IGNORECASE)
+_OF_THE_CONTEXT = ("input", "previous", "response_id", "messages")
+_TEMPLATE_BROKE = 500
+_INVALID_REQUEST = re.compile(r"invalid.{0,40}request|invalid.{0,20}(input|payload)", re.IGNORECASE)
 _FIRST_PARTY = ("openai", "azure")
 
 
 def reconsider(
-    fault: Fault, prepared: PreparedRequest, plan: Plan, api: Api, knowledge: HostKnowledge
+    fault: Fault,
+    prepared: PreparedRequest,
+    plan: Plan,
+    api: Api,
+    knowledge: HostKnowledge,
+    *,
+    is_last: bool = False,
 ) -> Fault:
     """Name a refusal by what may be said otherwise; as it is where nothing may.
 
@@ -29,8 +41,9 @@ def reconsider(
         plan: How it was asked.
         api: Over which API.
         knowledge: What is known of the host.
+        is_last: Whether only one more free try is left.
     """
-    if fault.kind not in _REFUSALS or (fault.status is not None and fault.status >= 502):
+    if not _may_be_form(fault):
         return fault
     dialect = knowledge.dialects.of(prepared.request.model)
     wanted = knowledge.dialects.settable(wanted_points(fault.words, dialect))
@@ -48,20 +61,40 @@ def reconsider(
     if not is_final and fault.kind not in (Kind.NOT_FOUND, Kind.SERVER):
         parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
     if wanted and (parameter is None or parameter != fault.param):
+        if is_last and knowledge.name not in _FIRST_PARTY:  # no other try is left to learn more
+            plain = knowledge.dialects.settable(plain_points(dialect))
+            wanted = tuple({**dict(plain), **dict(wanted)}.items())
         return replace(fault, kind=Kind.FORM_REFUSED, points=wanted)
     if parameter is not None:
         return replace(fault, kind=Kind.PARAMETER_REFUSED, param=parameter)
     if fault.kind is Kind.SERVER:
         return fault  # it is asked again as it is, and in full
     if fault.kind is Kind.PARAMETER_REFUSED:
-        fault = replace(fault, kind=Kind.REFUSED)
-    if is_final or fault.code in _OF_MODELS:
+        return fault if fault.code in _PARAMETER_CODES else replace(fault, kind=Kind.REFUSED)
+    if is_final or not _may_mean_parent(fault):
         return fault
     if plan.anchor is not None:
         return replace(fault, kind=Kind.CHAIN_MISS)
     if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
         return replace(fault, kind=Kind.ITEMS_REFUSED)
     return _plainly(fault, prepared, knowledge, changes)
+
+
+def _may_be_form(fault: Fault) -> bool:
+    """Whether a fault may be a refusal of how something is said, told by a body with words."""
+    if fault.kind not in _REFUSALS or (fault.status or 0) > _TEMPLATE_BROKE:
+        return False
+    if fault.kind is Kind.GIVEN_UP:
+        return not fault.has_code
+    return bool(fault.said)
+
+
+def _may_mean_parent(fault: Fault) -> bool:
+    """Whether a refusal of what continues a response may be for that alone, whatever its words."""
+    if fault.kind is Kind.NOT_FOUND:
+        return fault.code not in _OF_MODELS and _OF_A_RESPONSE.search(fault.words) is not None
+    named = (fault.param or "").lstrip("/")
+    return fault.kind is Kind.REFUSED and (not named or named.startswith(_OF_THE_CONTEXT))
 
 
 def _plainly(
@@ -84,15 +117,16 @@ def _plainly(
 
 def _is_final(fault: Fault, knowledge: HostKnowledge) -> bool:
     """Whether a code says that it is the words, not their form."""
-    if fault.code == "invalid_prompt":  # elsewhere it is said of whatever is not understood
+    if fault.code == "invalid_prompt" and _INVALID_REQUEST.search(fault.message):
+        # seen: elsewhere it is said of whatever is not understood (OpenRouter)
         return knowledge.name in _FIRST_PARTY
     return is_of_substance(replace(fault, message=""))
 
 
-def is_guess(fault: Fault, dialect: Dialect) -> bool:
-    """Whether the refusal did not ask for what is now said otherwise."""
+def guessed_points(fault: Fault, dialect: Dialect) -> frozenset[str]:
+    """The points that are said otherwise though the refusal did not ask for it."""
     asked = {name for name, _ in wanted_points(fault.words, dialect)}
-    return not asked.intersection(name for name, _ in fault.points)
+    return frozenset(name for name, _ in fault.points if name not in asked)
 
 
 def _encoded(

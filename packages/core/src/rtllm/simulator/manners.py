@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from rtllm.simulator.refusal import RequestError
@@ -32,9 +33,9 @@ def check(body: Body, manners: Collection[str]) -> None:
 
 def dressed(chunk: dict[str, Any], manners: Collection[str]) -> Iterator[dict[str, Any]]:
     """A chunk of a chat completion as a host with these manners sends it."""
-    choice = (chunk.get("choices") or [{}])[0]
-    delta = choice.get("delta") or {}
-    calls = delta.get("tool_calls")
+    choice: dict[str, Any] = (chunk.get("choices") or [{}])[0]
+    delta: dict[str, Any] = choice.get("delta") or {}
+    calls: list[dict[str, Any]] = delta.get("tool_calls") or []
     begins = bool(calls) and "id" in calls[0]
     if begins and "thinks beside calls" in manners:
         yield _with_delta(chunk, {"content": None, "reasoning_content": THOUGHT})
@@ -108,7 +109,7 @@ def _no_developer(body: Body) -> None:
 
 def _no_user_behind_tool(body: Body) -> None:
     roles = [_role(message) for message in _messages(body) if "role" in message]
-    for before, after in zip(roles, roles[1:], strict=False):
+    for before, after in pairwise(roles):
         if before == "tool" and after not in ("tool", "assistant"):
             raise RequestError(
                 f"Unexpected role '{after}' after role 'tool'",
@@ -119,7 +120,7 @@ def _no_user_behind_tool(body: Body) -> None:
 
 def _alternating_roles(body: Body) -> None:
     roles = [_role(m) for m in _messages(body) if _role(m) in ("user", "assistant")]
-    if any(before == after == "user" for before, after in zip(roles, roles[1:], strict=False)):
+    if any(before == after == "user" for before, after in pairwise(roles)):
         raise RequestError("Conversation roles must alternate user/assistant/user/assistant/...")
 
 

@@ -83,8 +83,6 @@ class ThoughtFilter:
                 spoken.append(piece)
                 self.spoke = True
                 self._said = (self._said + piece)[-2 * _LONGEST :]
-                if any(tag in self._said.lower() for tag in _OPENINGS):
-                    self._may_close = False  # a tag that is spoken of, and so is its end
             if before == (len(self._held), self.in_thought, self._may_open):
                 break
         return spoken
@@ -109,8 +107,9 @@ class ThoughtFilter:
         # A closing tag without an opening one: the words before it stay.
         lowered = self._held.lower()
         found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
-        if found and any(tag in lowered[: min(found)[0]] for tag in _OPENINGS):
-            self._may_close = False
+        before = self._said.lower() + (lowered[: min(found)[0]] if found else "")
+        if any(tag in before for tag in _OPENINGS):
+            self._may_close = False  # a tag that is spoken of, and so is its end
         if found and self._may_close:
             at, tag = min(found)
             piece, self._held = self._held[:at], self._held[at + len(tag) :]
