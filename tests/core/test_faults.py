@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.codec.frames import error_in_body, error_of, read
+from rtllm.codec.frames import error_of, read
 from rtllm.retry.faults import (
     FaultKind,
     from_close,
@@ -195,7 +195,7 @@ def test_a_code_knows_best_and_then_the_status(
             FaultKind.PARAMETER_REFUSED,
         ),
         ({"code": "unsupported_parameter", "param": "store"}, 400, FaultKind.REFUSED),
-        ({"code": "invalid_value", "param": "temperature"}, 400, FaultKind.REFUSED),
+        ({"code": "invalid_value", "param": "temperature"}, 400, FaultKind.PARAMETER_REFUSED),
     ],
 )
 def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
@@ -230,7 +230,7 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
     [
         (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', FaultKind.UNAUTHORISED),
         (401, HTML, FaultKind.UNAUTHORISED),
-        (403, b"", FaultKind.FORBIDDEN),
+        (403, b"", FaultKind.PASSING),
         (404, HTML, FaultKind.NO_WEBSOCKET),
         (405, b'{"detail":"Method Not Allowed"}', FaultKind.NO_WEBSOCKET),
         (426, b"\xff\xfe", FaultKind.NO_WEBSOCKET),
@@ -249,16 +249,16 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
     ],
 )
 def test_a_refused_upgrade_is_named(status: int, body: bytes, kind: FaultKind) -> None:
-    fault = from_handshake(status, {}, error_in_body(body))
+    fault = from_handshake(status, {}, body)
     assert (fault.kind, fault.status) == (kind, status)
     assert fault.message
 
 
 def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
     headers = {"Retry-After": "3", "X-Request-Id": "req_1"}
-    fault = from_handshake(429, headers, {"message": "later"})
+    fault = from_handshake(429, headers, b'{"error":{"message":"later"}}')
     assert (fault.message, fault.retry_after, fault.request_id) == ("later", 3.0, "req_1")
-    assert "status 403" in from_handshake(403, {}, error_in_body(HTML)).message
+    assert "status 403" in from_handshake(403, {}, HTML).message
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,10 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: FaultKind) -> None
         ({}, "Please try again in 20ms.", 0.02),
         ({}, "Please try again in 1.3s. Visit", 1.3),
         ({}, "Try Again In 2S", 2.0),
-        ({}, "Please try again in 2 minutes", None),
+        ({}, "Please try again in 2 minutes", 120.0),
+        ({}, "try again in 1m3.5s", 63.5),
+        ({}, "Rate limited. Please retry after 2 seconds. See the docs", 2.0),
+        ({}, "the tool will try again in a moment", None),
         ({"retry-after": "x"}, "try again in 1s", 1.0),
         ({}, "", None),
     ],
@@ -337,4 +340,4 @@ def test_whatever_an_error_holds_it_gets_a_kind(
 
 @given(st.integers(100, 599), st.binary(max_size=20) | _json.map(lambda v: json.dumps(v).encode()))
 def test_whatever_a_refused_upgrade_holds_it_gets_a_kind(status: int, body: bytes) -> None:
-    assert isinstance(from_handshake(status, {}, error_in_body(body)).kind, FaultKind)
+    assert isinstance(from_handshake(status, {}, body).kind, FaultKind)

@@ -51,6 +51,11 @@ ROWS: list[tuple[FaultKind, type[TurnError], int, bool, str]] = [
     (FaultKind.TOO_LARGE, RequestRejected, 0, False, ""),
     (FaultKind.REFUSED, RequestRejected, 0, False, ""),
     (FaultKind.RESPONSE_FAILED, ResponseFailed, 0, False, ""),
+    (FaultKind.PARENT_IGNORED, RequestRejected, 1, False, "whole elsewhere"),
+    (FaultKind.FORM_REFUSED, RequestRejected, 2, False, ""),
+    (FaultKind.CUT_AT_ONCE, ResponseFailed, 0, False, ""),
+    (FaultKind.SLIPPED, ResponseFailed, 1, True, ""),
+    (FaultKind.PASSING, RequestRejected, 1, False, ""),
 ]
 rows = pytest.mark.parametrize(
     ("kind", "error", "free", "paid", "how"), ROWS, ids=[row[0].name.lower() for row in ROWS]
@@ -98,7 +103,7 @@ def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase
 
 
 AT_ONCE = {FaultKind.NO_WEBSOCKET, FaultKind.TOO_LARGE}
-AT_LAST = {FaultKind.CONNECTION_LIMIT, FaultKind.DROPPED, FaultKind.UNREACHABLE}
+AT_LAST = {FaultKind.PASSING, FaultKind.CONNECTION_LIMIT, FaultKind.DROPPED, FaultKind.UNREACHABLE}
 UNCONNECTED = {FaultKind.BUSY, FaultKind.SERVER}
 
 

@@ -40,6 +40,11 @@ WORDS: Mapping[FaultKind, str] = {
     FaultKind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
     FaultKind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
     FaultKind.RESPONSE_FAILED: "`response.failed` with any other code",
+    FaultKind.PARENT_IGNORED: "the service answers as if nothing had been continued",
+    FaultKind.FORM_REFUSED: "the host refuses how something is said ([hosts](hosts.md))",
+    FaultKind.CUT_AT_ONCE: "filtered, cut by length, or nothing but thoughts: no word came",
+    FaultKind.SLIPPED: "the host could not read the model's call (`tool_use_failed`)",
+    FaultKind.PASSING: "the upgrade gets an empty 403",
 }
 
 

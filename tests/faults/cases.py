@@ -682,6 +682,20 @@ REFUSED: tuple[Case, ...] = (
         Ends(1, RequestRejected),
         fault=refusal("unsupported_parameter", param="store"),
     ),
+    Case(
+        "the model's call could not be read",
+        FaultKind.SLIPPED,
+        "sent",
+        CURED,
+        fault=refusal("tool_use_failed"),
+    ),
+    Case(
+        "the upgrade gets an empty 403",
+        FaultKind.PASSING,
+        "connecting",
+        RECONNECTED,
+        handshake=RefuseHandshake(403, ""),
+    ),
     *(
         Case(
             f"the upgrade gets a {status}",
@@ -784,6 +798,13 @@ REFUSED: tuple[Case, ...] = (
 )
 
 OTHER: tuple[Case, ...] = (
+    Case(
+        "an answer that is filtered before its first word",
+        FaultKind.CUT_AT_ONCE,
+        "created",
+        Ends(1, ResponseFailed),
+        fault=CutResponse(reason="content_filter", phase="created"),
+    ),
     Case("an empty answer", FaultKind.EMPTY, "created", CURED, fault=Empty()),
     Case(
         "only empty answers",

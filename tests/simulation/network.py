@@ -165,9 +165,9 @@ class Network:
         if fault == "connect refused":
             why = Fault(FaultKind.UNREACHABLE, "no route")
         elif fault == "connect busy":
-            why = from_handshake(429, {"retry-after": "1"}, {})
+            why = from_handshake(429, {"retry-after": "1"}, b"{}")
         else:
-            why = from_handshake(404, {}, {})
+            why = from_handshake(404, {}, b"")
         self.sim.oracle.excuse_waiting(pipe, fault)
         pipe.state = "gone"
         self.sim.fact(pipe.engine, "connect_failed", pipe.number, why)

@@ -364,7 +364,11 @@ class Writer:
         del steps[at:-1]
 
     def _response(self, status: str) -> dict[str, Any]:
-        return {"id": self.script.response_id, "status": status}
+        return {
+            "id": self.script.response_id,
+            "status": status,
+            "previous_response_id": self.attempt.body.get("previous_response_id"),
+        }
 
     def _add(
         self, delay: float, kind: str, event: str, payload: str = "", **fields: object

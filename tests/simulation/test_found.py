@@ -86,7 +86,7 @@ def test_cancelling_a_turn_over_http_ends_it_once() -> None:
 def test_a_turn_pauses_when_a_connection_is_refused_for_now() -> None:
     engine = Engine(EngineOptions(HOST))
     _, actions = engine.ask(question("hello"), 0.0)
-    busy = from_handshake(429, {"retry-after": "1"}, {})
+    busy = from_handshake(429, {"retry-after": "1"}, b"{}")
     engine.connect_failed(only(Connect, actions).connection, busy, 0.1)
     assert [turn.state for turn in engine.snapshot().turns.values()] == ["pausing"]
     only(Connect, engine.tick(1.2))

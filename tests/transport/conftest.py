@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from rtllm import (
@@ -64,6 +65,7 @@ class Caller:
     model: str = "gpt-4.1"
     limits: Timeouts = NEVER_RUNS_OUT
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget=3, interval=0.0))
+    tools: tuple[msgspec.Raw, ...] = ()
 
     def request(self, *, hold_calls: bool = False) -> Request:
         self._name_items()
@@ -72,6 +74,7 @@ class Caller:
             self.model,
             as_recorded,
             self.settings,
+            self.tools,
             limits=self.limits,
             retry=self.retry,
             hold_calls=hold_calls,

@@ -584,15 +584,14 @@ async def test_a_host_that_does_not_know_stream_options_is_asked_without() -> No
         assert ["stream_options" in e.body for e in simulator.journal.entries] == [True, False]
 
 
-async def test_tools_with_an_effort_that_chat_refuses_are_the_turns_error() -> None:
+async def test_the_effort_that_a_refusal_names_is_sent_from_then_on() -> None:
     async with Simulator() as simulator, asking(simulator) as caller:
         request = Request((Message.of("user", "Hi"),), "gpt-5.5", as_recorded, tools=(TOOL,))
-        with (
-            chat(caller).ask(request) as answer,
-            pytest.raises(RequestRejected, match="/v1/responses"),
-        ):
-            await anext(answer)
-        assert len(simulator.journal.entries) == 1
+        for _ in range(2):
+            with chat(caller).ask(request) as answer:
+                assert isinstance(await anext(answer), TextDelta)
+        efforts = [entry.body.get("reasoning_effort") for entry in simulator.journal.entries]
+        assert efforts == [None, "none", "none"]
 
 
 async def test_no_host_is_unreachable() -> None:

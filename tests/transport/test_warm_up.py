@@ -34,13 +34,13 @@ async def test_a_prepared_prompt_is_everyones_and_mixes_nobody(
 ) -> None:
     async with Simulator() as simulator:
         client = make_client(simulator)
-        callers = [Caller(client, settings={"store": False}) for _ in range(4)]
+        callers = [Caller(client, settings={"store": False}) for _ in range(3)]
         await client.warm_up(callers[0].request())
         for turn in range(3):
             for number, caller in enumerate(callers):
                 await caller.say(f"caller {number} turn {turn}")
                 assert reports[-1].chained
-        assert len({report.conversation for report in reports[1:]}) == 4
+        assert len({report.conversation for report in reports[1:]}) == 3
         for entry in simulator.journal.entries[1:]:
             numbers = {text.split()[1] for role, text in entry.texts() if role == "user"}
             assert len(numbers) == 1
@@ -57,7 +57,7 @@ async def test_a_full_connection_takes_no_more_callers_for_its_prepared_prompt(
         for turn in range(2):
             for caller in callers:
                 await caller.say(f"turn {turn}")
-        assert [r.chained for r in reports[1:]] == [True] * 4 + [False] * 2 + [True] * 6
+        assert [r.chained for r in reports[1:]] == [True] * 3 + [False] * 3 + [True] * 6
         assert len(simulator.journal.connections) == 2
 
 

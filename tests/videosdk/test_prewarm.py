@@ -31,7 +31,7 @@ async def test_the_first_turn_goes_on_from_the_prepared_instructions(
 async def test_a_warm_up_that_fails_costs_the_first_turn_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    host: dict[str, Any] = {"lanes": "on", "extra_body": {"top_logprobs": 99}}
+    host: dict[str, Any] = {"lanes": "on", "extra_body": {"truncation": "sometimes"}}
     async with stage(echo(), **host) as st:
         with caplog.at_level(logging.WARNING):
             await st.llm.prewarm(instructions="Be kind.")

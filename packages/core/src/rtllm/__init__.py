@@ -25,6 +25,7 @@ from rtllm.content.request import Network, Request
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
+from rtllm.engine.options import Chaining
 from rtllm.engine.report import Recovery, TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.errors import (
@@ -57,6 +58,7 @@ from rtllm.parameters import (
 from rtllm.providers.azure import TokenProvider, resolve_azure
 from rtllm.providers.config import ProviderConfig, resolve_provider
 from rtllm.providers.credentials import ApiKey, Credentials
+from rtllm.providers.dialects import ThinkTags, dialect_with
 from rtllm.providers.hosts import Endpoint, HostProfile, endpoint
 from rtllm.tools.function import FunctionTool
 from rtllm.tools.null_defaults import Nulls
@@ -67,6 +69,7 @@ __all__ = [
     "Api",
     "ApiKey",
     "Body",
+    "Chaining",
     "ChatClient",
     "Client",
     "ConfigError",
@@ -110,6 +113,7 @@ __all__ = [
     "RtllmError",
     "Text",
     "TextDelta",
+    "ThinkTags",
     "Timeouts",
     "TokenProvider",
     "ToolArgumentsError",
@@ -125,6 +129,7 @@ __all__ = [
     "UsageLedger",
     "UsageSnapshot",
     "__version__",
+    "dialect_with",
     "endpoint",
     "parse_answer",
     "quickest_effort",

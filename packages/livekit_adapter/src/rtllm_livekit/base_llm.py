@@ -1,12 +1,16 @@
 """What both of the adapter's LLMs do: take a context by value, and ask."""
 
 import asyncio
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Never, Protocol, Self
 
 import aiohttp
 from livekit.agents import APIConnectOptions, get_job_context, llm, utils
+from livekit.agents.metrics import LLMMetrics
+from livekit.agents.metrics.base import Metadata
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
@@ -25,6 +29,7 @@ from rtllm import (
     RetryPolicy,
     Timeouts,
     TokenProvider,
+    Usage,
     UsageSnapshot,
     resolve_azure,
     resolve_images,
@@ -238,6 +243,7 @@ class AskingLLM(llm.LLM[Never]):
             network=network(),
             unsent=converted.unsent,
             conversation=asking.conversation,
+            on_late_usage=late_usage_of(self, model),
         )
 
         async def pictured() -> ResponseStream:
@@ -291,6 +297,41 @@ class AskingLLM(llm.LLM[Never]):
         await super().aclose()
         self._pictures.clear()
         await self._client.aclose()
+
+
+def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
+    """Tell LiveKit's metrics of an answer that was cut, once its end says what it cost.
+
+    The service goes on to the end and bills it; LiveKit's own event of it has no tokens.
+    """
+    known = weakref.ref(asked)
+    began = time.time()
+
+    def tell(usage: Usage) -> None:
+        if (told := known()) is None:
+            return
+        metadata = Metadata(model_name=model, model_provider=told.provider)
+        told.emit(
+            "metrics_collected",
+            LLMMetrics(
+                label=told.label,
+                request_id="",
+                timestamp=time.time(),
+                duration=time.time() - began,
+                ttft=-1.0,
+                cancelled=True,
+                completion_tokens=usage.output,
+                prompt_tokens=usage.input,
+                prompt_cached_tokens=usage.cached or 0,
+                cache_creation_tokens=usage.cache_write or 0,
+                reasoning_tokens=usage.reasoning or 0,
+                total_tokens=usage.total,
+                tokens_per_second=0.0,
+                metadata=metadata,
+            ),
+        )
+
+    return tell
 
 
 def connect_limit(timeout: float | Timeout | None) -> float | None:

@@ -10,8 +10,11 @@ from rtllm import (
     ApiKey,
     ChatClient,
     ConfigError,
+    HostProfile,
     ProviderConfig,
+    ThinkTags,
     TurnReport,
+    dialect_with,
     resolve_provider,
 )
 from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
@@ -58,6 +61,13 @@ class ChatLLM(AskingLLM):
         extra_body: More fields of each request's body.
         extra_headers: More headers of each request.
         extra_query: More query parameters of each request.
+        host_profile: What the host is like, where its address doesn't tell: the name of a
+            known one (``docs/hosts.md``) or a `HostProfile`.
+        dialect: What the host wants said otherwise, by the names of ``docs/hosts.md``. Without
+            it, what a host refuses is learnt from its first refusal.
+        strict_tools: False leaves out the ``strict`` of tools, True keeps it in any case.
+        think_tags: What becomes of thoughts between tags in the words: "drop", "speak", or
+            "prefilled" where the opening tag is never sent. Default: by the host.
         speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
             pace will do.
         on_turn: Called with the report of each turn.
@@ -99,6 +109,10 @@ class ChatLLM(AskingLLM):
         extra_body: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         extra_headers: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
         extra_query: NotGivenOr[Mapping[str, str]] = NOT_GIVEN,
+        host_profile: HostProfile | str | None = None,
+        dialect: Mapping[str, str] | None = None,
+        strict_tools: bool | None = None,
+        think_tags: ThinkTags | None = None,
         speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -115,10 +129,12 @@ class ChatLLM(AskingLLM):
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,
         )
-        core = (
-            ChatClient(make_client=reach.http, on_turn=on_turn)
-            if reach.client is None
-            else ChatClient(reach.client, on_turn=on_turn)
+        core = ChatClient(
+            reach.client,
+            make_client=reach.http if reach.client is None else None,
+            profile=host_profile or reach.profile,
+            dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
+            on_turn=on_turn,
         )
         options = given(
             user=user,

@@ -25,7 +25,7 @@ _CONSTANT = "lk."
 
 _NEVER_SENT = ("agent_handoff", "agent_config_update")
 
-_OURS, _MARK = "rtllm", "mark"
+_OURS, _MARK, _CARRIED = "rtllm", "mark", "carried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,14 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
             if entry.message is not None:
                 items.append(_message(entry.message, frames, breakpoints=breakpoints))
             items += [
-                ToolCall(c.call_id, c.name, c.arguments, _key(c.id), mark_in(c.extra))
+                ToolCall(
+                    c.call_id,
+                    c.name,
+                    c.arguments,
+                    _key(c.id),
+                    mark_in(c.extra),
+                    carried_in(c.extra),
+                )
                 for c in entry.calls
             ]
             items += [ToolOutput(o.call_id, o.output, _key(o.id)) for o in entry.outputs]
@@ -106,9 +113,18 @@ def mark_in(extra: object) -> str | None:
     return mark if isinstance(mark, str) else None
 
 
-def extra_with(mark: str) -> dict[str, Any]:
+def carried_in(extra: object) -> bytes | None:
+    """What a host hung on a call and wants back, None if there is nothing."""
+    ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
+    carried = ours.get(_CARRIED) if isinstance(ours, Mapping) else None
+    return carried.encode() if isinstance(carried, str) else None
+
+
+def extra_with(mark: str | None, carried: bytes | None = None) -> dict[str, Any] | None:
     """What LiveKit keeps with the item that it records for a response."""
-    return {_OURS: {_MARK: mark}}
+    ours = {_MARK: mark, _CARRIED: carried.decode() if carried is not None else None}
+    kept = {name: value for name, value in ours.items() if value is not None}
+    return {_OURS: kept} if kept else None
 
 
 def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:

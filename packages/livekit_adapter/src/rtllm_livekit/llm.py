@@ -8,13 +8,16 @@ from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
 
 from rtllm import (
     ApiKey,
+    Chaining,
     Client,
     ConfigError,
     FallbackProtocol,
     HostProfile,
     Lanes,
     ProviderConfig,
+    ThinkTags,
     TurnReport,
+    dialect_with,
     resolve_provider,
 )
 from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
@@ -68,7 +71,14 @@ class LLM(AskingLLM):
         fallback: What a request takes that the socket can't carry, because the host has none,
             it keeps failing, or the request is too large. None: nothing, the turn fails.
         host_profile: What the host is like, where its address doesn't tell: the name of a
-            known one ("openai", "azure", "xai", "vercel", "litellm") or a `HostProfile`.
+            known one (``docs/hosts.md``) or a `HostProfile`.
+        chaining: Whether earlier responses are continued. "auto": where the host keeps them.
+            ``RTLLM_CHAINING=off`` in the environment means False.
+        dialect: What the host wants said otherwise, by the names of ``docs/hosts.md``. Without
+            it, what a host refuses is learnt from its first refusal.
+        strict_tools: False leaves out the ``strict`` of tools, True keeps it in any case.
+        think_tags: What becomes of thoughts between tags in the words: "drop", "speak", or
+            "prefilled" where the opening tag is never sent. Default: by the host.
         rebuild: Whether states that only an old connection remembers (``store=False``) are
             prepared on the one that takes its place; that costs their input tokens once an
             hour. Otherwise the next turn sends its context whole.
@@ -112,6 +122,10 @@ class LLM(AskingLLM):
         max_connections: int = 512,
         fallback: FallbackProtocol = "http",
         host_profile: HostProfile | str | None = None,
+        chaining: Chaining = "auto",
+        dialect: Mapping[str, str] | None = None,
+        strict_tools: bool | None = None,
+        think_tags: ThinkTags | None = None,
         rebuild: bool = False,
         speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
@@ -141,6 +155,8 @@ class LLM(AskingLLM):
             websocket=use_websocket,
             fallback=fallback,
             profile=host_profile,
+            chaining=chaining,
+            dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             http_client=reach.client,
             make_http_client=reach.http if reach.make_client is not None else None,
             on_turn=on_turn,

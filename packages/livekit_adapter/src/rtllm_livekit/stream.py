@@ -16,7 +16,7 @@ from rtllm import (
     TurnReport,
     Usage,
 )
-from rtllm_livekit.convert import extra_with
+from rtllm_livekit.convert import extra_with, mark_in
 from rtllm_livekit.errors import to_livekit
 
 
@@ -53,7 +53,7 @@ class LLMStream(llm.LLMStream):
                 async for event in answer:
                     if answer.mark != mark:  # another attempt answers
                         mark = answer.mark
-                        extra = None if mark is None else extra_with(mark)
+                        extra = extra_with(mark)
                     chunk = _chunk(answer.response_id or "", extra, event)
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
@@ -70,6 +70,9 @@ def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.
         delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
     elif isinstance(event, ToolCallReady):
         call = event.call
+        if call.carried is not None:
+            mark = mark_in(extra)
+            extra = extra_with(mark, call.carried)
         delta = llm.ChoiceDelta(
             role="assistant",
             tool_calls=[

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 from rtllm import (
+    Chaining,
     ChatClient,
     Client,
     FallbackProtocol,
@@ -33,6 +34,8 @@ class Links:
     host_profile: HostProfile | str | None
     rebuild: bool
     websocket: bool
+    chaining: Chaining = "auto"
+    dialect: Mapping[str, str] | None = None
 
 
 class Clients:
@@ -92,6 +95,8 @@ class Clients:
                 rebuild=links.rebuild,
                 fallback=links.fallback,
                 profile=links.host_profile,
+                chaining=links.chaining,
+                dialect=links.dialect,
                 websocket=links.websocket,
                 http_client=self.reach.client,
                 make_http_client=self._make_http_client(),
@@ -113,12 +118,14 @@ class Clients:
         """The client for Chat Completions; headers and query travel with each request."""
         if self._http is None:
             lent = self.reach.client
-            if lent is not None:
-                self._http = ChatClient(lent, on_turn=self._on_turn, books=self._books)
-            else:
-                self._http = ChatClient(
-                    make_client=self.reach.http, on_turn=self._on_turn, books=self._books
-                )
+            self._http = ChatClient(
+                lent,
+                make_client=self.reach.http if lent is None else None,
+                profile=self._links.host_profile or self.reach.profile,
+                dialect=self._links.dialect,
+                on_turn=self._on_turn,
+                books=self._books,
+            )
         return self._http
 
     def reach_with(self, reach: ProviderConfig) -> None:

@@ -29,3 +29,9 @@ def cannot_call(reason: str, request_id: str | None) -> ResponseFailed:
     """The error of a turn in which the model kept calling what can't be run."""
     details = Details(code="tool_call_invalid", request_id=request_id)
     return ResponseFailed(f"the model's tool calls can't be run: {reason}", details)
+
+
+def no_decision(request_id: str | None) -> ResponseFailed:
+    """The error of a graph's answer that holds nothing to speak and nothing to decide by."""
+    details = Details(code="graph_answer_invalid", request_id=request_id)
+    return ResponseFailed("the answer of the conversational graph holds nothing to speak", details)

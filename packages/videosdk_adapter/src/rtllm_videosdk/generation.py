@@ -11,7 +11,7 @@ from videosdk.agents import ChatRole, LLMResponse
 
 from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
 from rtllm_videosdk.caller_identity import asking_pipeline
-from rtllm_videosdk.errors import declined
+from rtllm_videosdk.errors import declined, no_decision
 from rtllm_videosdk.graph import GraphStream
 from rtllm_videosdk.history import CallGroup
 from rtllm_videosdk.parallel_calls import Turn
@@ -135,8 +135,23 @@ async def pieces(
     _tell(response.ended, refused=bool(response.refusal))
     if response.refusal and on_refusal == "error":
         raise declined(response.refusal, response.ended.response_id)
-    if graph is not None and not response.calls:
-        response.decision = graph.decision()
+    if graph is not None and not response.calls and (words := _decide(graph, response)):
+        response.text = words
+        yield said(words)
+
+
+def _decide(graph: GraphStream, response: Response) -> str:
+    """Note a graph's decision; gives what is left to say where there is none.
+
+    Raises:
+        Failed: If there is nothing to say either: the caller must hear something.
+    """
+    response.decision = graph.decision()
+    if response.decision is not None or response.text or response.refusal:
+        return ""
+    if not graph.prose and response.ended is not None:
+        raise no_decision(response.ended.response_id)
+    return graph.prose
 
 
 def _tell(ended: ResponseEnded, *, refused: bool) -> None:

@@ -53,14 +53,21 @@ class GraphStream:
         return [text for text in spoken if text]
 
     def decision(self) -> Any:
-        """The whole answer, parsed; None if there is none, or it isn't JSON.
+        """The whole answer, parsed; None if there is none, or it isn't JSON."""
+        text = self._text.strip()
+        if not text:
+            return None
+        # Seen: some models put it in a Markdown fence, or words around it.
+        for candidate in (text, text[text.find("{") : text.rfind("}") + 1]):
+            try:
+                return json.loads(candidate)
+            except (ValueError, RecursionError):
+                continue
+        logger.warning("the answer of a conversational graph isn't JSON; it has no effect")
+        return None
 
-        Nothing more is spoken in that case: the text is meant for machines.
-        """
-        if not self._text.strip():
-            return None
-        try:
-            return json.loads(self._text)
-        except (ValueError, RecursionError):
-            logger.warning("the answer of a conversational graph isn't JSON; it has no effect")
-            return None
+    @property
+    def prose(self) -> str:
+        """The answer, where it is plain words instead of JSON; seen: hosts ignore the format."""
+        text = self._text.strip()
+        return "" if text.startswith(("{", "[", "```")) else text

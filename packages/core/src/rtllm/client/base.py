@@ -70,7 +70,7 @@ class BaseClient(ABC):
         Raises:
             EmptyContext: If there is nothing to answer.
         """
-        return self._ask(prepare(request))
+        return self._ask(prepare(request, self._knowledge.keeps_id))
 
     def _ask(self, prepared: PreparedRequest) -> ResponseStream:
         counted = self._leaving.answer()
@@ -93,7 +93,7 @@ class BaseClient(ABC):
             EmptyContext: If there is nothing to answer.
             ConfigError: If a setting can't be sent.
         """
-        prepare(request)
+        prepare(request, self._knowledge.keeps_id)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""

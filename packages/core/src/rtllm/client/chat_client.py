@@ -1,7 +1,8 @@
 """The client of Chat Completions, for models and hosts without Responses."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from rtllm.client.base import BaseClient
 from rtllm.client.stream import ResponseStream
@@ -12,7 +13,8 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
-from rtllm.providers.hosts import HostProfile
+from rtllm.providers.dialects import checked_points
+from rtllm.providers.hosts import HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
@@ -33,6 +35,8 @@ class ChatClient(BaseClient):
     Args:
         client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
         make_client: Gives a client for an event loop, to be closed here; instead of `client`.
+        profile: What the host is like, or a known host's name. None: nothing is known.
+        dialect: What the host wants said otherwise, as with `Client`.
         on_turn: Called with the report of each turn.
         books: Where its attempts are counted, with those of other clients. None: alone.
 
@@ -45,15 +49,17 @@ class ChatClient(BaseClient):
         client: object | None = None,
         *,
         make_client: Callable[[], object] | None = None,
+        profile: HostProfile | str | None = None,
+        dialect: Mapping[str, str] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
         books: UsageLedger | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("expected either client or make_client, not both and not neither")
-        profile = HostProfile("chat", memory="none")
+        known = HostProfile("chat") if profile is None else profile_named(profile)
         super().__init__(
-            EngineOptions(profile, api="chat", websocket=False),
-            HostKnowledge(profile.name, lanes=False),
+            EngineOptions(replace(known, memory="none"), api="chat", websocket=False),
+            HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,
             books,
         )

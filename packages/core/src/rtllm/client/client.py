@@ -1,7 +1,8 @@
 """The client of the Responses API."""
 
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -11,10 +12,11 @@ from rtllm.content.request import Network, Request
 from rtllm.content.usage import UsageLedger
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
-from rtllm.engine.options import EngineOptions, HostKnowledge
+from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
+from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient, make_client
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
@@ -22,6 +24,7 @@ from rtllm.transport.runtime import Runtime
 
 Lanes = bool | Literal["auto"]
 FallbackProtocol = Literal["http"] | None
+_OFF = ("off", "0", "false", "no")
 
 
 class Client(BaseClient):
@@ -45,6 +48,10 @@ class Client(BaseClient):
             socket that keeps failing, a request above the frame limit. None: nothing, it fails.
         profile: What the host is like, where that isn't known from its address: a profile, or
             the name of a known host's (`rtllm.providers.hosts.PROFILES`).
+        chaining: Whether earlier responses are continued. "auto": where the host keeps them;
+            ``RTLLM_CHAINING=off`` means False for every client whose user didn't say.
+        dialect: What the host wants said otherwise (`rtllm.providers.dialects.POINTS`), where it
+            isn't known from its name and shall not cost a refusal.
         http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
             over HTTP; never closed here. None: one of our own, with these credentials.
         make_http_client: Makes such a client, to be closed here.
@@ -68,6 +75,8 @@ class Client(BaseClient):
         websocket: bool = True,
         fallback: FallbackProtocol = "http",
         profile: HostProfile | str | None = None,
+        chaining: Chaining = "auto",
+        dialect: Mapping[str, str] | None = None,
         http_client: object | None = None,
         make_http_client: Callable[[], object] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
@@ -80,6 +89,12 @@ class Client(BaseClient):
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
         profile = endpoint.profile
+        if chaining not in (True, False, "auto"):
+            raise ConfigError(f"chaining is {chaining!r}; expected True, False or 'auto'")
+        if lanes not in (True, False, "auto"):
+            raise ConfigError(f"lanes is {lanes!r}; expected True, False or 'auto'")
+        if chaining == "auto" and os.environ.get("RTLLM_CHAINING", "").lower() in _OFF:
+            chaining = False
         uses_lanes = profile.lanes if lanes == "auto" else lanes
         super().__init__(
             EngineOptions(
@@ -90,8 +105,9 @@ class Client(BaseClient):
                 max_connections=max_connections,
                 rebuild=rebuild,
                 refreshable=credentials.renewable,
+                chaining=chaining,
             ),
-            HostKnowledge(profile.name, lanes=uses_lanes),
+            HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,
             books,
         )

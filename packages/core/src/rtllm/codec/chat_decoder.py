@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from rtllm.codec import lenient_json
+from rtllm.codec.carried_fields import OF_THE_CALL, pack
 from rtllm.codec.lenient_json import clean_escapes, is_json
+from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, from_error
+from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, cut_at_once, from_error
 
 RESPONSES_NAMES: Mapping[str, str] = {
     "reasoning_effort": "reasoning.effort",
@@ -29,6 +31,11 @@ _UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
 
 _CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons of an incomplete answer, and what the Responses API calls them."""
+
+_FILTERED = frozenset({"sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
+"""Reasons that some hosts give for an answer that their filter stopped; seen: GLM, Gemini."""
+_MOST_BESIDE = 2**16
+"""How many characters of thoughts are kept to go back."""
 
 _FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
 """Reasons that some hosts give when they failed in the midst of an answer."""
@@ -46,12 +53,14 @@ class _Call:
         call_id: The service's id; empty until it is known.
         name: The tool.
         arguments: The JSON text so far.
+        beside: What the host gave beside it and wants back.
     """
 
     index: int | None
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    beside: dict[str, Any] = field(default_factory=dict)
 
     def is_behind(self, call_id: str, name: str, arguments: str) -> bool:
         """Tell whether a piece begins another call instead of going on with this one.
@@ -60,8 +69,8 @@ class _Call:
         but some hosts repeat it with every piece: then a new id tells the next call, or that
         the arguments of this one are complete.
         """
-        if not name:
-            return False
+        if not name or not self.name:
+            return False  # seen: the arguments first, then the name
         done = is_json(self.arguments)
         if call_id and self.call_id and call_id != self.call_id:
             return done or not self.arguments
@@ -110,14 +119,21 @@ class ChatAssembler:
         ended: How the completion ended, once it has.
         continued_after_finish: Whether output followed a ``finish_reason``. A host that was seen
             doing so gives that reason too early, and deserves the ordinary wait.
+        host: The host's name, which goes with what it wants back.
+
+    Args:
+        thoughts: Takes thoughts out of the words; None where the host writes none there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
         self.response_id: str | None = None
         self.created = False
         self.in_progress = False
         self.ended: ResponseEnded | None = None
         self.continued_after_finish = False
+        self.host = ""
+        self._thoughts = thoughts
+        self._beside: dict[str, Any] = {}
         self._said = ""
         self._half = ""
         self._half_refuses = False
@@ -220,7 +236,29 @@ class ChatAssembler:
         if self._finish is not None and self._finish.lower() in _FAILURES:
             error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
             return (), from_error(error, None, begun=True)
-        return (*self._half_given_up(), *self._called(), self._end()), None
+        events = [*self._half_given_up(), *self._thought_ended(), *self._called()]
+        if not self._said and not self._given and (why := self._why_silent()) is not None:
+            self._end()  # its usage counts
+            return events, why
+        return (*events, self._end()), None
+
+    def _why_silent(self) -> Fault | None:
+        """Why an answer without a word or a call is a failure; None if it is only empty."""
+        reason = self._finish
+        if reason in _CUT or reason in _FILTERED:
+            kind = _CUT.get(str(reason), "content_filter")
+            message = f"the service ended the answer before its first word ({reason})"
+            return cut_at_once(message, kind)
+        if self._thoughts is not None and self._thoughts.dropped:
+            message = "the answer holds nothing but the model's thoughts"
+            return cut_at_once(message, "only_thoughts")
+        return None
+
+    def _thought_ended(self) -> list[Event]:
+        """What was held because it might have been the beginning of a thought."""
+        rest = self._thoughts.finish() if self._thoughts is not None else ""
+        self._said += rest
+        return [TextDelta(rest)] if rest else []
 
     # -- one chunk -------------------------------------------------------------------------
 
@@ -245,6 +283,7 @@ class ChatAssembler:
         events: list[Event] = []
         if _string(delta, "reasoning_content") or _string(delta, "reasoning"):
             self._slow = self._touched_slow = True
+        self._note_beside(delta)
         for text, refusal in (
             (_text_of(_get(delta, "content")), False),
             (_string(delta, "refusal") or "", True),
@@ -252,6 +291,8 @@ class ChatAssembler:
             events += self._text(text, refusal=refusal)
         if events and self._slow and not self._calls:
             self._slow, self._touched_slow = False, True
+        if self._thoughts is not None and self._thoughts.in_thought:
+            self._slow = self._touched_slow = True
         pieces = _list(delta, "tool_calls")
         if not pieces and (legacy := _get(delta, "function_call")) is not None:
             pieces = [{"function": legacy}]
@@ -265,8 +306,20 @@ class ChatAssembler:
             return []
         text, self._half = lenient_json.join(self._half, text)
         self._half_refuses = refusal
+        if self._thoughts is not None and not refusal:
+            text = self._thoughts.feed(text)
         self._said += text
         return [TextDelta(text, refusal)] if text else []
+
+    def _note_beside(self, delta: object) -> None:
+        """Keep the thoughts that come beside the words: some hosts want them back."""
+        thought = _get(delta, "reasoning_content")
+        if isinstance(thought, str):
+            before = self._beside.get("reasoning_content", "")
+            self._beside["reasoning_content"] = (before + thought)[:_MOST_BESIDE]
+        details = _list(delta, "reasoning_details")
+        if details and all(isinstance(one, Mapping) for one in details):
+            self._beside.setdefault("reasoning_details", []).extend(details)
 
     def _half_given_up(self) -> list[Event]:
         """The half of a surrogate pair that found no other half."""
@@ -284,9 +337,11 @@ class ChatAssembler:
         call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
         arguments = _arguments(_get(function, "arguments"))
         call = self._call_of(index, call_id)
+        beside = {f: v for f in OF_THE_CALL if (v := _get(piece, f)) not in (None, "", {})}
         if call is None or call.is_behind(call_id, name, arguments):
-            self._calls.append(_Call(index, call_id, name, arguments))
+            self._calls.append(_Call(index, call_id, name, arguments, beside))
             return
+        call.beside.update(beside)
         call.call_id = call.call_id or call_id
         call.name = _longer_name(call, name)
         call.add(arguments)
@@ -306,7 +361,14 @@ class ChatAssembler:
         for place, call in enumerate(self._calls):
             if call.name:
                 call_id = call.call_id or self._made_up_id(place)
-                self._given.append(ToolCall(call_id, call.name, clean_escapes(call.arguments)))
+                self._given.append(
+                    ToolCall(
+                        call_id,
+                        call.name,
+                        clean_escapes(call.arguments),
+                        carried=pack(call.beside, {} if self._given else self._beside, self.host),
+                    )
+                )
         return [ToolCallReady(call) for call in self._given]
 
     def _made_up_id(self, place: int) -> str:

@@ -4,13 +4,14 @@ The rest of the library speaks the words of the Responses API; only this page an
 `rtllm.codec.chat_decoder` know the other ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from rtllm.content.call_ids import carries_data
 from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput, is_system
 from rtllm.errors import ConfigError
 
@@ -18,10 +19,25 @@ Json = dict[str, Any]
 
 MAX_CALL_ID = 40  # seen: longer ids are refused here, though the Responses API takes 64
 
+Carried = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Fields of a call, and of the message around it."""
+
+
+def nothing_carried(_: ToolCall) -> Carried:
+    """Give nothing back beside a call."""
+    return {}, {}
+
+
 # -- out: messages -----------------------------------------------------------------------
 
 
-def messages(items: Sequence[Item], guide: str = "") -> list[Json]:
+def messages(
+    items: Sequence[Item],
+    guide: str = "",
+    *,
+    keeps_id: Callable[[str], bool] = carries_data,
+    carried: Callable[[ToolCall], Carried] = nothing_carried,
+) -> list[Json]:
     """Encode legal items as messages.
 
     A run of calls joins the assistant message right before it, and its outputs follow: the
@@ -31,6 +47,8 @@ def messages(items: Sequence[Item], guide: str = "") -> list[Json]:
     Args:
         items: Legal items, oldest first.
         guide: Text that isn't part of the conversation; it follows the leading system texts.
+        keeps_id: Tells which call ids must stay as they are, however long.
+        carried: Gives what goes back beside a call: fields of its own, and of its message.
     """
     encoded: list[Json] = []
     for item in items:
@@ -40,9 +58,14 @@ def messages(items: Sequence[Item], guide: str = "") -> list[Json]:
             case ToolCall():
                 if not encoded or encoded[-1]["role"] != "assistant":
                     encoded.append({"role": "assistant"})
-                encoded[-1].setdefault("tool_calls", []).append(_call(item))
+                of_call, of_message = carried(item)
+                for name, value in of_message.items():
+                    encoded[-1].setdefault(name, value)
+                call = {**_call(item, keeps_id), **of_call}
+                encoded[-1].setdefault("tool_calls", []).append(call)
             case ToolOutput(call_id, output):
-                answer = {"role": "tool", "tool_call_id": _short(call_id), "content": output}
+                answer_id = _short(call_id, keeps_id)
+                answer = {"role": "tool", "tool_call_id": answer_id, "content": output}
                 encoded.append(answer)
             case _:
                 pass
@@ -71,14 +94,14 @@ def _part(part: Text | Image) -> Json:
     return value
 
 
-def _call(call: ToolCall) -> Json:
+def _call(call: ToolCall, keeps_id: Callable[[str], bool]) -> Json:
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": _short(call.call_id), "type": "function", "function": function}
+    return {"id": _short(call.call_id, keeps_id), "type": "function", "function": function}
 
 
-def _short(call_id: str) -> str:
+def _short(call_id: str, keeps_id: Callable[[str], bool]) -> str:
     """The id, or where it is too long, one that follows from it."""
-    if len(call_id) <= MAX_CALL_ID:
+    if len(call_id) <= MAX_CALL_ID or keeps_id(call_id):
         return call_id
     return f"call_{blake2b(call_id.encode(), digest_size=16).hexdigest()}"
 

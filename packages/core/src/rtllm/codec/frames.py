@@ -151,12 +151,3 @@ def _text(raw: msgspec.Raw) -> str | None:
     except _REFUSED:
         return None
     return value if isinstance(value, str) else None
-
-
-def error_in_body(body: bytes) -> Mapping[str, Any]:
-    """Read the error object of an HTTP body; empty if it is not JSON, as from many proxies."""
-    decoded = mapping(msgspec.Raw(body))
-    inner = decoded.get("error", decoded)
-    if isinstance(inner, dict):
-        return inner
-    return {"message": inner} if isinstance(inner, str) and inner else {}

@@ -10,11 +10,12 @@ from rtllm.codec.lenient_json import clean, clean_escapes, is_json
 from rtllm.codec.lenient_json import encode as encode_leniently
 from rtllm.codec.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
 from rtllm.codec.sequence import SequenceCheck
+from rtllm.codec.thoughts import ThoughtFilter, without_thoughts
 from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import Fault, from_error
+from rtllm.retry.faults import Fault, cut_at_once, from_error
 
 _TERMINAL = frozenset(
     f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
@@ -35,9 +36,21 @@ class Assembler:
         in_progress: Whether it began to work on it.
         ended: How the response ended, once it has.
         announces_items: Whether the service announces items before anything else of them.
+        parent: What the service said of the response that is continued: its id, or empty where
+            it says that there is none; None if it didn't say, or has not said yet.
+        forgets: Whether it said that it stores nothing.
+
+    Args:
+        drops_thoughts: Whether thoughts are taken out of the words.
+        prefilled: Whether an answer begins inside a thought.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
+        self.parent: str | None = None
+        self.forgets = False
+        self._drops_thoughts = drops_thoughts
+        self._prefilled = prefilled
+        self._filters: dict[ItemState, ThoughtFilter] = {}
         self.response_id: str | None = None
         self.created = False
         self.in_progress = False
@@ -62,6 +75,8 @@ class Assembler:
     @property
     def slow_item_open(self) -> bool:
         """Whether an item is open that may take long without a word."""
+        if any(thoughts.in_thought for thoughts in self._filters.values()):
+            return self.ended is None
         return any(item.is_slow for item in self._items)
 
     @property
@@ -135,9 +150,16 @@ class Assembler:
                 return ()
 
     def _accepted(self, frame: Frame) -> Sequence[Event]:
+        response = mapping(frame.response)
+        if not self.created and response:
+            parent = response.get("previous_response_id")
+            self.parent = parent if isinstance(parent, str) else None
+            if "previous_response_id" in response and not self.parent:
+                self.parent = ""
+            self.forgets = response.get("store") is False
         self.created = True
         self.in_progress = self.in_progress or frame.type == "response.in_progress"
-        said_id = _string(mapping(frame.response).get("id"))
+        said_id = _string(response.get("id"))
         self._know_response(said_id)
         self.response_id = self.response_id or said_id
         return ()
@@ -263,9 +285,33 @@ class Assembler:
 
     def _spoken(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
         """Pass on text that was just added to an item."""
+        begins = len(item.said) == len(text)
+        if self._drops_thoughts and not refusal:
+            begins = item not in self._filters or not self._filters[item].spoke
+            text = self._thoughts_of(item).feed(text) if text else ""
+            self._touched_slow = self._touched_slow or self._thoughts_of(item).in_thought
+        return self._passed_on(text, begins=begins, refusal=refusal)
+
+    def _thoughts_of(self, item: ItemState) -> ThoughtFilter:
+        if item not in self._filters:
+            self._filters[item] = ThoughtFilter(prefilled=self._prefilled)
+        return self._filters[item]
+
+    def _without_thoughts(self, text: str) -> str:
+        """A message as it is recorded."""
+        return without_thoughts(text, prefilled=self._prefilled) if self._drops_thoughts else text
+
+    def _thought_ended(self, item: ItemState) -> Sequence[Event]:
+        """What was held because it might have been the beginning of a thought."""
+        thoughts = self._filters.get(item)
+        if thoughts is None:
+            return ()
+        begins = not thoughts.spoke
+        return self._passed_on(thoughts.finish(), begins=begins, refusal=False)
+
+    def _passed_on(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
         if not text:
             return ()
-        begins = len(item.said) == len(text)
         if begins and self._spoke:  # another message: a blank between, lest words run together
             return (TextDelta(f" {text}", refusal),)
         self._spoke = True
@@ -291,10 +337,11 @@ class Assembler:
         if not text:
             events += self._spoken(item, item.say_half(), refusal=refused)
         events += self._spoken(item, item.complete_all(text), refusal=refused)
+        events += self._thought_ended(item)
         if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
             events.append(PhaseChanged(phase))
         if item.done is None or text.startswith(item.final):
-            item.done = Message.of("assistant", text or item.said, phase)
+            item.done = Message.of("assistant", self._without_thoughts(text or item.said), phase)
         return events
 
     # -- items -----------------------------------------------------------------------------------
@@ -413,8 +460,16 @@ class Assembler:
         events = self._fill(response.get("output"), runs_calls=status != "incomplete")
         for item in self._items:
             item.is_open = False
+        is_silent = not self._spoke and not _is_an_answer(self.output())
         if status == "incomplete":
             self.ended = ResponseEnded("incomplete", reason, self.response_id, usage)
+            if is_silent:
+                message = f"the service ended the answer before its first word ({reason})"
+                return events, cut_at_once(message, reason or "incomplete")
+        elif is_silent and any(thoughts.dropped for thoughts in self._filters.values()):
+            self.ended = ResponseEnded("incomplete", "only thoughts", self.response_id, usage)
+            message = "the answer holds nothing but the model's thoughts"
+            return events, cut_at_once(message, "only_thoughts")
         else:
             outcome = "completed" if self._spoke or _is_an_answer(self.output()) else "empty"
             self.ended = ResponseEnded(
@@ -459,7 +514,8 @@ class Assembler:
                 events += self._settled(item)
             elif item.done is None and (item.said or item.half):
                 events += self._spoken(item, item.say_half(), refusal=False)
-                item.done = Message.of("assistant", item.said)
+                events += self._thought_ended(item)
+                item.done = Message.of("assistant", self._without_thoughts(item.said))
         return events
 
     def _settled(self, item: ItemState) -> Sequence[Event]:

@@ -19,11 +19,16 @@ from rtllm.content.items import (
 Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
-def item_json(item: Item) -> msgspec.Raw:
-    """Encode an item as an entry of ``input``, without ids: unstored ones are refused."""
+def item_json(item: Item, *, types_all: bool = False) -> msgspec.Raw:
+    """Encode an item as an entry of ``input``, without ids: unstored ones are refused.
+
+    Args:
+        item: The item.
+        types_all: Whether each message says that it is one.
+    """
     match item:
         case Message():
-            return _encoded(_message(item))
+            return _encoded(_message(item, types_all=types_all))
         case ToolCall(call_id, name, arguments):
             value = {
                 "type": "function_call",
@@ -35,7 +40,9 @@ def item_json(item: Item) -> msgspec.Raw:
         case ToolOutput(call_id, output):
             value = {"type": "function_call_output", "call_id": call_id, "output": output}
             return _encoded(value)
-        case Reasoning(json) | Opaque(_, json):
+        case Reasoning(json):
+            return _put_back(json)
+        case Opaque(_, json):
             return msgspec.Raw(json)
         case _:
             assert_never(item)
@@ -45,10 +52,26 @@ def _encoded(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
 
 
-def _message(message: Message) -> dict[str, Any]:
-    value: dict[str, Any] = {"role": message.role}
-    if message.role == "assistant":
-        value["type"] = "message"  # optional as documented; seen: llama.cpp wants it here
+def _put_back(json: bytes) -> msgspec.Raw:
+    """Reasoning as a service takes it back: without nulls, and without what only it says.
+
+    Seen: Azure refuses nulls (agent-framework #4576), and others the status.
+    """
+    if b"null" not in json and b'"status"' not in json:
+        return msgspec.Raw(json)
+    try:
+        value = msgspec.json.decode(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return msgspec.Raw(json)
+    return _encoded({k: v for k, v in value.items() if v is not None and k != "status"})
+
+
+def _message(message: Message, *, types_all: bool) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    if types_all or message.role == "assistant":
+        # Optional as documented; seen: llama.cpp wants it on the assistant's, others on all.
+        value["type"] = "message"
+    value["role"] = message.role
     plain = all(isinstance(p, Text) and not p.cache_breakpoint for p in message.parts)
     if plain or message.role == "assistant":
         # The short form; parts of an assistant would have to be output_text.
@@ -79,6 +102,7 @@ def request_frame(
     instructions: str | None = None,
     previous_response_id: str | None = None,
     lane: str | None = None,
+    types_all: bool = False,
 ) -> bytes:
     """Encode a ``response.create``, which is flat: no envelope around the body.
 
@@ -90,6 +114,7 @@ def request_frame(
         instructions: The ``instructions`` field.
         previous_response_id: The response to continue.
         lane: The lane's name, None for the default lane.
+        types_all: Whether each message says that it is one.
     """
     body: dict[str, object] = {"type": "response.create", **settings}
     more = body.pop("tools", None)  # the user's own, such as hosted ones
@@ -105,7 +130,7 @@ def request_frame(
         body["previous_response_id"] = previous_response_id
     if lane is not None:
         body["stream_id"] = lane
-    body["input"] = [item_json(item) for item in items]
+    body["input"] = [item_json(item, types_all=types_all) for item in items]
     return msgspec.json.encode(body)
 
 

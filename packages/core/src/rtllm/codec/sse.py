@@ -1,18 +1,21 @@
 """Server-sent events: the pieces of an HTTP body to what the decoders take."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
-from rtllm.codec.frames import Frame, mapping, read
+from rtllm.codec.frames import Frame, error_of, mapping, read
 from rtllm.codec.lenient_json import decode
 from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.events import Event
-from rtllm.retry.faults import Fault
+from rtllm.retry.error_bodies import error_object, is_web_page, read_body
+from rtllm.retry.faults import Fault, from_error
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -22,7 +25,7 @@ class ServerSentEvent(NamedTuple):
     Attributes:
         event: Its name, if it was given one.
         data: Its data lines.
-        is_whole_body: Whether it is no event but all of a body that is one JSON object.
+        is_whole_body: Whether it is no event but all of a body that is no stream.
     """
 
     event: str
@@ -34,24 +37,25 @@ class SseDecoder:
     """Cuts a body into events, whatever its pieces are.
 
     Lines end with LF, CR LF or CR and nowhere else: U+2028 and the like stand in what a model
-    says. Some hosts ignore ``stream`` and answer with one JSON object.
+    says. Some hosts ignore ``stream`` and answer with one JSON object, some proxies with a web
+    page.
     """
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
-        self._is_json: bool | None = None
+        self._is_body: bool | None = None
         self._after_cr = False
         self._event = ""
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
         """Take the next piece of the body."""
-        if self._is_json is None:
-            piece = piece.lstrip()
+        if self._is_body is None:
+            piece = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
             if not piece:
                 return []
-            self._is_json = piece.startswith(b"{")
-        if self._is_json:
+            self._is_body = piece.startswith((b"{", b"[", b"<"))
+        if self._is_body:
             self._rest.append(piece)
             return []
         data = piece.removeprefix(b"\n") if self._after_cr else piece
@@ -69,7 +73,7 @@ class SseDecoder:
         """Take the end of the body."""
         rest = decode(b"".join(self._rest))
         self._rest.clear()
-        if self._is_json:
+        if self._is_body:
             return [ServerSentEvent("", rest, is_whole_body=True)] if rest else []
         events: list[ServerSentEvent] = []
         if rest:
@@ -96,8 +100,9 @@ class SseAssembler(Assembler):
 
     finished = False
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
+        super().__init__(drops_thoughts=drops_thoughts, prefilled=prefilled)
+        self._failure: Frame | None = None
         self._sse = SseDecoder()
 
     def accepted(self) -> None:
@@ -118,7 +123,20 @@ class SseAssembler(Assembler):
 
     def finish(self) -> tuple[Sequence[Event], Fault | None]:
         """Take the end of the body."""
-        return self._feed_all(self._sse.finish())
+        events, fault = self._feed_all(self._sse.finish())
+        if fault is None and self._failure is not None and self.ended is None:
+            return super().feed(self._failure)
+        return events, fault
+
+    def _feed_behind_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
+        """Take a frame; behind a failure without a reason, it may be the reason."""
+        if self._failure is None:
+            return super().feed(frame)
+        if not frame.is_error:
+            return (), None
+        super().feed(self._failure)  # its usage counts
+        error, status, headers = error_of(frame)
+        return (), from_error(error, status, headers, begun=True)
 
     def _feed_all(
         self, received: Sequence[ServerSentEvent]
@@ -126,10 +144,15 @@ class SseAssembler(Assembler):
         events: list[Event] = []
         touched = False
         for one in received:
+            if one.is_whole_body and is_web_page(one.data):
+                return events, no_stream(one.data, "output")
             frame = frame_of(one)
             if frame is None or self.ended is not None:
                 continue
-            more, fault = super().feed(frame)
+            if _fails_without_reason(frame):
+                self._failure = frame  # seen: Azure gives the reason in an error event behind it
+                continue
+            more, fault = self._feed_behind_failure(frame)
             touched = touched or self.touched_slow_item
             events += more
             if fault is not None:
@@ -141,8 +164,8 @@ class SseAssembler(Assembler):
 class SseChatAssembler(ChatAssembler):
     """Turns a Chat Completions stream into what an agent acts on."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
+        super().__init__(thoughts)
         self._sse = SseDecoder()
 
     def feed(self, piece: object) -> tuple[Sequence[Event], Fault | None]:
@@ -174,6 +197,8 @@ class SseChatAssembler(ChatAssembler):
         touched = False
         for one in received:
             chunk = read_chunk(one.data)
+            if one.is_whole_body and (fault := no_stream(one.data, "choices")) is not None:
+                return events, fault
             if chunk is None:
                 continue
             if chunk == DONE:
@@ -186,6 +211,26 @@ class SseChatAssembler(ChatAssembler):
                 return events, fault
         self._touched_slow = touched
         return events, None
+
+
+def no_stream(body: str, wanted: str) -> Fault | None:
+    """Name what came instead of a stream; None if it is a whole answer, or an API's own error.
+
+    Args:
+        body: All that came.
+        wanted: The field that an answer has.
+    """
+    value = read_body(body)
+    if isinstance(value, Mapping) and (value.get(wanted) or value.get("error")):
+        return None
+    found = error_object(value)
+    said = found.get("message") or "something else"
+    found["message"] = f"the host answered with no stream: {said}"
+    return from_error(found, None)
+
+
+def _fails_without_reason(frame: Frame) -> bool:
+    return frame.type == "response.failed" and not mapping(frame.response).get("error")
 
 
 def frame_of(event: ServerSentEvent) -> Frame | None:

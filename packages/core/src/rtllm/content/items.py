@@ -83,6 +83,8 @@ class ToolCall:
         arguments: JSON text, as it came.
         key: The framework's own id of the item.
         mark: The mark of the response that it was recorded from.
+        carried: What the host gave with it and wants back, as JSON; see
+            `rtllm.codec.carried_fields`.
     """
 
     call_id: str
@@ -90,6 +92,7 @@ class ToolCall:
     arguments: str
     key: str | None = field(default=None, compare=False)
     mark: str | None = field(default=None, compare=False)
+    carried: bytes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import msgspec
 
 from rtllm.content.items import Item
 from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.usage import Usage
 
 if TYPE_CHECKING:
     import aiohttp
@@ -56,6 +57,7 @@ class Request:
             items' keys and marks tell.
         warm_up: Whether the service shall only prepare the context, without an answer, so that
             every conversation that begins with these system texts goes on from there.
+        on_late_usage: Called with the tokens of an answer that was cut, when its end tells them.
     """
 
     items: tuple[Item, ...]
@@ -75,3 +77,4 @@ class Request:
     unsent: tuple[str, ...] = ()
     conversation: str | None = None
     warm_up: bool = False
+    on_late_usage: Callable[[Usage], None] | None = None

@@ -7,11 +7,12 @@ service refuses all of these, and goes on refusing, since the history keeps them
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
+from rtllm.content.call_ids import carries_data
 from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput
 
 NO_RESULT = "no result: interrupted or failed"
@@ -20,6 +21,9 @@ NO_RESULT = "no result: interrupted or failed"
 MAX_CALL_ID = 64  # seen: longer ids are refused
 MAX_NAME = 64  # documented
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+KeepsId = Callable[[str], bool]
+"""Tells whether a call's id must stay as it is, however long."""
 
 RepairKind = Literal[
     "output synthesised",
@@ -59,7 +63,7 @@ class NormalizedContext:
     notes: tuple[ContextRepair, ...] = ()
 
 
-def normalize_context(items: Iterable[Item]) -> NormalizedContext:
+def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -> NormalizedContext:
     """Make a context legal: each call answered once, directly behind its run of calls.
 
     Order is kept otherwise. An unanswered call gets an output that says so; an output without
@@ -67,12 +71,16 @@ def normalize_context(items: Iterable[Item]) -> NormalizedContext:
     are dropped; a picture in an assistant's message, which the service refuses, moves into a
     user message behind it.
 
+    Args:
+        items: The context.
+        keeps_id: Tells which call ids must stay as they are, however long.
+
     Returns:
         The legal items, and what was changed. The given items are left as they are.
     """
     notes: list[ContextRepair] = []
     given = list(items)
-    pairs = _Pairs(given, notes)
+    pairs = _Pairs(given, notes, keeps_id)
     legal: list[Item] = []
     run: list[_Pair] = []
     for position, item in enumerate(given):
@@ -94,10 +102,12 @@ def normalize_context(items: Iterable[Item]) -> NormalizedContext:
     return NormalizedContext(tuple(legal), tuple(notes))
 
 
-def normalize_repaired(items: Iterable[Item]) -> NormalizedContext:
+def normalize_repaired(
+    items: Iterable[Item], keeps_id: KeepsId = carries_data
+) -> NormalizedContext:
     """Make a context legal whose texts hold halves of characters."""
     sound = repair_texts(items)
-    legal = normalize_context(sound.items)
+    legal = normalize_context(sound.items, keeps_id)
     return NormalizedContext(legal.items, (*sound.notes, *legal.notes))
 
 
@@ -157,8 +167,11 @@ def _closed(run: Sequence[_Pair]) -> list[Item]:
 class _Pairs:
     """Finds each call its output, and gives both an id that no earlier call has."""
 
-    def __init__(self, items: Sequence[Item], notes: list[ContextRepair]) -> None:
+    def __init__(
+        self, items: Sequence[Item], notes: list[ContextRepair], keeps_id: KeepsId
+    ) -> None:
         self._notes = notes
+        self._keeps_id = keeps_id
         self._never = len(items)
         self._waiting: defaultdict[str, deque[tuple[int, ToolOutput]]] = defaultdict(deque)
         self._taken: set[str] = set()
@@ -204,7 +217,7 @@ class _Pairs:
     def _unique(self, call_id: str) -> str:
         """The id itself if the service takes it; else one that depends on the past alone."""
         wanted = call_id or "call"
-        if len(wanted) > MAX_CALL_ID:
+        if len(wanted) > MAX_CALL_ID and not self._keeps_id(wanted):
             wanted = f"{wanted[:31]}-{blake2b(wanted.encode(), digest_size=16).hexdigest()}"
         unique, count = wanted, 1
         while unique in self._taken:

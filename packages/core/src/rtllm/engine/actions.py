@@ -1,6 +1,6 @@
 """What the engine wants done: the actions that a runtime carries out, in order."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,12 +135,14 @@ class Booked:
         attempt: The number of the attempt.
         category: What its tokens were spent on.
         usage: Its tokens; None if unknown.
+        tell: Who is told of them, where the turn ended before.
     """
 
     turn: int
     attempt: int
     category: UsageCategory
     usage: Usage | None
+    tell: Callable[[Usage], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One request in flight: what was sent where, what reads its answer, and how it counts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,6 +81,8 @@ class Attempt:
         finished: Whether nothing more is expected.
         abandoned: What it counts as when its turn no longer waits for it; else None.
         timed_out: Whether a wait of its turn ran out.
+        on_late_usage: Who is told of its tokens if it ends behind its turn.
+        parent_judged: Whether it was looked at what the service says of its parent.
     """
 
     number: int
@@ -97,6 +99,8 @@ class Attempt:
     finished: bool = False
     abandoned: UsageCategory | None = None
     timed_out: bool = False
+    on_late_usage: Callable[[Usage], None] | None = None
+    parent_judged: bool = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running"
@@ -139,3 +143,13 @@ class Attempt:
         return ended.outcome == "completed" or (
             ended.outcome == "empty" and not self.placement.generates
         )
+
+
+def is_forgotten(decoder: Decoder, *, asked_to_store: bool) -> bool:
+    """Whether a service says that it does not know the response that was continued.
+
+    Its first event tells: it names a parent, the same or another; or none, or has no such field,
+    or says that it stores nothing though it was asked to.
+    """
+    parent = getattr(decoder, "parent", None)
+    return not parent or (asked_to_store and getattr(decoder, "forgets", False))

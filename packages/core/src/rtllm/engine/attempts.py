@@ -2,7 +2,7 @@
 
 import logging
 
-from rtllm.content.items import Item
+from rtllm.content.items import Item, ToolCall
 from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import Booked
 from rtllm.engine.attempt import Attempt, Decoder
@@ -51,6 +51,7 @@ class Attempts:
             decoder,
             turn.prepared.request.record if turn.rebuild is None else _record_nothing,
             self._state.planner.mark_of(number) if chains else None,
+            on_late_usage=turn.prepared.request.on_late_usage,
         )
         self._state.planner.commit(number, placement, now)
         self._state.attempts[number] = attempt
@@ -77,10 +78,12 @@ class Attempts:
             if self._state.options.api == "chat":
                 response_id = response_id or ""  # nothing continues it; it tells conversations
             recorded = self._recorded(attempt, output)
+            self._note_calls(attempt, output)
         self._state.planner.complete(attempt.number, response_id, recorded, now, output)
         if attempt.begun:
+            tell = attempt.on_late_usage if attempt.category == "cancelled" else None
             self._state.actions.append(
-                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage)
+                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage, tell)
             )
         if connection is not None and attempt.connection < 0:
             if decoder.created:
@@ -94,6 +97,14 @@ class Attempts:
                 self._state.fallback.answered()
             if connection.state == "leaving" and connection.is_idle:
                 self._state.connections.remove(connection)
+
+    def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
+        """Note what of a complete answer its host wants back."""
+        self._state.knowledge.dialects.took(attempt.placement.model)
+        for item in output:
+            if isinstance(item, ToolCall):
+                self._state.knowledge.issued(item.call_id)
+                self._state.carried.note(attempt.placement.conversation.number, item)
 
     def _recorded(self, attempt: Attempt, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         try:

@@ -153,6 +153,7 @@ class Engine:
                 self._turns.fail(attempt, CLIENT_CLOSED, now)
         self._state.planner.forget_conversations()
         self._state.latest.clear()
+        self._state.carried.clear()
         self._state.timers.clear(("release", 0))
         self._state.timers.clear(("upkeep", 0))
         actions = self._settle(now)

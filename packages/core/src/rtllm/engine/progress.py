@@ -9,6 +9,8 @@ from rtllm.retry.faults import Fault, FaultKind, Wait, timed_out
 from rtllm.retry.policy import (
     BY_HTTP,
     ENDS_WHOLE,
+    FREE_IN_A_TURN,
+    OF_FORM,
     TABLE,
     Action,
     Fail,
@@ -108,6 +110,11 @@ class TurnProgress:
     def has_emitted(self) -> bool:
         """Whether anything went to the framework."""
         return bool(self.text_emitted or self.calls_emitted)
+
+    @property
+    def has_one_form_left(self) -> bool:
+        """Whether one more refusal of a form would be the turn's end."""
+        return sum(self._seen[kind] for kind in OF_FORM) == FREE_IN_A_TURN - 1
 
     def phase(self, *, whole: bool = False) -> Phase:
         """How far the attempt got.

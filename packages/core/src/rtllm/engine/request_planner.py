@@ -329,6 +329,10 @@ class RequestPlanner:
         self._memory = "none" if anchor.stored else "stored"
         return self._memory
 
+    def forgets(self) -> None:
+        """The service keeps nothing that it is asked to continue: it isn't asked any more."""
+        self._memory = "none"
+
     def rebuildable(self, number: int, now: float) -> list[Conversation]:
         """Conversations whose last state only a connection remembers, and that can be sent.
 

@@ -2,11 +2,15 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable
 
-from rtllm.codec.chat_encoder import size_of
+from rtllm.codec.carried_fields import unpack
+from rtllm.codec.chat_encoder import Carried, size_of
 from rtllm.codec.responses_decoder import Assembler
 from rtllm.codec.responses_encoder import http_body
 from rtllm.codec.sse import SseAssembler, SseChatAssembler
+from rtllm.codec.thoughts import thoughts_of
+from rtllm.content.items import ToolCall
 from rtllm.content.request import Network
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.context.conversations import Membership
@@ -100,7 +104,11 @@ class Sender:
     def _send(self, turn: ActiveTurn, plan: Plan, seat: LaneChoice, now: float) -> None:
         prepared = turn.prepared
         data = prepared.encode(
-            plan, seat.lane, self._state.knowledge.rejected, generate=turn.rebuild is None
+            plan,
+            seat.lane,
+            self._state.knowledge.rejected,
+            generate=turn.rebuild is None,
+            dialect=self._state.knowledge.dialects.of(turn.model),
         )
         if len(data) > self._state.max_frame:
             self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
@@ -125,7 +133,8 @@ class Sender:
         connection = self._state.connections.find(placement.seat.connection)
         if connection is None:
             raise RuntimeError(f"connection {placement.seat.connection} is not open")
-        attempt = self._attempts.begin(turn, connection, placement, len(data), Assembler(), now)
+        decoder = Assembler(**self._reading(placement.model))
+        attempt = self._attempts.begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
         turn.bytes_sent += len(data)
         turn.progress.sent(now)
@@ -153,19 +162,23 @@ class Sender:
             self._turns.recover(turn, WARM_UP_NEEDS_SOCKET, now)
             return
         decoder: Decoder
+        dialect = self._state.knowledge.dialects.of(turn.model)
         network = request.network
         if self._state.options.api == "chat":
             network = Network()  # its clients bring their own
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, full_context_reason="no chaining here")
-            body, decoder = prepared.encode_chat(rejected), SseChatAssembler()
+            body = prepared.encode_chat(rejected, dialect, self._carried_with(member))
+            decoder = SseChatAssembler(thoughts_of(dialect))
+            decoder.host = self._state.knowledge.name
             size, headers, query = size_of(body), {}, {}
         else:
             plan = self._state.planner.plan_over_http(
                 member, turn.model, whole=constraints.full_context, bare=constraints.bare
             )
-            data = prepared.encode(plan, None, rejected)
-            body, decoder, size = http_body(data), SseAssembler(), len(data)
+            data = prepared.encode(plan, None, rejected, dialect=dialect)
+            decoder = SseAssembler(**self._reading(turn.model))
+            body, size = http_body(data), len(data)
             headers, query = dict(request.headers), dict(request.query)
         placement = Placement(
             member.conversation,
@@ -193,6 +206,16 @@ class Sender:
             )
         )
 
+    def _reading(self, model: str) -> dict[str, bool]:
+        """Tell how the answers of a model are read."""
+        thoughts = self._state.knowledge.dialects.of(model).thoughts
+        return {"drops_thoughts": thoughts != "spoken", "prefilled": thoughts == "prefilled"}
+
+    def _carried_with(self, member: Membership) -> Callable[[ToolCall], Carried]:
+        """Tell what goes back with the calls of a conversation."""
+        number, host = member.conversation.number, self._state.knowledge.name
+        return lambda call: unpack(self._state.carried.of(number, call), host)
+
     def replace(self, old: int, new: int, now: float) -> None:
         """Let a new connection take an old one's place."""
         logger.debug("connection %d takes the place of %d", new, old)
@@ -212,7 +235,11 @@ class Sender:
             if prepared is None or placement is None:
                 continue
             data = prepared.encode(
-                placement.plan, placement.seat.lane, self._state.knowledge.rejected, generate=False
+                placement.plan,
+                placement.seat.lane,
+                self._state.knowledge.rejected,
+                generate=False,
+                dialect=self._state.knowledge.dialects.of(placement.model),
             )
             if len(data) > self._state.max_frame:
                 continue

@@ -5,6 +5,7 @@ from bisect import insort
 from collections import deque
 from hashlib import blake2b
 
+from rtllm.codec.carried_fields import CarriedFields
 from rtllm.engine.actions import Action
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connections import Connections, TimerKey
@@ -39,6 +40,7 @@ class EngineState:
         no_http_until: Until when HTTP is not taken instead of the WebSocket.
         max_frame: The largest frame that the host takes, in bytes.
         latest: The latest request of each conversation, where connections are rebuilt.
+        carried: What hosts want back with calls, by conversation.
     """
 
     def __init__(self, options: EngineOptions, knowledge: HostKnowledge | None) -> None:
@@ -47,7 +49,7 @@ class EngineState:
         self.knowledge = knowledge or HostKnowledge(profile.name, lanes=profile.lanes)
         self.planner = RequestPlanner(
             lanes=self.knowledge.lanes,
-            memory=profile.memory,
+            memory=profile.memory if options.chaining is not False else "none",
             lifetime=profile.lifetime,
             one_model=profile.one_model,
             rebuilds=options.rebuild,
@@ -70,6 +72,7 @@ class EngineState:
         self.no_http_until = 0.0
         self.max_frame = profile.max_frame
         self.latest: dict[int, PreparedRequest] = {}
+        self.carried = CarriedFields()
         self._turn_number = 0
         self._draws = 0
         self._has_told_full = False

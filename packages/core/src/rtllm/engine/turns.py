@@ -6,16 +6,17 @@ from typing import Any
 
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish
-from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
+from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
 from rtllm.engine.request_planner import Placement
+from rtllm.engine.second_wording import guessed_points, reconsider
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
-from rtllm.retry.faults import EMPTY_RESPONSE, Fault, not_taken, unreadable
+from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
 from rtllm.retry.http_failover import COOLDOWN
 from rtllm.retry.policy import Conditions, Resend, lesson_of, qualify
 from rtllm.retry.policy import Finish as Complete
@@ -72,6 +73,10 @@ class Turns:
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
         if getattr(decoder, "may_end_after_silence", False):
             self._attempts.expect_end(attempt, now)
+        if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
+            self._state.knowledge.without_state()
+            self.recover(turn, PARENT_IGNORED, now)
+            turn = None
         if turn is not None:
             _note_progress(turn.progress, decoder, events, now)
             self.watch(turn)
@@ -81,6 +86,16 @@ class Turns:
             self._deliver(turn, attempt, events, now)
         if fault is not None:
             self.fail(attempt, fault, now)
+
+    def _is_ignored(self, attempt: Attempt) -> bool:
+        """Tell whether the service just said that it does not know what an attempt continues."""
+        decoder = attempt.decoder
+        if attempt.parent_judged or not decoder.created or attempt.placement.plan.anchor is None:
+            return False
+        attempt.parent_judged = True
+        if self._state.options.chaining is True or self._state.options.profile.keeps_parents:
+            return False
+        return is_forgotten(decoder, asked_to_store=attempt.placement.stored)
 
     def _deliver(
         self, turn: ActiveTurn, attempt: Attempt, events: Iterable[Event], now: float
@@ -170,6 +185,15 @@ class Turns:
         """
         self.stop_waiting(turn)
         attempt = turn.attempt
+        if attempt is not None:
+            fault = reconsider(
+                fault,
+                turn.prepared,
+                attempt.placement.plan,
+                self._state.options.api,
+                self._state.knowledge,
+                is_last=turn.progress.has_one_form_left,
+            )
         fault = qualify(fault, self._conditions(turn))
         if turn.rebuild is not None:
             logger.info("connection %d isn't prepared: %s", turn.rebuild.new, fault.message)
@@ -237,6 +261,12 @@ class Turns:
                 self._state.fallback.learn(now, fault, others_work=others_work)
             elif attempt is not None:
                 self._state.max_frame = min(self._state.max_frame, attempt.size - 1)
+        if lesson == "parent ignored":
+            self._state.planner.forgets()
+        if lesson == "form refused":
+            model, dialects = turn.model, self._state.knowledge.dialects
+            guessed = guessed_points(fault, dialects.of(model))
+            dialects.learn(model, fault.points, fault.message, guessed=guessed)
         if lesson == "lanes refused":
             self._state.without_lanes()
         if lesson == "parameter refused" and fault.param is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rtllm.errors import ConfigError
 from rtllm.parameters.catalog import LOGPROBS, ROWS, TABLE, ParameterContext, Row
-from rtllm.parameters.families import Api, family_of, nearest
+from rtllm.parameters.families import Api, family_of, nearest, quickest_effort
 from rtllm.parameters.keywords import EXTRAS, OF_THE_REQUEST, Named, said_by
 from rtllm.parameters.shapes import without_nulls
 
@@ -244,7 +244,9 @@ class _Fitting:
             api = "the Responses API has" if self._api == "responses" else "Chat Completions have"
             return self._not_taken(row, f"{api} no {row.name}")
         if self._family is None:
-            return True
+            # A default that nobody set goes to models that are known to take it; the
+            # framework's temperature is part of how its users know their agents.
+            return row.name not in self.untouched or row.name == "temperature"
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:
             return False
         asked = ParameterContext(
@@ -268,7 +270,8 @@ class _Fitting:
         effort: str | None = self._chosen.get("reasoning_effort")
         family = self._family
         if family is None:
-            return effort
+            is_default = "reasoning_effort" in self.untouched
+            return None if is_default and quickest_effort(self._model) is None else effort
         only_none = self._api == "chat" and with_tools and family.chat_tools == "effort none"
         if only_none and effort is None:
             # Without it, models that reason by default would refuse the tools.

@@ -25,6 +25,43 @@ def supported_values(message: str) -> tuple[str, ...]:
     return tuple(_QUOTED.findall(found[1])) if found is not None else ()
 
 
+# Seen: some refusals say what to do: "… or set reasoning_effort to 'none'."
+_WANTED = re.compile(r"set (?:`|')?([\w.]+)(?:`|')? to (?:`|'|\")(\w+)", re.IGNORECASE)
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "reasoning.effort": (r"reasoning_effort", r"reasoning\.effort", r"['\"`]reasoning['\"`]"),
+    "text.verbosity": (r"verbosity", r"text\.verbosity", r"['\"`]text['\"`]"),
+    "reasoning.summary": (r"reasoning\.summary", r"['\"`]reasoning['\"`]"),
+    "stream_options": (r"stream_options", r"include_usage"),
+}
+
+
+def wanted_value(message: str, parameter: str) -> str | None:
+    """The value that a refusal tells to set a parameter to; None if it names none."""
+    for name, value in _WANTED.findall(message):
+        if any(re.fullmatch(alias, name) for alias in _aliases(parameter)):
+            return str(value)
+    return None
+
+
+def named_in(words: str, settings: Mapping[str, Any]) -> str | None:
+    """The parameter that a refusal names, of those that were sent and may be left out.
+
+    Hosts name it in their sentence, as a path, or in a list of details; often with no code.
+    """
+    found: list[tuple[int, str]] = []
+    for parameter in DROPPABLE:
+        if value_of(settings, parameter) is None and parameter != "stream_options":
+            continue
+        for alias in _aliases(parameter):
+            if (match := re.search(rf"(?<![\w-]){alias}(?![\w-])", words)) is not None:
+                found.append((match.start(), parameter))
+    return min(found)[1] if found else None
+
+
+def _aliases(parameter: str) -> tuple[str, ...]:
+    return _ALIASES.get(parameter, (re.escape(parameter),))
+
+
 def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
     """What settings say of a parameter; None where they say nothing.
 
@@ -44,6 +81,16 @@ def nearest_supported(settings: Mapping[str, Any], parameter: str, message: str)
     refused = value_of(settings, parameter)
     other = nearest(refused, supported_values(message))
     return None if other == refused else other
+
+
+def put(settings: Mapping[str, Any], parameter: str, value: object) -> dict[str, Any]:
+    """A copy of settings with a parameter set."""
+    outer, _, inner = parameter.partition(".")
+    present = settings.get(outer)
+    if not inner:
+        return {**settings, outer: value}
+    rest = dict(present) if isinstance(present, Mapping) else {}
+    return {**settings, outer: {**rest, inner: value}}
 
 
 def apply_rejection(

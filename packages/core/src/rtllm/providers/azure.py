@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from rtllm.errors import ConfigError
 from rtllm.providers.config import ProviderConfig, as_provider, resolve_provider
-from rtllm.providers.credentials import ApiKey
+from rtllm.providers.credentials import ApiKey, checked_key
 from rtllm.providers.http_clients import patient_http
-from rtllm.providers.openai_client import v1_root
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 
@@ -71,25 +71,23 @@ def resolve_azure(
             "Azure endpoint must be provided either through azure_endpoint parameter "
             "or AZURE_OPENAI_ENDPOINT environment variable"
         )
-    deployment = azure_deployment or env("AZURE_OPENAI_DEPLOYMENT")
-    in_v1 = address.rstrip("/").endswith("/v1")
-    version = api_version or (None if in_v1 else env("OPENAI_API_VERSION"))
-    dated = version is not None and not in_v1
+    where = azure_address(address, "base_url" if base_url else "azure_endpoint")
+    deployment = azure_deployment or env("AZURE_OPENAI_DEPLOYMENT") or where.deployment
+    version = api_version or where.version
+    if version is None and not where.is_v1:
+        version = env("OPENAI_API_VERSION")
+    is_dated = version is not None and version not in V1_VERSIONS and not where.is_v1
+    if where.is_v1 and version not in V1_VERSIONS:
+        version = None  # documented: the v1 API takes no dated one
 
     def make_client(reach: ProviderConfig) -> Any:
         return _client(
-            reach,
-            address,
-            deployment or model,
-            version,
-            dated=dated,
-            is_token=is_token,
-            is_root=bool(base_url),
+            reach, where, deployment or model, version, dated=is_dated, is_token=is_token
         )
 
     return ProviderConfig(
         key,
-        base_url=v1_root(address),
+        base_url=f"{where.root}/openai/v1",
         socket_url=wss_url,
         organization=organization or env("OPENAI_ORG_ID"),
         project=project or env("OPENAI_PROJECT_ID"),
@@ -98,6 +96,57 @@ def resolve_azure(
         azure=True,
         defaults=defaults or {},
     )
+
+
+V1_VERSIONS = ("preview", "latest", "v1")
+"""Versions of the v1 API, which has no deployments in its addresses (documented)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AzureAddress:
+    """What an address of an Azure resource, or of a gateway in front of one, says.
+
+    Attributes:
+        root: What stands before ``/openai``.
+        is_v1: Whether it is the v1 API's.
+        deployment: The deployment in it.
+        version: The version in it.
+        base: The API's root as it was given, where no ``/openai`` is in it.
+    """
+
+    root: str
+    is_v1: bool = False
+    deployment: str | None = None
+    version: str | None = None
+    base: str | None = None
+
+
+def azure_address(address: str, name: str = "azure_endpoint") -> AzureAddress:
+    """Read an address as a portal, a page or a gateway shows it.
+
+    Args:
+        address: The resource alone, or with ``/openai``, ``/openai/v1``, a deployment, an
+            operation and a version.
+        name: The keyword that it was given by.
+
+    Raises:
+        ConfigError: If it has no scheme or names no host.
+    """
+    parts = urlsplit(address.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        shown = address.strip().partition("?")[0]
+        raise ConfigError(
+            f"{name} {shown!r} is no address; expected something like "
+            "'https://my-resource.openai.azure.com'"
+        )
+    path, found, rest = (parts.path.rstrip("/") + "/").partition("/openai/")
+    root = urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
+    version = dict(parse_qsl(parts.query)).get("api-version")
+    steps = [step for step in rest.split("/") if step]
+    is_v1 = steps[:1] == ["v1"]
+    deployment = steps[1] if steps[:1] == ["deployments"] and len(steps) > 1 else None
+    base = root if not found and name == "base_url" else None
+    return AzureAddress(root, is_v1, deployment, version, base)
 
 
 def _credential(
@@ -131,13 +180,12 @@ def _credential(
 
 def _client(
     reach: ProviderConfig,
-    address: str,
+    where: AzureAddress,
     deployment: str,
     version: str | None,
     *,
     dated: bool,
     is_token: bool,
-    is_root: bool,
 ) -> Any:
     """An openai client for HTTP: the dated API where a version is known, else v1."""
     import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
@@ -150,17 +198,28 @@ def _client(
         "http_client": patient_http(),
     }
     if not dated:
-        query = {"api-version": version} if version else None
-        return openai.AsyncOpenAI(
-            api_key=as_provider(reach.key), base_url=reach.base_url, default_query=query, **common
-        )
+        if version:
+            common["default_query"] = {"api-version": version}
+        if not is_token and isinstance(reach.key, str):
+            _send_as_api_key(common["http_client"], checked_key(reach.key))
+        return openai.AsyncOpenAI(api_key=as_provider(reach.key), base_url=reach.base_url, **common)
     common["api_version"] = version
-    if is_root:
-        common["base_url"] = address
+    if where.base is not None:
+        common["base_url"] = where.base
     else:
-        common |= {"azure_endpoint": address, "azure_deployment": deployment}
+        common |= {"azure_endpoint": where.root, "azure_deployment": deployment}
     kind = "api_key"
     if is_token:
         kind = "azure_ad_token_provider" if callable(reach.key) else "azure_ad_token"
-    common[kind] = reach.key if callable(reach.key) else (reach.key or "").strip()
+    common[kind] = as_provider(reach.key)  # a plain function may block: it runs in a thread
     return openai.AsyncAzureOpenAI(**common)
+
+
+def _send_as_api_key(http: Any, key: str) -> None:
+    """Send the key as Azure's own pages have it; *seen*: gateways in front read nothing else."""
+
+    async def replace_header(request: Any) -> None:
+        request.headers.pop("Authorization", None)
+        request.headers["api-key"] = key
+
+    http.event_hooks = {"request": [replace_header]}

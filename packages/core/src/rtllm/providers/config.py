@@ -10,7 +10,7 @@ from typing import Any
 
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
-from rtllm.providers.hosts import PROFILES, Endpoint, endpoint
+from rtllm.providers.hosts import PROFILES, Endpoint, HostProfile, api_root, endpoint
 from rtllm.providers.http_clients import patient_http
 from rtllm.providers.openai_client import is_azure, key_of, query_of, root_of, same_origin, texts
 
@@ -63,6 +63,11 @@ class ProviderConfig:
             return AZURE.name
         return endpoint(self.base_url).profile.name
 
+    @property
+    def profile(self) -> HostProfile:
+        """What is known of the host."""
+        return AZURE if self.azure else endpoint(self.base_url).profile
+
     def socket(
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> tuple[Endpoint, Credentials]:
@@ -93,9 +98,11 @@ class ProviderConfig:
             return self.make_client(self)
         import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
 
+        root, query = api_root(self.base_url) if self.base_url else (None, {})
         return openai.AsyncOpenAI(
             api_key=as_provider(self.key),
-            base_url=self.base_url,
+            base_url=root,
+            default_query=query or None,
             organization=self.organization,
             project=self.project,
             max_retries=0,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -28,6 +29,10 @@ class HostProfile:
         one_model: Whether a connection answers one model only.
         model_in_query: Whether the socket's address must name the model, since a gateway
             routes the connection before it reads the first frame.
+        keeps_parents: Whether it documents that earlier responses can be continued. Elsewhere
+            the first continued turn is the proof.
+        source: Where this comes from.
+        sure: How sure it is.
     """
 
     name: str
@@ -37,24 +42,86 @@ class HostProfile:
     max_frame: int = 16 * 2**20 - 1
     one_model: bool = False
     model_in_query: bool = True
+    keeps_parents: bool = False
+    source: str = ""
+    sure: Literal["documented", "seen", "assumed"] = "assumed"
 
+
+# Hosts without a Responses socket of their own as far as is known. What they keep is proved by
+# the first continued turn, unless they are known to keep nothing.
+_OVER_HTTP: tuple[tuple[str, Memory, str, Literal["documented", "seen", "assumed"]], ...] = (
+    ("gemini", "none", "Gemini's page on OpenAI compatibility: Chat only", "documented"),
+    ("vertex", "none", "Vertex' page on OpenAI compatibility: Chat only", "documented"),
+    ("deepseek", "none", "DeepSeek's API pages: Chat only", "documented"),
+    ("mistral", "none", "Mistral's API pages: Chat only", "documented"),
+    ("groq", "none", "Groq's page on Responses: previous_response_id not supported", "documented"),
+    ("cerebras", "none", "Cerebras' page on OpenAI compatibility: Chat only", "documented"),
+    ("fireworks", "stored", "Fireworks' page on Responses: stores, continues", "documented"),
+    ("together", "none", "Together's page on OpenAI compatibility: Chat only", "documented"),
+    ("perplexity", "none", "Perplexity's API pages: nothing continued", "assumed"),
+    ("openrouter", "none", "OpenRouter's page on Responses: stateless", "documented"),
+    ("sambanova", "none", "SambaNova's page on OpenAI compatibility", "assumed"),
+    ("telnyx", "none", "Telnyx' page on chat completions", "assumed"),
+    ("letta", "none", "Letta keeps its agents' memory itself", "assumed"),
+    ("ollama", "none", "ollama PR 15404: previous_response_id is ignored", "seen"),
+    ("lmstudio", "stored", "lmstudio-bug-tracker #1188: continues, and may forget", "seen"),
+    ("vllm", "stored", "vLLM's Responses server: continues if a store is on", "seen"),
+    ("sglang", "stored", "SGLang's Responses server", "assumed"),
+    ("llama-cpp", "none", "llama.cpp's server refuses previous_response_id", "seen"),
+    ("localai", "none", "LocalAI's pages", "assumed"),
+)
 
 # Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented. Lifetimes:
 # OpenAI, Azure and xAI documented, Vercel "about 13 minutes".
 PROFILES: Mapping[str, HostProfile] = {
     profile.name: profile
     for profile in (
-        HostProfile("openai", lanes=True, model_in_query=False),
-        HostProfile("azure", model_in_query=False),
-        HostProfile("xai", lifetime=25 * 60.0, model_in_query=False),
+        HostProfile(
+            "openai",
+            lanes=True,
+            model_in_query=False,
+            keeps_parents=True,
+            source="the WebSocket mode guide",
+            sure="documented",
+        ),
+        HostProfile(
+            "azure",
+            model_in_query=False,
+            keeps_parents=True,
+            source="Azure's page on the Responses API",
+            sure="documented",
+        ),
+        HostProfile(
+            "azure-foundry",
+            memory="none",
+            source="refusals of its other vendors' models (litellm #11696)",
+            sure="seen",
+        ),
+        HostProfile(
+            "xai",
+            lifetime=25 * 60.0,
+            model_in_query=False,
+            keeps_parents=True,
+            source="xAI's Responses pages",
+            sure="documented",
+        ),
         HostProfile(
             "vercel",
             lifetime=13 * 60.0,
             max_frame=4 * 2**20,
             one_model=True,
             model_in_query=False,
+            keeps_parents=True,
+            source="AI Gateway's page on the Responses socket",
+            sure="documented",
         ),
-        HostProfile("litellm"),
+        HostProfile(
+            "litellm", keeps_parents=True, source="the proxy's page on responses", sure="documented"
+        ),
+        *(
+            HostProfile(name, memory=memory, source=source, sure=sure)
+            for name, memory, source, sure in _OVER_HTTP
+        ),
     )
 }
 """Known hosts by name. LiteLLM runs under any address, so it is known only if it is named."""
@@ -63,7 +130,28 @@ _ADDRESSES = (
     ("api.openai.com", "openai"),
     (".openai.azure.com", "azure"),
     (".openai.azure.us", "azure"),
+    (".cognitiveservices.azure.com", "azure"),
+    (".services.ai.azure.com", "azure-foundry"),
+    (".models.ai.azure.com", "azure-foundry"),
+    ("generativelanguage.googleapis.com", "gemini"),
+    ("-aiplatform.googleapis.com", "vertex"),
+    ("aiplatform.googleapis.com", "vertex"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.mistral.ai", "mistral"),
+    ("codestral.mistral.ai", "mistral"),
+    ("api.groq.com", "groq"),
+    ("api.cerebras.ai", "cerebras"),
+    ("api.fireworks.ai", "fireworks"),
+    ("api.together.xyz", "together"),
+    ("api.together.ai", "together"),
     ("api.x.ai", "xai"),
+    (".api.x.ai", "xai"),
+    ("api.perplexity.ai", "perplexity"),
+    ("openrouter.ai", "openrouter"),
+    ("api.sambanova.ai", "sambanova"),
+    ("api.telnyx.com", "telnyx"),
+    ("api.letta.com", "letta"),
+    ("ollama.com", "ollama"),
     ("ai-gateway.vercel.sh", "vercel"),
 )
 
@@ -72,7 +160,7 @@ def profile_of(host: str) -> HostProfile:
     """Find what is known of a host; an unknown one has no lanes until it is told to."""
     name = host.rstrip(".").lower()
     for pattern, known in _ADDRESSES:
-        if name == pattern or (pattern.startswith(".") and name.endswith(pattern)):
+        if name == pattern or (pattern.startswith((".", "-")) and name.endswith(pattern)):
             return PROFILES[known]
     return HostProfile(name)
 
@@ -86,9 +174,11 @@ def profile_named(profile: HostProfile | str) -> HostProfile:
     if isinstance(profile, HostProfile):
         return profile
     if profile not in PROFILES:
+        near = get_close_matches(str(profile), PROFILES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
             f"host_profile is {profile!r}; expected one of {', '.join(map(repr, PROFILES))} "
-            "or a HostProfile"
+            f"or a HostProfile{hint}"
         )
     return PROFILES[profile]
 
@@ -145,13 +235,30 @@ def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> En
     given = base_url or OPENAI_BASE_URL
     parts = _checked(given)
     path = parts.path.rstrip("/")
-    if not path.endswith("/responses"):
-        path += "/responses"
+    path = _without_operation(path) + "/responses"
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     pairs = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(query or {})
     url = urlunsplit((scheme, parts.netloc, path, urlencode(pairs), ""))
     host = parts.hostname or ""
     return Endpoint(url, host, profile_of(host))
+
+
+OPERATIONS = ("/chat/completions", "/responses", "/completions")
+
+
+def _without_operation(path: str) -> str:
+    """The API's root; users paste the whole address of an operation."""
+    found = next((end for end in OPERATIONS if path.endswith(end)), "")
+    return path.removesuffix(found)
+
+
+def api_root(base_url: str) -> tuple[str, dict[str, str]]:
+    """The API's root over HTTP, and its query, of an address as users give it."""
+    parts = urlsplit(base_url.strip())
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    path = _without_operation(parts.path.rstrip("/"))
+    root = urlunsplit((scheme, parts.netloc, path, "", ""))
+    return root, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def _checked(base_url: str) -> SplitResult:

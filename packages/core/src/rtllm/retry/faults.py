@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from rtllm.parameters.rejections import DROPPABLE
+from rtllm.retry.error_bodies import WEB_PAGE, error_object, read_body
 
 
 class FaultKind(Enum):
@@ -19,6 +20,8 @@ class FaultKind(Enum):
 
     CHAIN_MISS = auto()
     """The service no longer knows the response that was continued."""
+    PARENT_IGNORED = auto()
+    """The service answers as if nothing had been continued."""
     CONNECTION_LIMIT = auto()
     """The connection is over, the service isn't."""
     LANES_REFUSED = auto()
@@ -29,6 +32,8 @@ class FaultKind(Enum):
     """Rate limit or overload: passes by itself."""
     QUOTA = auto()
     """Money or quota is used up: doesn't pass by itself."""
+    PASSING = auto()
+    """An upgrade refused without a word; the next one may be taken."""
     UNAUTHORISED = auto()
     TOKEN_REFUSED = auto()
     """The key is refused, but its function may have a fresh one."""
@@ -62,6 +67,12 @@ class FaultKind(Enum):
     """The client was closed while the turn ran."""
     EMPTY = auto()
     """The response is complete and there is nothing in it."""
+    CUT_AT_ONCE = auto()
+    """The answer ended filtered, at its limit or in its thoughts, before the first word."""
+    SLIPPED = auto()
+    """The model wrote a call that its host could not read; the next try may do."""
+    FORM_REFUSED = auto()
+    """The host refuses how something is said, and another form says the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,8 @@ class Fault:
         request_id: The service's id of the request.
         retry_after: Seconds to wait, where the service said so.
         has_code: Whether the error came with a code, as one of the API itself does.
+        said: All that the body says, for those who look for words.
+        points: What of the dialect is to be said otherwise, where the form was refused.
     """
 
     kind: FaultKind
@@ -87,10 +100,21 @@ class Fault:
     request_id: str | None = None
     retry_after: float | None = None
     has_code: bool = False
+    said: str = ""
+    points: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The sentence, the field, and all else that the body says but codes and types."""
+        known = (self.message, self.param, self.said)
+        return " ".join(word for word in known if word)
 
 
 CLIENT_CLOSED = Fault(FaultKind.CLOSED, "the client was closed")
 EMPTY_RESPONSE = Fault(FaultKind.EMPTY, "the service completed an empty response")
+PARENT_IGNORED = Fault(
+    FaultKind.PARENT_IGNORED, "the service answers as if there were no earlier response"
+)
 WARM_UP_NEEDS_SOCKET = Fault(FaultKind.REFUSED, "a prompt can be prepared over a socket only")
 ANSWER_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the answer did")
 STREAM_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the response's last event")
@@ -123,6 +147,11 @@ def connection_broke(why: str) -> Fault:
 def not_opened(error: Exception) -> Fault:
     """Name a connection that a bug keeps from being opened."""
     return Fault(FaultKind.UNREACHABLE, f"no connection: {type(error).__name__}")
+
+
+def cut_at_once(message: str, reason: str) -> Fault:
+    """Name an answer that ended before its first word."""
+    return Fault(FaultKind.CUT_AT_ONCE, message, reason, has_code=True)
 
 
 def unreadable(error: Exception) -> Fault:
@@ -167,7 +196,30 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "misalignment_policy_violation": FaultKind.REFUSED,
     "data_residency_mismatch": FaultKind.REFUSED,
     "content_filter": FaultKind.REFUSED,
+    "content_policy_violation": FaultKind.REFUSED,
+    # Seen: Groq, and what it hosts: "Failed to call a function".
+    "tool_use_failed": FaultKind.SLIPPED,
 }
+
+SUBSTANCE = frozenset(
+    {
+        "context_length_exceeded",
+        "invalid_prompt",
+        "bio_policy",
+        "misalignment_policy_violation",
+        "data_residency_mismatch",
+        "content_filter",
+        "content_policy_violation",
+        "string_above_max_length",
+    }
+)
+"""Codes that refuse what is said, not how: no other form helps."""
+# Seen: hosts that give no code for a context that is too long, or for what they don't allow.
+_SUBSTANCE_WORDS = re.compile(
+    r"context.?(length|window)|maximum context|too many tokens|content.?(filter|policy|management)"
+    r"|usage polic|safety|moderation|flagged|not on your plan|billing|not allowed to|permission",
+    re.IGNORECASE,
+)
 
 _BY_TYPE: Mapping[str, FaultKind] = {
     "insufficient_quota": FaultKind.QUOTA,
@@ -179,11 +231,12 @@ _BY_TYPE: Mapping[str, FaultKind] = {
     "server_error": FaultKind.SERVER,
 }
 
-_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 # Seen: 404, 405, 426. A host that answers as if nothing had been asked to be upgraded, or calls
 # the request a bad one without saying what is bad, has no socket either.
 # Seen: 101 from a proxy that does not complete the upgrade.
 _NO_UPGRADE = (101, 200, 400, 404, 405, 426, 501)
+# Seen: Groq answers a GET where it takes a POST only by "unknown_url"; others name the method.
+_NO_SOCKET_CODES = ("unknown_url", "method_not_supported", "method_not_allowed", "not_found")
 _LANE_FIELDS = ("stream_id", "type")
 # Seen: these come with code null, so only the sentence tells them from other refusals.
 _ITEMS = re.compile(
@@ -195,9 +248,17 @@ _LANE_WORDS = re.compile(r"\bstream_id\b")
 # Seen: llama.cpp's server names the field in its sentence alone ("does not support
 # 'previous_response_id'"); vLLM answers 404 with the param "response_id" where it kept nothing.
 _CONTINUED = ("previous_response_id", "response_id")
-_CONTINUED_WORDS = re.compile(r"\bprevious_response_id\b")
+_CONTINUED_WORDS = re.compile(r"\bprevious_response(?:_id\b|_not_found\b)")
 _NUMBER = re.compile(r"[0-9]{3}")
-_TRY_AGAIN = re.compile(r"try again in (\d+(?:\.\d+)?)(ms|s)\b", re.IGNORECASE)
+# Seen: "Please try again in 1.3s", "in 1m3s", "in 6m0s", "Please retry after 2 seconds".
+_WAIT = re.compile(
+    r"(?:try again|retry|wait)[\w ]{0,20}? (?:in|after|for)\s+"
+    r"((?:\d+(?:\.\d+)?\s*"
+    r"(?:ms|milliseconds?|h|hours?|m|minutes?|mins?|s|sec|secs|seconds?)[\s,]*)+)(?![a-z])",
+    re.IGNORECASE,
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
+_UNITS = (("ms", 0.001), ("mil", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 REDIRECTS = (300, 301, 302, 303, 307, 308)
 
@@ -215,16 +276,17 @@ def from_error(
     """Name what an error object says.
 
     Args:
-        error: The service's ``error`` object: message, type, code, param; any may be missing.
+        error: The service's ``error`` object, or a body of any shape that holds one.
         status: The HTTP status, where one came.
         headers: The headers that came with it.
         begun: Whether the response had begun (``response.failed``).
     """
-    message = _word(error.get("message")) or _word(error.get("detail")) or "no reason given"
-    code, kind_word = _word(error.get("code")), _word(error.get("type"))
+    found = error_object(error)
+    message = _word(found.get("message")) or "no reason given"
+    code, kind_word = _word(found.get("code")), _word(found.get("type"))
     if code is not None and _NUMBER.fullmatch(code):
         status, code = status or int(code), None
-    param = _word(error.get("param"))
+    param = _word(found.get("param"))
     kind = _kind(code, kind_word, status, param, message)
     if kind is None:
         kind = FaultKind.RESPONSE_FAILED if begun else FaultKind.REFUSED
@@ -238,6 +300,7 @@ def from_error(
         lowered.get("x-request-id"),
         retry_after(lowered, message),
         has_code=code is not None,
+        said=str(found.get("said", "")),
     )
 
 
@@ -256,7 +319,7 @@ def _kind(
         return FaultKind.CHAIN_MISS
     if _ITEMS.search(message):
         return FaultKind.ITEMS_REFUSED
-    if code in _PARAMETER_CODES and param in DROPPABLE:
+    if param in DROPPABLE and status in (None, 400, 404, 422):
         return FaultKind.PARAMETER_REFUSED
     return _of_status(status) or by_type
 
@@ -283,19 +346,20 @@ def _of_status(status: int | None) -> FaultKind | None:
             return None
 
 
-def from_handshake(status: int, headers: Mapping[str, str], said: Mapping[str, object]) -> Fault:
-    """Name a refused upgrade.
-
-    Args:
-        status: The HTTP status.
-        headers: The headers that came with it.
-        said: The error object of its body; empty if there is none.
-    """
-    error = dict(said)
-    error.setdefault("message", f"the service refused the connection with status {status}")
+def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+    """Name a refused upgrade; its body is JSON mostly, from proxies also HTML or text."""
+    error = error_object(read_body(body))
+    told = f"the service refused the connection with status {status}"
+    if not error.get("message"):
+        error["message"] = told
+    elif str(error["message"]).startswith(WEB_PAGE):
+        error["message"] = f"{told} and {error['message']}"
     fault = from_error(error, status, headers)
-    if status in _NO_UPGRADE and _word(error.get("code")) is None:
+    if status in _NO_UPGRADE and (not fault.has_code or fault.code in _NO_SOCKET_CODES):
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)
+    if status == 403 and not body.strip():
+        # Seen: a good key gets an empty 403 on the upgrade now and then (nanocodex #139).
+        return replace(fault, kind=FaultKind.PASSING)
     if status in REDIRECTS:
         message = "the service redirects the connection; not followed, for the key would go along"
         return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
@@ -326,7 +390,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
 
     Args:
         headers: With names in lower case. A date counts from the one in ``date``.
-        message: The sentence; seen: "Please try again in 1.3s".
+        message: The sentence.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
@@ -338,9 +402,26 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
         return max(0.0, (until - parsedate_to_datetime(headers["date"])).total_seconds())
     except (KeyError, ValueError, TypeError):
         pass
-    if (found := _TRY_AGAIN.search(message)) is not None:
-        return float(found[1]) * (0.001 if found[2].lower() == "ms" else 1.0)
-    return None
+    return _wait_in(message)
+
+
+def _wait_in(message: str) -> float | None:
+    """The wait that a sentence names, in seconds."""
+    found = _WAIT.search(message)
+    if found is None:
+        return None
+    seconds = 0.0
+    for number, unit in _SPAN.findall(found[1]):
+        factor = next(factor for begin, factor in _UNITS if unit.lower().startswith(begin))
+        seconds += float(number) * factor
+    return seconds
+
+
+def is_of_substance(fault: Fault) -> bool:
+    """Tell whether a refusal is of what is said: then no other form of it helps."""
+    if fault.code in SUBSTANCE:
+        return True
+    return _SUBSTANCE_WORDS.search(fault.message) is not None
 
 
 def _word(value: object) -> str | None:

@@ -58,6 +58,7 @@ class PolicyRow:
 
 TABLE: Mapping[FaultKind, PolicyRow] = {
     FaultKind.CHAIN_MISS: PolicyRow(RequestRejected, free=1, whole=True),
+    FaultKind.PARENT_IGNORED: PolicyRow(RequestRejected, free=1, whole=True, elsewhere=True),
     FaultKind.CONNECTION_LIMIT: PolicyRow(
         ConnectionLost, free=1, budgeted=True, elsewhere=True, http="at last"
     ),
@@ -81,6 +82,10 @@ TABLE: Mapping[FaultKind, PolicyRow] = {
     FaultKind.TIMEOUT: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
     FaultKind.UNRESPONSIVE: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
     FaultKind.EMPTY: PolicyRow(ResponseFailed, free=1),
+    FaultKind.CUT_AT_ONCE: PolicyRow(ResponseFailed),
+    FaultKind.SLIPPED: PolicyRow(ResponseFailed, free=1, budgeted=True),
+    FaultKind.FORM_REFUSED: PolicyRow(RequestRejected, free=2),
+    FaultKind.PASSING: PolicyRow(RequestRejected, free=1, http="at last"),
     FaultKind.CLOSED: PolicyRow(ConnectionLost),
     FaultKind.QUOTA: PolicyRow(RequestRejected),
     FaultKind.UNAUTHORISED: PolicyRow(RequestRejected),
@@ -93,6 +98,18 @@ TABLE: Mapping[FaultKind, PolicyRow] = {
     FaultKind.REFUSED: PolicyRow(RequestRejected),
     FaultKind.RESPONSE_FAILED: PolicyRow(ResponseFailed),
 }
+
+OF_FORM = frozenset(
+    {
+        FaultKind.CHAIN_MISS,
+        FaultKind.PARENT_IGNORED,
+        FaultKind.ITEMS_REFUSED,
+        FaultKind.FORM_REFUSED,
+    }
+)
+"""Refusals of a form, for which another wording is tried, free."""
+FREE_IN_A_TURN = 2
+"""How many free resends for those a turn may have, over all of them."""
 
 ENDS_WHOLE = frozenset({FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT})
 """Faults that only took the last event away when the answer was whole."""
@@ -136,7 +153,14 @@ class Finish:
 Action = Resend | Fail | Finish
 
 Lesson = Literal[
-    "parent lost", "items refused", "lanes refused", "parameter refused", "too large", "no http"
+    "parent lost",
+    "parent ignored",
+    "items refused",
+    "lanes refused",
+    "parameter refused",
+    "form refused",
+    "too large",
+    "no http",
 ]
 """What a fault teaches about the host, beyond what becomes of the turn."""
 
@@ -145,6 +169,8 @@ _LESSONS: Mapping[FaultKind, Lesson] = {
     FaultKind.ITEMS_REFUSED: "items refused",
     FaultKind.LANES_REFUSED: "lanes refused",
     FaultKind.PARAMETER_REFUSED: "parameter refused",
+    FaultKind.PARENT_IGNORED: "parent ignored",
+    FaultKind.FORM_REFUSED: "form refused",
     FaultKind.TOO_LARGE: "too large",
     FaultKind.NO_HTTP: "no http",
 }
@@ -233,7 +259,10 @@ def decide(
         return Fail(row.error)
     if can_fall_back and row.http == "at once":
         return BY_HTTP
-    if seen[fault.kind] < row.free:
+    is_form = fault.kind in OF_FORM
+    if seen[fault.kind] < row.free and not (
+        is_form and sum(seen[kind] for kind in OF_FORM) >= FREE_IN_A_TURN
+    ):
         return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
     if fault.kind is FaultKind.EMPTY:
         return Finish("empty")

@@ -65,9 +65,8 @@ class PooledConnection:
         return not self.running and not self.waiting
 
     def has_room_for(self, conversation: int) -> bool:
-        """Whether a conversation is on it, or may join; prepared prompts take no room."""
-        others = sum(1 for tenant in self.tenants if tenant >= 0)
-        return conversation in self.tenants or others < CONVERSATIONS_PER_CONNECTION
+        """Whether a conversation is on it, or may join; a prepared prompt counts as one."""
+        return conversation in self.tenants or len(self.tenants) < CONVERSATIONS_PER_CONNECTION
 
     def busy(self, lane: Lane) -> bool:
         """Whether a response runs on a lane."""

@@ -36,6 +36,7 @@ from rtllm.simulator.faults import (
 )
 from rtllm.simulator.hosts import HOSTS
 from rtllm.simulator.journal import ConnectionEntry, Entry, Journal
+from rtllm.simulator.manners import MANNERS
 from rtllm.simulator.script import (
     Call,
     Completed,
@@ -59,6 +60,7 @@ from rtllm.simulator.server import Simulator
 __all__ = [
     "GARBAGE",
     "HOSTS",
+    "MANNERS",
     "SCRIPTS",
     "Abort",
     "AcceptThen",

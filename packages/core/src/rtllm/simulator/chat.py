@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from rtllm.simulator import chat_checks, chat_messages
+from rtllm.simulator import chat_checks, chat_messages, manners
 from rtllm.simulator.chat_chunks import Chunk, Completion
 from rtllm.simulator.connection import reset
 from rtllm.simulator.error_frame import ErrorFrame, Stage
@@ -81,6 +81,7 @@ class ChatExchange(Posted):
         options = self._service.options
         if options.strict:
             chat_checks.check_body(body, options.models, self._deployment)
+        manners.check(body, options.manners)
         entry.context = chat_messages.as_items(body.get("messages"))
         return Request(
             body=body,
@@ -156,11 +157,13 @@ class ChatExchange(Posted):
         ending: Ending = reply.ending
         try:
             for chunk in completion.opening():
-                yield chunk
+                for piece in manners.dressed(chunk, self._service.options.manners):
+                    yield piece
             await self._reach("created")
             async for chunk in completion.pieces(reply):
                 self._note(entry, chunk)
-                yield chunk
+                for piece in manners.dressed(chunk, self._service.options.manners):
+                    yield piece
                 await self._reach("output", entry.deltas)
             await self._reach("whole")
         except _EndNowError as end:

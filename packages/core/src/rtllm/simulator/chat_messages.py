@@ -203,7 +203,7 @@ def _items(message: Message) -> Iterator[Item]:
         return
     if content is None and message.get("refusal") is not None:
         content = [{"type": "refusal", "refusal": message["refusal"]}]
-    if content is not None:
+    if content or (content is not None and not message.get("tool_calls")):
         yield {"type": "message", "role": message.get("role"), "content": _parts(content)}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or {}

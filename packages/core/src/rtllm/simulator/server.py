@@ -15,6 +15,7 @@ from rtllm.simulator.faults import ConnectPlan, FaultOption, FaultPlan, as_plan
 from rtllm.simulator.generation import Pace, Split, words
 from rtllm.simulator.handshake import Handshakes
 from rtllm.simulator.journal import Journal
+from rtllm.simulator.manners import MANNERS
 from rtllm.simulator.memory import DropOn
 from rtllm.simulator.models import KNOWN_MODELS
 from rtllm.simulator.posted import Posted, refused, service_headers
@@ -86,6 +87,7 @@ class Simulator:
             one for each request in turn.
         on_connect: What goes wrong with the n-th handshake, from 0.
         strict: Whether requests are checked; off, only the parent is looked up.
+        manners: How the host differs from OpenAI: names of `rtllm.simulator.MANNERS`.
     """
 
     def __init__(
@@ -120,7 +122,10 @@ class Simulator:
         fault: FaultOption = None,
         on_connect: ConnectPlan | None = None,
         strict: bool = True,
+        manners: Collection[str] = (),
     ) -> None:
+        if unknown := set(manners) - set(MANNERS):
+            raise ValueError(f"manners are {sorted(unknown)}; expected some of {MANNERS}")
         options = Options(
             lanes=lanes,
             models=models,
@@ -142,6 +147,7 @@ class Simulator:
             phases=phases,
             keep=keep,
             strict=strict,
+            manners=tuple(manners),
         )
         self._service = Service(options, _as_script(script), as_plan(fault))
         self._host = host

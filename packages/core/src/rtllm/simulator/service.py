@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from rtllm.simulator import checks, inputs, models, refusal
+from rtllm.simulator import checks, inputs, manners, models, refusal
 from rtllm.simulator.faults import Fault, FaultPlan, as_list
 from rtllm.simulator.generation import Generation, Pace, context_tokens, tokens
 from rtllm.simulator.journal import Entry, Journal, as_items
@@ -42,6 +42,7 @@ class Options:
     phases: bool = False
     keep: int = 10_000
     strict: bool = True
+    manners: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -87,7 +88,9 @@ class Service:
         if self.options.strict:
             posted = entry.transport == "http"
             checks.check_body(body, self.options.models, posted=posted)
-        parent = memory.begin(lane, entry.previous_response_id)
+        manners.check(body, self.options.manners)
+        parent_id = None if self._ignores_parents else entry.previous_response_id
+        parent = memory.begin(lane, parent_id)
         given = as_items(body.get("input"))
         if self.options.strict:
             inputs.check_ids(given, self.store, stored=body.get("store") is not False)
@@ -120,6 +123,10 @@ class Service:
             raise refusal.item_not_found(item["id"])
         return self.store.items[item["id"]]
 
+    @property
+    def _ignores_parents(self) -> bool:
+        return "ignores parents" in self.options.manners
+
     def faults(self, request: Request) -> list[Fault]:
         """What goes wrong with this request."""
         return list(as_list(self.fault(request)))
@@ -127,6 +134,8 @@ class Service:
     def generation(self, prepared: Prepared) -> Generation:
         """Start the response to a request."""
         body = prepared.request.body
+        if self._ignores_parents:
+            body = {k: v for k, v in body.items() if k != "previous_response_id"}
         visible = context_tokens(prepared.request.context)
         settings = tokens(body.get("instructions")) + tokens(body.get("tools"))
         return Generation(

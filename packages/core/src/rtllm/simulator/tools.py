@@ -110,6 +110,16 @@ def _root_problem(schema: dict[str, Any]) -> str | None:
     kind = schema.get("type")
     if schema and kind != "object" and "$ref" not in schema:
         return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+    if any(word in schema for word in ("anyOf", "oneOf", "allOf", "enum", "not")):
+        return (
+            "schema must have type 'object' and not have "
+            "'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level."
+        )
+    for path, node in _nodes(schema, ()):
+        kinds = node.get("type") if isinstance(node, dict) else None
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        if isinstance(kinds, list) and "array" in kinds and "items" not in node:
+            return f"In context={path!r}, array schema missing items."
     return None
 
 

@@ -15,6 +15,7 @@ from pydantic_core import ValidationError
 from rtllm.errors import ToolArgumentsError, ToolSchemaError
 from rtllm.tools.arguments import problems_of, raw_problems, read
 from rtllm.tools.null_defaults import Nulls, without_stand_ins
+from rtllm.tools.repair import repaired
 from rtllm.tools.schema import described, schema_of, told_by
 from rtllm.tools.schema_nodes import Json
 from rtllm.tools.signature import Signature
@@ -77,7 +78,7 @@ class FunctionTool(Generic[T]):
         self.name = name
         self.description = description
         self.why_not_strict: str | None = None
-        self._plain = schema
+        self._plain = repaired(schema)
         self._take = take
         self.parameters, self.strict = self._formed(strict, nulls)
         said = {"description": description} if description else {}
@@ -214,6 +215,7 @@ class FunctionTool(Generic[T]):
         """
         schema = copy.deepcopy(dict(parameters or {}))
         schema.setdefault("type", "object")
+        schema = repaired(schema)  # before its type is looked at, which may be a list
         if schema["type"] != "object":
             raise ToolSchemaError(name, f"its parameters are {schema['type']!r}, not an object")
         if not isinstance(schema.setdefault("properties", {}), dict):

@@ -3,13 +3,16 @@
 import asyncio
 import ssl
 import weakref
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from types import SimpleNamespace
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has it not
 
 import aiohttp
 
-from rtllm.codec.frames import error_in_body
 from rtllm.content.request import Network
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
@@ -86,7 +89,7 @@ async def _refuse_redirect(
     _ctx: SimpleNamespace,
     params: aiohttp.TraceRequestRedirectParams,
 ) -> None:
-    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), {}))
+    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), b""))
 
 
 class Dialer:
@@ -121,12 +124,12 @@ class Dialer:
                 headers=headers,
                 autoping=False,  # the reader answers, and so notices each sign of life
                 max_msg_size=MAX_RECEIVED,
-                proxy=network.proxy,
+                proxy=network.proxy or proxy_from_environment(url),
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
-            fault = from_handshake(error.status, refusal.headers or {}, error_in_body(refusal.body))
+            fault = from_handshake(error.status, _dated(refusal.headers), refusal.body)
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
@@ -190,6 +193,28 @@ class Dialer:
         self._session = self._connector = None
         for session in sessions:
             await session.close()
+
+
+def _dated(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers with the time they came at, from which a wait that is a date counts."""
+    known = {name.lower(): value for name, value in (headers or {}).items()}
+    return {"date": formatdate(usegmt=True), **known}
+
+
+def proxy_from_environment(url: str) -> str | None:
+    """The proxy that the environment names for a socket, as HTTP clients take it too.
+
+    ``HTTPS_PROXY`` (for ``ws://``: ``HTTP_PROXY``), else ``ALL_PROXY``; ``NO_PROXY`` excepted.
+    """
+    parts = urlsplit(url)
+    if proxy_bypass_environment(parts.hostname or ""):
+        return None
+    proxies = getproxies_environment()
+    scheme = "http" if parts.scheme in ("ws", "http") else "https"
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:

@@ -3,10 +3,12 @@
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from email.utils import formatdate
 
 import openai
 
 from rtllm.codec.chat_decoder import from_body
+from rtllm.retry.error_bodies import WEB_PAGE, error_object, read_body
 from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, timed_out
 
 ReadError = Callable[..., Fault]
@@ -57,14 +59,30 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
 
 
 def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
-    body = dict(error.body) if isinstance(error.body, Mapping) else {}
-    if not body.get("message") and not body.get("detail"):
-        body["message"] = f"the service answered with status {error.status_code}"
-    fault = read(body, error.status_code, dict(error.response.headers))
+    body = error_object(_body_of(error))
+    told = f"the service answered with status {error.status_code}"
+    if not body.get("message"):
+        body["message"] = told
+    elif str(body["message"]).startswith(WEB_PAGE):
+        body["message"] = f"{told} and {body['message']}"
+    headers = {name.lower(): value for name, value in error.response.headers.items()}
+    headers.setdefault(
+        "date", formatdate(usegmt=True)
+    )  # a wait may be a date, which counts from here
+    fault = read(body, error.status_code, headers)
     if error.status_code in REDIRECTS:
         message = "the service redirects the request; not followed, for the key would go along"
         return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
     return fault
+
+
+def _body_of(error: openai.APIStatusError) -> object:
+    """The body of a refusal. The SDK keeps less: of an object with ``error`` only what that is."""
+    try:
+        text = error.response.text
+    except Exception:  # noqa: BLE001 - a client of the user's may have read nothing
+        return error.body
+    return read_body(text) if text.strip() else error.body
 
 
 # Told by name: the SDK works with httpx2, with httpx too, and imports neither for its users.

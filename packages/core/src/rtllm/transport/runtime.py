@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Any, assert_never
 
 from rtllm.content.events import Event
-from rtllm.content.usage import UsageLedger
+from rtllm.content.usage import Usage, UsageLedger
 from rtllm.engine.actions import (
     Action,
     Booked,
@@ -236,6 +236,8 @@ class Runtime:
                 self._set_timer(action.at)
             case Booked():
                 self._books.enter(action.category, action.usage)
+                if action.tell is not None and action.usage is not None:
+                    _tell(action.tell, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case StartHttp():
@@ -265,3 +267,10 @@ class Runtime:
             self._timer = None
         if at is not None:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
+
+
+def _tell(tell: Callable[[Usage], None], usage: Usage) -> None:
+    try:
+        tell(usage)
+    except Exception:
+        logger.exception("on_late_usage raised")

@@ -1,0 +1,99 @@
+"""What a host hangs on its calls and wants back: thought signatures, thoughts beside calls.
+
+A framework that keeps it gives it back with the call. For one that doesn't, it is remembered
+here, by conversation and call, for as long as the process lives. It goes back to the host that
+made it alone.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from rtllm.content.items import ToolCall
+
+CONVERSATIONS = 512
+"""How many conversations' fields are remembered."""
+BYTES = 2**18
+"""How many bytes of fields are remembered of one conversation."""
+
+OF_THE_CALL = ("extra_content", "thought_signature", "provider_specific_fields")
+"""Fields of a call that go back with it."""
+OF_THE_MESSAGE = ("reasoning_content", "reasoning_details")
+"""Fields of a message that go back on the message with its calls."""
+
+
+def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") -> bytes | None:
+    """What came beside a call; None if nothing did.
+
+    Args:
+        call: The call's own fields.
+        message: Those of the message around it.
+        host: Who gave it.
+    """
+    given = {"call": dict(call), "message": dict(message)}
+    given = {name: value for name, value in given.items() if value}
+    return msgspec.json.encode({**given, "host": host}) if given else None
+
+
+def unpack(carried: bytes | None, host: str = "") -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The fields of a call, and those of the message around it; none that another host gave."""
+    if carried is None:
+        return {}, {}
+    try:
+        value = msgspec.json.decode(carried)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return {}, {}
+    if not isinstance(value, dict) or value.get("host") != host:
+        return {}, {}
+    call, message = value.get("call"), value.get("message")
+    return call if isinstance(call, dict) else {}, message if isinstance(message, dict) else {}
+
+
+class CarriedFields:
+    """What is carried for calls whose framework doesn't keep it, bounded."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[int, OrderedDict[tuple[str, ...], bytes]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def note(self, conversation: int, call: ToolCall) -> None:
+        """Remember what came beside a call of a conversation."""
+        if call.carried is None or len(call.carried) > BYTES:
+            return
+        known = self._of.setdefault(conversation, OrderedDict())
+        self._of.move_to_end(conversation)
+        for key in _keys(call):
+            known[key] = call.carried
+            known.move_to_end(key)
+        while sum(map(len, known.values())) > 2 * BYTES:
+            known.popitem(last=False)
+        while len(self._of) > CONVERSATIONS:
+            self._of.popitem(last=False)
+
+    def of(self, conversation: int, call: ToolCall) -> bytes | None:
+        """What goes back beside a call of a conversation."""
+        if call.carried is not None:
+            return call.carried
+        known = self._of.get(conversation)
+        if known is None:
+            return None
+        return next((known[key] for key in _keys(call) if key in known), None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._of.clear()
+
+
+def _keys(call: ToolCall) -> tuple[tuple[str, ...], ...]:
+    """By what a call is found: its id, which may have been made unique; else what it says."""
+    try:
+        arguments = msgspec.json.encode(
+            msgspec.json.decode(call.arguments or "{}"), order="sorted"
+        ).decode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        arguments = call.arguments
+    return (call.call_id, call.name), ("", call.name, arguments)

@@ -1,0 +1,169 @@
+"""Chat Completions in a host's dialect: messages and tools said otherwise, never less.
+
+Each function takes what `rtllm.codec.chat_encoder` made and gives it as a host wants it. Nothing
+that the
+model would see is lost.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from rtllm.providers.dialects import Dialect
+
+Json = dict[str, Any]
+
+BRIDGE = "OK."
+"""What the assistant says between a tool's output and a user's words, where one must stand."""
+
+UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""Documented by Google: stands for the signature of a call that has none."""
+
+_NINE = re.compile(r"[A-Za-z0-9]{9}")
+_SYSTEM = ("system", "developer")
+
+
+def said_to_host(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
+    """Say messages as a host wants them."""
+    said = [dict(message) for message in messages]
+    if dialect.developer_role == "system":
+        for message in said:
+            if message["role"] == "developer":
+                message["role"] = "system"
+    if dialect.system_messages == "leading":
+        said = _leading(said)
+    elif dialect.system_messages == "user":
+        said = [{**m, "role": "user"} if m["role"] in _SYSTEM else m for m in said]
+    if dialect.same_role_in_a_row == "merged":
+        said = _merged(said)
+    if dialect.user_behind_tool == "bridged":
+        said = _bridged(said)
+    if dialect.call_ids == "nine":
+        said = [_with_nine(message) for message in said]
+    for message in said:
+        if "tool_calls" in message:
+            _complete_calls(message, dialect)
+    return said
+
+
+def tools_said_to_host(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
+    """Say tools as a host wants them."""
+    if dialect.strict_tools == "kept":
+        return list(tools)
+    plain: list[Json] = []
+    for tool in tools:
+        function = tool.get("function")
+        if isinstance(function, Mapping) and "strict" in function:
+            rest = {name: value for name, value in function.items() if name != "strict"}
+            plain.append({**tool, "function": rest})
+        else:
+            plain.append(tool)
+    return plain
+
+
+def limit_said_to_host(body: Json, dialect: Dialect) -> None:
+    """Give the limit of an answer's tokens the name that a host knows."""
+    wanted = dialect.output_limit
+    if wanted == "as named":
+        return
+    for name in ("max_tokens", "max_completion_tokens"):
+        if name != wanted and name in body:
+            body.setdefault(wanted, body.pop(name))
+
+
+def _leading(messages: Sequence[Json]) -> list[Json]:
+    """One system message, first; one at the very end becomes a user's, for it is what is asked."""
+    end = len(messages)
+    while end and messages[end - 1]["role"] in _SYSTEM:
+        end -= 1
+    system = [m for m in messages[:end] if m["role"] in _SYSTEM]
+    others = [m for m in messages[:end] if m["role"] not in _SYSTEM]
+    if not others:  # only system messages: they are the beginning
+        system, asked = list(messages), []
+    else:
+        asked = [{**message, "role": "user"} for message in messages[end:]]
+    lead = [_joined(system)] if system else []
+    if asked:
+        others = [*others[:-1], *_merged([others[-1], *asked])]
+    return [*lead, *others]
+
+
+def _merged(messages: Sequence[Json]) -> list[Json]:
+    """Messages of one speaker in a row as one; outputs of tools stay apart."""
+    merged: list[Json] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        same = last is not None and last["role"] == message["role"]
+        if last is None or not same or message["role"] == "tool" or last.get("tool_calls"):
+            merged.append(message)
+        else:
+            merged[-1] = {**_joined([last, message]), **_calls_of(message)}
+    return merged
+
+
+def _calls_of(message: Mapping[str, Any]) -> Json:
+    kept = {"role", "content"}
+    return {name: value for name, value in message.items() if name not in kept}
+
+
+def _joined(messages: Sequence[Json]) -> Json:
+    """Messages as one, with an empty line between their texts."""
+    contents = [m.get("content") for m in messages if m.get("content")]
+    joined = dict(messages[0])
+    if all(isinstance(content, str) for content in contents):
+        joined["content"] = "\n\n".join(str(content) for content in contents)
+        return joined
+    parts: list[Any] = []
+    for content in contents:
+        parts += content if isinstance(content, list) else [{"type": "text", "text": content}]
+    joined["content"] = parts
+    return joined
+
+
+def _bridged(messages: Sequence[Json]) -> list[Json]:
+    """A word of the assistant between a tool's output and the user's words."""
+    bridged: list[Json] = []
+    for message in messages:
+        behind_tool = bool(bridged) and bridged[-1]["role"] == "tool"
+        if behind_tool and message["role"] in ("user", *_SYSTEM):
+            bridged.append({"role": "assistant", "content": BRIDGE})
+        bridged.append(message)
+    return bridged
+
+
+def _with_nine(message: Json) -> Json:
+    """The ids of a message's calls as nine letters and digits, which follow from them."""
+    if "tool_call_id" in message:
+        return {**message, "tool_call_id": _nine(message["tool_call_id"])}
+    if "tool_calls" not in message:
+        return message
+    calls = [{**call, "id": _nine(call["id"])} for call in message["tool_calls"]]
+    return {**message, "tool_calls": calls}
+
+
+def _nine(call_id: str) -> str:
+    if _NINE.fullmatch(call_id):
+        return call_id
+    return blake2b(call_id.encode(), digest_size=5).hexdigest()[:9]
+
+
+def _complete_calls(message: Json, dialect: Dialect) -> None:
+    """Give a message with calls the fields that a host wants beside them."""
+    if not message.get("content"):
+        if dialect.content_beside_calls == "absent":
+            message.pop("content", None)
+        else:
+            message["content"] = "" if dialect.content_beside_calls == "empty" else None
+    if dialect.reasoning_content == "always":
+        message.setdefault("reasoning_content", "")
+    elif dialect.reasoning_content == "never":
+        message.pop("reasoning_content", None)
+        message.pop("reasoning_details", None)
+    calls = [dict(call) for call in message["tool_calls"]]
+    if dialect.extra_content == "never":
+        for call in calls:
+            call.pop("extra_content", None)
+    elif dialect.extra_content == "always" and not any("extra_content" in c for c in calls):
+        calls[0]["extra_content"] = UNSIGNED
+    message["tool_calls"] = calls

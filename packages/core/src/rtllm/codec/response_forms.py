@@ -1,0 +1,94 @@
+"""The Responses API in a host's dialect: items and tools said otherwise, never less."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from rtllm.codec.chat_forms import BRIDGE
+from rtllm.content.items import Image, Item, Message, Text, ToolOutput, is_system
+from rtllm.providers.dialects import Dialect
+
+
+def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
+    """A tool without ``strict``."""
+    if b'"strict"' not in bytes(tool):
+        return tool
+    value = msgspec.json.decode(tool)
+    value.pop("strict", None)
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
+    """The items of a whole context in the order, and with the roles, that a host takes."""
+    said = tuple(items)
+    if dialect.developer_role == "system":
+        said = tuple(_with_role(i, "system") if _is_developer(i) else i for i in said)
+    if dialect.system_messages == "leading":
+        said = _leading(said)
+    elif dialect.system_messages == "user":
+        said = tuple(_as_user(item) if is_system(item) else item for item in said)
+    if dialect.user_behind_tool == "bridged":
+        said = _bridged(said)
+    if dialect.same_role_in_a_row == "merged":
+        said = _merged(said)
+    return said
+
+
+def _is_developer(item: Item) -> bool:
+    return isinstance(item, Message) and item.role == "developer"
+
+
+def _with_role(item: Item, role: str) -> Item:
+    if not isinstance(item, Message):
+        return item
+    made: Message = Message("system" if role == "system" else "user", item.parts)
+    return made
+
+
+def _as_user(item: Item) -> Item:
+    return _with_role(item, "user")
+
+
+def _leading(items: Sequence[Item]) -> tuple[Item, ...]:
+    """One system message, first; those at the very end become a user's."""
+    end = len(items)
+    while end and is_system(items[end - 1]):
+        end -= 1
+    others = [item for item in items[:end] if not is_system(item)]
+    if not others:
+        end = len(items)
+    system = [item for item in items[:end] if isinstance(item, Message) and is_system(item)]
+    lead = [_joined(system)] if len(system) > 1 else list(system)
+    return (*lead, *others, *map(_as_user, items[end:]))
+
+
+def _merged(items: Sequence[Item]) -> tuple[Item, ...]:
+    merged: list[Item] = []
+    for item in items:
+        last = merged[-1] if merged else None
+        if isinstance(item, Message) and isinstance(last, Message) and last.role == item.role:
+            merged[-1] = _joined([last, item])
+        else:
+            merged.append(item)
+    return tuple(merged)
+
+
+def _joined(messages: Sequence[Message]) -> Message:
+    parts: list[Text | Image] = []
+    for message in messages:
+        if parts and message.parts:
+            parts.append(Text("\n\n"))
+        parts += message.parts
+    if all(isinstance(part, Text) for part in parts):
+        parts = [Text("".join(part.text for part in parts if isinstance(part, Text)))]
+    return Message(messages[0].role, tuple(parts))
+
+
+def _bridged(items: Sequence[Item]) -> tuple[Item, ...]:
+    bridged: list[Item] = []
+    for item in items:
+        behind = bool(bridged) and isinstance(bridged[-1], ToolOutput)
+        if behind and isinstance(item, Message) and item.role != "assistant":
+            bridged.append(Message.of("assistant", BRIDGE))
+        bridged.append(item)
+    return tuple(bridged)

@@ -1,0 +1,160 @@
+"""Thoughts that a model writes into its words, between tags: they are not for the caller.
+
+Only a block that opens an answer, or directly follows a closed one, is a thought; angle brackets
+anywhere else are speech. Nothing waits longer than a tag is long.
+"""
+
+import re
+
+from rtllm.providers.dialects import Dialect
+
+# Seen: <think> (DeepSeek, Qwen, and most others), <thinking>, <thought> (Gemini), <reasoning>,
+# [THINK] (Magistral), <seed:think> (Seed-OSS), ◁think▷ (Kimi), the channels of gpt-oss and Gemma.
+_TAGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("<think>", ("</think>",)),
+    ("<thinking>", ("</thinking>",)),
+    ("<thought>", ("</thought>",)),
+    ("<thoughts>", ("</thoughts>",)),
+    ("<reasoning>", ("</reasoning>",)),
+    ("<seed:think>", ("</seed:think>",)),
+    ("<|think|>", ("<|/think|>",)),
+    ("<|begin_of_thought|>", ("<|end_of_thought|>",)),
+    ("[think]", ("[/think]",)),
+    ("◁think▷", ("◁/think▷",)),
+    ("<|channel>thought", ("<channel|>",)),
+    ("<|channel|>analysis<|message|>", ("<|end|>",)),
+)
+_OPENINGS = tuple(opening for opening, _ in _TAGS)
+_CLOSINGS = tuple(dict.fromkeys(closing for _, closings in _TAGS for closing in closings))
+_LONGEST = max(len(tag) for tag in (*_OPENINGS, *_CLOSINGS))
+_MARKS = re.compile(r"[<\[◁]")
+
+
+class ThoughtFilter:
+    """Takes the pieces of an answer and gives back what is to be spoken.
+
+    Args:
+        prefilled: Whether the answer begins inside a thought whose opening tag is never sent.
+
+    Attributes:
+        in_thought: Whether the answer is within a thought.
+        dropped: Whether something was dropped.
+        spoke: Whether something was spoken.
+    """
+
+    def __init__(self, *, prefilled: bool = False) -> None:
+        self.in_thought = prefilled
+        self.dropped = False
+        self._closings: tuple[str, ...] = _CLOSINGS
+        self._may_open = not prefilled
+        self.spoke = False
+        self._after_thought = False
+        self._may_close = True
+        self._said = ""
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; gives what is spoken of it and of what was held."""
+        is_watching = self._held or self._may_open or self.in_thought or self._after_thought
+        if not is_watching and not _MARKS.search(text):
+            self._said = (self._said + text)[-2 * _LONGEST :]
+            return text  # nearly all pieces
+        self._held += text
+        return "".join(self._take())
+
+    def finish(self) -> str:
+        """Take the end: what is held is no tag."""
+        rest, self._held = self._held, ""
+        self._may_open = False
+        if self.in_thought:
+            self.dropped = True
+            return ""
+        if not self.spoke and self.dropped and not rest.strip():
+            return ""
+        self.spoke = self.spoke or bool(rest)
+        return rest
+
+    def _take(self) -> list[str]:
+        spoken: list[str] = []
+        while self._held:
+            before = (len(self._held), self.in_thought, self._may_open)
+            piece = self._thought() if self.in_thought else self._speech()
+            if piece:
+                spoken.append(piece)
+                self.spoke = True
+                self._said = (self._said + piece)[-2 * _LONGEST :]
+            if before == (len(self._held), self.in_thought, self._may_open):
+                break
+        return spoken
+
+    def _thought(self) -> str:
+        """Drop a thought up to its end, of which a part may be held."""
+        lowered = self._held.lower()
+        ends = [(at, tag) for tag in self._closings if (at := lowered.find(tag)) >= 0]
+        self.dropped = True
+        if not ends:
+            self._held = self._held[-(_LONGEST - 1) :]
+            return ""
+        at, tag = min(ends)
+        self._held = self._held[at + len(tag) :]
+        self.in_thought = False
+        self._may_open = self._after_thought = True
+        return ""
+
+    def _speech(self) -> str:
+        if self._may_open:
+            return self._beginning()
+        # A closing tag without an opening one: the words before it stay.
+        lowered = self._held.lower()
+        found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
+        before = self._said.lower() + (lowered[: min(found)[0]] if found else "")
+        if any(tag in before for tag in _OPENINGS):
+            self._may_close = False  # a tag that is spoken of, and so is its end
+        if found and self._may_close:
+            at, tag = min(found)
+            piece, self._held = self._held[:at], self._held[at + len(tag) :]
+            self.dropped, self._may_close = True, False
+            return piece
+        kept = _prefix_at_end(lowered, _CLOSINGS) if self._may_close else 0
+        piece = self._held[: len(self._held) - kept]
+        self._held = self._held[len(piece) :]
+        return piece
+
+    def _beginning(self) -> str:
+        """What may be the opening tag of a thought: held until it is one or none."""
+        text = self._held.lstrip()
+        lowered = text.lower()
+        for opening, closings in _TAGS:
+            if lowered.startswith(opening):
+                self._held = text[len(opening) :]
+                self.in_thought, self._closings = True, closings
+                return ""
+        if not text or any(opening.startswith(lowered) for opening in _OPENINGS):
+            return ""
+        self._may_open = False
+        if self._after_thought:
+            self._held = text  # the blank between a thought and the words is the thought's
+            self._after_thought = False
+        return ""
+
+
+def thoughts_of(dialect: Dialect) -> ThoughtFilter | None:
+    """What takes thoughts out of an answer, as a dialect wants it; None where nothing does."""
+    if dialect.thoughts == "spoken":
+        return None
+    return ThoughtFilter(prefilled=dialect.thoughts == "prefilled")
+
+
+def _prefix_at_end(text: str, tags: tuple[str, ...]) -> int:
+    """How many characters at the end of a text may be the beginning of a tag."""
+    for length in range(min(_LONGEST - 1, len(text)), 0, -1):
+        end = text[-length:]
+        if any(tag.startswith(end) for tag in tags):
+            return length
+    return 0
+
+
+def without_thoughts(text: str, *, prefilled: bool = False) -> str:
+    """A whole text without its thoughts."""
+    thoughts = ThoughtFilter(prefilled=prefilled)
+    return thoughts.feed(text) + thoughts.finish()

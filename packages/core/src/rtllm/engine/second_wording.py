@@ -1,0 +1,143 @@
+"""What may be said otherwise after a refusal: which form, which field, without which parent."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from rtllm.content.items import Opaque, Reasoning
+from rtllm.context.outline import Plan
+from rtllm.engine.options import Api, HostKnowledge
+from rtllm.engine.prepared import PreparedRequest
+from rtllm.providers.dialects import Dialect, plain_points, wanted_points
+from rtllm.providers.host_dialects import Points
+from rtllm.retry.faults import Fault, FaultKind, is_of_substance
+
+_REFUSALS = frozenset(
+    {
+        FaultKind.REFUSED,
+        FaultKind.PARAMETER_REFUSED,
+        FaultKind.NOT_FOUND,
+        FaultKind.RESPONSE_FAILED,
+        FaultKind.SERVER,
+    }
+)
+_OF_MODELS = ("model_not_found", "DeploymentNotFound", "deployment_not_found")
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+_OF_A_RESPONSE = re.compile(r"response|previous|history|conversation", re.IGNORECASE)
+_OF_THE_CONTEXT = ("input", "previous", "response_id", "messages")
+_TEMPLATE_BROKE = 500
+_INVALID_REQUEST = re.compile(r"invalid.{0,40}request|invalid.{0,20}(input|payload)", re.IGNORECASE)
+_FIRST_PARTY = ("openai", "azure")
+
+
+def reconsider(
+    fault: Fault,
+    prepared: PreparedRequest,
+    plan: Plan,
+    api: Api,
+    knowledge: HostKnowledge,
+    *,
+    is_last: bool = False,
+) -> Fault:
+    """Name a refusal by what may be said otherwise; as it is where nothing may.
+
+    Args:
+        fault: What the host said.
+        prepared: What was asked.
+        plan: How it was asked.
+        api: Over which API.
+        knowledge: What is known of the host.
+        is_last: Whether only one more free try is left.
+    """
+    if not _may_be_form(fault):
+        return fault
+    dialect = knowledge.dialects.of(prepared.request.model)
+    wanted = knowledge.dialects.settable(wanted_points(fault.words, dialect))
+
+    def changes(points: Points) -> bool:
+        before, after = (
+            _encoded(prepared, plan, api, knowledge, said)
+            for said in (dialect, dialect.with_points(dict(points)))
+        )
+        return before != after
+
+    is_final = _is_final(fault, knowledge)
+    wanted = tuple(point for point in wanted if not is_final and changes((point,)))
+    parameter = None
+    if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
+        parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
+    if wanted and (parameter is None or parameter != fault.param):
+        if is_last and knowledge.name not in _FIRST_PARTY:  # no other try is left to learn more
+            plain = knowledge.dialects.settable(plain_points(dialect))
+            wanted = tuple({**dict(plain), **dict(wanted)}.items())
+        return replace(fault, kind=FaultKind.FORM_REFUSED, points=wanted)
+    if parameter is not None:
+        return replace(fault, kind=FaultKind.PARAMETER_REFUSED, param=parameter)
+    if fault.kind is FaultKind.SERVER:
+        return fault  # it is asked again as it is, and in full
+    if fault.kind is FaultKind.PARAMETER_REFUSED:
+        return fault if fault.code in _PARAMETER_CODES else replace(fault, kind=FaultKind.REFUSED)
+    if is_final or not _may_mean_parent(fault):
+        return fault
+    if plan.anchor is not None:
+        return replace(fault, kind=FaultKind.CHAIN_MISS)
+    if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
+        return replace(fault, kind=FaultKind.ITEMS_REFUSED)
+    return _plainly(fault, prepared, knowledge, changes)
+
+
+def _may_be_form(fault: Fault) -> bool:
+    """Whether a fault may be a refusal of how something is said, told by a body with words."""
+    if fault.kind not in _REFUSALS or (fault.status or 0) > _TEMPLATE_BROKE:
+        return False
+    if fault.kind is FaultKind.RESPONSE_FAILED:
+        return not fault.has_code
+    return bool(fault.said)
+
+
+def _may_mean_parent(fault: Fault) -> bool:
+    """Whether a refusal of what continues a response may be for that alone, whatever its words."""
+    if fault.kind is FaultKind.NOT_FOUND:
+        return fault.code not in _OF_MODELS and _OF_A_RESPONSE.search(fault.words) is not None
+    named = (fault.param or "").lstrip("/")
+    return fault.kind is FaultKind.REFUSED and (not named or named.startswith(_OF_THE_CONTEXT))
+
+
+def _plainly(
+    fault: Fault,
+    prepared: PreparedRequest,
+    knowledge: HostKnowledge,
+    changes: Callable[[Points], bool],
+) -> Fault:
+    """Try the plainest wording once, where nothing tells what was refused."""
+    model, dialects = prepared.request.model, knowledge.dialects
+    is_unclear = fault.kind is FaultKind.REFUSED and fault.status in (400, 422)
+    if not is_unclear or knowledge.name in _FIRST_PARTY or is_of_substance(fault):
+        return fault
+    plain = dialects.settable(plain_points(dialects.of(model)))
+    if dialects.may_try_plain(model) and plain and changes(plain):
+        return replace(fault, kind=FaultKind.FORM_REFUSED, points=plain)
+    dialects.refused_again(model)
+    return fault
+
+
+def _is_final(fault: Fault, knowledge: HostKnowledge) -> bool:
+    """Whether a code says that it is the words, not their form."""
+    if fault.code == "invalid_prompt" and _INVALID_REQUEST.search(fault.message):
+        # seen: elsewhere it is said of whatever is not understood (OpenRouter)
+        return knowledge.name in _FIRST_PARTY
+    return is_of_substance(replace(fault, message=""))
+
+
+def guessed_points(fault: Fault, dialect: Dialect) -> frozenset[str]:
+    """The points that are said otherwise though the refusal did not ask for it."""
+    asked = {name for name, _ in wanted_points(fault.words, dialect)}
+    return frozenset(name for name, _ in fault.points if name not in asked)
+
+
+def _encoded(
+    prepared: PreparedRequest, plan: Plan, api: Api, knowledge: HostKnowledge, dialect: Dialect
+) -> object:
+    if api == "chat":
+        return prepared.encode_chat(knowledge.rejected, dialect)
+    return prepared.encode(plan, None, knowledge.rejected, dialect=dialect)

@@ -1,0 +1,192 @@
+"""What a body of whatever shape says of an error: its sentence, its code, the field it names.
+
+Hosts answer with an object, with one inside of a list, with a text, a web page, or with a list of
+details; some pack one into another as text. *Seen*, each shape where it stands below.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+LONGEST = 4000
+"""How much of a body is kept, in characters: enough for each sentence that was seen."""
+WEB_PAGE = "a web page (HTML)"
+"""What the words of a web page begin with."""
+_DEEPEST = 6
+
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
+_SENTENCES = ("message", "msg", "detail", "error_description", "error", "title", "reason")
+_CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
+"""Fields whose words are no part of what a body says."""
+_NAMES = ("code", "type", "param", "status")
+
+
+def error_object(body: object) -> dict[str, Any]:
+    """Read an error out of a body.
+
+    Args:
+        body: The body, decoded if it is JSON, else its text.
+
+    Returns:
+        ``message``, ``code``, ``type``, ``param`` and ``status`` as far as they are told, and
+        ``said``: all that the body says, for those who look for words. Empty if it says nothing.
+    """
+    if isinstance(body, Mapping) and isinstance(body.get("said"), str):
+        return dict(body)  # read before
+    found: dict[str, Any] = {}
+    _collect(body, found, 0)
+    said = _as_text(body)
+    if said:
+        found["said"] = said[:LONGEST]
+    return found
+
+
+def read_body(data: bytes | str) -> object:
+    """Decode a body if it is JSON, else give its text, of a web page what is to be read."""
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    text = text.removeprefix("\ufeff").strip()
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return readable(text)
+
+
+def is_web_page(text: str) -> bool:
+    """Tell whether a text is a web page."""
+    return text.lstrip()[:200].lower().startswith(("<!doctype html", "<html", "<head", "<?xml"))
+
+
+def readable(text: str) -> str:
+    """What a person would read of a text: of a web page its title, else its words."""
+    if not is_web_page(text):
+        return text[:LONGEST]
+    title = _TITLE.search(text)
+    words = title[1] if title is not None else _TAGS.sub(" ", text)
+    return f"{WEB_PAGE}: {' '.join(words.split())[:200]}"
+
+
+def _collect(body: object, found: dict[str, Any], depth: int) -> None:
+    """Note what a body says; what stands further out wins, save for its sentence."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(body, str):
+        _collect_text(body, found, depth)
+    elif isinstance(body, Mapping):
+        _collect_object(body, found, depth)
+    elif isinstance(body, Sequence) and not isinstance(body, bytes):
+        _collect_list(body, found, depth)
+
+
+def _collect_text(text: str, found: dict[str, Any], depth: int) -> None:
+    inner = _packed(text)
+    if inner is not None:  # seen: Azure's Foundry packs a list of details into the message
+        _collect(inner, found, depth + 1)
+    if text.strip():
+        found.setdefault("message", text.strip()[:LONGEST])
+
+
+def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) -> None:
+    # The error itself first, then the frame around it: xAI and Kilo give the sentence as
+    # "error" beside a code.
+    inner = body.get("error")
+    if isinstance(inner, Mapping | list):
+        _collect(inner, found, depth + 1)
+    for name in _NAMES:
+        value = body.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            found.setdefault(name, value)
+    for name in _SENTENCES:
+        value = body.get(name)
+        if name == "error" and isinstance(value, Mapping | list):
+            continue
+        if isinstance(value, str | Mapping | list) and value:
+            _collect(value, found, depth + 1)
+    details = body.get("details")
+    if isinstance(details, list) and "param" not in found:  # seen: Azure's invalid_payload
+        _collect_list(details, found, depth + 1)
+    if (reason := _filtered(body.get("innererror"))) and "message" in found:
+        found["message"] = f"{found['message']} ({reason})"
+    metadata = body.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    if isinstance(raw, str) and raw and "message" in found and raw not in found["message"]:
+        # seen: OpenRouter gives the provider's own answer there
+        found["message"] = f"{found['message']}: {raw}"[:LONGEST]
+
+
+def _collect_list(entries: Sequence[object], found: dict[str, Any], depth: int) -> None:
+    """Note a list of details (FastAPI, Mistral), or of errors (Gemini)."""
+    sentences: list[str] = []
+    for entry in entries[:8]:
+        if isinstance(entry, Mapping) and ("loc" in entry or "msg" in entry):
+            place = _place(entry.get("loc"))
+            if place:
+                found.setdefault("param", place)
+            said = str(entry.get("msg") or entry.get("message") or entry.get("type") or "")
+            sentences.append(f"{place}: {said}" if place else said)
+        elif isinstance(entry, Mapping):
+            inner: dict[str, Any] = {}
+            _collect(entry, inner, depth + 1)
+            sentences.append(str(inner.pop("message", "")))
+            for name, value in inner.items():
+                found.setdefault(name, value)
+        elif isinstance(entry, str):
+            sentences.append(entry)
+    if text := "; ".join(sentence for sentence in sentences if sentence):
+        found.setdefault("message", text[:LONGEST])
+
+
+def _place(loc: object) -> str:
+    """The field that a validating server names by its path."""
+    if isinstance(loc, str):
+        return loc
+    steps = [str(step) for step in loc] if isinstance(loc, Sequence) else []
+    return ".".join(steps[1:] if steps[:1] == ["body"] else steps)
+
+
+def _filtered(inner: object) -> str:
+    """The categories that Azure's filter found."""
+    results = inner.get("content_filter_result") if isinstance(inner, Mapping) else None
+    if not isinstance(results, Mapping):
+        return ""
+    hits = [
+        f"{name}: {result.get('severity') or 'found'}"
+        for name, result in results.items()
+        if isinstance(result, Mapping) and (result.get("filtered") or result.get("detected"))
+    ]
+    return ", ".join(hits)
+
+
+def _packed(text: str) -> object | None:
+    """The object or list that a text holds, None if it holds neither."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        inner = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return inner if isinstance(inner, Mapping | list) and inner else None
+
+
+def _as_text(body: object) -> str:
+    return " ".join(_words_in(body, 0))[: 2 * LONGEST]
+
+
+def _words_in(body: object, depth: int) -> Iterator[str]:
+    if depth > 2 * _DEEPEST:
+        return
+    if isinstance(body, str):
+        inner = _packed(body)
+        yield from [body] if inner is None else _words_in(inner, depth + 1)
+    elif isinstance(body, Mapping):
+        for name, value in body.items():
+            if name not in _CODES:
+                yield from _words_in(value, depth + 1)
+    elif isinstance(body, Sequence) and not isinstance(body, bytes):
+        if body and all(isinstance(step, str | int) for step in body):
+            yield ".".join(map(str, body))
+        else:
+            for value in body:
+                yield from _words_in(value, depth + 1)

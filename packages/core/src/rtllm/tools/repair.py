@@ -1,0 +1,101 @@
+"""Schemas of others made what OpenAI takes of any function, strict or not.
+
+The service refuses a request whole for one schema that it does not take. *Seen* (MCP servers):
+unions at the root (notion-mcp #340, langchainjs #9804), arrays that don't say what their items
+are (gbrain #1048, kagent #711), a root that may be null.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rtllm.tools.schema_nodes import DEFINITIONS, Json, target, types_of
+
+_AT_THE_ROOT = ("anyOf", "oneOf", "allOf", "enum", "not", "const")
+_MAPS = ("properties", "patternProperties", "dependentSchemas", *DEFINITIONS)
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NODES = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
+
+
+def repaired(schema: Json) -> Json:
+    """A schema of an object that OpenAI takes; itself where it does already.
+
+    What is admitted is never less than before: where it can't be said any more which properties
+    go together, the description says it.
+    """
+    root = dict(schema)
+    kinds = types_of(root)
+    if len(kinds) > 1 and "object" in kinds:
+        root["type"] = "object"
+    if any(word in root for word in _AT_THE_ROOT):
+        root = _with_flat_root(root)
+    fixed: Json = _with_items(root)
+    return fixed
+
+
+def _with_flat_root(root: Json) -> Json:
+    """Put what the branches of a root say into the root itself."""
+    flat = {word: value for word, value in root.items() if word not in _AT_THE_ROOT}
+    properties: dict[str, list[Any]] = {
+        name: [value] for name, value in _mapping(root.get("properties")).items()
+    }
+    required = set(_names(root.get("required")))
+    notes: list[str] = []
+    for word in ("allOf", "anyOf", "oneOf"):
+        branches = [target(branch, root) for branch in _list(root.get(word))]
+        branches = [b for b in branches if "properties" in b or "required" in b]
+        for branch in branches:
+            for name, value in _mapping(branch.get("properties")).items():
+                known = properties.setdefault(name, [])
+                if value not in known:
+                    known.append(value)
+        wanted = [set(_names(branch.get("required"))) for branch in branches]
+        if word == "allOf":
+            required |= set().union(*wanted)
+        elif wanted:
+            required |= set.intersection(*wanted)
+            told = [", ".join(sorted(names)) for names in wanted if names]
+            if len(set(told)) > 1:
+                notes.append(f"Give one of these: {'; or '.join(dict.fromkeys(told))}.")
+    flat["type"] = "object"
+    flat["properties"] = {name: _either(values) for name, values in properties.items()}
+    if required:
+        flat["required"] = [name for name in flat["properties"] if name in required]
+    if notes:
+        flat["description"] = " ".join([str(root.get("description") or ""), *notes]).strip()
+    return flat
+
+
+def _either(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else {"anyOf": list(values)}
+
+
+def _with_items(node: Any) -> Any:
+    """A schema in which each array says what its items are: anything, where nobody says more."""
+    if not isinstance(node, Mapping):
+        return node
+    fixed = dict(node)
+    for word in _MAPS:
+        if isinstance(fixed.get(word), Mapping):
+            fixed[word] = {name: _with_items(value) for name, value in fixed[word].items()}
+    for word in _LISTS:
+        if isinstance(fixed.get(word), list):
+            fixed[word] = [_with_items(value) for value in fixed[word]]
+    for word in _NODES:
+        if isinstance(fixed.get(word), Mapping):
+            fixed[word] = _with_items(fixed[word])
+    if "array" in types_of(fixed) and "items" not in fixed:
+        told = [one for one in _list(fixed.get("prefixItems")) if isinstance(one, Mapping)]
+        fixed["items"] = _either([one for i, one in enumerate(told) if one not in told[:i]] or [{}])
+    return fixed
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _names(value: object) -> Sequence[str]:
+    return [name for name in _list(value) if isinstance(name, str)]

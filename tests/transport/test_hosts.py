@@ -1,0 +1,252 @@
+"""Hosts as they are, played by the simulator: turns are answered, and lessons learnt once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+
+from rtllm import ChatClient, Client, Credentials, ResponseFailed, TurnReport, endpoint
+from rtllm.content.events import ToolCallReady
+from rtllm.content.items import Item, Message, ToolCall, ToolOutput
+from rtllm.simulator import (
+    Call,
+    Completed,
+    Incomplete,
+    RefuseRequest,
+    Reply,
+    Request,
+    Simulator,
+    echo,
+    in_turn,
+)
+from rtllm.tools.function import FunctionTool
+from transport.conftest import Caller, spoken
+
+SYSTEM = Message.of("system", "Be brief.")
+TOOL = FunctionTool.of_schema(
+    "weather", {"type": "object", "properties": {"city": {"type": "string"}}}
+).encoded
+HISTORY = (
+    SYSTEM,
+    Message.of("system", "The caller is Ann."),
+    Message.of("user", "Weather?"),
+    ToolCall("call_1", "weather", "{}"),
+    ToolOutput("call_1", "sunny"),
+)
+
+
+@asynccontextmanager
+async def chat_of(
+    manners: Sequence[str], script: Any = None, **options: Any
+) -> AsyncIterator[tuple[Simulator, ChatClient]]:
+    async with Simulator(script or echo(), manners=manners, strict=False) as simulator:
+        client = ChatClient(
+            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key"), **options
+        )
+        yield simulator, client
+        await client.aclose()
+
+
+MANNERS_OF_FORM = (
+    "no strict tools",
+    "one leading system",
+    "no system",
+    "no user behind tool",
+    "alternating roles",
+    "content everywhere",
+    "nine characters",
+    "no stream_options",
+    "no unknown fields",
+)
+
+
+@pytest.mark.parametrize("manner", MANNERS_OF_FORM)
+async def test_what_a_host_refuses_is_said_otherwise_and_learnt_once(manner: str) -> None:
+    async with chat_of([manner]) as (simulator, client):
+        for turn in range(2):
+            caller = Caller(client, [*HISTORY, Message.of("user", "And now?")], tools=(TOOL,))
+            before = len(simulator.journal.entries)
+            assert spoken(await caller.say("Hello?")), turn
+            assert len(simulator.journal.entries) - before <= (3 if turn == 0 else 1)
+
+
+async def test_all_at_once_is_learnt_within_two_resends() -> None:
+    manners = ["no strict tools", "one leading system", "no user behind tool"]
+    async with chat_of(manners) as (simulator, client):
+        caller = Caller(client, [*HISTORY], tools=(TOOL,))
+        assert spoken(await caller.say("Hello?"))
+        assert len(simulator.journal.entries) <= 4
+
+
+async def test_a_setting_saves_the_try() -> None:
+    async with chat_of(["one leading system"], dialect={"system_messages": "leading"}) as (
+        simulator,
+        client,
+    ):
+        assert spoken(await Caller(client, [*HISTORY]).say("Hello?"))
+        assert len(simulator.journal.entries) == 1
+
+
+async def test_a_known_host_costs_no_try() -> None:
+    manners = ["one leading system", "no user behind tool", "nine characters", "no stream_options"]
+    async with chat_of(manners, profile="mistral") as (simulator, client):
+        assert spoken(await Caller(client, [*HISTORY]).say("Hello?"))
+        assert len(simulator.journal.entries) == 1
+
+
+def calls_once(request: Request) -> Reply | str:
+    if any(item.get("type") == "function_call_output" for item in request.context):
+        return "It is sunny."
+    return Reply((Call("weather", '{"city":"Rome"}'),), Completed())
+
+
+@pytest.mark.parametrize("manner", ["signs calls", "thinks beside calls"])
+async def test_what_a_host_hangs_on_a_call_goes_back(manner: str) -> None:
+    async with chat_of([manner], calls_once) as (simulator, client):
+        caller = Caller(client, tools=(TOOL,))
+        heard = await caller.say("Weather?")
+        call = next(event.call for event in heard if isinstance(event, ToolCallReady))
+        # A framework that keeps nothing beside its call: it is remembered by belonging.
+        kept: list[Item] = [i for i in caller.items if not isinstance(i, ToolCall)]
+        key = next(i.key for i in caller.items if isinstance(i, ToolCall))
+        kept.append(ToolCall(call.call_id, call.name, call.arguments, key))
+        caller.items = [*kept, ToolOutput(call.call_id, "sunny")]
+        assert spoken(await caller.listen()) == "It is sunny."
+        assert spoken(await caller.say("Thanks.")) == "It is sunny."
+        assert len(simulator.journal.entries) == 3
+
+
+async def test_calls_of_another_host_get_what_this_one_wants() -> None:
+    async with chat_of(["signs calls"]) as (_, client):
+        caller = Caller(client, [*HISTORY], tools=(TOOL,))
+        assert spoken(await caller.say("Hello?"))
+
+
+@pytest.mark.parametrize("prewarmed", [False, True])
+async def test_thoughts_in_the_words_are_neither_spoken_nor_recorded(*, prewarmed: bool) -> None:
+    async with chat_of(["thinks in the words"]) as (simulator, client):
+        if prewarmed:
+            client.prewarm("m")
+        caller = Caller(client)
+        assert spoken(await caller.say("hello")) == "You said: hello"
+        assert spoken(await caller.say("again")) == "You said: again"
+        assert "greets me" not in str(simulator.journal.entries[1].body)
+
+
+async def test_an_answer_that_never_leaves_its_thoughts_is_a_failure() -> None:
+    async with chat_of([], "<think>hm, hm") as (_, client):
+        with pytest.raises(ResponseFailed, match="thoughts"):
+            await Caller(client).say("hello")
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "max_output_tokens"])
+@pytest.mark.parametrize("over", ["chat", "socket"])
+async def test_an_answer_cut_before_its_first_word_is_a_failure(reason: str, over: str) -> None:
+    nothing = Reply((), Incomplete(reason))
+    async with Simulator(nothing) as simulator:
+        client: Client | ChatClient
+        if over == "chat":
+            client = ChatClient(
+                make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+            )
+        else:
+            client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True)
+        with pytest.raises(ResponseFailed, match="before its first word"):
+            await Caller(client).say("hello")
+        assert len(simulator.journal.entries) == 1
+        await client.aclose()
+
+
+# -- state that a host only pretends to keep ------------------------------------------------------
+
+
+@asynccontextmanager
+async def responses_of(
+    manners: Sequence[str], *, websocket: bool, **options: Any
+) -> AsyncIterator[tuple[Simulator, Client, list[TurnReport]]]:
+    reports: list[TurnReport] = []
+    async with Simulator(manners=manners, **options.pop("simulator", {})) as simulator:
+        client = Client(
+            endpoint(simulator.base_url),
+            Credentials("key"),
+            websocket=websocket,
+            on_turn=reports.append,
+            **options,
+        )
+        yield simulator, client, reports
+        await client.aclose()
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_a_host_that_ignores_a_parent_is_asked_whole_before_a_word_is_emitted(
+    *, websocket: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with responses_of(["ignores parents"], websocket=websocket) as (sim, client, reports):
+        caller = Caller(client, [SYSTEM])
+        for text in ("one", "two", "three"):
+            assert spoken(await caller.say(text)) == f"You said: {text}"
+        texts = [text for role, text in sim.journal.entries[-1].texts() if role == "user"]
+        assert texts == ["one", "two", "three"]
+        assert len(sim.journal.entries) == 4
+        assert not any(report.chained for report in reports)
+        assert "chaining=False" in caplog.text
+        assert client.usage.all.attempts == 4
+
+
+async def test_nothing_is_continued_where_a_user_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with responses_of([], websocket=True, chaining=False) as (_, client, reports):
+        caller = Caller(client)
+        for text in ("one", "two"):
+            await caller.say(text)
+        assert not reports[-1].chained
+    monkeypatch.setenv("RTLLM_CHAINING", "off")
+    async with responses_of([], websocket=True) as (_, client, reports):
+        caller = Caller(client)
+        for text in ("one", "two"):
+            await caller.say(text)
+        assert not reports[-1].chained
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_a_host_that_keeps_a_parent_goes_on_being_continued(*, websocket: bool) -> None:
+    async with responses_of([], websocket=websocket) as (sim, client, reports):
+        caller = Caller(client)
+        for text in ("one", "two", "three"):
+            await caller.say(text)
+        assert [report.chained for report in reports] == [False, True, True]
+        assert len(sim.journal.entries) == 3
+
+
+async def test_a_refused_parent_costs_one_resend_whatever_the_words() -> None:
+    async with responses_of(["no parent"], websocket=False) as (sim, client, _):
+        caller = Caller(client)
+        for text in ("one", "two"):
+            assert spoken(await caller.say(text)) == f"You said: {text}"
+        assert len(sim.journal.entries) == 3
+
+
+async def test_messages_say_that_they_are_messages() -> None:
+    async with responses_of(["typed messages"], websocket=False, simulator={"strict": False}) as (
+        sim,
+        client,
+        _,
+    ):
+        assert spoken(await Caller(client, [SYSTEM]).say("one")) == "You said: one"
+        assert len(sim.journal.entries) == 1
+
+
+async def test_a_call_that_the_host_could_not_read_is_asked_for_again() -> None:
+    body = '{"error":{"message":"Failed to call a function.","code":"tool_use_failed"}}'
+    fault = in_turn(RefuseRequest(status=400, body=body), None)
+    async with Simulator(fault=fault) as simulator:
+        client = ChatClient(
+            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+        )
+        assert spoken(await Caller(client).say("hello")) == "You said: hello"
+        await client.aclose()
