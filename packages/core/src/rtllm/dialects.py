@@ -205,7 +205,7 @@ POINTS: tuple[Point, ...] = (
         "call_ids",
         ("kept", "nine"),
         "ids of calls: as they are, or as nine letters and digits",
-        "documented by Mistral: nine letters and digits; seen: an id may carry data "
+        "assumed of Mistral: nine letters and digits; seen: an id may carry data "
         "(litellm #16895), so a host's own ids are kept otherwise",
         hosts={"mistral": "nine"},
         refusals=(
@@ -218,8 +218,8 @@ POINTS: tuple[Point, ...] = (
         ("returned", "always", "never"),
         "the thoughts that came beside calls: go back where they are known, on each message with "
         "calls (empty where they are not known), or never",
-        "documented by DeepSeek: wanted in thinking mode; seen: even empty (pipecat PR 5710, "
-        "hermes-agent #15353)",
+        "seen: DeepSeek wants it in thinking mode, even empty (pipecat PR 5710, hermes-agent "
+        "#15353)",
         refusals=(
             _says(
                 r"reasoning_content.{0,120}(must|missing|required|passed back|expected)", "always"
@@ -234,8 +234,8 @@ POINTS: tuple[Point, ...] = (
         ("returned", "always", "never"),
         "what a host hung on a call (`extra_content`, a thought signature): goes back where it is "
         "known, on each first call (Gemini's stand-in where it is not known), or never",
-        "documented by Google: the signature, and the stand-in for calls that have none; seen: "
-        "livekit/agents #4767, openai-agents #4506",
+        "documented by Google (Vertex, thought signatures): must come back; seen: livekit/agents "
+        "#4767, and the stand-in in vercel/ai (@ai-sdk/google 3.0.80)",
         refusals=(
             _says(r"(missing|required|without|lacks).{0,80}thought_?signature", "always"),
             _says(r"\bextra_content\b", "never"),
@@ -246,8 +246,8 @@ POINTS: tuple[Point, ...] = (
         "output_limit",
         ("as named", "max_tokens", "max_completion_tokens"),
         "the name of the limit of an answer's tokens over Chat Completions",
-        "documented by OpenAI: `max_completion_tokens`, and by Mistral: `max_tokens`; seen: older "
-        "servers know one only",
+        "documented by OpenAI: `max_completion_tokens`; assumed of the named ones: they know the "
+        "other only",
         hosts={"mistral": "max_tokens", "perplexity": "max_tokens", "ollama": "max_tokens"},
         refusals=(
             _says(r"use\W+max_completion_tokens", "max_completion_tokens"),
@@ -260,8 +260,8 @@ POINTS: tuple[Point, ...] = (
         "stream_options",
         ("sent", "left out"),
         "`stream_options`, which ask for the usage",
-        "documented by Mistral: the usage comes unasked; seen: refused by Foundry (litellm #11696) "
-        "and by validating servers",
+        "seen: refused by Foundry (litellm #11696) and by Mistral (mistralai/platform-docs-public "
+        "#7); assumed: there the usage comes unasked",
         hosts={"mistral": "left out"},
         refusals=(_says(r"\b(stream_options|include_usage)\b", "left out"),),
         plain="left out",
