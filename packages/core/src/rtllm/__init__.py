@@ -7,6 +7,7 @@ what adapters are made of.
 from rtllm._version import __version__
 from rtllm.answer import Answer
 from rtllm.azure import TokenProvider, azure_reach
+from rtllm.carried import signature_of, with_signature
 from rtllm.client import ChatClient, Client, FallsBack, Lanes
 from rtllm.context import Note
 from rtllm.dialects import ThinkTags, dialect_with
@@ -123,11 +124,13 @@ __all__ = [
     "quickest_effort",
     "reached",
     "response_format_of",
+    "signature_of",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",
     "why_not_strict",
     "with_form",
     "with_pictures",
+    "with_signature",
     "without_nulls",
 ]

@@ -1,6 +1,7 @@
 """Clients: all that an adapter sees of the core's I/O."""
 
 import asyncio
+import inspect
 import logging
 import os
 import secrets
@@ -54,6 +55,8 @@ class _Asked(ABC):
         on_turn: Callable[[TurnReport], None] | None,
         books: Books | None,
     ) -> None:
+        if inspect.iscoroutinefunction(on_turn):
+            raise ConfigError("on_turn is async; expected a plain function, which is not awaited")
         self._options = options
         self._knowledge = knowledge
         self._on_turn = on_turn

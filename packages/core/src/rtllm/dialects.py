@@ -79,7 +79,6 @@ def _says(pattern: str, value: str) -> Refusal:
     return Refusal(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
 
 
-_OPENAI = ("openai", "azure", "azure-foundry")
 _SYSTEM = r"\b(system|developer)\b"
 
 POINTS: tuple[Point, ...] = (
@@ -236,6 +235,7 @@ POINTS: tuple[Point, ...] = (
         "known, on each first call (Gemini's stand-in where it is not known), or never",
         "documented by Google (Vertex, thought signatures): must come back; seen: livekit/agents "
         "#4767, and the stand-in in vercel/ai (@ai-sdk/google 3.0.80)",
+        hosts=dict.fromkeys(("openai", "azure", "mistral", "groq", "cerebras"), "never"),
         refusals=(
             _says(r"(missing|required|without|lacks).{0,80}thought_?signature", "always"),
             _says(r"\bextra_content\b", "never"),
