@@ -319,7 +319,6 @@ TABLE: tuple[Row, ...] = (
         "metadata",
         "metadata",
         v.PAIRS,
-        refused="left out",
         takes=_metadata,
         refusers="Chat without `store=True`",
         why="Chat Completions take metadata only with store=True",
