@@ -65,6 +65,10 @@ class Retry:
     max_wait: float = 8.0
 
 
+_TELL_TRIES = (Kind.UNREACHABLE, Kind.SILENT, Kind.MUTE, Kind.DROPPED)
+"""Faults whose sentence doesn't tell that more than one thing was tried."""
+
+
 class Turn:
     """The state of one turn. Facts go in, actions come out; nothing here waits.
 
@@ -237,6 +241,9 @@ class Turn:
         """The error that a failed turn ends with."""
         if fault.kind is Kind.NO_HTTP and self._socket_fault is not None:
             fault = self._socket_fault  # that HTTP doesn't do either says less
+        message = fault.message
+        if self.attempts > 1 and fault.kind in _TELL_TRIES:
+            message = f"{message} ({self.attempts} attempts)"
         details = Details(
             code=fault.code,
             status=fault.status,
@@ -247,4 +254,4 @@ class Turn:
             given_out=(self.text_given_out, self.calls_given_out),
             retry_after=fault.retry_after,
         )
-        return kind(fault.message, details)
+        return kind(message, details)
