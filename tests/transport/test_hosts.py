@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from rtllm import ChatClient, Client, Credentials, Failed, TurnReport, endpoint
+from rtllm import ChatClient, Client, Credentials, Failed, Refused, TurnReport, endpoint
 from rtllm.events import Called
 from rtllm.items import Item, Message, ToolCall, ToolOutput
 from rtllm.simulator import (
@@ -278,7 +278,7 @@ async def test_a_field_that_a_host_does_not_know_is_named_otherwise_or_left_out(
         assert len([r for r in caplog.records if "refuses" in r.getMessage()]) == 1
 
 
-@pytest.mark.parametrize("manner", ["no store", "no strict tools", "no effort"])
+@pytest.mark.parametrize("manner", ["no strict tools", "no effort"])
 async def test_responses_are_asked_in_a_hosts_dialect_too(manner: str) -> None:
     async with responses_of([manner], websocket=True, simulator={"strict": False}) as (
         sim,
@@ -320,3 +320,25 @@ async def test_put_back_items_that_are_refused_are_left_out_once(*, websocket: b
         for text in ("one", "two"):
             await caller.say(text)
         assert len(sim.journal.entries) == 2
+
+
+async def test_what_must_not_be_stored_is_never_stored_for_a_refusal() -> None:
+    async with responses_of(["no store"], websocket=True) as (sim, client, _):
+        with pytest.raises(Refused, match="store"):
+            await Caller(client, settings={"store": False}).say("one")
+        assert len(sim.journal.entries) == 1
+    dialect = {"store": "left out"}
+    async with responses_of(["no store"], websocket=True, dialect=dialect) as (_, client, _):
+        assert spoken(await Caller(client, settings={"store": False}).say("one"))
+
+
+async def test_a_refusal_that_tells_nothing_changes_nothing_that_the_model_sees() -> None:
+    fault = in_turn(RefuseRequest(status=400, body='{"error":{"message":"Bad request"}}'), None)
+    async with Simulator(fault=fault, strict=False) as simulator:
+        client = ChatClient(
+            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+        )
+        await Caller(client, [*HISTORY], tools=(TOOL,)).say("hello")
+        first, second = (entry.body["messages"] for entry in simulator.journal.entries)
+        assert first == second
+        await client.aclose()

@@ -64,6 +64,7 @@ class Point:
         hosts: The value for known hosts, by their names.
         refusals: What refusals tell.
         plain: The value that the plainest wording has; empty if there is no plainer one.
+        is_seen: Whether the model sees a difference: then it is not changed on a guess.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Point:
     hosts: Mapping[str, str] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     plain: str = ""
+    is_seen: bool = False
 
 
 def _says(pattern: str, value: str) -> Refusal:
@@ -119,6 +121,7 @@ POINTS: tuple[Point, ...] = (
             _says(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
         ),
         plain="leading",
+        is_seen=True,
     ),
     Point(
         "developer_role",
@@ -175,6 +178,7 @@ POINTS: tuple[Point, ...] = (
             _says(r"roles? must alternate|alternat\w+ (roles|between|user)", "bridged"),
         ),
         plain="bridged",
+        is_seen=True,
     ),
     Point(
         "same_role_in_a_row",
@@ -191,6 +195,7 @@ POINTS: tuple[Point, ...] = (
             ),
         ),
         plain="merged",
+        is_seen=True,
     ),
     Point(
         "message_type",
@@ -269,9 +274,9 @@ POINTS: tuple[Point, ...] = (
     Point(
         "store",
         ("sent", "left out"),
-        "`store=False`, where a host does not know the field; `store=True` is never left out",
+        "`store=False`, where a host does not know the field; only if you say so, for elsewhere it "
+        "would mean the opposite",
         "seen: Kilo's gateway (cloud PR 1526)",
-        refusals=(_says(r"\bstore\b.{0,80}(not|un|extra|known)", "left out"),),
     ),
     Point(
         "thoughts",
@@ -286,9 +291,6 @@ POINTS: tuple[Point, ...] = (
 
 _BY_NAME: Mapping[str, Point] = {point.name: point for point in POINTS}
 _NAMES = tuple(each.name for each in fields(Dialect))
-
-PLAIN: Mapping[str, str] = {point.name: point.plain for point in POINTS if point.plain}
-"""The plainest wording: what most hosts are believed to take."""
 
 
 def dialect_of(host: str) -> Dialect:
@@ -364,6 +366,17 @@ def wanted_points(words: str, dialect: Dialect) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-def plain_points(dialect: Dialect) -> tuple[tuple[str, str], ...]:
-    """What the plainest wording has otherwise."""
-    return tuple((n, value) for n, value in PLAIN.items() if getattr(dialect, n) != value)
+def plain_points(dialect: Dialect, *, on_a_guess: bool = True) -> tuple[tuple[str, str], ...]:
+    """What the plainest wording has otherwise: what most hosts are believed to take.
+
+    Args:
+        dialect: What is in use.
+        on_a_guess: Whether nothing told that the form was refused: then the model sees the same.
+    """
+    return tuple(
+        (point.name, point.plain)
+        for point in POINTS
+        if point.plain
+        and getattr(dialect, point.name) != point.plain
+        and not (on_a_guess and point.is_seen)
+    )
