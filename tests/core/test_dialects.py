@@ -174,7 +174,8 @@ def test_a_guess_that_does_not_help_is_undone_unless_a_request_was_taken() -> No
     known.learn("n", points, "no", guessed={name for name, _ in points})
     known.took("n")
     known.refused_again("n")
-    assert known.of("n").system_messages == "leading"
+    assert known.of("n").strict_tools == "left out"
+    assert known.of("n").system_messages == "anywhere"  # the model would see a difference
 
 
 # -- how it is said -------------------------------------------------------------------------------

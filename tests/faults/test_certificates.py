@@ -70,7 +70,7 @@ async def test_a_bad_certificate_is_final(
         assert "no trusted connection" in str(error)
         assert "certificate" in str(error)
         (told,) = st.reports[-1].recoveries  # nothing was tried again
-        assert told.action == "failed: Refused"
+        assert told.action == "failed: RequestRejected"
         assert not relay.links
         assert not st.entries
         assert not st.service.journal.connections

@@ -9,23 +9,34 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from rtllm import ChatClient, Client, Credentials, ResponseFailed, TurnReport, endpoint
+from rtllm import (
+    ChatClient,
+    Client,
+    Credentials,
+    RequestRejected,
+    ResponseFailed,
+    TurnReport,
+    endpoint,
+)
 from rtllm.content.events import ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.simulator import (
     Call,
     Completed,
     Incomplete,
+    Reasoning,
     RefuseRequest,
     Reply,
     Request,
     Simulator,
+    Text,
     echo,
     in_turn,
 )
 from rtllm.tools.function import FunctionTool
 from transport.conftest import Caller, spoken
 
+TEXT = {"type": "string"}
 SYSTEM = Message.of("system", "Be brief.")
 TOOL = FunctionTool.of_schema(
     "weather", {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -249,4 +260,93 @@ async def test_a_call_that_the_host_could_not_read_is_asked_for_again() -> None:
             make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
         )
         assert spoken(await Caller(client).say("hello")) == "You said: hello"
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("manner", "settings", "left"),
+    [
+        ("only max_tokens", {"max_output_tokens": 50}, {"max_tokens": 50}),
+        ("no effort", {"reasoning": {"effort": "low"}}, {}),
+        ("no effort", {"text": {"verbosity": "low"}}, {}),
+        ("no stream_options", {}, {}),
+    ],
+)
+async def test_a_field_that_a_host_does_not_know_is_named_otherwise_or_left_out(
+    manner: str, settings: dict[str, Any], left: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with chat_of([manner]) as (simulator, client):
+        caller = Caller(client, settings=settings, model="some-model")
+        for _ in range(2):
+            assert spoken(await caller.say("Hello?"))
+        bodies = [entry.body for entry in simulator.journal.entries]
+        assert len(bodies) == 3
+        known = {"max_tokens", "max_completion_tokens", "reasoning_effort", "verbosity"}
+        assert {k: v for k, v in bodies[-1].items() if k in known} == left
+        assert len([r for r in caplog.records if "refuses" in r.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("manner", ["no strict tools", "no effort"])
+async def test_responses_are_asked_in_a_hosts_dialect_too(manner: str) -> None:
+    async with responses_of([manner], websocket=True, simulator={"strict": False}) as (
+        sim,
+        client,
+        _,
+    ):
+        settings: dict[str, Any] = {"store": False}
+        if manner == "no effort":
+            settings["reasoning"] = {"effort": "low"}
+        loose = FunctionTool.of_schema("search", {"type": "object", "properties": {"q": TEXT}})
+        caller = Caller(client, settings=settings, tools=(TOOL, loose.encoded), model="some-model")
+        for text in ("one", "two"):
+            assert spoken(await caller.say(text)) == f"You said: {text}"
+        assert len(sim.journal.entries) == 3
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_thoughts_are_dropped_over_responses_too(*, websocket: bool) -> None:
+    async with Simulator("<think>hm, hm</think>\n\nHi there.") as simulator:
+        client = Client(endpoint(simulator.base_url), Credentials("key"), websocket=websocket)
+        caller = Caller(client)
+        for _ in range(2):
+            assert spoken(await caller.say("hello")) == "Hi there."
+        assert simulator.journal.entries[-1].previous_response_id
+        await client.aclose()
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_put_back_items_that_are_refused_are_left_out_once(*, websocket: bool) -> None:
+    def script(request: Request) -> Reply:
+        return Reply((Reasoning(), Text(f"Answer {request.index}.")), Completed())
+
+    async with responses_of(["no nulls"], websocket=websocket, simulator={"script": script}) as (
+        sim,
+        client,
+        _,
+    ):
+        caller = Caller(client, settings={"store": False}, model="gpt-5.1")
+        for text in ("one", "two"):
+            await caller.say(text)
+        assert len(sim.journal.entries) == 2
+
+
+async def test_what_must_not_be_stored_is_never_stored_for_a_refusal() -> None:
+    async with responses_of(["no store"], websocket=True) as (sim, client, _):
+        with pytest.raises(RequestRejected, match="store"):
+            await Caller(client, settings={"store": False}).say("one")
+        assert len(sim.journal.entries) == 1
+    dialect = {"store": "left out"}
+    async with responses_of(["no store"], websocket=True, dialect=dialect) as (_, client, _):
+        assert spoken(await Caller(client, settings={"store": False}).say("one"))
+
+
+async def test_a_refusal_that_tells_nothing_changes_nothing_that_the_model_sees() -> None:
+    fault = in_turn(RefuseRequest(status=400, body='{"error":{"message":"Bad request"}}'), None)
+    async with Simulator(fault=fault, strict=False) as simulator:
+        client = ChatClient(
+            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+        )
+        await Caller(client, [*HISTORY], tools=(TOOL,)).say("hello")
+        first, second = (entry.body["messages"] for entry in simulator.journal.entries)
+        assert first == second
         await client.aclose()

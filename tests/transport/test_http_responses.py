@@ -15,6 +15,7 @@ from rtllm import (
     ConfigError,
     ConnectionLost,
     Credentials,
+    Overloaded,
     RateLimited,
     RequestRejected,
     RetryPolicy,
@@ -355,7 +356,7 @@ async def test_where_only_the_socket_is_there_a_bad_moment_of_it_leaves_no_mark(
         caller = Caller(
             make_client(simulator, fallback="http", warm_connections=0), retry=RetryPolicy(1, 0.0)
         )
-        with pytest.raises(RateLimited):
+        with pytest.raises(Overloaded):
             await caller.say("one")
         caller.items.pop()
         assert spoken(await caller.say("two")) == "hello"

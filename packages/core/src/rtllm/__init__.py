@@ -9,6 +9,7 @@ from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_ima
 from rtllm.client.chat_client import ChatClient
 from rtllm.client.client import Client, FallbackProtocol, Lanes
 from rtllm.client.stream import ResponseStream
+from rtllm.codec.carried_fields import signature_of, with_signature
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import (
     Image,
@@ -137,10 +138,12 @@ __all__ = [
     "resolve_images",
     "resolve_provider",
     "response_format_of",
+    "signature_of",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",
     "why_not_strict",
     "with_form",
+    "with_signature",
     "without_nulls",
 ]

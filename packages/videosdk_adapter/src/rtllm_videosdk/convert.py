@@ -20,7 +20,7 @@ from videosdk.agents import (
     ImageContent,
 )
 
-from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput
+from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput, with_signature
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,10 @@ def _key(entry: object) -> str | None:
 
 def _call(entry: FunctionCall) -> ToolCall:
     arguments = _said_arguments(entry.arguments)
-    return ToolCall(entry.call_id, entry.name, arguments, key=_key(entry))
+    kept = getattr(entry, "metadata", None)
+    signature = kept.get("thought_signature") if isinstance(kept, Mapping) else None
+    carried = with_signature(signature)
+    return ToolCall(entry.call_id, entry.name, arguments, key=_key(entry), carried=carried)
 
 
 def _instructs(entry: object) -> bool:

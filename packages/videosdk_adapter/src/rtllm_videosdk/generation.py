@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 from videosdk.agents import ChatRole, LLMResponse
 
-from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
+from rtllm import (
+    Event,
+    ResponseEnded,
+    ResponseStream,
+    TextDelta,
+    ToolCall,
+    ToolCallReady,
+    Usage,
+    signature_of,
+)
 from rtllm_videosdk.caller_identity import asking_pipeline
 from rtllm_videosdk.errors import declined, no_decision
 from rtllm_videosdk.graph import GraphStream
@@ -186,6 +195,8 @@ def called(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMRespons
         "id": call.call_id,
         "call_id": call.call_id,
     }
+    if (signature := signature_of(call.carried)) is not None:
+        function["thought_signature"] = signature  # the one field that the framework keeps
     return said("", {**(metadata or {}), "function_call": function})
 
 

@@ -200,6 +200,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         if max_retries < 0:
             raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
+        if not isinstance(streaming, bool):
+            raise ConfigError(f"streaming is {streaming!r}; expected True or False")
         if on_refusal not in ("speak", "error"):
             raise ConfigError(f"on_refusal is {on_refusal!r}; expected 'speak' or 'error'")
         self.model = model

@@ -111,6 +111,8 @@ class ToolEncoder:
             made = self._made_once(name, tool)
             if made is None:
                 continue
+            if offered.get(name) is made:
+                continue  # the framework offers it twice: it is one tool
             if name in offered:
                 self._tell(ToolSchemaError(name, "another tool before it has the same name"))
                 continue

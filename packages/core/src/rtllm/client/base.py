@@ -1,6 +1,7 @@
 """What every client does, whichever API it speaks."""
 
 import asyncio
+import inspect
 import logging
 import secrets
 import weakref
@@ -17,6 +18,7 @@ from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
+from rtllm.errors import ConfigError
 from rtllm.providers.http_clients import HttpClients
 from rtllm.transport.runtime import Runtime
 
@@ -39,6 +41,8 @@ class BaseClient(ABC):
         on_turn: Callable[[TurnReport], None] | None,
         books: UsageLedger | None,
     ) -> None:
+        if inspect.iscoroutinefunction(on_turn):
+            raise ConfigError("on_turn is async; expected a plain function, which is not awaited")
         self._options = options
         self._knowledge = knowledge
         self._on_turn = on_turn

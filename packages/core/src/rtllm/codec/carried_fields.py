@@ -37,6 +37,30 @@ def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") ->
     return msgspec.json.encode({**given, "host": host}) if given else None
 
 
+ANY_HOST = "*"
+"""Stands for the host where a framework does not keep who gave a field."""
+
+
+def signature_of(carried: bytes | None) -> str | None:
+    """The thought signature of a call, None if it has none."""
+    if carried is None:
+        return None
+    try:
+        call = msgspec.json.decode(carried).get("call") or {}
+        signature = call["extra_content"]["google"]["thought_signature"]
+    except (msgspec.DecodeError, UnicodeError, AttributeError, KeyError, TypeError):
+        return None
+    return signature if isinstance(signature, str) and signature else None
+
+
+def with_signature(signature: object) -> bytes | None:
+    """A thought signature that a framework kept, as its host wants it back."""
+    if not isinstance(signature, str) or not signature:
+        return None
+    extra = {"google": {"thought_signature": signature}}
+    return pack({"extra_content": extra}, {}, ANY_HOST)
+
+
 def unpack(carried: bytes | None, host: str = "") -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The fields of a call, and those of the message around it; none that another host gave."""
     if carried is None:
@@ -45,7 +69,7 @@ def unpack(carried: bytes | None, host: str = "") -> tuple[Mapping[str, Any], Ma
         value = msgspec.json.decode(carried)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {}, {}
-    if not isinstance(value, dict) or value.get("host") != host:
+    if not isinstance(value, dict) or value.get("host") not in (host, ANY_HOST):
         return {}, {}
     call, message = value.get("call"), value.get("message")
     return call if isinstance(call, dict) else {}, message if isinstance(message, dict) else {}
@@ -76,12 +100,8 @@ class CarriedFields:
 
     def of(self, conversation: int, call: ToolCall) -> bytes | None:
         """What goes back beside a call of a conversation."""
-        if call.carried is not None:
-            return call.carried
-        known = self._of.get(conversation)
-        if known is None:
-            return None
-        return next((known[key] for key in _keys(call) if key in known), None)
+        known = self._of.get(conversation) or OrderedDict[tuple[str, ...], bytes]()
+        return next((known[key] for key in _keys(call) if key in known), call.carried)
 
     def clear(self) -> None:
         """Forget all."""

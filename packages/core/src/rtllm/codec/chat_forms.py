@@ -18,7 +18,7 @@ BRIDGE = "OK."
 """What the assistant says between a tool's output and a user's words, where one must stand."""
 
 UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
-"""Documented by Google: stands for the signature of a call that has none."""
+"""Stands for the signature of a call that has none; seen: vercel/ai (@ai-sdk/google 3.0.80)."""
 
 _NINE = re.compile(r"[A-Za-z0-9]{9}")
 _SYSTEM = ("system", "developer")

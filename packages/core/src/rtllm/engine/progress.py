@@ -18,6 +18,7 @@ from rtllm.retry.policy import (
     decide,
     error_type,
     lesson_of,
+    message_of,
 )
 
 
@@ -203,4 +204,4 @@ class TurnProgress:
             emitted=(self.text_emitted, self.calls_emitted),
             retry_after=fault.retry_after,
         )
-        return error_type(kind, fault)(fault.message, details)
+        return error_type(kind, fault)(message_of(fault, self.attempts), details)

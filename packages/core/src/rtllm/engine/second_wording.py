@@ -68,7 +68,7 @@ def reconsider(
         parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
     if wanted and (parameter is None or parameter != fault.param):
         if is_last and knowledge.name not in _FIRST_PARTY:  # no other try is left to learn more
-            plain = knowledge.dialects.settable(plain_points(dialect))
+            plain = knowledge.dialects.settable(plain_points(dialect, on_a_guess=False))
             wanted = tuple({**dict(plain), **dict(wanted)}.items())
         return replace(fault, kind=FaultKind.FORM_REFUSED, points=wanted)
     if parameter is not None:

@@ -249,6 +249,7 @@ TABLE: tuple[Row, ...] = (
         "parallel_tool_calls",
         "parallel_tool_calls",
         v.FLAG,
+        refused="left out",
         takes=_parallel,
         refusers="o1, o3, o4-mini over Chat; `True` with the effort `minimal`",
     ),
@@ -322,7 +323,7 @@ TABLE: tuple[Row, ...] = (
         refusers="Chat without `store=True`",
         why="Chat Completions take metadata only with store=True",
     ),
-    Row("user", "user", "user", v.TEXT),
+    Row("user", "user", "user", v.TEXT, refused="left out"),
     Row("safety_identifier", "safety_identifier", "safety_identifier", v.text(128)),
     Row("prompt_cache_key", "prompt_cache_key", "prompt_cache_key", v.text(64), refused="left out"),
     Row(

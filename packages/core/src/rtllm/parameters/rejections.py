@@ -27,10 +27,26 @@ def supported_values(message: str) -> tuple[str, ...]:
 
 # Seen: some refusals say what to do: "… or set reasoning_effort to 'none'."
 _WANTED = re.compile(r"set (?:`|')?([\w.]+)(?:`|')? to (?:`|'|\")(\w+)", re.IGNORECASE)
+# An object's name alone is a word of every sentence: it must be named as a field.
+_AS_FIELD = r"(?:supplied|parameter|argument|field|name|property|key)s?\W{1,3}"
 _ALIASES: Mapping[str, tuple[str, ...]] = {
-    "reasoning.effort": (r"reasoning_effort", r"reasoning\.effort", r"['\"`]reasoning['\"`]"),
-    "text.verbosity": (r"verbosity", r"text\.verbosity", r"['\"`]text['\"`]"),
-    "reasoning.summary": (r"reasoning\.summary", r"['\"`]reasoning['\"`]"),
+    "reasoning.effort": (
+        r"reasoning_effort",
+        r"reasoning\.effort",
+        r"['\"`]reasoning['\"`]",
+        _AS_FIELD + "reasoning",
+    ),
+    "text.verbosity": (
+        r"verbosity",
+        r"text\.verbosity",
+        r"['\"`]text['\"`]",
+        _AS_FIELD + "text",
+    ),
+    "reasoning.summary": (
+        r"reasoning\.summary",
+        r"['\"`]reasoning['\"`]",
+        _AS_FIELD + "reasoning",
+    ),
     "stream_options": (r"stream_options", r"include_usage"),
 }
 

@@ -64,6 +64,7 @@ class Point:
         hosts: The value for known hosts, by their names.
         refusals: What refusals tell.
         plain: The value that the plainest wording has; empty if there is no plainer one.
+        is_seen: Whether the model sees a difference: then it is not changed on a guess.
     """
 
     name: str
@@ -73,13 +74,13 @@ class Point:
     hosts: Mapping[str, str] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     plain: str = ""
+    is_seen: bool = False
 
 
 def _says(pattern: str, value: str) -> Refusal:
     return Refusal(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
 
 
-_OPENAI = ("openai", "azure", "azure-foundry")
 _SYSTEM = r"\b(system|developer)\b"
 
 POINTS: tuple[Point, ...] = (
@@ -120,6 +121,7 @@ POINTS: tuple[Point, ...] = (
             _says(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
         ),
         plain="leading",
+        is_seen=True,
     ),
     Point(
         "developer_role",
@@ -176,6 +178,7 @@ POINTS: tuple[Point, ...] = (
             _says(r"roles? must alternate|alternat\w+ (roles|between|user)", "bridged"),
         ),
         plain="bridged",
+        is_seen=True,
     ),
     Point(
         "same_role_in_a_row",
@@ -192,6 +195,7 @@ POINTS: tuple[Point, ...] = (
             ),
         ),
         plain="merged",
+        is_seen=True,
     ),
     Point(
         "message_type",
@@ -205,7 +209,7 @@ POINTS: tuple[Point, ...] = (
         "call_ids",
         ("kept", "nine"),
         "ids of calls: as they are, or as nine letters and digits",
-        "documented by Mistral: nine letters and digits; seen: an id may carry data "
+        "assumed of Mistral: nine letters and digits; seen: an id may carry data "
         "(litellm #16895), so a host's own ids are kept otherwise",
         hosts={"mistral": "nine"},
         refusals=(
@@ -218,8 +222,8 @@ POINTS: tuple[Point, ...] = (
         ("returned", "always", "never"),
         "the thoughts that came beside calls: go back where they are known, on each message with "
         "calls (empty where they are not known), or never",
-        "documented by DeepSeek: wanted in thinking mode; seen: even empty (pipecat PR 5710, "
-        "hermes-agent #15353)",
+        "seen: DeepSeek wants it in thinking mode, even empty (pipecat PR 5710, hermes-agent "
+        "#15353)",
         refusals=(
             _says(
                 r"reasoning_content.{0,120}(must|missing|required|passed back|expected)", "always"
@@ -234,8 +238,9 @@ POINTS: tuple[Point, ...] = (
         ("returned", "always", "never"),
         "what a host hung on a call (`extra_content`, a thought signature): goes back where it is "
         "known, on each first call (Gemini's stand-in where it is not known), or never",
-        "documented by Google: the signature, and the stand-in for calls that have none; seen: "
-        "livekit/agents #4767, openai-agents #4506",
+        "documented by Google (Vertex, thought signatures): must come back; seen: livekit/agents "
+        "#4767, and the stand-in in vercel/ai (@ai-sdk/google 3.0.80)",
+        hosts=dict.fromkeys(("openai", "azure", "mistral", "groq", "cerebras"), "never"),
         refusals=(
             _says(r"(missing|required|without|lacks).{0,80}thought_?signature", "always"),
             _says(r"\bextra_content\b", "never"),
@@ -246,8 +251,8 @@ POINTS: tuple[Point, ...] = (
         "output_limit",
         ("as named", "max_tokens", "max_completion_tokens"),
         "the name of the limit of an answer's tokens over Chat Completions",
-        "documented by OpenAI: `max_completion_tokens`, and by Mistral: `max_tokens`; seen: older "
-        "servers know one only",
+        "documented by OpenAI: `max_completion_tokens`; assumed of the named ones: they know the "
+        "other only",
         hosts={"mistral": "max_tokens", "perplexity": "max_tokens", "ollama": "max_tokens"},
         refusals=(
             _says(r"use\W+max_completion_tokens", "max_completion_tokens"),
@@ -260,8 +265,8 @@ POINTS: tuple[Point, ...] = (
         "stream_options",
         ("sent", "left out"),
         "`stream_options`, which ask for the usage",
-        "documented by Mistral: the usage comes unasked; seen: refused by Foundry (litellm #11696) "
-        "and by validating servers",
+        "seen: refused by Foundry (litellm #11696) and by Mistral (mistralai/platform-docs-public "
+        "#7); assumed: there the usage comes unasked",
         hosts={"mistral": "left out"},
         refusals=(_says(r"\b(stream_options|include_usage)\b", "left out"),),
         plain="left out",
@@ -269,9 +274,9 @@ POINTS: tuple[Point, ...] = (
     Point(
         "store",
         ("sent", "left out"),
-        "`store=False`, where a host does not know the field; `store=True` is never left out",
+        "`store=False`, where a host does not know the field; only if you say so, for elsewhere it "
+        "would mean the opposite",
         "seen: Kilo's gateway (cloud PR 1526)",
-        refusals=(_says(r"\bstore\b.{0,80}(not|un|extra|known)", "left out"),),
     ),
     Point(
         "thoughts",
@@ -286,9 +291,6 @@ POINTS: tuple[Point, ...] = (
 
 _BY_NAME: Mapping[str, Point] = {point.name: point for point in POINTS}
 _NAMES = tuple(each.name for each in fields(Dialect))
-
-PLAIN: Mapping[str, str] = {point.name: point.plain for point in POINTS if point.plain}
-"""The plainest wording: what most hosts are believed to take."""
 
 
 def dialect_of(host: str) -> Dialect:
@@ -364,6 +366,17 @@ def wanted_points(words: str, dialect: Dialect) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-def plain_points(dialect: Dialect) -> tuple[tuple[str, str], ...]:
-    """What the plainest wording has otherwise."""
-    return tuple((n, value) for n, value in PLAIN.items() if getattr(dialect, n) != value)
+def plain_points(dialect: Dialect, *, on_a_guess: bool = True) -> tuple[tuple[str, str], ...]:
+    """What the plainest wording has otherwise: what most hosts are believed to take.
+
+    Args:
+        dialect: What is in use.
+        on_a_guess: Whether nothing told that the form was refused: then the model sees the same.
+    """
+    return tuple(
+        (point.name, point.plain)
+        for point in POINTS
+        if point.plain
+        and getattr(dialect, point.name) != point.plain
+        and not (on_a_guess and point.is_seen)
+    )

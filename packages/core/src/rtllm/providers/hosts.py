@@ -47,28 +47,33 @@ class HostProfile:
     sure: Literal["documented", "seen", "assumed"] = "assumed"
 
 
-# Hosts without a Responses socket of their own as far as is known. What they keep is proved by
-# the first continued turn, unless they are known to keep nothing.
+# Hosts without a Responses socket of their own, as far as is known. Where it is only assumed what
+# one keeps, it is left to the first continued turn to prove it.
 _OVER_HTTP: tuple[tuple[str, Memory, str, Literal["documented", "seen", "assumed"]], ...] = (
-    ("gemini", "none", "Gemini's page on OpenAI compatibility: Chat only", "documented"),
-    ("vertex", "none", "Vertex' page on OpenAI compatibility: Chat only", "documented"),
-    ("deepseek", "none", "DeepSeek's API pages: Chat only", "documented"),
-    ("mistral", "none", "Mistral's API pages: Chat only", "documented"),
-    ("groq", "none", "Groq's page on Responses: previous_response_id not supported", "documented"),
-    ("cerebras", "none", "Cerebras' page on OpenAI compatibility: Chat only", "documented"),
-    ("fireworks", "stored", "Fireworks' page on Responses: stores, continues", "documented"),
-    ("together", "none", "Together's page on OpenAI compatibility: Chat only", "documented"),
-    ("perplexity", "none", "Perplexity's API pages: nothing continued", "assumed"),
-    ("openrouter", "none", "OpenRouter's page on Responses: stateless", "documented"),
-    ("sambanova", "none", "SambaNova's page on OpenAI compatibility", "assumed"),
-    ("telnyx", "none", "Telnyx' page on chat completions", "assumed"),
-    ("letta", "none", "Letta keeps its agents' memory itself", "assumed"),
-    ("ollama", "none", "ollama PR 15404: previous_response_id is ignored", "seen"),
+    ("gemini", "stored", "livekit/agents #4767: Chat, with signatures", "seen"),
+    ("vertex", "stored", "as gemini", "assumed"),
+    ("deepseek", "none", "docs.rs/openai-interface: its Responses are stateless", "seen"),
+    ("mistral", "stored", "zed #31736, mistral-common #169: Chat", "seen"),
+    ("groq", "stored", "groq-dart #15: Responses over HTTP", "seen"),
+    ("cerebras", "stored", "RooCode #10334: Chat", "seen"),
+    ("fireworks", "stored", "docs.fireworks.ai/guides/response-api", "documented"),
+    ("together", "stored", "Chat", "assumed"),
+    (
+        "perplexity",
+        "stored",
+        "docs.perplexity.ai/docs/agent-api/conversation-state",
+        "documented",
+    ),
+    ("openrouter", "none", "langchain PR 38898: refuses a parent", "seen"),
+    ("sambanova", "stored", "Chat", "assumed"),
+    ("telnyx", "stored", "Chat", "assumed"),
+    ("letta", "stored", "Chat; its agents have a memory of their own", "assumed"),
+    ("ollama", "none", "ollama PR 15404: a parent is ignored", "seen"),
     ("lmstudio", "stored", "lmstudio-bug-tracker #1188: continues, and may forget", "seen"),
-    ("vllm", "stored", "vLLM's Responses server: continues if a store is on", "seen"),
-    ("sglang", "stored", "SGLang's Responses server", "assumed"),
-    ("llama-cpp", "none", "llama.cpp's server refuses previous_response_id", "seen"),
-    ("localai", "none", "LocalAI's pages", "assumed"),
+    ("vllm", "stored", "its Responses server: 404 without a store", "seen"),
+    ("sglang", "stored", "Chat and Responses", "assumed"),
+    ("llama-cpp", "none", "its server refuses a parent", "seen"),
+    ("localai", "stored", "Chat", "assumed"),
 )
 
 # Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented. Lifetimes:
@@ -81,7 +86,7 @@ PROFILES: Mapping[str, HostProfile] = {
             lanes=True,
             model_in_query=False,
             keeps_parents=True,
-            source="the WebSocket mode guide",
+            source="OpenAI's guide to the WebSocket mode",
             sure="documented",
         ),
         HostProfile(

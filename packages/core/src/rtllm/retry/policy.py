@@ -185,6 +185,18 @@ def error_type(error: type[TurnError], fault: Fault) -> type[TurnError]:
     return Overloaded if error is RateLimited and overloaded else error
 
 
+_SAY_TRIES = frozenset(
+    {FaultKind.UNREACHABLE, FaultKind.TIMEOUT, FaultKind.UNRESPONSIVE, FaultKind.DROPPED}
+)
+"""Faults whose sentence doesn't tell that more than one thing was tried."""
+
+
+def message_of(fault: Fault, attempts: int) -> str:
+    """Word what a turn failed of, with the attempts where the fault's sentence hides them."""
+    tried = attempts > 1 and fault.kind in _SAY_TRIES
+    return f"{fault.message} ({attempts} attempts)" if tried else fault.message
+
+
 def lesson_of(fault: Fault) -> Lesson | None:
     """Tell what a fault teaches about the host."""
     return _LESSONS.get(fault.kind)

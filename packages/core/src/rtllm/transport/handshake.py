@@ -143,9 +143,8 @@ class Dialer:
             raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # aiohttp tells a session whose loop or connector is gone by a RuntimeError
-            raise FaultError(
-                Fault(FaultKind.UNREACHABLE, f"no connection: {_why(error)}")
-            ) from None
+            message = f"no connection to {url.partition('?')[0]}: {_why(error)}"
+            raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (ValueError, TypeError, UnicodeError) as error:
             # an address or a header that can't be put on the wire
             message = f"no connection: the address or a header can't be sent ({_why(error)})"

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from email.utils import formatdate
+from typing import Any
 
 import openai
 
@@ -105,8 +106,18 @@ def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
         return Fault(FaultKind.TIMEOUT, "the HTTP client's own limit ran out", "timeout")
     if names & _NO_CONNECTION or not (began or names & _BROKEN):
-        return Fault(FaultKind.UNREACHABLE, f"no connection: {said}")
+        return Fault(FaultKind.UNREACHABLE, f"no connection{_asked(error)}: {said}")
     return Fault(FaultKind.DROPPED, f"the connection broke: {said}")
+
+
+def _asked(error: Exception) -> str:
+    """What was asked where, without the query, which may hold a key."""
+    try:
+        request: Any = error.request  # type: ignore[attr-defined]  # the SDK's errors have it
+        address = str(request.url).partition("?")[0]
+    except (AttributeError, RuntimeError):  # the HTTP client's own raise where there is none
+        return ""
+    return f" for {request.method} {address}"
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:
