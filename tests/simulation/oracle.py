@@ -608,6 +608,9 @@ class Oracle:
         cause = (attempt.excuse if attempt is not None else None) or turn.wait_excuse
         if cause is None and hung and (attempt is None or attempt.excuse is not None):
             cause = "connect hangs"
+        was_cut = attempt is not None and attempt.ended == "incomplete"
+        if cause is None and was_cut and turn.emitted_from is None:
+            cause = "cut at once"  # an answer that is cut before its first word is a failure
         if cause is None:
             raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
         self.figures[f"failed by {cause}"] += 1
