@@ -68,6 +68,7 @@ class Talk:
             endpoint(server.base_url),
             Credentials(server.key),
             lanes=True,
+            chaining=True,  # these servers keep responses, but name no parent in `created`
             on_turn=self.reports.append,
         )
         self.items: list[Item] = [Message.of("system", "Be brief.")]

@@ -202,13 +202,13 @@ class VideoSdkLine(Line):
 LINES: dict[str, tuple[Api, Callable[[Options], Line]]] = {
     "LiveKit LLM over HTTP": (
         "responses",
-        lambda options: LiveKitLine(LLM, {**options, "use_websocket": False}),
+        lambda options: LiveKitLine(LLM, {**options, "use_websocket": False, "chaining": True}),
     ),
     "LiveKit ChatLLM": ("chat", lambda options: LiveKitLine(ChatLLM, options)),
     "VideoSDK Responses over HTTP": (
         "responses",
         lambda options: VideoSdkLine(
-            {**options, "streaming": True, "use_websocket": False, "store": True}
+            {**options, "streaming": True, "use_websocket": False, "store": True, "chaining": True}
         ),
     ),
     "VideoSDK Chat": (
