@@ -80,7 +80,6 @@ class Attempt:
         fault: Why nothing more comes; None if nothing went wrong.
         finished: Whether nothing more is expected.
         abandoned: What it counts as when its turn no longer waits for it; else None.
-        timed_out: Whether a wait of its turn ran out.
         on_late_usage: Who is told of its tokens if it ends behind its turn.
         parent_judged: Whether it was looked at what the service says of its parent.
     """
@@ -98,7 +97,6 @@ class Attempt:
     fault: Fault | None = None
     finished: bool = False
     abandoned: UsageCategory | None = None
-    timed_out: bool = False
     on_late_usage: Callable[[Usage], None] | None = None
     parent_judged: bool = False
 

@@ -25,7 +25,7 @@ class EngineState:
     Attributes:
         options: What the engine is made with.
         knowledge: What the host has shown.
-        dispatch: Conversations and what of them can be continued.
+        planner: Conversations, and what of them can be continued.
         pool: What each connection is for.
         timers: All deadlines.
         connections: The connections and HTTP exchanges.

@@ -334,7 +334,6 @@ class Turns:
             return
         attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
         if attempt is not None:
-            attempt.timed_out = True
             if attempt.connection > 0 and not attempt.written:
                 fault = not_taken(seconds)
                 self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)

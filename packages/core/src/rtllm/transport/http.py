@@ -10,38 +10,21 @@ import logging
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from contextvars import Context
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from rtllm.engine.actions import StartHttp
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.http_clients import HttpClients
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
+from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import FaultError, headers_of
+from rtllm.transport.tasks import NumberedTasks
 
 logger = logging.getLogger(__name__)
 
 CLOSE_LIMIT = 2.0
 """Seconds that closing a stream or a client may take."""
-
-
-class Facts(Protocol):
-    """What takes the facts of exchanges; see `rtllm.engine.Engine`."""
-
-    def connected(self, number: int) -> None:
-        """Note that the service answers with a stream."""
-
-    def received(self, number: int, data: Any) -> None:
-        """Note a piece of the answer."""
-
-    def sent(self, attempt: int) -> None:
-        """Note that the request is going out."""
-
-    def lost(self, number: int, fault: Fault | None) -> None:
-        """Note that the exchange is over."""
-
-    def loop_ends(self) -> None:
-        """Note that the event loop cancels what runs on it."""
 
 
 class HttpExchanges:
@@ -62,23 +45,18 @@ class HttpExchanges:
         self._clients = clients
         self._credentials = credentials
         self._facts = facts
-        self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks = NumberedTasks(facts)
         self._connections: dict[str | None, Any] = {}
 
     def start(self, action: StartHttp) -> None:
         """Begin to send a request."""
-        self._tasks[action.connection] = self._loop.create_task(
-            self._run(action), name=f"rtllm http {action.attempt}", context=Context()
+        self._tasks.start(
+            action.connection, f"rtllm http {action.attempt}", partial(self._run, action)
         )
 
     def close(self, number: int) -> None:
         """Stop an exchange; waits for nothing."""
-        if (task := self._tasks.pop(number, None)) is not None:
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard, context=Context())
-            task.cancel()
+        self._tasks.close(number)
 
     def warm(self) -> None:
         """Make the openai client, if it is not made yet."""
@@ -87,10 +65,7 @@ class HttpExchanges:
 
     async def aclose(self) -> None:
         """Stop all exchanges and close the clients that are ours, each within a limit."""
-        for number in list(self._tasks):
-            self.close(number)
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=CLOSE_LIMIT)
+        await self._tasks.close_all(CLOSE_LIMIT)
         clients, connections = self._clients(), self._connections
         self._connections = {}
         for proxy, connection in connections.items():
@@ -101,16 +76,7 @@ class HttpExchanges:
 
     async def _run(self, action: StartHttp) -> None:
         """Send a request and read its answer to the end."""
-        number = action.connection
-        try:
-            fault = await self._exchange(action)
-            self._facts.lost(number, fault)
-        except asyncio.CancelledError:
-            if number in self._tasks:  # not by `close`
-                self._facts.loop_ends()
-            raise
-        finally:
-            self._tasks.pop(number, None)
+        self._facts.lost(action.connection, await self._exchange(action))
 
     async def _exchange(self, action: StartHttp) -> Fault | None:
         began, client = False, None

@@ -102,8 +102,10 @@ class Runtime:
         engine: What decides; of the running event loop.
         books: Where attempts are counted.
         http: Gives the HTTP clients; the client alone holds it.
-        credentials: Asked at each handshake and HTTP request; the client alone holds them. None
-            if the HTTP clients have their own.
+        credentials: Asked at each handshake; the client alone holds them. None without a
+            WebSocket.
+        http_credentials: Asked at each HTTP request, likewise; None if the HTTP clients have
+            their own.
         endpoint: Where the WebSocket is; None if there is none.
     """
 
@@ -148,8 +150,7 @@ class Runtime:
 
     def cancel(self, turn: int) -> None:
         """End a turn whose consumer wants no more; waits for nothing."""
-        if not self._is_shut:
-            self._act(self._engine.cancel(turn, self._loop.time()))
+        self._tell(self._engine.cancel, turn)
 
     def warm(self, opening: Opening) -> None:
         """Begin to open a connection if none is warm."""
@@ -177,37 +178,36 @@ class Runtime:
 
     def connected(self, number: int) -> None:
         """Note that a connection is open."""
-        if not self._is_shut:
-            self._act(self._engine.connected(number, self._loop.time()))
+        self._tell(self._engine.connected, number)
 
     def connect_failed(self, number: int, fault: Fault) -> None:
         """Note that a connection could not be opened."""
-        if not self._is_shut:
-            self._act(self._engine.connect_failed(number, fault, self._loop.time()))
+        self._tell(self._engine.connect_failed, number, fault)
 
     def received(self, number: int, data: Any) -> None:
         """Note what came."""
-        if not self._is_shut:
-            self._act(self._engine.received(number, data, self._loop.time()))
+        self._tell(self._engine.received, number, data)
 
     def sent(self, attempt: int) -> None:
         """Note that a request was written."""
-        if not self._is_shut:
-            self._act(self._engine.sent(attempt, self._loop.time()))
+        self._tell(self._engine.sent, attempt)
 
     def heard(self, number: int) -> None:
         """Note a ping or a pong."""
-        if not self._is_shut:
-            self._act(self._engine.heard(number, self._loop.time()))
+        self._tell(self._engine.heard, number)
 
     def lost(self, number: int, fault: Fault | None) -> None:
         """Note that a connection is over."""
-        if not self._is_shut:
-            self._act(self._engine.lost(number, fault, self._loop.time()))
+        self._tell(self._engine.lost, number, fault)
 
     def loop_ends(self) -> None:
         """Note that the event loop cancels what runs on it: nothing is opened any more."""
         self.shut()
+
+    def _tell(self, fact: Callable[..., list[Action]], *about: Any) -> None:
+        """Tell the engine a fact, and do what follows; a runtime that is shut tells nothing."""
+        if not self._is_shut:
+            self._act(fact(*about, self._loop.time()))
 
     def _tick(self, at: float) -> None:
         self._timer = None

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import Protocol
+from functools import partial
 
 import aiohttp
 
@@ -19,37 +19,14 @@ from rtllm.engine.actions import Connect, Send
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
+from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import Dialer, FaultError, Socket
+from rtllm.transport.tasks import NumberedTasks
 
 logger = logging.getLogger(__name__)
 
 CLOSE_LIMIT = 2.0
 """Seconds that closing a connection may take."""
-
-
-class Facts(Protocol):
-    """What takes the facts of connections; see `rtllm.engine.Engine`."""
-
-    def connected(self, number: int) -> None:
-        """Note that a connection is open."""
-
-    def connect_failed(self, number: int, fault: Fault) -> None:
-        """Note that a connection could not be opened."""
-
-    def received(self, number: int, data: str | bytes) -> None:
-        """Note what came."""
-
-    def sent(self, attempt: int) -> None:
-        """Note that a request was written."""
-
-    def heard(self, number: int) -> None:
-        """Note a ping or a pong."""
-
-    def lost(self, number: int, fault: Fault | None) -> None:
-        """Note that a connection is over."""
-
-    def loop_ends(self) -> None:
-        """Note that the event loop cancels what runs on it."""
 
 
 class _Writer:
@@ -112,16 +89,15 @@ class WebSockets:
         self._dialer = Dialer(credentials)
         self._facts = facts
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks = NumberedTasks(facts, self._dialer.aclose)
         self._writers: dict[int, _Writer] = {}
-        self._closing: set[asyncio.Task[None]] = set()
 
     def connect(self, action: Connect) -> None:
         """Begin to open a connection."""
-        self._tasks[action.connection] = self._loop.create_task(
-            self._run(action),
-            name=f"rtllm connection {action.connection}",
-            context=Context(),
+        self._tasks.start(
+            action.connection,
+            f"rtllm connection {action.connection}",
+            partial(self._run, action),
         )
 
     def send(self, action: Send) -> None:
@@ -136,35 +112,20 @@ class WebSockets:
 
     def close(self, number: int) -> None:
         """Close a connection, or stop opening it; waits for nothing."""
-        if (task := self._tasks.pop(number, None)) is not None:
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard, context=Context())
-            task.cancel()
+        self._tasks.close(number)
 
     async def aclose(self) -> None:
         """Close everything, each within a limit."""
-        for number in list(self._tasks):
-            self.close(number)
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await self._tasks.close_all()
         await self._dialer.aclose()
 
     # -- one connection ------------------------------------------------------------------------
 
     async def _run(self, action: Connect) -> None:
         """Open a connection and read it to its end."""
-        number = action.connection
-        try:
-            socket = await self._dial(action)
-            if socket is not None:
-                await self._serve(number, socket)
-        except asyncio.CancelledError:
-            if number in self._tasks:  # not by `close`
-                self._facts.loop_ends()
-                await self._dialer.aclose()
-            raise
-        finally:
-            self._tasks.pop(number, None)
+        socket = await self._dial(action)
+        if socket is not None:
+            await self._serve(action.connection, socket)
 
     async def _dial(self, action: Connect) -> Socket | None:
         try:

@@ -1,0 +1,61 @@
+"""The tasks of connections and HTTP exchanges: one each, stopped by its number."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+
+from rtllm.transport.facts import Facts
+
+
+class NumberedTasks:
+    """Tasks by the number of what they serve.
+
+    Args:
+        facts: What is told that the event loop ends, which cancels tasks by itself.
+        at_loop_end: Awaited in a task that is cancelled so, after that was told.
+    """
+
+    def __init__(
+        self, facts: Facts, at_loop_end: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._facts = facts
+        self._at_loop_end = at_loop_end
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def start(self, number: int, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something for a number, in a context that keeps nothing of the caller's."""
+        self._running[number] = self._loop.create_task(
+            self._run(number, run), name=name, context=Context()
+        )
+
+    def close(self, number: int) -> None:
+        """Cancel the task of a number, if it runs; waits for nothing."""
+        if (task := self._running.pop(number, None)) is not None:
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard, context=Context())
+            task.cancel()
+
+    async def close_all(self, limit: float | None = None) -> None:
+        """Cancel all tasks, and wait for their end.
+
+        Args:
+            limit: Seconds to wait; None if each bounds its own end.
+        """
+        for number in list(self._running):
+            self.close(number)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=limit)
+
+    async def _run(self, number: int, run: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await run()
+        except asyncio.CancelledError:
+            if number in self._running:  # not by `close`
+                self._facts.loop_ends()
+                if self._at_loop_end is not None:
+                    await self._at_loop_end()
+            raise
+        finally:
+            self._running.pop(number, None)
