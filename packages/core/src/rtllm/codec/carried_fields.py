@@ -20,8 +20,6 @@ BYTES = 2**18
 
 OF_THE_CALL = ("extra_content", "thought_signature", "provider_specific_fields")
 """Fields of a call that go back with it."""
-OF_THE_MESSAGE = ("reasoning_content", "reasoning_details")
-"""Fields of a message that go back on the message with its calls."""
 
 
 def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") -> bytes | None:

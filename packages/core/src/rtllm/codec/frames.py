@@ -49,7 +49,7 @@ class Frame(msgspec.Struct):
     @property
     def is_terminal(self) -> bool:
         """Whether it ends a response."""
-        return self.type in _TERMINALS or self.is_error
+        return (isinstance(self.type, str) and self.type in _TERMINALS) or self.is_error
 
 
 _TERMINALS = frozenset(

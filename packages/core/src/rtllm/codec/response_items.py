@@ -194,9 +194,9 @@ class ItemTable:
         return iter(self._items)
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """All ids of items."""
-        return tuple(self._by_id)
+    def ids(self) -> Collection[str]:
+        """All ids of items, as they are now."""
+        return self._by_id.keys()
 
     def find(
         self,

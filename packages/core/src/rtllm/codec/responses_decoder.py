@@ -1,7 +1,7 @@
 """The Responses API: events to what an agent acts on."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,10 +16,6 @@ from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, 
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
 from rtllm.content.usage import Usage
 from rtllm.retry.faults import Fault, cut_at_once, from_error
-
-_TERMINAL = frozenset(
-    f"response.{status}" for status in ("completed", "incomplete", "failed", "done", "cancelled")
-)
 
 
 class Assembler:
@@ -121,7 +117,7 @@ class Assembler:
             return self._delta(frame, refusal=False), None
         if frame.is_error:
             return (), from_error(*error_of(frame))
-        if isinstance(frame.type, str) and frame.type in _TERMINAL:
+        if frame.is_terminal:
             return self._end(frame)
         return self._in_between(frame), None
 
@@ -471,10 +467,8 @@ class Assembler:
             message = "the answer holds nothing but the model's thoughts"
             return events, cut_at_once(message, "only_thoughts")
         else:
-            outcome = "completed" if self._spoke or _is_an_answer(self.output()) else "empty"
-            self.ended = ResponseEnded(
-                "completed" if outcome == "completed" else "empty", None, self.response_id, usage
-            )
+            outcome: Literal["completed", "empty"] = "empty" if is_silent else "completed"
+            self.ended = ResponseEnded(outcome, None, self.response_id, usage)
         return (*events, self.ended), None
 
     def _fill(self, output: object, *, runs_calls: bool) -> Sequence[Event]:

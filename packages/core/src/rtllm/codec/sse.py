@@ -92,13 +92,44 @@ class SseDecoder:
             self._event, self._data = "", []
 
 
-class SseAssembler(Assembler):
+class _FedByEvents:
+    """What is fed the events of a stream, several at once."""
+
+    _touched_slow: bool
+
+    @property
+    def touched_slow_item(self) -> bool:
+        """Whether one of the last pieces belonged to an item that may take long."""
+        return self._touched_slow
+
+    def _feed_event(self, event: ServerSentEvent) -> tuple[Sequence[Event], Fault | None]:
+        raise NotImplementedError
+
+    def _feed_all(
+        self, received: Sequence[ServerSentEvent]
+    ) -> tuple[Sequence[Event], Fault | None]:
+        """Take events up to the first one that brings a fault."""
+        events: list[Event] = []
+        self._touched_slow = touched = False
+        for one in received:
+            more, fault = self._feed_event(one)
+            touched = touched or self._touched_slow
+            events += more
+            if fault is not None:
+                return events, fault
+        self._touched_slow = touched
+        return events, None
+
+
+class SseAssembler(_FedByEvents, Assembler):
     """Turns a Responses stream over HTTP into what an agent acts on.
 
     What is not a JSON object is passed over, as on the socket: comments, junk, ``[DONE]``.
     """
 
     finished = False
+    may_end_after_silence = False
+    continued_after_finish = False
 
     def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
         super().__init__(drops_thoughts=drops_thoughts, prefilled=prefilled)
@@ -138,30 +169,19 @@ class SseAssembler(Assembler):
         error, status, headers = error_of(frame)
         return (), from_error(error, status, headers, begun=True)
 
-    def _feed_all(
-        self, received: Sequence[ServerSentEvent]
-    ) -> tuple[Sequence[Event], Fault | None]:
-        events: list[Event] = []
-        touched = False
-        for one in received:
-            if one.is_whole_body and is_web_page(one.data):
-                return events, no_stream(one.data, "output")
-            frame = frame_of(one)
-            if frame is None or self.ended is not None:
-                continue
-            if _fails_without_reason(frame):
-                self._failure = frame  # seen: Azure gives the reason in an error event behind it
-                continue
-            more, fault = self._feed_behind_failure(frame)
-            touched = touched or self.touched_slow_item
-            events += more
-            if fault is not None:
-                return events, fault
-        self._touched_slow = touched
-        return events, None
+    def _feed_event(self, event: ServerSentEvent) -> tuple[Sequence[Event], Fault | None]:
+        if event.is_whole_body and is_web_page(event.data):
+            return (), no_stream(event.data, "output")
+        frame = frame_of(event)
+        if frame is None or self.ended is not None:
+            return (), None
+        if _fails_without_reason(frame):
+            self._failure = frame  # seen: Azure gives the reason in an error event after it
+            return (), None
+        return self._feed_behind_failure(frame)
 
 
-class SseChatAssembler(ChatAssembler):
+class SseChatAssembler(_FedByEvents, ChatAssembler):
     """Turns a Chat Completions stream into what an agent acts on."""
 
     def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
@@ -190,27 +210,13 @@ class SseChatAssembler(ChatAssembler):
         more, fault = super().finish(done=done)
         return (*events, *more), fault
 
-    def _feed_all(
-        self, received: Sequence[ServerSentEvent]
-    ) -> tuple[Sequence[Event], Fault | None]:
-        events: list[Event] = []
-        touched = False
-        for one in received:
-            chunk = read_chunk(one.data)
-            if one.is_whole_body and (fault := no_stream(one.data, "choices")) is not None:
-                return events, fault
-            if chunk is None:
-                continue
-            if chunk == DONE:
-                more, fault = super().finish(done=True)
-            else:
-                more, fault = super().feed(chunk)
-            touched = touched or self.touched_slow_item
-            events += more
-            if fault is not None:
-                return events, fault
-        self._touched_slow = touched
-        return events, None
+    def _feed_event(self, event: ServerSentEvent) -> tuple[Sequence[Event], Fault | None]:
+        chunk = read_chunk(event.data)
+        if event.is_whole_body and (fault := no_stream(event.data, "choices")) is not None:
+            return (), fault
+        if chunk is None:
+            return (), None
+        return super().finish(done=True) if chunk == DONE else super().feed(chunk)
 
 
 def no_stream(body: str, wanted: str) -> Fault | None:

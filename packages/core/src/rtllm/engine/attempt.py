@@ -55,6 +55,14 @@ class ExchangeDecoder(Decoder, Protocol):
     def finished(self) -> bool:
         """Whether only what may be lost is missing, such as the usage."""
 
+    @property
+    def may_end_after_silence(self) -> bool:
+        """Whether a short silence ends the answer: then call `finish`."""
+
+    @property
+    def continued_after_finish(self) -> bool:
+        """Whether output followed the reason why it finished."""
+
     def accepted(self) -> None:
         """Note that the service answered with a stream."""
 

@@ -5,7 +5,7 @@ import logging
 from rtllm.content.items import Item, ToolCall
 from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import Booked
-from rtllm.engine.attempt import Attempt, Decoder
+from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
@@ -125,12 +125,14 @@ class Attempts:
         self._state.planner.abandon(attempt.number)
         self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
 
-    def expect_end(self, attempt: Attempt, now: float) -> None:
-        """Wait a little for what may follow the reason why an answer finished."""
-        decoder, model = attempt.decoder, attempt.placement.model
-        if getattr(decoder, "continued_after_finish", False):
-            self._state.knowledge.finishes_early.add(model)
-        if model not in self._state.knowledge.finishes_early:
+    def expect_end(self, attempt: Attempt, decoder: ExchangeDecoder, now: float) -> None:
+        """Wait a little for what may follow the reason why an answer finished, if it told one."""
+        if not decoder.may_end_after_silence:
+            return
+        finishes_early, model = self._state.knowledge.finishes_early, attempt.placement.model
+        if decoder.continued_after_finish:
+            finishes_early.add(model)
+        if model not in finishes_early:
             self._state.timers.set(("silence", attempt.number), now + END_SILENCE)
 
 

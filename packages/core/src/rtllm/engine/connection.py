@@ -10,6 +10,7 @@ from rtllm.codec.responses_decoder import Assembler
 from rtllm.content.request import Network
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.snapshot import ConnectionSnapshot
+from rtllm.engine.transitions import change
 from rtllm.retry.faults import Fault, belongs_to_connection, from_error
 from rtllm.retry.policy import ends_connection, refuses_lanes
 
@@ -114,9 +115,7 @@ class Connection:
         Raises:
             RuntimeError: If there is no such change; a bug of this library.
         """
-        if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"connection {self.number} is {self.state}; it can't be {state}")
-        self.state = state
+        self.state = change(f"connection {self.number}", TRANSITIONS, self.state, state)
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""

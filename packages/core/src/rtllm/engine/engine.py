@@ -207,12 +207,7 @@ class Engine:
 
     def connect_failed(self, number: int, fault: Fault, now: float) -> list[Action]:
         """Note that a connection could not be opened."""
-        if (connection := self._state.connections.find(number)) is not None:
-            if number < 0:
-                self._exchange_ended(connection, fault, now)
-            else:
-                self._connect_failed(connection, fault, now)
-        return self._settle(now)
+        return self.lost(number, fault, now)
 
     def lost(self, number: int, fault: Fault | None, now: float) -> list[Action]:
         """Note that a connection or an HTTP exchange is over.

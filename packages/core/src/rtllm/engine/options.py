@@ -36,6 +36,7 @@ class HostKnowledge:
         dialect: What the user sets of its dialect.
 
     Attributes:
+        name: The host's name.
         lanes: Whether it takes lanes, as far as is known now.
         rejected: The parameters that its models rejected.
         finishes_early: The models that were seen giving a ``finish_reason`` before the end.
@@ -50,15 +51,10 @@ class HostKnowledge:
         self._issued: OrderedDict[str, None] = OrderedDict()
         self.rejected = RejectedParameters()
         self.finishes_early: set[str] = set()
-        self._name = name
+        self.name = name
 
     def __repr__(self) -> str:
-        return f"<HostKnowledge of {self._name}: lanes {'on' if self.lanes else 'off'}>"
-
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        return self._name
+        return f"<HostKnowledge of {self.name}: lanes {'on' if self.lanes else 'off'}>"
 
     def issued(self, call_id: str) -> None:
         """Note the id of a call that the host made."""
@@ -77,7 +73,7 @@ class HostKnowledge:
             logger.warning(
                 "%s takes previous_response_id and ignores it, so contexts are sent whole from "
                 "now on. Pass chaining=False to save the try",
-                self._name,
+                self.name,
             )
         self.forgets = True
 
@@ -87,7 +83,7 @@ class HostKnowledge:
             logger.warning(
                 "%s has no lanes after all; without them a barge-in costs a connection. "
                 "Pass lanes=False to save the try",
-                self._name,
+                self.name,
             )
         self.lanes = False
 

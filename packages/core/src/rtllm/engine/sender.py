@@ -19,6 +19,7 @@ from rtllm.engine.actions import Send, StartHttp
 from rtllm.engine.attempt import Decoder
 from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
 from rtllm.engine.connection import Opening
+from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
@@ -103,13 +104,7 @@ class Sender:
 
     def _send(self, turn: ActiveTurn, plan: Plan, seat: LaneChoice, now: float) -> None:
         prepared = turn.prepared
-        data = prepared.encode(
-            plan,
-            seat.lane,
-            self._state.knowledge.rejected,
-            generate=turn.rebuild is None,
-            dialect=self._state.knowledge.dialects.of(turn.model),
-        )
+        data = self._encode(prepared, plan, seat.lane)
         if len(data) > self._state.max_frame:
             self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
             return
@@ -176,7 +171,7 @@ class Sender:
             plan = self._state.planner.plan_over_http(
                 member, turn.model, whole=constraints.full_context, bare=constraints.bare
             )
-            data = prepared.encode(plan, None, rejected, dialect=dialect)
+            data = self._encode(prepared, plan, None)
             decoder = SseAssembler(**self._reading(turn.model))
             body, size = http_body(data), len(data)
             headers, query = dict(request.headers), dict(request.query)
@@ -204,6 +199,15 @@ class Sender:
                 limits.connect,
                 limits.whole,
             )
+        )
+
+    def _encode(
+        self, prepared: PreparedRequest, plan: Plan, lane: str | None, *, generate: bool = True
+    ) -> bytes:
+        """Encode a request as its model takes it, as far as that is known."""
+        knowledge, model = self._state.knowledge, prepared.request.model
+        return prepared.encode(
+            plan, lane, knowledge.rejected, generate=generate, dialect=knowledge.dialects.of(model)
         )
 
     def _reading(self, model: str) -> dict[str, bool]:
@@ -234,13 +238,7 @@ class Sender:
             placement = self._state.planner.rebuilding(conversation, rebuild.new, now)
             if prepared is None or placement is None:
                 continue
-            data = prepared.encode(
-                placement.plan,
-                placement.seat.lane,
-                self._state.knowledge.rejected,
-                generate=False,
-                dialect=self._state.knowledge.dialects.of(placement.model),
-            )
+            data = self._encode(prepared, placement.plan, placement.seat.lane, generate=False)
             if len(data) > self._state.max_frame:
                 continue
             progress = Progress(Timeouts(), RetryPolicy(budget=0), now)

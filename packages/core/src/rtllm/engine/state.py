@@ -37,7 +37,6 @@ class EngineState:
         actions: What the present fact has decided so far.
         fallback: Whether requests take the WebSocket or HTTP.
         http_trust: Whether failures over HTTP count against it.
-        no_http_until: Until when HTTP is not taken instead of the WebSocket.
         max_frame: The largest frame that the host takes, in bytes.
         latest: The latest request of each conversation, where connections are rebuilt.
         carried: What hosts want back with calls, by conversation.
@@ -69,7 +68,6 @@ class EngineState:
         self.queued: list[ActiveTurn] = []
         self.fallback = HttpFailover()
         self.http_trust = HttpTrust()
-        self.no_http_until = 0.0
         self.max_frame = profile.max_frame
         self.latest: dict[int, PreparedRequest] = {}
         self.carried = CarriedFields()
@@ -80,7 +78,8 @@ class EngineState:
     def can_fall_back(self, now: float) -> bool:
         """Whether a request that the WebSocket can't carry may take HTTP."""
         options = self.options
-        return options.websocket and options.http_fallback and now >= self.no_http_until
+        wanted = options.websocket and options.http_fallback
+        return wanted and self.fallback.may_take_http(now)
 
     def place_queued(self) -> None:
         """Place the turn again that waited longest for room on a connection."""

@@ -9,6 +9,7 @@ from rtllm.context.conversations import Conversation, Membership
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.transitions import change
 
 State = Literal["due", "connecting", "pausing", "running", "over"]
 
@@ -106,9 +107,7 @@ class ActiveTurn:
         Raises:
             RuntimeError: If there is no such change; a bug of this library.
         """
-        if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"turn {self.number} is {self.state}; it can't become {state}")
-        self.state = state
+        self.state = change(f"turn {self.number}", TRANSITIONS, self.state, state)
 
     @property
     def model(self) -> str:

@@ -17,7 +17,6 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
-from rtllm.retry.http_failover import COOLDOWN
 from rtllm.retry.policy import Conditions, Resend, lesson_of, qualify
 from rtllm.retry.policy import Finish as Complete
 
@@ -71,8 +70,8 @@ class Turns:
         if decoder.in_progress and not was_in_progress:
             self._state.pool.in_progress(attempt.number)
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
-        if getattr(decoder, "may_end_after_silence", False):
-            self._attempts.expect_end(attempt, now)
+        if attempt.connection < 0 and isinstance(decoder, ExchangeDecoder):
+            self._attempts.expect_end(attempt, decoder, now)
         if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
             self._state.knowledge.without_state()
             self.recover(turn, PARENT_IGNORED, now)
@@ -204,8 +203,7 @@ class Turns:
         action = turn.progress.decide(fault, now, self._state.draw(), whole=complete)
         logger.debug("turn %d: %s: %s", turn.number, fault.kind.name, action)
         if lesson_of(fault) == "no http":
-            self._state.no_http_until = now + COOLDOWN
-            self._state.fallback.opened()
+            self._state.fallback.without_http(now)
         if isinstance(action, Resend):
             if connection is not None:
                 turn.constraints.avoid.add(connection)
@@ -345,10 +343,11 @@ class Turns:
     def end_after_silence(self, number: int, now: float) -> None:
         """Nothing followed the reason why an answer finished: it is over."""
         attempt = self._state.attempts.get(number)
-        if attempt is not None and isinstance(attempt.decoder, ExchangeDecoder):
-            if not getattr(attempt.decoder, "may_end_after_silence", False):
-                return
-            events, fault = attempt.decoder.finish()
+        decoder = attempt.decoder if attempt is not None else None
+        if attempt is None or not isinstance(decoder, ExchangeDecoder):
+            return
+        if decoder.may_end_after_silence:
+            events, fault = decoder.finish()
             self.take(attempt, events, fault, now, was_in_progress=True)
 
     def waiting_for(self, number: int) -> list[ActiveTurn]:

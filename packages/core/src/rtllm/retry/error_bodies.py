@@ -44,6 +44,22 @@ def error_object(body: object) -> dict[str, Any]:
     return found
 
 
+def with_status(body: object, told: str) -> dict[str, Any]:
+    """Read the error object of a body; where it has no words of its own, ours tell the status.
+
+    Args:
+        body: The body, decoded.
+        told: What was refused, with which status.
+    """
+    error = error_object(body)
+    message = error.get("message")
+    if not message:
+        error["message"] = told
+    elif str(message).startswith(WEB_PAGE):
+        error["message"] = f"{told} and {message}"
+    return error
+
+
 def read_body(data: bytes | str) -> object:
     """Decode a body if it is JSON, else give its text, of a web page what is to be read."""
     text = data if isinstance(data, str) else data.decode(errors="replace")

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from rtllm.parameters.rejections import DROPPABLE
-from rtllm.retry.error_bodies import WEB_PAGE, error_object, read_body
+from rtllm.retry.error_bodies import error_object, read_body, with_status
 
 
 class FaultKind(Enum):
@@ -348,22 +348,21 @@ def _of_status(status: int | None) -> FaultKind | None:
 
 def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     """Name a refused upgrade; its body is JSON mostly, from proxies also HTML or text."""
-    error = error_object(read_body(body))
     told = f"the service refused the connection with status {status}"
-    if not error.get("message"):
-        error["message"] = told
-    elif str(error["message"]).startswith(WEB_PAGE):
-        error["message"] = f"{told} and {error['message']}"
+    error = with_status(read_body(body), told)
     fault = from_error(error, status, headers)
     if status in _NO_UPGRADE and (not fault.has_code or fault.code in _NO_SOCKET_CODES):
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)
     if status == 403 and not body.strip():
         # Seen: a good key gets an empty 403 on the upgrade now and then (nanocodex #139).
         return replace(fault, kind=FaultKind.PASSING)
-    if status in REDIRECTS:
-        message = "the service redirects the connection; not followed, for the key would go along"
-        return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
-    return fault
+    return redirected(fault, "connection") if status in REDIRECTS else fault
+
+
+def redirected(fault: Fault, what: str) -> Fault:
+    """Name the refusal of a connection or request that is to go elsewhere."""
+    message = f"the service redirects the {what}; not followed, for the key would go along"
+    return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
 
 
 def from_close(code: int | None, reason: str) -> Fault:

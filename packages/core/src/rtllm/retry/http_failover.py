@@ -40,6 +40,7 @@ class HttpFailover:
         """Whether the host said that it has no socket, and none has opened since."""
         self._cooldown = COOLDOWN
         self._trying = False
+        self._no_http_until = 0.0
 
     @property
     def rests(self) -> bool:
@@ -59,6 +60,15 @@ class HttpFailover:
         if self._trying or now < self._rests_until:
             return ProtocolChoice.HTTP
         return ProtocolChoice.HTTP_WITH_TRIAL
+
+    def may_take_http(self, now: float) -> bool:
+        """Whether HTTP has not failed a little while ago."""
+        return now >= self._no_http_until
+
+    def without_http(self, now: float) -> None:
+        """Note that the host does not answer over HTTP: for a while only the socket is left."""
+        self._no_http_until = now + COOLDOWN
+        self.opened()
 
     def begin_trial(self) -> None:
         """Note that a socket is tried now; until it opened or failed, no other is tried."""

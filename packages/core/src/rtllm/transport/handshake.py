@@ -129,7 +129,7 @@ class Dialer:
             )
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
-            fault = from_handshake(error.status, _dated(refusal.headers), refusal.body)
+            fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
             raise FaultError(fault) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
@@ -194,8 +194,8 @@ class Dialer:
             await session.close()
 
 
-def _dated(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers with the time they came at, from which a wait that is a date counts."""
+def dated(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Lower the names of headers, and add the time: a wait that is a date counts from it."""
     known = {name.lower(): value for name, value in (headers or {}).items()}
     return {"date": formatdate(usegmt=True), **known}
 

@@ -3,14 +3,14 @@
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from email.utils import formatdate
 from typing import Any
 
 import openai
 
 from rtllm.codec.chat_decoder import from_body
-from rtllm.retry.error_bodies import WEB_PAGE, error_object, read_body
-from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, timed_out
+from rtllm.retry.error_bodies import read_body, with_status
+from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, redirected, timed_out
+from rtllm.transport.handshake import dated
 
 ReadError = Callable[..., Fault]
 """Names what the service's error object says; see `rtllm.retry.faults.from_error`."""
@@ -60,21 +60,10 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
 
 
 def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
-    body = error_object(_body_of(error))
     told = f"the service answered with status {error.status_code}"
-    if not body.get("message"):
-        body["message"] = told
-    elif str(body["message"]).startswith(WEB_PAGE):
-        body["message"] = f"{told} and {body['message']}"
-    headers = {name.lower(): value for name, value in error.response.headers.items()}
-    headers.setdefault(
-        "date", formatdate(usegmt=True)
-    )  # a wait may be a date, which counts from here
-    fault = read(body, error.status_code, headers)
-    if error.status_code in REDIRECTS:
-        message = "the service redirects the request; not followed, for the key would go along"
-        return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
-    return fault
+    body = with_status(_body_of(error), told)
+    fault = read(body, error.status_code, dated(error.response.headers))
+    return redirected(fault, "request") if error.status_code in REDIRECTS else fault
 
 
 def _body_of(error: openai.APIStatusError) -> object:

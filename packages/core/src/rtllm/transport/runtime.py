@@ -265,7 +265,7 @@ class Runtime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if at is not None:
+        if at is not None and not self._is_shut:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
 
 
