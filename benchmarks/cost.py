@@ -1,4 +1,4 @@
-"""User CPU of the client, per delta and per turn, beside an older edition of rtllm.
+"""User CPU of the client, per delta and per turn, compared with an older edition of rtllm.
 
     git worktree add ../first 9031681
     uv run benchmarks/cost.py --against ../first
@@ -31,7 +31,7 @@ PARTS: dict[Part, tuple[int, int, int, str]] = {
     "1000 items": (1, 80, 1000, "go on"),
 }
 """Of each part: how many calls, how many measured turns in each, how many items the context has
-in the middle of them, and what is said."""
+in the middle of them, and the text of each request."""
 
 
 def serve(pipe: Connection) -> None:

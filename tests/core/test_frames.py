@@ -115,3 +115,10 @@ def _finite(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.mark.parametrize("kind", [[], {}, 5, None, ["response.completed"]])
+def test_a_type_that_is_no_text_ends_nothing(kind: object) -> None:
+    frame = read(msgspec.json.encode({"type": kind}))
+    assert frame is not None
+    assert not frame.is_terminal

@@ -107,7 +107,7 @@ class BaseClient(ABC):
         """Close the connections on every event loop as soon as no answer runs there.
 
         For a client that gets no further requests; those that it has taken go on, also one
-        whose answer nobody reads yet. Waits for nothing, and may be called in any thread and
+        whose answer is not read yet. Waits for nothing, and may be called in any thread and
         at any time, as by the garbage collector. `aclose` closes at once even then.
 
         Args:

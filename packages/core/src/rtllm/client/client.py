@@ -51,7 +51,7 @@ class Client(BaseClient):
         chaining: Whether earlier responses are continued. "auto": where the host keeps them;
             ``RTLLM_CHAINING=off`` means False for every client whose user didn't say.
         dialect: What the host wants said otherwise (`rtllm.providers.dialects.POINTS`), where it
-            isn't known from its name and shall not cost a refusal.
+            isn't known from its name and must not cost a refusal.
         http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
             over HTTP; never closed here. None: one of our own, with these credentials.
         make_http_client: Makes such a client, to be closed here.

@@ -1,4 +1,4 @@
-"""What a host hangs on its calls and wants back: thought signatures, thoughts beside calls.
+"""Fields that a host adds to its calls and wants back: thought signatures, reasoning.
 
 A framework that keeps it gives it back with the call. For one that doesn't, it is remembered
 here, by conversation and call, for as long as the process lives. It goes back to the host that
@@ -23,7 +23,7 @@ OF_THE_CALL = ("extra_content", "thought_signature", "provider_specific_fields")
 
 
 def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") -> bytes | None:
-    """What came beside a call; None if nothing did.
+    """Encode the fields that came with a call; None if there are none.
 
     Args:
         call: The call's own fields.
@@ -83,7 +83,7 @@ class CarriedFields:
         return len(self._of)
 
     def note(self, conversation: int, call: ToolCall) -> None:
-        """Remember what came beside a call of a conversation."""
+        """Remember the fields that came with a call of a conversation."""
         if call.carried is None or len(call.carried) > BYTES:
             return
         known = self._of.setdefault(conversation, OrderedDict())
@@ -97,7 +97,7 @@ class CarriedFields:
             self._of.popitem(last=False)
 
     def of(self, conversation: int, call: ToolCall) -> bytes | None:
-        """What goes back beside a call of a conversation."""
+        """The fields that go back with a call of a conversation."""
         known = self._of.get(conversation) or OrderedDict[tuple[str, ...], bytes]()
         return next((known[key] for key in _keys(call) if key in known), call.carried)
 

@@ -220,8 +220,8 @@ POINTS: tuple[Point, ...] = (
     Point(
         "reasoning_content",
         ("returned", "always", "never"),
-        "the thoughts that came beside calls: go back where they are known, on each message with "
-        "calls (empty where they are not known), or never",
+        "the reasoning that came with calls: returned where it is known, on each message with "
+        "calls (empty where it is not known), or never",
         "seen: DeepSeek wants it in thinking mode, even empty (pipecat PR 5710, hermes-agent "
         "#15353)",
         refusals=(
