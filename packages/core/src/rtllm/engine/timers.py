@@ -51,19 +51,18 @@ class Timers(Generic[_Key]):
         heapq.heappush(self._heap, (at, next(self._order), key))
 
     def earliest(self) -> float | None:
-        """The moment at which the next deadline may be due; None if there is none."""
-        heap, deadlines, queued = self._heap, self._deadlines, self._queued
+        """The moment at which the next deadline may be due; None if there is none.
+
+        A deadline that moved later is still counted where it was, until that moment comes.
+        """
+        heap, queued = self._heap, self._queued
         while heap:
             at, _, key = heap[0]
-            due = deadlines.get(key)
             if queued.get(key) != at:  # a later entry: an earlier one took its place
                 heapq.heappop(heap)
-            elif due is None:
+            elif key not in self._deadlines:
                 heapq.heappop(heap)
                 del queued[key]
-            elif due > at:
-                heapq.heappop(heap)
-                self._queue(key, due)
             else:
                 return at
         return None
@@ -73,5 +72,9 @@ class Timers(Generic[_Key]):
         while (at := self.earliest()) is not None and at <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._queued[key]
-            del self._deadlines[key]
-            yield key
+            due = self._deadlines[key]
+            if due > at:
+                self._queue(key, due)
+            else:
+                del self._deadlines[key]
+                yield key
