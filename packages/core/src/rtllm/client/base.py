@@ -59,7 +59,7 @@ class BaseClient(ABC):
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, those of cut, failed and superseded attempts included."""
+        """Tokens so far, including those of interrupted, failed and superseded attempts."""
         return self._books.snapshot()
 
     @property

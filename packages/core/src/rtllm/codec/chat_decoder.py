@@ -12,7 +12,7 @@ from rtllm.codec import lenient_json
 from rtllm.codec.carried_fields import OF_THE_CALL, pack
 from rtllm.codec.lenient_json import clean_escapes, is_json
 from rtllm.codec.thoughts import ThoughtFilter
-from rtllm.codec.token_counts import usage_from
+from rtllm.codec.token_counts import read_field, usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.usage import Usage
@@ -34,8 +34,8 @@ _CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "con
 
 _FILTERED = frozenset({"sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
 """Reasons that some hosts give for an answer that their filter stopped; seen: GLM, Gemini."""
-_MOST_BESIDE = 2**16
-"""How many characters of thoughts are kept to go back."""
+_MAX_REASONING = 2**16
+"""How many characters of reasoning are kept for the next request."""
 
 _FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
 """Reasons that some hosts give when they failed in the midst of an answer."""
@@ -53,17 +53,17 @@ class _Call:
         call_id: The service's id; empty until it is known.
         name: The tool.
         arguments: The JSON text so far.
-        beside: What the host gave beside it and wants back.
+        extra_fields: Fields of the host that must be sent again with the call.
     """
 
     index: int | None
     call_id: str = ""
     name: str = ""
     arguments: str = ""
-    beside: dict[str, Any] = field(default_factory=dict)
+    extra_fields: dict[str, Any] = field(default_factory=dict)
 
-    def is_behind(self, call_id: str, name: str, arguments: str) -> bool:
-        """Tell whether a piece begins another call instead of going on with this one.
+    def is_followed_by(self, call_id: str, name: str, arguments: str) -> bool:
+        """Tell whether a piece begins another call instead of continuing this one.
 
         Seen: whole calls that all have place 0, or none at all. Only a name begins a call,
         but some hosts repeat it with every piece: then a new id tells the next call, or that
@@ -133,7 +133,7 @@ class ChatAssembler:
         self.continued_after_finish = False
         self.host = ""
         self._thoughts = thoughts
-        self._beside: dict[str, Any] = {}
+        self._message_fields: dict[str, Any] = {}
         self._said = ""
         self._half = ""
         self._half_refuses = False
@@ -210,9 +210,9 @@ class ChatAssembler:
         choices = _list(chunk, "choices")
         events: list[Event] = []
         for choice in choices:
-            if _get(choice, "index") in (None, 0):
+            if read_field(choice, "index") in (None, 0):
                 events += self._choice(choice)
-        if not choices and _get(chunk, "usage") is not None:
+        if not choices and read_field(chunk, "usage") is not None:
             self._tail = True
             if self._finish is not None:
                 more, fault = self.finish()
@@ -222,8 +222,8 @@ class ChatAssembler:
     def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
         """Take the end of the stream, or the silence that stands for it.
 
-        ``[DONE]`` and a usage chunk behind some output are ends too, for hosts that never say
-        why they stopped. Any other end without a ``finish_reason`` is a lost connection.
+        ``[DONE]`` and a usage chunk after some output are ends too, for hosts that send no
+        ``finish_reason``. Any other end without a ``finish_reason`` is a lost connection.
 
         Args:
             done: Whether the service said ``[DONE]``.
@@ -265,9 +265,9 @@ class ChatAssembler:
     def _choice(self, choice: object) -> list[Event]:
         events: list[Event] = []
         was_finished = self._finish is not None
-        delta = _get(choice, "delta")
+        delta = read_field(choice, "delta")
         if delta is None and not self._said:
-            delta = _get(choice, "message")
+            delta = read_field(choice, "message")
         if delta is not None:
             calls, self._touched_slow = len(self._calls), False
             events += self._delta(delta)
@@ -283,9 +283,9 @@ class ChatAssembler:
         events: list[Event] = []
         if _string(delta, "reasoning_content") or _string(delta, "reasoning"):
             self._slow = self._touched_slow = True
-        self._note_beside(delta)
+        self._collect_reasoning(delta)
         for text, refusal in (
-            (_text_of(_get(delta, "content")), False),
+            (_text_of(read_field(delta, "content")), False),
             (_string(delta, "refusal") or "", True),
         ):
             events += self._text(text, refusal=refusal)
@@ -294,7 +294,7 @@ class ChatAssembler:
         if self._thoughts is not None and self._thoughts.in_thought:
             self._slow = self._touched_slow = True
         pieces = _list(delta, "tool_calls")
-        if not pieces and (legacy := _get(delta, "function_call")) is not None:
+        if not pieces and (legacy := read_field(delta, "function_call")) is not None:
             pieces = [{"function": legacy}]
         for piece in pieces:
             self._piece(piece)
@@ -311,15 +311,15 @@ class ChatAssembler:
         self._said += text
         return [TextDelta(text, refusal)] if text else []
 
-    def _note_beside(self, delta: object) -> None:
-        """Keep the thoughts that come beside the words: some hosts want them back."""
-        thought = _get(delta, "reasoning_content")
+    def _collect_reasoning(self, delta: object) -> None:
+        """Collect reasoning that comes with the text: some hosts require it in the next request."""
+        thought = read_field(delta, "reasoning_content")
         if isinstance(thought, str):
-            before = self._beside.get("reasoning_content", "")
-            self._beside["reasoning_content"] = (before + thought)[:_MOST_BESIDE]
+            before = self._message_fields.get("reasoning_content", "")
+            self._message_fields["reasoning_content"] = (before + thought)[:_MAX_REASONING]
         details = _list(delta, "reasoning_details")
         if details and all(isinstance(one, Mapping) for one in details):
-            self._beside.setdefault("reasoning_details", []).extend(details)
+            self._message_fields.setdefault("reasoning_details", []).extend(details)
 
     def _half_given_up(self) -> list[Event]:
         """The half of a surrogate pair that found no other half."""
@@ -331,17 +331,17 @@ class ChatAssembler:
 
     def _piece(self, piece: object) -> None:
         """Add a piece to the call that it belongs to."""
-        function = _get(piece, "function")
-        given = _get(piece, "index")
+        function = read_field(piece, "function")
+        given = read_field(piece, "index")
         index = given if isinstance(given, int) and not isinstance(given, bool) else None
         call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
-        arguments = _arguments(_get(function, "arguments"))
+        arguments = _arguments(read_field(function, "arguments"))
         call = self._call_of(index, call_id)
-        beside = {f: v for f in OF_THE_CALL if (v := _get(piece, f)) not in (None, "", {})}
-        if call is None or call.is_behind(call_id, name, arguments):
-            self._calls.append(_Call(index, call_id, name, arguments, beside))
+        extra = {f: v for f in OF_THE_CALL if (v := read_field(piece, f)) not in (None, "", {})}
+        if call is None or call.is_followed_by(call_id, name, arguments):
+            self._calls.append(_Call(index, call_id, name, arguments, extra))
             return
-        call.beside.update(beside)
+        call.extra_fields.update(extra)
         call.call_id = call.call_id or call_id
         call.name = _longer_name(call, name)
         call.add(arguments)
@@ -354,7 +354,7 @@ class ChatAssembler:
         return found[-1] if found else None
 
     def _called(self) -> list[Event]:
-        """Emit the calls; none if the answer was cut, for nobody says which are whole."""
+        """Emit the calls; none if the answer was cut off, since any of them may be incomplete."""
         self._slow = False
         if self._finish in _CUT:
             return []
@@ -366,7 +366,11 @@ class ChatAssembler:
                         call_id,
                         call.name,
                         clean_escapes(call.arguments),
-                        carried=pack(call.beside, {} if self._given else self._beside, self.host),
+                        carried=pack(
+                            call.extra_fields,
+                            {} if self._given else self._message_fields,
+                            self.host,
+                        ),
                     )
                 )
         return [ToolCallReady(call) for call in self._given]
@@ -389,7 +393,7 @@ class ChatAssembler:
 
 def error_of(chunk: object) -> Fault | None:
     """The fault in a data line that holds an error instead of a chunk; None if it is none."""
-    error = _get(chunk, "error")
+    error = read_field(chunk, "error")
     if isinstance(error, str) and error:
         error = {"message": error}
     return from_body(error, None, begun=True) if isinstance(error, Mapping) and error else None
@@ -422,7 +426,7 @@ def from_body(
 def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
     """Read a chunk's or a completion's ``usage``; None where the service didn't say."""
     return usage_from(
-        _get(chunk, "usage"),
+        read_field(chunk, "usage"),
         sent="prompt_tokens",
         made="completion_tokens",
         into="prompt_tokens_details",
@@ -452,7 +456,7 @@ def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
 def _longer_name(call: _Call, name: str) -> str:
     if not call.name or name.startswith(call.name):
         return name or call.name
-    # Names in pieces come before any arguments; a name behind them is a repeat.
+    # Names in pieces come before any arguments; a name after them is a repeat.
     return call.name if call.arguments or call.name.endswith(name) else call.name + name
 
 
@@ -483,17 +487,11 @@ def _text_of(content: object) -> str:
     return "".join(p if isinstance(p, str) else _string(p, "text") or "" for p in parts)
 
 
-def _get(value: object, name: str) -> object:
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return getattr(value, name, None)
-
-
 def _string(value: object, name: str) -> str | None:
-    found = _get(value, name)
+    found = read_field(value, name)
     return found if isinstance(found, str) and found else None
 
 
 def _list(value: object, name: str) -> Sequence[object]:
-    found = _get(value, name)
+    found = read_field(value, name)
     return found if isinstance(found, list | tuple) else ()

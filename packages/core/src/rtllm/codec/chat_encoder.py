@@ -24,7 +24,7 @@ Carried = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def nothing_carried(_: ToolCall) -> Carried:
-    """Give nothing back beside a call."""
+    """Send no extra fields with a call."""
     return {}, {}
 
 
@@ -41,14 +41,14 @@ def messages(
     """Encode legal items as messages.
 
     A run of calls joins the assistant message right before it, and its outputs follow: the
-    service wants every call of a message answered directly behind it. Hidden items stay
+    service wants every call of a message answered directly after it. Hidden items stay
     out, for this service keeps no state that they could belong to.
 
     Args:
         items: Legal items, oldest first.
         guide: Text that isn't part of the conversation; it follows the leading system texts.
         keeps_id: Tells which call ids must stay as they are, however long.
-        carried: Gives what goes back beside a call: fields of its own, and of its message.
+        carried: Gives the extra fields to send with a call: its own, and those of its message.
     """
     encoded: list[Json] = []
     for item in items:

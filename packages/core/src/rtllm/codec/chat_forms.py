@@ -1,8 +1,7 @@
-"""Chat Completions in a host's dialect: messages and tools said otherwise, never less.
+"""Chat Completions in a host's dialect: the same messages and tools in another form.
 
-Each function takes what `rtllm.codec.chat_encoder` made and gives it as a host wants it. Nothing
-that the
-model would see is lost.
+Each function takes the output of `rtllm.codec.chat_encoder` and returns it in the form that a host
+accepts. Nothing that the model would see is lost.
 """
 
 import re
@@ -15,17 +14,17 @@ from rtllm.providers.dialects import Dialect
 Json = dict[str, Any]
 
 BRIDGE = "OK."
-"""What the assistant says between a tool's output and a user's words, where one must stand."""
+"""The assistant message between a tool output and a user message, for hosts that need one."""
 
 UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
-"""Stands for the signature of a call that has none; seen: vercel/ai (@ai-sdk/google 3.0.80)."""
+"""The placeholder signature of a call that has none; seen: vercel/ai (@ai-sdk/google 3.0.80)."""
 
 _NINE = re.compile(r"[A-Za-z0-9]{9}")
 _SYSTEM = ("system", "developer")
 
 
 def said_to_host(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
-    """Say messages as a host wants them."""
+    """Convert messages to the form that a host accepts."""
     said = [dict(message) for message in messages]
     if dialect.developer_role == "system":
         for message in said:
@@ -48,7 +47,7 @@ def said_to_host(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
 
 
 def tools_said_to_host(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
-    """Say tools as a host wants them."""
+    """Convert tools to the form that a host accepts."""
     if dialect.strict_tools == "kept":
         return list(tools)
     plain: list[Json] = []
@@ -63,7 +62,7 @@ def tools_said_to_host(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
 
 
 def limit_said_to_host(body: Json, dialect: Dialect) -> None:
-    """Give the limit of an answer's tokens the name that a host knows."""
+    """Rename the output token limit to the name that a host knows."""
     wanted = dialect.output_limit
     if wanted == "as named":
         return
@@ -73,7 +72,7 @@ def limit_said_to_host(body: Json, dialect: Dialect) -> None:
 
 
 def _leading(messages: Sequence[Json]) -> list[Json]:
-    """One system message, first; one at the very end becomes a user's, for it is what is asked."""
+    """Join system messages at the start; those at the very end become user messages."""
     end = len(messages)
     while end and messages[end - 1]["role"] in _SYSTEM:
         end -= 1
@@ -90,7 +89,7 @@ def _leading(messages: Sequence[Json]) -> list[Json]:
 
 
 def _merged(messages: Sequence[Json]) -> list[Json]:
-    """Messages of one speaker in a row as one; outputs of tools stay apart."""
+    """Merge consecutive messages of one role; tool outputs stay separate."""
     merged: list[Json] = []
     for message in messages:
         last = merged[-1] if merged else None
@@ -108,7 +107,7 @@ def _calls_of(message: Mapping[str, Any]) -> Json:
 
 
 def _joined(messages: Sequence[Json]) -> Json:
-    """Messages as one, with an empty line between their texts."""
+    """Join messages into one, with an empty line between their texts."""
     contents = [m.get("content") for m in messages if m.get("content")]
     joined = dict(messages[0])
     if all(isinstance(content, str) for content in contents):
@@ -122,18 +121,18 @@ def _joined(messages: Sequence[Json]) -> Json:
 
 
 def _bridged(messages: Sequence[Json]) -> list[Json]:
-    """A word of the assistant between a tool's output and the user's words."""
+    """Insert an assistant message between a tool output and a user message."""
     bridged: list[Json] = []
     for message in messages:
-        behind_tool = bool(bridged) and bridged[-1]["role"] == "tool"
-        if behind_tool and message["role"] in ("user", *_SYSTEM):
+        after_tool = bool(bridged) and bridged[-1]["role"] == "tool"
+        if after_tool and message["role"] in ("user", *_SYSTEM):
             bridged.append({"role": "assistant", "content": BRIDGE})
         bridged.append(message)
     return bridged
 
 
 def _with_nine(message: Json) -> Json:
-    """The ids of a message's calls as nine letters and digits, which follow from them."""
+    """Replace the call ids of a message with nine letters and digits derived from them."""
     if "tool_call_id" in message:
         return {**message, "tool_call_id": _nine(message["tool_call_id"])}
     if "tool_calls" not in message:
@@ -149,7 +148,7 @@ def _nine(call_id: str) -> str:
 
 
 def _complete_calls(message: Json, dialect: Dialect) -> None:
-    """Give a message with calls the fields that a host wants beside them."""
+    """Set the fields that a host requires on a message with calls."""
     if not message.get("content"):
         if dialect.content_beside_calls == "absent":
             message.pop("content", None)

@@ -1,4 +1,4 @@
-"""The Responses API in a host's dialect: items and tools said otherwise, never less."""
+"""The Responses API in a host's dialect: the same items and tools in another form."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from rtllm.providers.dialects import Dialect
 
 
 def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
-    """A tool without ``strict``."""
+    """Remove ``strict`` from a tool."""
     if b'"strict"' not in bytes(tool):
         return tool
     value = msgspec.json.decode(tool)
@@ -19,7 +19,7 @@ def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
 
 
 def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
-    """The items of a whole context in the order, and with the roles, that a host takes."""
+    """Convert a whole context to the order and the roles that a host accepts."""
     said = tuple(items)
     if dialect.developer_role == "system":
         said = tuple(_with_role(i, "system") if _is_developer(i) else i for i in said)
@@ -50,7 +50,7 @@ def _as_user(item: Item) -> Item:
 
 
 def _leading(items: Sequence[Item]) -> tuple[Item, ...]:
-    """One system message, first; those at the very end become a user's."""
+    """Join system messages at the start; those at the very end become user messages."""
     end = len(items)
     while end and is_system(items[end - 1]):
         end -= 1
@@ -87,8 +87,8 @@ def _joined(messages: Sequence[Message]) -> Message:
 def _bridged(items: Sequence[Item]) -> tuple[Item, ...]:
     bridged: list[Item] = []
     for item in items:
-        behind = bool(bridged) and isinstance(bridged[-1], ToolOutput)
-        if behind and isinstance(item, Message) and item.role != "assistant":
+        after_output = bool(bridged) and isinstance(bridged[-1], ToolOutput)
+        if after_output and isinstance(item, Message) and item.role != "assistant":
             bridged.append(Message.of("assistant", BRIDGE))
         bridged.append(item)
     return tuple(bridged)

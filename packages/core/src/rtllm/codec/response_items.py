@@ -139,7 +139,7 @@ class ItemState:
         return rest
 
     def give_up(self, text: str, to: "ItemState") -> None:
-        """Give a text that was said behind this item's own final text to the item it is of."""
+        """Move a text that came after this item's final text to the item that it belongs to."""
         own = self.said.removesuffix(text)
         if own != self.said and any(f and own.startswith(f) for f in self.finals.values()):
             self.said, to.said = own, text
@@ -157,7 +157,7 @@ class ItemState:
                 return start
         return len(self.said)
 
-    def behind(self, text: str, part: int | None) -> str:
+    def take_after_final(self, text: str, part: int | None) -> str:
         """Take text that comes after a final text; give it once it is more than a repetition.
 
         It repeats a delta, or what came with the final text only. The latter is kept until it

@@ -269,7 +269,7 @@ class Assembler:
         item = self._message_of_delta(frame)
         part = _number(frame.content_index)
         if item.is_closed or item.finals:
-            text = item.behind(text, part)
+            text = item.take_after_final(text, part)
             if not text:
                 return ()
             if item.is_closed and item.final:

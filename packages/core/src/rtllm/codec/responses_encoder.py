@@ -108,7 +108,7 @@ def request_frame(
 
     Args:
         settings: The body's other fields, ready for the wire; ``tools`` among them are offered
-            behind the others.
+            after the others.
         tools: Encoded tools; with none, no tool fields are sent.
         items: What to send as ``input``.
         instructions: The ``instructions`` field.

@@ -159,8 +159,8 @@ class SseAssembler(_FedByEvents, Assembler):
             return super().feed(self._failure)
         return events, fault
 
-    def _feed_behind_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
-        """Take a frame; behind a failure without a reason, it may be the reason."""
+    def _feed_after_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
+        """Take a frame; after a failure without a reason, it may be the reason."""
         if self._failure is None:
             return super().feed(frame)
         if not frame.is_error:
@@ -178,7 +178,7 @@ class SseAssembler(_FedByEvents, Assembler):
         if _fails_without_reason(frame):
             self._failure = frame  # seen: Azure gives the reason in an error event after it
             return (), None
-        return self._feed_behind_failure(frame)
+        return self._feed_after_failure(frame)
 
 
 class SseChatAssembler(_FedByEvents, ChatAssembler):

@@ -34,24 +34,24 @@ def usage_from(
         out: The field with details of the output.
         tier: The service tier.
     """
-    sides = (field(usage, sent), field(usage, made))
+    sides = (read_field(usage, sent), read_field(usage, made))
     counts = [count(side) for side in sides]
     if counts == [None, None] or any(
         side is not None and known is None for side, known in zip(sides, counts, strict=True)
     ):
         return None
-    details, more = field(usage, into), field(usage, out)
+    details, more = read_field(usage, into), read_field(usage, out)
     return Usage(
         counts[0] or 0,
         counts[1] or 0,
-        count(field(details, "cached_tokens")),
-        count(field(details, "cache_write_tokens")),
-        count(field(more, "reasoning_tokens")),
+        count(read_field(details, "cached_tokens")),
+        count(read_field(details, "cache_write_tokens")),
+        count(read_field(more, "reasoning_tokens")),
         tier,
     )
 
 
-def field(value: object, name: str) -> object:
+def read_field(value: object, name: str) -> object:
     """Read a field of a mapping or an object; None if it has none."""
     if isinstance(value, Mapping):
         return value.get(name)

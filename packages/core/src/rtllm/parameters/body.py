@@ -244,7 +244,7 @@ class _Fitting:
             api = "the Responses API has" if self._api == "responses" else "Chat Completions have"
             return self._not_taken(row, f"{api} no {row.name}")
         if self._family is None:
-            # A default that nobody set goes to models that are known to take it; the
+            # An unset default is sent to models that are known to accept it; the
             # framework's temperature is part of how its users know their agents.
             return row.name not in self.untouched or row.name == "temperature"
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:

@@ -167,8 +167,8 @@ POINTS: tuple[Point, ...] = (
     Point(
         "user_behind_tool",
         ("direct", "bridged"),
-        "a user's message directly behind a tool's output: as it is, or with a word of the "
-        "assistant between",
+        "a user message directly after a tool output: as it is, or with an assistant message "
+        "between",
         "seen: Mistral's templates (zed #31736, hermes-agent #20154)",
         hosts={"mistral": "bridged"},
         refusals=(
