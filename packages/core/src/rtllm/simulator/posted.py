@@ -60,7 +60,7 @@ class Posted(ABC):
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            return self._stream or web.Response(status=499)
+            return self._ended_stream()
         finally:
             work.cancel()
             gone.cancel()
@@ -88,7 +88,7 @@ class Posted(ABC):
             return answer.response
         except (EndedError, ConnectionError):
             self._end("dropped")
-            return self._stream or web.Response(status=499)
+            return self._ended_stream()
 
     @abstractmethod
     async def _respond(self, entry: Entry) -> web.StreamResponse:
@@ -121,6 +121,11 @@ class Posted(ABC):
             await self._stream.write_eof()
         else:
             self._hang_up()
+
+    def _ended_stream(self) -> web.StreamResponse:
+        """Return the answer as far as it came, for a client that has gone."""
+        # By identity: a stream is a mapping, and aiohttp 3.11 takes an empty one for false.
+        return web.Response(status=499) if self._stream is None else self._stream
 
     def _hang_up(self) -> None:
         """End the connection without ending the body."""
