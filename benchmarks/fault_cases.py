@@ -29,7 +29,7 @@ from faults.cases import CASES, EVERY_HOST, Case, Ends, Host
 from faults.play import BUDGET, script_of, words
 from rtllm.simulator import Entry, Simulator, in_turn
 from rtllm_livekit.testing import FakeTextOutput, VirtualTimeLoop
-from videosdk.phone import Voice
+from videosdk_adapter.phone import Voice
 
 TURN_LIMIT = 120.0  # virtual seconds
 _WORD = re.compile(r"\bw\d+x\d+\b")

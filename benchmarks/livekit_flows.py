@@ -1,6 +1,6 @@
 """Call flows on LiveKit: how voice agents really use a model, each with both plugins.
 
-A flow gets a stage (`tests/livekit/stage.py`: a simulator and a model that notes every
+A flow gets a stage (`tests/livekit_adapter/stage.py`: a simulator and a model that notes every
 context) and does what callers and agents do. Nothing is asserted here; what the model saw is
 compared afterwards.
 """

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from livekit.stage import Stage, session_of, stage, turn, until
+from livekit_adapter.stage import Stage, session_of, stage, turn, until
 
 __all__ = ["Stage", "session_of", "stage", "turn", "until"]

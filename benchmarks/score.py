@@ -18,7 +18,7 @@ FLOW_LIMIT = 60.0  # seconds
 
 
 class Stage(Protocol):
-    """What is judged: the stages of `tests/livekit` and `tests/videosdk` both fit."""
+    """What is judged: both adapters' stages in `tests` fit."""
 
     service: Simulator
 

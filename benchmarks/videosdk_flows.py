@@ -1,6 +1,6 @@
 """Call flows on VideoSDK's pipeline, each with both plugins.
 
-A flow gets a stage (`tests/videosdk/stage.py`: a simulator and a model that notes every
+A flow gets a stage (`tests/videosdk_adapter/stage.py`: a simulator and a model that notes every
 context) and does what callers and agents do. Nothing is asserted here; what the model saw is
 compared afterwards.
 """

@@ -3,13 +3,8 @@
 import sys
 from pathlib import Path
 
-import videosdk
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-_TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(_TESTS))
-if str(_TESTS / "videosdk") not in videosdk.__path__:  # looked for once, at its first import
-    videosdk.__path__.append(str(_TESTS / "videosdk"))
-
-from videosdk.stage import Plain, Stage, Talk, stage, talk, tool, until  # noqa: E402 - only now
+from videosdk_adapter.stage import Plain, Stage, Talk, stage, talk, tool, until
 
 __all__ = ["Plain", "Stage", "Talk", "stage", "talk", "tool", "until"]

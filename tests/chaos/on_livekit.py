@@ -17,7 +17,7 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from chaos.laws import Chat, Notes, model
 from chaos.play import Handshakes, Play
 from chaos.story import CALLERS, Story
-from livekit.stage import (
+from livekit_adapter.stage import (
     KEY,
     RecordingLLM,
     Stage,

@@ -17,7 +17,7 @@ from chaos.play import Handshakes, Play
 from chaos.story import CALLERS, Story
 from rtllm.simulator import Entry, Simulator
 from rtllm.simulator.script import text_of
-from videosdk.stage import (
+from videosdk_adapter.stage import (
     KEY,
     Plain,
     RecordingLLM,

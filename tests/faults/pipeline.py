@@ -8,8 +8,8 @@ from typing import Any
 
 from faults.cases import Case, Host
 from faults.play import BUDGET, script_of
-from videosdk.phone import Voice
-from videosdk.stage import KEY, Plain, Stage, Talk, stage, talk, tool
+from videosdk_adapter.phone import Voice
+from videosdk_adapter.stage import KEY, Plain, Stage, Talk, stage, talk, tool
 
 SORRY = "Sorry, once more?"
 

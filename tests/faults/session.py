@@ -13,7 +13,7 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from faults.cases import Case, Host
 from faults.play import BUDGET, script_of
-from livekit.stage import KEY, Stage, errors_of, said_in, session_of, stage
+from livekit_adapter.stage import KEY, Stage, errors_of, said_in, session_of, stage
 from rtllm_livekit.testing import FakeTextOutput
 
 OPTIONS = SessionConnectOptions(llm_conn_options=APIConnectOptions(max_retry=BUDGET))

@@ -15,7 +15,7 @@ from typing import Any
 
 from livekit.agents import Agent
 
-from livekit.stage import Stage, is_chained, stage
+from livekit_adapter.stage import Stage, is_chained, stage
 from rtllm.simulator import Reply, Request, Script
 from rtllm_livekit.testing import PhoneCall
 

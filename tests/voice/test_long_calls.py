@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from livekit.agents import Agent
 
-from livekit.stage import stage
+from livekit_adapter.stage import stage
 from rtllm.simulator import Request
 from rtllm_livekit.testing import FakeTTS, PhoneCall
 from voice.line import PROMPT, Line, answer_of, line, numbered

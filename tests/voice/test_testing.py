@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, function_tool, llm, vad
 
-from livekit.stage import stage
+from livekit_adapter.stage import stage
 from rtllm.simulator import Call, Reply, Simulator, fixed
 from rtllm_livekit import LLM, testing
 from rtllm_livekit.testing import (

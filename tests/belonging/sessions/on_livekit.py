@@ -11,7 +11,7 @@ from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import http_context, is_given
 
 from belonging.sessions.hall import CALLER, PROMPT, Hall, secret, until
-from livekit.stage import said_in, session_of
+from livekit_adapter.stage import said_in, session_of
 from rtllm import TurnReport
 from rtllm_livekit import LLM
 

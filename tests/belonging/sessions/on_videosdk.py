@@ -12,7 +12,7 @@ from videosdk.agents import ChatContext, ChatMessage, ChatRole, ImageContent
 from belonging.sessions.hall import CALLER, PROMPT, Hall, secret, until
 from rtllm import TurnReport
 from rtllm_videosdk import OpenAILLM
-from videosdk.stage import Plain, Talk, talk, tool
+from videosdk_adapter.stage import Plain, Talk, talk, tool
 
 
 class TellingLLM(OpenAILLM):

@@ -9,7 +9,7 @@ from livekit.agents import Agent, function_tool, llm
 
 from belonging.sessions.hall import CALLER, PROMPT, Hall, hall_of, hidden_of, secret, until
 from belonging.sessions.on_livekit import LiveKit, LiveKitLine, look
-from livekit.test_sessions import draft, end_of_turn
+from livekit_adapter.test_sessions import draft, end_of_turn
 from rtllm.simulator import Call, Reply, Request, Script
 
 SIDE = LiveKit()

@@ -3,9 +3,8 @@
 import base64
 from collections.abc import Hashable, Iterable
 
-from livekit.agents import llm
-
 from livekit import rtc
+from livekit.agents import llm
 
 
 class Frames:

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from livekit import rtc
 from livekit.agents.voice import io
 
-from livekit import rtc
 from rtllm_livekit.testing.speech import RATE, Listener, Word, as_frame, first_words, silence
 
 # A word counts as heard that lacks so much of its end: sums of frames aren't exact.

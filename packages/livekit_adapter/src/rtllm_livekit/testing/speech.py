@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-
 from livekit import rtc
+from numpy.typing import NDArray
 
 RATE = 8000
 """Samples a second of all fake audio."""

@@ -1,8 +1,8 @@
 """Voice detection without a model: whatever isn't silence is speech."""
 
+from livekit import rtc
 from livekit.agents import vad
 
-from livekit import rtc
 from rtllm_livekit.testing.speech import is_loud
 
 

@@ -1,0 +1,245 @@
+"""Corners between the points: blanks, phases in sessions, many cuts, errors beside the chain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from livekit.agents import Agent, function_tool
+from livekit.agents.types import APIConnectOptions
+
+from livekit_adapter.stage import (
+    ONCE,
+    TWICE_MORE,
+    answer,
+    hello,
+    is_chained,
+    said_in,
+    session_of,
+    stage,
+    turn,
+    until,
+)
+from rtllm.simulator import (
+    Call,
+    DelayHandshake,
+    Pause,
+    Reasoning,
+    Reply,
+    Request,
+    Text,
+    echo,
+    fixed,
+    overloaded,
+    rate_limited,
+)
+
+
+@pytest.mark.parametrize("text", [" Hello there.", "Hello there.\n", "\n\nHello  there. "])
+async def test_blanks_around_an_answer_dont_cost_the_chain(text: str) -> None:
+    async with stage(fixed(text, "Second.", "Third.")) as st:
+        async with session_of(st.llm, Agent(instructions="Be kind.")) as session:
+            for word in ("One", "Two", "Three"):
+                await session.run(user_input=word)
+        await st.check()
+        assert [is_chained(e) for e in st.entries] == [False, True, True]
+
+
+async def test_phases_and_reasoning_ride_along_in_a_session(host: Any) -> None:
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    script = fixed(
+        Reply.of(Reasoning("hm"), Text("Looking.", phase="commentary"), Call("look")),
+        Reply.of(Reasoning("aha"), Text("There it is.", phase="final_answer")),
+        Reply.of(Text("Bye.", phase="final_answer")),
+    )
+    async with stage(script, model="gpt-5.3-codex", **host) as st:
+        async with session_of(st.llm, Agent(instructions="Be kind.", tools=[look])) as session:
+            await session.run(user_input="Look")
+            await session.run(user_input="Thanks")
+        await st.check()
+        assert [is_chained(e) for e in st.entries] == [False, True, True]
+
+
+@pytest.mark.parametrize("fault", [rate_limited(), overloaded()], ids=["429", "503"])
+async def test_a_busy_service_is_asked_again_with_the_same_small_delta(
+    fault: Any, host: Any
+) -> None:
+    async with stage(echo(), **host) as st:
+        ctx = hello("One")
+        await turn(st, ctx)
+        st.service.fault = [fault]
+        await turn(st, ctx, "Two", conn_options=TWICE_MORE)
+        first = st.entries[0].response_id
+        assert [e.previous_response_id for e in st.entries] == [None, first, first]
+        assert [len(e.input) for e in st.entries[1:]] == [1, 1]
+        await st.check(refused=1)
+
+
+async def test_more_cuts_than_lanes_still_give_right_answers(host: Any) -> None:
+    go_on = asyncio.Event()
+
+    def script(request: Request) -> Reply | str:
+        if request.last_user_text.startswith("Long"):
+            return Reply.of(Text(pieces=(f"I{request.index} ", Pause(go_on), "talk.")))
+        return f"You said: {request.last_user_text}"
+
+    async with stage(script, **host) as st:
+        ctx = hello("One")
+        await turn(st, ctx)
+        for number in range(12):
+            ctx.add_message(role="user", content=f"Long {number}")
+            stream = st.llm.chat(chat_ctx=ctx, conn_options=ONCE)
+            await anext(stream)
+            await stream.aclose()
+        assert await turn(st, ctx, "Two") == "You said: Two"
+        go_on.set()
+        assert await turn(st, ctx, "Three") == "You said: Three"
+        await st.check(connections=None, whole=range(7, 15))
+        assert st.llm.usage.cancelled.attempts == 12
+        assert is_chained(st.entries[-1])
+
+
+async def test_a_turn_cut_while_connecting_leaves_the_connection_to_the_next() -> None:
+    go_on = asyncio.Event()
+    plan = {0: DelayHandshake(go_on)}
+    async with stage(echo(), simulator={"on_connect": plan.get}) as st:
+        stream = st.llm.chat(chat_ctx=hello("Never"), conn_options=ONCE)
+        await st.service.journal.wait(lambda j: j.connections)
+        await asyncio.wait_for(stream.aclose(), 5)
+        waiting = asyncio.ensure_future(answer(st, hello("One")))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await waiting).text == "You said: One"
+        assert len(st.entries) == 1
+        await st.check(connections=1)
+
+
+async def test_another_model_for_one_call_leaves_the_chain_alone(host: Any) -> None:
+    async with stage(echo(), **host) as st:
+        ctx = hello("One")
+        await turn(st, ctx)
+        side = ctx.copy()
+        side.add_message(role="user", content="Judge")
+        await answer(st, side, extra_kwargs={"model": "gpt-4o"})
+        await turn(st, ctx, "Two")
+        assert [is_chained(e) for e in st.entries] == [False, False, True]
+        assert st.entries[1].body["model"] == "gpt-4o"
+        await st.check()
+
+
+async def test_tools_that_are_taken_away_take_their_calls_with_them(any_host: Any) -> None:
+    @function_tool
+    async def old() -> str:
+        """Be old."""
+        return "old"
+
+    @function_tool
+    async def new() -> str:
+        """Be new."""
+        return "new"
+
+    script = fixed(Reply.of(Call("old")), "First.", Reply.of(Call("new")), "Second.", "Third.")
+    async with stage(script, **any_host) as st:
+        agent = Agent(instructions="Be kind.", tools=[old])
+        async with session_of(st.llm, agent) as session:
+            await session.run(user_input="One")
+            await agent.update_tools([new])
+            await session.run(user_input="Two")
+            await session.run(user_input="Three")
+        await st.check()
+        assert [t["name"] for t in st.entries[-1].body["tools"]] == ["new"]
+
+
+async def test_without_lanes_a_cut_costs_no_handshake_on_the_callers_path() -> None:
+    go_on = asyncio.Event()
+
+    def script(request: Request) -> Reply | str:
+        if request.last_user_text == "Long":
+            return Reply.of(Text(pieces=("I ", Pause(go_on), "talk.")))
+        return f"You said: {request.last_user_text}"
+
+    async with stage(script, lanes="off") as st:
+        ctx = hello("One")
+        await turn(st, ctx)
+        await st.service.journal.wait(lambda j: len(j.open_connections) == 2)
+        ctx.add_message(role="user", content="Long")
+        stream = st.llm.chat(chat_ctx=ctx, conn_options=ONCE)
+        await anext(stream)
+        await stream.aclose()
+        opened = len(st.service.journal.connections)
+        await turn(st, ctx, "Two")
+        assert st.entries[-1].connection < opened
+        go_on.set()
+        await st.check()
+
+
+async def test_a_cut_during_the_wait_before_a_retry_ends_the_turn() -> None:
+    async with stage(echo(), simulator={"fault": rate_limited("5")}) as st:
+        patient = APIConnectOptions(max_retry=2, timeout=5.0)
+        stream = st.llm.chat(chat_ctx=hello("One"), conn_options=patient)
+        await st.service.journal.wait_for(1, "refused")
+        await asyncio.wait_for(stream.aclose(), 3)
+        await until(lambda: st.reports)
+        assert st.reports[0].outcome == "cancelled"
+        st.service.fault = None
+        assert (await answer(st, hello("Two"))).text == "You said: Two"
+        await st.check(refused=1)
+
+
+async def test_words_after_a_call_in_one_answer_are_recorded_before_it(any_host: Any) -> None:
+    @function_tool
+    async def book() -> str:
+        """Book."""
+        return "booked"
+
+    script = fixed(Reply.of(Call("book"), "One moment."), "Done.", "Bye.")
+    async with stage(script, **any_host) as st:
+        async with session_of(st.llm, Agent(instructions="Be kind.", tools=[book])) as session:
+            await session.run(user_input="Book")
+            await session.run(user_input="Thanks")
+            assert said_in(session)[-1] == ("assistant", "Bye.")
+        await st.check()
+
+
+async def test_a_raw_tool_that_cannot_be_encoded_is_named_once_and_the_others_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @function_tool(raw_schema={"name": "odd", "description": "", "parameters": {"x": object()}})
+    async def odd(raw_arguments: dict[str, object]) -> str:
+        return ""
+
+    @function_tool
+    async def even(n: int) -> str:
+        """Say something even."""
+        return str(n)
+
+    async with stage(echo()) as st:
+        for _ in range(2):
+            await answer(st, hello(), tools=[odd, even])
+        assert [tool["name"] for tool in st.entries[-1].body["tools"]] == ["even"]
+        told = [r for r in caplog.records if "'odd'" in r.getMessage()]
+        assert len(told) == 1
+
+
+async def test_a_session_records_each_responses_own_mark_with_its_message_and_calls() -> None:
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    script = fixed(Reply.of(Text("Looking.", phase="commentary"), Call("look")), "There it is.")
+    agent = Agent(instructions="Be kind.", tools=[look])
+    async with stage(script, model="gpt-5.3-codex") as st, session_of(st.llm, agent) as session:
+        await session.run(user_input="Look!")
+        recorded = session.history.items
+    said = [i.extra for i in recorded if i.type == "message" and i.role == "assistant"]
+    (called,) = [i.extra for i in recorded if i.type == "function_call"]
+    first, second = (extra["rtllm"]["mark"] for extra in said)
+    assert first != second
+    assert called["rtllm"]["mark"] == first
+    assert said[0]["openai"] == {"phase": "commentary"}, "what else is carried there stays"

@@ -1,0 +1,145 @@
+"""Hosts as they are, in a pipeline: what they hang on calls, what they refuse, what they think."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from videosdk.agents import ChatContext
+
+from rtllm import ConfigError
+from rtllm.simulator import Call, Completed, Incomplete, Reply, Request, Simulator, echo
+from rtllm_videosdk import OpenAILLM
+from videosdk_adapter.stage import Plain, chunks_of, hello, talk, text_of, tool
+
+SORRY = "Sorry, say that again."
+
+
+@tool
+async def weather(city: str) -> str:
+    """Tell the weather."""
+    return f"sunny in {city}"
+
+
+def calls_once(request: Request) -> Reply | str:
+    if any(item.get("type") == "function_call_output" for item in request.context):
+        return "It is sunny."
+    return Reply((Call("weather", {"city": "Rome"}),), Completed())
+
+
+def llm_of(service: Simulator, **options: Any) -> OpenAILLM:
+    return OpenAILLM(api_key="key", base_url=service.base_url, model="some-model", **options)
+
+
+@pytest.mark.parametrize("manner", ["signs calls", "thinks beside calls"])
+async def test_what_a_host_hangs_on_a_call_goes_back_over_turns(manner: str) -> None:
+    async with Simulator(calls_once, manners=[manner], strict=False) as service:
+        llm = llm_of(service)
+        async with talk(llm, Plain("Be kind.", [weather])) as call:
+            for text in ("How is the weather?", "Thanks."):
+                await call.say(text)
+                assert call.last == ("assistant", "It is sunny.")
+        assert len(service.journal.entries) == 3
+        await llm.aclose()
+
+
+async def test_a_signature_survives_the_process_in_the_frameworks_context() -> None:
+    async with Simulator(calls_once, manners=["signs calls"], strict=False) as service:
+        first = llm_of(service)
+        async with talk(first, Plain("Be kind.", [weather])) as call:
+            await call.say("How is the weather?")
+            kept = call.agent.chat_context.to_dict()
+        await first.aclose()
+        second = llm_of(service)
+        before = len(service.journal.entries)
+        context = ChatContext.from_dict(kept)
+        chunks, error = await chunks_of(second, context, tools=[weather])
+        assert error is None
+        assert text_of(chunks) == "It is sunny."
+        assert len(service.journal.entries) == before + 1
+        await second.aclose()
+
+
+async def test_thoughts_are_not_spoken_unless_wanted() -> None:
+    async with Simulator(echo(), manners=["thinks in the words"], strict=False) as service:
+        for options, spoken in (({}, "You said: Hello"), ({"think_tags": "speak"}, "<think>")):
+            llm = llm_of(service, **options)
+            chunks, _ = await chunks_of(llm, hello())
+            assert text_of(chunks).startswith(spoken)
+            await llm.aclose()
+
+
+async def test_an_answer_cut_before_its_first_word_is_no_silence() -> None:
+    async with Simulator(Reply((), Incomplete("content_filter"))) as service:
+        llm = llm_of(service, failure_text=SORRY)
+        chunks, _ = await chunks_of(llm, hello())
+        assert text_of(chunks) == SORRY
+        await llm.aclose()
+
+
+async def test_defaults_of_azure_go_only_where_they_are_known_to_fit() -> None:
+    async with Simulator("Hi.", models=["prod"], manners=["no effort"], strict=False) as service:
+        llm = OpenAILLM.azure(
+            azure_endpoint=service.azure_endpoint, api_key="k", model="prod", api_version="latest"
+        )
+        chunks, error = await chunks_of(llm, hello())
+        assert error is None
+        assert text_of(chunks) == "Hi."
+        assert len(service.journal.entries) == 1
+        await llm.aclose()
+
+
+@pytest.mark.parametrize(
+    ("end", "version"),
+    [
+        ("", None),
+        ("/", "2024-10-21"),
+        ("/openai", "2024-10-21"),
+        ("/openai/v1/", None),
+        ("/openai/v1/chat/completions", None),
+        ("/openai/deployments/prod/chat/completions?api-version=2024-10-21", None),
+        ("/openai/deployments/prod", "2024-10-21"),
+        ("", "preview"),
+        ("", "latest"),
+    ],
+)
+async def test_every_address_that_a_portal_shows_is_understood(
+    end: str, version: str | None
+) -> None:
+    async with Simulator("Hi.", models=["prod"]) as service:
+        llm = OpenAILLM.azure(
+            azure_endpoint=service.azure_endpoint + end,
+            api_key="k",
+            azure_deployment="prod",
+            api_version=version,
+        )
+        chunks, error = await chunks_of(llm, hello())
+        assert error is None
+        assert text_of(chunks) == "Hi."
+        assert service.journal.entries[0].headers["api-key"] == "k"
+        assert "Authorization" not in service.journal.entries[0].headers
+        await llm.aclose()
+
+
+def test_an_address_without_a_scheme_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        OpenAILLM.azure(azure_endpoint="r.openai.azure.com", api_key="k")
+
+
+async def _later(_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"host_profile": "mistal"}, "did you mean 'mistral'"),
+        ({"dialect": {"nonsense": "x"}}, "dialect has 'nonsense'"),
+        ({"streaming": "yes"}, "streaming is 'yes'"),
+        ({"streaming": True, "lanes": "on"}, "lanes is 'on'"),
+        ({"streaming": True, "chaining": "on"}, "chaining is 'on'"),
+        ({"on_turn": _later}, "on_turn is async"),
+    ],
+)
+async def test_bad_input_is_refused_where_it_is_given(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        OpenAILLM(api_key="k", base_url="http://127.0.0.1:9/v1", **options)

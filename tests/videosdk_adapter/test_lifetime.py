@@ -1,0 +1,272 @@
+"""A dropped LLM is freed with its sockets and tasks, whoever its callbacks belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import av
+import openai
+import pytest
+from videosdk.agents import ChatContext, ChatRole, ImageContent
+
+from rtllm.simulator import Pause, Reply, Simulator, Text
+from rtllm_videosdk import OpenAILLM
+from videosdk_adapter.stage import chunks_of, hello, text_of, tool
+
+WAYS: dict[str, dict[str, Any]] = {
+    "socket": {"streaming": True, "lanes": True},
+    "spares": {"streaming": True, "lanes": False, "warm_connections": 2},
+    "http": {"streaming": True, "use_websocket": False},
+    "chat": {"streaming": False},
+}
+
+
+class Owner:
+    """An agent that owns its LLM, and lends it functions of its own."""
+
+    llm: OpenAILLM
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+
+        @tool
+        async def look() -> str:
+            """Look something up."""
+            return str(self)
+
+        self.tools = [look]
+
+    def note(self, report: Any) -> None:
+        self.reports.append(report)
+
+    def key(self) -> str:
+        return "sk-test"
+
+    async def late_key(self) -> str:
+        return "sk-test"
+
+
+LENT: list[Any] = []
+"""What lies under the lent clients of a test, to be closed at its end."""
+
+
+def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
+    LENT.append(openai.DefaultAsyncHttpxClient())
+    client = openai.AsyncOpenAI(
+        api_key=owner.late_key, base_url=service.base_url, http_client=LENT[-1]
+    )
+    return {"client": client}
+
+
+CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
+    "none": lambda _owner, _service: {},
+    "on_turn": lambda owner, _: {"on_turn": owner.note},
+    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.extend([report])},
+    "lent client": a_client,
+    "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
+    "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
+    "dated token provider": lambda owner, _: {
+        "azure_ad_token_provider": owner.key,
+        "api_version": "2024-10-21",
+    },
+}
+
+ways = pytest.mark.parametrize("way", WAYS)
+callbacks = pytest.mark.parametrize("callback", CALLBACKS)
+
+
+def made(way: str, callback: str, service: Simulator) -> Owner:
+    owner = Owner()
+    lent = CALLBACKS[callback](owner, service)
+    options = {"model": "gpt-4.1", **WAYS[way], **lent}
+    if "azure_ad_token_provider" in lent:
+        owner.llm = OpenAILLM.azure(azure_endpoint=service.azure_endpoint, **options)
+    elif "client" in lent:
+        owner.llm = OpenAILLM(**options)
+    else:
+        owner.llm = OpenAILLM(**{"api_key": "sk", "base_url": service.base_url, **options})
+    return owner
+
+
+async def ask(owner: Owner) -> str:
+    chunks, error = await chunks_of(owner.llm, hello(), tools=owner.tools)
+    assert error is None
+    return text_of(chunks)
+
+
+def refs(owner: Owner) -> list[weakref.ref[object]]:
+    clients = owner.llm._clients._current()
+    assert clients
+    return [weakref.ref(thing) for thing in (owner, owner.llm, *clients)]
+
+
+def left() -> list[str]:
+    return [t.get_name() for t in asyncio.all_tasks() if "rtllm" in t.get_name()]
+
+
+def open_sockets(service: Simulator) -> int:
+    assert service._runner is not None
+    assert service._runner.server is not None
+    return len(service._runner.server.connections)
+
+
+async def freed(
+    held: list[weakref.ref[object]], service: Simulator, *, theirs: bool = False
+) -> None:
+    """All of it is gone: the objects, the tasks, and the sockets if they are ours."""
+    seen: tuple[int, list[str], int] | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while seen != (0, [], 0):
+                gc.collect()
+                alive = sum(ref() is not None for ref in held)
+                seen = (alive, left(), 0 if theirs else open_sockets(service))
+                await asyncio.sleep(0.005)
+    assert seen == (0, [], 0)
+
+
+@asynccontextmanager
+async def hosted(reply: Any = "Hi.") -> AsyncIterator[Simulator]:
+    async with Simulator(reply) as service:
+        yield service
+        while LENT:
+            await LENT.pop().aclose()
+
+
+def is_theirs(way: str, callback: str) -> bool:
+    """Whether the sockets are those of a lent client, which is never closed here."""
+    return callback == "lent client" and way in ("http", "chat")
+
+
+@ways
+@callbacks
+async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        assert await ask(owner) == "Hi."
+        held = refs(owner)
+        del owner
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "lent client", "token provider"])
+async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        for _ in range(2):  # it opens again
+            await ask(owner)
+            await owner.llm.aclose()
+        held = refs(owner)
+        del owner
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn closure", "lent client", "async token provider"])
+async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: str) -> None:
+    gate = asyncio.Event()
+    async with hosted(Reply.of(Text(pieces=("One ", Pause(gate), "two.")))) as service:
+        owner = made(way, callback, service)
+        reports = owner.reports
+        turn = asyncio.create_task(ask(owner))
+        await service.journal.wait(lambda journal: journal.entries)
+        held = refs(owner)
+        del owner
+        gc.collect()
+        gate.set()
+        assert await turn == "One two."
+        del turn
+        await freed(held, service, theirs=is_theirs(way, callback))
+        assert len(reports) == callback.startswith("on_turn")
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "lent client"])
+async def test_a_cut_turn_holds_nothing(way: str, callback: str) -> None:
+    async with hosted(Reply.of(Text(pieces=("One ", Pause(asyncio.Event()), "two.")))) as service:
+        owner = made(way, callback, service)
+        stream = owner.llm.chat(hello(), tools=owner.tools)
+        async for _ in stream:
+            break
+        await owner.llm.cancel_current_generation()
+        await stream.aclose()
+        held = refs(owner)
+        del owner, stream
+        await freed(held, service, theirs=is_theirs(way, callback))
+
+
+@pytest.mark.parametrize("way", ["socket", "spares", "chat"])
+@pytest.mark.parametrize("callback", ["on_turn", "token provider"])
+async def test_one_that_never_asked_is_freed(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owner = made(way, callback, service)
+        await asyncio.sleep(0)  # it connects by itself
+        held = refs(owner)
+        del owner
+        await freed(held, service)
+
+
+@ways
+@pytest.mark.parametrize("callback", ["on_turn", "async token provider"])
+async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
+    async with hosted() as service:
+        owners = [made(way, callback, service)]
+        await ask(owners[0])
+        held = refs(owners[0])
+
+        def drop() -> None:
+            owners.clear()
+            gc.collect()
+
+        thread = threading.Thread(target=drop)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await freed(held, service)
+
+
+@ways
+async def test_the_clients_of_an_old_key_go_too(way: str) -> None:
+    async with hosted() as service:
+        owner = made(way, "on_turn", service)
+        await ask(owner)
+        held = refs(owner)
+        owner.llm.api_key = "sk-new"
+        await ask(owner)
+        held += refs(owner)
+        del owner
+        await freed(held, service)
+
+
+async def test_pictures_go_with_their_objects_and_at_closing() -> None:
+    async with hosted() as service:
+        owner = made("socket", "none", service)
+        known = owner.llm._memory.pictures._known._known
+
+        async def show(colour: str) -> ImageContent:
+            frame = av.VideoFrame(32, 32, "rgb24")
+            frame.planes[0].update(colour.encode() * (32 * 32 * 3))
+            context = ChatContext.empty()
+            content = ImageContent(id="mine", image=frame)
+            context.add_message(role=ChatRole.USER, content=["What?", content])
+            _, error = await chunks_of(owner.llm, context)
+            assert error is None
+            return content
+
+        for colour in "ab":
+            await show(colour)
+        gc.collect()
+        assert not known
+        kept = await show("c")
+        assert len(known) == 1
+        await owner.llm.aclose()
+        assert not known
+        shown = [str(e.context[-1]["content"]) for e in service.journal.entries]
+        assert len(set(shown)) == 3
+        del kept
