@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import rtllm
+import rtllm_livekit
+import rtllm_videosdk
 
 CORE = Path(rtllm.__file__).parent
 PURE = ("codec", "content", "context", "engine", "parameters", "retry", "scheduling", "tools")
@@ -81,7 +83,9 @@ def test_only_the_policy_and_the_classifiers_decide_by_kind_of_fault() -> None:
         (path, name)
         for path, module in sources(*packages)
         for name in attributes_of(module)
-        if name.startswith("Kind.") and path not in CLASSIFIERS and not path.startswith("simulator")
+        if name.startswith("FaultKind.")
+        and path not in CLASSIFIERS
+        and not path.startswith("simulator")
     ]
     assert found == []
 
@@ -102,3 +106,28 @@ def test_the_runtime_is_short_enough_to_be_read_in_one_sitting() -> None:
     for name in ("runtime", "websocket", "http"):
         lines = (CORE / "transport" / f"{name}.py").read_text().splitlines()
         assert len(lines) < 300, name
+
+
+READS_ENVIRONMENT = {"environ", "getenv", "getproxies", "getproxies_environment"}
+
+
+def names_in(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        match node:
+            case ast.Attribute():
+                yield node.attr
+            case ast.Name():
+                yield node.id
+            case ast.alias():
+                yield node.name
+
+
+def test_one_module_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(folder).as_posix()
+        for package in (rtllm, rtllm_livekit, rtllm_videosdk)
+        for folder in [Path(package.__path__[0]).parent]
+        for path in folder.glob("rtllm*/**/*.py")
+        if READS_ENVIRONMENT.intersection(names_in(ast.parse(path.read_text())))
+    }
+    assert readers == {"rtllm/providers/environment.py"}

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rtllm import Message, TurnReport
-from rtllm.engine import attempts
+from rtllm.engine import cancellation
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -113,7 +113,7 @@ async def test_side_calls_do_not_evict_the_main_conversation(
 async def test_a_cut_answer_that_never_ends_is_given_up(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, lanes: bool
 ) -> None:
-    monkeypatch.setattr(attempts, "DRAIN_LIMIT", 0.05)
+    monkeypatch.setattr(cancellation, "DRAIN_LIMIT", 0.05)
     never = asyncio.Event()
     async with Simulator(lanes="on" if lanes else "off") as simulator:
         client = make_client(simulator, lanes=lanes)

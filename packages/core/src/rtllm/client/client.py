@@ -1,6 +1,5 @@
 """The client of the Responses API."""
 
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.dialects import checked_points
+from rtllm.providers.environment import chaining_is_off
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient, make_client
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
@@ -24,7 +24,6 @@ from rtllm.transport.runtime import Runtime
 
 Lanes = bool | Literal["auto"]
 FallbackProtocol = Literal["http"] | None
-_OFF = ("off", "0", "false", "no")
 
 
 class Client(BaseClient):
@@ -93,7 +92,7 @@ class Client(BaseClient):
             raise ConfigError(f"chaining is {chaining!r}; expected True, False or 'auto'")
         if lanes not in (True, False, "auto"):
             raise ConfigError(f"lanes is {lanes!r}; expected True, False or 'auto'")
-        if chaining == "auto" and os.environ.get("RTLLM_CHAINING", "").lower() in _OFF:
+        if chaining == "auto" and chaining_is_off():
             chaining = False
         uses_lanes = profile.lanes if lanes == "auto" else lanes
         super().__init__(

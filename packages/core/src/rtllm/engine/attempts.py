@@ -1,21 +1,17 @@
-"""Attempts: begun, booked once when they end, and left to run out."""
+"""Attempts: begun, and booked once when they end."""
 
 import logging
 
 from rtllm.content.items import Item, ToolCall
-from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import Booked
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
-from rtllm.retry.faults import CANCELLED
 
 logger = logging.getLogger(__name__)
 
-DRAIN_LIMIT = 60.0
-"""Seconds that a cancelled answer may take to end before its connection is given up."""
 END_SILENCE = 0.5
 """Seconds of silence that end a chat completion after its ``finish_reason``."""
 
@@ -112,18 +108,6 @@ class Attempts:
         except Exception:
             logger.exception("attempt %d: the record of its output failed", attempt.number)
             return None
-
-    def abandon(self, attempt: Attempt, category: UsageCategory, now: float) -> None:
-        """Let an attempt run out without its turn; over HTTP it is cut off."""
-        if attempt.finished or attempt.abandoned is not None:
-            return
-        attempt.abandoned = category
-        if attempt.connection < 0:
-            attempt.fault = CANCELLED
-            self.end(attempt, now)
-            return
-        self._state.planner.abandon(attempt.number)
-        self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
 
     def expect_end(self, attempt: Attempt, decoder: ExchangeDecoder, now: float) -> None:
         """Wait a little for what may follow the reason why an answer finished, if it told one."""

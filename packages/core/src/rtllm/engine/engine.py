@@ -5,9 +5,9 @@ decides all that is to be decided. Facts tell what happened: a request, a frame,
 connection, the time. Each returns the actions that a runtime carries out, in order. A fact
 about something unknown, such as a connection that is closed already, does nothing.
 
-The parts call downwards only: `Sender` places turns, `Turns` recovers and ends them, `Attempts`
-books what was sent; what a part wants done by one above it is noted in the state, and done when
-the fact settles.
+The parts call downwards only: `Sender` places turns, `Turns` recovers and ends them,
+`Cancellation` lets go of their attempts, `Attempts` books what was sent; what a part wants done
+by one above it is noted in the state, and done when the fact settles.
 """
 
 import logging
@@ -16,7 +16,8 @@ from typing import Any
 from rtllm.codec.frames import read
 from rtllm.engine.actions import Action, Close, WakeAt
 from rtllm.engine.attempt import ExchangeDecoder
-from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.attempts import Attempts
+from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.connection import Connection, Opening, Routed
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
@@ -54,7 +55,8 @@ class Engine:
     def __init__(self, options: EngineOptions, knowledge: HostKnowledge | None = None) -> None:
         self._state = EngineState(options, knowledge)
         self._attempts = Attempts(self._state)
-        self._turns = Turns(self._state, self._attempts)
+        self._cancellation = Cancellation(self._state, self._attempts)
+        self._turns = Turns(self._state, self._attempts, self._cancellation)
         self._sender = Sender(self._state, self._attempts, self._turns)
         self._wakes_at: float | None = None
 
@@ -296,17 +298,10 @@ class Engine:
 
     def _give_up_drain(self, number: int, now: float) -> None:
         """A cancelled answer doesn't end: its connection goes, once no turn needs it."""
-        attempt = self._state.attempts.get(number)
-        if attempt is None:
-            return
-        connection = self._state.connections.find(attempt.connection)
-        if connection is None or all(a.abandoned for a in connection.attempts()):
-            logger.info(
-                "connection %d is given up: a cancelled answer doesn't end", attempt.connection
-            )
-            self._close_connection(attempt.connection, ANSWER_GIVEN_UP, now)
-        else:
-            self._state.timers.set(("drain", number), now + DRAIN_LIMIT)
+        connection = self._cancellation.give_up(number, now)
+        if connection is not None:
+            logger.info("connection %d is given up: a cancelled answer doesn't end", connection)
+            self._close_connection(connection, ANSWER_GIVEN_UP, now)
 
     def _release_idle(self, now: float) -> None:
         """Release what is kept for conversations without requests, and look again when due."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.errors import Details, Phase, TurnError
+from rtllm.retry.backoff import backoff
 from rtllm.retry.faults import Fault, FaultKind, Wait, timed_out
 from rtllm.retry.policy import (
     BY_HTTP,
@@ -178,12 +179,8 @@ class TurnProgress:
     def _paid(self, fault: Fault, resend: Resend, now: float, jitter: float) -> Action:
         """Take a resend from the budget, with its wait; or fail if that would take too long."""
         wait = 0.0
-        if resend.waits and fault.retry_after is not None:
-            wait = fault.retry_after
-        elif resend.waits:
-            # As LiveKit does it: a tenth of a second first, then the whole interval.
-            interval = min(0.1, self.retry.interval) if self.paid == 0 else self.retry.interval
-            wait = interval * (0.5 + jitter)
+        if resend.waits:
+            wait = backoff(self.retry, self.paid, fault.retry_after, jitter)
         too_late = now + wait >= self._began + self.limits.whole
         if too_late or wait > self.retry.max_wait:
             return Fail(TABLE[fault.kind].error)

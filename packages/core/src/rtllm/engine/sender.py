@@ -17,7 +17,8 @@ from rtllm.context.conversations import Membership
 from rtllm.context.outline import Plan
 from rtllm.engine.actions import Send, StartHttp
 from rtllm.engine.attempt import Decoder
-from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.attempts import Attempts
+from rtllm.engine.cancellation import DRAIN_LIMIT
 from rtllm.engine.connection import Opening
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress as Progress

@@ -7,7 +7,8 @@ from typing import Any
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
-from rtllm.engine.attempts import DRAIN_LIMIT, Attempts
+from rtllm.engine.attempts import Attempts
+from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
@@ -28,12 +29,14 @@ class Turns:
 
     Args:
         state: What the engine holds.
-        attempts: Ends and abandons their attempts.
+        attempts: Ends their attempts.
+        cancellation: Lets attempts drain that they no longer need.
     """
 
-    def __init__(self, state: EngineState, attempts: Attempts) -> None:
+    def __init__(self, state: EngineState, attempts: Attempts, cancellation: Cancellation) -> None:
         self._state = state
         self._attempts = attempts
+        self._cancellation = cancellation
 
     def make_due(self, turn: ActiveTurn, now: float) -> None:
         """Place a turn as soon as the present fact has settled."""
@@ -246,7 +249,7 @@ class Turns:
         attempt, constraints, lesson = turn.attempt, turn.constraints, lesson_of(fault)
         turn.attempt = None
         if attempt is not None:
-            self._attempts.abandon(attempt, "superseded", now)
+            self._cancellation.abandon(attempt, "superseded", now)
             if resend.elsewhere and attempt.connection > 0:
                 constraints.avoid.add(attempt.connection)
             if lesson in ("parent lost", "items refused"):
@@ -308,7 +311,7 @@ class Turns:
         self._state.timers.clear(("turn", turn.number))
         del self._state.turns[turn.number]
         if turn.attempt is not None:
-            self._attempts.abandon(
+            self._cancellation.abandon(
                 turn.attempt, "failed" if error is not None else "cancelled", now
             )
         if turn.rebuild is not None:

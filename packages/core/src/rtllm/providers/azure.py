@@ -1,12 +1,12 @@
 """Azure OpenAI: where it is, and what opens it."""
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from rtllm.errors import ConfigError
+from rtllm.providers import environment
 from rtllm.providers.config import ProviderConfig, as_provider, resolve_provider
 from rtllm.providers.credentials import ApiKey, checked_key
 from rtllm.providers.http_clients import patient_http
@@ -58,24 +58,24 @@ def resolve_azure(
     Raises:
         ConfigError: If there is no address, no credential, or too much of either.
     """
-    env = os.environ.get
+    env = environment.variable
     if client is not None:
         lent = resolve_provider(wss_url=wss_url, client=client)
         return replace(lent, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
         raise ConfigError("azure_endpoint and base_url are two addresses; pass one of them")
-    address = base_url or azure_endpoint or env("AZURE_OPENAI_ENDPOINT")
+    address = base_url or azure_endpoint or env(environment.AZURE_ENDPOINT)
     if not address:
         raise ConfigError(
             "Azure endpoint must be provided either through azure_endpoint parameter "
             "or AZURE_OPENAI_ENDPOINT environment variable"
         )
     where = azure_address(address, "base_url" if base_url else "azure_endpoint")
-    deployment = azure_deployment or env("AZURE_OPENAI_DEPLOYMENT") or where.deployment
+    deployment = azure_deployment or env(environment.AZURE_DEPLOYMENT) or where.deployment
     version = api_version or where.version
     if version is None and not where.is_v1:
-        version = env("OPENAI_API_VERSION")
+        version = env(environment.AZURE_API_VERSION)
     is_dated = version is not None and version not in V1_VERSIONS and not where.is_v1
     if where.is_v1 and version not in V1_VERSIONS:
         version = None  # documented: the v1 API takes no dated one
@@ -89,8 +89,8 @@ def resolve_azure(
         key,
         base_url=f"{where.root}/openai/v1",
         socket_url=wss_url,
-        organization=organization or env("OPENAI_ORG_ID"),
-        project=project or env("OPENAI_PROJECT_ID"),
+        organization=organization or env(environment.ORGANIZATION),
+        project=project or env(environment.PROJECT),
         make_client=make_client,
         deployment=deployment,
         azure=True,
@@ -168,9 +168,10 @@ def _credential(
         return provider, True
     if token or api_key:
         return token or api_key or "", bool(token)
-    if token := os.environ.get("AZURE_OPENAI_AD_TOKEN"):
+    env = environment.variable
+    if token := env(environment.AZURE_AD_TOKEN):
         return token, True
-    if key := os.environ.get("AZURE_OPENAI_API_KEY"):
+    if key := env(environment.AZURE_API_KEY):
         return key, False
     raise ConfigError(
         "Either API key or Azure AD token must be provided: pass api_key, azure_ad_token or "

@@ -3,12 +3,12 @@
 Nothing here is printed: whatever holds a key has a repr that doesn't show it.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtllm.errors import ConfigError
+from rtllm.providers import environment
 from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
 from rtllm.providers.hosts import PROFILES, Endpoint, HostProfile, api_root, endpoint
 from rtllm.providers.http_clients import patient_http
@@ -54,7 +54,7 @@ class ProviderConfig:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return "Reach(…)"
+        return "ProviderConfig(…)"
 
     @property
     def host(self) -> str:
@@ -143,20 +143,20 @@ def resolve_provider(
     Raises:
         ConfigError: If there is no key, or a key would go to a host it isn't for.
     """
-    env = os.environ.get
+    env = environment.variable
     if isinstance(client, ProviderConfig):  # azure() has found it out
         return client
     if client is not None:
         return _lent(client, api_key, base_url, wss_url)
-    key = api_key or env("OPENAI_API_KEY")
+    key = api_key or env(environment.API_KEY)
     if not key:
         raise ConfigError(NO_KEY)
     return ProviderConfig(
         key,
-        base_url=base_url or env("OPENAI_BASE_URL"),
+        base_url=base_url or env(environment.BASE_URL),
         socket_url=wss_url,
-        organization=organization or env("OPENAI_ORG_ID"),
-        project=project or env("OPENAI_PROJECT_ID"),
+        organization=organization or env(environment.ORGANIZATION),
+        project=project or env(environment.PROJECT),
     )
 
 

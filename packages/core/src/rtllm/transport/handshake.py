@@ -8,14 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import formatdate
 from types import SimpleNamespace
-from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed has it not
 
 import aiohttp
 
 from rtllm.content.request import Network
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
+from rtllm.providers.environment import proxy_for
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
@@ -124,7 +123,7 @@ class Dialer:
                 headers=headers,
                 autoping=False,  # the reader answers, and so notices each sign of life
                 max_msg_size=MAX_RECEIVED,
-                proxy=network.proxy or proxy_from_environment(url),
+                proxy=network.proxy or proxy_for(url),
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
@@ -198,22 +197,6 @@ def dated(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Lower the names of headers, and add the time: a wait that is a date counts from it."""
     known = {name.lower(): value for name, value in (headers or {}).items()}
     return {"date": formatdate(usegmt=True), **known}
-
-
-def proxy_from_environment(url: str) -> str | None:
-    """The proxy that the environment names for a socket, as HTTP clients take it too.
-
-    ``HTTPS_PROXY`` (for ``ws://``: ``HTTP_PROXY``), else ``ALL_PROXY``; ``NO_PROXY`` excepted.
-    """
-    parts = urlsplit(url)
-    if proxy_bypass_environment(parts.hostname or ""):
-        return None
-    proxies = getproxies_environment()
-    scheme = "http" if parts.scheme in ("ws", "http") else "https"
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy:
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:

@@ -1,0 +1,26 @@
+"""Backoff: how long a resend waits."""
+
+from rtllm.content.timeouts import RetryPolicy
+
+FIRST_INTERVAL = 0.1
+"""Seconds before the first paid resend at most, as LiveKit Agents has it (*seen* in 1.8.9)."""
+
+
+def backoff(
+    policy: RetryPolicy, paid_resends: int, retry_after: float | None, jitter: float
+) -> float:
+    """Compute the wait before a resend.
+
+    Args:
+        policy: What the turn may try.
+        paid_resends: How many resends of the turn were paid for before this one.
+        retry_after: Seconds that the service asks for; None if it names no wait.
+        jitter: A random number from 0 to 1: turns that failed together must not return together.
+
+    Returns:
+        Seconds: the service's own wait as it is; else from half to one and a half intervals.
+    """
+    if retry_after is not None:
+        return retry_after
+    interval = policy.interval if paid_resends else min(FIRST_INTERVAL, policy.interval)
+    return interval * (0.5 + jitter)
