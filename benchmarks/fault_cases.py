@@ -1,6 +1,6 @@
 """Faults in the second of three turns: both plugins, on both SDKs, by the same list.
 
-The list is the tests' own (`tests/faults/cases.py`), as far as a case means the same to both
+The list is the tests' own (`tests/faults/cases`), as far as a case means the same to both
 plugins: faults of the service and the socket, no keywords of ours, nothing beside the session.
 Time is virtual, so that a plugin that hangs costs nothing but its mark.
 
@@ -25,8 +25,9 @@ from rich.table import Table
 
 import livekit_stages
 import videosdk_stages
-from faults.cases import CASES, EVERY_HOST, Case, Ends, Host
+from faults.case import EVERY_HOST, Case, Ends, Host
 from faults.play import BUDGET, script_of, words
+from faults.runs import CASES
 from rtllm.simulator import Entry, Simulator, in_turn
 from rtllm_livekit.testing import FakeTextOutput, VirtualTimeLoop
 from videosdk_adapter.phone import Voice

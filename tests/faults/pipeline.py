@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from faults.cases import Case, Host
+from faults.case import Case, Host
 from faults.play import BUDGET, script_of
 from videosdk_adapter.phone import Voice
 from videosdk_adapter.stage import KEY, Plain, Stage, Talk, stage, talk, tool

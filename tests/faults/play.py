@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from faults.cases import Case, Ends
+from faults.case import Case, Ends
 from rtllm import TurnReport
 from rtllm.simulator import Call, Entry, Reply, Request, Simulator, in_turn
 

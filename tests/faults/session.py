@@ -11,7 +11,7 @@ from livekit.agents._exceptions import APIError
 from livekit.agents.types import APIConnectOptions
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
-from faults.cases import Case, Host
+from faults.case import Case, Host
 from faults.play import BUDGET, script_of
 from livekit_adapter.stage import KEY, Stage, errors_of, said_in, session_of, stage
 from rtllm_livekit.testing import FakeTextOutput

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from faults.cases import CASES
-from faults.network_cases import NETWORK_CASES
+from faults.runs import CASES, NETWORK_CASES
 from rtllm.errors import Phase
 from rtllm.retry.faults import FaultKind
 from rtllm.retry.policy import TABLE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faults.cases import Case, Ends, Host
+from faults.case import Case, Ends, Host
 from faults.pipeline import in_pipeline
 from faults.session import in_session
 from network.certificates import Authority

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from faults.cases import RUNS
 from faults.play import Played
+from faults.runs import RUNS
 from faults.session import in_session
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from faults.network_cases import NETWORK_RUNS, NetworkCase
+from faults.case import NetworkCase
 from faults.pipeline import in_pipeline
 from faults.play import Line, Played, Stage
+from faults.runs import NETWORK_RUNS
 from faults.session import in_session
 from network.relay import Link, Relay
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from faults.cases import RUNS
 from faults.pipeline import in_pipeline
 from faults.play import Played
+from faults.runs import RUNS
 
 
 @pytest.mark.parametrize("name", RUNS)
