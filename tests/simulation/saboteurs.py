@@ -28,7 +28,7 @@ from rtllm.context.outline import Hidden, KnownPrefix, Outline, ResponseAnchor
 from rtllm.engine.actions import Action, Booked
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
-from rtllm.engine.connection import Connection, Routed
+from rtllm.engine.connection import Connection, LanelessError
 from rtllm.engine.connections import Connections
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress as Progress
@@ -383,9 +383,11 @@ def books_early(patch: Patch) -> None:
     """An error without a lane settles all attempts that the service may have begun."""
     route_error = Connection._route_error
 
-    def settled(self: Connection, frame: Frame) -> Routed:
-        routed = route_error(self, frame)
-        return replace(routed, failed=(*routed.failed, *routed.displaced), displaced=())
+    def settled(self: Connection, frame: Frame) -> LanelessError | None:
+        error = route_error(self, frame)
+        if error is None:
+            return None
+        return replace(error, failed=(*error.failed, *error.displaced), displaced=())
 
     patch.setattr(Connection, "_route_error", settled)
 
@@ -443,10 +445,9 @@ def speaks_to_the_first(patch: Patch) -> None:
     """A frame goes to the first attempt of a connection, whatever its lane."""
     route = Connection.route
 
-    def first(self: Connection, frame: Frame) -> Routed:
+    def first(self: Connection, frame: Frame) -> Attempt | LanelessError | None:
         routed = route(self, frame)
-        attempts = self.attempts()
-        return replace(routed, attempt=attempts[0]) if routed.attempt is not None else routed
+        return self.attempts()[0] if isinstance(routed, Attempt) else routed
 
     patch.setattr(Connection, "route", first)
 
@@ -549,11 +550,11 @@ def goes_on_after_an_error_without_lane(patch: Patch) -> None:
     """The lane of a request that such an error may not have ended is used again."""
     route_error = Connection._route_error
 
-    def trusting(self: Connection, frame: Frame) -> Routed:
+    def trusting(self: Connection, frame: Frame) -> LanelessError | None:
         proved, self._lanes_proved = self._lanes_proved, False
-        routed = route_error(self, frame)
+        error = route_error(self, frame)
         self._lanes_proved = proved
-        return routed
+        return error
 
     patch.setattr(Connection, "_route_error", trusting)
 

@@ -113,6 +113,8 @@ def join(held: str, text: str) -> tuple[str, str]:
     Returns:
         The text that can be passed on, and the half that the next piece may complete.
     """
+    if not held and text.isascii():
+        return text, ""
     text = held + text
     half = _HIGH_HALF_AT_END.search(text)
     if half is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.codec.lenient_json import REPLACEMENT, is_json, join
+from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.items import Item, Message
 
 _MESSAGE = "message"
@@ -42,6 +43,7 @@ class ItemState:
         is_open: Whether it was announced and isn't done.
         is_closed: Whether the service said that it is done.
         named: How many events named it by an id.
+        thoughts: Takes the thoughts out of its text, if thoughts are dropped and any text came.
     """
 
     ids: dict[str, None] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class ItemState:
     is_open: bool = False
     is_closed: bool = False
     named: int = 0
+    thoughts: ThoughtFilter | None = None
 
     @property
     def is_slow(self) -> bool:

@@ -46,7 +46,6 @@ class Assembler:
         self.forgets = False
         self._drops_thoughts = drops_thoughts
         self._prefilled = prefilled
-        self._filters: dict[ItemState, ThoughtFilter] = {}
         self.response_id: str | None = None
         self.created = False
         self.in_progress = False
@@ -56,6 +55,7 @@ class Assembler:
         self._items = ItemTable()
         self._speaking: ItemState | None = None
         self._calling: ItemState | None = None
+        self._last_delta: tuple[object, object, ItemState] | None = None
         self._sequence = SequenceCheck()
         self._call_ids: set[str] = set()
         self._spoke = False
@@ -71,8 +71,10 @@ class Assembler:
     @property
     def slow_item_open(self) -> bool:
         """Whether an item is open that may take long without a word."""
-        if any(thoughts.in_thought for thoughts in self._filters.values()):
-            return self.ended is None
+        if self.ended is None and any(
+            item.thoughts is not None and item.thoughts.in_thought for item in self._items
+        ):
+            return True
         return any(item.is_slow for item in self._items)
 
     @property
@@ -115,6 +117,7 @@ class Assembler:
             return (), None
         if frame.type == "response.output_text.delta":
             return self._delta(frame, refusal=False), None
+        self._last_delta = None
         if frame.is_error:
             return (), from_error(*error_of(frame))
         if frame.is_terminal:
@@ -201,6 +204,17 @@ class Assembler:
         return item
 
     def _message_of_delta(self, frame: Frame) -> ItemState:
+        last = self._last_delta
+        if last is not None and last[:2] == (frame.item_id, frame.output_index):
+            # Nothing but deltas came since: what the same names meant, they mean.
+            last[2].named += _string(frame.item_id) is not None
+            return last[2]
+        item = self._find_message_of_delta(frame)
+        if not item.is_closed and not item.finals:
+            self._last_delta = (frame.item_id, frame.output_index, item)
+        return item
+
+    def _find_message_of_delta(self, frame: Frame) -> ItemState:
         item_id, place = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, place, "message")
         if item is None:
@@ -283,15 +297,12 @@ class Assembler:
         """Pass on text that was just added to an item."""
         begins = len(item.said) == len(text)
         if self._drops_thoughts and not refusal:
-            begins = item not in self._filters or not self._filters[item].spoke
-            text = self._thoughts_of(item).feed(text) if text else ""
-            self._touched_slow = self._touched_slow or self._thoughts_of(item).in_thought
+            if item.thoughts is None:
+                item.thoughts = ThoughtFilter(prefilled=self._prefilled)
+            begins = not item.thoughts.spoke
+            text = item.thoughts.feed(text)
+            self._touched_slow = self._touched_slow or item.thoughts.in_thought
         return self._passed_on(text, begins=begins, refusal=refusal)
-
-    def _thoughts_of(self, item: ItemState) -> ThoughtFilter:
-        if item not in self._filters:
-            self._filters[item] = ThoughtFilter(prefilled=self._prefilled)
-        return self._filters[item]
 
     def _without_thoughts(self, text: str) -> str:
         """A message as it is recorded."""
@@ -299,11 +310,10 @@ class Assembler:
 
     def _thought_ended(self, item: ItemState) -> Sequence[Event]:
         """What was held because it might have been the beginning of a thought."""
-        thoughts = self._filters.get(item)
-        if thoughts is None:
+        if item.thoughts is None:
             return ()
-        begins = not thoughts.spoke
-        return self._passed_on(thoughts.finish(), begins=begins, refusal=False)
+        begins = not item.thoughts.spoke
+        return self._passed_on(item.thoughts.finish(), begins=begins, refusal=False)
 
     def _passed_on(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
         if not text:
@@ -462,7 +472,9 @@ class Assembler:
             if is_silent:
                 message = f"the service ended the answer before its first word ({reason})"
                 return events, cut_at_once(message, reason or "incomplete")
-        elif is_silent and any(thoughts.dropped for thoughts in self._filters.values()):
+        elif is_silent and any(
+            item.thoughts is not None and item.thoughts.dropped for item in self._items
+        ):
             self.ended = ResponseEnded("incomplete", "only thoughts", self.response_id, usage)
             message = "the answer holds nothing but the model's thoughts"
             return events, cut_at_once(message, "only_thoughts")

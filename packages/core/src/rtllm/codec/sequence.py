@@ -1,5 +1,7 @@
 """Sequence numbers: which frames a proxy repeated."""
 
+from contextlib import suppress
+
 from rtllm.codec.frames import Frame
 
 
@@ -12,7 +14,7 @@ class SequenceCheck:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[int, object] = {}
+        self._seen: dict[int, int] = {}
         self._is_trusted = True
 
     def is_repeat(self, frame: Frame) -> bool:
@@ -21,8 +23,9 @@ class SequenceCheck:
         if not self._is_trusted or type(number) is not int:
             return False
         identity = _identity(frame)
-        before = self._seen.setdefault(number, identity)
-        if before is identity:
+        before = self._seen.get(number)
+        if before is None:
+            self._seen[number] = identity
             return False
         if before != identity:
             self._is_trusted = False
@@ -31,10 +34,14 @@ class SequenceCheck:
         return len(self._seen) > 1
 
 
-def _identity(frame: Frame) -> tuple[object, ...]:
-    """Tell one event from another; nearly all are deltas, of which this is cheap."""
+def _identity(frame: Frame) -> int:
+    """Hash what tells one event from another; nearly all are deltas, of which this is cheap.
+
+    A hash, since thousands of small tuples would be work for the garbage collector.
+    """
     place = (frame.type, frame.item_id, frame.output_index, frame.content_index)
     if type(frame.delta) is str:
-        return (frame.delta, *place)
-    more = (frame.delta, frame.text, frame.refusal, frame.arguments)
-    return (repr(more), bytes(frame.item), bytes(frame.part), len(bytes(frame.response)), *place)
+        with suppress(TypeError):  # a name that should be text or a number holds a list
+            return hash((frame.delta, place))
+    more = (place, frame.delta, frame.text, frame.refusal, frame.arguments)
+    return hash((repr(more), bytes(frame.item), bytes(frame.part), len(bytes(frame.response))))

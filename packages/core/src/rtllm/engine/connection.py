@@ -42,27 +42,20 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
-    """What a frame means for the attempts of a connection.
+class LanelessError:
+    """What an error that names no lane means for the attempts of a connection.
 
     Attributes:
-        attempt: The attempt that takes the frame; None if it is nobody's.
         failed: The attempts that end with the fault.
         displaced: The attempts whose turns must be sent elsewhere; what runs may still end.
         fault: The fault.
-        ignores_lanes: Whether the host proved to ignore lanes.
         is_over: Whether the connection takes nothing new.
     """
 
-    attempt: Attempt | None = None
+    fault: Fault
     failed: tuple[Attempt, ...] = ()
     displaced: tuple[Attempt, ...] = ()
-    fault: Fault | None = None
-    ignores_lanes: bool = False
     is_over: bool = False
-
-
-NOBODY = Routed()
 
 
 class Connection:
@@ -80,6 +73,7 @@ class Connection:
         pinged_at: When a sign of life was asked for that has not come yet; else None.
         is_doubted: Whether a turn waited for it in vain, and nothing came since.
         unsent: Bytes that are not written yet, by attempt.
+        ignores_lanes: Whether the host proved to ignore lanes.
     """
 
     def __init__(
@@ -101,6 +95,7 @@ class Connection:
         self.pinged_at: float | None = None
         self.is_doubted = False
         self.unsent: dict[int, int] = {}
+        self.ignores_lanes = False
         self._lanes_proved = False
         self._running: dict[str | None, deque[Attempt]] = {}
         self._late_frames = LateFrames()
@@ -162,35 +157,40 @@ class Connection:
 
     # -- routing -------------------------------------------------------------------------------
 
-    def route(self, frame: Frame) -> Routed:
-        """Find the attempt that a frame is for."""
+    def route(self, frame: Frame) -> Attempt | LanelessError | None:
+        """Find the attempt that a frame is for.
+
+        Returns:
+            The attempt; or what an error that names none means; None if nobody waits for it.
+        """
         lane = frame.lane
         queue = self._running.get(lane)
-        ignores_lanes = False
         if not queue and lane is None:
             if frame.is_error:
                 return self._route_error(frame)
             if frame.type == "response.created" and not self._lanes_proved:
                 queue = self._answer_in_order()
-                ignores_lanes = bool(queue)
         if not queue:
-            return NOBODY
-        decoder = queue[0].decoder
+            return None
+        attempt = queue[0]
+        decoder = attempt.decoder
         if isinstance(decoder, Assembler) and self._late_frames.is_late(frame, decoder):
-            return NOBODY
-        self._lanes_proved = self._lanes_proved or lane is not None
+            return None
+        if lane is not None:
+            self._lanes_proved = True
         self.spoke = True
-        return Routed(queue[0], ignores_lanes=ignores_lanes)
+        return attempt
 
     def _answer_in_order(self) -> deque[Attempt] | None:
         """Expect answers in the order of the requests: the host ignores lanes."""
         attempts = self.attempts()
         if not attempts:
             return None
+        self.ignores_lanes = True
         self._running = {None: deque(attempts)}
         return self._running[None]
 
-    def _route_error(self, frame: Frame) -> Routed:
+    def _route_error(self, frame: Frame) -> LanelessError | None:
         """Find out whom an error concerns that names no lane.
 
         It is a request's only if exactly one can be meant. Otherwise it is the connection's:
@@ -201,10 +201,10 @@ class Connection:
         waiting = tuple(attempt for attempt in attempts if attempt.is_waiting)
         if not attempts:
             self.last_error = fault
-            return NOBODY
+            return None
         if refuses_lanes(fault) and len(waiting) > 1:
             # As many errors follow as there were requests, and none says whose it is.
-            return Routed(failed=waiting, fault=fault, is_over=True)
+            return LanelessError(fault, failed=waiting, is_over=True)
         is_over = ends_connection(fault)
         if len(waiting) == 1 or (not waiting and len(attempts) == 1 and not is_over):
             failed = waiting or tuple(attempts)
@@ -212,10 +212,10 @@ class Connection:
             # that lane would take it for its own.
             may_come = self._lanes_proved and failed[0].lane is not None
             is_over = is_over or (may_come and not refuses_lanes(fault))
-            return Routed(failed=failed, fault=fault, is_over=is_over)
+            return LanelessError(fault, failed=failed, is_over=is_over)
         if not is_over:
             fault = belongs_to_connection(fault)
-        return Routed(displaced=waiting, fault=fault, is_over=True)
+        return LanelessError(fault, displaced=waiting, is_over=True)
 
     def close_reason(self, fault: Fault) -> Fault:
         """Tell why it was closed.

@@ -15,10 +15,10 @@ from typing import Any
 
 from rtllm.codec.frames import read
 from rtllm.engine.actions import Action, Close, WakeAt
-from rtllm.engine.attempt import ExchangeDecoder
+from rtllm.engine.attempt import Attempt, ExchangeDecoder
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
-from rtllm.engine.connection import Connection, Opening, Routed
+from rtllm.engine.connection import Connection, LanelessError, Opening
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress as Progress
@@ -242,15 +242,16 @@ class Engine:
             for attempt in connection.attempts():
                 self._turns.feed(attempt, data, now)
         elif (frame := read(data)) is not None:
-            routed = connection.route(frame)
-            if routed.attempt is not None:
-                if routed.ignores_lanes:
-                    self._state.without_lanes()
-                connection.unsent.pop(routed.attempt.number, None)
-                routed.attempt.written = True
-                self._turns.feed(routed.attempt, frame, now)
-            elif routed.fault is not None:
-                self._route_fault(connection, routed, routed.fault, now)
+            match connection.route(frame):
+                case Attempt() as attempt:
+                    if connection.ignores_lanes and self._state.pool.lanes_on:
+                        self._state.without_lanes()
+                    if not attempt.written:  # it is answered before its whole text was written
+                        attempt.written = True
+                        connection.unsent.pop(attempt.number, None)
+                    self._turns.feed(attempt, frame, now)
+                case LanelessError() as error:
+                    self._end_in_error(connection, error, now)
         return self._settle(now)
 
     def sent(self, attempt: int, now: float) -> list[Action]:
@@ -357,23 +358,23 @@ class Engine:
             for attempt in self._state.connections.remove(connection):
                 self._turns.fail(attempt, fault, now)
 
-    def _route_fault(
-        self, connection: Connection, routed: Routed, fault: Fault, now: float
-    ) -> None:
-        """Deal with an error that names no lane."""
-        if routed.is_over:
+    def _end_in_error(self, connection: Connection, error: LanelessError, now: float) -> None:
+        """End or move the attempts that an error without a lane concerns."""
+        if error.is_over:
             self._state.connections.leave(connection, now, DRAIN_LIMIT)
-        for attempt in routed.failed:
-            self._turns.fail(attempt, fault, now)
-        for attempt in routed.displaced:
+        for attempt in error.failed:
+            self._turns.fail(attempt, error.fault, now)
+        for attempt in error.displaced:
             turn = self._state.turns.get(attempt.turn)
             if turn is not None and turn.attempt is attempt:
-                self._turns.recover(turn, fault, now)
-        if not routed.failed and not routed.displaced:
+                self._turns.recover(turn, error.fault, now)
+        if not error.failed and not error.displaced:
             logger.warning(
-                "connection %d: an error that names no lane: %s", connection.number, fault.code
+                "connection %d: an error that names no lane: %s",
+                connection.number,
+                error.fault.code,
             )
-        if routed.is_over:
+        if error.is_over:
             self._state.connections.remove_idle([connection.number])
 
     def _look_after_connections(self, now: float) -> None:

@@ -79,8 +79,7 @@ class Turns:
             self._state.knowledge.without_state()
             self.recover(turn, PARENT_IGNORED, now)
             turn = None
-        if turn is not None:
-            _note_progress(turn.progress, decoder, events, now)
+        if turn is not None and _note_progress(turn.progress, decoder, events, now):
             self.watch(turn)
         if fault is None and decoder.ended is not None:
             self._attempts.end(attempt, now)
@@ -107,6 +106,8 @@ class Turns:
         ready: list[Event] = []
         for event in events:
             match event:
+                case TextDelta():
+                    ready.append(event)
                 case ResponseEnded(outcome="empty") if not request.warm_up and turn.rebuild is None:
                     self._emit(turn, attempt, ready, now)
                     self.recover(turn, EMPTY_RESPONSE, now)
@@ -136,11 +137,12 @@ class Turns:
     ) -> None:
         if not events or turn.rebuild is not None:
             return
+        progress = turn.progress
         for event in events:
             if isinstance(event, TextDelta):
-                turn.progress.note_emitted(text=len(event.text))
+                progress.note_emitted(text=len(event.text))
             elif isinstance(event, ToolCallReady):
-                turn.progress.note_emitted(calls=1)
+                progress.note_emitted(calls=1)
         if turn.first_output is None and turn.progress.has_emitted:
             turn.first_output = now - turn.began
         self._state.actions.append(
@@ -373,14 +375,24 @@ class Turns:
 
 def _note_progress(
     progress: Progress, decoder: Decoder, events: Sequence[Event], now: float
-) -> None:
-    """Tell a turn what a piece of its answer means for its limits."""
+) -> bool:
+    """Tell a turn what a piece of its answer means for its limits.
+
+    Returns:
+        Whether its deadline may be earlier now. One that moved later is looked up when the
+        earlier one is reached.
+    """
     if decoder.created:
         progress.created()
-    if decoder.touched_slow_item:
+    may_be_earlier = decoder.touched_slow_item
+    if may_be_earlier:
         progress.slow_item(now, is_open=decoder.slow_item_open)
-    if any(isinstance(event, TextDelta | ToolCallReady) for event in events):
-        progress.output(now)
+    for event in events:
+        if isinstance(event, TextDelta | ToolCallReady):
+            progress.output(now)
+            break
     if progress.limits.speech_floor:
         text = sum(len(event.text) for event in events if isinstance(event, TextDelta))
         progress.speech(now, text, is_open=decoder.message_open)
+        may_be_earlier = True
+    return may_be_earlier

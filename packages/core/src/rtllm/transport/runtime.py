@@ -218,6 +218,8 @@ class Runtime:
 
     def _act(self, actions: list[Action]) -> None:
         """Carry out actions in order; the outermost call does it, also for those within it."""
+        if not actions:
+            return
         self._queue.extend(actions)
         if self._is_acting:
             return
