@@ -23,11 +23,11 @@ class Network:
 
     Attributes:
         connector: An aiohttp connector that somebody else owns; None for one of our own.
-        proxy: The address of a proxy.
+        proxy: The address of a proxy, which may hold a password.
     """
 
     connector: "aiohttp.BaseConnector | None" = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class Request:
     hold_calls: bool = False
     untouched: frozenset[str] = frozenset()
     strict_parameters: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
     network: Network = field(default_factory=Network)
     unsent: tuple[str, ...] = ()
     conversation: str | None = None

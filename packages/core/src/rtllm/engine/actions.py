@@ -1,7 +1,7 @@
 """What the engine wants done: the actions that a runtime carries out, in order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.content.events import Event
@@ -40,7 +40,7 @@ class Send:
 
     connection: int
     attempt: int
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class StartHttp:
 
     connection: int
     attempt: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     network: Network
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
     connect_timeout: float
     total_timeout: float
 

@@ -53,13 +53,14 @@ class HostDialects:
         learnt.update(points)
         if new:
             logger.warning(
-                "%s refuses how %s is asked (%s); from now on it is asked with another wording. "
+                "%s refuses how %s is asked; from now on it is asked with another wording. "
                 "Pass dialect=%r to save the try",
                 self._host,
                 model,
-                refusal[:200],
                 dict(new),
             )
+            # Seen: vLLM quotes what it refuses, which may be the caller's words.
+            logger.debug("%s refuses: %s", self._host, refusal)
 
     def took(self, model: str) -> None:
         """Note that a model took a request: what was on trial stays."""

@@ -202,6 +202,10 @@ class Endpoint:
     host: str
     profile: HostProfile
 
+    def __repr__(self) -> str:
+        address, found, _ = self.url.partition("?")
+        return f"<Endpoint {address}{found and '?…'}: {self.profile}>"
+
     @property
     def http_base(self) -> str:
         """The API's root over HTTP, without the query."""

@@ -16,6 +16,7 @@ from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.environment import proxy_for
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake
+from rtllm.transport.redaction import redact
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10
@@ -129,7 +130,7 @@ class Dialer:
         # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
-            raise FaultError(fault) from None
+            raise FaultError(redact(fault, headers)) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"no trusted connection: {error.certificate_error}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None

@@ -11,6 +11,7 @@ from rtllm.codec.chat_decoder import from_body
 from rtllm.retry.error_bodies import read_body, with_status
 from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, redirected, timed_out
 from rtllm.transport.handshake import dated
+from rtllm.transport.redaction import redact
 
 ReadError = Callable[..., Fault]
 """Names what the service's error object says; see `rtllm.retry.faults.from_error`."""
@@ -63,7 +64,12 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
     told = f"the service answered with status {error.status_code}"
     body = with_status(_body_of(error), told)
     fault = read(body, error.status_code, dated(error.response.headers))
-    return redirected(fault, "request") if error.status_code in REDIRECTS else fault
+    if error.status_code in REDIRECTS:
+        return redirected(fault, "request")
+    try:
+        return redact(fault, error.response.request.headers)
+    except RuntimeError:  # a client of the user's may have kept no request
+        return fault
 
 
 def _body_of(error: openai.APIStatusError) -> object:

@@ -1,0 +1,120 @@
+"""What holds a key, a password or a caller's words, and where they must not be seen."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import openai
+import pytest
+from aiohttp import web
+
+from rtllm import (
+    ChatClient,
+    Client,
+    Credentials,
+    Message,
+    Network,
+    Request,
+    RetryPolicy,
+    TurnError,
+    endpoint,
+)
+from rtllm.engine.actions import Connect, StartHttp
+from rtllm.engine.connection import Opening
+from rtllm.providers.config import resolve_provider
+from rtllm.simulator import RefuseRequest, Simulator, in_turn
+from transport.conftest import Caller, as_recorded
+
+KEY = "sk-canary-0123456789"
+WORDS = "my pin is four two"
+
+
+def test_no_repr_shows_a_secret() -> None:
+    network = Network(proxy=f"http://user:{KEY}@proxy:8080")
+    request = Request(
+        (Message.of("user", "hello"),),
+        "gpt-5.6-luna",
+        as_recorded,
+        headers={"x-key": KEY},
+        query={"api-key": KEY},
+        network=network,
+    )
+    values: list[Any] = [
+        network,
+        request,
+        Credentials(KEY, headers={"x-key": KEY}),
+        endpoint(f"https://host/v1?api-key={KEY}"),
+        resolve_provider(api_key=KEY, base_url=f"https://host/v1?api-key={KEY}"),
+        Opening("gpt-5.6-luna", network, 1.0),
+        Connect(1, "gpt-5.6-luna", network),
+        StartHttp(-1, 1, {}, network, {"x-key": KEY}, {"api-key": KEY}, 1.0, 1.0),
+        Client(endpoint(f"https://host/v1?api-key={KEY}"), Credentials(KEY)),
+    ]
+    assert [value for value in values if KEY in f"{value!r} {value}"] == []
+
+
+def test_an_endpoints_repr_still_tells_where_it_is() -> None:
+    shown = repr(endpoint(f"https://host:8443/v1?api-key={KEY}"))
+    assert "wss://host:8443/v1/responses" in shown
+    assert "?…" in shown
+    assert "?" not in repr(endpoint("https://host/v1"))
+
+
+@pytest.mark.parametrize("socket", [True, False])
+@pytest.mark.parametrize("lent", [True, False])
+async def test_a_host_that_repeats_the_request_puts_no_key_into_errors_or_logs(
+    socket: bool, lent: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtllm")
+
+    async def repeat(request: web.Request) -> web.Response:
+        told = f"not here: {dict(request.headers)}"
+        return web.json_response({"error": {"message": told, "code": "no"}}, status=400)
+
+    app = web.Application()
+    app.router.add_route("*", "/v1/responses", repeat)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    root = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    theirs = openai.AsyncOpenAI(api_key=KEY, base_url=root) if lent else None
+    client = Client(
+        endpoint(root),
+        Credentials(KEY, headers={"x-api-key": f"also-{KEY}"}),
+        websocket=socket,
+        fallback=None,
+        http_client=theirs,
+    )
+    with pytest.raises(TurnError, match="not here") as error:
+        await Caller(client, retry=RetryPolicy(0)).say("hello")
+    seen: BaseException | None = error.value
+    while seen is not None:
+        assert KEY not in f"{seen!r} {seen}"
+        seen = seen.__cause__ or seen.__context__
+    assert KEY not in caplog.text
+    await client.aclose()
+    if theirs is not None:
+        await theirs.close()
+    await runner.cleanup()
+
+
+async def test_what_a_refusal_quotes_of_the_request_is_logged_at_debug_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtllm")
+    told = f"System message must be at the beginning, input: {WORDS}"
+    refusal = RefuseRequest(status=400, body=f'{{"error": {{"message": "{told}"}}}}')
+    async with Simulator(fault=in_turn(refusal, None), strict=False) as simulator:
+        client = ChatClient(
+            make_client=lambda: openai.AsyncOpenAI(base_url=simulator.base_url, api_key=KEY)
+        )
+        caller = Caller(client)
+        caller.items.append(Message.of("user", WORDS))
+        caller.items.append(Message.of("system", "Hurry."))
+        await caller.listen()
+        await client.aclose()
+    warned = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "system_messages" in warned[0].getMessage()
+    quoting = [r for r in caplog.records if WORDS in r.getMessage()]
+    assert [r.levelname for r in quoting] == ["DEBUG"]
