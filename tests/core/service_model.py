@@ -1,4 +1,4 @@
-"""A model of the service, written from PROTOCOL: what it remembers, sees and refuses.
+"""A model of the service, written from docs/protocol.md: what it remembers, sees and refuses.
 
 It reads the frames that the client would send and shares nothing with the client's code.
 Where the facts leave two readings open, it takes the one that is worse for the client.
