@@ -21,7 +21,7 @@ from rtllm.scheduling import connection_pool
 ROOT = Path(__file__).parents[2]
 CORE = Path(rtllm.__path__[0])
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+WIRE = (ROOT / "docs" / "protocol.md").read_text()
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 FRAMEWORKS = (ROOT / "docs" / "frameworks.md").read_text()
 
@@ -42,7 +42,7 @@ def _resolves(dotted: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("text", [ARCHITECTURE, PROTOCOL, SECURITY, FRAMEWORKS])
+@pytest.mark.parametrize("text", [ARCHITECTURE, WIRE, SECURITY, FRAMEWORKS])
 def test_every_dotted_name_is_there(text: str) -> None:
     names = set(re.findall(r"`((?:rtllm|rtllm_livekit|rtllm_videosdk)(?:\.\w+)+)`", text))
     assert [name for name in sorted(names) if not _resolves(name)] == []
@@ -107,11 +107,11 @@ def test_the_wires_numbers_are_the_codes() -> None:
     assert HostProfile("any").max_frame == 16 * 2**20 - 1
     assert PROFILES["vercel"].max_frame == 4 * 2**20
     for told in ("0.5 s of silence", "after 20 s", "512 connections", "eleven twelfths"):
-        assert told in PROTOCOL
+        assert told in WIRE
 
 
 def test_every_keyword_of_the_open_questions_is_one() -> None:
-    rows = PROTOCOL.split("## Open questions")[1].splitlines()
+    rows = WIRE.split("## Open questions")[1].splitlines()
     cells = [row.rpartition(" | ")[2] for row in rows if row.startswith("| ")]
     told = {name.partition("=")[0] for cell in cells for name in re.findall("`([^`]+)`", cell)}
     known = {

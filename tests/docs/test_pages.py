@@ -111,3 +111,26 @@ def test_commands_name_files_and_recipes_that_are_there() -> None:
         if words[:1] == ["just"] and words[1:2] and words[1] not in recipes:
             missing.append((command.page, command.line))
     assert missing == []
+
+
+# -- citations ------------------------------------------------------------------------------------
+
+OUTSIDE = re.compile(r"\b(?:DESIGN|PROTOCOL|PEERS|STYLE|ENGINE)\b(?!\s*=)|[Ss]ection \d+|§")
+ISSUE = re.compile(r"\S+ (?:PR )?#\d{2,}")
+DATA = {"providers/dialects.py", "providers/hosts.py"}
+"""The tables whose sources docs/hosts.md shows."""
+
+
+def test_code_cites_only_what_is_in_the_repository() -> None:
+    folders = ("packages", "tests", "benchmarks", "examples", "outside")
+    found = []
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        if path == Path(__file__) or ".venv" in path.parts:
+            continue
+        text = path.read_text()
+        found += [(path.name, cited) for cited in OUTSIDE.findall(text)]
+        if "src" in path.parts and "/".join(path.parts[-2:]) not in DATA:
+            found += [(path.name, cited) for cited in ISSUE.findall(text)]
+        pages = re.findall(r"(?<![\w/.])docs/\w+\.md", text)
+        found += [(path.name, page) for page in pages if not (ROOT / page).exists()]
+    assert found == []

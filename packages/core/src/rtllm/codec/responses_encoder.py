@@ -55,7 +55,7 @@ def _encoded(value: object) -> msgspec.Raw:
 def _put_back(json: bytes) -> msgspec.Raw:
     """Reasoning as a service takes it back: without nulls, and without what only it says.
 
-    Seen: Azure refuses nulls (agent-framework #4576), and others the status.
+    Seen: Azure refuses nulls, and others the status (docs/protocol.md).
     """
     if b"null" not in json and b'"status"' not in json:
         return msgspec.Raw(json)

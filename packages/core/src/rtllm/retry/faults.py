@@ -354,7 +354,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
     if status in _NO_UPGRADE and (not fault.has_code or fault.code in _NO_SOCKET_CODES):
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)
     if status == 403 and not body.strip():
-        # Seen: a good key gets an empty 403 on the upgrade now and then (nanocodex #139).
+        # Seen: a good key gets an empty 403 on the upgrade now and then (docs/protocol.md).
         return replace(fault, kind=FaultKind.PASSING)
     return redirected(fault, "connection") if status in REDIRECTS else fault
 

@@ -1,8 +1,8 @@
 """Schemas of others made what OpenAI takes of any function, strict or not.
 
-The service refuses a request whole for one schema that it does not take. *Seen* (MCP servers):
-unions at the root (notion-mcp #340, langchainjs #9804), arrays that don't say what their items
-are (gbrain #1048, kagent #711), a root that may be null.
+The service refuses a request whole for one schema that it does not take. *Seen* of MCP servers
+(docs/tools.md): unions at the root, arrays that don't say what their items are, a root that may
+be null.
 """
 
 from collections.abc import Mapping, Sequence
