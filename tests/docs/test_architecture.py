@@ -106,21 +106,21 @@ def test_the_wires_numbers_are_the_codes() -> None:
     assert attempts.END_SILENCE == 0.5
     assert HostProfile("any").max_frame == 16 * 2**20 - 1
     assert PROFILES["vercel"].max_frame == 4 * 2**20
-    for told in ("0.5 s of silence", "after 20 s", "512 connections", "eleven twelfths"):
-        assert told in WIRE
+    for named in ("0.5 s of silence", "after 20 s", "512 connections", "eleven twelfths"):
+        assert named in WIRE
 
 
 def test_every_keyword_of_the_open_questions_is_one() -> None:
     rows = WIRE.split("## Open questions")[1].splitlines()
     cells = [row.rpartition(" | ")[2] for row in rows if row.startswith("| ")]
-    told = {name.partition("=")[0] for cell in cells for name in re.findall("`([^`]+)`", cell)}
+    named = {name.partition("=")[0] for cell in cells for name in re.findall("`([^`]+)`", cell)}
     known = {
         *rtllm_livekit.LLM.__init__.__annotations__,
         *rtllm_videosdk.OpenAILLM.__init__.__annotations__,
         *rtllm_livekit.LLM.with_azure.__annotations__,
         environment.CHAINING,
     }
-    assert told - known == set()
+    assert named - known == set()
 
 
 def test_the_security_page_names_every_variable() -> None:

@@ -74,8 +74,8 @@ class _FailingStream(llm.LLMStream):
 async def _row(case: str) -> str:
     make, speaks = CASES[case]
     model = _Failing(make, speaks=speaks)
-    told: list[llm.LLMError] = []
-    model.on("error", told.append)
+    errors: list[llm.LLMError] = []
+    model.on("error", errors.append)
     heard, seen = "", "the end"
     try:
         async with model.chat(chat_ctx=llm.ChatContext.empty()) as stream:
@@ -86,7 +86,7 @@ async def _row(case: str) -> str:
     if heard:
         assert heard == "hi" * 3
         seen = f"the text three times, then {seen}"
-    events = ", ".join("yes" if one.recoverable else "no" for one in told) or "none"
+    events = ", ".join("yes" if one.recoverable else "no" for one in errors) or "none"
     return f"| {case} | {model.runs} | {events} | {seen} |"
 
 

@@ -1,10 +1,9 @@
 """Cancellation: what a barge-in leaves running, and how long that may take to drain.
 
-A cancelled turn is over at once: `rtllm.engine.turns.Turns.finish` reports it, and no wait
-delays the caller. The service cannot be asked to stop an answer (*documented*: there is no such
-event), so the turn's attempt drains on its lane: it is read unheard until it ends, and its usage
-is booked. `rtllm.scheduling` places the next request on another lane, or on another connection.
-Over HTTP the exchange is cut off instead.
+A cancelled turn is over at once: `rtllm.engine.turns.Turns.finish` reports it, and no wait delays
+the caller. No event is documented that stops an answer, so the turn's attempt drains on its lane:
+it is read unheard until it ends, and its usage is booked. `rtllm.scheduling` places the next
+request on another lane, or on another connection. Over HTTP the exchange is cut off instead.
 """
 
 from rtllm.content.usage import UsageCategory
