@@ -1,1 +1,1 @@
-"""What a user or an adapter holds: clients and response streams."""
+"""Clients and response streams: what users and adapters hold."""

@@ -1,4 +1,4 @@
-"""What every client does, whichever API it speaks."""
+"""The parts that the Responses client and the Chat Completions client share."""
 
 import asyncio
 import inspect
@@ -26,12 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 class BaseClient(ABC):
-    """What every client does, whichever way its requests take.
+    """Base class of the clients: engines and runtimes by event loop, usage, and shutdown.
 
-    Whoever owns a client lends it functions: `on_turn`, a key's or token's provider, a client
-    with such providers. They may lead back to the client, as methods of an agent that owns it
-    do. So only the client holds them, and its answers while they run: runtimes and all that the
-    event loop holds know them by weak references, and a client that is dropped is freed.
+    The owner of a client passes functions to it: `on_turn`, a provider of keys or tokens, an HTTP
+    client with such providers. They may refer back to the client, for example as methods of the
+    agent that owns it. Therefore only the client, and its response streams while they run, hold
+    these functions. Runtimes and the event loop refer to them weakly, so a client without
+    references is freed.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class BaseClient(ABC):
             weakref.WeakKeyDictionary()
         )
         self._leaving = Shutdown(self._runtimes)
-        # A client that is dropped must not leave its sockets open, whatever else still runs.
-        # Its answers hold it, so none of them runs then: nothing is waited for.
+        # A client that is garbage-collected must close its sockets even if its loop goes on. Its
+        # response streams hold it, so none of them is running by then.
         weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
 
     @property
@@ -69,7 +70,7 @@ class BaseClient(ABC):
         return runtime.connections if runtime is not None else ()
 
     def ask(self, request: Request) -> ResponseStream:
-        """Take a request; nothing is sent until the answer is read.
+        """Prepare a request; it is sent when the returned stream is first read.
 
         Raises:
             EmptyContext: If there is nothing to answer.
@@ -91,7 +92,7 @@ class BaseClient(ABC):
         return ResponseStream(prepared, begin, end)
 
     def check(self, request: Request) -> None:
-        """Refuse what `ask` would, for a request that isn't whole yet.
+        """Check a request without sending it, for example before its context is complete.
 
         Raises:
             EmptyContext: If there is nothing to answer.
@@ -104,19 +105,20 @@ class BaseClient(ABC):
         await self._leaving.close()
 
     def abandon(self, limit: float = ABANDONED_LIMIT) -> None:
-        """Close the connections on every event loop as soon as no answer runs there.
+        """Close the connections of every event loop once no response stream runs there.
 
-        For a client that gets no further requests; those that it has taken go on, also one
-        whose answer is not read yet. Waits for nothing, and may be called in any thread and
-        at any time, as by the garbage collector. `aclose` closes at once even then.
+        Use it for a client that gets no further requests. Requests that it has already accepted are
+        completed, including one whose stream has not been read yet. The call does not wait. It is
+        safe in any thread and at any time, including garbage collection. `aclose` can still be
+        called to close at once.
 
         Args:
-            limit: Seconds after which answers that still run are ended with an error.
+            limit: Seconds after which response streams that still run end with an error.
         """
         self._leaving.begin(limit)
 
     def _runtime(self) -> Runtime:
-        """The runtime of the running event loop."""
+        """Return the runtime of the running event loop; open one if needed."""
         loop = asyncio.get_running_loop()
         runtime = self._runtimes.get(loop)
         if runtime is None:
@@ -126,10 +128,10 @@ class BaseClient(ABC):
         return runtime
 
     def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
-        """The engine of an event loop: what it knows of the host outlives its runtimes."""
+        """Return the engine of an event loop, which outlives the loop's runtimes."""
         self._engines = {k: v for k, v in self._engines.items() if not k.is_closed()}
         if loop not in self._engines:
-            # A loop's marks are its own; the seed only spreads the waits of many processes.
+            # Marks are unique per loop. The seed spreads the retry waits of many processes.
             marks = secrets.token_hex(8)
             options = replace(self._options, marks=marks, seed=marks)
             self._engines[loop] = Engine(options, self._knowledge)
@@ -137,15 +139,15 @@ class BaseClient(ABC):
 
     @abstractmethod
     def _open(self, engine: Engine) -> Runtime:
-        """Make the runtime of the running event loop."""
+        """Create the runtime of the running event loop."""
 
     def _tell(self, report: TurnReport) -> None:
-        """Log a turn and give its report to who wants it."""
+        """Log a turn and pass its report to `on_turn`."""
         logger.info(
             "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
             report.conversation,
             report.outcome,
-            "chained" if report.chained else f"whole ({report.full_context_reason})",
+            "chained" if report.chained else f"full context ({report.full_context_reason})",
             report.items_sent,
             report.bytes_sent,
             report.attempts,

@@ -21,27 +21,30 @@ from rtllm.transport.runtime import Runtime
 
 
 class ChatClient(BaseClient):
-    """A client that asks over Chat Completions, for models and hosts without Responses.
+    """A client of Chat Completions, for models and hosts without the Responses API.
 
-    It takes the same requests, `Request.settings` by their names in the Responses API
-    included; what Chat Completions doesn't know is a `ConfigError` when it is asked. Settings
-    may also hold Chat's own fields, and ``extra_body``, ``extra_headers`` and ``extra_query``.
-    Nothing is chained, so every turn sends its whole context; `Request.network` has no say,
-    and `Request.hold_calls` makes no difference: calls come at the end here.
+    It takes the same requests as `Client`, with `Request.settings` named as in the Responses API. A
+    setting that Chat Completions doesn't have is a `ConfigError` when the request is made. Settings
+    may also hold Chat's own fields, and ``extra_body``, ``extra_headers`` and ``extra_query``. Chat
+    Completions can't continue a response, so every turn sends its full context. `Request.network`
+    is ignored, and `Request.hold_calls` makes no difference: calls always come at the end.
 
-    It works on every event loop it is used on, and opens again after it was closed; a client
-    of the user's works wherever it works by itself.
+    One client works on every event loop it is used on, and reopens after it was closed. A client
+    passed by the user works on the loops that it supports itself.
 
     Args:
-        client: An ``AsyncOpenAI`` of the user's, or what is shaped like one; never closed.
-        make_client: Gives a client for an event loop, to be closed here; instead of `client`.
-        profile: What the host is like, or a known host's name. None: nothing is known.
-        dialect: What the host wants said otherwise, as with `Client`.
+        client: An ``AsyncOpenAI`` of the user's, or an object with the same interface. It is never
+            closed here.
+        make_client: Creates such a client for an event loop; it is closed here. Pass it instead of
+            `client`.
+        profile: The host's properties, or the name of a known host. None if nothing is known.
+        dialect: How the host wants requests encoded, as with `Client`.
         on_turn: Called with the report of each turn.
-        books: Where its attempts are counted, with those of other clients. None: alone.
+        books: The usage ledger to record attempts in, shared with other clients. None for a ledger
+            of its own.
 
     Raises:
-        ConfigError: If both or neither of the two are given.
+        ConfigError: If both or neither of `client` and `make_client` are given.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class ChatClient(BaseClient):
         books: UsageLedger | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
-            raise ConfigError("expected either client or make_client, not both and not neither")
+            raise ConfigError("pass either client or make_client; both or neither were given")
         known = HostProfile("chat") if profile is None else profile_named(profile)
         super().__init__(
             EngineOptions(replace(known, memory="none"), api="chat", websocket=False),
@@ -68,30 +71,30 @@ class ChatClient(BaseClient):
         self._make_client = make_client
 
     def ask(self, request: Request) -> ResponseStream:
-        """Take a request; nothing is sent until the answer is read.
+        """Prepare a request; it is sent when the returned stream is first read.
 
         Raises:
             EmptyContext: If there is nothing to answer.
-            ConfigError: If it holds what Chat Completions doesn't know.
+            ConfigError: If it has a setting that Chat Completions doesn't take.
         """
         parameters(request.settings, request.tools)
         return super().ask(request)
 
     def check(self, request: Request) -> None:
-        """Refuse what `ask` would, for a request that isn't whole yet.
+        """Check a request without sending it, for example before its context is complete.
 
         Raises:
             EmptyContext: If there is nothing to answer.
-            ConfigError: If it holds what Chat Completions doesn't know.
+            ConfigError: If it has a setting that Chat Completions doesn't take.
         """
         parameters(request.settings, request.tools)
         super().check(request)
 
     def prewarm(self, model: str, network: Network | None = None, limit: float = 10.0) -> None:
-        """Make the client of the running event loop, which takes a while by itself.
+        """Create the HTTP client of the running event loop, which takes a while.
 
-        Nothing is sent, for nothing that is free of charge would open its connection too; the
-        arguments are those of `Client.prewarm` and have no say.
+        No connection is opened: every request that would open one costs tokens. The arguments are
+        those of `Client.prewarm`; they are ignored.
         """
         self._runtime().warm_http()
 

@@ -27,39 +27,40 @@ FallbackProtocol = Literal["http"] | None
 
 
 class Client(BaseClient):
-    """A client of one host, for any number of conversations at once.
+    """A client of the Responses API on one host, for any number of concurrent conversations.
 
-    It works on every event loop it is used on, and opens again after it was closed.
+    One client works on every event loop it is used on, and reopens after it was closed.
 
     Args:
-        endpoint: Where the host is.
-        credentials: What a handshake proves its right with.
-        lanes: Whether to use lanes; "auto" goes by what is known of the host.
+        endpoint: The host's address.
+        credentials: The key or token provider that authenticates handshakes.
+        lanes: Whether to use lanes; "auto" uses what is known about the host.
         warm_connections: How many warm connections to keep on a host without lanes.
-        max_connections: How many connections an event loop may have at once. Beyond it requests
-            wait for one, within their limit for connecting, and a warning tells of it.
-        rebuild: Whether the states that only an old connection remembers are prepared on the
-            one that takes its place, in the background. That costs their input tokens once in
-            each lifetime of a connection; without it the next turn sends its context whole.
-        websocket: Whether to use the socket at all; without it requests go over HTTP, where
-            only stored answers can be continued.
-        fallback: What a request takes that the socket can't carry: a host without a socket, a
-            socket that keeps failing, a request above the frame limit. None: nothing, it fails.
-        profile: What the host is like, where that isn't known from its address: a profile, or
-            the name of a known host's (`rtllm.providers.hosts.PROFILES`).
-        chaining: Whether earlier responses are continued. "auto": where the host keeps them;
-            ``RTLLM_CHAINING=off`` means False for every client whose user didn't say.
-        dialect: What the host wants said otherwise (`rtllm.providers.dialects.POINTS`), where it
-            isn't known from its name and must not cost a refusal.
-        http_client: An ``AsyncOpenAI`` of the user's, or what is shaped like one, for requests
-            over HTTP; never closed here. None: one of our own, with these credentials.
-        make_http_client: Makes such a client, to be closed here.
+        max_connections: The limit of connections on one event loop. When it is reached, requests
+            wait for a connection, within their limit for connecting, and a warning is logged.
+        rebuild: Whether a connection that replaces an old one gets, in the background, the contexts
+            that only the old one remembers. That costs their input tokens once in each lifetime of
+            a connection. Without it the next turn of each conversation sends its full context.
+        websocket: Whether to use the WebSocket. Without it requests go over HTTP, where only stored
+            responses can be continued.
+        fallback: What to use when the WebSocket fails: the host has none, it keeps failing, or a
+            request exceeds its frame limit. None to fail instead.
+        profile: The host's properties if its address does not tell them: a profile, or the name of
+            a known host (`rtllm.providers.hosts.PROFILES`).
+        chaining: Whether to continue earlier responses. "auto" if the host stores them; with
+            ``RTLLM_CHAINING=off`` in the environment "auto" means False.
+        dialect: How the host wants requests encoded (`rtllm.providers.dialects.POINTS`), if its
+            name does not tell and learning it from a rejected request is not wanted.
+        http_client: An ``AsyncOpenAI`` of the user's, or an object with the same interface, for
+            requests over HTTP. It is never closed here. None to create one with these credentials.
+        make_http_client: Creates such a client; it is closed here.
         on_turn: Called with the report of each turn.
-        books: Where its attempts are counted, with those of other clients. None: alone.
+        books: The usage ledger to record attempts in, shared with other clients. None for a ledger
+            of its own.
 
     Raises:
-        ConfigError: If `fallback` is neither ``"http"`` nor None, `max_connections` is not
-            positive, or no host has such a name.
+        ConfigError: If `fallback` is neither ``"http"`` nor None, `max_connections` is below 1, or
+            `profile` is not the name of a known host.
     """
 
     def __init__(
@@ -116,26 +117,26 @@ class Client(BaseClient):
         self._make_http_client = make_http_client
 
     async def warm_up(self, request: Request) -> None:
-        """Let the service prepare a prompt, so that first turns send only what is new.
+        """Let the service process a prompt ahead, so that first turns send only what is new.
 
-        Its input tokens count (`usage.Snapshot.warm_up`). Worth it where the same system texts
-        begin many conversations, or the first turn must be quick.
+        Its input tokens are counted (`UsageSnapshot.warm_up`). It is worth it if the same system
+        texts begin many conversations, or if the first turn must be fast.
 
         Args:
-            request: With the system texts, the tools and the settings of later requests.
+            request: A request with the system texts, tools and settings of later requests.
 
         Raises:
-            TurnError: If the service doesn't do it.
+            TurnError: If the service rejects or fails it.
         """
         with self.ask(replace(request, warm_up=True)) as answer:
             async for _ in answer:
                 pass
 
     def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
-        """Begin to open a connection, if none is warm. Needs a running event loop.
+        """Begin to open a connection if none is warm. Needs a running event loop.
 
         Args:
-            model: The model that will be asked.
+            model: The model that will be used.
             network: What to open it with.
             limit: Seconds for the connection.
         """

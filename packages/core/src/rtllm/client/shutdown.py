@@ -1,7 +1,7 @@
-"""How a client closes its routes: at once, or once its answers are over.
+"""Shutdown of a client: close its runtimes at once, or once its response streams are over.
 
-The event loop and the finalizer of a dropped client hold what is here, so nothing here leads
-to the client: it works on routes, which don't know their client either.
+The event loop and the finalizer of a client hold these objects, so nothing here refers to the
+client. It works on runtimes, which don't refer to their client either.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ Loop = asyncio.AbstractEventLoop
 
 
 class Closable(Protocol):
-    """What can be closed on its event loop."""
+    """An object that is closed on its event loop, such as a runtime."""
 
     def shut(self) -> None:
-        """Take nothing new from now on: what is asked while it closes finds another one."""
+        """Accept nothing new from now on; later requests open another one."""
 
     async def aclose(self) -> None:
         """Close everything within a limit."""
@@ -28,12 +28,12 @@ _Way = TypeVar("_Way", bound=Closable)
 
 
 class Shutdown(Generic[_Way]):
-    """Counts the answers that run on each event loop, and closes its route.
+    """Counts the response streams that run on each event loop, and closes its runtime.
 
-    Each loop's part is touched in that loop only; `begin` alone may be called from anywhere.
+    A loop's entries are touched only in that loop; `begin` may be called from any thread.
 
     Args:
-        routes: The open route of each event loop; those that are closed are taken out.
+        routes: The open runtime of each event loop; closed ones are removed.
     """
 
     def __init__(self, routes: dict[Loop, _Way]) -> None:
@@ -43,22 +43,22 @@ class Shutdown(Generic[_Way]):
         self._timers: dict[Loop, asyncio.TimerHandle] = {}
 
     def begin(self, limit: float) -> None:
-        """Leave each loop on which something is open, or on which an answer begins later.
+        """Close each loop's runtime once no response stream runs there, now and later.
 
         Args:
-            limit: Seconds for the answers that run.
+            limit: Seconds for the response streams that run.
         """
         self._limit = limit
         for loop in list(self._routes):
-            with suppress(RuntimeError):  # that loop is closed, and its sockets with it
+            with suppress(RuntimeError):  # that loop is closed, and so are its sockets
                 loop.call_soon_threadsafe(self._leave, loop, limit, context=Context())
 
     def answer(self) -> "RunningAnswer":
-        """Count one more answer, from when it begins."""
+        """Return a counter for one more response stream."""
         return RunningAnswer(self)
 
     def count(self, loop: Loop, change: int) -> None:
-        """Note that an answer began (1) or ended (-1) on a loop."""
+        """Add a response stream that began (1) or ended (-1) on a loop."""
         self._running[loop] = self._running.get(loop, 0) + change
         if not self._running[loop]:
             del self._running[loop]
@@ -66,9 +66,9 @@ class Shutdown(Generic[_Way]):
             self._leave(loop, self._limit)
 
     async def close(self) -> None:
-        """Close the route of the running loop at once, and wait for all that closes there.
+        """Close the runtime of the running loop at once, and wait until it is closed.
 
-        Who stops waiting doesn't stop the closing: called again, this waits for it.
+        If the wait is cancelled, closing goes on; a second call waits for it again.
         """
         loop = asyncio.get_running_loop()
         self._close_soon(loop)
@@ -91,7 +91,7 @@ class Shutdown(Generic[_Way]):
             self._timers[loop] = loop.call_later(limit, self._close_soon, loop, context=Context())
 
     def _close_soon(self, loop: Loop) -> None:
-        """Begin to close a loop's route, if it has one; what is asked from now on opens another."""
+        """Begin to close a loop's runtime, if it has one; later requests open another."""
         if (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
         if (route := self._routes.pop(loop, None)) is not None:
@@ -102,23 +102,23 @@ class Shutdown(Generic[_Way]):
 
 
 class RunningAnswer:
-    """One answer, counted from its beginning to its end."""
+    """One response stream, counted from its beginning to its end."""
 
     def __init__(self, leaving: Shutdown[_Way]) -> None:
         self._count = leaving.count
         self._loop: Loop | None = None
 
     def began(self) -> None:
-        """It runs from now on, on the running loop."""
+        """Count it as running on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._count(self._loop, 1)
 
     def ended(self) -> None:
-        """It is over."""
+        """Count it as over."""
         if self._loop is not None:
             loop, self._loop = self._loop, None
             self._count(loop, -1)
 
 
 _closing: dict[asyncio.Task[None], object] = {}
-"""The tasks that close routes: an event loop holds its tasks only weakly."""
+"""The tasks that close runtimes, because an event loop holds its tasks only weakly."""

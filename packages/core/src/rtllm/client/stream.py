@@ -1,4 +1,4 @@
-"""The answer to one request, as its consumer reads it."""
+"""The stream of one request's response, as its consumer reads it."""
 
 from collections.abc import Callable
 from typing import Self
@@ -10,17 +10,17 @@ from rtllm.transport.runtime import Mailbox, Runtime
 
 
 class ResponseStream:
-    """The answer to one request.
+    """The response to one request, as a stream of events.
 
-    Read it once: ``with client.ask(request) as answer: async for event in answer``. The last
-    event is an `ResponseEnded`. Leaving early is a cut: the answer runs out in the background, and
-    leaving waits for nothing.
+    Read it once: ``with client.ask(request) as answer: async for event in answer``. The last event
+    is a `ResponseEnded`. Leaving the block early cancels the turn without waiting; the response
+    drains in the background.
 
-    Until it is over it holds its client, so that a client without any other reference still
+    A stream holds its client until it is over, so a client without any other reference still
     completes the turn and reports it.
 
     Attributes:
-        report: What happened, once it is over.
+        report: The report of the turn, once it is over.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ResponseStream:
 
     def __repr__(self) -> str:
         state = "over" if self._over else "being read" if self._mailbox else "not read yet"
-        return f"<Answer to {self._prepared!r}: {state}>"
+        return f"<ResponseStream to {self._prepared!r}: {state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +55,7 @@ class ResponseStream:
         """Wait for the next event.
 
         Raises:
-            TurnError: If the turn ends without its answer.
+            TurnError: If the turn fails.
         """
         if self._over:
             raise StopAsyncIteration
@@ -66,7 +66,7 @@ class ResponseStream:
         if event is None:
             error = self._mailbox.error
             self._finish(self._mailbox)
-            if error is None:  # it was closed by another task
+            if error is None:  # another task closed it
                 raise StopAsyncIteration
             raise error
         if isinstance(event, ResponseEnded):
@@ -75,36 +75,36 @@ class ResponseStream:
 
     @property
     def response_id(self) -> str | None:
-        """The service's id of the response that is being read, once something of it came."""
+        """The service's id of the response; None before its first event."""
         return self._mailbox.response_id if self._mailbox is not None else None
 
     @property
     def mark(self) -> str | None:
-        """Our own name for the response that is being read, which no other response has.
+        """This library's own name for the response; no other response has it.
 
-        A framework that keeps it with what it records of the response, and hands it back in
-        later contexts (`Message.mark`, `ToolCall.mark`), proves by it that these may continue
-        the response. None where nothing can be continued.
+        A framework may store it with what it records of the response, and return it in later
+        contexts (`Message.mark`, `ToolCall.mark`). Then it proves that these contexts may continue
+        the response. None if the response can't be continued.
         """
         return self._mailbox.mark if self._mailbox is not None else None
 
     def close(self) -> None:
-        """Stop reading; if the answer isn't over, it is cut. Waits for nothing."""
+        """Stop reading without waiting; a turn that is not over is cancelled."""
         if self._over:
             return
         runtime, mailbox = self._runtime, self._mailbox
-        if runtime is None or mailbox is None:  # nothing was asked
+        if runtime is None or mailbox is None:  # nothing was sent
             self._over = True
             self._let_go()
             return
         runtime.cancel(self._turn)
         if mailbox.report is not None:
             self._finish(mailbox)
-        else:  # it is being carried out, and this call came from within
+        else:  # `close` was called while the runtime handles the end of this turn
             mailbox.on_finish = lambda: self._finish(mailbox)
 
     def _finish(self, mailbox: Mailbox) -> None:
-        """Tell what happened, once the turn is over and its last event was read."""
+        """Report the turn, once it is over and its last event was read."""
         if self._over or mailbox.report is None:
             return
         self._over = True
@@ -114,13 +114,15 @@ class ResponseStream:
         tell(mailbox.report)
 
     def _let_go(self) -> None:
-        """Hold the client no more."""
+        """Release the references to the client."""
         self._runtime, self._runtime_of_loop, self._tell = None, _no_runtime, _ignore_report
 
 
 def _no_runtime() -> Runtime:
-    raise RuntimeError("an answer that is over needs no runtime; this is a bug of rtllm")
+    raise RuntimeError(
+        "a stream that is over asked for a runtime; this is a bug in rtllm, please report it"
+    )
 
 
 def _ignore_report(_: TurnReport) -> None:
-    """Do nothing: the answer is over and was reported."""
+    """Do nothing: the turn is over and was reported."""
