@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rtllm.codec.carried_fields import CarriedFields, pack, unpack
-from rtllm.codec.chat_forms import said_to_host
+from rtllm.codec.chat_forms import convert_messages
 from rtllm.codec.thoughts import ThoughtFilter, without_thoughts
 from rtllm.content.items import ToolCall
 from rtllm.errors import ConfigError
@@ -182,40 +182,40 @@ def test_a_guess_that_does_not_help_is_undone_unless_a_request_was_taken() -> No
 
 
 def test_system_messages_become_one_at_the_beginning() -> None:
-    said = said_to_host([SYSTEM, LATE, USER], Dialect(system_messages="leading"))
+    said = convert_messages([SYSTEM, LATE, USER], Dialect(system_messages="leading"))
     assert roles(said) == ["system", "user"]
     assert said[0]["content"] == "Be kind.\n\nThe caller is angry."
 
 
 def test_a_system_message_at_the_end_is_what_is_asked() -> None:
-    said = said_to_host([SYSTEM, USER, HI, LATE], Dialect(system_messages="leading"))
+    said = convert_messages([SYSTEM, USER, HI, LATE], Dialect(system_messages="leading"))
     assert roles(said) == ["system", "user", "assistant", "user"]
-    assert said_to_host([SYSTEM, LATE], Dialect(system_messages="leading")) == [
+    assert convert_messages([SYSTEM, LATE], Dialect(system_messages="leading")) == [
         {"role": "system", "content": "Be kind.\n\nThe caller is angry."}
     ]
 
 
 def test_a_user_behind_a_tool_is_bridged() -> None:
-    said = said_to_host([USER, CALLED, RESULT, USER], Dialect(user_behind_tool="bridged"))
+    said = convert_messages([USER, CALLED, RESULT, USER], Dialect(user_behind_tool="bridged"))
     assert roles(said) == ["user", "assistant", "tool", "assistant", "user"]
 
 
 def test_words_in_a_row_are_merged_and_pictures_kept() -> None:
     picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}
-    said = said_to_host([USER, picture, HI, HI], Dialect(same_role_in_a_row="merged"))
+    said = convert_messages([USER, picture, HI, HI], Dialect(same_role_in_a_row="merged"))
     assert roles(said) == ["user", "assistant"]
     assert [part["type"] for part in said[0]["content"]] == ["text", "image_url"]
 
 
 @pytest.mark.parametrize(("value", "content"), [("empty", ""), ("null", None)])
 def test_content_stands_beside_calls(value: str, content: str | None) -> None:
-    said = said_to_host([CALLED], Dialect(content_beside_calls=value))
+    said = convert_messages([CALLED], Dialect(content_beside_calls=value))
     assert said[0]["content"] == content
-    assert "content" not in said_to_host([CALLED], Dialect(content_beside_calls="absent"))[0]
+    assert "content" not in convert_messages([CALLED], Dialect(content_beside_calls="absent"))[0]
 
 
 def test_ids_of_nine_characters_follow_from_the_ids() -> None:
-    said = said_to_host([CALLED, RESULT], Dialect(call_ids="nine"))
+    said = convert_messages([CALLED, RESULT], Dialect(call_ids="nine"))
     call_id = said[0]["tool_calls"][0]["id"]
     assert len(call_id) == 9
     assert said[1]["tool_call_id"] == call_id
@@ -225,7 +225,7 @@ def test_what_is_given_is_left_as_it_is() -> None:
     before = repr([SYSTEM, LATE, USER, CALLED, RESULT])
     for point in POINTS:
         for value in point.values:
-            said_to_host([SYSTEM, LATE, USER, CALLED, RESULT], Dialect(**{point.name: value}))
+            convert_messages([SYSTEM, LATE, USER, CALLED, RESULT], Dialect(**{point.name: value}))
     assert repr([SYSTEM, LATE, USER, CALLED, RESULT]) == before
 
 

@@ -23,7 +23,7 @@ _NINE = re.compile(r"[A-Za-z0-9]{9}")
 _SYSTEM = ("system", "developer")
 
 
-def said_to_host(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
+def convert_messages(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
     """Convert messages to the form that a host accepts."""
     said = [dict(message) for message in messages]
     if dialect.developer_role == "system":
@@ -46,7 +46,7 @@ def said_to_host(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
     return said
 
 
-def tools_said_to_host(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
+def convert_tools(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
     """Convert tools to the form that a host accepts."""
     if dialect.strict_tools == "kept":
         return list(tools)
@@ -61,7 +61,7 @@ def tools_said_to_host(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
     return plain
 
 
-def limit_said_to_host(body: Json, dialect: Dialect) -> None:
+def rename_output_limit(body: Json, dialect: Dialect) -> None:
     """Rename the output token limit to the name that a host knows."""
     wanted = dialect.output_limit
     if wanted == "as named":

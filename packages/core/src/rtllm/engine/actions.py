@@ -1,4 +1,4 @@
-"""What the engine wants done: the actions that a runtime carries out, in order."""
+"""Actions that the engine decides on and a runtime carries out, in order."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from rtllm.errors import TurnError
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a WebSocket; answered by `Engine.connected` or `Engine.connect_failed`.
+    """Open a WebSocket; the runtime answers with `Engine.connected` or `Engine.connect_failed`.
 
-    It has no limit of its own: `Close` ends an attempt to connect, too.
+    The action has no time limit: the engine sends `Close` to end an attempt to connect.
 
     Attributes:
         connection: The number of the connection.
-        model: The model that will be asked; some hosts want it in the address.
-        network: What to connect with.
+        model: The model that will be used; some hosts want it in the address.
+        network: The network settings.
     """
 
     connection: int
@@ -30,11 +30,11 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Write a frame; answered by `Engine.sent` once it is written.
+    """Write a frame; the runtime answers with `Engine.sent` once it is written.
 
     Attributes:
         connection: The number of the connection.
-        attempt: The number of the attempt that the frame begins.
+        attempt: The number of the attempt that the frame starts.
         data: The frame's text.
     """
 
@@ -45,7 +45,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Send a ping; whatever comes back is told by `Engine.heard` or `Engine.received`.
+    """Send a ping; the runtime reports the pong with `Engine.heard`.
 
     Attributes:
         connection: The number of the connection.
@@ -56,7 +56,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close a connection, stop opening it, or stop an HTTP exchange. Not answered.
+    """Close a connection, stop opening it, or cancel an HTTP exchange. There is no answer.
 
     Attributes:
         connection: The number of the connection.
@@ -69,19 +69,20 @@ class Close:
 class StartHttp:
     """Send a request over HTTP: a connection for one exchange.
 
-    Answered by `Engine.sent` when the request goes out, `Engine.connected` when the service
-    answers with a stream, `Engine.received` for each piece of it, and `Engine.lost` at its end,
-    with a fault unless the stream ended by itself.
+    The runtime answers with `Engine.sent` when the request goes out, `Engine.connected` when the
+    service answers with a stream, `Engine.received` for each piece of it, and `Engine.lost` at its
+    end, with a fault unless the stream ended normally.
 
     Attributes:
         connection: The number of the exchange; negative.
         attempt: The number of the attempt.
         body: The request's body.
-        network: What to connect with.
-        headers: More headers.
-        query: More query parameters.
-        connect_timeout: Seconds for the connection, which only the HTTP client can tell apart.
-        total_timeout: Seconds after which the HTTP client may give up by itself.
+        network: The network settings.
+        headers: Additional headers.
+        query: Additional query parameters.
+        connect_timeout: Seconds for connecting, which only the HTTP client can tell from waiting
+            for the answer.
+        total_timeout: Seconds after which the HTTP client may end the exchange by itself.
     """
 
     connection: int
@@ -96,13 +97,13 @@ class StartHttp:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Hand events of a turn to its consumer: from here on they are emitted.
+    """Hand events of a turn to its consumer; from then on they count as emitted.
 
     Attributes:
         turn: The number of the turn.
-        events: At least one event.
-        response_id: The service's id of the response that they belong to, if it is known.
-        mark: The mark of that response; None if nothing can be continued.
+        events: The events, at least one.
+        response_id: The service's id of their response, if known.
+        mark: The mark of that response; None if it can't be continued.
     """
 
     turn: int
@@ -113,12 +114,12 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End a turn: nothing more comes of it.
+    """End a turn; no further events follow.
 
     Attributes:
         turn: The number of the turn.
-        report: What happened.
-        error: Why there is no answer; None if the turn ended with one or was cancelled.
+        report: The report of the turn.
+        error: Why the turn failed; None if it ended with a response or was cancelled.
     """
 
     turn: int
@@ -128,14 +129,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """Count one attempt: it has ended, or its end will never be known.
+    """Record one attempt in the usage ledger: it has ended, or its end will never be known.
 
     Attributes:
-        turn: The number of the turn, which may have ended before.
+        turn: The number of the turn, which may already have ended.
         attempt: The number of the attempt.
         category: What its tokens were spent on.
         usage: Its tokens; None if unknown.
-        tell: Who is told of them, where the turn ended before.
+        tell: Called with the tokens if the turn ended before them.
     """
 
     turn: int
@@ -147,7 +148,7 @@ class Booked:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Call `Engine.tick` at a moment; replaces the one that was asked for before.
+    """Call `Engine.tick` at a moment; replaces the moment that was requested before.
 
     Attributes:
         at: Seconds on the clock that the facts are timed with.

@@ -1,4 +1,4 @@
-"""One request in flight: what was sent where, what reads its answer, and how it counts."""
+"""Attempt: one request in flight, with its placement, its decoder and its usage."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rtllm.retry.faults import Fault
 
 
 class Decoder(Protocol):
-    """What turns the pieces of one response into events; see `rtllm.codec`."""
+    """A decoder of one response: pieces in, events out; see `rtllm.codec`."""
 
     response_id: str | None
     created: bool
@@ -26,48 +26,48 @@ class Decoder(Protocol):
 
     @property
     def slow_item_open(self) -> bool:
-        """Whether an item is open that may take long without a word."""
+        """Whether an item is open that may take long without text, such as reasoning."""
 
     @property
     def touched_slow_item(self) -> bool:
-        """Whether the last piece belonged to such an item."""
+        """Whether the last piece belonged to such a slow item."""
 
     @property
     def message_open(self) -> bool:
-        """Whether the service is in the middle of a message."""
+        """Whether a message has begun and has not ended."""
 
     @property
     def ids(self) -> Collection[str]:
-        """The ids by which a late piece of this response can be told."""
+        """The ids by which a late piece of this response can be recognized."""
 
     def output(self) -> tuple[Item, ...]:
-        """The items that are done."""
+        """Return the items that are complete."""
 
     def feed(self, piece: Any, /) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next piece."""
+        """Decode the next piece; return its events, and a fault if the response failed."""
 
 
 @runtime_checkable
 class ExchangeDecoder(Decoder, Protocol):
-    """What reads the answer of an HTTP exchange."""
+    """A decoder of the response to an HTTP exchange."""
 
     @property
     def finished(self) -> bool:
-        """Whether only what may be lost is missing, such as the usage."""
+        """Whether at most optional parts are missing, such as the usage."""
 
     @property
     def may_end_after_silence(self) -> bool:
-        """Whether a short silence ends the answer: then call `finish`."""
+        """Whether a short silence counts as the end; then `finish` must be called."""
 
     @property
     def continued_after_finish(self) -> bool:
-        """Whether output followed the reason why it finished."""
+        """Whether output followed the ``finish_reason``."""
 
     def accepted(self) -> None:
         """Note that the service answered with a stream."""
 
     def finish(self) -> tuple[Sequence[Event], Fault | None]:
-        """Take the end of the stream."""
+        """Decode the end of the stream."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,21 +75,21 @@ class Attempt:
     """One request in flight.
 
     Attributes:
-        number: Grows with each attempt of an engine.
+        number: Its number; later attempts of an engine have higher ones.
         turn: The number of its turn.
         connection: The number of its connection, or of its HTTP exchange.
-        placement: What is sent, and where.
-        size: Bytes of the request.
-        decoder: Reads the answer.
+        placement: What is sent, and on which connection and lane.
+        size: The size of the request in bytes.
+        decoder: Decodes its response.
         record: Maps an output to what the framework will record for it.
-        mark: The mark of the response; None if nothing can be continued.
-        begun: Whether the service may have got the request, so that it must be booked.
+        mark: The mark of its response; None if the response can't be continued.
+        begun: Whether the service may have received the request, so that it must be counted.
         written: Whether the request was written.
-        fault: Why nothing more comes; None if nothing went wrong.
+        fault: Why it ended early; None if it did not.
         finished: Whether nothing more is expected.
-        abandoned: What it counts as when its turn no longer waits for it; else None.
-        on_late_usage: Who is told of its tokens if it ends behind its turn.
-        parent_judged: Whether it was looked at what the service says of its parent.
+        abandoned: What it counts as once its turn no longer waits for it; until then None.
+        on_late_usage: Called with its tokens if it ends after its turn.
+        parent_judged: Whether the service's statement about the continued response was checked.
     """
 
     number: int
@@ -122,7 +122,7 @@ class Attempt:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the service has not yet said that it took the request."""
+        """Whether the service has not confirmed yet that it accepted the request."""
         return not self.decoder.created
 
     @property
@@ -136,7 +136,7 @@ class Attempt:
 
     @property
     def usage(self) -> Usage | None:
-        """Its tokens, where the service told."""
+        """Its tokens, if the service reported them."""
         ended = self.decoder.ended
         return ended.usage if ended is not None else None
 
@@ -152,10 +152,11 @@ class Attempt:
 
 
 def is_forgotten(decoder: Decoder, *, asked_to_store: bool) -> bool:
-    """Whether a service says that it does not know the response that was continued.
+    """Whether a service reports that it does not know the response that was continued.
 
-    Its first event tells: it names a parent, the same or another; or none, or has no such field,
-    or says that it stores nothing though it was asked to.
+    Its first event tells. A service that knows the response names a parent, the same or another
+    one. A service that doesn't names none, lacks the field, or says that it stores nothing though
+    it was asked to.
     """
     parent = getattr(decoder, "parent", None)
     return not parent or (asked_to_store and getattr(decoder, "forgets", False))

@@ -1,4 +1,4 @@
-"""Attempts: begun, and booked once when they end."""
+"""Attempts of an engine: started, and recorded once when they end."""
 
 import logging
 
@@ -20,7 +20,7 @@ class Attempts:
     """The attempts of an engine.
 
     Args:
-        state: What the engine holds.
+        state: The engine's shared state.
     """
 
     def __init__(self, state: EngineState) -> None:
@@ -35,7 +35,7 @@ class Attempts:
         decoder: Decoder,
         now: float,
     ) -> Attempt:
-        """Begin an attempt of a turn on a connection."""
+        """Start an attempt of a turn on a connection."""
         number = self._state.planner.next_attempt()
         chains = self._state.options.api == "responses"
         attempt = Attempt(
@@ -57,7 +57,7 @@ class Attempts:
         return attempt
 
     def end(self, attempt: Attempt, now: float) -> None:
-        """Book an attempt that has ended, once, and remember what it came to."""
+        """Record an attempt that has ended, once, and remember what can be continued."""
         attempt.finished = True
         self._state.attempts.pop(attempt.number, None)
         self._state.place_queued()
@@ -72,7 +72,7 @@ class Attempts:
         if attempt.is_complete:
             response_id = decoder.response_id
             if self._state.options.api == "chat":
-                response_id = response_id or ""  # nothing continues it; it tells conversations
+                response_id = response_id or ""  # never continued; only identifies the conversation
             recorded = self._recorded(attempt, output)
             self._note_calls(attempt, output)
         self._state.planner.complete(attempt.number, response_id, recorded, now, output)
@@ -95,7 +95,7 @@ class Attempts:
                 self._state.connections.remove(connection)
 
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
-        """Note what of a complete answer its host wants back."""
+        """Remember the calls of a complete response, and the fields that the host wants back."""
         self._state.knowledge.dialects.took(attempt.placement.model)
         for item in output:
             if isinstance(item, ToolCall):
@@ -106,11 +106,11 @@ class Attempts:
         try:
             return attempt.record(output)
         except Exception:
-            logger.exception("attempt %d: the record of its output failed", attempt.number)
+            logger.exception("attempt %d: could not map its output to items", attempt.number)
             return None
 
     def expect_end(self, attempt: Attempt, decoder: ExchangeDecoder, now: float) -> None:
-        """Wait a little for what may follow the reason why an answer finished, if it told one."""
+        """Set a short limit for what may follow a ``finish_reason``, if one came."""
         if not decoder.may_end_after_silence:
             return
         finishes_early, model = self._state.knowledge.finishes_early, attempt.placement.model

@@ -1,4 +1,4 @@
-"""One connection as a value: its state, what runs on it, and which attempt a frame is for."""
+"""Connection as a value: its state, its attempts, and the routing of frames to them."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "leaving": frozenset({"closed"}),
     "closed": frozenset(),
 }
-"""Every change of a connection's state. *Leaving*: it takes no new request, and is closed once
-nothing runs on it."""
+"""The allowed changes of a connection's state. *Leaving*: it accepts no new request, and is closed
+once its attempts have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a connection is opened with, and its replacement.
+    """The settings that a connection and its replacements are opened with.
 
     Attributes:
-        model: The model that will be asked.
-        network: What to connect with.
+        model: The model that will be used.
+        network: The network settings.
         limit: Seconds for connecting.
     """
 
@@ -43,13 +43,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class LanelessError:
-    """What an error that names no lane means for the attempts of a connection.
+    """The effect of an error without a lane on the attempts of a connection.
 
     Attributes:
-        failed: The attempts that end with the fault.
-        displaced: The attempts whose turns must be sent elsewhere; what runs may still end.
-        fault: The fault.
-        is_over: Whether the connection takes nothing new.
+        failed: The attempts that fail with `fault`.
+        displaced: The attempts whose turns must be sent again on another connection. The attempts
+            themselves may still end.
+        fault: The fault that the frame reports.
+        is_over: Whether the connection accepts no new request.
     """
 
     fault: Fault
@@ -59,19 +60,19 @@ class LanelessError:
 
 
 class Connection:
-    """A WebSocket, or one HTTP exchange (negative numbers), as the engine sees it.
+    """A WebSocket, or one HTTP exchange (with a negative number), without I/O.
 
     Attributes:
         number: Its number.
-        opening: What it was opened with.
-        replaces: The number of the connection that it is opened in place of, if it is.
-        is_trial: Whether it is opened to see whether the host's socket works again.
-        state: Where it is in its life.
-        spoke: Whether a frame for one of its attempts ever came.
-        last_error: An error that came while nothing ran, which tells why a close follows.
-        heard_at: When something last came.
-        pinged_at: When a sign of life was asked for that has not come yet; else None.
-        is_doubted: Whether a turn waited for it in vain, and nothing came since.
+        opening: The settings that it was opened with.
+        replaces: The number of the connection that it replaces, or None.
+        is_trial: Whether it is opened to check if the host's WebSocket works again.
+        state: Its state.
+        spoke: Whether a frame for one of its attempts ever arrived.
+        last_error: An error that arrived while no attempt ran; it explains a close that follows.
+        heard_at: When the last data, ping or pong arrived.
+        pinged_at: When a ping was sent that is not answered yet; else None.
+        is_doubted: Whether a turn on it timed out and nothing has arrived since.
         unsent: Bytes that are not written yet, by attempt.
         ignores_lanes: Whether the host proved to ignore lanes.
     """
@@ -108,18 +109,18 @@ class Connection:
         """Change the state.
 
         Raises:
-            RuntimeError: If there is no such change; a bug of this library.
+            RuntimeError: If the change is not allowed; a bug in this library.
         """
         self.state = change(f"connection {self.number}", TRANSITIONS, self.state, state)
 
     def heard(self, now: float) -> None:
-        """Note a sign of life."""
+        """Record that data, a ping or a pong arrived."""
         self.heard_at = now
         self.pinged_at = None
         self.is_doubted = False
 
     def snapshot(self) -> ConnectionSnapshot:
-        """Its state now."""
+        """Return its state now."""
         attempts = self.attempts()
         return ConnectionSnapshot(
             self.number,
@@ -130,24 +131,24 @@ class Connection:
             self.is_doubted,
         )
 
-    # -- what runs on it -----------------------------------------------------------------------
+    # -- its attempts -----------------------------------------------------------------------
 
     def attempts(self) -> list[Attempt]:
-        """List what runs, in the order in which it was sent."""
+        """List its running attempts, in the order in which they were sent."""
         running = [attempt for queue in self._running.values() for attempt in queue]
         return sorted(running, key=lambda attempt: attempt.number)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs on it."""
+        """Whether no attempt runs on it."""
         return not any(self._running.values())
 
     def add(self, attempt: Attempt) -> None:
-        """Expect the answer of an attempt."""
+        """Expect the response of an attempt."""
         self._running.setdefault(attempt.lane, deque()).append(attempt)
 
     def remove(self, attempt: Attempt) -> None:
-        """Expect nothing more of an attempt, wherever it waits by now."""
+        """Expect nothing more of an attempt, whichever queue holds it by now."""
         self.unsent.pop(attempt.number, None)
         for queue in self._running.values():
             if attempt in queue:
@@ -182,7 +183,7 @@ class Connection:
         return attempt
 
     def _answer_in_order(self) -> deque[Attempt] | None:
-        """Expect answers in the order of the requests: the host ignores lanes."""
+        """Expect responses in the order of the requests: the host ignores lanes."""
         attempts = self.attempts()
         if not attempts:
             return None
@@ -191,10 +192,11 @@ class Connection:
         return self._running[None]
 
     def _route_error(self, frame: Frame) -> LanelessError | None:
-        """Find out whom an error concerns that names no lane.
+        """Find the attempts that an error without a lane concerns.
 
-        It is a request's only if exactly one can be meant. Otherwise it is the connection's:
-        requests that are not taken yet are sent elsewhere, and what runs may run on.
+        It belongs to a request only if exactly one request can be meant. Otherwise it belongs to
+        the connection: requests that are not accepted yet are sent on another one, and running ones
+        may end.
         """
         fault = from_error(*error_of(frame))
         attempts = self.attempts()
@@ -203,13 +205,13 @@ class Connection:
             self.last_error = fault
             return None
         if refuses_lanes(fault) and len(waiting) > 1:
-            # As many errors follow as there were requests, and none says whose it is.
+            # One error follows for each request, and none tells which request it belongs to.
             return LanelessError(fault, failed=waiting, is_over=True)
         is_over = ends_connection(fault)
         if len(waiting) == 1 or (not waiting and len(attempts) == 1 and not is_over):
             failed = waiting or tuple(attempts)
-            # Where a host names lanes, its answer may come all the same: the next request on
-            # that lane would take it for its own.
+            # If a host names lanes, its response may still come. The next request on that lane
+            # would take it for its own.
             may_come = self._lanes_proved and failed[0].lane is not None
             is_over = is_over or (may_come and not refuses_lanes(fault))
             return LanelessError(fault, failed=failed, is_over=is_over)
@@ -218,8 +220,8 @@ class Connection:
         return LanelessError(fault, displaced=waiting, is_over=True)
 
     def close_reason(self, fault: Fault) -> Fault:
-        """Tell why it was closed.
+        """Return the reason why the connection was closed.
 
-        Seen: hosts that accept the upgrade, then send an error that says why not, and close.
+        Seen: hosts that accept the upgrade, send an error that explains the refusal, and close.
         """
         return fault if self.spoke else self.last_error or fault

@@ -1,4 +1,4 @@
-"""All connections of an engine: opened, kept warm, watched, replaced and closed."""
+"""Connections of an engine: opened, kept warm, watched, replaced and closed."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,25 +9,25 @@ from rtllm.engine.timers import Timers
 from rtllm.scheduling.connection_pool import ConnectionPool
 
 TimerKey = tuple[str, int]
-"""What a deadline is for, and the number of the turn, attempt or connection."""
+"""The purpose of a deadline, and the number of its turn, attempt or connection."""
 
 PING_AFTER = 20.0
-"""Seconds of silence on a connection before a ping asks for a sign of life."""
+"""Seconds of silence on a connection before a ping is sent."""
 PONG_LIMIT = 10.0
-"""Seconds in which it must come; else the connection counts as lost."""
+"""Seconds to wait for a pong; after that the connection counts as lost."""
 READ_OUT_LIMIT = 2.0
-"""Seconds in which an HTTP exchange may end by itself once its answer is complete."""
+"""Seconds in which an HTTP exchange may end by itself once its response is complete."""
 MAX_UNSENT = 256 * 2**10
-"""Bytes waiting to be written above which nothing new is sent on a connection."""
+"""Bytes waiting to be written above which no new request is sent on a connection."""
 
 
 class Connections:
     """The connections of one engine.
 
     Args:
-        emit: Takes an action.
+        emit: Adds an action.
         timers: The engine's deadlines.
-        pool: Knows what the open connections are for.
+        pool: Knows which conversations use the open connections.
         warm: How many to keep open in advance on a host without lanes.
     """
 
@@ -62,7 +62,7 @@ class Connections:
         return max((number for number in numbers if number > 0), default=0)
 
     def unfit(self) -> set[int]:
-        """List the connections that nothing new should be sent on just now."""
+        """List the connections that should not get a new request just now."""
         return {
             number
             for number, connection in self._by_number.items()
@@ -71,7 +71,7 @@ class Connections:
         }
 
     def is_unresponsive(self, number: int) -> bool:
-        """Whether a connection is open, and nothing ever came for a request on it."""
+        """Whether a connection is open, and no frame ever arrived for a request on it."""
         connection = self._by_number.get(number)
         return (
             number > 0
@@ -81,7 +81,7 @@ class Connections:
         )
 
     def others_work(self, number: int) -> bool:
-        """Whether another open connection has answered."""
+        """Whether another open connection has responded."""
         return any(
             connection.spoke and connection.state == "open"
             for other, connection in self._by_number.items()
@@ -93,7 +93,7 @@ class Connections:
     def open(
         self, opening: Opening, now: float, *, replaces: int | None = None, is_trial: bool = False
     ) -> int:
-        """Begin to open a connection; returns its number."""
+        """Begin to open a connection; return its number."""
         number = self._pool.opening(opening.model)
         self._by_number[number] = Connection(number, opening, replaces=replaces, is_trial=is_trial)
         self._emit(Connect(number, opening.model, opening.network))
@@ -101,14 +101,14 @@ class Connections:
         return number
 
     def open_exchange(self, opening: Opening) -> Connection:
-        """Note a new HTTP exchange."""
+        """Register a new HTTP exchange."""
         self._exchanges -= 1
         connection = Connection(self._exchanges, opening)
         self._by_number[connection.number] = connection
         return connection
 
     def opened(self, connection: Connection, now: float) -> None:
-        """Note that a connection is open."""
+        """Record that a connection is open."""
         connection.become("open")
         connection.heard(now)
         if connection.number > 0:
@@ -125,7 +125,7 @@ class Connections:
         """Begin to replace connections near the end of their lifetime.
 
         Returns:
-            Connections that nobody used for long, to be closed.
+            The numbers of connections that were unused for long, to be closed.
         """
         due = self._pool.upkeep(now)
         for number in due.exchange:
@@ -138,17 +138,17 @@ class Connections:
     # -- watching ------------------------------------------------------------------------------
 
     def doubt(self, since: float, now: float) -> None:
-        """Ask those connections for a sign of life that gave none since a moment."""
+        """Ping the connections that have been silent since a moment, and mark them as doubted."""
         for number, connection in self._by_number.items():
             if number > 0 and connection.state == "open" and connection.heard_at < since:
                 connection.is_doubted = True
                 self._ping(connection, now)
 
     def watch(self, connection: Connection, now: float) -> bool:
-        """Look after a connection whose silence may have lasted too long.
+        """Check a connection whose silence may have lasted too long; ping it if it has.
 
         Returns:
-            Whether it gave no sign of life in time.
+            Whether its pong did not arrive in time.
         """
         if connection.pinged_at is not None:
             return now >= connection.pinged_at + PONG_LIMIT
@@ -167,12 +167,12 @@ class Connections:
     # -- closing -------------------------------------------------------------------------------
 
     def leave(self, connection: Connection, now: float, limit: float) -> None:
-        """Send nothing new on a connection; it is closed once nothing runs on it.
+        """Send no new request on a connection; it is closed once its attempts have ended.
 
         Args:
-            connection: The connection; one that is not open yet is left alone.
+            connection: The connection; one that is still connecting is left as it is.
             now: Seconds on the clock of the facts.
-            limit: Seconds that what runs on it may take.
+            limit: Seconds that its attempts may take.
         """
         if connection.state == "open":
             self._pool.lost(connection.number)
@@ -180,19 +180,19 @@ class Connections:
             self._timers.set(("leave", connection.number), now + limit)
 
     def retire(self, number: int, now: float, limit: float) -> None:
-        """Send nothing new on a connection, and close it once nothing runs on it.
+        """Send no new request on a connection, and close it once its attempts have ended.
 
         Args:
             number: The connection.
             now: Seconds on the clock of the facts.
-            limit: Seconds that what runs on it may take.
+            limit: Seconds that its attempts may take.
         """
         if (connection := self._by_number.get(number)) is not None:
             self.leave(connection, now, limit)
             self.remove_idle([number])
 
     def read_out(self, connection: Connection, now: float) -> None:
-        """Let an HTTP exchange come to its end, so that its connection can be used again."""
+        """Let an HTTP exchange end by itself, so that its connection can be reused."""
         if connection.state == "open":
             connection.become("leaving")
             self._timers.set(("leave", connection.number), now + READ_OUT_LIMIT)
@@ -200,11 +200,11 @@ class Connections:
             self.remove(connection)
 
     def remove(self, connection: Connection, *, close: bool = True) -> list[Attempt]:
-        """Forget a connection.
+        """Remove a connection.
 
         Args:
             connection: The connection.
-            close: Whether it must be closed; else it is gone already.
+            close: Whether it must be closed; False if it is closed already.
 
         Returns:
             The attempts that ran on it.
@@ -221,7 +221,7 @@ class Connections:
         return connection.attempts()
 
     def remove_idle(self, numbers: Iterable[int]) -> None:
-        """Close connections on which nothing runs."""
+        """Close the connections on which no attempt runs."""
         for number in numbers:
             connection = self._by_number.get(number)
             if connection is not None and connection.is_idle:

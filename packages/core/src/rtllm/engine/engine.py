@@ -1,13 +1,14 @@
 """The engine: facts in, actions out.
 
-It holds one client's conversations, connections, turns and attempts on one event loop, and
-decides all that is to be decided. Facts tell what happened: a request, a frame, a lost
-connection, the time. Each returns the actions that a runtime carries out, in order. A fact
-about something unknown, such as a connection that is closed already, does nothing.
+It holds one client's conversations, connections, turns and attempts on one event loop, and makes
+every decision. A fact is a call that reports what happened: a request, a frame, a lost connection,
+the time. Each fact returns the actions that a runtime carries out, in order. A fact about something
+unknown, such as a connection that is already closed, has no effect.
 
-The parts call downwards only: `Sender` places turns, `Turns` recovers and ends them,
-`Cancellation` lets go of their attempts, `Attempts` books what was sent; what a part wants done
-by one above it is noted in the state, and done when the fact settles.
+The parts call downwards only: `Sender` schedules turns, `Turns` recovers and ends them,
+`Cancellation` drains their attempts, `Attempts` records what was sent. A part that needs something
+of a part above it adds it to a queue in the state, and the engine processes the queue at the end of
+the fact.
 """
 
 import logging
@@ -39,17 +40,17 @@ from rtllm.retry.faults import (
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = 60.0
-"""Seconds until conversations are looked at again that were running when last looked at."""
+"""Seconds until idle conversations are checked again, if some were running."""
 
 
 class Engine:
-    """One client's mind on one event loop, without I/O.
+    """All decisions of one client on one event loop, without I/O.
 
-    Facts take ``now`` last, in seconds on any clock that only goes forward.
+    Facts take ``now`` as their last argument, in seconds on any clock that only moves forward.
 
     Args:
-        options: What it is made with.
-        knowledge: What the host has shown; None for an engine that shares it with no other.
+        options: The engine's settings.
+        knowledge: What was learned about the host; None for an engine of its own.
     """
 
     def __init__(self, options: EngineOptions, knowledge: HostKnowledge | None = None) -> None:
@@ -71,7 +72,7 @@ class Engine:
         return tuple(connection.snapshot() for connection in self._state.connections)
 
     def snapshot(self) -> EngineSnapshot:
-        """Tell what the engine holds just now; changes nothing."""
+        """Return the engine's bookkeeping at this moment."""
         return EngineSnapshot(
             turns={
                 number: TurnSnapshot(
@@ -102,10 +103,10 @@ class Engine:
         )
 
     def ask(self, prepared: PreparedRequest, now: float) -> tuple[int, list[Action]]:
-        """Begin a turn.
+        """Start a turn.
 
         Returns:
-            Its number, and what to do.
+            Its number, and the actions.
         """
         request = prepared.request
         if request.warm_up:
@@ -127,7 +128,7 @@ class Engine:
         return turn.number, self._settle(now)
 
     def cancel(self, turn: int, now: float) -> list[Action]:
-        """End a turn whose consumer wants no more: its answer runs out unheard."""
+        """End a turn that its consumer stopped reading; its response drains."""
         if (active := self._state.turns.get(turn)) is not None:
             self._turns.finish(active, "cancelled", None, now)
         return self._settle(now)
@@ -141,7 +142,7 @@ class Engine:
     def close(self, now: float) -> list[Action]:
         """End all turns with an error, close all connections and forget all conversations.
 
-        What is known of the host stays, and the engine can be used again.
+        What was learned about the host stays, and the engine can be used again.
         """
         self._state.due.clear()
         self._state.queued.clear()
@@ -159,11 +160,11 @@ class Engine:
         self._state.timers.clear(("release", 0))
         self._state.timers.clear(("upkeep", 0))
         actions = self._settle(now)
-        self._wakes_at = None  # who asks next may have another timer
+        self._wakes_at = None  # the next caller may have another timer
         return actions
 
     def tick(self, now: float) -> list[Action]:
-        """Do what is due by now."""
+        """Process the deadlines that are due."""
         self._wakes_at = None
         for kind, number in self._state.timers.pop_due(now):
             match kind:
@@ -186,7 +187,7 @@ class Engine:
         return self._settle(now)
 
     def connected(self, number: int, now: float) -> list[Action]:
-        """Note that a connection is open, or that an HTTP exchange is answered with a stream."""
+        """Record that a connection is open, or that an HTTP exchange was answered with a stream."""
         connection = self._state.connections.find(number)
         if connection is None or connection.state != "connecting":
             return self._settle(now)
@@ -208,11 +209,11 @@ class Engine:
         return self._settle(now)
 
     def connect_failed(self, number: int, fault: Fault, now: float) -> list[Action]:
-        """Note that a connection could not be opened."""
+        """Record that a connection could not be opened."""
         return self.lost(number, fault, now)
 
     def lost(self, number: int, fault: Fault | None, now: float) -> list[Action]:
-        """Note that a connection or an HTTP exchange is over.
+        """Record that a connection or an HTTP exchange is over.
 
         Args:
             number: Its number.
@@ -227,11 +228,11 @@ class Engine:
         return self._settle(now)
 
     def received(self, number: int, data: Any, now: float) -> list[Action]:
-        """Note what came: a frame, or a piece of an HTTP answer. Never raises.
+        """Process a frame, or a piece of an HTTP response. Never raises.
 
         Args:
-            number: The connection.
-            data: The frame's text; of an HTTP answer, bytes of the body or a decoded event.
+            number: The number of the connection.
+            data: The frame's text; over HTTP, bytes of the body or a decoded event.
             now: When.
         """
         connection = self._state.connections.find(number)
@@ -255,7 +256,7 @@ class Engine:
         return self._settle(now)
 
     def sent(self, attempt: int, now: float) -> list[Action]:
-        """Note that a request was written; over HTTP, that it is going out."""
+        """Record that a request was written; over HTTP, that it is going out."""
         written = self._state.attempts.get(attempt)
         if written is not None and not written.written:
             written.written = True
@@ -272,13 +273,13 @@ class Engine:
         return self._settle(now)
 
     def heard(self, number: int, now: float) -> list[Action]:
-        """Note a sign of life without data: a ping or a pong."""
+        """Record that a ping or a pong arrived."""
         if (connection := self._state.connections.find(number)) is not None:
             connection.heard(now)
         return self._settle(now)
 
     def _settle(self, now: float) -> list[Action]:
-        """Place the turns that are due, and hand out the actions."""
+        """Schedule the turns that are due, and return the actions."""
         state = self._state
         while state.due or state.rebuilds:
             while state.rebuilds:
@@ -298,14 +299,16 @@ class Engine:
         return actions
 
     def _give_up_drain(self, number: int, now: float) -> None:
-        """A cancelled answer doesn't end: its connection goes, once no turn needs it."""
+        """Close the connection of a cancelled response that does not end, once no turn uses it."""
         connection = self._cancellation.give_up(number, now)
         if connection is not None:
-            logger.info("connection %d is given up: a cancelled answer doesn't end", connection)
+            logger.info(
+                "closing connection %d: a cancelled response did not end in time", connection
+            )
             self._close_connection(connection, ANSWER_GIVEN_UP, now)
 
     def _release_idle(self, now: float) -> None:
-        """Release what is kept for conversations without requests, and look again when due."""
+        """Release what is kept for idle conversations, and schedule the next check."""
         due = self._state.planner.release_idle(now)
         if due is not None:
             self._state.timers.set(("release", 0), max(due, now + LOOK_AGAIN))
@@ -319,7 +322,7 @@ class Engine:
             )
 
     def _connect_failed(self, connection: Connection, fault: Fault, now: float) -> None:
-        logger.debug("connection %d couldn't be opened: %s", connection.number, fault.kind.name)
+        logger.debug("connection %d could not be opened: %s", connection.number, fault.kind.name)
         waiting = self._turns.waiting_for(connection.number)
         for turn in waiting:
             self._turns.stop_waiting(turn)
@@ -331,7 +334,7 @@ class Engine:
             self._turns.recover(turn, fault, now, connection.number)
 
     def _watch(self, number: int, now: float) -> None:
-        """Look after a connection that was silent for a while."""
+        """Ping a connection that has been silent, or drop it if its pong is overdue."""
         connection = self._state.connections.find(number)
         if connection is not None and self._state.connections.watch(connection, now):
             self._state.actions.append(Close(number))
@@ -348,8 +351,8 @@ class Engine:
             self._turns.fail(attempt, reason, now, with_connection=True)
         self._state.place_queued()
         if was_used:
-            # The caller's next turn finds one open. One that carried nothing has no successor,
-            # or a host that closes each connection at once would be dialled without end.
+            # The caller's next turn finds an open connection. One that carried nothing is not
+            # replaced, or a host that closes each connection at once would be dialled endlessly.
             self._state.connections.keep_warm(connection.opening, now)
 
     def _close_connection(self, number: int, fault: Fault, now: float) -> None:
@@ -359,7 +362,7 @@ class Engine:
                 self._turns.fail(attempt, fault, now)
 
     def _end_in_error(self, connection: Connection, error: LanelessError, now: float) -> None:
-        """End or move the attempts that an error without a lane concerns."""
+        """End or resend the attempts that an error without a lane concerns."""
         if error.is_over:
             self._state.connections.leave(connection, now, DRAIN_LIMIT)
         for attempt in error.failed:
@@ -370,7 +373,7 @@ class Engine:
                 self._turns.recover(turn, error.fault, now)
         if not error.failed and not error.displaced:
             logger.warning(
-                "connection %d: an error that names no lane: %s",
+                "connection %d: received an error without a lane: %s",
                 connection.number,
                 error.fault.code,
             )
@@ -380,11 +383,11 @@ class Engine:
     def _look_after_connections(self, now: float) -> None:
         """Replace old connections and close unused ones."""
         for number in self._state.connections.replace_old(now):
-            logger.debug("connection %d is closed: it is unused", number)
+            logger.debug("closing connection %d: unused", number)
             self._state.connections.retire(number, now, DRAIN_LIMIT)
 
     def _exchange_ended(self, connection: Connection, fault: Fault | None, now: float) -> None:
-        """An HTTP exchange is over; its answer may not be."""
+        """Finish the attempts of an HTTP exchange that is over."""
         for attempt in connection.attempts():
             decoder = attempt.decoder
             if isinstance(decoder, ExchangeDecoder) and (fault is None or decoder.finished):

@@ -1,4 +1,4 @@
-"""What an engine is made with, and what all engines of a client share."""
+"""Options of an engine, and the knowledge about a host that a client's engines share."""
 
 import logging
 from collections import OrderedDict
@@ -15,33 +15,33 @@ from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 logger = logging.getLogger(__name__)
 
 Api = Literal["responses", "chat"]
-"""The API that an engine speaks; Chat Completions go over HTTP only and continue nothing."""
+"""The API of an engine. Chat Completions works over HTTP only and can't continue a response."""
 
 
 Chaining = bool | Literal["auto"]
-"""Whether earlier responses are continued; "auto": where the host keeps them."""
+"""Whether to continue earlier responses; "auto" if the host stores them."""
 
 SHORT_ID = 40
-"""Characters that every host takes in a call's id."""
+"""The longest call id, in characters, that every host accepts."""
 ISSUED_IDS = 4096
-"""How many long ids of calls are remembered that a host issued."""
+"""How many long call ids of a host are remembered."""
 
 
 class HostKnowledge:
-    """What a host has shown, shared by the engines of one client.
+    """What was learned about a host; the engines of one client share it.
 
     Args:
         name: The host's name, for logs.
-        lanes: Whether it takes lanes, as far as is known.
-        dialect: What the user sets of its dialect.
+        lanes: Whether it supports lanes, as far as is known.
+        dialect: The points of its dialect that the user sets.
 
     Attributes:
         name: The host's name.
-        lanes: Whether it takes lanes, as far as is known now.
+        lanes: Whether it supports lanes, as far as is known now.
         rejected: The parameters that its models rejected.
-        finishes_early: The models that were seen giving a ``finish_reason`` before the end.
-        dialects: What its models want said otherwise.
-        forgets: Whether it was seen to answer as if nothing had been continued.
+        finishes_early: The models whose output went on after a ``finish_reason``.
+        dialects: The dialects of its models.
+        forgets: Whether it answered as if it did not know the continued response.
     """
 
     def __init__(self, name: str, *, lanes: bool, dialect: Mapping[str, str] | None = None) -> None:
@@ -57,32 +57,32 @@ class HostKnowledge:
         return f"<HostKnowledge of {self.name}: lanes {'on' if self.lanes else 'off'}>"
 
     def issued(self, call_id: str) -> None:
-        """Note the id of a call that the host made."""
+        """Remember the id of a call that the host made."""
         if len(call_id) > SHORT_ID:
             self._issued[call_id] = None
             if len(self._issued) > ISSUED_IDS:
                 self._issued.popitem(last=False)
 
     def keeps_id(self, call_id: str) -> bool:
-        """Whether a call's id must go back as it is: the host made it, and it may carry data."""
+        """Whether a call id must be sent back unchanged, since it may carry the host's data."""
         return call_id in self._issued or carries_data(call_id)
 
     def without_state(self) -> None:
-        """Note that the host does not keep what it is asked to continue."""
+        """Record that the host ignores the responses that it is asked to continue."""
         if not self.forgets:
             logger.warning(
-                "%s takes previous_response_id and ignores it, so contexts are sent whole from "
-                "now on. Pass chaining=False to save the try",
+                "%s accepts previous_response_id but ignores it. From now on each turn sends its "
+                "full context. Pass chaining=False to avoid the failed attempt",
                 self.name,
             )
         self.forgets = True
 
     def without_lanes(self) -> None:
-        """Note that the host has no lanes."""
+        """Record that the host does not support lanes."""
         if self.lanes:
             logger.warning(
-                "%s has no lanes after all; without them a barge-in costs a connection. "
-                "Pass lanes=False to save the try",
+                "%s does not support lanes. Without them a barge-in opens another connection. "
+                "Pass lanes=False to avoid the failed attempt",
                 self.name,
             )
         self.lanes = False
@@ -90,20 +90,21 @@ class HostKnowledge:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What an engine is made with.
+    """The settings of an engine.
 
     Attributes:
-        profile: What is known of the host.
-        api: The API that it speaks.
+        profile: What is known about the host.
+        api: The API to use.
         websocket: Whether to use the WebSocket at all.
-        http_fallback: Whether HTTP may be taken when the WebSocket does not work.
+        http_fallback: Whether HTTP may be used when the WebSocket does not work.
         warm_connections: How many to keep open in advance on a host without lanes.
-        max_connections: How many connections there may be at once; beyond it requests wait.
-        rebuild: Whether what only an old connection remembers is sent again to its replacement.
-        refreshable: Whether the next connection may have another key.
-        marks: What the marks of its responses begin with; no other engine's do.
-        seed: Decides the random part of waits.
-        chaining: Whether earlier responses are continued.
+        max_connections: The limit of connections; when it is reached, requests wait.
+        rebuild: Whether contexts that only an old connection remembers are sent again to its
+            replacement.
+        refreshable: Whether a new connection may use another key.
+        marks: The prefix of this engine's marks; it is unique.
+        seed: Determines the random part of waits.
+        chaining: Whether to continue earlier responses.
     """
 
     profile: HostProfile

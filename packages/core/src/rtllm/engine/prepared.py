@@ -1,11 +1,11 @@
-"""A request, made ready once and then only encoded: the context cut into units."""
+"""A request prepared once: its context normalized and cut into units, ready to encode."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rtllm.codec import chat_encoder as chat
-from rtllm.codec.chat_forms import limit_said_to_host, said_to_host, tools_said_to_host
+from rtllm.codec.chat_forms import convert_messages, convert_tools, rename_output_limit
 from rtllm.codec.response_forms import in_order, without_strict
 from rtllm.codec.responses_encoder import check_encodable, request_frame
 from rtllm.content.call_ids import carries_data
@@ -22,13 +22,13 @@ OPENAI = Dialect()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedRequest:
-    """A request with its context made legal.
+    """A request with its context normalized.
 
     Attributes:
-        request: The request as it was given.
-        context: Its legal context.
-        repairs: What was changed to make it legal.
-        keeps_id: Tells which call ids must stay as they are, however long.
+        request: The request as it was passed.
+        context: Its normalized context.
+        repairs: The changes that normalizing made.
+        keeps_id: Tells which call ids must stay unchanged, however long.
     """
 
     request: Request
@@ -41,7 +41,7 @@ class PreparedRequest:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the service is asked to store the answer; documented: left out means yes."""
+        """Whether the service is asked to store the response; documented: the default is yes."""
         return self.request.settings.get("store") is not False
 
     def encode(
@@ -58,9 +58,9 @@ class PreparedRequest:
         Args:
             plan: What to continue and what to send.
             lane: The lane's name, None for the default lane.
-            rejected: What models have rejected.
-            generate: Whether an answer is wanted; else the service only takes the context in.
-            dialect: How it is said.
+            rejected: The parameters that models have rejected.
+            generate: Whether a response is wanted; if not, the service only processes the context.
+            dialect: The dialect to encode in.
         """
         request = self.request
         lead = self.context.items[: len(self.context.lead)] if plan.lead_in_field else ()
@@ -92,11 +92,12 @@ class PreparedRequest:
         dialect: Dialect = OPENAI,
         carried: Callable[[ToolCall], chat.Carried] = chat.nothing_carried,
     ) -> dict[str, Any]:
-        """Build the arguments of a Chat Completions request, which gets the whole context.
+        """Build the arguments of a Chat Completions request with the full context.
 
         Args:
-            rejected: What models have rejected.
-            dialect: How it is said.
+            rejected: The parameters that models have rejected.
+            dialect: The dialect to encode in.
+            carried: Returns the fields that go back with a call.
             carried: What goes back beside a call.
         """
         request = self.request
@@ -108,14 +109,14 @@ class PreparedRequest:
             body.pop("stream_options", None)
         if dialect.store == "left out" and body.get("store") is False:
             del body["store"]
-        limit_said_to_host(body, dialect)
+        rename_output_limit(body, dialect)
         more = body.get("extra_body", {})
         if isinstance(more, Mapping) and isinstance(more.get("tools"), list):
-            body["tools"] = [*body.get("tools", ()), *more["tools"]]  # the user's own, after ours
+            body["tools"] = [*body.get("tools", ()), *more["tools"]]  # the user's own tools follow
             body["extra_body"] = {k: v for k, v in more.items() if k != "tools"}
         if "tools" in body:
-            body["tools"] = tools_said_to_host(body["tools"], dialect)
-        messages = said_to_host(
+            body["tools"] = convert_tools(body["tools"], dialect)
+        messages = convert_messages(
             chat.messages(
                 self.context.items, request.guide, keeps_id=self.keeps_id, carried=carried
             ),
@@ -127,26 +128,28 @@ class PreparedRequest:
 
 
 def prepare(request: Request, keeps_id: KeepsId = carries_data) -> PreparedRequest:
-    """Check a request and make its context legal.
+    """Check a request and normalize its context.
 
     Args:
         request: The request.
-        keeps_id: Tells which call ids must stay as they are, however long.
+        keeps_id: Tells which call ids must stay unchanged, however long.
 
     Raises:
         ConfigError: If a setting can't be encoded.
-        EmptyContext: If there is nothing to answer.
+        EmptyContext: If the context has nothing to respond to.
     """
     try:
         check_encodable(request.settings)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"a setting of the request can't be sent: {error}") from None
+        raise ConfigError(f"a setting of the request can't be encoded as JSON: {error}") from None
     try:
         legal = normalize_context(request.items, keeps_id)
         context = Outline.of(legal.items, request.unsent)
-    except UnicodeEncodeError:  # rare, so that only then each text is looked at
+    except UnicodeEncodeError:  # rare; only then each text is checked
         legal = normalize_repaired(request.items, keeps_id)
         context = Outline.of(legal.items, request.unsent)
     if not context.items:
-        raise EmptyContext("the context holds nothing that a model could answer")
+        raise EmptyContext(
+            "the context has no item to respond to; pass at least one message or tool output"
+        )
     return PreparedRequest(request, context, legal.notes, keeps_id)

@@ -1,4 +1,4 @@
-"""One turn: how far it got, what it may still try, and how long it may still wait."""
+"""Progress of one turn: how far it got, its remaining retries, and its time limits."""
 
 from collections import Counter
 from dataclasses import replace
@@ -24,13 +24,13 @@ from rtllm.retry.policy import (
 
 
 class TurnProgress:
-    """The state of one turn. Facts go in, actions come out; nothing here waits.
+    """The progress of one turn. It records facts and answers questions; it never waits.
 
     Args:
-        limits: How long it may wait.
-        retry: What it may try.
-        now: When it began, in seconds of any clock.
-        can_fall_back: Whether its request may take HTTP if the socket doesn't do.
+        limits: Its time limits.
+        retry: Its retry policy.
+        now: When it began, in seconds on any clock.
+        can_fall_back: Whether its request may use HTTP if the WebSocket fails.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TurnProgress:
     # -- facts -----------------------------------------------------------------------------
 
     def connecting(self, now: float) -> None:
-        """An attempt looks for a connection."""
+        """Record that an attempt looks for a connection."""
         self._phase = "connecting"
         self._since = now
         self._slow_since = None
@@ -64,27 +64,27 @@ class TurnProgress:
         self._had_output = False
 
     def sent(self, now: float) -> None:
-        """The request went out."""
+        """Record that the request was sent."""
         self.attempts += 1
         self._phase = "sent"
         self._since = now
 
     def over_http(self) -> None:
-        """The request took HTTP: there is nothing to fall back to."""
+        """Record that the request uses HTTP, so that there is nothing left to fall back to."""
         self._can_fall_back = False
 
     def created(self) -> None:
-        """The service took the request; that is no progress yet."""
+        """Record that the service accepted the request; this does not reset a limit."""
         if self._phase == "sent":
             self._phase = "created"
 
     def output(self, now: float) -> None:
-        """Useful output came: speakable text or a whole tool call."""
+        """Record useful output: text to speak, or a complete tool call."""
         self._since = now
         self._had_output = True
 
     def speech(self, now: float, characters: int, *, is_open: bool) -> None:
-        """Text came, and its message is open or not: how long it may now take for more."""
+        """Record text, and set how soon more must follow while its message is open."""
         if not is_open or not self.limits.speech_floor:
             self._speech_until = None
         elif self._speech_until is None:
@@ -94,7 +94,7 @@ class TurnProgress:
             self._speech_until = min(earned, now + self.limits.base)
 
     def slow_item(self, now: float, *, is_open: bool) -> None:
-        """An event of a reasoning, tool call or hosted tool item came, perhaps its last."""
+        """Record an event of a reasoning, tool call or hosted tool item, perhaps its last."""
         if is_open:
             self._slow_since = now
         elif self._slow_since is not None:
@@ -102,7 +102,7 @@ class TurnProgress:
             self._since = now
 
     def note_emitted(self, *, text: int = 0, calls: int = 0) -> None:
-        """Text (in characters) or calls went to the framework: no replay from here."""
+        """Record text (in characters) or calls as emitted; from then on nothing is sent again."""
         self.text_emitted += text
         self.calls_emitted += calls
 
@@ -110,26 +110,26 @@ class TurnProgress:
 
     @property
     def has_emitted(self) -> bool:
-        """Whether anything went to the framework."""
+        """Whether anything was emitted."""
         return bool(self.text_emitted or self.calls_emitted)
 
     @property
     def has_one_form_left(self) -> bool:
-        """Whether one more refusal of a form would be the turn's end."""
+        """Whether one more rejected form would end the turn."""
         return sum(self._seen[kind] for kind in OF_FORM) == FREE_IN_A_TURN - 1
 
     def phase(self, *, whole: bool = False) -> Phase:
-        """How far the attempt got.
+        """Return how far the attempt got.
 
         Args:
-            whole: Whether everything but the last event is there.
+            whole: Whether only the last event is missing.
         """
         if whole:
             return "whole"
         return "given out" if self.has_emitted else self._phase
 
     def deadline(self) -> tuple[float, Wait, float]:
-        """When the present wait ends, what it is for, and how many seconds it had."""
+        """Return when the current wait ends, what it waits for, and its limit in seconds."""
         limits = self.limits
         if self._phase == "connecting":
             at, what, seconds = self._since + limits.connect, "a connection", limits.connect
@@ -145,20 +145,21 @@ class TurnProgress:
         return wait if at <= last else (last, "the whole turn", limits.whole)
 
     def ran_out(self) -> Fault:
-        """The fault of a wait that ran out just now."""
+        """Return the fault of the wait that has just timed out."""
         _, what, seconds = self.deadline()
         return timed_out(what, seconds)
 
     def decide(self, fault: Fault, now: float, jitter: float, *, whole: bool = False) -> Action:
-        """Decide what to do about a fault, and count it.
+        """Decide how to handle a fault, and count it.
 
         Args:
             fault: What happened.
             now: When.
-            jitter: A random number from 0 to 1 for the wait.
-            whole: Whether everything but the last event is there.
+            jitter: A random number from 0 to 1, for the wait.
+            whole: Whether only the last event is missing.
         """
-        # Calls that are held are given out if only the last event is lost; else ask again.
+        # Held calls are emitted if only the last event is lost; otherwise the request is sent
+        # again.
         ends = whole and (self.has_emitted or fault.kind in ENDS_WHOLE)
         phase, left = self.phase(whole=ends), self.retry.budget - self.paid
         action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
@@ -177,7 +178,7 @@ class TurnProgress:
         return action
 
     def _paid(self, fault: Fault, resend: Resend, now: float, jitter: float) -> Action:
-        """Take a resend from the budget, with its wait; or fail if that would take too long."""
+        """Charge a retry to the budget and set its wait; fail if that would take too long."""
         wait = 0.0
         if resend.waits:
             wait = backoff(self.retry, self.paid, fault.retry_after, jitter)
@@ -188,9 +189,9 @@ class TurnProgress:
         return replace(resend, wait=wait)
 
     def error(self, kind: type[TurnError], fault: Fault, *, whole: bool = False) -> TurnError:
-        """The error that a failed turn ends with."""
+        """Return the error that a failed turn ends with."""
         if lesson_of(fault) == "no http" and self._socket_fault is not None:
-            fault = self._socket_fault  # that HTTP doesn't do either says less
+            fault = self._socket_fault  # the WebSocket's fault says more than that HTTP failed too
         details = Details(
             code=fault.code,
             status=fault.status,

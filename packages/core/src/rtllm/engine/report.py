@@ -1,4 +1,4 @@
-"""What happened in one turn, as one record."""
+"""Report of one turn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ Outcome = Literal["completed", "incomplete", "unfinished", "empty", "cancelled",
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A fault that was met, and what was done about it.
+    """A fault, and how it was handled.
 
     Attributes:
         fault: The kind of fault, in words.
-        code: The service's word for it.
-        action: What was done.
-        wait: Seconds that were waited before it.
+        code: The service's error code; None if there was none.
+        action: How it was handled, in words.
+        wait: Seconds that were waited before that.
     """
 
     fault: str
@@ -30,32 +30,32 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class TurnReport:
-    """One turn, from the request of the framework to the answer's end.
+    """The report of one turn, from the framework's request to the end of the response.
 
     Attributes:
         conversation: The conversation's number within the client.
         outcome: How the turn ended for the framework.
-        model: The model that was asked.
+        model: The model that was used.
         response_id: The service's id of the last response.
-        previous_response_id: The id of the response that was continued; None if the context was
-            sent in full.
-        full_context_reason: Why nothing was continued; None when something was.
-        items_sent: Items in the last request.
-        items_known: Items of the context that the service knew already.
-        bytes_sent: Bytes of all requests of the turn.
-        attempts: Requests sent.
-        protocol: What the last request went over.
+        previous_response_id: The id of the continued response; None if the context was sent in
+            full.
+        full_context_reason: Why no response was continued; None if one was.
+        items_sent: The number of items in the last request.
+        items_known: The number of items of the context that the service already had.
+        bytes_sent: The bytes of all requests of the turn.
+        attempts: The number of requests sent.
+        protocol: The protocol of the last request.
         connection: The number of the last attempt's connection; None over HTTP.
         lane: Its lane, None for the default lane.
         reused: Whether that connection was open before the turn began.
         time_to_first: Seconds to the first text or call; None if there was none.
-        duration: Seconds to the end, or to the cut.
+        duration: Seconds to the end, or to the cancellation.
         usage: Tokens of the last attempt; None if unknown when the turn ended.
-        hosted_tool_items: Items of hosted tools in the answer as the service sent them, such as a
-            ``web_search_call`` with its query.
-        context_repairs: What had to be changed to make the context legal.
-        recoveries: Faults that were met, in order.
-        error: The error that the turn ended with, in words.
+        hosted_tool_items: The items of hosted tools in the response as the service sent them, such
+            as a ``web_search_call`` with its query.
+        context_repairs: The changes that made the context valid.
+        recoveries: The faults that occurred, in order.
+        error: The text of the error that the turn ended with; None if there was none.
     """
 
     conversation: int
@@ -82,5 +82,5 @@ class TurnReport:
 
     @property
     def chained(self) -> bool:
-        """Whether the answer continued a known response."""
+        """Whether the turn continued an earlier response."""
         return self.previous_response_id is not None

@@ -1,4 +1,4 @@
-"""What happened in a turn, told as one report."""
+"""Building the report of a turn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from rtllm.retry.policy import Action, Finish, Resend
 def report_of(
     turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
 ) -> TurnReport:
-    """Tell what happened in a turn that ends now."""
+    """Build the report of a turn that ends now."""
     last = turn.last
     placement = last.placement if last is not None else None
     plan = placement.plan if placement is not None else None

@@ -1,7 +1,6 @@
-"""Where a turn goes and what of it is sent: conversations and the pool together.
+"""Planning of requests: what a turn sends and where, from conversations and the pool.
 
-Still values only. The transport asks for a `Placement`, sends what it says, and tells what
-became of it.
+Values only, without I/O. The engine asks for a `Placement`, sends it, and reports how it ended.
 """
 
 import itertools
@@ -20,26 +19,27 @@ from rtllm.scheduling.connection_pool import MAX_CONNECTIONS, ConnectionPool
 from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
 PREPARED = 4
-"""How many prepared prompts are remembered."""
+"""How many warmed-up prompts are remembered."""
 EXCHANGED = 64
-"""How many exchanged connections are remembered, to tell why a context went whole."""
+"""How many rotated connections are remembered, to explain full contexts."""
 MISSES = 3
-"""So many lost states one after the other, and no continued one ever: it remembers none."""
+"""After this many consecutive misses without a hit, assume that the host stores no responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One attempt's plan and seat.
+    """What one attempt sends, and on which connection and lane.
 
     Attributes:
-        conversation: Whose turn it is.
-        context: The legal context to answer.
-        model: The model that shall answer.
-        stored: Whether the service shall store the answer.
+        conversation: The conversation of its turn.
+        context: The normalized context.
+        model: The model.
+        stored: Whether the service is asked to store the response.
         plan: What to send.
-        seat: Where to send it.
-        generates: Whether an answer is wanted; otherwise the service only takes the context in.
-        again: The response whose state is prepared anew; None for a request of its own.
+        seat: The connection and lane.
+        generates: Whether a response is wanted; if not, the service only processes the context.
+        again: The response whose context is sent again to a new connection; None for a turn's own
+            request.
     """
 
     conversation: Conversation
@@ -53,29 +53,29 @@ class Placement:
 
     @property
     def over_http(self) -> bool:
-        """Whether it needs no socket."""
+        """Whether it goes over HTTP."""
         return self.seat == OVER_HTTP
 
     @property
     def home(self) -> LaneAddress:
-        """The connection and lane it goes out on."""
+        """The connection and lane that it is sent on."""
         return LaneAddress(self.seat.connection, self.seat.lane)
 
 
 class RequestPlanner:
-    """Places the turns of one client on its connections.
+    """Plans the requests of one client and assigns them to its connections.
 
     Attributes:
         pool: The connections.
 
     Args:
-        lanes: Whether the host takes lanes, as far as is known.
-        memory: What the host lets be continued, as far as is known.
-        lifetime: Seconds that a connection lives.
-        one_model: Whether a connection answers one model only.
+        lanes: Whether the host supports lanes, as far as is known.
+        memory: Which responses the host can continue, as far as is known.
+        lifetime: Seconds that a connection lasts.
+        one_model: Whether a connection serves one model only.
         rebuilds: Whether to remember what `rebuildable` needs.
-        marks: What the marks of this client's responses begin with; no other client's do.
-        max_connections: How many connections there may be at once.
+        marks: The prefix of this client's marks; it is unique.
+        max_connections: The limit of connections.
     """
 
     def __init__(
@@ -111,43 +111,43 @@ class RequestPlanner:
 
     @property
     def placed(self) -> int:
-        """How many attempts were placed and have not ended."""
+        """How many attempts are placed and have not ended."""
         return len(self._placed)
 
     @property
     def wanted(self) -> int:
-        """How many attempts conversations wait for."""
+        """How many attempts conversations still wait for."""
         return sum(conversation.running for conversation in self._conversations)
 
     def next_attempt(self) -> int:
-        """A number for an attempt; they grow."""
+        """Return the number for a new attempt; numbers increase."""
         return next(self._numbers)
 
     def mark_of(self, attempt: int) -> str:
-        """The mark of what answers an attempt: our own name for it, which no other has."""
+        """Return the mark of an attempt's response: this library's own, unique name for it."""
         return f"{self._marks}-{attempt}"
 
     def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
-        """Find the conversation that a request belongs to, or begin one, and count the request.
+        """Find or create the conversation of a request, and count the request.
 
         Args:
-            context: The legal context to answer.
-            now: Seconds of any clock.
+            context: The normalized context.
+            now: Seconds on any clock.
             name: The conversation's name, if the request gives one.
         """
         return self._conversations.join(context, now, name)
 
     def warming(self, context: Outline) -> Membership:
-        """A conversation of nobody's, to prepare a prompt in."""
+        """Create a conversation that belongs to no caller, for warming up a prompt."""
         return Membership(Conversation(next(self._warm_ups)), context)
 
     def release_idle(self, now: float) -> float | None:
-        """Release what is kept for conversations without requests; tells when to look again."""
+        """Release what is kept for idle conversations; return when to check again."""
         self._conversations.release_idle(now)
         return self._conversations.next_release()
 
     def forget_conversations(self) -> None:
-        """Forget all conversations and prepared prompts; what is known of the host stays."""
+        """Forget all conversations and warmed-up prompts; knowledge about the host stays."""
         self._conversations.forget_all()
         self._prepared.clear()
 
@@ -161,19 +161,20 @@ class RequestPlanner:
         bare: bool = False,
         avoid: Collection[int] = (),
     ) -> tuple[Plan, LaneChoice | None]:
-        """Decide what to send and where.
+        """Choose what to send and where; changes nothing.
 
         Args:
-            asked: The context to answer, and whose it is.
-            model: The model that shall answer.
-            now: Seconds of any clock.
-            whole: Whether to send the whole context even if a part of it is known.
-            bare: Whether to leave out what the framework doesn't record, for it was refused.
-            avoid: Connections not to use.
+            asked: The context, and the conversation that it belongs to.
+            model: The model.
+            now: Seconds on any clock.
+            whole: Whether to send the full context even if a part of it is known.
+            bare: Whether to leave out items that the framework doesn't record, because they were
+                rejected.
+            avoid: The connections not to use.
 
         Returns:
-            The plan, and the seat; None if a new connection is needed. A seat on a connection
-            that isn't open yet is one to wait for; then ask again.
+            The plan, and the connection and lane; None if a new connection is needed. If the
+            connection is not open yet, wait for it and choose again.
         """
         plan = self.plan(asked, model, whole=whole, bare=bare, avoid=avoid)
         return plan, self.pool.choose(asked.conversation.number, plan.anchor, model, now, avoid)
@@ -187,7 +188,7 @@ class RequestPlanner:
         bare: bool = False,
         avoid: Collection[int] = (),
     ) -> Plan:
-        """Decide what to send over a socket; changes nothing."""
+        """Choose what to send over a WebSocket; changes nothing."""
         number = asked.conversation.number
 
         def reachable(anchor: ResponseAnchor) -> bool:
@@ -198,7 +199,7 @@ class RequestPlanner:
     def plan_over_http(
         self, asked: Membership, model: str, *, whole: bool, bare: bool = False
     ) -> Plan:
-        """Decide what to send without a socket: only what is stored can be continued."""
+        """Choose what to send over HTTP, where only stored responses can be continued."""
 
         def reachable(anchor: ResponseAnchor) -> bool:
             return anchor.stored and self._is_remembered(anchor)
@@ -214,7 +215,7 @@ class RequestPlanner:
         whole: bool,
         bare: bool,
     ) -> Plan:
-        """The plan, and why the full context is sent, as far as that is known."""
+        """Choose the plan among the reachable responses, with the reason for a full context."""
         known = Continuable(
             self._conversations.belonging(asked),
             () if whole else tuple(reversed(self._prepared)),
@@ -226,11 +227,11 @@ class RequestPlanner:
         return replace(plan, full_context_reason="recovery") if whole else plan
 
     def _is_remembered(self, anchor: ResponseAnchor) -> bool:
-        """Whether the host remembers such answers at all."""
+        """Whether the host is known to keep such responses."""
         return self._memory == "connection" or (self._memory == "stored" and anchor.stored)
 
     def commit(self, attempt: int, placement: Placement, now: float) -> None:
-        """An attempt is sent as placed."""
+        """Record that an attempt is sent as placed."""
         self._placed[attempt] = placement
         plan, conversation = placement.plan, placement.conversation
         conversation.running += 1
@@ -240,7 +241,7 @@ class RequestPlanner:
             self._conversations.continued(plan.anchor, placement.context)
 
     def abandon(self, attempt: int) -> None:
-        """Let an attempt drain: its turn no longer needs it."""
+        """Record that an attempt drains: its turn no longer needs it."""
         placement = self._placed.get(attempt)
         if placement is not None and attempt not in self._abandoned:
             self._abandoned.add(attempt)
@@ -255,14 +256,14 @@ class RequestPlanner:
         now: float,
         output: tuple[Item, ...] = (),
     ) -> None:
-        """An attempt has ended on the service.
+        """Record that an attempt has ended on the service.
 
         Args:
-            attempt: Which.
+            attempt: The number of the attempt.
             response_id: The service's id if the response is complete, else None.
-            recorded: The items that the framework will record for its output; None if it
-                records something else, so that nothing can continue it.
-            now: When, in seconds of the same clock.
+            recorded: The items that the framework will record for its output; None if it records
+                something else, so that the response can't be continued.
+            now: When, in seconds on the same clock.
             output: All items of the response, recorded or not.
         """
         placement = self._placed.pop(attempt)
@@ -307,16 +308,17 @@ class RequestPlanner:
             conversation.rebuildable = (anchor, whole)
 
     def forget_missing(self, placement: Placement) -> Memory | None:
-        """The service no longer knows what an attempt continued.
+        """Record that the service no longer knows the response that an attempt continued.
 
         Returns:
-            What the host remembers at most, if that is less than was believed: after some
+            What the host remembers at most, if that is less than was assumed. After some misses in
+            a row without a single hit, its memory is no longer used.
             misses in a row, where nothing was ever continued, it isn't asked to any more.
         """
         anchor = placement.plan.anchor
         if anchor is None:
             if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
-                self._puts_back = False  # then it is this that the host refuses
+                self._puts_back = False  # the host rejects these items, then
             return None
         self.pool.evict(anchor)
         if anchor in self._prepared:
@@ -330,14 +332,14 @@ class RequestPlanner:
         return self._memory
 
     def forgets(self) -> None:
-        """The service keeps nothing that it is asked to continue: it isn't asked any more."""
+        """Record that the host keeps no response, so that none is continued any more."""
         self._memory = "none"
 
     def rebuildable(self, number: int, now: float) -> list[Conversation]:
-        """Conversations whose last state only a connection remembers, and that can be sent.
+        """List conversations whose latest context only this connection remembers.
 
-        Those that were not heard of lately are over, as far as can be told: what nobody goes on
-        with isn't worth its tokens.
+        Conversations that have been idle for long count as over: sending their contexts again is
+        not worth the tokens.
         """
         return [
             conversation
@@ -350,7 +352,7 @@ class RequestPlanner:
         ]
 
     def rebuilding(self, conversation: Conversation, number: int, now: float) -> Placement | None:
-        """A place on a connection for a conversation's last state; None if there is no room."""
+        """Place a conversation's latest context on a connection; None if it has no free lane."""
         seat = self.pool.seat_on(number, conversation.number)
         if conversation.rebuildable is None or seat is None:
             return None
@@ -362,13 +364,13 @@ class RequestPlanner:
         )
 
     def exchanged(self, old: int, new: int) -> None:
-        """A connection has another one in its place; what it remembered is gone."""
+        """Record that a connection was replaced; the responses that only it remembered are lost."""
         self.pool.exchanged(old, new)
         self._exchanged.append(old)
 
 
 def _is_private(placement: Placement, output: tuple[Item, ...]) -> bool:
-    """Whether a response holds what no other caller's words can stand for."""
+    """Whether a response contains content that another caller's context can't produce."""
     parent = placement.plan.anchor
     hosted = any(isinstance(item, Opaque) for item in (*placement.plan.items, *output))
     return hosted or placement.context.has_images or (parent is not None and parent.private)

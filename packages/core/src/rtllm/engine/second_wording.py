@@ -1,4 +1,4 @@
-"""What may be said otherwise after a refusal: which form, which field, without which parent."""
+"""After a rejection: which field, form or continued response to change in the next attempt."""
 
 import re
 from collections.abc import Callable
@@ -39,15 +39,15 @@ def reconsider(
     *,
     is_last: bool = False,
 ) -> Fault:
-    """Name a refusal by what may be said otherwise; as it is where nothing may.
+    """Reclassify a rejection by what can be changed to avoid it; unchanged if nothing can.
 
     Args:
-        fault: What the host said.
-        prepared: What was asked.
-        plan: How it was asked.
-        api: Over which API.
-        knowledge: What is known of the host.
-        is_last: Whether only one more free try is left.
+        fault: The rejection.
+        prepared: The request.
+        plan: What of it was sent.
+        api: The API that was used.
+        knowledge: What is known about the host.
+        is_last: Whether only one more free attempt is left.
     """
     if not _may_be_form(fault):
         return fault
@@ -67,14 +67,14 @@ def reconsider(
     if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
         parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
     if wanted and (parameter is None or parameter != fault.param):
-        if is_last and knowledge.name not in _FIRST_PARTY:  # no other try is left to learn more
+        if is_last and knowledge.name not in _FIRST_PARTY:  # no further attempt is left
             plain = knowledge.dialects.settable(plain_points(dialect, on_a_guess=False))
             wanted = tuple({**dict(plain), **dict(wanted)}.items())
         return replace(fault, kind=FaultKind.FORM_REFUSED, points=wanted)
     if parameter is not None:
         return replace(fault, kind=FaultKind.PARAMETER_REFUSED, param=parameter)
     if fault.kind is FaultKind.SERVER:
-        return fault  # it is asked again as it is, and in full
+        return fault  # it is sent again as it is, and in full
     if fault.kind is FaultKind.PARAMETER_REFUSED:
         return fault if fault.code in _PARAMETER_CODES else replace(fault, kind=FaultKind.REFUSED)
     if is_final or not _may_mean_parent(fault):
@@ -87,7 +87,7 @@ def reconsider(
 
 
 def _may_be_form(fault: Fault) -> bool:
-    """Whether a fault may be a refusal of how something is said, told by a body with words."""
+    """Whether a fault may be a rejection of the request's form, with an error text."""
     if fault.kind not in _REFUSALS or (fault.status or 0) > _TEMPLATE_BROKE:
         return False
     if fault.kind is FaultKind.RESPONSE_FAILED:
@@ -96,7 +96,7 @@ def _may_be_form(fault: Fault) -> bool:
 
 
 def _may_mean_parent(fault: Fault) -> bool:
-    """Whether a refusal of what continues a response may be for that alone, whatever its words."""
+    """Whether a rejected request may have failed only because of the response it continues."""
     if fault.kind is FaultKind.NOT_FOUND:
         return fault.code not in _OF_MODELS and _OF_A_RESPONSE.search(fault.words) is not None
     named = (fault.param or "").lstrip("/")
@@ -109,7 +109,7 @@ def _plainly(
     knowledge: HostKnowledge,
     changes: Callable[[Points], bool],
 ) -> Fault:
-    """Try the plainest wording once, where nothing tells what was refused."""
+    """Try the plainest form once, if the error does not tell what was rejected."""
     model, dialects = prepared.request.model, knowledge.dialects
     is_unclear = fault.kind is FaultKind.REFUSED and fault.status in (400, 422)
     if not is_unclear or knowledge.name in _FIRST_PARTY or is_of_substance(fault):
@@ -122,15 +122,15 @@ def _plainly(
 
 
 def _is_final(fault: Fault, knowledge: HostKnowledge) -> bool:
-    """Whether a code says that it is the words, not their form."""
+    """Whether the error code means that the content was rejected, not its form."""
     if fault.code == "invalid_prompt" and _INVALID_REQUEST.search(fault.message):
-        # seen: elsewhere it is said of whatever is not understood (OpenRouter)
+        # seen: OpenRouter uses it for every request that it does not understand
         return knowledge.name in _FIRST_PARTY
     return is_of_substance(replace(fault, message=""))
 
 
 def guessed_points(fault: Fault, dialect: Dialect) -> frozenset[str]:
-    """The points that are said otherwise though the refusal did not ask for it."""
+    """Return the points that change although the rejection did not ask for it."""
     asked = {name for name, _ in wanted_points(fault.words, dialect)}
     return frozenset(name for name, _ in fault.points if name not in asked)
 

@@ -1,4 +1,4 @@
-"""Sending: where a turn's request goes, what of it is sent, and over which protocol."""
+"""Sending of turns: which protocol, which connection, and what of the context."""
 
 import logging
 from collections import deque
@@ -33,16 +33,16 @@ from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 logger = logging.getLogger(__name__)
 
 REPLACED_LIMIT = 180.0
-"""Seconds that answers may take to end on a connection that has a replacement."""
+"""Seconds that responses may take to end on a connection that was replaced."""
 PREPARED_REQUESTS = 512
-"""How many conversations' latest requests are kept, where connections are rebuilt."""
+"""How many conversations' latest requests are kept for rebuilding connections."""
 
 
 class Sender:
     """Sends the requests of an engine's turns.
 
     Args:
-        state: What the engine holds.
+        state: The engine's shared state.
         attempts: Begins attempts.
         turns: Recovers turns that can't be sent.
     """
@@ -53,19 +53,19 @@ class Sender:
         self._turns = turns
 
     def place(self, turn: ActiveTurn, now: float) -> None:
-        """Place a turn; what can't be sent ends this turn and no other."""
+        """Send a turn or let it wait; an error ends this turn and no other."""
         try:
             if self._takes_http(turn, now):
                 self._start_http(turn, now)
             else:
                 self._start(turn, now)
         except Exception as error:
-            logger.exception("turn %d can't be sent", turn.number)
+            logger.exception("turn %d could not be sent", turn.number)
             if turn.number in self._state.turns:
                 self._turns.recover(turn, unsendable(error), now)
 
     def _takes_http(self, turn: ActiveTurn, now: float) -> bool:
-        """Whether a turn's request goes over HTTP; it may begin a trial of the WebSocket."""
+        """Whether a turn's request goes over HTTP; may start a trial of the WebSocket."""
         options, request = self._state.options, turn.prepared.request
         if options.api == "chat" or not options.websocket or turn.constraints.over_http:
             return True
@@ -141,7 +141,7 @@ class Sender:
         self._turns.watch(turn)
 
     def _remember_latest(self, turn: ActiveTurn) -> None:
-        """Keep a conversation's latest request, with which its prefix can be sent again."""
+        """Keep a conversation's latest request, to send its prefix again to a new connection."""
         if not self._state.options.rebuild or turn.prepared.request.warm_up:
             return
         number = turn.member.conversation.number
@@ -205,25 +205,25 @@ class Sender:
     def _encode(
         self, prepared: PreparedRequest, plan: Plan, lane: str | None, *, generate: bool = True
     ) -> bytes:
-        """Encode a request as its model takes it, as far as that is known."""
+        """Encode a request in the dialect of its model, as far as that is known."""
         knowledge, model = self._state.knowledge, prepared.request.model
         return prepared.encode(
             plan, lane, knowledge.rejected, generate=generate, dialect=knowledge.dialects.of(model)
         )
 
     def _reading(self, model: str) -> dict[str, bool]:
-        """Tell how the answers of a model are read."""
+        """Return the decoder options for a model's responses."""
         thoughts = self._state.knowledge.dialects.of(model).thoughts
         return {"drops_thoughts": thoughts != "spoken", "prefilled": thoughts == "prefilled"}
 
     def _carried_with(self, member: Membership) -> Callable[[ToolCall], Carried]:
-        """Tell what goes back with the calls of a conversation."""
+        """Return the function that looks up the fields to send back with a conversation's calls."""
         number, host = member.conversation.number, self._state.knowledge.name
         return lambda call: unpack(self._state.carried.of(number, call), host)
 
     def replace(self, old: int, new: int, now: float) -> None:
-        """Let a new connection take an old one's place."""
-        logger.debug("connection %d takes the place of %d", new, old)
+        """Replace an old connection by a new one."""
+        logger.debug("connection %d replaces connection %d", new, old)
         queue = (
             deque(self._state.planner.rebuildable(old, now))
             if self._state.options.rebuild
@@ -232,7 +232,7 @@ class Sender:
         self.continue_rebuild(Rebuild(old, new, queue), now)
 
     def continue_rebuild(self, rebuild: Rebuild, now: float) -> None:
-        """Send the next known prefix to a new connection; after the last, leave the old one."""
+        """Send the next known prefix to the new connection; after the last, retire the old one."""
         while rebuild.queue:
             conversation = rebuild.queue.popleft()
             prepared = self._state.latest.get(conversation.number)

@@ -1,4 +1,4 @@
-"""The engine's bookkeeping at one moment, for tests and for people who look for a leak."""
+"""Snapshots of the engine's bookkeeping, for tests and for finding leaks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ class TurnSnapshot:
     """One turn that is not over.
 
     Attributes:
-        state: Where it is.
-        waits_for: The number of the connection that it waits for; None if for none.
-        attempt: The number of its present attempt; None between attempts.
-        is_rebuild: Whether it only prepares a connection, so that nobody asked for it.
+        state: Its state.
+        waits_for: The number of the connection that it waits for; None if it waits for none.
+        attempt: The number of its current attempt; None between attempts.
+        is_rebuild: Whether it only sends a known context again to a new connection, without a
+            request.
     """
 
     state: str
@@ -27,11 +28,11 @@ class ConnectionSnapshot:
 
     Attributes:
         number: Its number; negative for an HTTP exchange.
-        state: Where it is in its life: connecting, open, or leaving.
+        state: Its state: connecting, open, or leaving.
         attempts: The numbers of the attempts that run on it.
-        draining: How many of them no turn waits for any more.
+        draining: How many of them are draining.
         unsent: Bytes that are not written yet.
-        is_doubted: Whether a turn waited for it in vain, and nothing came since.
+        is_doubted: Whether a turn on it timed out and nothing has arrived since.
     """
 
     number: int
@@ -44,23 +45,23 @@ class ConnectionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:
-    """What an engine holds.
+    """The contents of an engine.
 
     Attributes:
         turns: The turns by number.
-        attempts: The numbers of the attempts that are not booked.
+        attempts: The numbers of the attempts that are not recorded yet.
         connections: The connections by number.
-        waiting: How many turns wait for each connection, as counted for placing others.
-        running: How many attempts run on each connection, as counted for placing others.
-        guests: The numbers of the conversations on each connection.
-        placed: How many attempts were placed and have not ended.
+        waiting: How many turns wait for each connection, as the pool counts them.
+        running: How many attempts run on each connection, as the pool counts them.
+        tenants: The numbers of the conversations on each connection.
+        placed: How many attempts are placed and have not ended.
         wanted: How many attempts conversations wait for, as they count.
-        draining: How many attempts no turn waits for, those that prepare a prompt included.
-        timers: What each deadline is for, and the number of the turn, attempt or connection.
+        draining: How many attempts no turn waits for, warm-ups included.
+        timers: The purpose of each deadline, and the number of its turn, attempt or connection.
         timer_entries: How many entries the queue of deadlines has.
         wakes_at: When it asked to be woken; None if nothing is due.
-        due: How many turns are to be placed.
-        actions: How many actions were not handed out.
+        due: How many turns are to be sent.
+        actions: How many actions were not returned yet.
         prepared: How many requests are kept for rebuilding connections.
     """
 

@@ -1,4 +1,4 @@
-"""What an engine holds, shared by its parts."""
+"""State of an engine, shared by its parts."""
 
 import logging
 from bisect import insort
@@ -23,23 +23,23 @@ class EngineState:
     """Everything that an engine remembers.
 
     Attributes:
-        options: What the engine is made with.
-        knowledge: What the host has shown.
-        planner: Conversations, and what of them can be continued.
-        pool: What each connection is for.
+        options: The engine's settings.
+        knowledge: What was learned about the host.
+        planner: The conversations, and what of them can be continued.
+        pool: The use of each connection.
         timers: All deadlines.
         connections: The connections and HTTP exchanges.
         turns: The turns that are not over, by number.
-        attempts: The attempts that are not booked, by number.
-        due: Turns to be placed when the present fact has settled.
-        rebuilds: Connections whose preparation goes on then.
-        queued: Turns that wait for room on a connection, the oldest first.
-        actions: What the present fact has decided so far.
-        fallback: Whether requests take the WebSocket or HTTP.
+        attempts: The attempts that are not recorded yet, by number.
+        due: Turns to send at the end of the current fact.
+        rebuilds: Connections to go on rebuilding at the end of the current fact.
+        queued: Turns that wait for a free connection, the oldest first.
+        actions: The actions that the current fact has produced so far.
+        fallback: Whether requests use the WebSocket or HTTP.
         http_trust: Whether failures over HTTP count against it.
-        max_frame: The largest frame that the host takes, in bytes.
-        latest: The latest request of each conversation, where connections are rebuilt.
-        carried: What hosts want back with calls, by conversation.
+        max_frame: The largest frame that the host accepts, in bytes.
+        latest: The latest request of each conversation, for rebuilding connections.
+        carried: The fields that hosts want back with calls, by conversation.
     """
 
     def __init__(self, options: EngineOptions, knowledge: HostKnowledge | None) -> None:
@@ -76,13 +76,13 @@ class EngineState:
         self._has_told_full = False
 
     def can_fall_back(self, now: float) -> bool:
-        """Whether a request that the WebSocket can't carry may take HTTP."""
+        """Whether a request that can't use the WebSocket may use HTTP."""
         options = self.options
         wanted = options.websocket and options.http_fallback
         return wanted and self.fallback.may_take_http(now)
 
     def place_queued(self) -> None:
-        """Place the turn again that waited longest for room on a connection."""
+        """Make the turn due that has waited longest for a free connection."""
         while self.queued:
             turn = self.queued.pop(0)
             if turn.state == "connecting" and turn.waits_for is None:
@@ -91,28 +91,28 @@ class EngineState:
                 return
 
     def next_turn(self) -> int:
-        """Number a new turn."""
+        """Return the number for a new turn."""
         self._turn_number += 1
         return self._turn_number
 
     def draw(self) -> float:
-        """Draw a number from 0 to 1; the seed decides it."""
+        """Draw a pseudo-random number from 0 to 1, determined by the seed."""
         self._draws += 1
         digest = blake2b(f"{self.options.seed}:{self._draws}".encode(), digest_size=4).digest()
         return int.from_bytes(digest) / 2**32
 
     def without_lanes(self) -> None:
-        """Use no lanes from now on."""
+        """Stop using lanes."""
         self.pool.without_lanes()
         self.knowledge.without_lanes()
 
     def queue(self, turn: ActiveTurn) -> None:
-        """Let a turn wait until a connection has room, within its limit."""
+        """Queue a turn until a connection is free, within its time limit."""
         if not self._has_told_full:
             self._has_told_full = True
             logger.warning(
-                "all %d connections are busy, so requests wait; raise max_connections if the "
-                "host allows more",
+                "all %d connections are busy, so requests wait for a free one; raise "
+                "max_connections if the host allows more",
                 self.options.max_connections,
             )
         insort(self.queued, turn, key=_number_of)

@@ -1,4 +1,4 @@
-"""Deadlines by key, of which the earliest is known: moving one later costs next to nothing."""
+"""Deadlines by key; finding the earliest and moving one later are cheap."""
 
 import heapq
 import itertools
@@ -11,8 +11,8 @@ _Key = TypeVar("_Key", bound=Hashable)
 class Timers(Generic[_Key]):
     """Deadlines, at most one for each key.
 
-    A deadline that moves later keeps its place in the heap until that is reached, so that the
-    limits of a turn can follow every delta.
+    A deadline that moves later keeps its entry in the heap until that entry is due, so a turn's
+    limits can be moved with every delta.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Timers(Generic[_Key]):
 
     @property
     def entries(self) -> int:
-        """How many entries the queue has, those included that were moved or cleared."""
+        """How many entries the heap has, including moved and cleared ones."""
         return len(self._heap)
 
     def set(self, key: _Key, at: float) -> None:
@@ -43,7 +43,7 @@ class Timers(Generic[_Key]):
             self._queue(key, at)
 
     def clear(self, key: _Key) -> None:
-        """Forget a deadline, if there is one."""
+        """Remove a deadline, if there is one."""
         self._deadlines.pop(key, None)
 
     def _queue(self, key: _Key, at: float) -> None:
@@ -51,14 +51,14 @@ class Timers(Generic[_Key]):
         heapq.heappush(self._heap, (at, next(self._order), key))
 
     def earliest(self) -> float | None:
-        """The moment at which the next deadline may be due; None if there is none.
+        """Return when the next deadline may be due; None if there is none.
 
-        A deadline that moved later is still counted where it was, until that moment comes.
+        A deadline that moved later still counts at its earlier time until that time comes.
         """
         heap, queued = self._heap, self._queued
         while heap:
             at, _, key = heap[0]
-            if queued.get(key) != at:  # a later entry: an earlier one took its place
+            if queued.get(key) != at:  # outdated: the key has an earlier entry
                 heapq.heappop(heap)
             elif key not in self._deadlines:
                 heapq.heappop(heap)
@@ -68,7 +68,7 @@ class Timers(Generic[_Key]):
         return None
 
     def pop_due(self, now: float) -> Iterator[_Key]:
-        """Take out the deadlines that are due, the earliest first."""
+        """Remove the deadlines that are due and yield them, the earliest first."""
         while (at := self.earliest()) is not None and at <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._queued[key]

@@ -1,4 +1,4 @@
-"""State machines as tables: one place that allows a change or names what is wrong."""
+"""State machines as tables: a change of state is allowed or an error that names it."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -9,20 +9,20 @@ State = TypeVar("State", bound=str)
 def change(
     what: str, table: Mapping[State, frozenset[State]], present: State, wanted: State
 ) -> State:
-    """Check a change of state.
+    """Check a change of state against a table.
 
     Args:
-        what: What changes, for the error.
-        table: Every change that there is.
-        present: The state that it has.
-        wanted: The state that it is to have.
+        what: The object that changes, for the error.
+        table: The allowed changes.
+        present: Its current state.
+        wanted: Its new state.
 
     Returns:
-        The wanted state.
+        The new state.
 
     Raises:
-        RuntimeError: If there is no such change; a bug of this library.
+        RuntimeError: If the change is not allowed; a bug in this library.
     """
     if wanted not in table[present]:
-        raise RuntimeError(f"{what} is {present}; it can't become {wanted}")
+        raise RuntimeError(f"{what} can't change from {present} to {wanted}; a bug in rtllm")
     return wanted

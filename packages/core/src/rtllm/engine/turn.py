@@ -1,4 +1,4 @@
-"""One turn as the engine holds it: its request, where it is, and what its resends must do."""
+"""One turn of the engine: its request, its state, and the constraints on its resends."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "running": frozenset({"due", "pausing", "over"}),
     "over": frozenset(),
 }
-"""Every change of a turn's state. *Due*: it is placed as soon as the present fact has settled.
+"""The allowed changes of a turn's state. *Due*: it is sent at the end of the current fact.
 *Connecting*: it waits for a connection. *Pausing*: it waits before it is sent again."""
 
 
 @dataclass(slots=True)
 class SendConstraints:
-    """What a turn's earlier attempts demand of the next one.
+    """What a turn's earlier attempts require of the next one.
 
     Attributes:
-        full_context: Send the whole context, even if a part of it is known.
-        bare: Leave out what the framework does not record, since it was refused.
-        over_http: Take HTTP.
+        full_context: Send the full context, even if a part of it is known.
+        bare: Leave out items that the framework does not record, because they were rejected.
+        over_http: Use HTTP.
         avoid: The connections not to use.
         met_unresponsive: Whether one of them never sent anything.
     """
@@ -45,12 +45,12 @@ class SendConstraints:
 
 @dataclass(slots=True, eq=False)
 class Rebuild:
-    """The preparation of a connection that takes the place of an older one.
+    """Sending known contexts again to the replacement of an old connection.
 
     Attributes:
-        old: The number of the older connection.
+        old: The number of the old connection.
         new: The number of the new one.
-        queue: The conversations whose latest known prefix is still to be sent there.
+        queue: The conversations whose latest known prefix is still to be sent.
     """
 
     old: int
@@ -66,18 +66,18 @@ class ActiveTurn:
         number: Its number within the engine.
         prepared: Its request.
         member: The conversation that it belongs to.
-        progress: Its limits, retries and how far it got.
+        progress: Its limits, retries and progress.
         began: When it began.
         newest_connection: The newest connection that was open then.
         constraints: What its next attempt must do.
-        state: Where it is.
-        waits_for: The number of the connection that it waits for; None if for none.
-        attempt: Its present attempt; None between attempts.
+        state: Its state.
+        waits_for: The number of the connection that it waits for; None if it waits for none.
+        attempt: Its current attempt; None between attempts.
         last: Its latest attempt; None if nothing was sent yet.
         held: Calls that are emitted at the end of the response.
         bytes_sent: Bytes of all its requests.
         first_output: Seconds until the first output was emitted; None before that.
-        rebuild: What it rebuilds on a new connection; None for a turn that was asked for.
+        rebuild: The rebuild that it is part of; None for a turn with a request of its own.
     """
 
     number: int
@@ -105,11 +105,11 @@ class ActiveTurn:
         """Change the state.
 
         Raises:
-            RuntimeError: If there is no such change; a bug of this library.
+            RuntimeError: If the change is not allowed; a bug in this library.
         """
         self.state = change(f"turn {self.number}", TRANSITIONS, self.state, state)
 
     @property
     def model(self) -> str:
-        """The model that is asked."""
+        """The model of the request."""
         return self.prepared.request.model

@@ -1,4 +1,4 @@
-"""Turns: what comes of their attempts, what is emitted, what is sent again, how they end."""
+"""Turns: events from their attempts, recovery from faults, and how they end."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -28,9 +28,9 @@ class Turns:
     """The turns of an engine.
 
     Args:
-        state: What the engine holds.
+        state: The engine's shared state.
         attempts: Ends their attempts.
-        cancellation: Lets attempts drain that they no longer need.
+        cancellation: Drains attempts that they no longer need.
     """
 
     def __init__(self, state: EngineState, attempts: Attempts, cancellation: Cancellation) -> None:
@@ -39,23 +39,23 @@ class Turns:
         self._cancellation = cancellation
 
     def make_due(self, turn: ActiveTurn, now: float) -> None:
-        """Place a turn as soon as the present fact has settled."""
+        """Send a turn at the end of the current fact."""
         turn.progress.connecting(now)
         self._state.due.append(turn)
 
     def watch(self, turn: ActiveTurn) -> None:
-        """Look after a turn when its present wait runs out."""
+        """Set the deadline of a turn's current wait."""
         self._state.timers.set(("turn", turn.number), turn.progress.deadline()[0])
 
     def feed(self, attempt: Attempt, piece: Any, now: float) -> None:
-        """Give an attempt a piece of its answer."""
+        """Pass a piece of its response to an attempt."""
         was_in_progress = attempt.decoder.in_progress
         try:
             events, fault = attempt.decoder.feed(piece)
         except Exception as error:
-            logger.exception("attempt %d: a piece of the answer is unreadable", attempt.number)
+            logger.exception("attempt %d: could not decode a piece of the response", attempt.number)
             if not getattr(piece, "is_terminal", True):
-                return  # one frame is lost, and no more
+                return  # only this frame is lost
             events, fault = (), unreadable(error)
         self.take(attempt, events, fault, now, was_in_progress=was_in_progress)
 
@@ -68,7 +68,7 @@ class Turns:
         *,
         was_in_progress: bool,
     ) -> None:
-        """Take what a piece of an answer, or its end, brought."""
+        """Process the events and the fault that a piece of a response, or its end, produced."""
         decoder = attempt.decoder
         if decoder.in_progress and not was_in_progress:
             self._state.pool.in_progress(attempt.number)
@@ -89,7 +89,7 @@ class Turns:
             self.fail(attempt, fault, now)
 
     def _is_ignored(self, attempt: Attempt) -> bool:
-        """Tell whether the service just said that it does not know what an attempt continues."""
+        """Check whether the service reports that it does not know the continued response."""
         decoder = attempt.decoder
         if attempt.parent_judged or not decoder.created or attempt.placement.plan.anchor is None:
             return False
@@ -101,7 +101,7 @@ class Turns:
     def _deliver(
         self, turn: ActiveTurn, attempt: Attempt, events: Iterable[Event], now: float
     ) -> None:
-        """Emit the events of a turn's present attempt."""
+        """Emit the events of a turn's current attempt."""
         request = turn.prepared.request
         ready: list[Event] = []
         for event in events:
@@ -152,7 +152,7 @@ class Turns:
     def fail(
         self, attempt: Attempt, fault: Fault, now: float, *, with_connection: bool = False
     ) -> None:
-        """End an attempt of which nothing more comes.
+        """End an attempt that failed.
 
         Args:
             attempt: The attempt.
@@ -177,15 +177,15 @@ class Turns:
         *,
         pauses: bool = False,
     ) -> None:
-        """Do what the recovery table says about a fault that a turn met.
+        """Recover from a fault as the recovery table says.
 
         Args:
             turn: The turn.
             fault: What happened.
             now: When.
-            connection: The number of the connection that it waited for, if it did.
-            pauses: Whether a resend waits for the next tick at least: what broke one connection
-                mostly broke others, which is told within the same moment.
+            connection: The number of the connection that it waited for; None if it did not wait.
+            pauses: Whether a resend waits for the next tick at least. What broke one connection
+                often broke others, which is reported within the same moment.
         """
         self.stop_waiting(turn)
         attempt = turn.attempt
@@ -200,7 +200,9 @@ class Turns:
             )
         fault = qualify(fault, self._conditions(turn))
         if turn.rebuild is not None:
-            logger.info("connection %d isn't prepared: %s", turn.rebuild.new, fault.kind.name)
+            logger.info(
+                "connection %d could not be rebuilt: %s", turn.rebuild.new, fault.kind.name
+            )
             turn.rebuild.queue.clear()
             self.finish(turn, "failed", None, now)
             return
@@ -232,7 +234,7 @@ class Turns:
             attempt.connection
         )
         constraints = turn.constraints
-        # One connection that never spoke says little about the host if others do speak.
+        # One connection without a single frame says little about the host if others respond.
         counts = unresponsive and (
             constraints.met_unresponsive
             or attempt is None
@@ -247,7 +249,7 @@ class Turns:
         )
 
     def _before_resend(self, turn: ActiveTurn, fault: Fault, resend: Resend, now: float) -> None:
-        """Leave the present attempt, and note what the next one must do."""
+        """Abandon the current attempt, and set the constraints of the next one."""
         attempt, constraints, lesson = turn.attempt, turn.constraints, lesson_of(fault)
         turn.attempt = None
         if attempt is not None:
@@ -279,23 +281,25 @@ class Turns:
         turn.held.clear()
 
     def _forget_parent(self, placement: Placement) -> None:
-        """Note that the service no longer knows what an attempt continued."""
+        """Record that the service no longer knows the response that an attempt continued."""
         memory = self._state.planner.forget_missing(placement)
         if memory is not None:
-            kept = "no answers" if memory == "none" else "stored answers only"
-            logger.warning("the host remembers %s; contexts go whole from now on", kept)
+            kept = "no responses" if memory == "none" else "stored responses only"
+            logger.warning(
+                "the host remembers %s; from now on other turns send their full context", kept
+            )
 
     def _complete_without_end(
         self, turn: ActiveTurn, fault: Fault, action: Complete, now: float
     ) -> None:
-        """End a turn whose answer lacks nothing but its last event, or holds nothing."""
+        """End a turn whose response is complete except for its last event, or is empty."""
         attempt = turn.attempt
         if attempt is None:
             raise RuntimeError(f"turn {turn.number} has no attempt to complete")
         response_id = attempt.decoder.response_id
         if action.outcome == "unfinished":
             logger.warning(
-                "response %s lacks its last event (%s); all that came before counts",
+                "response %s ended without its last event (%s); its content is used",
                 response_id,
                 fault.message,
             )
@@ -305,7 +309,7 @@ class Turns:
     def finish(
         self, turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
     ) -> None:
-        """End a turn, and leave its attempt to itself."""
+        """End a turn, and let its attempt drain."""
         self.stop_waiting(turn)
         if turn.state == "over":
             return
@@ -323,7 +327,7 @@ class Turns:
             self._state.actions.append(Finish(turn.number, report, error))
 
     def look_after(self, number: int, now: float) -> None:
-        """A turn has paused long enough, or waited too long."""
+        """Handle the deadline of a turn: its pause is over, or its wait has timed out."""
         turn = self._state.turns.get(number)
         if turn is None:
             return
@@ -341,12 +345,13 @@ class Turns:
                 fault = not_taken(seconds)
                 self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
             elif attempt.connection > 0:
-                # A connection may be dead without a word: no turn waits for it once more.
+                # The connection may be dead without a close: mark it, so that no other turn waits
+                # for it.
                 self._state.connections.doubt(now - turn.progress.limits.base / 2, now)
         self.recover(turn, fault, now, waited_for)
 
     def end_after_silence(self, number: int, now: float) -> None:
-        """Nothing followed the reason why an answer finished: it is over."""
+        """End a response if nothing followed its ``finish_reason``."""
         attempt = self._state.attempts.get(number)
         decoder = attempt.decoder if attempt is not None else None
         if attempt is None or not isinstance(decoder, ExchangeDecoder):
@@ -360,13 +365,13 @@ class Turns:
         return [turn for turn in self._state.turns.values() if turn.waits_for == number]
 
     def stop_waiting(self, turn: ActiveTurn) -> None:
-        """Let a turn wait for no connection any more."""
+        """Stop a turn's wait for a connection."""
         if turn.waits_for is not None:
             self._state.pool.wait_for(turn.waits_for, -1)
             turn.waits_for = None
 
     def judged(self, fault: Fault, attempt: Attempt) -> Fault:
-        """Tell whether a fault over HTTP means that the host doesn't speak the API there."""
+        """Reclassify a fault over HTTP if it means that the host doesn't offer the API there."""
         may_leave = self._state.options.websocket and not self._state.fallback.has_none
         if attempt.decoder.created or not may_leave or self._state.options.api == "chat":
             return fault
@@ -376,10 +381,10 @@ class Turns:
 def _note_progress(
     progress: Progress, decoder: Decoder, events: Sequence[Event], now: float
 ) -> bool:
-    """Tell a turn what a piece of its answer means for its limits.
+    """Update a turn's limits with a piece of its response.
 
     Returns:
-        Whether its deadline may be earlier now. One that moved later is looked up when the
+        Whether its deadline may be earlier now. A deadline that moved later is checked when the
         earlier one is reached.
     """
     if decoder.created:
