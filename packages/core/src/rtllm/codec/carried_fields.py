@@ -1,8 +1,8 @@
-"""Fields that a host adds to its calls and wants back: thought signatures, reasoning.
+"""Fields that a host adds to calls and wants back, such as thought signatures and reasoning.
 
-A framework that keeps it gives it back with the call. For one that doesn't, it is remembered
-here, by conversation and call, for as long as the process lives. It goes back to the host that
-made it alone.
+If the framework keeps such fields, it returns them with the call. If it doesn't, they are
+remembered here by conversation and call, while the process runs. They are sent only to the host
+that issued them.
 """
 
 from collections import OrderedDict
@@ -27,8 +27,8 @@ def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") ->
 
     Args:
         call: The call's own fields.
-        message: Those of the message around it.
-        host: Who gave it.
+        message: The fields of the message around it.
+        host: The name of the host.
     """
     given = {"call": dict(call), "message": dict(message)}
     given = {name: value for name, value in given.items() if value}
@@ -36,11 +36,11 @@ def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") ->
 
 
 ANY_HOST = "*"
-"""Stands for the host where a framework does not keep who gave a field."""
+"""In place of the host's name, if a framework does not keep which host issued a field."""
 
 
 def signature_of(carried: bytes | None) -> str | None:
-    """The thought signature of a call, None if it has none."""
+    """Return the thought signature of a call, None if it has none."""
     if carried is None:
         return None
     try:
@@ -52,7 +52,7 @@ def signature_of(carried: bytes | None) -> str | None:
 
 
 def with_signature(signature: object) -> bytes | None:
-    """A thought signature that a framework kept, as its host wants it back."""
+    """Pack a thought signature that a framework kept, so that it goes back to its host."""
     if not isinstance(signature, str) or not signature:
         return None
     extra = {"google": {"thought_signature": signature}}
@@ -60,7 +60,7 @@ def with_signature(signature: object) -> bytes | None:
 
 
 def unpack(carried: bytes | None, host: str = "") -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The fields of a call, and those of the message around it; none that another host gave."""
+    """Return the fields of a call and of its message; empty if another host issued them."""
     if carried is None:
         return {}, {}
     try:
@@ -74,7 +74,7 @@ def unpack(carried: bytes | None, host: str = "") -> tuple[Mapping[str, Any], Ma
 
 
 class CarriedFields:
-    """What is carried for calls whose framework doesn't keep it, bounded."""
+    """A bounded memory of call fields, for frameworks that don't keep them."""
 
     def __init__(self) -> None:
         self._of: OrderedDict[int, OrderedDict[tuple[str, ...], bytes]] = OrderedDict()
@@ -97,17 +97,17 @@ class CarriedFields:
             self._of.popitem(last=False)
 
     def of(self, conversation: int, call: ToolCall) -> bytes | None:
-        """The fields that go back with a call of a conversation."""
+        """Return the fields that go back with a call of a conversation."""
         known = self._of.get(conversation) or OrderedDict[tuple[str, ...], bytes]()
         return next((known[key] for key in _keys(call) if key in known), call.carried)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all fields."""
         self._of.clear()
 
 
 def _keys(call: ToolCall) -> tuple[tuple[str, ...], ...]:
-    """By what a call is found: its id, which may have been made unique; else what it says."""
+    """Return the keys of a call: its id, which a framework may have replaced; else its content."""
     try:
         arguments = msgspec.json.encode(
             msgspec.json.decode(call.arguments or "{}"), order="sorted"

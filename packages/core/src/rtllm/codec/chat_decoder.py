@@ -1,4 +1,4 @@
-"""Chat Completions: chunks to what an agent acts on."""
+"""Decoder of Chat Completions: from chunks to events."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -24,21 +24,21 @@ RESPONSES_NAMES: Mapping[str, str] = {
     "max_completion_tokens": "max_output_tokens",
     "response_format": "text.format",
 }
-"""What the settings call a field that the service names in a refusal."""
+"""The settings' names of the fields that the service may name in a rejection."""
 
-# Seen (older Azure versions, vLLM): without code or param, so only the sentence tells.
+# Seen (older Azure versions, vLLM): no code and no param; only the sentence names the field.
 _UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
 
 _CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Reasons of an incomplete answer, and what the Responses API calls them."""
+"""Reasons of an incomplete response, with their names in the Responses API."""
 
 _FILTERED = frozenset({"sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
-"""Reasons that some hosts give for an answer that their filter stopped; seen: GLM, Gemini."""
+"""Reasons that hosts give when a filter stopped the response; seen: GLM, Gemini."""
 _MAX_REASONING = 2**16
 """How many characters of reasoning are kept for the next request."""
 
 _FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
-"""Reasons that some hosts give when they failed in the midst of an answer."""
+"""Reasons that hosts give when they failed during a response."""
 
 DONE = "[DONE]"
 """The data line that ends a stream."""
@@ -46,14 +46,14 @@ DONE = "[DONE]"
 
 @dataclass(slots=True)
 class _Call:
-    """A call that is coming in.
+    """A tool call whose pieces are being received.
 
     Attributes:
-        index: The place that the host gave it, None if it gave none.
+        index: The index that the host gave it, None if it gave none.
         call_id: The service's id; empty until it is known.
         name: The tool.
-        arguments: The JSON text so far.
-        extra_fields: Fields of the host that must be sent again with the call.
+        arguments: The JSON text received so far.
+        extra_fields: The host's own fields, which must be sent back with the call.
     """
 
     index: int | None
@@ -63,11 +63,11 @@ class _Call:
     extra_fields: dict[str, Any] = field(default_factory=dict)
 
     def is_followed_by(self, call_id: str, name: str, arguments: str) -> bool:
-        """Tell whether a piece begins another call instead of continuing this one.
+        """Whether a piece begins another call instead of continuing this one.
 
-        Seen: whole calls that all have place 0, or none at all. Only a name begins a call,
-        but some hosts repeat it with every piece: then a new id tells the next call, or that
-        the arguments of this one are complete.
+        Seen: complete calls that all have index 0, or none. Only a name begins a call, but some
+            hosts repeat the name in every piece. Then the next call is recognized by a new id, or
+            because the arguments of this one are complete.
         """
         if not name or not self.name:
             return False  # seen: the arguments first, then the name
@@ -76,22 +76,22 @@ class _Call:
             return done or not self.arguments
         more = bool(arguments.strip()) and arguments != self.arguments
         if done and more and name == self.name and _is_empty(self.arguments):
-            return False  # seen: ``{}`` before the real arguments
+            return False  # seen: ``{}`` before the actual arguments
         return done and (more or name != self.name)
 
     def add(self, arguments: str) -> None:
-        """Add a piece of the arguments, or take them whole where a host repeats them."""
+        """Append a piece of the arguments, or replace them if a host repeats them."""
         if not arguments or (arguments == self.arguments and is_json(arguments)):
-            return  # the whole call again
+            return  # the complete call once more
         if _is_empty(self.arguments) and arguments.lstrip().startswith("{"):
-            self.arguments = arguments  # seen: ``{}`` before the real arguments
+            self.arguments = arguments  # seen: ``{}`` before the actual arguments
         elif self._is_all_so_far(arguments):
             self.arguments = arguments
         else:
             self.arguments += arguments
 
     def _is_all_so_far(self, arguments: str) -> bool:
-        """Tell whether a piece is not the next one but all up to here, for the last time."""
+        """Whether a piece repeats all arguments so far and completes them."""
         return (
             len(arguments) > len(self.arguments) > 1
             and arguments.startswith(self.arguments)
@@ -101,28 +101,27 @@ class _Call:
 
 
 class ChatAssembler:
-    """Turns the chunks of one completion into what an agent acts on.
+    """Decodes the chunks of one chat completion into events.
 
-    It reads the SDK's objects and plain dicts alike, and what hosts make of them: calls in
-    pieces or whole, with ids and names once or repeated, with places or without. Calls are
-    emitted at the end only, for no chunk says that a call is done; of an answer that was
-    cut short, none are.
+    It accepts the SDK's objects and plain dicts, and the variations of hosts: calls in pieces or
+    complete, ids and names once or repeated, with or without indexes. Calls are emitted only at the
+    end, because no chunk marks a call as complete. If the response was cut short, none are emitted.
 
-    A ``finish_reason`` is advice: what follows it still counts. The completion ends with a usage
-    chunk that has no choices, ``[DONE]``, or the end of the stream; or when nothing follows for a
-    short while, which is for the caller to decide, who then calls `finish`.
+    A ``finish_reason`` is not the end: output after it still counts. The completion ends with a
+    usage chunk without choices, with ``[DONE]``, or with the stream. It also ends after a short
+    silence; the caller measures that and calls `finish`.
 
     Attributes:
-        response_id: The service's id, once it is known.
+        response_id: The service's id; None until it is known.
         created: Whether the service accepted the request.
-        in_progress: The same: this service doesn't tell them apart.
-        ended: How the completion ended, once it has.
-        continued_after_finish: Whether output followed a ``finish_reason``. A host that was seen
-            doing so gives that reason too early, and deserves the ordinary wait.
-        host: The host's name, which goes with what it wants back.
+        in_progress: The same; this API doesn't distinguish them.
+        ended: How the completion ended; None until then.
+        continued_after_finish: Whether output followed a ``finish_reason``. A host that does this
+            sends the reason too early, so it gets the ordinary time limit.
+        host: The host's name, which is stored with the fields that it wants back.
 
     Args:
-        thoughts: Takes thoughts out of the words; None where the host writes none there.
+        thoughts: Removes thoughts from the text; None if the host writes none into it.
     """
 
     def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
@@ -148,53 +147,53 @@ class ChatAssembler:
 
     @property
     def finished(self) -> bool:
-        """Whether the service said why it stopped: likely only the usage is missing."""
+        """Whether a ``finish_reason`` came, so that probably only the usage is missing."""
         return self._finish is not None
 
     @property
     def may_end_after_silence(self) -> bool:
-        """Whether a short silence ends the completion: then call `finish`."""
+        """Whether a short silence counts as the end; then `finish` must be called."""
         return self.finished and self.ended is None and not self.continued_after_finish
 
     @property
     def whole(self) -> bool:
-        """Whether the service said that it has finished, and said something before."""
+        """Whether a ``finish_reason`` came after some output."""
         return self._finish is not None and bool(self._said or self._calls or self._given)
 
     @property
     def slow_item_open(self) -> bool:
-        """Whether reasoning or a call is coming in, which may take long without a word."""
+        """Whether reasoning or a call is being received, which may take long without text."""
         return self._slow
 
     @property
     def touched_slow_item(self) -> bool:
-        """Whether the last chunk belonged to such an item."""
+        """Whether the last chunk belonged to such a slow item."""
         return self._touched_slow
 
     @property
     def message_open(self) -> bool:
-        """Whether the service is in the middle of a message."""
+        """Whether a message has begun and has not ended."""
         return bool(self._said) and not self._slow and self._finish is None
 
     @property
     def ids(self) -> Collection[str]:
-        """The ids by which a late chunk could be told: there are none, each has its stream."""
+        """The ids for recognizing late chunks: none, since each stream has one response."""
         return ()
 
     def output(self) -> tuple[Item, ...]:
-        """What was said, then the calls."""
+        """Return the message, then the calls."""
         said = (Message.of("assistant", self._said),) if self._said else ()
         return (*said, *self._given)
 
     def accepted(self) -> None:
-        """The service answered the request with a stream."""
+        """Record that the service answered the request with a stream."""
         self.created = self.in_progress = True
 
     def feed(self, chunk: object) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next chunk of this completion, or the text ``[DONE]``.
+        """Decode the next chunk of this completion, or the text ``[DONE]``.
 
         Returns:
-            What it brought, and the fault that ends the completion, if it was one.
+            The events, and a fault if the chunk ends the completion with one.
         """
         self._touched_slow = False
         if self.ended is not None:
@@ -220,13 +219,13 @@ class ChatAssembler:
         return events, None
 
     def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
-        """Take the end of the stream, or the silence that stands for it.
+        """Decode the end of the stream, or a silence that counts as the end.
 
-        ``[DONE]`` and a usage chunk after some output are ends too, for hosts that send no
+        ``[DONE]``, and a usage chunk after some output, count as the end for hosts that send no
         ``finish_reason``. Any other end without a ``finish_reason`` is a lost connection.
 
         Args:
-            done: Whether the service said ``[DONE]``.
+            done: Whether the service sent ``[DONE]``.
         """
         self._touched_slow = False
         if self.ended is not None:
@@ -238,24 +237,24 @@ class ChatAssembler:
             return (), from_error(error, None, begun=True)
         events = [*self._half_given_up(), *self._thought_ended(), *self._called()]
         if not self._said and not self._given and (why := self._why_silent()) is not None:
-            self._end()  # its usage counts
+            self._end()  # so that its usage is counted
             return events, why
         return (*events, self._end()), None
 
     def _why_silent(self) -> Fault | None:
-        """Why an answer without a word or a call is a failure; None if it is only empty."""
+        """Return the fault of a response without text and calls; None if it is merely empty."""
         reason = self._finish
         if reason in _CUT or reason in _FILTERED:
             kind = _CUT.get(str(reason), "content_filter")
-            message = f"the service ended the answer before its first word ({reason})"
+            message = f"the service ended the response before its first output ({reason})"
             return cut_at_once(message, kind)
         if self._thoughts is not None and self._thoughts.dropped:
-            message = "the answer holds nothing but the model's thoughts"
+            message = "the response contains only the model's thoughts"
             return cut_at_once(message, "only_thoughts")
         return None
 
     def _thought_ended(self) -> list[Event]:
-        """What was held because it might have been the beginning of a thought."""
+        """Return the text that was held because it might have begun a thought."""
         rest = self._thoughts.finish() if self._thoughts is not None else ""
         self._said += rest
         return [TextDelta(rest)] if rest else []
@@ -312,7 +311,7 @@ class ChatAssembler:
         return [TextDelta(text, refusal)] if text else []
 
     def _collect_reasoning(self, delta: object) -> None:
-        """Collect reasoning that comes with the text: some hosts require it in the next request."""
+        """Collect reasoning beside the text: some hosts require it in the next request."""
         thought = read_field(delta, "reasoning_content")
         if isinstance(thought, str):
             before = self._message_fields.get("reasoning_content", "")
@@ -322,7 +321,7 @@ class ChatAssembler:
             self._message_fields.setdefault("reasoning_details", []).extend(details)
 
     def _half_given_up(self) -> list[Event]:
-        """The half of a surrogate pair that found no other half."""
+        """Replace a surrogate half that was not completed."""
         if not self._half:
             return []
         self._half = ""
@@ -347,14 +346,14 @@ class ChatAssembler:
         call.add(arguments)
 
     def _call_of(self, index: int | None, call_id: str) -> _Call | None:
-        """The call that a piece names by its id or place, else the newest; None if none."""
+        """Find the call that a piece names by id or index, else the newest one."""
         here = [c for c in self._calls if index is None or c.index in (None, index)]
         named = [c for c in here if call_id and c.call_id == call_id]
         found = named or here
         return found[-1] if found else None
 
     def _called(self) -> list[Event]:
-        """Emit the calls; none if the answer was cut off, since any of them may be incomplete."""
+        """Emit the calls; none if the response was cut short, since any may be incomplete."""
         self._slow = False
         if self._finish in _CUT:
             return []
@@ -392,7 +391,7 @@ class ChatAssembler:
 
 
 def error_of(chunk: object) -> Fault | None:
-    """The fault in a data line that holds an error instead of a chunk; None if it is none."""
+    """Return the fault in a data line that holds an error instead of a chunk; None if none."""
     error = read_field(chunk, "error")
     if isinstance(error, str) and error:
         error = {"message": error}
@@ -406,11 +405,11 @@ def from_body(
     *,
     begun: bool = False,
 ) -> Fault:
-    """Name what an error object says; a field that is refused gets its name in the settings.
+    """Classify an error object; the name of a rejected field is translated to the settings' name.
 
     Args:
         error: The service's ``error`` object; any field may be missing.
-        status: The HTTP status, where one came.
+        status: The HTTP status, if one came.
         headers: The headers that came with it.
         begun: Whether the completion had begun.
     """
@@ -424,7 +423,7 @@ def from_body(
 
 
 def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
-    """Read a chunk's or a completion's ``usage``; None where the service didn't say."""
+    """Read the ``usage`` of a chunk or a completion; None if it has none."""
     return usage_from(
         read_field(chunk, "usage"),
         sent="prompt_tokens",
@@ -436,7 +435,7 @@ def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
 
 
 def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
-    """Read a data line of a stream, leniently if it isn't strict JSON.
+    """Parse a data line of a stream, leniently if it isn't strict JSON.
 
     Returns:
         The chunk for `ChatAssembler.feed`, or ``[DONE]``; None if it is neither.
@@ -461,7 +460,7 @@ def _longer_name(call: _Call, name: str) -> str:
 
 
 def _arguments(value: object) -> str:
-    if isinstance(value, Mapping):  # seen: decoded already
+    if isinstance(value, Mapping):  # seen: already decoded
         try:
             return msgspec.json.encode(value).decode()
         except (UnicodeError, RecursionError, TypeError):

@@ -1,7 +1,7 @@
-"""Chat Completions: items and Responses-style settings to JSON.
+"""Encoder of Chat Completions: from items and Responses-style settings to JSON.
 
-The rest of the library speaks the words of the Responses API; only this page and
-`rtllm.codec.chat_decoder` know the other ones.
+The rest of the library uses the terms of the Responses API; only this module and
+`rtllm.codec.chat_decoder` know those of Chat Completions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from rtllm.errors import ConfigError
 
 Json = dict[str, Any]
 
-MAX_CALL_ID = 40  # seen: longer ids are refused here, though the Responses API takes 64
+MAX_CALL_ID = 40  # seen: longer ids are rejected here, though the Responses API accepts 64
 
 Carried = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Fields of a call, and of the message around it."""
@@ -38,17 +38,17 @@ def messages(
     keeps_id: Callable[[str], bool] = carries_data,
     carried: Callable[[ToolCall], Carried] = nothing_carried,
 ) -> list[Json]:
-    """Encode legal items as messages.
+    """Encode normalized items as messages.
 
-    A run of calls joins the assistant message right before it, and its outputs follow: the
-    service wants every call of a message answered directly after it. Hidden items stay
-    out, for this service keeps no state that they could belong to.
+    Consecutive calls are added to the assistant message before them, and their outputs follow: the
+    service requires that a message with calls is directly followed by their outputs. Hidden items
+    are left out, because this API can't continue the responses that they belong to.
 
     Args:
-        items: Legal items, oldest first.
+        items: Normalized items, oldest first.
         guide: Text that isn't part of the conversation; it follows the leading system texts.
-        keeps_id: Tells which call ids must stay as they are, however long.
-        carried: Gives the extra fields to send with a call: its own, and those of its message.
+        keeps_id: Tells which call ids must stay unchanged, however long.
+        carried: Returns the extra fields to send with a call: its own, and those of its message.
     """
     encoded: list[Json] = []
     for item in items:
@@ -100,7 +100,7 @@ def _call(call: ToolCall, keeps_id: Callable[[str], bool]) -> Json:
 
 
 def _short(call_id: str, keeps_id: Callable[[str], bool]) -> str:
-    """The id, or where it is too long, one that follows from it."""
+    """Return the id; if it is too long, a shorter one derived from it."""
     if len(call_id) <= MAX_CALL_ID or keeps_id(call_id):
         return call_id
     return f"call_{blake2b(call_id.encode(), digest_size=16).hexdigest()}"
@@ -112,15 +112,15 @@ _FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
 
 
 def nested_tool(tool: Mapping[str, Any]) -> Json:
-    """A function tool of the Responses API (flat) as Chat Completions wants it (nested).
+    """Convert a function tool of the Responses API (flat) to Chat Completions (nested).
 
     Raises:
-        ConfigError: If it is another kind of tool, or holds what only Responses knows.
+        ConfigError: If it is not a function tool, or has fields that only the Responses API knows.
     """
     if tool.get("type") != "function":
         raise ConfigError(
-            f"a tool of type {tool.get('type')!r} can't be offered over Chat Completions, "
-            "which has only function tools; use the Responses API for it"
+            f"a tool has the type {tool.get('type')!r}; Chat Completions accepts only "
+            "function tools. Remove it or use the Responses API"
         )
     if isinstance(tool.get("function"), Mapping):
         return dict(tool)
@@ -128,7 +128,7 @@ def nested_tool(tool: Mapping[str, Any]) -> Json:
     if unknown := sorted(given.keys() - set(_FUNCTION_FIELDS)):
         raise ConfigError(
             f"the tool {tool.get('name')!r} has the field {unknown[0]!r}, which Chat "
-            "Completions doesn't know; leave it out or use the Responses API"
+            "Completions doesn't accept; remove the field or use the Responses API"
         )
     return {"type": "function", "function": {k: given[k] for k in _FUNCTION_FIELDS if k in given}}
 
@@ -139,7 +139,7 @@ def _nested(encoded: bytes) -> Json:
 
 
 def nested_choice(choice: object) -> object:
-    """A ``tool_choice`` of the Responses API as Chat Completions wants it."""
+    """Convert a ``tool_choice`` of the Responses API to Chat Completions."""
     if not isinstance(choice, Mapping):
         return choice
     match choice.get("type"):
@@ -152,11 +152,14 @@ def nested_choice(choice: object) -> object:
         case "function" | "allowed_tools":
             return dict(choice)
         case kind:
-            raise ConfigError(f"tool_choice {kind!r} isn't known to Chat Completions")
+            raise ConfigError(
+                f"tool_choice has the type {kind!r}; Chat Completions accepts 'function' and "
+                "'allowed_tools'"
+            )
 
 
 def nested_format(given: Mapping[str, Any]) -> Json:
-    """A ``text.format`` of the Responses API as a ``response_format``."""
+    """Convert a ``text.format`` of the Responses API to a ``response_format``."""
     if given.get("type") != "json_schema" or "json_schema" in given:
         return dict(given)
     schema = {k: v for k, v in given.items() if k != "type"}
@@ -177,7 +180,7 @@ _SAME = frozenset(
         "service_tier",
         "user",
         "moderation",
-        # these are Chat's own: nothing of the Responses API maps to them
+        # fields of Chat Completions, without an equivalent in the Responses API
         "frequency_penalty",
         "presence_penalty",
         "seed",
@@ -192,7 +195,7 @@ _SAME = frozenset(
         "verbosity",
         "response_format",
         "stream_options",
-        # these are the openai client's: it takes them out of the body
+        # options of the openai client, which removes them from the body
         "extra_headers",
         "extra_query",
         "extra_body",
@@ -204,18 +207,18 @@ _LEFT_OUT = frozenset({"truncation", "include", "stream", "type"})
 def parameters(settings: Mapping[str, Any], tools: Sequence[bytes | msgspec.Raw] = ()) -> Json:
     """Map a Responses-style body, without its input, to Chat Completions.
 
-    Chat's own fields may stand among the settings too (``seed``, the penalties, ``stop`` …),
-    and so may ``extra_body``, ``extra_headers`` and ``extra_query``, which take whatever a
-    host knows beyond the API. ``include`` has no meaning here and stays out, except that
-    asking for logprobs is kept; so does ``truncation: "disabled"``, which is all that Chat
-    does. Nulls stay out.
+    The settings may also have Chat's own fields (``seed``, the penalties, ``stop`` …), and
+    ``extra_body``, ``extra_headers`` and ``extra_query`` for anything else that a host accepts.
+    ``include`` does not exist here and is left out, except that logprobs are still requested.
+    ``truncation: "disabled"`` is left out, because Chat Completions never truncates. Null values
+    are left out.
 
     Args:
         settings: The body's fields, by their names in the Responses API.
-        tools: Encoded flat tools; with none, no tool fields are sent.
+        tools: Encoded flat tools; if empty, no tool fields are sent.
 
     Raises:
-        ConfigError: If something in it can't be said over Chat Completions.
+        ConfigError: If a field has no equivalent in Chat Completions.
     """
     body: Json = {}
     for name, value in settings.items():
@@ -268,8 +271,8 @@ def _inner(outer: str, value: Mapping[str, Any], names: Mapping[str, str]) -> Js
 
 def _unknown(name: str) -> ConfigError:
     return ConfigError(
-        f"{name!r} isn't known to Chat Completions; leave it out, use the Responses API, or "
-        "pass it as extra_body if this host knows it"
+        f"Chat Completions has no parameter {name!r}; remove it, use the Responses API, or pass it "
+        "in extra_body if this host accepts it"
     )
 
 
@@ -277,6 +280,6 @@ _NOT_THE_BODY = ("extra_headers", "extra_query", "extra_body")
 
 
 def size_of(arguments: Mapping[str, Any]) -> int:
-    """Count the bytes of a request's body, what the user added to it apart."""
+    """Count the bytes of a request's body, without the user's extra fields."""
     body = {name: value for name, value in arguments.items() if name not in _NOT_THE_BODY}
     return len(msgspec.json.encode(body, enc_hook=str))

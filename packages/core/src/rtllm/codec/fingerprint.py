@@ -1,4 +1,4 @@
-"""Fingerprints: two items have the same one when the model would see the same."""
+"""Fingerprints: equal for items that are equal to the model."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -19,16 +19,16 @@ from rtllm.content.items import (
 
 
 def fingerprint(item: Item) -> bytes:
-    """Digest an item by what the model would see of it.
+    """Digest an item by what the model sees of it.
 
-    A call's arguments count as parsed JSON, so that a framework may respace them. Cache
-    breakpoints and the borders between adjacent texts don't count.
+    A call's arguments are compared as parsed JSON, since a framework may reformat them. Cache
+    breakpoints and the boundaries between adjacent texts are ignored.
 
     Returns:
         16 bytes; equal for equal items.
     """
-    # No cache: one of items keeps the words of finished calls, and looking an item up in it
-    # takes as long as the digest does (measured: 1.15 ms for 1000 short items either way).
+    # No cache: a cache of items would keep the texts of finished calls, and a lookup takes as long
+    # as the digest (measured: 1.15 ms for 1000 short items either way).
     if type(item) is Message and len(item.parts) == 1 and type(item.parts[0]) is Text:
         identity: Sequence[object] = _plain(item.role, item.phase, item.parts[0].text)
     else:
@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _plain(role: Role, phase: str | None, text: str) -> Sequence[object]:
-    """The identity of a message that is one text; nearly all are."""
+    """Return the identity of a message with one text, as nearly all are."""
     return ("message", role, phase, (("text", text),))
 
 

@@ -1,4 +1,4 @@
-"""A frame from the service: which lane, which event; the rest stays unread until it is used."""
+"""Frames from the service: the lane and the event; other fields stay undecoded until used."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from rtllm.codec import lenient_json
 
 
 class Frame(msgspec.Struct):
-    """What a frame may hold that somebody reads.
+    """The fields of a frame that some code reads.
 
-    Fields have no types of their own, since hosts drift: who reads one checks it. Large ones
-    stay undecoded. Strings may hold halves of surrogate pairs.
+    Fields are untyped, since hosts vary; their readers check them. Large ones stay undecoded.
+    Strings may hold halves of surrogate pairs.
     """
 
     type: Any = None
@@ -38,12 +38,12 @@ class Frame(msgspec.Struct):
 
     @property
     def lane(self) -> str | None:
-        """The lane that the frame names, None for the default one."""
+        """The lane that the frame names, None for the default lane."""
         return self.stream_id if isinstance(self.stream_id, str) else None
 
     @property
     def is_error(self) -> bool:
-        """Whether it is an error frame of any shape; seen: some have no ``type``."""
+        """Whether it is an error frame of any form; seen: some have no ``type``."""
         return self.type == "error" or (self.type is None and bool(mapping(self.error)))
 
     @property
@@ -61,10 +61,10 @@ _UNDECODED = ("item", "part", "response", "error")
 
 
 def read(data: str | bytes) -> Frame | None:
-    """Read a frame, leniently if it isn't strict JSON.
+    """Parse a frame, leniently if it isn't strict JSON.
 
     Returns:
-        The frame; None if the data isn't a JSON object even so.
+        The frame; None if the data isn't a JSON object.
     """
     try:
         return _frames.decode(data)
@@ -87,12 +87,12 @@ def _read_leniently(data: str | bytes) -> Frame | None:
 
 
 def decode_object(data: bytes) -> Mapping[str, Any]:
-    """Decode a JSON object that was read before; empty if it is not one."""
+    """Decode a JSON object that was parsed before; empty if it is not one."""
     return mapping(msgspec.Raw(data))
 
 
 def mapping(raw: msgspec.Raw) -> Mapping[str, Any]:
-    """Decode a part of a frame that should be an object; empty if it is none."""
+    """Decode a part of a frame that should be an object; empty if it is not one."""
     return strict(raw)[0]
 
 
@@ -100,7 +100,7 @@ def strict(raw: msgspec.Raw) -> tuple[Mapping[str, Any], bytes]:
     """Decode a part of a frame that should be an object.
 
     Returns:
-        The object, empty if it is none, and its strict JSON, which can be sent back.
+        The object, empty if it is not one, and its strict JSON, which can be sent back.
     """
     try:
         value = msgspec.json.decode(raw) if raw else None
@@ -115,10 +115,10 @@ def strict(raw: msgspec.Raw) -> tuple[Mapping[str, Any], bytes]:
 
 
 def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, str]]:
-    """Read an error frame of whichever shape.
+    """Read an error frame of any form.
 
     Returns:
-        The error object, the status if one is there, and the headers.
+        The error object, the status if there is one, and the headers.
     """
     error = mapping(frame.error)
     if not error:
@@ -133,19 +133,19 @@ def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, 
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether a header's value is one: nested values aren't, however deep they are."""
+    """Whether a header's value is a plain one; nested values are dropped, however deep."""
     return isinstance(value, str | int | float)
 
 
 def _status(value: object) -> int | None:
-    """A status as a number; seen: some hosts send it as text."""
+    """Convert a status to a number; seen: some hosts send it as text."""
     if isinstance(value, str) and len(value) == 3 and value.isdecimal():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _text(raw: msgspec.Raw) -> str | None:
-    """What an error says that is a text alone."""
+    """Return the text of an error that is only a text."""
     try:
         value = msgspec.json.decode(raw) if raw else None
     except _REFUSED:

@@ -1,4 +1,4 @@
-"""Late frames: those of a response that ended, which the next one on a connection must not get."""
+"""Late frames of a finished response, which the next response must not get."""
 
 from collections import deque
 from collections.abc import Collection
@@ -10,11 +10,11 @@ REMEMBERED_RESPONSES = 16
 
 
 class Decoder(Protocol):
-    """What is known of a response by its decoder; see `Assembler`."""
+    """The ids of a response, as known by its decoder; see `Assembler`."""
 
     @property
     def response_ids(self) -> Collection[str]:
-        """The ids by which the service named the response."""
+        """The ids of the response."""
 
     @property
     def item_ids(self) -> Collection[str]:
@@ -22,16 +22,16 @@ class Decoder(Protocol):
 
     @property
     def announces_items(self) -> bool:
-        """Whether items were announced before anything else of them."""
+        """Whether items were announced before their other events."""
 
 
 class LateFrames:
-    """Tells the late frames of one connection by the ids of the responses that ended on it.
+    """Recognizes late frames on one connection by the ids of the responses that ended on it.
 
-    Deltas carry no response id, and a host without lanes no lane either, so a late one would be
-    taken for the next answer. But some hosts number their items, or even their responses, anew
-    each time. An announcement proves that an id begins anew, since nobody announces an item of a
-    response that is over; and ids of a host that announces nothing prove nothing.
+    Deltas have no response id, and on a host without lanes no lane either, so a late one would be
+    taken for the next response. But some hosts reuse item ids, or even response ids. An
+    announcement of an item proves that its id is used again, since items of a finished response are
+    not announced. If a host announces no items, its ids prove nothing.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class LateFrames:
 
     @property
     def ids_restart(self) -> bool:
-        """Whether the host was seen using an id again for another item or response."""
+        """Whether the host was seen reusing an id for another item or response."""
         return self._restarts
 
     def ended(self, decoder: Decoder) -> None:
@@ -51,11 +51,11 @@ class LateFrames:
             self._items.append(frozenset(decoder.item_ids))
 
     def is_late(self, frame: Frame, running: Decoder) -> bool:
-        """Tell whether a frame belongs to a response that ended, and not to the running one.
+        """Whether a frame belongs to a finished response and not to the running one.
 
         Args:
             frame: The frame.
-            running: The decoder of the response that would get it.
+            running: The decoder of the running response, which would get it.
         """
         if self._restarts or not self._responses:
             return False

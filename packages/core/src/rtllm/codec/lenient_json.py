@@ -1,9 +1,8 @@
-"""JSON that a strict parser refuses, read as far as its meaning is plain.
+"""Lenient JSON: parses what a strict parser rejects, as far as the meaning is clear.
 
-Hosts send: halves of surrogate pairs (gateways that cut text into UTF-16 units), ``NaN`` and
-``Infinity`` (Python's ``json.dumps``), control characters in strings, bytes that aren't UTF-8,
-and values nested deeper than a parser may recurse. Strict parsing comes first and is faster;
-this module is for what it refused.
+Seen in hosts' JSON: halves of surrogate pairs (gateways that split text into UTF-16 units), ``NaN``
+and ``Infinity`` (Python's ``json.dumps``), control characters in strings, bytes that aren't UTF-8,
+and deeper nesting than a parser may recurse. Strict parsing is tried first, because it is faster.
 """
 
 import json
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 DEPTH_LIMIT = 100
-"""Levels of nesting that are parsed; what lies deeper stays JSON text."""
+"""Levels of nesting that are parsed; deeper values stay JSON text."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -46,17 +45,17 @@ def parse(data: str | bytes) -> Any:
     Strings may hold halves of surrogate pairs; numbers that JSON doesn't have become None.
 
     Raises:
-        ValueError: If the data isn't JSON even so.
+        ValueError: If the data isn't JSON even then.
     """
     text = (data if isinstance(data, str) else decode(data)).removeprefix("\ufeff")
     try:
         return _decoder.decode(flatten(text))
-    except RecursionError as error:  # called from deep within other code
-        raise ValueError("nested too deeply") from error
+    except RecursionError as error:  # the call stack was already deep
+        raise ValueError("the JSON is nested too deeply to parse") from error
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a text is JSON, however deep it is nested."""
+    """Whether a text is JSON, however deep it is nested."""
     try:
         msgspec.json.decode(text)
     except RecursionError:
@@ -101,14 +100,14 @@ def encode(value: Any) -> bytes:
 
 
 def clean(text: str) -> str:
-    """Join the halves of surrogate pairs; those without another half are replaced."""
+    """Join the halves of surrogate pairs, and replace halves without a partner."""
     if text.isascii() or _HALF.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def join(held: str, text: str) -> tuple[str, str]:
-    """Append a piece of text to the half of a surrogate pair that the last piece ended with.
+    """Append a piece of text to the surrogate half that the last piece ended with.
 
     Returns:
         The text that can be passed on, and the half that the next piece may complete.

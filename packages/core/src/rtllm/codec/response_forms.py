@@ -19,7 +19,7 @@ def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
 
 
 def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
-    """Convert a whole context to the order and the roles that a host accepts."""
+    """Convert a full context to the order and the roles that a host accepts."""
     said = tuple(items)
     if dialect.developer_role == "system":
         said = tuple(_with_role(i, "system") if _is_developer(i) else i for i in said)

@@ -1,9 +1,9 @@
-"""The items of a response while they come in: which one an event means, and what was said of it.
+"""Items of a response that is being received: identifying them, and tracking their text.
 
-Hosts are careless with what names an item. Seen: another id in `added`, in each delta, in `done`
-and in the terminal event; one id, or one place, for all items; places that shift; neither. So an
-item is known by its place or by its id, whichever matches; where both lead astray, by what was
-said of it.
+Hosts are inconsistent in how they identify items. Seen: different ids in `added`, in each delta, in
+`done` and in the terminal event; one id, or one index, for all items; shifting indexes; none at
+all. So an item is identified by its index or by its id, whichever matches; if both mislead, by its
+text.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,35 +15,35 @@ from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.items import Item, Message
 
 _MESSAGE = "message"
-_CANDIDATES = 16  # of the items that share an id or a place, the newest are looked at
+_CANDIDATES = 16  # only the newest of the items that share an id or an index are considered
 
 
 @dataclass(slots=True, eq=False)
 class ItemState:
-    """An item of a response as it comes in.
+    """An item of a response that is being received.
 
     Attributes:
-        ids: The service's ids of it, in the order in which they came.
-        places: Its places in the output.
-        kind: Its type, if that is known.
+        ids: The ids that the service gave it, in order of arrival.
+        places: Its indexes in the output.
+        kind: Its type, if known.
         call_id: A call's id.
         name: A call's tool.
-        said: What of its text was passed on.
+        said: The part of its text that was passed on.
         half: The half of a surrogate pair that the next delta may complete.
         deltas: The deltas of its text.
-        rest: What of its text came with final texts only.
-        late: Text that came after the final text, which it may repeat.
-        goes_on: Whether more was said after the final text than that.
+        rest: The part of its text that came only with final texts.
+        late: Text that came after the final text and may repeat it.
+        goes_on: Whether new text came after the final text.
         starts: Where in ``said`` each part of the content begins.
         finals: The final texts of its parts.
         arguments: A call's arguments from deltas.
         final_arguments: A call's arguments from the event that ends them.
-        done: The item, once it is whole.
-        is_announced: Whether it was announced.
-        is_open: Whether it was announced and isn't done.
-        is_closed: Whether the service said that it is done.
-        named: How many events named it by an id.
-        thoughts: Takes the thoughts out of its text, if thoughts are dropped and any text came.
+        done: The item, once it is complete.
+        is_announced: Whether it was announced by `added`.
+        is_open: Whether it was announced and is not complete.
+        is_closed: Whether the service declared it complete.
+        named: How many events gave it an id.
+        thoughts: Removes the thoughts from its text; None if they are kept, or no text came yet.
     """
 
     ids: dict[str, None] = field(default_factory=dict)
@@ -70,41 +70,41 @@ class ItemState:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it may take long without a word."""
+        """Whether it is open and may take long without text."""
         return self.is_open and self.kind != _MESSAGE
 
     @property
     def final(self) -> str:
-        """The whole text of a message that is done, else nothing."""
+        """The full text of a complete message, else an empty text."""
         return self.done.text if isinstance(self.done, Message) else ""
 
     @property
     def has_stable_id(self) -> bool:
-        """Whether several events named it, all by the same id."""
+        """Whether several events gave it an id, and always the same one."""
         return len(self.ids) == 1 and self.named > 1
 
     def is_elsewhere(self, place: int | None) -> bool:
-        """Tell whether it has places and the given one isn't among them."""
+        """Whether it has indexes and the given one isn't among them."""
         return place is not None and bool(self.places) and place not in self.places
 
     def has_arguments(self, *, is_final: bool) -> bool:
-        """Tell whether a call has all its arguments, so that more of them are another call's.
+        """Whether a call has all its arguments, so that further ones belong to another call.
 
         Args:
-            is_final: Whether what comes are whole arguments, not a piece.
+            is_final: Whether the further arguments are complete ones, not a piece.
         """
         if self.final_arguments or self.done is not None:
             return True
         return not is_final and bool(self.arguments) and is_json(self.arguments)
 
     def can_be(self, kind: str | None, call_id: str | None = None) -> bool:
-        """Tell whether an event about an item of this type can mean it."""
+        """Whether an event about an item of this type can refer to it."""
         if kind is not None and self.kind is not None and kind != self.kind:
             return False
         return call_id is None or self.call_id is None or call_id == self.call_id
 
     def say(self, text: str, part: int | None) -> str:
-        """Add a piece of text; give what of it can be passed on."""
+        """Add a piece of text; return what can be passed on."""
         self.starts.setdefault(part, len(self.said))
         self.deltas.add(text)
         text, self.half = join(self.half, text)
@@ -112,7 +112,7 @@ class ItemState:
         return text
 
     def say_half(self) -> str:
-        """Give up the half of a surrogate pair that found no other half."""
+        """Replace a surrogate half that was not completed; return the replacement."""
         if not self.half:
             return ""
         self.half = ""
@@ -120,7 +120,7 @@ class ItemState:
         return REPLACEMENT
 
     def complete(self, text: str, part: int | None) -> str:
-        """Take the final text of a part; give what it has beyond what was said."""
+        """Set the final text of a part; return what it adds to the text passed on."""
         start = self._start_of(text, part)
         self.starts.setdefault(part, start)
         rest = beyond(self.said[start:], text)
@@ -133,7 +133,7 @@ class ItemState:
         return rest
 
     def complete_all(self, text: str) -> str:
-        """Take the final text of the item; give what it has beyond what was said."""
+        """Set the final text of the item; return what it adds to the text passed on."""
         rest = beyond(self.said, text)
         if rest or text:
             self.half = ""
@@ -149,7 +149,7 @@ class ItemState:
             to.starts[None] = 0
 
     def _start_of(self, text: str, part: int | None) -> int:
-        """Where the part with this final text begins."""
+        """Find where the part with this final text begins."""
         if part in self.starts:
             return self.starts[part]
         if part is None and self.starts:
@@ -161,10 +161,10 @@ class ItemState:
         return len(self.said)
 
     def take_after_final(self, text: str, part: int | None) -> str:
-        """Take text that comes after a final text; give it once it is more than a repetition.
+        """Check text that comes after a final text; return it once it is not a repetition.
 
-        It repeats a delta, or what came with the final text only. The latter is kept until it
-        shows whether it is the beginning of something else.
+        It may repeat a delta, or text that came only with the final text. In the latter case it is
+        held until it differs.
         """
         if self.goes_on or not (self.final or self._final_of(part)):
             return text
@@ -178,7 +178,7 @@ class ItemState:
         return late if self.rest.startswith(late[: -len(text)].strip()) else text
 
     def _final_of(self, part: int | None) -> str:
-        """The final text of a part; of all parts where a host leaves out which one it means."""
+        """Return the final text of a part; of all parts if a host does not number them."""
         if part in self.finals:
             return self.finals[part]
         return "".join(self.finals.values()) if part is None or None in self.finals else ""
@@ -208,10 +208,10 @@ class ItemTable:
         kind: str | None = None,
         call_id: str | None = None,
     ) -> ItemState | None:
-        """Find the item that has this place or this id.
+        """Find the item with this index or this id.
 
-        Who has both comes first, then who is open, then the newest. A call's own id, which its
-        output repeats, comes before either.
+        An item that has both is preferred, then an open one, then the newest. A call's own id,
+        which its output repeats, takes precedence.
         """
         if call_id is not None and (called := self._by_call.get(call_id)) is not None:
             return called
@@ -233,7 +233,7 @@ class ItemTable:
         )
 
     def add(self, item_id: str | None, place: int | None, kind: str | None) -> ItemState:
-        """Note a new item."""
+        """Add a new item."""
         item = ItemState()
         self._items.append(item)
         self.know(item, item_id, place, kind)
@@ -242,7 +242,7 @@ class ItemTable:
     def know(
         self, item: ItemState, item_id: str | None, place: int | None, kind: str | None
     ) -> None:
-        """Note by what an event named an item."""
+        """Record the id and the index that an event used for an item."""
         item.kind = item.kind or kind
         if item_id is not None:
             item.named += 1
@@ -254,7 +254,7 @@ class ItemTable:
             self._by_place.setdefault(place, []).append(item)
 
     def know_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
-        """Note a call's id and tool."""
+        """Record a call's id and tool."""
         item.call_id = item.call_id or call_id
         item.name = item.name or name
         if item.call_id is not None:
@@ -262,10 +262,10 @@ class ItemTable:
 
 
 def beyond(said: str, final: str) -> str:
-    """What a final text has beyond what was said; nothing if it says something else.
+    """Return what a final text adds to the text passed on; empty if the two differ.
 
-    Blanks don't count, since hosts trim final texts, nor what was replaced because its bytes
-    were broken.
+    Spaces are ignored, since hosts trim final texts, and so are characters that replace invalid
+    bytes.
     """
     if final.startswith(said):
         return final[len(said) :]
@@ -285,7 +285,7 @@ def beyond(said: str, final: str) -> str:
 
 
 def are_alike(said: str, final: str) -> bool:
-    """Tell whether two texts begin so alike that one is likely the other, repaired."""
+    """Whether two texts begin so similarly that one is probably the other, repaired."""
     said, final = "".join(said.split()), "".join(final.split())
     if not said or not final:
         return not said
@@ -297,15 +297,15 @@ def are_alike(said: str, final: str) -> bool:
 def meant_by(
     item: Mapping[str, Any], text: str, place: int, left: Collection[ItemState]
 ) -> ItemState | None:
-    """Find what came already of an item of the terminal event's output.
+    """Find the received item that an item of the terminal event's output refers to.
 
-    Its place is asked last: some hosts leave items out there, so that places shift.
+    Its index is the last criterion, because some hosts omit items there, which shifts indexes.
 
     Args:
         item: The item in the terminal event.
         text: Its text, if it is a message.
-        place: Its place there.
-        left: The items of the response that nothing was found for yet.
+        place: Its index there.
+        left: The received items that are not matched yet.
     """
     kind, item_id = item.get("type"), item.get("id")
     fit = [i for i in left if i.can_be(kind if isinstance(kind, str) else None)]

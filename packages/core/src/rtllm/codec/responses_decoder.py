@@ -1,4 +1,4 @@
-"""The Responses API: events to what an agent acts on."""
+"""Decoder of the Responses API: from events to the agent's events."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -19,26 +19,26 @@ from rtllm.retry.faults import Fault, cut_at_once, from_error
 
 
 class Assembler:
-    """Turns the events of one response into what an agent acts on.
+    """Decodes the events of one response into events for the agent.
 
-    It is fed the frames of its own lane or stream only. Unknown events, missing fields and items
-    of unknown types are passed over. An item is known by its place or its id, whichever matches.
-    Text that was passed on is never passed on again: a final text adds what it has beyond that.
-    Nothing that a frame may hold raises an error.
+    It gets only the frames of its own lane or stream. Unknown events, missing fields and items of
+    unknown types are ignored. An item is identified by its index or its id, whichever matches. Text
+    that was passed on is never passed on again: a final text adds only what is new. No content of a
+    frame makes it raise.
 
     Attributes:
-        response_id: The service's id, once it is known; the last one that it said.
+        response_id: The latest id that the service gave the response; None until then.
         created: Whether the service accepted the request.
-        in_progress: Whether it began to work on it.
-        ended: How the response ended, once it has.
-        announces_items: Whether the service announces items before anything else of them.
-        parent: What the service said of the response that is continued: its id, or empty where
-            it says that there is none; None if it didn't say, or has not said yet.
-        forgets: Whether it said that it stores nothing.
+        in_progress: Whether the service began to process it.
+        ended: How the response ended; None until then.
+        announces_items: Whether the service announces items before their other events.
+        parent: The id of the continued response, as the service reports it; empty if it reports
+            none, and None if it did not report it (yet).
+        forgets: Whether the service reported that it does not store the response.
 
     Args:
-        drops_thoughts: Whether thoughts are taken out of the words.
-        prefilled: Whether an answer begins inside a thought.
+        drops_thoughts: Whether thoughts are removed from the text.
+        prefilled: Whether a response begins inside a thought.
     """
 
     def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
@@ -63,14 +63,14 @@ class Assembler:
 
     @property
     def whole(self) -> bool:
-        """Whether a message or a call is done and no item is open or waits for its arguments."""
+        """Whether a message or a call is complete, and no item is open or lacks its arguments."""
         return not any(item.is_open or _waits(item) for item in self._items) and any(
             isinstance(item.done, Message | ToolCall) for item in self._items
         )
 
     @property
     def slow_item_open(self) -> bool:
-        """Whether an item is open that may take long without a word."""
+        """Whether an item is open that may take long without text, such as reasoning."""
         if self.ended is None and any(
             item.thoughts is not None and item.thoughts.in_thought for item in self._items
         ):
@@ -79,17 +79,17 @@ class Assembler:
 
     @property
     def touched_slow_item(self) -> bool:
-        """Whether the last frame belonged to such an item."""
+        """Whether the last frame belonged to such a slow item."""
         return self._touched_slow
 
     @property
     def message_open(self) -> bool:
-        """Whether the service is in the middle of a message."""
+        """Whether a message has begun and has not ended."""
         return any(item.is_open and item.kind == "message" for item in self._items)
 
     @property
     def response_ids(self) -> Collection[str]:
-        """The ids by which the service named the response: one, or more where they drift."""
+        """The ids of the response: one, or several if the host is inconsistent."""
         return tuple(self._response_ids)
 
     @property
@@ -99,18 +99,18 @@ class Assembler:
 
     @property
     def ids(self) -> Collection[str]:
-        """The ids by which a late event of this response can be told."""
+        """The ids by which a late event of this response can be recognized."""
         return (*self.item_ids, *self.response_ids)
 
     def output(self) -> tuple[Item, ...]:
-        """The items that are done, in the order in which they came."""
+        """Return the complete items, in order of arrival."""
         return tuple(item.done for item in self._items if item.done is not None)
 
     def feed(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next frame of this response.
+        """Decode the next frame of this response.
 
         Returns:
-            What it brought, and the fault that ends the response, if it was one.
+            The events, and a fault if the frame ends the response with one.
         """
         self._touched_slow = False
         if self.ended is not None or self._sequence.is_repeat(frame):
@@ -195,7 +195,7 @@ class Assembler:
     def _unannounced(
         self, item_id: str | None, place: int | None, kind: str | None
     ) -> ItemState | None:
-        """The item that an announcement means, though something of it came before."""
+        """Find the item that an announcement refers to, if other events of it came before."""
         item = self._calling if kind == "function_call" else self._speaking
         if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
             return None
@@ -228,7 +228,7 @@ class Assembler:
         return item
 
     def _message_going_on(self, item_id: str | None, place: int | None) -> ItemState | None:
-        """The message that a delta without a known id or place can only mean."""
+        """Find the only message that a delta without a known id or index can refer to."""
         item = self._speaking
         if item is None or (item_id is None and place is None):
             return item
@@ -239,20 +239,20 @@ class Assembler:
     def _message_of_text(
         self, item_id: str | None, place: int | None, text: str, part: int | None = None
     ) -> ItemState:
-        """The message that a final text belongs to."""
+        """Find the message that a final text belongs to, or add one."""
         item = self._items.find(item_id, place, "message")
         if item is not None and not item.is_closed and part in item.finals:
             is_related = text in item.said or text.startswith(item.finals[part])
             is_named_so = item_id in item.ids and not item.is_elsewhere(place)
             if not is_related and not is_named_so:
-                item = None  # the place is used again
+                item = None  # the index is reused
         if item is not None and item.is_closed:
             said = item.final or item.said
             is_its_own = (
                 item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
             )
             if not (is_its_own or text in said or text.startswith(said)):
-                item = None  # the place, or the id, is used again
+                item = None  # the index, or the id, is reused
             elif _is_another(item, item_id):
                 item = None
         elif item is None:
@@ -267,7 +267,7 @@ class Assembler:
         return item
 
     def _open_message(self, place: int | None, text: str) -> ItemState | None:
-        """The message that a final text without a known id or place can only mean."""
+        """Find the only message that a final text without a known id or index can refer to."""
         opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
         here = [i for i in opened if not i.is_elsewhere(place)]
         by_text = (i for i in opened if i.said and (text == i.said or beyond(i.said, text)))
@@ -305,11 +305,11 @@ class Assembler:
         return self._passed_on(text, begins=begins, refusal=refusal)
 
     def _without_thoughts(self, text: str) -> str:
-        """A message as it is recorded."""
+        """Return a message's text as it is recorded: without thoughts, if they are dropped."""
         return without_thoughts(text, prefilled=self._prefilled) if self._drops_thoughts else text
 
     def _thought_ended(self, item: ItemState) -> Sequence[Event]:
-        """What was held because it might have been the beginning of a thought."""
+        """Return the text that was held because it might have begun a thought."""
         if item.thoughts is None:
             return ()
         begins = not item.thoughts.spoke
@@ -318,7 +318,7 @@ class Assembler:
     def _passed_on(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
         if not text:
             return ()
-        if begins and self._spoke:  # another message: a blank between, lest words run together
+        if begins and self._spoke:  # another message: a space keeps its words apart
             return (TextDelta(f" {text}", refusal),)
         self._spoke = True
         return (TextDelta(text, refusal),)
@@ -394,7 +394,7 @@ class Assembler:
     # -- calls -----------------------------------------------------------------------------------
 
     def _open_call(self, place: int | None, call_id: str | None = None) -> ItemState | None:
-        """The call that an event without a known id or place can only mean."""
+        """Find the only call that an event without a known id or index can refer to."""
         item = self._calling
         if item is None or item.is_closed or item.is_elsewhere(place):
             return None
@@ -409,7 +409,7 @@ class Assembler:
             if item.is_elsewhere(place) or _is_another(item, item_id):
                 item = None
             elif item.done is not None and text in item.final_arguments:
-                return ()  # once more
+                return ()  # a repetition
             else:
                 item = None
         if item is None:
@@ -427,7 +427,7 @@ class Assembler:
         call_id = _string(fields.get("call_id")) or item.call_id
         name = _string(fields.get("name")) or item.name
         if fields.get("status") not in (None, "completed") or call_id is None or name is None:
-            item.call_id = item.name = None  # cut: must not run
+            item.call_id = item.name = None  # cut short: must not run
             return ()
         self._items.know_call(item, call_id, name)
         text = _best_arguments(_arguments_of(fields.get("arguments")), item)
@@ -435,7 +435,7 @@ class Assembler:
 
     def _called(self, item: ItemState, arguments: str) -> Sequence[Event]:
         if item.call_id is None or item.name is None or item.call_id in self._call_ids:
-            return ()  # a call that came already under another id or place must not run twice
+            return ()  # already received under another id or index: must not run twice
         self._call_ids.add(item.call_id)
         item.final_arguments = arguments
         call = ToolCall(item.call_id, item.name, arguments)
@@ -470,13 +470,13 @@ class Assembler:
         if status == "incomplete":
             self.ended = ResponseEnded("incomplete", reason, self.response_id, usage)
             if is_silent:
-                message = f"the service ended the answer before its first word ({reason})"
+                message = f"the service ended the response before its first output ({reason})"
                 return events, cut_at_once(message, reason or "incomplete")
         elif is_silent and any(
             item.thoughts is not None and item.thoughts.dropped for item in self._items
         ):
             self.ended = ResponseEnded("incomplete", "only thoughts", self.response_id, usage)
-            message = "the answer holds nothing but the model's thoughts"
+            message = "the response contains only the model's thoughts"
             return events, cut_at_once(message, "only_thoughts")
         else:
             outcome: Literal["completed", "empty"] = "empty" if is_silent else "completed"
@@ -484,12 +484,12 @@ class Assembler:
         return (*events, self.ended), None
 
     def _fill(self, output: object, *, runs_calls: bool) -> Sequence[Event]:
-        """Complete the items from the terminal event, for hosts that leave out others.
+        """Complete the items from the terminal event, for hosts that omit other events.
 
         Args:
-            output: The terminal event's.
-            runs_calls: Whether calls that weren't emitted yet may be: those of an incomplete
-                response may be cut.
+            output: The terminal event's output.
+            runs_calls: Whether calls that weren't emitted yet may be emitted; those of an
+                incomplete response may be cut short.
         """
         events: list[Event] = []
         left = dict.fromkeys(self._items)
@@ -505,7 +505,7 @@ class Assembler:
             if item is None or item not in left:
                 item = meant_by(fields, text, place, left)
             if item is None and text and _claim(unclaimed, text):
-                continue  # said already, in one with another message
+                continue  # already received as part of another message
             if item is None:
                 item = self._items.add(_string(fields.get("id")), None, kind)
             else:
@@ -525,7 +525,7 @@ class Assembler:
         return events
 
     def _settled(self, item: ItemState) -> Sequence[Event]:
-        """Emit a call of a completed response that no event told whole."""
+        """Emit a call of a completed response whose final arguments never came."""
         text = _best_arguments("", item)
         if text and is_json(text):
             return self._called(item, text)
@@ -533,7 +533,7 @@ class Assembler:
 
 
 def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> bool:
-    """Tell whether an announcement is of another item, though its id or place are this one's."""
+    """Whether an announcement is of another item, though its id or index matches this one."""
     if item.is_closed:
         return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(place)
     if not item.is_announced:
@@ -543,17 +543,17 @@ def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> 
 
 
 def _is_another(item: ItemState, item_id: str | None) -> bool:
-    """Tell whether an id is another item's than a finished one's, whose ids are to be trusted."""
+    """Whether an id shows that an event is about another item than a complete one."""
     return item_id is not None and item_id not in item.ids and item.has_stable_id
 
 
 def _waits(item: ItemState) -> bool:
-    """Tell whether a call is done and its arguments are still missing."""
+    """Whether a call is complete except for its arguments."""
     return item.is_closed and item.done is None and item.call_id is not None
 
 
 def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
-    """Tell whether a message's text was said as a part of another, and note that it is known."""
+    """Whether a message's text was received as part of another one; if so, claim that part."""
     for item, rest in unclaimed.items():
         if rest.startswith(text):
             unclaimed[item] = rest[len(text) :]
@@ -569,12 +569,12 @@ def _is_an_answer(output: Sequence[Item]) -> bool:
 
 
 def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | None]:
-    """The id and the place of the item in a frame."""
+    """Return the id and the index of the item in a frame."""
     return _string(item.get("id")) or _string(frame.item_id), _number(frame.output_index)
 
 
 def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
-    """A call's arguments as JSON text; seen: some hosts send the object."""
+    """Return a call's arguments as JSON text; seen: some hosts send the object."""
     if isinstance(value, Mapping):
         return _encoded(value).decode()
     if not isinstance(value, str):
@@ -583,7 +583,7 @@ def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
 
 
 def _best_arguments(given: str, item: ItemState) -> str:
-    """The arguments of a call: as the item has them, unless another event has more."""
+    """Return the most complete arguments of a call from its different events."""
     told = [t for t in (given, item.final_arguments, clean_escapes(item.arguments)) if t.strip()]
     full = next((t for t in told if "".join(t.split()) != "{}" and is_json(t)), None)
     return full or next(iter(told), "")
@@ -613,7 +613,7 @@ def _text_of(content: object) -> tuple[str, bool]:
 
 
 def usage_of(response: Mapping[str, Any]) -> Usage | None:
-    """Read ``response.usage``; None where the service didn't say."""
+    """Read ``response.usage``; None if the service didn't send it."""
     return usage_from(
         response.get("usage"),
         sent="input_tokens",

@@ -1,4 +1,4 @@
-"""The Responses API: items and settings to JSON."""
+"""Encoder of the Responses API: from items and settings to JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
@@ -20,11 +20,11 @@ Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def item_json(item: Item, *, types_all: bool = False) -> msgspec.Raw:
-    """Encode an item as an entry of ``input``, without ids: unstored ones are refused.
+    """Encode an item as an entry of ``input``, without ids: ids of unstored items are rejected.
 
     Args:
         item: The item.
-        types_all: Whether each message says that it is one.
+        types_all: Whether each message gets its ``type``.
     """
     match item:
         case Message():
@@ -53,9 +53,9 @@ def _encoded(value: object) -> msgspec.Raw:
 
 
 def _put_back(json: bytes) -> msgspec.Raw:
-    """Reasoning as a service takes it back: without nulls, and without what only it says.
+    """Convert reasoning to the form that services accept back: without nulls and the status.
 
-    Seen: Azure refuses nulls, and others the status (docs/protocol.md).
+    Seen: Azure rejects nulls, and others the status (docs/protocol.md).
     """
     if b"null" not in json and b'"status"' not in json:
         return msgspec.Raw(json)
@@ -69,12 +69,12 @@ def _put_back(json: bytes) -> msgspec.Raw:
 def _message(message: Message, *, types_all: bool) -> dict[str, Any]:
     value: dict[str, Any] = {}
     if types_all or message.role == "assistant":
-        # Optional as documented; seen: llama.cpp wants it on the assistant's, others on all.
+        # Optional as documented; seen: llama.cpp requires it on assistant messages, others on all.
         value["type"] = "message"
     value["role"] = message.role
     plain = all(isinstance(p, Text) and not p.cache_breakpoint for p in message.parts)
     if plain or message.role == "assistant":
-        # The short form; parts of an assistant would have to be output_text.
+        # The short form; the parts of an assistant message would have to be output_text.
         value["content"] = message.text
     else:
         value["content"] = [_part(part) for part in message.parts]
@@ -104,20 +104,20 @@ def request_frame(
     lane: str | None = None,
     types_all: bool = False,
 ) -> bytes:
-    """Encode a ``response.create``, which is flat: no envelope around the body.
+    """Encode a ``response.create``, which is flat: its fields are not nested in an envelope.
 
     Args:
-        settings: The body's other fields, ready for the wire; ``tools`` among them are offered
-            after the others.
-        tools: Encoded tools; with none, no tool fields are sent.
-        items: What to send as ``input``.
+        settings: The body's other fields, already encodable. Their ``tools`` follow the other
+            tools.
+        tools: Encoded tools; if there are none, no tool fields are sent.
+        items: The items to send as ``input``.
         instructions: The ``instructions`` field.
         previous_response_id: The response to continue.
         lane: The lane's name, None for the default lane.
-        types_all: Whether each message says that it is one.
+        types_all: Whether each message gets its ``type``.
     """
     body: dict[str, object] = {"type": "response.create", **settings}
-    more = body.pop("tools", None)  # the user's own, such as hosted ones
+    more = body.pop("tools", None)  # the user's own tools, such as hosted ones
     offered = [*tools, *more] if isinstance(more, Sequence) else list(tools)
     if offered:
         body["tools"] = offered
@@ -146,10 +146,10 @@ def http_body(frame: bytes) -> dict[str, Any]:
 
 
 def returnable(item: Item) -> Item | None:
-    """An item as it may be sent back, None if it may not.
+    """Convert an item to the form in which it may be sent back; None if it may not.
 
-    Of reasoning, only what is sealed says anything. A hosted tool's item loses its id: one of
-    an answer that wasn't stored is refused (seen), and the service knows it by nothing else.
+    Reasoning is only useful if it is encrypted. A hosted tool's item loses its id: the id of a
+    response that wasn't stored is rejected (seen), and it serves no other purpose.
     """
     if isinstance(item, Reasoning):
         sealed = msgspec.json.decode(item.json).get("encrypted_content")
@@ -161,10 +161,10 @@ def returnable(item: Item) -> Item | None:
 
 
 def check_encodable(settings: Mapping[str, object]) -> None:
-    """Check that settings can be sent.
+    """Check that settings can be encoded as JSON.
 
     Raises:
         TypeError: If a value has no JSON form.
-        ValueError: If a value can't be written, such as half of a character.
+        ValueError: If a value can't be encoded, such as half a surrogate pair.
     """
     msgspec.json.encode(settings)

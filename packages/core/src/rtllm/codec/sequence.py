@@ -1,4 +1,4 @@
-"""Sequence numbers: which frames a proxy repeated."""
+"""Sequence numbers: detecting frames that a proxy repeated."""
 
 from contextlib import suppress
 
@@ -6,11 +6,11 @@ from rtllm.codec.frames import Frame
 
 
 class SequenceCheck:
-    """Tells repeated frames of a response by their sequence numbers.
+    """Detects repeated frames of a response by their sequence numbers.
 
-    Only an equal frame with an equal number is a repetition, and only where numbers mean
-    something: some hosts give all frames the same, or begin anew with each item. Without that
-    evidence an equal frame is new, for a model may say the same word twice.
+    A frame is a repetition only if its content and number are equal, and only if the numbers are
+    usable. Some hosts give all frames the same number, or restart with each item. Without usable
+    numbers an equal frame is new, for a model may say the same word twice.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class SequenceCheck:
         self._is_trusted = True
 
     def is_repeat(self, frame: Frame) -> bool:
-        """Note a frame; tell whether it came before."""
+        """Record a frame; return whether it came before."""
         number = frame.sequence_number
         if not self._is_trusted or type(number) is not int:
             return False
@@ -35,7 +35,7 @@ class SequenceCheck:
 
 
 def _identity(frame: Frame) -> int:
-    """Hash what tells one event from another; nearly all are deltas, of which this is cheap.
+    """Hash what distinguishes a frame from others; cheap for deltas, which nearly all are.
 
     A hash, since thousands of small tuples would be work for the garbage collector.
     """

@@ -1,4 +1,4 @@
-"""Server-sent events: the pieces of an HTTP body to what the decoders take."""
+"""Server-sent events: from the pieces of an HTTP body to frames and chunks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream.
 
     Attributes:
-        event: Its name, if it was given one.
+        event: Its name, if it has one.
         data: Its data lines.
-        is_whole_body: Whether it is no event but all of a body that is no stream.
+        is_whole_body: Whether it is not an event but the full body of a response without a stream.
     """
 
     event: str
@@ -34,11 +34,10 @@ class ServerSentEvent(NamedTuple):
 
 
 class SseDecoder:
-    """Cuts a body into events, whatever its pieces are.
+    """Splits a body into events, however it is cut into pieces.
 
-    Lines end with LF, CR LF or CR and nowhere else: U+2028 and the like stand in what a model
-    says. Some hosts ignore ``stream`` and answer with one JSON object, some proxies with a web
-    page.
+    Lines end only with LF, CR LF or CR: U+2028 and the like may occur in a model's text. Some hosts
+    ignore ``stream`` and answer with one JSON object, some proxies with a web page.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class SseDecoder:
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
-        """Take the next piece of the body."""
+        """Decode the next piece of the body."""
         if self._is_body is None:
             piece = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
             if not piece:
@@ -70,7 +69,7 @@ class SseDecoder:
         return events
 
     def finish(self) -> list[ServerSentEvent]:
-        """Take the end of the body."""
+        """Decode the end of the body."""
         rest = decode(b"".join(self._rest))
         self._rest.clear()
         if self._is_body:
@@ -93,13 +92,13 @@ class SseDecoder:
 
 
 class _FedByEvents:
-    """What is fed the events of a stream, several at once."""
+    """Base class of decoders that get several events of a stream at once."""
 
     _touched_slow: bool
 
     @property
     def touched_slow_item(self) -> bool:
-        """Whether one of the last pieces belonged to an item that may take long."""
+        """Whether one of the last events belonged to an item that may take long without text."""
         return self._touched_slow
 
     def _feed_event(self, event: ServerSentEvent) -> tuple[Sequence[Event], Fault | None]:
@@ -108,7 +107,7 @@ class _FedByEvents:
     def _feed_all(
         self, received: Sequence[ServerSentEvent]
     ) -> tuple[Sequence[Event], Fault | None]:
-        """Take events up to the first one that brings a fault."""
+        """Decode events up to the first one with a fault."""
         events: list[Event] = []
         self._touched_slow = touched = False
         for one in received:
@@ -122,9 +121,9 @@ class _FedByEvents:
 
 
 class SseAssembler(_FedByEvents, Assembler):
-    """Turns a Responses stream over HTTP into what an agent acts on.
+    """Decodes a Responses stream over HTTP into events for the agent.
 
-    What is not a JSON object is passed over, as on the socket: comments, junk, ``[DONE]``.
+    Anything but a JSON object is ignored, as on the WebSocket: comments, junk, ``[DONE]``.
     """
 
     finished = False
@@ -137,13 +136,13 @@ class SseAssembler(_FedByEvents, Assembler):
         self._sse = SseDecoder()
 
     def accepted(self) -> None:
-        """Note that the service answered; only its own events say that it took the request."""
+        """Do nothing: only the service's own events tell that it accepted the request."""
 
     def feed(self, piece: bytes | str | Frame) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next piece of the body, or an event that is decoded already.
+        """Decode the next piece of the body, or an event that is already decoded.
 
         Returns:
-            What it brought, and the fault that ends the response, if there was one.
+            The events, and a fault if the response ends with one.
         """
         if isinstance(piece, Frame):
             return super().feed(piece)
@@ -153,19 +152,19 @@ class SseAssembler(_FedByEvents, Assembler):
         return self._feed_all(self._sse.feed(piece))
 
     def finish(self) -> tuple[Sequence[Event], Fault | None]:
-        """Take the end of the body."""
+        """Decode the end of the body."""
         events, fault = self._feed_all(self._sse.finish())
         if fault is None and self._failure is not None and self.ended is None:
             return super().feed(self._failure)
         return events, fault
 
     def _feed_after_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
-        """Take a frame; after a failure without a reason, it may be the reason."""
+        """Decode a frame; after a failure without a reason, it may be the reason."""
         if self._failure is None:
             return super().feed(frame)
         if not frame.is_error:
             return (), None
-        super().feed(self._failure)  # its usage counts
+        super().feed(self._failure)  # so that its usage is counted
         error, status, headers = error_of(frame)
         return (), from_error(error, status, headers, begun=True)
 
@@ -176,33 +175,33 @@ class SseAssembler(_FedByEvents, Assembler):
         if frame is None or self.ended is not None:
             return (), None
         if _fails_without_reason(frame):
-            self._failure = frame  # seen: Azure gives the reason in an error event after it
+            self._failure = frame  # seen: Azure sends the reason in an error event after it
             return (), None
         return self._feed_after_failure(frame)
 
 
 class SseChatAssembler(_FedByEvents, ChatAssembler):
-    """Turns a Chat Completions stream into what an agent acts on."""
+    """Decodes a Chat Completions stream into events for the agent."""
 
     def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
         super().__init__(thoughts)
         self._sse = SseDecoder()
 
     def feed(self, piece: object) -> tuple[Sequence[Event], Fault | None]:
-        """Take the next piece of the body, or a chunk that is decoded already.
+        """Decode the next piece of the body, or a chunk that is already decoded.
 
         Returns:
-            What it brought, and the fault that ends the completion, if there was one.
+            The events, and a fault if the completion ends with one.
         """
         if not isinstance(piece, bytes):
             return super().feed(piece)
         return self._feed_all(self._sse.feed(piece))
 
     def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
-        """Take the end of the stream, or the silence that stands for it.
+        """Decode the end of the stream, or a silence that counts as the end.
 
         Args:
-            done: Whether the service said ``[DONE]``.
+            done: Whether the service sent ``[DONE]``.
         """
         events, fault = self._feed_all(self._sse.finish())
         if fault is not None or self.ended is not None:
@@ -220,18 +219,18 @@ class SseChatAssembler(_FedByEvents, ChatAssembler):
 
 
 def no_stream(body: str, wanted: str) -> Fault | None:
-    """Name what came instead of a stream; None if it is a whole answer, or an API's own error.
+    """Classify a body that is not a stream; None if it is a full response, or an API's error.
 
     Args:
-        body: All that came.
-        wanted: The field that an answer has.
+        body: The full body.
+        wanted: The field that a response has.
     """
     value = read_body(body)
     if isinstance(value, Mapping) and (value.get(wanted) or value.get("error")):
         return None
     found = error_object(value)
-    said = found.get("message") or "something else"
-    found["message"] = f"the host answered with no stream: {said}"
+    said = found.get("message") or "an unknown format"
+    found["message"] = f"the host did not answer with an event stream: {said}"
     return from_error(found, None)
 
 
@@ -240,9 +239,9 @@ def _fails_without_reason(frame: Frame) -> bool:
 
 
 def frame_of(event: ServerSentEvent) -> Frame | None:
-    """Read an event as the socket would send it; None if it is not a JSON object.
+    """Read an event as a WebSocket frame; None if it is not a JSON object.
 
-    Seen: some hosts name the event only outside of the object.
+    Seen: some hosts put the event's name only outside of the object.
     """
     if event.is_whole_body:
         return _answered_at_once(event.data)
@@ -253,14 +252,14 @@ def frame_of(event: ServerSentEvent) -> Frame | None:
 
 
 def _answered_at_once(body: str) -> Frame | None:
-    """A whole response object as the last event of a stream."""
+    """Convert a full response object to the last event of a stream."""
     raw = msgspec.Raw(body.encode(errors="surrogatepass"))
     response = mapping(raw)
     if response.get("error"):
         return read(raw)
     if "status" not in response and "output" not in response:
         said = response.get("detail") or response.get("message")
-        sentence = said if isinstance(said, str) else "the host answered with something else"
+        sentence = said if isinstance(said, str) else "the host answered with an unknown object"
         error = {"message": f"{sentence} (no response object)"}
         return Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
     return Frame(type=f"response.{response.get('status', 'completed')}", response=raw)

@@ -1,7 +1,7 @@
-"""Thoughts that a model writes into its words, between tags: they are not for the caller.
+"""Thoughts that a model writes into its text, between tags; they must not be spoken.
 
-Only a block that opens an answer, or directly follows a closed one, is a thought; angle brackets
-anywhere else are speech. Nothing waits longer than a tag is long.
+Only a block at the start of a response, or directly after another block, is a thought. Tags
+anywhere else are speech. Text is held back only while it may be a part of a tag.
 """
 
 import re
@@ -31,15 +31,15 @@ _MARKS = re.compile(r"[<\[◁]")
 
 
 class ThoughtFilter:
-    """Takes the pieces of an answer and gives back what is to be spoken.
+    """Removes the thoughts from the pieces of a response.
 
     Args:
-        prefilled: Whether the answer begins inside a thought whose opening tag is never sent.
+        prefilled: Whether the response begins inside a thought whose opening tag is never sent.
 
     Attributes:
-        in_thought: Whether the answer is within a thought.
-        dropped: Whether something was dropped.
-        spoke: Whether something was spoken.
+        in_thought: Whether the response is inside a thought.
+        dropped: Whether text was removed.
+        spoke: Whether text was passed on.
     """
 
     def __init__(self, *, prefilled: bool = False) -> None:
@@ -54,7 +54,7 @@ class ThoughtFilter:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """Take the next piece; gives what is spoken of it and of what was held."""
+        """Filter the next piece; return what of it, and of the held text, is to be spoken."""
         is_watching = self._held or self._may_open or self.in_thought or self._after_thought
         if not is_watching and not _MARKS.search(text):
             self._said = (self._said + text)[-2 * _LONGEST :]
@@ -63,7 +63,7 @@ class ThoughtFilter:
         return "".join(self._take())
 
     def finish(self) -> str:
-        """Take the end: what is held is no tag."""
+        """Filter the end: held text is not a tag."""
         rest, self._held = self._held, ""
         self._may_open = False
         if self.in_thought:
@@ -88,7 +88,7 @@ class ThoughtFilter:
         return spoken
 
     def _thought(self) -> str:
-        """Drop a thought up to its end, of which a part may be held."""
+        """Drop a thought up to its end; a possible part of the closing tag is held."""
         lowered = self._held.lower()
         ends = [(at, tag) for tag in self._closings if (at := lowered.find(tag)) >= 0]
         self.dropped = True
@@ -104,12 +104,12 @@ class ThoughtFilter:
     def _speech(self) -> str:
         if self._may_open:
             return self._beginning()
-        # A closing tag without an opening one: the words before it stay.
+        # A closing tag without an opening one is removed; the words before it stay.
         lowered = self._held.lower()
         found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
         before = self._said.lower() + (lowered[: min(found)[0]] if found else "")
         if any(tag in before for tag in _OPENINGS):
-            self._may_close = False  # a tag that is spoken of, and so is its end
+            self._may_close = False  # the text is about tags, so a closing tag is speech too
         if found and self._may_close:
             at, tag = min(found)
             piece, self._held = self._held[:at], self._held[at + len(tag) :]
@@ -121,7 +121,7 @@ class ThoughtFilter:
         return piece
 
     def _beginning(self) -> str:
-        """What may be the opening tag of a thought: held until it is one or none."""
+        """Hold text that may be the opening tag of a thought until that is certain."""
         text = self._held.lstrip()
         lowered = text.lower()
         for opening, closings in _TAGS:
@@ -133,20 +133,20 @@ class ThoughtFilter:
             return ""
         self._may_open = False
         if self._after_thought:
-            self._held = text  # the blank between a thought and the words is the thought's
+            self._held = text  # the space after a thought belongs to the thought
             self._after_thought = False
         return ""
 
 
 def thoughts_of(dialect: Dialect) -> ThoughtFilter | None:
-    """What takes thoughts out of an answer, as a dialect wants it; None where nothing does."""
+    """Create the filter that a dialect requires; None if thoughts are spoken."""
     if dialect.thoughts == "spoken":
         return None
     return ThoughtFilter(prefilled=dialect.thoughts == "prefilled")
 
 
 def _prefix_at_end(text: str, tags: tuple[str, ...]) -> int:
-    """How many characters at the end of a text may be the beginning of a tag."""
+    """Count the characters at the end of a text that may be the start of a tag."""
     for length in range(min(_LONGEST - 1, len(text)), 0, -1):
         end = text[-length:]
         if any(tag.startswith(end) for tag in tags):
@@ -155,6 +155,6 @@ def _prefix_at_end(text: str, tags: tuple[str, ...]) -> int:
 
 
 def without_thoughts(text: str, *, prefilled: bool = False) -> str:
-    """A whole text without its thoughts."""
+    """Remove the thoughts from a complete text."""
     thoughts = ThoughtFilter(prefilled=prefilled)
     return thoughts.feed(text) + thoughts.finish()

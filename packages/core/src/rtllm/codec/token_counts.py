@@ -1,4 +1,4 @@
-"""Token counts as hosts write them."""
+"""Token counts, as hosts write them."""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from rtllm.content.usage import Usage
 
 MOST_TOKENS = 10**12
-"""More than any response or bill can hold; beyond it a count is an error of the host."""
+"""More than any response can use; a higher count is an error of the host."""
 
 
 def count(value: object) -> int | None:
-    """Read a count of tokens: fractions are rounded; None for what can't be a count."""
+    """Read a token count: fractions are rounded; None if it is not a valid count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not math.isfinite(value) or not 0 <= value <= MOST_TOKENS:
@@ -21,17 +21,17 @@ def count(value: object) -> int | None:
 def usage_from(
     usage: object, *, sent: str, made: str, into: str, out: str, tier: str | None
 ) -> Usage | None:
-    """Read a usage object; None where it isn't known.
+    """Read a usage object; None if it has no usable counts.
 
-    A service that counts only one side leaves the other at zero. If one side is a count that
-    can't be, such as a negative one, nothing of it is believed.
+    If a service counts only one side, the other is zero. If one side is invalid, for example
+    negative, the entire object is ignored.
 
     Args:
-        usage: The object, which may be anything.
-        sent: The field of the input tokens.
-        made: The field of the output tokens.
-        into: The field with details of the input.
-        out: The field with details of the output.
+        usage: The object; any value is accepted.
+        sent: The name of the input tokens' field.
+        made: The name of the output tokens' field.
+        into: The name of the field with details of the input.
+        out: The name of the field with details of the output.
         tier: The service tier.
     """
     sides = (read_field(usage, sent), read_field(usage, made))

@@ -1,1 +1,1 @@
-"""I/O: carries out what the pool and the turn decide."""
+"""I/O: the runtime that carries out the engine's actions."""

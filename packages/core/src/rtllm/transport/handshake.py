@@ -1,4 +1,4 @@
-"""Opening a socket: the handshake, its limits, and what a refusal says."""
+"""Opening WebSockets: the handshake, its limits, and the reason of a rejected upgrade."""
 
 import asyncio
 import ssl
@@ -26,10 +26,10 @@ Socket = aiohttp.ClientWebSocketResponse
 
 
 class FaultError(Exception):
-    """Carries a fault out of the transport.
+    """Carries a fault through the transport as an exception.
 
     Attributes:
-        fault: What happened.
+        fault: The fault.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -38,13 +38,13 @@ class FaultError(Exception):
 
 
 async def headers_of(credentials: Credentials | None) -> dict[str, str]:
-    """Ask for the headers that open a connection or a request.
+    """Return the headers that authenticate a connection or a request.
 
     Args:
-        credentials: What is asked; None if the client is gone, and they with it.
+        credentials: The key or token provider; None if the client is closed.
 
     Raises:
-        FaultError: If there are none.
+        FaultError: If the provider fails.
     """
     if credentials is None:
         raise FaultError(CLIENT_CLOSED)
@@ -53,7 +53,7 @@ async def headers_of(credentials: Credentials | None) -> dict[str, str]:
     except ConfigError as error:
         raise FaultError(Fault(FaultKind.UNAUTHORISED, str(error))) from error
     except Exception as error:  # noqa: BLE001 - the user's own code
-        # The user's own provider: its message may hold a secret, its type doesn't.
+        # The message may hold a secret; the type does not.
         message = f"the api_key function raised {type(error).__name__}"
         raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
 
@@ -71,7 +71,7 @@ _refusal: ContextVar[_Refusal | None] = ContextVar("rtllm_refusal", default=None
 async def _read_refusal(
     _session: aiohttp.ClientSession, _ctx: SimpleNamespace, params: aiohttp.TraceRequestEndParams
 ) -> None:
-    """Keep the body of a refused upgrade: aiohttp's own error hasn't got it."""
+    """Keep the body of a rejected upgrade, which aiohttp's exception does not have."""
     response, refusal = params.response, _refusal.get()
     if refusal is None or response.status == 101:
         return
@@ -93,10 +93,10 @@ async def _refuse_redirect(
 
 
 class Dialer:
-    """Opens sockets on one event loop.
+    """Opens WebSockets on one event loop.
 
     Args:
-        credentials: Asked at each handshake; once they are gone, so is the client.
+        credentials: Called at each handshake; they are gone once the client is.
     """
 
     def __init__(self, credentials: weakref.ref[Credentials]) -> None:
@@ -106,11 +106,11 @@ class Dialer:
         self._left: list[aiohttp.ClientSession] = []
 
     async def dial(self, url: str, network: Network) -> Socket:
-        """Open a socket.
+        """Open a WebSocket.
 
         Args:
-            url: The whole address.
-            network: What to connect with.
+            url: The full URL.
+            network: The network settings.
 
         Raises:
             FaultError: If it can't be opened.
@@ -122,32 +122,34 @@ class Dialer:
             return await self._session_for(network).ws_connect(
                 url,
                 headers=headers,
-                autoping=False,  # the reader answers, and so notices each sign of life
+                autoping=False,  # the reader answers pings, so that the engine notices them
                 max_msg_size=MAX_RECEIVED,
                 proxy=network.proxy or proxy_for(url),
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
-        # No cause is kept: aiohttp's errors hold the request's headers and a proxy's password.
+        # No cause is chained: aiohttp's exceptions hold the request's headers and a proxy's
+        # password.
         except aiohttp.WSServerHandshakeError as error:
             fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
             raise FaultError(redact(fault, headers)) from None
         except aiohttp.ClientConnectorCertificateError as error:
-            message = f"no trusted connection: {error.certificate_error}"
+            message = f"the certificate is not trusted: {error.certificate_error}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         except ssl.SSLError as error:
             reason = getattr(error, "reason", None) or _why(error)
-            message = f"no trusted connection: {reason}"
+            message = f"TLS failed: {reason}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         except aiohttp.ClientHttpProxyError as error:
-            message = f"no connection: the proxy refused it with status {error.status}"
+            message = f"no connection: the proxy answered with status {error.status}"
             raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            # aiohttp tells a session whose loop or connector is gone by a RuntimeError
+            # aiohttp raises RuntimeError if the session's event loop or connector is closed
             message = f"no connection to {url.partition('?')[0]}: {_why(error)}"
             raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (ValueError, TypeError, UnicodeError) as error:
-            # an address or a header that can't be put on the wire
-            message = f"no connection: the address or a header can't be sent ({_why(error)})"
+            # an address or a header that can't be encoded
+            reason = _why(error)
+            message = f"no connection: the URL or a header can't be encoded for the wire ({reason})"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         finally:
             _refusal.reset(token)
@@ -156,10 +158,10 @@ class Dialer:
         return await headers_of(self._credentials())
 
     def _session_for(self, network: Network) -> aiohttp.ClientSession:
-        """A session that trusts what the connector at hand does; an older one is left open.
+        """Return a session with the trust store of a given connector; an older session stays open.
 
-        Its own connector has no limit: how many connections there are, the engine decides, and
-        a connector's limit would be waited for in silence.
+        Its own connector has no limit. The engine limits the number of connections; a limit of the
+        connector would only delay them.
         """
         connector = network.connector
         if connector is not None and connector.closed:
@@ -186,7 +188,7 @@ class Dialer:
         return self._session
 
     async def aclose(self) -> None:
-        """Close what is ours of the session."""
+        """Close the sessions."""
         sessions = [*self._left, *([self._session] if self._session is not None else [])]
         self._left.clear()
         self._session = self._connector = None
@@ -195,15 +197,15 @@ class Dialer:
 
 
 def dated(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Lower the names of headers, and add the time: a wait that is a date counts from it."""
+    """Lowercase header names, and add the time: a ``retry-after`` date is relative to it."""
     known = {name.lower(): value for name, value in (headers or {}).items()}
     return {"date": formatdate(usegmt=True), **known}
 
 
 def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:
-    """A connector without a limit, with the trust store of a given one.
+    """Create a connector without a limit, with the trust store of a given one.
 
-    *Seen* in aiohttp 3.10 to 3.14: it is kept in ``_ssl``, and there is no public way to it.
+    *Seen* in aiohttp 3.10 to 3.14: the trust store is in ``_ssl``, without a public accessor.
     """
     if connector is None:
         return aiohttp.TCPConnector(limit=0)
@@ -213,7 +215,7 @@ def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector
 
 
 def _why(error: Exception) -> str:
-    """What an error says that is no address and no header."""
+    """Describe an exception without its address and headers."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or type(error.os_error).__name__
     if isinstance(error, OSError) and error.strerror:

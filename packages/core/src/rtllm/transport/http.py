@@ -1,7 +1,7 @@
-"""The HTTP side of the runtime: sends requests through openai clients and reads the answers.
+"""HTTP side of the runtime: sends requests through openai clients and reads responses.
 
-Nothing is decided here. Each exchange has one task. An answer that is not wanted any more can't
-run out unheard here: its stream is closed, and its usage stays unknown.
+It makes no decisions. Each exchange has one task. A response that is no longer wanted can't be
+drained over HTTP: its stream is closed, and its usage stays unknown.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ class HttpExchanges:
     """The HTTP exchanges of one runtime.
 
     Args:
-        clients: Gives the openai clients; a client of this library alone holds it.
-        credentials: Asked at each request; None if the openai clients have their own.
-        facts: What is told of all that happens.
+        clients: Creates the openai clients; only the client of this library holds it.
+        credentials: Called at each request; None if the openai clients have their own.
+        facts: Receives the facts.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class HttpExchanges:
         )
 
     def close(self, number: int) -> None:
-        """Stop an exchange; waits for nothing."""
+        """Cancel an exchange without waiting."""
         self._tasks.close(number)
 
     def warm(self) -> None:
-        """Make the openai client, if it is not made yet."""
+        """Create the openai client, unless it exists."""
         if (clients := self._clients()) is not None:
             self._note(clients, clients.get(), None)
 
     async def aclose(self) -> None:
-        """Stop all exchanges and close the clients that are ours, each within a limit."""
+        """Cancel all exchanges and close the clients created here, each within a limit."""
         await self._tasks.close_all(CLOSE_LIMIT)
         clients, connections = self._clients(), self._connections
         self._connections = {}
@@ -75,7 +75,7 @@ class HttpExchanges:
     # -- one exchange --------------------------------------------------------------------------
 
     async def _run(self, action: StartHttp) -> None:
-        """Send a request and read its answer to the end."""
+        """Send a request and read its response to the end."""
         self._facts.lost(action.connection, await self._exchange(action))
 
     async def _exchange(self, action: StartHttp) -> Fault | None:
@@ -95,7 +95,7 @@ class HttpExchanges:
                         self._facts.received(action.connection, piece)
         except FaultError as error:
             return error.fault
-        except Exception as error:  # noqa: BLE001 - the top of a task: a fact for the engine
+        except Exception as error:  # noqa: BLE001 - the top of a task: reported as a fact
             from rtllm.transport.http_faults import fault_of  # noqa: PLC0415 - imports openai
 
             logger.debug("http %d: %s", action.attempt, type(error).__name__)
@@ -109,12 +109,12 @@ class HttpExchanges:
         return None
 
     async def _client(self, proxy: str | None) -> Any:
-        """The openai client, which must not retry by itself: the engine does."""
+        """Return the openai client, with its own retries off: the engine retries."""
         clients = self._clients()
         if clients is None:
             raise FaultError(CLIENT_CLOSED)
         client = clients.made(proxy)
-        if client is None:  # importing the SDK and reading the trust store take a while
+        if client is None:  # importing the SDK and loading the trust store take a while
             client = await asyncio.to_thread(clients.get, proxy)
         self._note(clients, client, proxy)
         if getattr(client, "max_retries", None) == 0 or not hasattr(client, "with_options"):
@@ -122,10 +122,10 @@ class HttpExchanges:
         return client.with_options(max_retries=0)
 
     def _note(self, clients: HttpClients, client: Any, proxy: str | None) -> None:
-        """Keep what must be closed if the client is dropped.
+        """Keep a reference to what must be closed if the client is garbage-collected.
 
-        Not the openai client, which may lead to the owner, but the HTTP client below it. *Seen*:
-        it is called so in openai 1 to 3.
+        That is not the openai client, which may refer to its owner, but its inner HTTP client.
+        *Seen*: it has this name in openai 1 to 3.
         """
         if clients.owned:
             self._connections[proxy] = getattr(client, "_client", client)
@@ -138,9 +138,9 @@ def _pieces(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGen
 
 
 async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
-    """Ask for a chat completion; first None when it is answered, then the pieces of its body.
+    """Request a chat completion; yield None when it is answered, then the pieces of its body.
 
-    It is read undecoded where the client can do that, as `_body` does it; else by its chunks.
+    If the client supports it, the body is read undecoded, as in `_body`; else chunk by chunk.
     """
     settings = {**action.body, "stream": True, "timeout": _timeout(action)}
     raw = getattr(client.chat.completions, "with_streaming_response", None)
@@ -160,11 +160,11 @@ async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
 
 
 async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGenerator[Any]:
-    """Ask for a response; first None when it is answered, then the pieces of its body.
+    """Request a response; yield None when it is answered, then the pieces of its body.
 
-    The request's body goes as ``extra_body``, so that a field that this SDK's version doesn't
-    know is sent all the same. The answer is read undecoded where the client can do that: the
-    SDK's own decoding stops at the first line that isn't JSON, and takes longer.
+    The body is sent as ``extra_body``, so that fields unknown to this version of the SDK are sent
+    too. If the client supports it, the response is read undecoded: the SDK's decoder stops at the
+    first line that isn't JSON, and is slower.
     """
     body = dict(action.body)
     settings: dict[str, Any] = {
@@ -193,14 +193,14 @@ async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> Asyn
 
 
 def _timeout(action: StartHttp) -> Any:
-    """Limits for the HTTP client that don't come before the engine's own."""
+    """Return limits for the HTTP client that don't end before the engine's own."""
     import openai  # noqa: PLC0415 - slow to import, and here it is imported already
 
     return openai.Timeout(timeout=action.total_timeout, connect=action.connect_timeout)
 
 
 async def close(thing: Any) -> None:
-    """Close a stream or a client within a limit; what goes wrong there helps nobody."""
+    """Close a stream or a client within a limit, ignoring its errors."""
     closing = getattr(thing, "close", None) or getattr(thing, "aclose", None)
     if closing is None:
         return
@@ -212,6 +212,6 @@ async def close(thing: Any) -> None:
 
 
 def _has_token_provider(client: Any) -> bool:
-    """Whether a client asks for its key anew with each request, as the SDK's do then."""
+    """Whether a client requests a new key for each request, as the SDK's do with a provider."""
     names = ("_azure_ad_token_provider", "_api_key_provider")
     return any(callable(getattr(client, name, None)) for name in names)

@@ -1,4 +1,4 @@
-"""What an openai client's exceptions mean, as faults."""
+"""Translation of the openai client's exceptions to faults."""
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from rtllm.transport.handshake import dated
 from rtllm.transport.redaction import redact
 
 ReadError = Callable[..., Fault]
-"""Names what the service's error object says; see `rtllm.retry.faults.from_error`."""
+"""Classifies the service's error object; see `rtllm.retry.faults.from_error`."""
 
 
 def fault_of(
@@ -25,14 +25,14 @@ def fault_of(
     is_chat: bool = False,
     refreshable: bool = False,
 ) -> Fault:
-    """Name what the openai client raised.
+    """Translate an exception of the openai client to a fault.
 
     Args:
         error: The exception.
-        connect_timeout: Seconds that the client had for its connection.
+        connect_timeout: The client's limit for connecting, in seconds.
         began: Whether the service had answered with a stream.
-        is_chat: Whether a chat completion was asked for, whose errors name other fields.
-        refreshable: Whether the client asks for its key anew with each request.
+        is_chat: Whether the request was a chat completion, whose errors use other field names.
+        refreshable: Whether the client requests a new key for each request.
     """
     read = from_body if is_chat else from_error
     fault = _fault_of(error, connect_timeout, read, began=began)
@@ -50,13 +50,13 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
         case openai.APIError():  # an error instead of a chunk
             body = error.body if isinstance(error.body, Mapping) else {"message": error.message}
             return read(body, None, begun=True)
-        case openai.OpenAIError() | TypeError():  # what the client was made of, or given
+        case openai.OpenAIError() | TypeError():  # invalid arguments or options of the client
             return Fault(FaultKind.REFUSED, str(error))
         case _ if began or _names(error) & _HTTP_ERRORS:
             return _lost(error, connect_timeout, began=began)
         case _:
-            # The user's own code, such as a token's provider: its message may hold a secret.
-            message = f"the request couldn't be made: {type(error).__name__}"
+            # The user's own code, such as a token provider: the message may hold a secret.
+            message = f"the request could not be sent: the client raised {type(error).__name__}"
             return Fault(FaultKind.UNREACHABLE, message)
 
 
@@ -73,50 +73,53 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
 
 
 def _body_of(error: openai.APIStatusError) -> object:
-    """The body of a refusal. The SDK keeps less: of an object with ``error`` only what that is."""
+    """Return the body of a rejection. The SDK keeps only the ``error`` field of some bodies."""
     try:
         text = error.response.text
-    except Exception:  # noqa: BLE001 - a client of the user's may have read nothing
+    except Exception:  # noqa: BLE001 - a user's own client may not have read it
         return error.body
     return read_body(text) if text.strip() else error.body
 
 
-# Told by name: the SDK works with httpx2, with httpx too, and imports neither for its users.
+# By class name: the SDK works with httpx2 and httpx, and neither is a dependency of ours.
 _HTTP_ERRORS = frozenset({"TransportError", "RequestError", "TimeoutException"})
 _NO_CONNECTION = frozenset({"ConnectError", "ProxyError", "UnsupportedProtocol"})
 _BROKEN = frozenset({"ReadError", "WriteError", "CloseError", "RemoteProtocolError"})
 
 
 def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
-    """Name the end of a connection by what the HTTP client raised beneath."""
+    """Classify a lost connection by the HTTP client's exception underneath."""
     beneath = list(_beneath(error))
     names = frozenset[str]().union(*map(_names, beneath))
     if "LocalProtocolError" in names:  # its text repeats the header, which may be the key
-        return Fault(FaultKind.FORBIDDEN, "the request can't be sent: a header isn't valid")
+        return Fault(
+            FaultKind.FORBIDDEN,
+            "the request can't be sent: a header is not valid; check api_key and headers",
+        )
     said = next((str(e) for e in reversed(beneath) if str(e)), type(error).__name__)
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in beneath):
-        return Fault(FaultKind.FORBIDDEN, f"no trusted connection: {said}")
+        return Fault(FaultKind.FORBIDDEN, f"the certificate is not trusted: {said}")
     if "ConnectTimeout" in names:
         return timed_out("a connection", connect_timeout)
     if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
-        return Fault(FaultKind.TIMEOUT, "the HTTP client's own limit ran out", "timeout")
+        return Fault(FaultKind.TIMEOUT, "the HTTP client's own timeout expired", "timeout")
     if names & _NO_CONNECTION or not (began or names & _BROKEN):
         return Fault(FaultKind.UNREACHABLE, f"no connection{_asked(error)}: {said}")
     return Fault(FaultKind.DROPPED, f"the connection broke: {said}")
 
 
 def _asked(error: Exception) -> str:
-    """What was asked where, without the query, which may hold a key."""
+    """Return the request's method and URL, without the query, which may hold a key."""
     try:
         request: Any = error.request  # type: ignore[attr-defined]  # the SDK's errors have it
         address = str(request.url).partition("?")[0]
-    except (AttributeError, RuntimeError):  # the HTTP client's own raise where there is none
+    except (AttributeError, RuntimeError):  # raised by the HTTP client if there is no request
         return ""
     return f" for {request.method} {address}"
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it came from."""
+    """Yield an exception and its causes."""
     found: BaseException | None = error
     for _ in range(8):
         if found is None:

@@ -1,4 +1,4 @@
-"""The runtime: carries out what the engine decides, and tells it what happens."""
+"""The runtime: carries out the engine's actions, and reports facts to it."""
 
 import asyncio
 import logging
@@ -39,13 +39,13 @@ logger = logging.getLogger(__name__)
 
 
 class Mailbox:
-    """What has come of a turn and was not read yet.
+    """The events of one turn that were not read yet.
 
     Attributes:
-        response_id: The service's id of the response, once something of it came.
-        mark: The mark of the response; None if nothing can be continued.
-        report: What happened, once the turn is over.
-        error: Why there is no answer, if the turn ended so.
+        response_id: The service's id of the response; None before its first event.
+        mark: The mark of the response; None if the response can't be continued.
+        report: The report of the turn, once it is over.
+        error: Why the turn failed, if it did.
         on_finish: Called when the turn is over.
     """
 
@@ -59,13 +59,13 @@ class Mailbox:
         self._arrival: asyncio.Future[None] | None = None
 
     def put(self, delivery: Deliver) -> None:
-        """Take events."""
+        """Add events."""
         self._events.extend(delivery.events)
         self.response_id, self.mark = delivery.response_id, delivery.mark
         self._wake()
 
     def finish(self, action: Finish) -> None:
-        """Take the end."""
+        """Add the end of the turn."""
         self.report, self.error = action.report, action.error
         self.response_id = action.report.response_id
         self._wake()
@@ -77,9 +77,9 @@ class Mailbox:
             self._arrival.set_result(None)
 
     async def next(self) -> Event | None:
-        """Wait for the next event; None if the turn is over and all was read.
+        """Wait for the next event; None if the turn is over and every event was read.
 
-        The engine bounds the wait: it ends every turn.
+        The wait needs no limit: the engine ends every turn.
         """
         while not self._events:
             if self.report is not None:
@@ -93,20 +93,19 @@ class Mailbox:
 
 
 class Runtime:
-    """One client's I/O on one event loop.
+    """The I/O of one client on one event loop.
 
-    Tasks and timers hold it, and the event loop holds those: nothing here may lead to the
-    client, or a client that is dropped would stay.
+    Tasks and timers hold it, and the event loop holds those. So nothing here may refer to the
+    client, which could otherwise never be garbage-collected.
 
     Args:
-        engine: What decides; of the running event loop.
-        books: Where attempts are counted.
-        http: Gives the HTTP clients; the client alone holds it.
-        credentials: Asked at each handshake; the client alone holds them. None without a
-            WebSocket.
-        http_credentials: Asked at each HTTP request, likewise; None if the HTTP clients have
-            their own.
-        endpoint: Where the WebSocket is; None if there is none.
+        engine: The engine of the running event loop.
+        books: The usage ledger.
+        http: Creates the HTTP clients; only the client holds it.
+        credentials: Called at each handshake; only the client holds them. None without a WebSocket.
+        http_credentials: Called at each HTTP request, likewise; None if the HTTP clients have their
+            own.
+        endpoint: The WebSocket's address; None if there is none.
     """
 
     def __init__(
@@ -142,14 +141,14 @@ class Runtime:
     # -- for the client ------------------------------------------------------------------------
 
     def ask(self, prepared: PreparedRequest) -> tuple[int, Mailbox]:
-        """Begin a turn; returns its number, and where its events arrive."""
+        """Start a turn; return its number and its mailbox."""
         turn, actions = self._engine.ask(prepared, self._loop.time())
         mailbox = self._mailboxes[turn] = Mailbox()
         self._act(actions)
         return turn, mailbox
 
     def cancel(self, turn: int) -> None:
-        """End a turn whose consumer wants no more; waits for nothing."""
+        """End a turn that its consumer stopped reading, without waiting."""
         self._tell(self._engine.cancel, turn)
 
     def warm(self, opening: Opening) -> None:
@@ -157,11 +156,11 @@ class Runtime:
         self._act(self._engine.warm(opening, self._loop.time()))
 
     def warm_http(self) -> None:
-        """Make the HTTP client, if it is not made yet."""
+        """Create the HTTP client, unless it exists."""
         self._http.warm()
 
     def shut(self) -> None:
-        """End all turns and take nothing new; what is asked meanwhile needs another runtime."""
+        """End all turns and accept nothing new; later requests need another runtime."""
         if not self._is_shut:
             self._act(self._engine.close(self._loop.time()))
             self._is_shut = True
@@ -177,35 +176,35 @@ class Runtime:
     # -- facts ---------------------------------------------------------------------------------
 
     def connected(self, number: int) -> None:
-        """Note that a connection is open."""
+        """Report that a connection is open."""
         self._tell(self._engine.connected, number)
 
     def connect_failed(self, number: int, fault: Fault) -> None:
-        """Note that a connection could not be opened."""
+        """Report that a connection could not be opened."""
         self._tell(self._engine.connect_failed, number, fault)
 
     def received(self, number: int, data: Any) -> None:
-        """Note what came."""
+        """Report a frame, or a piece of an HTTP response."""
         self._tell(self._engine.received, number, data)
 
     def sent(self, attempt: int) -> None:
-        """Note that a request was written."""
+        """Report that a request was written."""
         self._tell(self._engine.sent, attempt)
 
     def heard(self, number: int) -> None:
-        """Note a ping or a pong."""
+        """Report a ping or a pong."""
         self._tell(self._engine.heard, number)
 
     def lost(self, number: int, fault: Fault | None) -> None:
-        """Note that a connection is over."""
+        """Report that a connection is over."""
         self._tell(self._engine.lost, number, fault)
 
     def loop_ends(self) -> None:
-        """Note that the event loop cancels what runs on it: nothing is opened any more."""
+        """Report that the event loop cancels its tasks; nothing is opened any more."""
         self.shut()
 
     def _tell(self, fact: Callable[..., list[Action]], *about: Any) -> None:
-        """Tell the engine a fact, and do what follows; a runtime that is shut tells nothing."""
+        """Report a fact to the engine, and carry out its actions; does nothing after `shut`."""
         if not self._is_shut:
             self._act(fact(*about, self._loop.time()))
 
@@ -217,7 +216,7 @@ class Runtime:
     # -- actions -------------------------------------------------------------------------------
 
     def _act(self, actions: list[Action]) -> None:
-        """Carry out actions in order; the outermost call does it, also for those within it."""
+        """Carry out actions in order; nested calls leave theirs to the outermost call."""
         if not actions:
             return
         self._queue.extend(actions)
@@ -260,7 +259,7 @@ class Runtime:
     @property
     def _the_sockets(self) -> WebSockets:
         if self._sockets is None:
-            raise RuntimeError("this client has no WebSocket; this is a bug of rtllm")
+            raise RuntimeError("this client has no WebSocket; this is a bug in rtllm")
         return self._sockets
 
     def _set_timer(self, at: float | None) -> None:

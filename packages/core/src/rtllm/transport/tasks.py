@@ -1,4 +1,4 @@
-"""The tasks of connections and HTTP exchanges: one each, stopped by its number."""
+"""Tasks of connections and HTTP exchanges: one each, cancelled by number."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,11 +8,11 @@ from rtllm.transport.facts import Facts
 
 
 class NumberedTasks:
-    """Tasks by the number of what they serve.
+    """Tasks by the number of their connection or exchange.
 
     Args:
-        facts: What is told that the event loop ends, which cancels tasks by itself.
-        at_loop_end: Awaited in a task that is cancelled so, after that was told.
+        facts: Informed when the event loop ends, which cancels tasks.
+        at_loop_end: Awaited in a task that the loop's end cancels, after `facts` was informed.
     """
 
     def __init__(
@@ -25,13 +25,13 @@ class NumberedTasks:
         self._closing: set[asyncio.Task[None]] = set()
 
     def start(self, number: int, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run something for a number, in a context that keeps nothing of the caller's."""
+        """Start a task, with an empty context that holds nothing of the caller's."""
         self._running[number] = self._loop.create_task(
             self._run(number, run), name=name, context=Context()
         )
 
     def close(self, number: int) -> None:
-        """Cancel the task of a number, if it runs; waits for nothing."""
+        """Cancel the task of a number, if it runs, without waiting."""
         if (task := self._running.pop(number, None)) is not None:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard, context=Context())
@@ -41,7 +41,7 @@ class NumberedTasks:
         """Cancel all tasks, and wait for their end.
 
         Args:
-            limit: Seconds to wait; None if each bounds its own end.
+            limit: Seconds to wait; None if each task limits its own end.
         """
         for number in list(self._running):
             self.close(number)

@@ -1,7 +1,7 @@
-"""The WebSocket side of the runtime: opens sockets, reads frames and writes them.
+"""WebSocket side of the runtime: opens sockets, reads frames and writes them.
 
-Nothing is decided here. Each connection has one task that opens it and then reads, and one
-that writes, so that a large frame holds up no frame that comes in.
+It makes no decisions. Each connection has one task that opens it and then reads, and one that
+writes, so that writing a large frame does not delay reading.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ class _Writer:
 
     Args:
         socket: The open socket.
-        on_sent: Called with the number of each attempt whose request is written.
-        on_failure: Called when something can't be written.
+        on_sent: Called with the number of each attempt whose request was written.
+        on_failure: Called when a write fails.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class _Writer:
         self._filled = asyncio.Event()
 
     def put(self, frame: Send | aiohttp.WSMessage | None) -> None:
-        """Write a request, answer a ping, or ping (None)."""
+        """Queue a request, a pong for a ping (a message), or a ping (None)."""
         self._queue.append(frame)
         self._filled.set()
 
     async def run(self) -> None:
-        """Write until something can't be written, which is told, or until cancelled."""
+        """Write until a write fails, which is reported, or until cancelled."""
         try:
             while True:
                 await self._filled.wait()
@@ -74,12 +74,12 @@ class _Writer:
 
 
 class WebSockets:
-    """The sockets of one runtime.
+    """The WebSockets of one runtime.
 
     Args:
-        endpoint: Where to connect.
-        credentials: Asked at each handshake; the client alone holds them.
-        facts: What is told of all that happens.
+        endpoint: The host's address.
+        credentials: Called at each handshake; only the client holds them.
+        facts: Receives the facts.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class WebSockets:
         )
 
     def send(self, action: Send) -> None:
-        """Write a request once what was put before it is written."""
+        """Write a request after the frames that are already queued."""
         if (writer := self._writers.get(action.connection)) is not None:
             writer.put(action)
 
     def ping(self, number: int) -> None:
-        """Ask for a sign of life."""
+        """Send a ping."""
         if (writer := self._writers.get(number)) is not None:
             writer.put(None)
 
     def close(self, number: int) -> None:
-        """Close a connection, or stop opening it; waits for nothing."""
+        """Close a connection, or stop opening it, without waiting."""
         self._tasks.close(number)
 
     async def aclose(self) -> None:
@@ -122,7 +122,7 @@ class WebSockets:
     # -- one connection ------------------------------------------------------------------------
 
     async def _run(self, action: Connect) -> None:
-        """Open a connection and read it to its end."""
+        """Open a connection and read it until its end."""
         socket = await self._dial(action)
         if socket is not None:
             await self._serve(action.connection, socket)
@@ -134,7 +134,7 @@ class WebSockets:
         except FaultError as error:
             fault = error.fault
         except Exception as error:
-            logger.exception("connection %d can't be opened", action.connection)
+            logger.exception("connection %d could not be opened", action.connection)
             fault = not_opened(error)
         self._facts.connect_failed(action.connection, fault)
         return None
@@ -161,7 +161,7 @@ class WebSockets:
             await asyncio.wait([writing])
 
     async def _read(self, number: int, socket: Socket, writer: _Writer) -> Fault:
-        """Hand on what comes; returns why nothing more does."""
+        """Report what arrives; return why the connection ended."""
         facts = self._facts
         while True:
             message = await socket.receive()
