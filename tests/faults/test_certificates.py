@@ -67,7 +67,7 @@ async def test_a_bad_certificate_is_final(
         await line.says("Hello.")
         (error,) = line.errors
         assert type(error) is RequestRejected
-        assert "no trusted connection" in str(error)
+        assert "not trusted" in str(error)
         assert "certificate" in str(error)
         (told,) = st.reports[-1].recoveries  # nothing was tried again
         assert told.action == "failed: RequestRejected"

@@ -113,7 +113,7 @@ async def test_a_header_that_cannot_be_sent_is_an_error_of_each_turn(
             client.prewarm("gpt-4.1", Network())
             await asyncio.sleep(0)
         for _ in range(2):
-            with pytest.raises(TurnError, match="can't be sent"):
+            with pytest.raises(TurnError, match="header"):
                 await Caller(client, retry=RetryPolicy(0)).say("hello")
         await client.aclose()
 
@@ -140,7 +140,7 @@ async def test_half_a_character_is_replaced_and_noted(
 async def test_settings_that_cannot_be_encoded_are_refused_at_once(make_client: MakeClient) -> None:
     async with Simulator() as simulator:
         caller = Caller(make_client(simulator), settings={"metadata": object()})
-        with pytest.raises(ConfigError, match="can't be sent"):
+        with pytest.raises(ConfigError, match="can't be encoded"):
             caller.client.ask(caller.request())
 
 

@@ -166,7 +166,7 @@ async def test_an_answer_cut_before_its_first_word_is_a_failure(reason: str, ove
             )
         else:
             client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True)
-        with pytest.raises(ResponseFailed, match="before its first word"):
+        with pytest.raises(ResponseFailed, match="before its first output"):
             await Caller(client).say("hello")
         assert len(simulator.journal.entries) == 1
         await client.aclose()

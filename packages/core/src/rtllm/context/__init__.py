@@ -1,1 +1,1 @@
-"""What the model must see, and what of it the service knows already."""
+"""Contexts: what the model must see, and which part of it the service already has."""

@@ -1,10 +1,10 @@
-"""Belonging: whether a known response may be continued by a context, and on what proof.
+"""Belonging: whether a context may continue a known response, and the proof for it.
 
-That the words are the same proves little: few-shot openings stand in every call, callers say
-the same, and get the same answers. What proves it, in this order: the request names its
-conversation; the recorded output bears the response's own mark; each item that was answered
-still has the key that its framework gave it; or, if no key was ever seen before, no other
-request with the same content was answered.
+Equal texts prove little: every call has the same few-shot examples, and callers say the same things
+and get the same answers. These are proofs, in this order: the request names its conversation; the
+recorded output has the response's own mark; each item of the answered context still has the key
+that its framework gave it; or, if no key was seen before, no other request with the same content
+was answered.
 """
 
 from collections import OrderedDict, defaultdict
@@ -18,33 +18,33 @@ from rtllm.content.items import Message, ToolCall, ToolOutput
 from rtllm.context.outline import Hidden, Outline, ResponseAnchor, asked_as
 
 ASKED = 8192
-"""How many contexts are remembered as asked, to tell those that were asked twice."""
+"""How many requested contexts are remembered, to recognize those requested twice."""
 
 
 class Proof(Enum):
-    """What proves that a response belongs to a context, the strongest first."""
+    """Proofs that a response belongs to a context, the strongest first."""
 
     CONVERSATION = 1
     """The request names the conversation."""
     MARK = 2
-    """The recorded output bears the response's mark."""
+    """The recorded output has the response's mark."""
     KEYS = 3
-    """The framework's keys are those of the items that were answered."""
+    """The context has the framework's keys of all items of the answered context."""
     CONTENT = 4
-    """No other request had the same content. It restores no hidden items."""
+    """No other request had the same content. This proof restores no hidden items."""
 
 
 @dataclass(slots=True, eq=False)
 class KnownResponse:
-    """A completed response, and what is known of its belonging.
+    """A completed response, with what is known about its conversation.
 
     Attributes:
         anchor: The response.
-        conversation: The number of the conversation it was made in.
-        name: The name of that conversation, where its requests give one.
+        conversation: The number of its conversation.
+        name: The name of that conversation, if its requests give one.
         hidden: Its hidden items.
-        lost: Whether the service no longer knows it. It still counts as the answer to a
-            request with its content.
+        lost: Whether the service no longer knows it. It still counts as the answer to a request
+            with its content.
         output_keys: The keys of its recorded output, once a context with them continued it.
     """
 
@@ -57,12 +57,12 @@ class KnownResponse:
 
     @property
     def hidden_bytes(self) -> int:
-        """How many bytes are hidden in it."""
+        """How many bytes its hidden items have."""
         return sum(one.size for one in self.hidden)
 
 
 class Asked:
-    """Counts how often contexts were asked, by a digest of their keys or of their content."""
+    """Counts how often contexts were requested, by a digest of their keys or of their content."""
 
     def __init__(self, limit: int = ASKED) -> None:
         self._limit = limit
@@ -78,12 +78,12 @@ class Asked:
             self._counts.popitem(last=False)
 
     def once(self, digest: Hashable | None) -> bool:
-        """Whether a context was asked once only; False too if that is forgotten."""
+        """Whether a context was requested exactly once; False if that is no longer known."""
         return digest is not None and self._counts.get(digest) == 1
 
 
 class KnownResponses:
-    """The completed responses of a client, found by what they know and judged by whose it is."""
+    """The completed responses of a client, by prefix and by mark, with proofs of belonging."""
 
     def __init__(self) -> None:
         self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
@@ -113,7 +113,7 @@ class KnownResponses:
         """Find the responses that a context begins with, by content alone.
 
         Yields:
-            Those that explain most of it first; of equals, the newest.
+            The responses, the longest known prefix first; among equals, the newest.
         """
         buckets = self._by_prefix
         for closed in range(len(context.units), -1, -1):
@@ -131,7 +131,7 @@ class KnownResponses:
             yield from reversed(buckets.get((prefix, None), ()))
 
     def longest_matching(self, context: Outline) -> list[KnownResponse]:
-        """Find all responses that explain as much of a context as any does."""
+        """Find all responses that share the longest known prefix of a context."""
         matching = self.matching(context)
         longest = next(matching, None)
         if longest is None:
@@ -140,7 +140,7 @@ class KnownResponses:
         return [longest, *takewhile(lambda k: k.anchor.state.length == length, matching)]
 
     def proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
-        """Tell what proves that a response belongs to a context, content apart.
+        """Find the proof that a response belongs to a context, without comparing content.
 
         Args:
             known: A response that the context begins with.
@@ -164,10 +164,10 @@ class KnownResponses:
         return Proof.KEYS if origin.is_in(context) else None
 
     def continued(self, mark: str, context: Outline) -> None:
-        """Learn the keys of a response's recorded output from the context that continues it.
+        """Remember the keys of a response's recorded output from the context that continues it.
 
-        On the proof of content it may be another caller's context: its keys must not refute
-        those of the caller who was answered.
+        A context with no proof but its content may be another caller's. Its keys must not
+        contradict those of the caller who got the response, so they are ignored.
         """
         known = self.marked(mark)
         if known is None or known.output_keys or self.proof(known, context, known.name) is None:
@@ -177,13 +177,13 @@ class KnownResponses:
 
 
 def _place(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
-    """Where a response is found: by its closed units, and one member of its open run."""
+    """Return the lookup key of a response: its closed units, and one item of its open run."""
     state = anchor.state
     return state.prefix, min(state.run, default=None)
 
 
 def _recorded_output(anchor: ResponseAnchor, context: Outline) -> list[Message | ToolCall]:
-    """The items of a context that a response was recorded as."""
+    """Find the items of a context that a response was recorded as."""
     begin, end = anchor.origin.closed, anchor.state.closed
     known_before = {print_ for print_, _ in anchor.origin.run}
     found: list[Message | ToolCall] = []

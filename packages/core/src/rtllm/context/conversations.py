@@ -1,8 +1,8 @@
-"""Conversations: which requests share lanes, memory and figures.
+"""Conversations: groups of requests that share lanes and memory.
 
-What may be continued is decided for each response by itself (`rtllm.context.belonging`). A
-conversation only groups: that of the response that a context continues, else that of the
-newest key which one conversation alone has used, else a new one.
+Whether a response may be continued is decided for each response (`rtllm.context.belonging`). A
+conversation is only a group. A request joins the conversation of the response that it continues;
+else that of its newest key that only one conversation has used; else it starts a new one.
 """
 
 from collections import OrderedDict, deque
@@ -13,29 +13,29 @@ from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.outline import Hidden, Outline, ResponseAnchor
 
 CONVERSATIONS = 512
-"""How many are remembered."""
+"""How many conversations are remembered."""
 RESPONSES = 24
-"""How many responses of each are remembered."""
+"""How many responses of each conversation are remembered."""
 RELEASED_AFTER = 600.0
-"""Seconds without a request after which a conversation's lanes and hidden items are released."""
+"""Seconds without a request until a conversation's lanes and hidden items are released."""
 KEYS = 4096
-"""How many keys of each are remembered."""
+"""How many keys of each conversation are remembered."""
 HIDDEN_BYTES = 2**20
-"""How much of what is hidden is kept for a conversation."""
+"""How many bytes of hidden items are kept for one conversation."""
 ALL_HIDDEN_BYTES = 16 * 2**20
-"""How much of what is hidden is kept for all conversations together."""
+"""How many bytes of hidden items are kept for all conversations together."""
 
 _SEVERAL = 0
-"""The owner of a key that several conversations have used."""
+"""In place of an owner, for a key that several conversations have used."""
 
 
 @dataclass(slots=True, eq=False)
 class Conversation:
-    """What is known of one conversation.
+    """One conversation: its responses, its keys and its use.
 
     Attributes:
-        number: Its number within the client; negative where a prompt is prepared.
-        name: The name that its requests give.
+        number: Its number within the client; negative for warming up a prompt.
+        name: The name that its requests give, if any.
         responses: Its completed responses, the newest last.
         opening: The keys of its first request's items.
         opening_traces: The traces of its first request.
@@ -45,10 +45,10 @@ class Conversation:
         keys: All keys that it was the first to use, the newest last.
         requests: How many requests it had.
         running: How many requests are running that were not abandoned.
-        last_request: When the latest came, in seconds of any clock.
+        last_request: When the latest request came, in seconds on any clock.
         released: Whether its lanes and hidden items were released since then.
         hidden_bytes: How many bytes of hidden items are kept for it.
-        rebuildable: The newest response and all that it knows, where that is wanted.
+        rebuildable: The newest response and its full context, if connections are rebuilt.
     """
 
     number: int
@@ -70,13 +70,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The conversation that a request is in.
+    """A request's conversation and its context.
 
     Attributes:
         conversation: The conversation.
-        context: The context that was asked.
+        context: The context of the request.
         name: The conversation's name, if the request gave one.
-        only_new_keys: Whether no key of its items was seen before it.
+        only_new_keys: Whether none of its items' keys was seen before it.
         has_known_traces: Whether a trace of it was seen before it.
     """
 
@@ -91,8 +91,8 @@ class Conversations:
     """All conversations of one client, bounded.
 
     Args:
-        on_released: Called with the number of each conversation whose lanes are free now.
-        limit: How many are remembered; beyond it the longest unused is forgotten.
+        on_released: Called with the number of each conversation whose lanes are now free.
+        limit: How many are remembered; beyond that the longest unused one is forgotten.
     """
 
     def __init__(self, on_released: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
@@ -112,11 +112,11 @@ class Conversations:
     # -- requests ------------------------------------------------------------------------------
 
     def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
-        """Find the conversation that a request belongs to, or begin one, and count the request.
+        """Find or create the conversation of a request, and count the request.
 
         Args:
-            context: The context that is asked.
-            now: Seconds of any clock.
+            context: The context of the request.
+            now: Seconds on any clock.
             name: The conversation's name, if the request gives one.
         """
         self.release_idle(now)
@@ -149,7 +149,7 @@ class Conversations:
         return begun
 
     def _part(self, branch: Conversation, whose: Conversation, context: Outline) -> None:
-        """Give a branch the keys that the latest request of its conversation hasn't."""
+        """Move to a branch the keys that its conversation's latest request doesn't have."""
         for key in context.keys:
             if self._owners.get(key) == whose.number and key not in whose.latest:
                 whose.keys.pop(key, None)
@@ -157,7 +157,7 @@ class Conversations:
                 branch.keys[key] = None
 
     def _note(self, conversation: Conversation, context: Outline, now: float) -> None:
-        """Take the keys of a request."""
+        """Record the keys and the time of a request."""
         number, owners = conversation.number, self._owners
         for key in (*context.traces, *context.keys):
             owner = owners.get(key)
@@ -180,7 +180,7 @@ class Conversations:
         """Find the conversation whose responses or keys a request continues, if there is one.
 
         Returns:
-            The conversation, and whether it is known to have no other branch than this one.
+            The conversation, and whether it is known to have no other branch.
         """
         context = asked.context
         if asked.name is not None:
@@ -199,9 +199,9 @@ class Conversations:
     def _release_continued(self, context: Outline) -> None:
         """Free the lanes of the only conversation that a context without known keys may continue.
 
-        Nothing proves that it is the same caller. If it is, a conversation of its own for each
-        request would take a new lane for each. Only the longest count: such a caller's earlier
-        requests were conversations of their own, too.
+        Nothing proves that it is the same caller. But if it is, each of its requests starts a
+        conversation of its own, and each would occupy another lane. Only the longest match counts,
+        because the caller's earlier requests were conversations of their own, too.
         """
         found = {known.conversation for known in self._responses.longest_matching(context)}
         whose = self._known.get(found.pop()) if len(found) == 1 else None
@@ -211,7 +211,7 @@ class Conversations:
     # -- belonging ----------------------------------------------------------------------------
 
     def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
-        """Find the responses that belong to a request's context, the longest first."""
+        """Find the responses that belong to a request's context, the longest prefix first."""
         context, proven = asked.context, False
         for known in self._responses.matching(context):
             proof = self._responses.proof(known, context, asked.name)
@@ -226,7 +226,7 @@ class Conversations:
     def _by_content(self, asked: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
         if self._has_forgotten:
-            return None  # its keys may be forgotten instead of new
+            return None  # its keys may be forgotten rather than new
         context = asked.context
         alike = [
             known
@@ -240,7 +240,7 @@ class Conversations:
         if known.anchor.private or _has_marks(context):
             return None
         if asked.has_known_traces and whose.latest_traces.isdisjoint(context.traces):
-            return None  # another call, which says the same
+            return None  # another call with the same words
         return known if self._responses.asked.once(known.anchor.origin.content) else None
 
     def begins_with_known(self, asked: Membership) -> bool:
@@ -255,7 +255,7 @@ class Conversations:
     ) -> None:
         """Remember a completed response of a conversation."""
         if self._known.get(conversation.number) is not conversation:
-            return  # forgotten meanwhile
+            return  # forgotten in the meantime
         known = KnownResponse(anchor, conversation.number, conversation.name)
         self._responses.add(known)
         conversation.responses.append(known)
@@ -271,7 +271,7 @@ class Conversations:
     def _keep_hidden(
         self, conversation: Conversation, known: KnownResponse, hidden: tuple[Hidden, ...]
     ) -> None:
-        """Keep what is hidden within bounds: the oldest goes first."""
+        """Keep the hidden items of a response, and drop the oldest ones beyond the limits."""
         known.hidden = hidden
         size = known.hidden_bytes
         conversation.hidden_bytes += size
@@ -293,20 +293,20 @@ class Conversations:
         known.hidden = ()
 
     def record_again(self, conversation: Conversation, anchor: ResponseAnchor) -> None:
-        """Note where a response is remembered now that its state was prepared anew."""
+        """Record where a response is remembered after its context was sent again."""
         known = self._responses.marked(anchor.mark)
         if known is not None and known.conversation == conversation.number:
             known.anchor, known.lost = anchor, False
 
     def continued(self, anchor: ResponseAnchor, context: Outline) -> None:
-        """Note that a context continues a response that belongs to it."""
+        """Record that a context continues a response that belongs to it."""
         self._responses.continued(anchor.mark, context)
 
     def lost(self, anchor: ResponseAnchor) -> None:
-        """Never continue a response again: the service no longer knows it."""
+        """Record that the service no longer knows a response, so that it is never continued."""
         known = self._responses.marked(anchor.mark)
         if known is not None and known.anchor.response_id == anchor.response_id:
-            known.lost = True  # and not prepared anew meanwhile
+            known.lost = True  # and was not sent again in the meantime
 
     # -- lifetime ------------------------------------------------------------------------------
 
@@ -324,12 +324,12 @@ class Conversations:
             self._on_released(conversation.number)
 
     def next_release(self) -> float | None:
-        """When the next conversation is to be released, if nothing more is asked."""
+        """Return when the next conversation is due for release if no request comes."""
         due = (c.last_request + RELEASED_AFTER for c in self._known.values() if not c.released)
         return next(due, None)
 
     def forget_all(self) -> None:
-        """Forget all conversations; their numbers are not used again."""
+        """Forget all conversations; their numbers are not reused."""
         self._known.clear()
         self._named.clear()
         self._owners.clear()
@@ -352,8 +352,8 @@ class Conversations:
 def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
     """Whether a key shows that a context continues the conversation that used it.
 
-    A key of its first request may stand in a template, so it takes all of these; and a context
-    with the traces of another call is another call.
+    A key of its first request may come from a template, so all keys of that request are required. A
+    context with the traces of another call belongs to that call.
     """
     if whose.name is not None:
         return False
@@ -366,11 +366,11 @@ def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
 
 
 def _goes_on(whose: Conversation, context: Outline, owners: Mapping[str, int]) -> bool:
-    """Whether a context continues its conversation's latest request instead of a parallel branch.
+    """Whether a context continues its conversation's latest request, not a parallel branch.
 
-    Two sessions may continue one transcript, and would take each other's lanes. A context
-    without the newest key is a branch if it has the traces of another session, or continues
-    keys that the latest request lacks; else it is a draft, a window or an edit.
+    Two sessions may continue one transcript, and must not share lanes. A context without the newest
+    key is a branch if it has the traces of another session, or continues keys that the latest
+    request lacks. Otherwise it is a draft, a window or an edit.
     """
     if whose.newest is None or whose.newest in context.keys or whose.newest in context.traces:
         return True

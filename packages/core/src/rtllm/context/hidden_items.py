@@ -1,8 +1,9 @@
-"""What a response holds beside what a framework records: reasoning, phases, hosted tools' items.
+"""Hidden items: parts of a response that the framework does not record.
 
-A continued response brings them along. Where a known state has to be sent whole instead, they
-are put back to where they stood: a reasoning model without its reasoning begins to think anew
-in the middle of its tool calls, and the service wants a message's phase back (documented).
+They are reasoning, phases, and the items of hosted tools. A continued response includes them. If
+its context has to be sent in full, they are restored to their original positions. Without its
+reasoning a reasoning model would start over in the middle of its tool calls, and the service
+requires a message's phase (documented).
 """
 
 from bisect import bisect_right
@@ -24,12 +25,12 @@ class _Gathered:
 def find_hidden_items(
     whole: Outline, output: Sequence[Item], recorded: Sequence[Item]
 ) -> tuple[Hidden, ...]:
-    """What an output holds beside what is recorded of it.
+    """Find the items of an output that are not recorded.
 
     Args:
-        whole: The context and what is recorded of the output, cut together.
+        whole: The context followed by the recorded output, as one outline.
         output: All items of the response.
-        recorded: What the framework records of them; the last items of `whole`.
+        recorded: The items that the framework records; the last items of `whole`.
     """
     begin = len(whole.items) - len(recorded)
     message = next((i for i, item in enumerate(recorded) if isinstance(item, Message)), None)
@@ -67,12 +68,12 @@ def find_hidden_items(
 def restore_hidden_items(
     context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]
 ) -> tuple[Item, ...]:
-    """Items of a context with what was hidden beside them put back.
+    """Restore hidden items to a context.
 
     Args:
         context: The context.
-        items: Its last items, those to be sent.
-        hidden: What is known of known states that the context begins with.
+        items: The last items of it, which are to be sent.
+        hidden: The hidden items of the responses that the context begins with.
     """
     known = {(one.beside, one.unit): one for one in hidden}
     if not known:
@@ -92,5 +93,5 @@ def restore_hidden_items(
 
 
 def _unit(outline: Outline, index: int) -> int:
-    """The unit that an item belongs to."""
+    """Return the index of the unit that an item belongs to."""
     return bisect_right(outline.starts, index) - 1

@@ -1,8 +1,8 @@
-"""A context made legal: what the service accepts, with a note for every change.
+"""Normalization: turns a context into one that the service accepts, and lists the changes.
 
-Frameworks leave calls without outputs (a tool that was interrupted), outputs without calls
-(a truncated history), words between a call and its output, and ids that stand twice. The
-service refuses all of these, and goes on refusing, since the history keeps them.
+Frameworks leave calls without outputs (interrupted tools), outputs without calls (truncated
+histories), messages between a call and its output, and duplicate ids. The service rejects all of
+these, with every later request too, since the history keeps them.
 """
 
 import re
@@ -16,14 +16,14 @@ from rtllm.content.call_ids import carries_data
 from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput
 
 NO_RESULT = "no result: interrupted or failed"
-"""The output of a call that has none. A model that doesn't see the call would call again."""
+"""The output of a call that has none. Without the call, the model would call again."""
 
-MAX_CALL_ID = 64  # seen: longer ids are refused
+MAX_CALL_ID = 64  # seen: longer ids are rejected
 MAX_NAME = 64  # documented
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 KeepsId = Callable[[str], bool]
-"""Tells whether a call's id must stay as it is, however long."""
+"""Tells whether a call id must stay unchanged, however long."""
 
 RepairKind = Literal[
     "output synthesised",
@@ -39,10 +39,10 @@ RepairKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ContextRepair:
-    """One change that made a context legal.
+    """One change that normalizing made.
 
     Attributes:
-        change: What was done.
+        change: The kind of change.
         subject: The call id, or the role of the message.
     """
 
@@ -56,7 +56,7 @@ class NormalizedContext:
 
     Attributes:
         items: The items, oldest first.
-        notes: What had to be changed.
+        notes: The changes.
     """
 
     items: tuple[Item, ...]
@@ -64,19 +64,19 @@ class NormalizedContext:
 
 
 def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -> NormalizedContext:
-    """Make a context legal: each call answered once, directly behind its run of calls.
+    """Normalize a context: one output for each call, directly after its run of calls.
 
-    Order is kept otherwise. An unanswered call gets an output that says so; an output without
-    a call is dropped; a call id used again for another call is made unique; empty messages
-    are dropped; a picture in an assistant's message, which the service refuses, moves into a
-    user message behind it.
+    The order is kept otherwise. A call without an output gets a placeholder, an output without a
+    call is dropped, a call id that another call has used is made unique, and empty messages are
+    dropped. A picture in an assistant message, which the service rejects, moves into a user message
+    after it.
 
     Args:
-        items: The context.
-        keeps_id: Tells which call ids must stay as they are, however long.
+        items: The context, which is not changed.
+        keeps_id: Tells which call ids must stay unchanged, however long.
 
     Returns:
-        The legal items, and what was changed. The given items are left as they are.
+        The normalized items, and the changes.
     """
     notes: list[ContextRepair] = []
     given = list(items)
@@ -94,7 +94,7 @@ def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -
         if isinstance(item, Message):
             if len(item.parts) == 1 and isinstance(item.parts[0], Text) and item.parts[0].text:
                 legal.append(item)  # nearly all are such
-            else:
+            else:  # nearly all messages
                 legal += _message_made_legal(item, notes)
         elif not isinstance(item, ToolOutput):  # outputs follow their call
             legal.append(item)
@@ -105,17 +105,17 @@ def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -
 def normalize_repaired(
     items: Iterable[Item], keeps_id: KeepsId = carries_data
 ) -> NormalizedContext:
-    """Make a context legal whose texts hold halves of characters."""
+    """Normalize a context whose texts contain halves of surrogate pairs."""
     sound = repair_texts(items)
     legal = normalize_context(sound.items, keeps_id)
     return NormalizedContext(legal.items, (*sound.notes, *legal.notes))
 
 
 def repair_texts(items: Iterable[Item]) -> NormalizedContext:
-    """Replace what no text on the wire may hold: halves of characters (lone surrogates).
+    """Replace lone surrogates, which can't be encoded, in the texts of items.
 
     Returns:
-        The items as they were but for these, and a note for each that was changed.
+        The items, and a note for each changed one.
     """
     whole: list[Item] = []
     notes: list[ContextRepair] = []
@@ -159,13 +159,13 @@ class _Pair:
 
 
 def _closed(run: Sequence[_Pair]) -> list[Item]:
-    """The calls of a run, then their outputs in the order in which they came."""
+    """Return the calls of a run, then their outputs in the order of arrival."""
     answered = sorted(run, key=lambda pair: pair.answered_at)
     return [*(pair.call for pair in run), *(pair.output for pair in answered)]
 
 
 class _Pairs:
-    """Finds each call its output, and gives both an id that no earlier call has."""
+    """Pairs each call with its output, and gives both an id that no earlier call has."""
 
     def __init__(
         self, items: Sequence[Item], notes: list[ContextRepair], keeps_id: KeepsId
@@ -187,7 +187,7 @@ class _Pairs:
             notes += [ContextRepair("output dropped", call_id)] * len(rest)
 
     def of(self, position: int) -> _Pair | None:
-        """The pair of the call at a position, or None if the call was dropped."""
+        """Return the pair of the call at a position, or None if the call was dropped."""
         return self._by_position.get(position)
 
     def _pair(self, position: int, call: ToolCall) -> None:
@@ -215,7 +215,7 @@ class _Pairs:
         self._by_position[position] = _Pair(call, output, answered_at)
 
     def _unique(self, call_id: str) -> str:
-        """The id itself if the service takes it; else one that depends on the past alone."""
+        """Return the id if the service accepts it, else one that depends only on earlier items."""
         wanted = call_id or "call"
         if len(wanted) > MAX_CALL_ID and not self._keeps_id(wanted):
             wanted = f"{wanted[:31]}-{blake2b(wanted.encode(), digest_size=16).hexdigest()}"

@@ -1,12 +1,12 @@
-"""What the service already knows of a context: outlines, states, anchors and plans.
+"""Outlines of contexts, known prefixes, response anchors and plans.
 
-A state is a context and the output that followed it. It is compared in *units*: a message is
-one, and so is each run of tool calls and outputs between two messages, as a set. Thus the
-calls of one response are found again in whatever order a framework recorded them, and
-wherever their outputs lie between them; words keep their exact places.
+A known prefix is a context and the output that followed it. It is compared in *units*: a message is
+one unit, and so is each run of tool calls and outputs between two messages, as a set. So the calls
+of one response match in whatever order a framework recorded them, and wherever their outputs are
+among them. Messages must match in order.
 
-Of a context that was answered only digests are kept: one for its units, one for the keys of
-its items. `rtllm.context.belonging` decides by the second whose it is.
+Of an answered context only digests are kept: one of its units, and one of its items' keys.
+`rtllm.context.belonging` uses the second to decide whose context it is.
 """
 
 from collections import Counter
@@ -46,20 +46,20 @@ _NO_KEY = b""
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A legal context, cut into units that compare as values.
+    """A normalized context, cut into units that compare as values.
 
     Attributes:
-        items: The items themselves.
-        lead: Fingerprints of the leading run of system and developer messages.
-        units: One digest for each unit behind it.
+        items: The items.
+        lead: Fingerprints of the leading system and developer messages.
+        units: One digest for each unit after them.
         starts: For each of these units, the index of its first item.
-        open_run: The fingerprints of the last unit's members if it is a run of calls and
-            outputs, else nothing.
-        prefixes: For each number of units from none to all, a digest of so many.
-        key_prefixes: Likewise, a digest of the keys of their items; system texts have none here.
-        keys: The keys of its items that no other item has, system texts apart, oldest first.
-        traces: The keys of its system texts, and of what the framework never sends.
-        has_images: Whether a message holds a picture.
+        open_run: The fingerprints of the last unit's items if it is a run of calls and outputs,
+            else empty.
+        prefixes: For each number of units from zero to all, a digest of that many.
+        key_prefixes: The same with a digest of their items' keys; system texts have no key here.
+        keys: The keys that only one item has, without system texts, oldest first.
+        traces: The keys of the system texts, and of items that the framework never sends.
+        has_images: Whether a message has a picture.
     """
 
     items: tuple[Item, ...]
@@ -75,7 +75,7 @@ class Outline:
 
     @classmethod
     def of(cls, items: Sequence[Item], unsent: Iterable[str] = ()) -> "Outline":
-        """Cut legal items into units.
+        """Cut normalized items into units.
 
         Args:
             items: The items.
@@ -88,13 +88,13 @@ class Outline:
         return _Cutter(items, self).outline(())
 
     def run_at(self, unit: int) -> tuple[Item, ...]:
-        """The items of a unit."""
+        """Return the items of a unit."""
         end = self.starts[unit + 1] if unit + 1 < len(self.starts) else len(self.items)
         return self.items[self.starts[unit] : end]
 
     @property
     def unanswered(self) -> bool:
-        """Whether a call at its end waits for its output: such a context can't be sent."""
+        """Whether a call at the end lacks its output; such a context can't be sent."""
         if not self.open_run:
             return False
         run = self.run_at(len(self.units) - 1)
@@ -103,16 +103,16 @@ class Outline:
 
     @property
     def content(self) -> bytes:
-        """A digest of all that the model sees of it."""
+        """A digest of everything that the model sees of it."""
         return blake2b(b"".join((*self.lead, self.prefixes[-1])), digest_size=16).digest()
 
     def after(self, unit: int) -> tuple[Item, ...]:
-        """The items from a unit on."""
+        """Return the items from a unit on."""
         return self.items[self.starts[unit] :] if unit < len(self.starts) else ()
 
 
 class _Cutter:
-    """Cuts items into units, from the start or as the continuation of an outline."""
+    """Cuts items into units, alone or as the continuation of an outline."""
 
     def __init__(self, items: Sequence[Item], before: Outline | None = None) -> None:
         self._items = items
@@ -181,7 +181,7 @@ class _Cutter:
     def _close_run(self) -> None:
         if self._run:
             run = sorted(self._run)
-            # A set, but of known size: the same call twice is not the call once.
+            # A multiset: the same call twice is not the same as the call once.
             prints = b"".join(print_ for print_, _ in run)
             unit = blake2b(prints, digest_size=16, person=b"run").digest()
             self._add(unit, b"\0".join(part for pair in run for part in pair))
@@ -199,7 +199,7 @@ def _key_of(item: Item) -> bytes:
 
 
 def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
-    """Take away each key that several items share: it identifies none of them."""
+    """Remove each key that several items share, since it identifies none of them."""
     keys = [key for item in items if (key := getattr(item, "key", None)) is not None]
     if len(set(keys)) == len(keys):
         return items
@@ -218,9 +218,9 @@ class KnownPrefix:
 
     Attributes:
         lead: The leading system texts.
-        closed: How many units nothing can be added to.
-        prefix: A digest of these.
-        run: The last run of calls and outputs, which the next context may go on with.
+        closed: How many units are closed, so that no item can be added to them.
+        prefix: A digest of these units.
+        run: The last run of calls and outputs, which the next context may extend.
     """
 
     lead: tuple[bytes, ...]
@@ -230,25 +230,25 @@ class KnownPrefix:
 
     @classmethod
     def of(cls, context: Outline, output: Sequence[Item]) -> "KnownPrefix":
-        """The state behind a context and an output."""
+        """Create the known prefix of a context and an output."""
         return cls.behind(context.extended(output))
 
     @classmethod
     def behind(cls, whole: Outline) -> "KnownPrefix":
-        """The state behind a context and its output, cut into units together."""
+        """Create the known prefix of a context that ends with its output."""
         closed = len(whole.units) - bool(whole.open_run)
         return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)
 
     @property
     def length(self) -> tuple[int, int]:
-        """How much of a context it explains; only for comparing states of one context."""
+        """How much of a context it covers; only for comparing prefixes of one context."""
         return self.closed, len(self.run)
 
     def rest_of(self, context: Outline) -> tuple[Item, ...] | None:
-        """What a context adds to this state, system texts apart.
+        """Return what a context adds to this prefix, without system texts.
 
         Returns:
-            The items to send, or None if the context doesn't begin with this state.
+            The items to send, or None if the context doesn't begin with this prefix.
         """
         known = self.closed
         if known > len(context.units) or context.prefixes[known] != self.prefix:
@@ -269,15 +269,15 @@ class KnownPrefix:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose a response is, as far as the context tells that it answered.
+    """The identity of the context that a response answered.
 
     Attributes:
-        closed: How many closed units that context had.
+        closed: How many closed units the context had.
         keys: A digest of the keys of their items.
-        run: The members of its last run of calls and outputs, with their keys.
-        asked: What tells this context from those of other callers: a digest of all keys, or
-            where no item but system texts has one, the traces.
-        content: A digest of all that the model saw of it.
+        run: The items of its last run of calls and outputs, with their keys.
+        asked: What distinguishes the context from those of other callers: a digest of all keys, or
+            the traces if only system texts have keys.
+        content: A digest of everything that the model saw of it.
     """
 
     closed: int
@@ -288,7 +288,7 @@ class Origin:
 
     @classmethod
     def of(cls, context: Outline) -> "Origin":
-        """The origin of what answers a context."""
+        """Create the origin of a response to a context."""
         closed = len(context.units) - bool(context.open_run)
         run = context.run_at(closed) if context.open_run else ()
         return cls(
@@ -300,9 +300,9 @@ class Origin:
         )
 
     def is_in(self, context: Outline) -> bool:
-        """Whether a context has the same key wherever the answered context had one.
+        """Whether a context has the same key for each item that had one in the answered context.
 
-        Only for a context that begins with the same units.
+        Use it only for a context that begins with the same units.
         """
         if context.key_prefixes[self.closed] != self.keys:
             return False
@@ -313,7 +313,7 @@ class Origin:
 
 
 def asked_as(context: Outline) -> bytes | frozenset[str] | None:
-    """What tells a context from those of other callers; None if nothing does."""
+    """Return what distinguishes a context from those of other callers; None if nothing does."""
     if context.keys:
         return context.key_prefixes[-1]
     return frozenset(context.traces) or None
@@ -321,7 +321,7 @@ def asked_as(context: Outline) -> bytes | frozenset[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class LaneAddress:
-    """Where the service remembers a response: a lane of a connection.
+    """A lane of a connection, on which the service remembers a response.
 
     Attributes:
         connection: The connection's number.
@@ -334,12 +334,13 @@ class LaneAddress:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What stood beside a recorded item and is not recorded; see `rtllm.context.hidden_items`.
+    """A hidden item next to a recorded one; see `rtllm.context.hidden_items`.
 
     Attributes:
         beside: The recorded item's fingerprint.
-        unit: Its unit in the context, for a message; None for a call, which is like no other.
-        before: Reasoning and hosted tools' items that stood before it.
+        unit: The recorded item's unit in the context, for a message; None for a call, whose
+            fingerprint is unique.
+        before: Reasoning and hosted tools' items that came before it.
         phase: The message's phase.
     """
 
@@ -350,7 +351,7 @@ class Hidden:
 
     @property
     def size(self) -> int:
-        """How many bytes it holds."""
+        """How many bytes it has."""
         return sum(len(item.json) for item in self.before if isinstance(item, Reasoning | Opaque))
 
 
@@ -360,15 +361,15 @@ class ResponseAnchor:
 
     Attributes:
         response_id: The service's id.
-        mark: Our own name for it, which no other response has.
-        model: The model it belongs to.
-        state: What it knows.
-        origin: Whose it is.
-        lead_in_field: Whether the system texts went into the ``instructions`` field, which
-            the service doesn't carry over, instead of the chained items.
+        mark: This library's own, unique name for it.
+        model: The model that produced it.
+        state: The context and output that it covers.
+        origin: The identity of the context that it answered.
+        lead_in_field: Whether the system texts were sent in the ``instructions`` field, which the
+            service doesn't carry over, instead of as items.
         home: The lane that it ended on.
-        stored: Whether the service keeps it beyond the connection's memory.
-        private: Whether it, or what it continues, holds a picture or a hosted tool's item.
+        stored: Whether the service stores it beyond the connection's memory.
+        private: Whether it, or what it continues, has a picture or a hosted tool's item.
     """
 
     response_id: str
@@ -387,10 +388,10 @@ class Plan:
     """What to send for a context.
 
     Attributes:
-        anchor: The response to continue, or None to send the context whole.
+        anchor: The response to continue, or None to send the full context.
         items: The items to send.
-        lead_in_field: Whether the system texts belong into the ``instructions`` field.
-        full_context_reason: Why nothing is continued; None when something is.
+        lead_in_field: Whether the system texts go into the ``instructions`` field.
+        full_context_reason: Why no response is continued; None if one is.
     """
 
     anchor: ResponseAnchor | None

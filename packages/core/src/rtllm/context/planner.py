@@ -1,4 +1,4 @@
-"""The plan for a context: what to continue and what to send, of what belongs to it."""
+"""Planner: which response a context continues, and which items are sent."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from rtllm.context.outline import FullContextReason, Outline, Plan, ResponseAnch
 
 @dataclass(frozen=True, slots=True)
 class Continuable:
-    """What may be continued for a context.
+    """The responses that a context may continue.
 
     Attributes:
-        belonging: The responses that belong to it, those that explain most of it first.
-        prepared: Prepared prompts, which belong to all conversations, the newest first.
+        belonging: The responses that belong to it, the longest prefix first.
+        prepared: Warmed-up prompts, which belong to all conversations, the newest first.
         reachable: Tells whether a response can be continued right now.
-        exchanged: The numbers of connections that have another one in their place.
-        unproven: Tells whether the context begins with a response that isn't proved to belong
-            to it.
+        exchanged: The numbers of connections that were replaced.
+        unproven: Tells whether the context begins with a response that isn't proved to belong to
+            it.
     """
 
     belonging: Iterable[tuple[KnownResponse, Proof]]
@@ -33,20 +33,20 @@ class Continuable:
 def choose_plan(
     asked: Membership, model: str, known: Continuable, *, puts_back: bool = True
 ) -> Plan:
-    """Find the most that the service already knows of a context, of what belongs to it.
+    """Choose the response that covers most of a context, among those that belong to it.
 
-    The longest known state wins that is an exact prefix and still reachable; of equals, the
-    newest. Where only the system texts changed, everything is sent once more with these in the
+    The longest known prefix wins that matches exactly and can be reached; among equals, the newest.
+    If only the system texts changed, the full context is sent once with these in the
     ``instructions`` field, so that the next change costs only its own text.
 
     Args:
-        asked: A legal context, and whose it is.
-        model: The model that shall answer.
-        known: What may be continued.
-        puts_back: Whether a full context gets the hidden items of its own responses back.
+        asked: A normalized context and its conversation.
+        model: The model of the request.
+        known: The responses that may be continued.
+        puts_back: Whether the hidden items of its own responses are restored in a full context.
 
     Returns:
-        What to send; changes nothing.
+        What to send; nothing is changed.
     """
     context = asked.context
     passed: list[tuple[KnownResponse, Proof]] = []
@@ -75,17 +75,17 @@ def choose_plan(
 
 
 def _rest(anchor: ResponseAnchor, context: Outline, model: str) -> tuple[Item, ...] | None:
-    """What a context adds to a response, None if the response can't be continued with it."""
+    """Return what a context adds to a response; None if it can't continue the response."""
     if anchor.model != model or not (anchor.lead_in_field or anchor.state.lead == context.lead):
         return None
     return anchor.state.rest_of(context)
 
 
 def _lead_moves(anchor: ResponseAnchor, context: Outline) -> bool:
-    """Tell whether a context is a known state under other system texts.
+    """Whether a context is a known prefix with other system texts.
 
-    Texts that stood behind the leading ones for one request only (instructions of a
-    single reply) are no edit: without them the lead is what it was before.
+    Texts after the leading ones that were sent for one request only (instructions of a single
+    reply) don't count as a change: without them the lead is the same as before.
     """
     if anchor.state.length == (0, 0):
         return False
@@ -98,7 +98,7 @@ def _with_hidden(
     model: str,
     belonging: Iterable[tuple[KnownResponse, Proof]],
 ) -> tuple[Item, ...]:
-    """Restore the hidden items of responses that belong by more than their content."""
+    """Restore the hidden items of responses that belong by a better proof than content."""
     hidden = [
         one
         for response, proof in belonging
@@ -109,7 +109,7 @@ def _with_hidden(
 
 
 def _reason(conversation: Conversation, known: Continuable) -> FullContextReason:
-    """Tell why nothing that is known belongs to a request of a conversation."""
+    """Find out why no known response belongs to a request of a conversation."""
     if known.unproven():
         return "belonging unproven"
     if conversation.responses:
