@@ -231,10 +231,10 @@ class KnownPrefix:
     @classmethod
     def of(cls, context: Outline, output: Sequence[Item]) -> "KnownPrefix":
         """Create the known prefix of a context and an output."""
-        return cls.behind(context.extended(output))
+        return cls.ending_with(context.extended(output))
 
     @classmethod
-    def behind(cls, whole: Outline) -> "KnownPrefix":
+    def ending_with(cls, whole: Outline) -> "KnownPrefix":
         """Create the known prefix of a context that ends with its output."""
         closed = len(whole.units) - bool(whole.open_run)
         return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)

@@ -292,7 +292,7 @@ class RequestPlanner:
                 response_id,
                 self.mark_of(attempt),
                 placement.model,
-                KnownPrefix.behind(whole),
+                KnownPrefix.ending_with(whole),
                 Origin.of(context),
                 placement.plan.lead_in_field,
                 placement.home,

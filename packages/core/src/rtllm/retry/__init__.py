@@ -1,1 +1,1 @@
-"""What a failure means: fault classification, and the policy that follows from it."""
+"""Retry: the classification of faults, and the recovery that follows from it."""

@@ -1,7 +1,7 @@
-"""What a body of whatever shape says of an error: its sentence, its code, the field it names.
+"""Error bodies of any form: their sentence, their code, and the field that they name.
 
-Hosts answer with an object, with one inside of a list, with a text, a web page, or with a list of
-details; some pack one into another as text. *Seen*, each shape where it stands below.
+Hosts answer with an object, an object in a list, a text, a web page, or a list of details; some
+encode one of these as text in another. *Seen*: each form is noted next to its code.
 """
 
 import re
@@ -11,31 +11,31 @@ from typing import Any
 import msgspec
 
 LONGEST = 4000
-"""How much of a body is kept, in characters: enough for each sentence that was seen."""
+"""How many characters of a body are kept: enough for every sentence that was seen."""
 WEB_PAGE = "a web page (HTML)"
-"""What the words of a web page begin with."""
+"""The prefix of the text taken from a web page."""
 _DEEPEST = 6
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
 _SENTENCES = ("message", "msg", "detail", "error_description", "error", "title", "reason")
 _CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
-"""Fields whose words are no part of what a body says."""
+"""Fields that are not part of a body's text."""
 _NAMES = ("code", "type", "param", "status")
 
 
 def error_object(body: object) -> dict[str, Any]:
-    """Read an error out of a body.
+    """Read the error in a body.
 
     Args:
         body: The body, decoded if it is JSON, else its text.
 
     Returns:
-        ``message``, ``code``, ``type``, ``param`` and ``status`` as far as they are told, and
-        ``said``: all that the body says, for those who look for words. Empty if it says nothing.
+        ``message``, ``code``, ``type``, ``param`` and ``status`` if the body has them, and
+        ``said``: its full text, for searching words. Empty if the body has no text.
     """
     if isinstance(body, Mapping) and isinstance(body.get("said"), str):
-        return dict(body)  # read before
+        return dict(body)  # already read
     found: dict[str, Any] = {}
     _collect(body, found, 0)
     said = _as_text(body)
@@ -45,11 +45,11 @@ def error_object(body: object) -> dict[str, Any]:
 
 
 def with_status(body: object, told: str) -> dict[str, Any]:
-    """Read the error object of a body; where it has no words of its own, ours tell the status.
+    """Read the error in a body; add a message with the status if the body has no text.
 
     Args:
         body: The body, decoded.
-        told: What was refused, with which status.
+        told: A message that names what was rejected, and the status.
     """
     error = error_object(body)
     message = error.get("message")
@@ -61,7 +61,7 @@ def with_status(body: object, told: str) -> dict[str, Any]:
 
 
 def read_body(data: bytes | str) -> object:
-    """Decode a body if it is JSON, else give its text, of a web page what is to be read."""
+    """Decode a body as JSON, else return its text; of a web page only the readable part."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     text = text.removeprefix("\ufeff").strip()
     try:
@@ -71,12 +71,12 @@ def read_body(data: bytes | str) -> object:
 
 
 def is_web_page(text: str) -> bool:
-    """Tell whether a text is a web page."""
+    """Whether a text is a web page."""
     return text.lstrip()[:200].lower().startswith(("<!doctype html", "<html", "<head", "<?xml"))
 
 
 def readable(text: str) -> str:
-    """What a person would read of a text: of a web page its title, else its words."""
+    """Return the readable part of a text: of a web page its title, else its words."""
     if not is_web_page(text):
         return text[:LONGEST]
     title = _TITLE.search(text)
@@ -85,7 +85,7 @@ def readable(text: str) -> str:
 
 
 def _collect(body: object, found: dict[str, Any], depth: int) -> None:
-    """Note what a body says; what stands further out wins, save for its sentence."""
+    """Collect the parts of an error; outer values win, except for the message."""
     if depth > _DEEPEST:
         return
     if isinstance(body, str):
@@ -98,15 +98,15 @@ def _collect(body: object, found: dict[str, Any], depth: int) -> None:
 
 def _collect_text(text: str, found: dict[str, Any], depth: int) -> None:
     inner = _packed(text)
-    if inner is not None:  # seen: Azure's Foundry packs a list of details into the message
+    if inner is not None:  # seen: Azure's Foundry encodes a list of details in the message
         _collect(inner, found, depth + 1)
     if text.strip():
         found.setdefault("message", text.strip()[:LONGEST])
 
 
 def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) -> None:
-    # The error itself first, then the frame around it: xAI and Kilo give the sentence as
-    # "error" beside a code.
+    # The inner error first, then the object around it: xAI and Kilo put the sentence in "error",
+    # next to a code.
     inner = body.get("error")
     if isinstance(inner, Mapping | list):
         _collect(inner, found, depth + 1)
@@ -128,12 +128,12 @@ def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) 
     metadata = body.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
     if isinstance(raw, str) and raw and "message" in found and raw not in found["message"]:
-        # seen: OpenRouter gives the provider's own answer there
+        # seen: OpenRouter puts the provider's own answer there
         found["message"] = f"{found['message']}: {raw}"[:LONGEST]
 
 
 def _collect_list(entries: Sequence[object], found: dict[str, Any], depth: int) -> None:
-    """Note a list of details (FastAPI, Mistral), or of errors (Gemini)."""
+    """Collect a list of details (FastAPI, Mistral), or of errors (Gemini)."""
     sentences: list[str] = []
     for entry in entries[:8]:
         if isinstance(entry, Mapping) and ("loc" in entry or "msg" in entry):
@@ -155,7 +155,7 @@ def _collect_list(entries: Sequence[object], found: dict[str, Any], depth: int) 
 
 
 def _place(loc: object) -> str:
-    """The field that a validating server names by its path."""
+    """Return the field that a validating server names by its path."""
     if isinstance(loc, str):
         return loc
     steps = [str(step) for step in loc] if isinstance(loc, Sequence) else []
@@ -163,7 +163,7 @@ def _place(loc: object) -> str:
 
 
 def _filtered(inner: object) -> str:
-    """The categories that Azure's filter found."""
+    """List the categories that Azure's content filter found."""
     results = inner.get("content_filter_result") if isinstance(inner, Mapping) else None
     if not isinstance(results, Mapping):
         return ""
@@ -176,7 +176,7 @@ def _filtered(inner: object) -> str:
 
 
 def _packed(text: str) -> object | None:
-    """The object or list that a text holds, None if it holds neither."""
+    """Decode the object or list that a text holds; None if it holds neither."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:

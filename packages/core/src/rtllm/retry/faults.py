@@ -1,7 +1,7 @@
-"""What went wrong, as one type: statuses, close codes, error frames and silences.
+"""Faults: statuses, close codes, error frames and timeouts as one type.
 
-A fault is named where it is known, from statuses and codes; sentences are read only where
-the service gives nothing else, and each such place says so.
+A fault is classified at its source, by statuses and codes. Sentences are read only if the service
+gives nothing else, and a comment marks each such place.
 """
 
 import re
@@ -16,80 +16,80 @@ from rtllm.retry.error_bodies import error_object, read_body, with_status
 
 
 class FaultKind(Enum):
-    """The faults that are treated differently."""
+    """The kinds of faults that are handled differently."""
 
     CHAIN_MISS = auto()
     """The service no longer knows the response that was continued."""
     PARENT_IGNORED = auto()
-    """The service answers as if nothing had been continued."""
+    """The service answers without the context of the response that was continued."""
     CONNECTION_LIMIT = auto()
-    """The connection is over, the service isn't."""
+    """The connection reached its lifetime; the service still works."""
     LANES_REFUSED = auto()
-    """The host doesn't know ``stream_id``."""
+    """The host does not support ``stream_id``."""
     LANE_LIMIT = auto()
-    """No more lanes on this connection."""
+    """The connection has no free lane."""
     BUSY = auto()
-    """Rate limit or overload: passes by itself."""
+    """Rate limit or overload; temporary."""
     QUOTA = auto()
-    """Money or quota is used up: doesn't pass by itself."""
+    """The credit or quota is used up; permanent."""
     PASSING = auto()
-    """An upgrade refused without a word; the next one may be taken."""
+    """An upgrade rejected without a reason; the next one may succeed."""
     UNAUTHORISED = auto()
     TOKEN_REFUSED = auto()
-    """The key is refused, but its function may have a fresh one."""
+    """The key is rejected, but the key function may return a new one."""
     FORBIDDEN = auto()
     NOT_FOUND = auto()
     NO_WEBSOCKET = auto()
-    """The host answers, but not on a socket."""
+    """The host answers, but does not offer a WebSocket."""
     NO_HTTP = auto()
-    """The host doesn't answer over HTTP, or doesn't know the Responses API there."""
+    """The host does not answer over HTTP, or does not offer the Responses API there."""
     TOO_LARGE = auto()
     """The request exceeds the host's frame limit."""
     REFUSED = auto()
-    """The request itself is refused."""
+    """The request is rejected."""
     PARAMETER_REFUSED = auto()
-    """A parameter is refused that may be left out."""
+    """A parameter is rejected that may be left out."""
     ITEMS_REFUSED = auto()
-    """An item or its id is unknown, or a call lacks its output: whole it may be accepted."""
+    """An item or its id is unknown, or a call lacks its output; the full context may succeed."""
     SERVER = auto()
-    """The service broke."""
+    """The service failed."""
     RESPONSE_FAILED = auto()
-    """``response.failed``: the service began the response and gave it up for good."""
+    """``response.failed``: the service began the response and failed permanently."""
     DROPPED = auto()
-    """The connection died."""
+    """The connection was lost."""
     UNREACHABLE = auto()
-    """No connection could be made."""
+    """No connection could be opened."""
     TIMEOUT = auto()
-    """A wait ran out."""
+    """A wait timed out."""
     UNRESPONSIVE = auto()
-    """A wait ran out on a connection that never said a word."""
+    """A wait timed out on a connection that never sent anything."""
     CLOSED = auto()
     """The client was closed while the turn ran."""
     EMPTY = auto()
-    """The response is complete and there is nothing in it."""
+    """The response is complete and empty."""
     CUT_AT_ONCE = auto()
-    """The answer ended filtered, at its limit or in its thoughts, before the first word."""
+    """The response ended before its first output: filtered, at its limit, or in its thoughts."""
     SLIPPED = auto()
-    """The model wrote a call that its host could not read; the next try may do."""
+    """The model wrote a call that its host could not parse; the next attempt may succeed."""
     FORM_REFUSED = auto()
-    """The host refuses how something is said, and another form says the same."""
+    """The host rejects the form of the request, and another form has the same meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that went wrong with an attempt.
+    """A failure of an attempt.
 
     Attributes:
-        kind: What it is, for the recovery table.
-        message: The service's sentence, or ours.
-        code: The service's word for it.
-        status: HTTP status, where one was given.
+        kind: Its kind, for the recovery table.
+        message: The service's sentence, or a description.
+        code: The service's error code.
+        status: The HTTP status, if there was one.
         param: The request field that the service names.
         request_id: The service's id of the request.
-        retry_after: Seconds to wait, where the service said so.
-        has_code: Whether the error came with a code, as one of the API itself does.
-        said: All that the body says, for those who look for words.
-        points: What of the dialect is to be said otherwise, where the form was refused.
+        retry_after: Seconds to wait, if the service gives them.
+        has_code: Whether the error came with a code, as errors of the API itself do.
+        said: The full text of the body, for searching words.
+        points: The points of the dialect to change, if the form was rejected.
     """
 
     kind: FaultKind
@@ -105,7 +105,7 @@ class Fault:
 
     @property
     def words(self) -> str:
-        """The sentence, the field, and all else that the body says but codes and types."""
+        """The message, the field, and the rest of the body's text without codes and types."""
         known = (self.message, self.param, self.said)
         return " ".join(word for word in known if word)
 
@@ -113,61 +113,59 @@ class Fault:
 CLIENT_CLOSED = Fault(FaultKind.CLOSED, "the client was closed")
 EMPTY_RESPONSE = Fault(FaultKind.EMPTY, "the service completed an empty response")
 PARENT_IGNORED = Fault(
-    FaultKind.PARENT_IGNORED, "the service answers as if there were no earlier response"
+    FaultKind.PARENT_IGNORED, "the service ignored the earlier response that was continued"
 )
-WARM_UP_NEEDS_SOCKET = Fault(FaultKind.REFUSED, "a prompt can be prepared over a socket only")
-ANSWER_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the answer did")
+WARM_UP_NEEDS_SOCKET = Fault(FaultKind.REFUSED, "a prompt can be warmed up only over the WebSocket")
+ANSWER_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended in the middle of the response")
 STREAM_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the response's last event")
-NO_SIGN_OF_LIFE = Fault(FaultKind.DROPPED, "the connection gave no sign of life")
-ANSWER_GIVEN_UP = Fault(FaultKind.DROPPED, "the answer did not end in time")
-CANCELLED = Fault(FaultKind.DROPPED, "the answer is not wanted any more")
+NO_SIGN_OF_LIFE = Fault(FaultKind.DROPPED, "the connection did not answer a ping")
+ANSWER_GIVEN_UP = Fault(FaultKind.DROPPED, "the response did not end in time")
+CANCELLED = Fault(FaultKind.DROPPED, "the response was cancelled")
 
 
 def too_large(size: int, limit: int) -> Fault:
-    """Name a request that exceeds the host's frame limit, both in bytes."""
-    message = f"the request has {size} bytes, more than the {limit} that the host takes in a frame"
+    """Create the fault of a request that exceeds the host's frame limit, both in bytes."""
+    message = f"the request has {size} bytes; the host accepts at most {limit} in a frame"
     return Fault(FaultKind.TOO_LARGE, message)
 
 
 def not_taken(seconds: float) -> Fault:
-    """Name a request that a connection did not take in time."""
-    return Fault(FaultKind.DROPPED, f"the connection did not take the request in {seconds:g} s")
+    """Create the fault of a request that could not be written in time."""
+    return Fault(FaultKind.DROPPED, f"the request could not be written within {seconds:g} s")
 
 
 def not_written(why: str) -> Fault:
-    """Name a request that could not be written."""
-    return Fault(FaultKind.DROPPED, f"the connection did not take the request: {why}")
+    """Create the fault of a request that could not be written."""
+    return Fault(FaultKind.DROPPED, f"the request could not be written: {why}")
 
 
 def connection_broke(why: str) -> Fault:
-    """Name the end of a connection that was not closed."""
+    """Create the fault of a connection that broke without a close."""
     return Fault(FaultKind.DROPPED, f"the connection broke: {why}")
 
 
 def not_opened(error: Exception) -> Fault:
-    """Name a connection that a bug keeps from being opened."""
-    return Fault(FaultKind.UNREACHABLE, f"no connection: {type(error).__name__}")
+    """Create the fault of a connection that could not be opened because of a bug."""
+    return Fault(FaultKind.UNREACHABLE, f"could not connect: {type(error).__name__}")
 
 
 def cut_at_once(message: str, reason: str) -> Fault:
-    """Name an answer that ended before its first word."""
+    """Create the fault of a response that ended before its first output."""
     return Fault(FaultKind.CUT_AT_ONCE, message, reason, has_code=True)
 
 
 def unreadable(error: Exception) -> Fault:
-    """Name the end of a response whose last event could not be read."""
-    return Fault(
-        FaultKind.DROPPED, f"the end of the response is unreadable: {type(error).__name__}"
-    )
+    """Create the fault of a response whose last event could not be decoded."""
+    return Fault(FaultKind.DROPPED, f"the last event could not be decoded: {type(error).__name__}")
 
 
 def unsendable(error: Exception) -> Fault:
-    """Name a request that could not be encoded or placed."""
-    return Fault(FaultKind.REFUSED, f"the request can't be sent: {type(error).__name__}")
+    """Create the fault of a request that could not be encoded or scheduled."""
+    return Fault(FaultKind.REFUSED, f"the request could not be sent: {type(error).__name__}")
 
 
 def belongs_to_connection(error: Fault) -> Fault:
-    """Name for each request what an error means that is not said to be any one request's."""
+    """Create the fault of each request on a connection with an error that names no request."""
     return Fault(FaultKind.DROPPED, f"an error on the connection: {error.message}", error.code)
 
 
@@ -197,7 +195,7 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "data_residency_mismatch": FaultKind.REFUSED,
     "content_filter": FaultKind.REFUSED,
     "content_policy_violation": FaultKind.REFUSED,
-    # Seen: Groq, and what it hosts: "Failed to call a function".
+    # Seen: Groq and the models that it hosts: "Failed to call a function".
     "tool_use_failed": FaultKind.SLIPPED,
 }
 
@@ -213,8 +211,8 @@ SUBSTANCE = frozenset(
         "string_above_max_length",
     }
 )
-"""Codes that refuse what is said, not how: no other form helps."""
-# Seen: hosts that give no code for a context that is too long, or for what they don't allow.
+"""Codes that reject the content, not its form; another form does not help."""
+# Seen: hosts that give no code for a context that is too long or not allowed.
 _SUBSTANCE_WORDS = re.compile(
     r"context.?(length|window)|maximum context|too many tokens|content.?(filter|policy|management)"
     r"|usage polic|safety|moderation|flagged|not on your plan|billing|not allowed to|permission",
@@ -231,22 +229,22 @@ _BY_TYPE: Mapping[str, FaultKind] = {
     "server_error": FaultKind.SERVER,
 }
 
-# Seen: 404, 405, 426. A host that answers as if nothing had been asked to be upgraded, or calls
-# the request a bad one without saying what is bad, has no socket either.
+# Seen: 404, 405, 426. A host that ignores the upgrade, or rejects the request without a code, has
+# no WebSocket either.
 # Seen: 101 from a proxy that does not complete the upgrade.
 _NO_UPGRADE = (101, 200, 400, 404, 405, 426, 501)
-# Seen: Groq answers a GET where it takes a POST only by "unknown_url"; others name the method.
+# Seen: Groq answers "unknown_url" to a GET if it accepts only a POST; others name the method.
 _NO_SOCKET_CODES = ("unknown_url", "method_not_supported", "method_not_allowed", "not_found")
 _LANE_FIELDS = ("stream_id", "type")
-# Seen: these come with code null, so only the sentence tells them from other refusals.
+# Seen: these come with code null, so only the sentence distinguishes them from other rejections.
 _ITEMS = re.compile(
     r"No tool (output|call) found for function call|Item with id .* not found"
     r"|without its required|encrypted content .*could not be|could not be (verified|decrypted)",
     re.IGNORECASE,
 )
 _LANE_WORDS = re.compile(r"\bstream_id\b")
-# Seen: llama.cpp's server names the field in its sentence alone ("does not support
-# 'previous_response_id'"); vLLM answers 404 with the param "response_id" where it kept nothing.
+# Seen: llama.cpp's server names the field only in its sentence ("does not support
+# 'previous_response_id'"). vLLM answers 404 with the param "response_id" if it stored nothing.
 _CONTINUED = ("previous_response_id", "response_id")
 _CONTINUED_WORDS = re.compile(r"\bprevious_response(?:_id\b|_not_found\b)")
 _NUMBER = re.compile(r"[0-9]{3}")
@@ -263,7 +261,7 @@ _UNITS = (("ms", 0.001), ("mil", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 REDIRECTS = (300, 301, 302, 303, 307, 308)
 
 FATAL_CLOSES = frozenset({1008, *range(4000, 5000)})
-"""Close codes that say no: policy, and the vendors' own (such as 4402, no credit)."""
+"""Close codes of a rejection: policy, and the vendors' own codes (such as 4402, no credit)."""
 
 
 def from_error(
@@ -273,11 +271,11 @@ def from_error(
     *,
     begun: bool = False,
 ) -> Fault:
-    """Name what an error object says.
+    """Classify an error object.
 
     Args:
-        error: The service's ``error`` object, or a body of any shape that holds one.
-        status: The HTTP status, where one came.
+        error: The service's ``error`` object, or a body of any form that contains one.
+        status: The HTTP status, if one came.
         headers: The headers that came with it.
         begun: Whether the response had begun (``response.failed``).
     """
@@ -307,7 +305,7 @@ def from_error(
 def _kind(
     code: str | None, kind_word: str | None, status: int | None, param: str | None, message: str
 ) -> FaultKind | None:
-    """The code knows best, then the field or sentence, then the status, then the type."""
+    """Classify by the code, then the field or sentence, then the status, then the type."""
     if (by_code := _BY_CODE.get(code or "")) is not None:
         return by_code
     by_type = _BY_TYPE.get(kind_word or "")
@@ -347,26 +345,29 @@ def _of_status(status: int | None) -> FaultKind | None:
 
 
 def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    """Name a refused upgrade; its body is JSON mostly, from proxies also HTML or text."""
-    told = f"the service refused the connection with status {status}"
+    """Classify a rejected upgrade. Its body is mostly JSON; from proxies also HTML or text."""
+    told = f"the service rejected the connection with status {status}"
     error = with_status(read_body(body), told)
     fault = from_error(error, status, headers)
     if status in _NO_UPGRADE and (not fault.has_code or fault.code in _NO_SOCKET_CODES):
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)
     if status == 403 and not body.strip():
-        # Seen: a good key gets an empty 403 on the upgrade now and then (docs/protocol.md).
+        # Seen: a valid key occasionally gets an empty 403 on the upgrade (docs/protocol.md).
         return replace(fault, kind=FaultKind.PASSING)
     return redirected(fault, "connection") if status in REDIRECTS else fault
 
 
 def redirected(fault: Fault, what: str) -> Fault:
-    """Name the refusal of a connection or request that is to go elsewhere."""
-    message = f"the service redirects the {what}; not followed, for the key would go along"
+    """Create the fault of a redirected connection or request."""
+    message = (
+        f"the service redirects the {what}; redirects are not followed, because the key would be "
+        "sent along. Use the final URL as base_url"
+    )
     return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
 
 
 def from_close(code: int | None, reason: str) -> Fault:
-    """Name the end of a connection."""
+    """Classify the close of a connection."""
     said = f" ({reason})" if reason else ""
     message = f"the connection was closed with code {code}{said}"
     if code == 1009:
@@ -380,15 +381,15 @@ Wait = Literal["a connection", "the first output", "more output", "enough speech
 
 
 def timed_out(waited_for: Wait, seconds: float) -> Fault:
-    """Name a wait that ran out."""
+    """Create the fault of a wait that timed out."""
     return Fault(FaultKind.TIMEOUT, f"waited {seconds:g} s for {waited_for}", "timeout")
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
-    """Read how long to wait, in seconds, from headers or else from the service's sentence.
+    """Read how long to wait, in seconds, from the headers or else the service's sentence.
 
     Args:
-        headers: With names in lower case. A date counts from the one in ``date``.
+        headers: Headers with lowercase names. A date is relative to the one in ``date``.
         message: The sentence.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -405,7 +406,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
 
 
 def _wait_in(message: str) -> float | None:
-    """The wait that a sentence names, in seconds."""
+    """Return the wait that a sentence names, in seconds."""
     found = _WAIT.search(message)
     if found is None:
         return None
@@ -417,7 +418,7 @@ def _wait_in(message: str) -> float | None:
 
 
 def is_of_substance(fault: Fault) -> bool:
-    """Tell whether a refusal is of what is said: then no other form of it helps."""
+    """Whether the content is rejected, so that another form does not help."""
     if fault.code in SUBSTANCE:
         return True
     return _SUBSTANCE_WORDS.search(fault.message) is not None

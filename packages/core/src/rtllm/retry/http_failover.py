@@ -1,7 +1,7 @@
-"""Whether requests take the socket or HTTP, by what a host has shown so far.
+"""HTTP failover: whether requests use the WebSocket or HTTP, by how a host has behaved.
 
-A socket that failed a turn rests for a while, and then it is tried beside a turn, not with it:
-no caller waits for the trial.
+A WebSocket that failed a turn is not used for a while. Then a trial connection is opened while a
+turn goes over HTTP, so that no caller waits for the trial.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from enum import Enum, auto
 from rtllm.retry.faults import Fault, FaultKind
 
 COOLDOWN = 60.0
-"""Seconds that a failing socket rests at first; twice as long each time that it fails again."""
+"""Seconds without the WebSocket after a failure; doubled with each further failure."""
 LONGEST_COOLDOWN = 600.0
-"""Seconds that it rests at most, and where the host said that it has no socket."""
+"""The longest time without the WebSocket, also used if the host reports that it has none."""
 
 
 _THOUGH_OPEN = (FaultKind.DROPPED, FaultKind.CONNECTION_LIMIT, FaultKind.UNRESPONSIVE)
@@ -22,38 +22,38 @@ _NO_ANSWER = (FaultKind.DROPPED, FaultKind.UNREACHABLE)
 
 
 class ProtocolChoice(Enum):
-    """How a request goes."""
+    """The protocol of a request."""
 
     SOCKET = auto()
     HTTP = auto()
     HTTP_WITH_TRIAL = auto()
-    """Over HTTP, while a socket is tried beside it."""
+    """Over HTTP, while a trial WebSocket is opened."""
 
 
 class HttpFailover:
-    """Remembers how a host's socket fares. Facts go in, the way comes out."""
+    """Remembers whether a host's WebSocket works, and chooses the protocol of each request."""
 
     def __init__(self) -> None:
         self._rests_until: float | None = None
         self._open_ones_too = False
         self.has_none = False
-        """Whether the host said that it has no socket, and none has opened since."""
+        """Whether the host reported that it has no WebSocket, and none has opened since."""
         self._cooldown = COOLDOWN
         self._trying = False
         self._no_http_until = 0.0
 
     @property
     def rests(self) -> bool:
-        """Whether the socket failed, and none has opened since."""
+        """Whether the WebSocket failed, and none has opened since."""
         return self._rests_until is not None
 
     def way(self, now: float, *, has_open: bool = False) -> ProtocolChoice:
-        """The way of the next request; changes nothing.
+        """Choose the protocol of the next request; changes nothing.
 
         Args:
-            now: Seconds of any clock.
-            has_open: Whether an open connection has a place for it: that no other could be
-                opened says nothing against this one.
+            now: Seconds on any clock.
+            has_open: Whether an open connection can take it. A failure to open another one does not
+                count against that.
         """
         if self._rests_until is None or (has_open and not self._open_ones_too):
             return ProtocolChoice.SOCKET
@@ -62,30 +62,30 @@ class HttpFailover:
         return ProtocolChoice.HTTP_WITH_TRIAL
 
     def may_take_http(self, now: float) -> bool:
-        """Whether HTTP has not failed a little while ago."""
+        """Whether HTTP has not failed recently."""
         return now >= self._no_http_until
 
     def without_http(self, now: float) -> None:
-        """Note that the host does not answer over HTTP: for a while only the socket is left."""
+        """Record that the host does not answer over HTTP, so that only the WebSocket is left."""
         self._no_http_until = now + COOLDOWN
         self.opened()
 
     def begin_trial(self) -> None:
-        """Note that a socket is tried now; until it opened or failed, no other is tried."""
+        """Record that a trial is running; until it ends, no other one is started."""
         self._trying = True
 
     def failed(self, now: float, *, has_none: bool = False, opened: bool = False) -> None:
-        """The socket failed a turn, or its trial.
+        """Record that the WebSocket failed a turn, or its trial.
 
         Args:
-            now: Seconds of the same clock.
-            has_none: Whether the host said that it has none.
-            opened: Whether it failed though it was open.
+            now: Seconds on the same clock.
+            has_none: Whether the host reported that it has none.
+            opened: Whether it failed after it had opened.
         """
         resting = self._rests_until is not None and now < self._rests_until
         self._open_ones_too = opened or (resting and self._open_ones_too)
         if resting and not self._trying and not has_none:
-            return  # turns that began before the rest tell no more than the first of them
+            return  # turns from before the failure add nothing to it
         self.has_none = self.has_none or has_none
         cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
         self._rests_until = now + cooldown
@@ -93,13 +93,13 @@ class HttpFailover:
         self._trying = False
 
     def learn(self, now: float, fault: Fault, *, others_work: bool = False) -> None:
-        """Note the fault that a turn, or the trial, met with the socket.
+        """Record the fault that a turn, or the trial, had with the WebSocket.
 
         Args:
-            now: Seconds of the same clock.
+            now: Seconds on the same clock.
             fault: The fault.
-            others_work: Whether other open connections were heard from: then it says nothing
-                against those.
+            others_work: Whether other open connections respond; then it does not count against
+                those.
         """
         self.failed(
             now,
@@ -108,33 +108,33 @@ class HttpFailover:
         )
 
     def opened(self) -> None:
-        """The trial's socket opened: the next request takes the socket."""
+        """Record that the trial succeeded, so that the next request uses the WebSocket."""
         self._rests_until = None
         self._trying = False
         self.has_none = False
 
     def answered(self) -> None:
-        """The socket answered: a later failure rests it for the shortest time again."""
+        """Record a response, so that the next failure starts with the shortest time again."""
         self._cooldown = COOLDOWN
 
 
 class HttpTrust:
-    """Whether a failure over HTTP means that the host does not speak the API there.
+    """Decides whether a failure over HTTP means that the host does not offer the API there.
 
-    Where it answered before, one failure alone does not.
+    If the host answered over HTTP before, a single failure does not.
     """
 
     def __init__(self) -> None:
         self._failures_left = 0
 
     def answered(self) -> None:
-        """Note that the host took a request over HTTP."""
+        """Record that the host accepted a request over HTTP."""
         self._failures_left = _TRUSTED_FAILURES
 
     def judge(self, fault: Fault) -> Fault:
-        """Count a request that the host did not take, and name what it means.
+        """Count a failed request, and reclassify its fault if the API is not offered over HTTP.
 
-        Asked only where the request could take the socket instead.
+        Call it only if the request could use the WebSocket instead.
         """
         self._failures_left -= 1
         if self._failures_left >= 0:

@@ -1,7 +1,7 @@
-"""The recovery table: what is done about a fault. One place, and nothing else decides it.
+"""Recovery table: how each kind of fault is handled. No other code decides this.
 
-Nothing is ever sent again once a word or a call was given out. An answer of which everything
-arrived but the last event counts as whole.
+Nothing is sent again once text or a call was emitted. A response that lacks only its last event
+counts as complete.
 """
 
 from collections import Counter
@@ -27,19 +27,19 @@ Http = Literal["never", "at once", "at last", "if not connected", "paid"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """What the table says of a kind of fault.
+    """The handling of one kind of fault.
 
     Attributes:
-        error: What the turn ends with when nothing more is tried.
-        free: How many resends cost none of the budget.
-        budgeted: Whether the budget pays for more.
-        whole: Whether the resend must carry the whole context.
-        elsewhere: Whether it must go over another connection.
+        error: The error of the turn if nothing more is tried.
+        free: How many resends do not count against the budget.
+        budgeted: Whether further resends are charged to the budget.
+        whole: Whether a resend must carry the full context.
+        elsewhere: Whether it must use another connection.
         waits: Whether a resend waits first (``retry-after``, else backoff).
-        http: When the request takes HTTP instead of the socket, if it can: at once; when the
-            budget is used up ("at last"); then too, but only if no connection came to be; or
-            instead of a paid resend ("paid"), since waiting once is enough, where nothing ever
-            came.
+        http: When the request falls back to HTTP, if it can. "at once": instead of a resend. "at
+            last": when the budget is used up. "if not connected": then too, but only if no
+            connection was opened. "paid": instead of a resend from the budget if nothing was ever
+            received, since waiting once is enough.
     """
 
     error: type[TurnError]
@@ -51,7 +51,7 @@ class PolicyRow:
     http: Http = "never"
 
     def falls_back(self, phase: Phase) -> bool:
-        """Whether HTTP is tried when nothing else is left to try."""
+        """Whether HTTP is the last thing to try."""
         unsent = self.http == "if not connected" and phase == "connecting"
         return unsent or self.http in ("at once", "at last")
 
@@ -107,12 +107,12 @@ OF_FORM = frozenset(
         FaultKind.FORM_REFUSED,
     }
 )
-"""Refusals of a form, for which another wording is tried, free."""
+"""Rejections of a form, after which another form is tried without charge."""
 FREE_IN_A_TURN = 2
-"""How many free resends for those a turn may have, over all of them."""
+"""How many free resends a turn may have for those kinds together."""
 
 ENDS_WHOLE = frozenset({FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT})
-"""Faults that only took the last event away when the answer was whole."""
+"""Faults that lose only the last event of a complete response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,12 @@ class Resend:
     """Send the turn's request again.
 
     Attributes:
-        whole: With the whole context.
-        elsewhere: Over another connection.
-        paid: Whether it costs one of the budget.
+        whole: With the full context.
+        elsewhere: On another connection.
+        paid: Whether it is charged to the budget.
         waits: Whether to wait first.
-        wait: How long, in seconds; filled in by the turn.
-        over_http: Over HTTP, since the socket doesn't do.
+        wait: How long to wait, in seconds; set by the turn.
+        over_http: Over HTTP, because the WebSocket does not work.
     """
 
     whole: bool
@@ -162,7 +162,7 @@ Lesson = Literal[
     "too large",
     "no http",
 ]
-"""What a fault teaches about the host, beyond what becomes of the turn."""
+"""What a fault teaches about the host, in addition to the turn's recovery."""
 
 _LESSONS: Mapping[FaultKind, Lesson] = {
     FaultKind.CHAIN_MISS: "parent lost",
@@ -180,7 +180,7 @@ _OVERLOADED = frozenset({"server_is_overloaded", "service_unavailable_error"})
 
 
 def error_type(error: type[TurnError], fault: Fault) -> type[TurnError]:
-    """Tell the error that a turn ends with: of those that pass by themselves, which one."""
+    """Return the error type of a failed turn; overload is distinguished from a rate limit."""
     overloaded = fault.status == 503 or fault.code in _OVERLOADED
     return Overloaded if error is RateLimited and overloaded else error
 
@@ -188,29 +188,29 @@ def error_type(error: type[TurnError], fault: Fault) -> type[TurnError]:
 _SAY_TRIES = frozenset(
     {FaultKind.UNREACHABLE, FaultKind.TIMEOUT, FaultKind.UNRESPONSIVE, FaultKind.DROPPED}
 )
-"""Faults whose sentence doesn't tell that more than one thing was tried."""
+"""Faults whose message does not tell that several attempts were made."""
 
 
 def message_of(fault: Fault, attempts: int) -> str:
-    """Word what a turn failed of, with the attempts where the fault's sentence hides them."""
+    """Compose the message of a turn's error, with the number of attempts if it matters."""
     tried = attempts > 1 and fault.kind in _SAY_TRIES
     return f"{fault.message} ({attempts} attempts)" if tried else fault.message
 
 
 def lesson_of(fault: Fault) -> Lesson | None:
-    """Tell what a fault teaches about the host."""
+    """Return what a fault teaches about the host."""
     return _LESSONS.get(fault.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What decides how a fault counts.
+    """Conditions that change how a fault is handled.
 
     Attributes:
         refreshable: Whether the next attempt may have another key.
-        unresponsive: Whether nothing ever came over the attempt's connection.
-        untouched: Parameters that nobody set.
-        strict: Whether the refusal of a chosen parameter ends the turn.
+        unresponsive: Whether nothing ever arrived on the attempt's connection.
+        untouched: Parameters that the user did not set.
+        strict: Whether a rejected parameter that the user set ends the turn.
     """
 
     refreshable: bool = False
@@ -220,7 +220,7 @@ class Conditions:
 
 
 def qualify(fault: Fault, conditions: Conditions) -> Fault:
-    """Tell how a fault counts under the conditions that it was met in."""
+    """Reclassify a fault by the conditions under which it occurred."""
     kind = fault.kind
     if kind is FaultKind.UNAUTHORISED and conditions.refreshable:
         return replace(fault, kind=FaultKind.TOKEN_REFUSED)
@@ -231,38 +231,40 @@ def qualify(fault: Fault, conditions: Conditions) -> Fault:
     if kind is FaultKind.PARAMETER_REFUSED and insists:
         return replace(fault, kind=FaultKind.REFUSED)
     if kind is FaultKind.REFUSED and fault.param == "include" and is_untouched:
-        return replace(fault, kind=FaultKind.PARAMETER_REFUSED)  # ours: nobody asked for it
+        return replace(
+            fault, kind=FaultKind.PARAMETER_REFUSED
+        )  # the library's own setting, not the user's
     return fault
 
 
 def ends_connection(fault: Fault) -> bool:
-    """Whether an error that names no request says that its connection is over."""
+    """Whether an error without a request means that the connection is over."""
     return fault.kind is FaultKind.CONNECTION_LIMIT
 
 
 def refuses_lanes(fault: Fault) -> bool:
-    """Whether a host says that it does not know lanes."""
+    """Whether a host reports that it does not support lanes."""
     return fault.kind is FaultKind.LANES_REFUSED
 
 
 BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http=True)
-"""Send the request over HTTP instead, at once."""
+"""Send the request over HTTP instead, without waiting."""
 
 
 def decide(
     fault: Fault, phase: Phase, seen: Counter[FaultKind], budget_left: int, *, can_fall_back: bool
 ) -> Action:
-    """Look a fault up.
+    """Look up how to handle a fault.
 
     Args:
         fault: What happened.
         phase: How far the attempt got.
-        seen: How often each kind was met in this turn before.
-        budget_left: How many paid resends are left.
-        can_fall_back: Whether the request may take HTTP instead of the socket.
+        seen: How often each kind occurred in this turn before.
+        budget_left: How many resends the budget still allows.
+        can_fall_back: Whether the request may use HTTP instead of the WebSocket.
 
     Returns:
-        What to do.
+        The action.
     """
     row = TABLE[fault.kind]
     if phase == "whole" and fault.kind in ENDS_WHOLE:

@@ -1,4 +1,4 @@
-"""What models refused, so that it isn't sent to them again."""
+"""Parameters that models rejected, so that they are not sent again."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class RejectedParameters:
-    """Parameters that a model refused, and what has been sent instead since."""
+    """Parameters that a model rejected, and their replacements."""
 
     def __init__(self) -> None:
         self._of_model: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -27,12 +27,12 @@ class RejectedParameters:
         self._told: set[tuple[str, str]] = set()
 
     def note(self, request: Request, parameter: str, refusal: str) -> None:
-        """Step a parameter or leave it out from now on, for the model that refused it.
+        """Replace or leave out a parameter from now on, for the model that rejected it.
 
         Args:
-            request: What was refused.
-            parameter: What of it was refused.
-            refusal: The service's sentence, which may name the values that it takes.
+            request: The rejected request.
+            parameter: The rejected parameter.
+            refusal: The service's sentence, which may list the supported values.
         """
         value = wanted_value(refusal, parameter)
         if value is not None and value_of(self.applied_to(request), parameter) != value:
@@ -43,11 +43,11 @@ class RejectedParameters:
         other = nearest_supported(self.applied_to(request), parameter, refusal)
         refused = self._of_model.setdefault(request.model, {})
         refused[parameter] = supported_values(refusal) if other is not None else ()
-        if value_of(request.settings, parameter) is None:  # this library's own, not a setting
+        if value_of(request.settings, parameter) is None:  # set by the library, not by the user
             self._warn(request, parameter, None)
 
     def applied_to(self, request: Request) -> Mapping[str, object]:
-        """A request's settings as its model takes them; what was chosen is told once."""
+        """Return a request's settings as its model accepts them; each change is logged once."""
         settings: Mapping[str, object] = request.settings
         for parameter, supported in self._of_model.get(request.model, {}).items():
             if request.strict_parameters and parameter not in request.untouched:
@@ -56,17 +56,17 @@ class RejectedParameters:
             if (other := value_of(fitting, parameter)) != value_of(settings, parameter):
                 self._warn(request, parameter, other)
             settings = fitting
-        if request.tools:  # seen: it is said of requests with tools
+        if request.tools:  # seen: it is required only for requests with tools
             for parameter, value in self._wanted.get(request.model, {}).items():
                 settings = put(settings, parameter, value)
         return settings
 
     def meant_by(self, request: Request, words: str, param: str | None) -> str | None:
-        """The parameter that a refusal means and that can be sent otherwise, or left out.
+        """Find the parameter that a rejection refers to, if it can be changed or left out.
 
         Args:
-            request: What was refused.
-            words: All that the refusal says.
+            request: The rejected request.
+            words: The full text of the rejection.
             param: The field that it names.
         """
         settings = self.applied_to(request)
@@ -97,9 +97,9 @@ class RejectedParameters:
         if told in self._told or parameter in request.untouched:
             return
         self._told.add(told)
-        what = "it is left out" if other is None else f"{other!r} is sent"
-        logger.warning("%s refuses %s; %s from now on", request.model, parameter, what)
+        what = "it is not sent" if other is None else f"{other!r} is sent"
+        logger.warning("model %s rejects %s; from now on %s", request.model, parameter, what)
 
     def of(self, model: str) -> Collection[str]:
-        """What a model refused."""
+        """Return the parameters that a model rejected."""
         return self._of_model.get(model, ())

@@ -1,1 +1,1 @@
-"""Which connection and which lane a request takes, as values."""
+"""Scheduling: which connection and which lane a request uses, as values."""

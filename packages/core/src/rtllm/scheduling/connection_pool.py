@@ -1,11 +1,12 @@
-"""Connections and lanes as values: which one a turn takes, and what each still remembers.
+"""Pool of connections and lanes, as values: which one an attempt uses, and what each remembers.
 
-The service remembers, for each lane of a connection, the newest response that ended there.
-So a lane is two things: a place to run, and the memory of one state. Each conversation uses
-up to eight lanes in least-recently-used order, never its parent's: the last states stay alive
-without being stored, and a failed continuation can't evict its parent.
+For each lane of a connection the service remembers the newest response that ended there. So a lane
+is both a slot for one running response and the memory of one response. Each conversation uses up to
+eight lanes in least-recently-used order, but never the lane of the response that it continues. So
+its last responses can be continued without being stored, and a failed continuation can't evict the
+response that it continues.
 
-Nothing here waits or sends; `rtllm.transport` carries out what is chosen.
+Nothing here waits or sends; `rtllm.engine` uses the choices.
 """
 
 import math
@@ -23,26 +24,28 @@ from rtllm.scheduling.lanes import (
 )
 
 LANES_PER_CONVERSATION = 8
-ACTIVE_PER_CONNECTION = 8  # documented: 16, and queued beyond; a queue is silence
-NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations of 8 lanes fill it
+ACTIVE_PER_CONNECTION = 8  # documented: 16, and requests beyond that are queued without notice
+NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations with 8 lanes use them all
 IDLE_BEFORE_DISPLACED = 60.0  # seconds
-IDLE_BEFORE_CLOSED = 900.0  # seconds; a caller may be silent for long, and a state is worth it
+IDLE_BEFORE_CLOSED = (
+    900.0  # seconds; callers may be silent for long, and sending a full context is slow
+)
 ROTATE_AT = 11 / 12
-"""The part of a connection's lifetime after which it is exchanged: 55 of 60 minutes."""
+"""The part of a connection's lifetime after which it is replaced: 55 of 60 minutes."""
 MAX_CONNECTIONS = 512
-"""How many connections there may be at once, unless the user says otherwise."""
-ALIVE = 180.0  # seconds after its last request in which a conversation counts as going on
-NEXT_TRY = 30.0  # seconds until an exchange that failed is tried again
+"""The default limit of connections."""
+ALIVE = 180.0  # seconds after its last request during which a conversation counts as active
+NEXT_TRY = 30.0  # seconds until a failed replacement is tried again
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is due for connections that are open.
+    """Connections that are due for replacement or closing.
 
     Attributes:
-        exchange: Those whose lifetime is nearly over.
-        close: Those that nobody used for long.
-        next_at: When to look again; None if nothing will be due.
+        exchange: Those near the end of their lifetime.
+        close: Those that were unused for long.
+        next_at: When to check again; None if nothing will be due.
     """
 
     exchange: tuple[int, ...]
@@ -51,13 +54,13 @@ class Upkeep:
 
 
 class ConnectionPool:
-    """The connections of one client.
+    """The connections of one client, with the use of their lanes.
 
     Args:
-        lanes: Whether the host takes lanes, as far as is known.
-        one_model: Whether a connection answers one model only.
-        lifetime: Seconds that a connection lives.
-        max_connections: How many there may be at once.
+        lanes: Whether the host supports lanes, as far as is known.
+        one_model: Whether a connection serves one model only.
+        lifetime: Seconds that a connection lasts.
+        max_connections: The limit of connections.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class ConnectionPool:
 
     def __repr__(self) -> str:
         kind = "with lanes" if self.lanes_on else "without lanes"
-        return f"<Fleet {kind}: {list(self._connections.values())}>"
+        return f"<ConnectionPool {kind}: {list(self._connections.values())}>"
 
     def waiting(self) -> dict[int, int]:
         """Count the turns that wait for each connection."""
@@ -101,23 +104,23 @@ class ConnectionPool:
     # -- connections ---------------------------------------------------------------------
 
     def opening(self, model: str) -> int:
-        """Count a connection that is being made for a model; returns its number."""
+        """Add a connection that is being opened for a model; return its number."""
         self._number += 1
         only = model if self._one_model else None
         self._connections[self._number] = PooledConnection(self._number, self.lanes_on, only)
         return self._number
 
     def opened(self, number: int, now: float) -> None:
-        """A connection can be used."""
+        """Record that a connection is open."""
         if (connection := self._connections.get(number)) is not None:
             connection.is_open = True
             connection.active_at = now
             connection.exchange_at = now + self._lifetime * ROTATE_AT
 
     def upkeep(self, now: float) -> Upkeep:
-        """Tell which connections are too old, and which nobody used for long.
+        """List the connections that are too old, and those that were unused for long.
 
-        A connection is named for its exchange once in a while only, until it is gone.
+        An old connection is listed again only after a pause, until it is gone.
         """
         old: list[int] = []
         unused: list[int] = []
@@ -131,24 +134,24 @@ class ConnectionPool:
             if now >= connection.exchange_at:
                 old.append(connection.number)
                 connection.exchange_at = now + NEXT_TRY
-            # A busy connection is looked at again when it could be unused at the earliest.
+            # A busy connection is checked again at the earliest time at which it could be unused.
             unused_at = max(connection.active_at, now if not connection.idle else 0.0)
             due.append(min(connection.exchange_at, unused_at + IDLE_BEFORE_CLOSED))
         return Upkeep(tuple(old), tuple(unused), min(due, default=None))
 
     def is_alive(self, number: int, conversation: int, now: float) -> bool:
-        """Whether a conversation on a connection was heard of lately."""
+        """Whether a conversation on a connection was active recently."""
         connection = self._connections.get(number)
         tenant = connection.tenants.get(conversation) if connection is not None else None
         return tenant is not None and now - tenant.last_used < ALIVE
 
     def was_used(self, number: int) -> bool:
-        """Whether a conversation is on a connection."""
+        """Whether a conversation uses a connection."""
         connection = self._connections.get(number)
         return connection is not None and bool(connection.tenants)
 
     def lost(self, number: int) -> list[int]:
-        """A connection is gone, and all that it remembered; returns what ran on it."""
+        """Remove a connection with all that it remembered; return the attempts that ran on it."""
         connection = self._connections.pop(number, None)
         if connection is None:
             return []
@@ -158,10 +161,10 @@ class ConnectionPool:
         return attempts
 
     def exchanged(self, old: int, new: int) -> None:
-        """A connection takes the place of another, which is gone.
+        """Replace a connection by another one, and remove it.
 
-        It is as unused as the other one was: else a connection that nobody uses would be
-        exchanged for ever where a lifetime is shorter than what an unused one is kept for.
+        The new one inherits the idle time. Otherwise an unused connection would be replaced forever
+        if its lifetime is shorter than the idle time after which it is closed.
         """
         connections = self._connections
         if old in connections and new in connections:
@@ -169,15 +172,15 @@ class ConnectionPool:
         self.lost(old)
 
     def wait_for(self, number: int, change: int) -> None:
-        """Count turns that wait for a connection to open (+1) or no longer do (-1)."""
+        """Count a turn that waits for a connection to open (+1) or no longer does (-1)."""
         if (connection := self._connections.get(number)) is not None:
             connection.waiting += change
 
     def without_lanes(self) -> None:
-        """The host has no lanes after all: what runs and is remembered moves to the default.
+        """Switch to one lane per connection, because the host does not support lanes.
 
-        Such a host remembers the newest response of a connection and nothing else, and not
-        even that once the next one runs.
+        What runs and is remembered moves to the default lane. Such a host remembers only the newest
+        response of a connection, and forgets it when the next request runs.
         """
         self.lanes_on = False
         for connection in self._connections.values():
@@ -200,9 +203,9 @@ class ConnectionPool:
                 }
 
     def surplus(self) -> list[int]:
-        """Connections to give up because there are too many: idle ones, longest unused first.
+        """List the connections to close because there are too many, the longest idle first.
 
-        Those on which only abandoned answers still run come after the idle ones.
+        Those on which only abandoned attempts run come after the idle ones.
         """
         over = len(self._connections) - self._max
         if over <= 0:
@@ -216,9 +219,10 @@ class ConnectionPool:
         return [c.number for c in unused[:over]]
 
     def spares_missing(self, wanted: int) -> int:
-        """How many warm connections should be opened in the background.
+        """Count the warm connections that should be opened in advance.
 
-        A host with lanes runs the next answer beside a cut one, so one open socket is enough.
+        A host with lanes runs the next response while a cancelled one drains, so one open
+        connection is enough.
         """
         if self.lanes_on:
             return min(wanted, 1) if not self._connections else 0
@@ -226,7 +230,7 @@ class ConnectionPool:
         return max(0, min(wanted - spares, self._max - len(self._connections)))
 
     def runs_only_drains(self, number: int) -> bool:
-        """Whether nothing that a turn waits for runs on a connection."""
+        """Whether no attempt on a connection belongs to a waiting turn."""
         connection = self._connections.get(number)
         return connection is not None and connection.abandoned.issuperset(connection.running)
 
@@ -235,7 +239,7 @@ class ConnectionPool:
     def can_continue(
         self, anchor: ResponseAnchor, conversation: int, avoid: Collection[int] = ()
     ) -> bool:
-        """Tell whether an anchor can be continued right now, over none of some connections."""
+        """Whether an anchor can be continued right now, without using some connections."""
         if anchor.stored:
             return True
         on_its_own = anchor.home.connection not in avoid
@@ -253,13 +257,13 @@ class ConnectionPool:
 
         Args:
             conversation: The conversation's number.
-            anchor: What it continues; None for a whole context.
-            model: The model that shall answer.
-            now: Seconds, for telling idle conversations.
-            avoid: Connections that just failed.
+            anchor: The response to continue; None for a full context.
+            model: The model of the request.
+            now: Seconds, to detect idle conversations.
+            avoid: The connections not to use.
 
         Returns:
-            The seat, or None if a new connection is needed.
+            The connection and lane, or None if a new connection is needed.
         """
         if anchor is not None:
             beside = self._seat_beside(anchor, conversation)
@@ -283,7 +287,7 @@ class ConnectionPool:
         return None
 
     def seat_on(self, number: int, conversation: int) -> LaneChoice | None:
-        """A place on one connection, None if it has no room."""
+        """Choose a lane on one connection; None if it has none free."""
         connection = self._connections.get(number)
         if connection is None or not connection.is_open:
             return None
@@ -293,11 +297,14 @@ class ConnectionPool:
         return None if lane is None else LaneChoice(number, lane.name, is_open=True)
 
     def _seat_beside(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
-        """A seat where the anchor's own connection still remembers it."""
+        """Choose a lane on the connection that remembers an anchor; None if it no longer does."""
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
             return None
-        is_prepared = anchor.state.length == (0, 0)  # a prompt, which any conversation may join
+        is_prepared = anchor.state.length == (
+            0,
+            0,
+        )  # a warmed-up prompt, which any conversation may continue
         if self.lanes_on and is_prepared and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
@@ -310,7 +317,7 @@ class ConnectionPool:
     def _in_order(
         self, usable: list[PooledConnection], conversation: int
     ) -> Iterator[PooledConnection]:
-        """Connections for a context that none of them knows, the best first."""
+        """List connections for a full context, the best first."""
         yield from (c for c in usable if c.is_open and conversation in c.tenants)
         yield from (c for c in usable if c.is_open and not c.tenants)
         if self.lanes_on:
@@ -330,7 +337,7 @@ class ConnectionPool:
     def _displaceable(
         self, usable: list[PooledConnection], now: float
     ) -> tuple[PooledConnection, int] | None:
-        """An idle conversation that may lose its place: a side call; at the cap, any."""
+        """Find an idle conversation to evict: a side call; at the limit of connections, any."""
         at_cap = len(self._connections) >= self._max
         found: tuple[tuple[bool, float], PooledConnection, int] | None = None
         for connection in usable:
@@ -355,9 +362,9 @@ class ConnectionPool:
         parent: LaneAddress | None,
         evicted: int | None = None,
     ) -> Lane | None:
-        """The lane whose loss costs least, of those that are free for a conversation.
+        """Choose the free lane whose reuse costs least.
 
-        Those of a conversation that is to be evicted count as free.
+        The lanes of a conversation that is to be evicted count as free.
         """
 
         def cost(lane: Lane) -> EvictionCost:
@@ -397,7 +404,11 @@ class ConnectionPool:
         anchor: ResponseAnchor | None,
         now: float,
     ) -> None:
-        """An attempt is sent: its lane runs and forgets, its parent's lane rests."""
+        """Mark an attempt as sent.
+
+        Its lane becomes busy and loses its stored response. The lane of the response that it
+        continues is reserved until `in_progress`.
+        """
         connection = self._connections[seat.connection]
         self._tick += 1
         connection.used = self._tick
@@ -419,7 +430,7 @@ class ConnectionPool:
                 parent = held
         lane = connection.use_lane(seat.lane)
         lane.conversation = conversation
-        lane.newest = None  # assumed: dropped when its next request starts
+        lane.newest = None  # assumed: the service drops it when the lane's next request starts
         lane.eviction_cost = EvictionCost.NOTHING
         lane.used = self._tick
         if parent is not None and parent is not lane:
@@ -428,16 +439,17 @@ class ConnectionPool:
         self._homes[attempt] = (connection.number, parent)
 
     def in_progress(self, attempt: int) -> None:
-        """The service took an attempt in hand: from here its parent's lane may be used."""
+        """Mark an attempt as being processed, which frees the lane of the response it continues."""
         number, parent = self._homes.get(attempt, (0, None))
         if parent is not None:
             parent.forks.discard(attempt)
             self._homes[attempt] = (number, None)
 
     def abandon(self, attempt: int) -> None:
-        """Nobody waits for an attempt any more; it drains.
+        """Mark an attempt as draining: no turn waits for it.
 
-        If its parent is gone when the service takes it in hand, nothing is lost by that.
+        It no longer reserves the lane of the response that it continues. If that response is
+        evicted now, only the drained attempt can fail.
         """
         self.in_progress(attempt)
         connection = self._connections.get(self._homes.get(attempt, (0, None))[0])
@@ -445,15 +457,15 @@ class ConnectionPool:
             connection.abandoned.add(attempt)
 
     def end(self, attempt: int, response_id: str | None, now: float) -> LaneAddress | None:
-        """An attempt has ended on the service.
+        """Record that an attempt has ended on the service.
 
         Args:
-            attempt: Which.
+            attempt: The number of the attempt.
             response_id: The response that the lane remembers now; None if it remembers none.
             now: When.
 
         Returns:
-            Where the response is remembered, None if the connection is gone.
+            The lane that remembers the response, None if the connection is gone.
         """
         self.in_progress(attempt)
         number, _ = self._homes.pop(attempt, (0, None))
@@ -467,17 +479,17 @@ class ConnectionPool:
         self._tick += 1
         lane.used = self._tick
         if was_abandoned and not connection.lanes_on:
-            response_id = None  # one memory a connection: better free than kept for nobody
+            response_id = None  # the connection's only memory: better free it
         lane.newest = response_id
         lane.eviction_cost = EvictionCost.NOTHING
         if response_id is not None:
             lane.eviction_cost = EvictionCost.ABANDONED if was_abandoned else EvictionCost.STATE
         if lane.conversation not in connection.tenants:
-            lane.conversation = None  # it was seen out while this ran
+            lane.conversation = None  # its conversation was evicted while it ran
         return LaneAddress(number, lane.name)
 
     def evict(self, anchor: ResponseAnchor) -> None:
-        """The service no longer knows an anchor."""
+        """Record that the service no longer knows an anchor."""
         connection = self._connections.get(anchor.home.connection)
         if connection is not None:
             lane = connection.find_lane(anchor.home.lane)
@@ -485,13 +497,13 @@ class ConnectionPool:
                 lane.newest, lane.eviction_cost = None, EvictionCost.NOTHING
 
     def release(self, conversation: int) -> None:
-        """A conversation is over: its lanes and places are free."""
+        """Free the lanes of a conversation that is over."""
         for connection in self._connections.values():
             if conversation in connection.tenants:
                 self._evict(connection, conversation)
 
     def _evict(self, connection: PooledConnection, conversation: int) -> None:
-        """Give a conversation's lanes to all; what they remember lasts until one is taken."""
+        """Free a conversation's lanes. They remember their responses until they are reused."""
         connection.tenants.pop(conversation, None)
         for lane in connection.lanes.values():
             if lane.conversation == conversation and not connection.busy(lane):

@@ -1,4 +1,4 @@
-"""Lanes and connections as values: what the pool knows of each."""
+"""Lanes and connections as values, as the pool sees them."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ CONVERSATIONS_PER_CONNECTION = 4
 
 
 class EvictionCost(IntEnum):
-    """What would be lost if a lane were reused."""
+    """What reusing a lane would lose."""
 
     NOTHING = 0
     ABANDONED = 1
-    """A whole answer that nobody was waiting for any more."""
+    """A complete response that no turn waited for any more."""
     STATE = 2
 
 
 @dataclass(slots=True)
 class Lane:
-    """A ``stream_id`` of a connection; the name None is the default lane."""
+    """A ``stream_id`` of a connection; the default lane has the name None."""
 
     name: str | None
     conversation: int | None = None
@@ -26,12 +26,12 @@ class Lane:
     eviction_cost: EvictionCost = EvictionCost.NOTHING
     used: int = 0
     forks: set[int] = field(default_factory=set)
-    """Attempts that continue this lane's response and were not taken in hand yet."""
+    """Attempts that continue this lane's response and are not in progress yet."""
 
 
 @dataclass(slots=True)
 class Tenant:
-    """A conversation's stay on a connection."""
+    """A conversation's use of a connection."""
 
     last_used: float
     turns: int = 0
@@ -39,61 +39,61 @@ class Tenant:
 
 @dataclass(slots=True)
 class PooledConnection:
-    """A socket as the pool sees it."""
+    """A WebSocket, as the pool sees it."""
 
     number: int
     lanes_on: bool
     model: str | None = None
-    """The only model that it answers, where the host allows one for each connection."""
+    """The only model that it serves, if the host allows one model per connection."""
     is_open: bool = False
     exchange_at: float = math.inf
-    """When another one shall take its place."""
+    """When it is due for replacement."""
     active_at: float = 0.0
-    """When something was last sent or ended on it, or it opened."""
+    """When it opened, or a request on it was last sent or ended."""
     waiting: int = 0
-    """Turns that wait until it is open."""
+    """The number of turns that wait until it is open."""
     tenants: dict[int, Tenant] = field(default_factory=dict)
     lanes: dict[str | None, Lane] = field(default_factory=dict)
     running: dict[int, str | None] = field(default_factory=dict)
-    """Attempts in flight, in the order in which they were sent, and their lanes."""
+    """The running attempts, in the order in which they were sent, with their lanes."""
     abandoned: set[int] = field(default_factory=set)
     used: int = 0
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs on it and no turn waits for it."""
+        """Whether no attempt runs on it and no turn waits for it."""
         return not self.running and not self.waiting
 
     def has_room_for(self, conversation: int) -> bool:
-        """Whether a conversation is on it, or may join; a prepared prompt counts as one."""
+        """Whether a conversation uses it or may join; a warmed-up prompt counts as one."""
         return conversation in self.tenants or len(self.tenants) < CONVERSATIONS_PER_CONNECTION
 
     def busy(self, lane: Lane) -> bool:
-        """Whether a response runs on a lane."""
+        """Whether an attempt runs on a lane."""
         return lane.name in self.running.values()
 
     def find_lane(self, name: str | None) -> Lane:
-        """Find the lane of a name, an unused one if it is new; changes nothing.
+        """Find the lane with a name, or return a new one; changes nothing.
 
-        On a host without lanes this is always the default lane.
+        On a host without lanes it is always the default lane.
         """
         key = name if self.lanes_on else None
         return self.lanes.get(key) or Lane(key)
 
     def use_lane(self, name: str | None) -> Lane:
-        """Find the lane of a name, and keep it if it is new."""
+        """Find the lane with a name, and add it if it is new."""
         lane = self.find_lane(name)
         return self.lanes.setdefault(lane.name, lane)
 
 
 @dataclass(frozen=True, slots=True)
 class LaneChoice:
-    """A place for one attempt.
+    """The connection and lane for one attempt.
 
     Attributes:
         connection: The connection's number.
         lane: The lane's name, None for the default lane.
-        is_open: Whether the connection is open already.
+        is_open: Whether the connection is already open.
         evicts: The number of the conversation that loses its lanes there; None if none does.
     """
 
@@ -104,4 +104,4 @@ class LaneChoice:
 
 
 OVER_HTTP = LaneChoice(0, None, is_open=True)
-"""The place of a request that needs no socket."""
+"""The choice for a request over HTTP, which needs no connection."""
