@@ -526,7 +526,7 @@ async def test_12_a_picture_in_an_assistants_message_moves_behind_it() -> None:
 
 async def test_13_a_request_without_words_is_refused_where_it_is_made() -> None:
     async with stage(echo()) as st:
-        with pytest.raises(ValueError, match="nothing"):
+        with pytest.raises(ValueError, match="no item"):
             st.llm.chat(chat_ctx=llm.ChatContext.empty())
         assert st.service.journal.connections == []
 

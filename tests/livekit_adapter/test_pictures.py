@@ -138,7 +138,7 @@ async def test_a_context_with_a_new_picture_is_asked_once(monkeypatch: pytest.Mo
         context = pictured("What is it?", llm.ImageContent(image=SAMPLE))
         await model.chat(chat_ctx=context).collect()
         assert len(requests) == 1
-        with pytest.raises(ValueError, match="nothing"):
+        with pytest.raises(ValueError, match="no item"):
             model.chat(chat_ctx=llm.ChatContext.empty())
 
 

@@ -282,9 +282,9 @@ async def test_an_empty_context_is_refused_where_it_is_made() -> None:
     with pytest.raises(EmptyContext):
         LLM(api_key="k").chat(chat_ctx=llm.ChatContext.empty())
     only_handoff = llm.ChatContext([llm.AgentHandoff(new_agent_id="a")])
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="no item"):
         LLM(api_key="k").chat(chat_ctx=only_handoff)
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="no item"):
         LLM(api_key="k").chat(chat_ctx=context(("user", "")))
 
 

@@ -307,7 +307,7 @@ async def test_defaults_work_with_every_model(
         assert (text_of(chunks), error) == ("Hi.", None)
         assert len(st.entries) == 1
         assert ("temperature" in st.entries[0].body) is (model == "gpt-4o-mini")
-    assert "refuses" not in caplog.text
+    assert "rejects" not in caplog.text
 
 
 async def test_effort_and_verbosity(host: Host) -> None:
