@@ -200,9 +200,7 @@ class Turns:
             )
         fault = qualify(fault, self._conditions(turn))
         if turn.rebuild is not None:
-            logger.info(
-                "connection %d could not be rebuilt: %s", turn.rebuild.new, fault.kind.name
-            )
+            logger.info("connection %d could not be rebuilt: %s", turn.rebuild.new, fault.kind.name)
             turn.rebuild.queue.clear()
             self.finish(turn, "failed", None, now)
             return
