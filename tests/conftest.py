@@ -1,8 +1,14 @@
-"""Options of all tests."""
+"""Options of all tests, and their environment."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+for _name in list(os.environ):
+    if _name.startswith(("OPENAI_", "AZURE_OPENAI_")):
+        del os.environ[_name]  # nothing of the developer's own account takes part
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

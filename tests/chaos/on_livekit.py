@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,19 +16,13 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from chaos.laws import Chat, Notes, model
 from chaos.play import Handshakes, Play
 from chaos.story import CALLERS, Story
-from livekit_adapter.stage import (
-    KEY,
-    RecordingLLM,
-    Stage,
-    Told,
-    Unit,
-    context,
-    flat,
-    grouped,
-    is_system,
-    output,
-)
+from livekit_adapter.asking import context, output
+from livekit_adapter.models import RecordingLLM
+from livekit_adapter.stage import Stage
 from rtllm.simulator import Entry, Simulator
+from support.contexts import canonical, joined, split_lead, visible, without_blanks
+from support.oracle import KEY
+from support.scripts import NotedScript
 
 
 @function_tool
@@ -233,26 +226,16 @@ class Sessions:
             await session.aclose()
 
 
-def joined(units: Sequence[Unit]) -> list[Unit]:
-    """Units in which what the assistant said in a row is one message, without blanks."""
-    made: list[Unit] = []
-    for unit in units:
-        speaks = unit[:2] == ("message", "assistant")
-        text = "".join(unit[4].split()) if speaks else ""
-        if speaks and made and made[-1][:4] == unit[:4]:
-            made[-1] = (*unit[:4], made[-1][4] + text)
-        else:
-            made.append((*unit[:4], text) if speaks else unit)
-    return made
-
-
 def check_context(stage: Stage, entry: Entry) -> None:
     """Check that the model saw what was asked, the messages of one answer as one."""
-    asked, seen = stage.asked_by(entry), flat(entry.context)
-    lead = [unit[4] for unit in seen[: len(asked.lead)] if is_system(unit)]
+    asked = stage.asked_by(entry)
+    lead, seen = split_lead(visible(entry.context))
     told = [*lead, *([entry.instructions] if entry.instructions else [])]
     assert "\n".join(told) == "\n".join(asked.lead), f"told {told}, asked {asked.lead}"
-    now, then = grouped(joined(seen[len(lead) :])), grouped(joined(asked.rest))
+    now, then = (
+        canonical(joined(map(without_blanks, units), between=""), rounds=True)
+        for units in (seen, asked.rest)
+    )
     assert now == then, f"seen {now}, asked {then}"
 
 
@@ -268,14 +251,14 @@ async def play(story: Story, *, sessions: bool) -> int:
         Broken: If a law is broken.
     """
     host = story.host
-    told, handshakes, chats = Told(model), Handshakes(), dict[int, Chat]()
+    told, handshakes, chats = NotedScript(model), Handshakes(), dict[int, Chat]()
     before = asyncio.all_tasks()
     options = APIConnectOptions(max_retry=host.budget, retry_interval=0.5, timeout=5.0)
     async with (
         http_context.open(),
         Simulator(told, on_connect=handshakes, **host.simulator) as service,
     ):
-        stage = Stage(service, told, None, [], host.store, host.lanes)
+        stage = Stage(service, told, None, host.store, host.lanes)
         kwargs: dict[str, Any] = {} if host.store is None else {"store": host.store}
         stage.llm = ChaosLLM(
             chats,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,21 +14,13 @@ from chaos.laws import Chat, Notes, model, number_of
 from chaos.play import Handshakes, Play
 from chaos.story import CALLERS, Story
 from rtllm.simulator import Entry, Simulator
-from rtllm.simulator.script import text_of
-from videosdk_adapter.stage import (
-    KEY,
-    Plain,
-    RecordingLLM,
-    Seen,
-    Stage,
-    Talk,
-    Told,
-    Unit,
-    chunks_of,
-    flat,
-    talk,
-    tool,
-)
+from support.contexts import Unit, without_blanks
+from support.oracle import KEY
+from videosdk_adapter.asking import chunks_of
+from videosdk_adapter.contexts import Seen, flat
+from videosdk_adapter.models import RecordingLLM, ToldScript
+from videosdk_adapter.stage import Stage
+from videosdk_adapter.talks import Plain, Talk, talk, tool
 
 
 class ChaosLLM(RecordingLLM):
@@ -115,36 +105,21 @@ class Pipelines:
         await self._llm.aclose()
 
 
-class ToldWords(Told):
+class ToldWords(ToldScript):
     """Compares words without blanks, which differ between messages and merged ones."""
 
     def words(self, index: int) -> str:
         return "".join(super().words(index).split())
 
 
-def squeezed(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Items of the journal, with no blanks in what the assistant said."""
-    made: list[dict[str, Any]] = []
-    for item in items:
-        if item.get("role") == "assistant":
-            made.append({**item, "content": "".join(text_of(dict(item)).split())})
-        else:
-            made.append(dict(item))
-    return made
-
-
 def check_context(stage: Stage, entry: Entry) -> None:
     """Check that the model saw what was asked, the messages of one answer as one."""
-    seen = replace(entry, context=squeezed(entry.context))
+    seen = Seen.of([without_blanks(unit) for unit in flat(entry.context)])
     asked = [stage.asked[number_of(entry)], stage.at_answer(entry)]
     for units in asked:
-        plain = [
-            (*unit[:3], "".join(unit[3].split())) if unit[:2] == ("message", "assistant") else unit
-            for unit in units
-        ]
-        if stage._is_faithful(seen, Seen.of(plain), unseen=False, reordered=True):
+        if stage.is_faithful(entry, seen, Seen.of([without_blanks(unit) for unit in units])):
             return
-    raise AssertionError(f"seen {flat(seen.context)}, asked {asked}")
+    raise AssertionError(f"seen {seen}, asked {asked}")
 
 
 async def play(story: Story) -> int:
@@ -163,7 +138,7 @@ async def play(story: Story) -> int:
         options: dict[str, Any] = {"streaming": host.way != "http", **host.client}
         if host.store is not None:
             options["store"] = host.store
-        stage = Stage(service, told, None, asked, {**options, "lanes": host.lanes})
+        stage = Stage(service, told, None, asked, {**options, "lanes": host.lanes}, reordered=True)
         stage.llm = ChaosLLM(
             chats,
             contexts,

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from core.service_model import Seen, arguments_of
 from rtllm.content.items import (
     Image,
     Item,
@@ -23,6 +22,7 @@ from rtllm.content.items import (
     ToolOutput,
     is_system,
 )
+from support.contexts import Unit, by_value, merged
 
 PROMPTS = ("You are Ada.", "You are Bob.", "Be brief.", "Answer in French.")
 WORDS = ("hello", "yes", "no, the other one", "what time is it", "book it")
@@ -124,25 +124,21 @@ def recorded_form(output: Sequence[Item]) -> tuple[Item, ...]:
     return (*text, *calls)
 
 
-def seen(item: Item) -> Seen:
-    """An item as the model sees it, in the terms of the service model."""
+def seen(item: Item) -> Unit:
+    """An item as the model sees it."""
     match item:
         case Message(role, parts, phase):
-            merged: list[tuple[str, ...]] = []
-            for part in parts:
-                if isinstance(part, Image):
-                    merged.append(("image", part.url, part.detail))
-                elif merged and merged[-1][0] == "text":
-                    merged[-1] = ("text", merged[-1][1] + part.text)
-                else:
-                    merged.append(("text", part.text))
-            return ("message", role, tuple(merged), phase)
+            shown = [
+                ("image", part.url, part.detail) if isinstance(part, Image) else ("text", part.text)
+                for part in parts
+            ]
+            return ("message", role, phase, merged(shown))
         case ToolCall(call_id, name, arguments):
-            return ("call", call_id, name, arguments_of(arguments))
+            return ("call", call_id, name, by_value(arguments))
         case ToolOutput(call_id, output):
             return ("output", call_id, output)
         case Reasoning(hidden) | Opaque(_, hidden):
-            return ("hidden", hidden.decode())
+            return ("hidden", type(item).__name__, hidden.decode())
 
 
 @dataclass(eq=False)

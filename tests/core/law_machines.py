@@ -32,13 +32,14 @@ from core.framework_model import (
     secret,
     seen,
 )
-from core.service_model import Refusal, Response, Service, Ticket, Wanted, blocks, split_lead
+from core.service_model import Refusal, Response, Service, Ticket, Wanted
 from rtllm.codec.responses_encoder import request_frame
 from rtllm.content.items import Item, Message
 from rtllm.context.conversations import Membership
 from rtllm.context.normalize import normalize_context
 from rtllm.context.outline import Outline
 from rtllm.engine.request_planner import Placement, RequestPlanner
+from support.contexts import canonical, split_lead
 
 LANES = 8  # a conversation
 ACTIVE = 8  # a connection
@@ -300,17 +301,12 @@ class Driver:
 
     def check_view(self, attempt: Attempt) -> None:
         """Law 1: the model sees exactly the legal context."""
-        view = attempt.ticket.view
-        wanted = tuple(seen(item) for item in attempt.turn.outline.items)
-        lead, body = split_lead(view)
-        if attempt.ticket.lead:
-            # Then no system text may also stand at the head of the chained items.
-            lead = attempt.ticket.lead + lead
-        wanted_lead, wanted_body = split_lead(wanted)
-        self.law(1, lead == wanted_lead, lambda: f"it sees {lead!r}, not {wanted_lead!r}")
-        self.law(
-            1, blocks(body) == blocks(wanted_body), lambda: f"it sees {body}\nnot {wanted_body}"
-        )
+        wanted = attempt.turn.wanted
+        texts, body = split_lead(attempt.ticket.view)
+        # What travelled in a field may not stand at the head of the chained items, too.
+        lead = attempt.ticket.lead + "\n".join(texts)
+        self.law(1, lead == wanted.lead, lambda: f"it sees {lead!r}, not {wanted.lead!r}")
+        self.law(1, canonical(body) == wanted.body, lambda: f"it sees {body}\nnot {wanted.body}")
 
     def known(self, turn: Turn, response: Response) -> int | None:
         """How many items of a turn's context a response of the same model knows."""

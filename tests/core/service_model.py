@@ -6,21 +6,16 @@ Where the facts leave two readings open, it takes the one that is worse for the 
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from support.contexts import Unit, begins_with, canonical, is_visible, split_lead, unit_of
+
 ACTIVE = 16  # documented, per connection
 NAMES = 32  # documented, per connection; never freed
 CALL_ID = 64  # seen
-
-Seen = tuple[Any, ...]
-"""An item as the model sees it: ``message``, ``call`` or ``output`` and what is in it."""
-
-Block = tuple[str, Any]
-"""What compares in order: a message, or a maximal run of calls and outputs as a set."""
 
 
 class Refusal(Exception):
@@ -49,8 +44,8 @@ class Response:
 
     id: str
     model: str
-    raw: tuple[Seen, ...]
-    recorded: tuple[Seen, ...] | None
+    raw: tuple[Unit, ...]
+    recorded: tuple[Unit, ...] | None
     field: bool
     connection: int
     lane: str | None
@@ -59,12 +54,12 @@ class Response:
     @cached_property
     def lead(self) -> str:
         """The system texts at the head of the chained items."""
-        return split_lead(self.recorded or ())[0]
+        return "\n".join(split_lead(self.recorded or ())[0])
 
     @cached_property
-    def blocks(self) -> "list[Block]":
-        """What it knows, cut into what compares in order."""
-        return blocks(self.recorded or ())
+    def canonical(self) -> tuple[Unit, ...]:
+        """What it knows, in the order that compares."""
+        return canonical(self.recorded or ())
 
 
 @dataclass(eq=False)
@@ -78,14 +73,14 @@ class Ticket:
     connection: int
     lane: str | None
     body: dict[str, Any]
-    input: tuple[Seen, ...]
+    input: tuple[Unit, ...]
     lead: str
     parent: Response | None = None
     started: bool = False
     over: bool = False
 
     @property
-    def view(self) -> tuple[Seen, ...]:
+    def view(self) -> tuple[Unit, ...]:
         """What the model sees, without instructions, with outputs as the framework has them."""
         if self.parent is None:
             return self.input
@@ -93,7 +88,7 @@ class Ticket:
         return known + self.input
 
     @property
-    def hidden(self) -> tuple[Seen, ...]:
+    def hidden(self) -> tuple[Unit, ...]:
         """What the model sees that no framework records."""
         known = self.parent.raw if self.parent is not None else ()
         return tuple(item for item in known + self.input if not is_visible(item))
@@ -174,7 +169,7 @@ class Service:
         instructions: str = body.get("instructions", "")
         assert instructions.endswith(guide), "the guide is missing"
         lead = instructions.removesuffix(guide).removesuffix("\n" if guide else "")
-        ticket = Ticket(number, name, body, tuple(_seen(item) for item in body["input"]), lead)
+        ticket = Ticket(number, name, body, tuple(unit_of(item) for item in body["input"]), lead)
         connection.lane(name).queue.append(ticket)
         names = sum(1 for lane in connection.lanes if lane is not None)
         assert names <= NAMES, "websocket_stream_limit_reached"
@@ -205,12 +200,12 @@ class Service:
         ticket.started = True
 
     def complete(
-        self, ticket: Ticket, output: Sequence[Seen], recorded: Sequence[Seen] | None
+        self, ticket: Ticket, output: Sequence[Unit], recorded: Sequence[Unit] | None
     ) -> Response:
         """Complete a response: its lane remembers it, and nothing else."""
         self._count += 1
         parent = ticket.parent
-        known: tuple[Seen, ...] | None = ()
+        known: tuple[Unit, ...] | None = ()
         in_field = bool(ticket.lead)
         if parent is not None:
             known, in_field = parent.recorded, parent.field
@@ -260,42 +255,7 @@ class Service:
         return response
 
 
-def _seen(item: dict[str, Any]) -> Seen:
-    match item.get("type", "message"):
-        case "message":
-            content = item["content"]
-            if isinstance(content, str):
-                content = [{"type": "input_text", "text": content}]
-            return ("message", item["role"], _parts(content), item.get("phase"))
-        case "function_call":
-            return ("call", item["call_id"], item["name"], arguments_of(item["arguments"]))
-        case "function_call_output":
-            return ("output", item["call_id"], item["output"])
-        case kind:
-            return (kind, json.dumps(item, sort_keys=True))
-
-
-def _parts(content: list[dict[str, Any]]) -> tuple[Any, ...]:
-    parts: list[tuple[str, ...]] = []
-    for part in content:
-        if part["type"] == "input_image":
-            parts.append(("image", part["image_url"], part.get("detail", "auto")))
-        elif parts and parts[-1][0] == "text":
-            parts[-1] = ("text", parts[-1][1] + part["text"])
-        else:
-            parts.append(("text", part["text"]))
-    return tuple(parts)
-
-
-def arguments_of(arguments: str) -> str:
-    """Arguments by value: their JSON in one spelling, or as they are if they are broken."""
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except json.JSONDecodeError:
-        return arguments
-
-
-def _check(view: Sequence[Seen]) -> None:
+def _check(view: Sequence[Unit]) -> None:
     """Refuse a context in which calls and outputs don't pair up, in order, and what is empty."""
     if not view:
         raise Refusal("invalid_request_error", "empty input")
@@ -311,7 +271,7 @@ def _check(view: Sequence[Seen]) -> None:
                 if call_id not in open_calls:
                     raise Refusal("invalid_request_error", f"No tool call found for {call_id}")
                 open_calls.remove(call_id)
-            case ("message", role, parts, _):
+            case ("message", role, _, parts):
                 if open_calls:
                     raise Refusal("invalid_request_error", f"No tool output found for {open_calls}")
                 _check_message(role, parts)
@@ -335,62 +295,24 @@ def _check_message(role: str, parts: tuple[tuple[str, ...], ...]) -> None:
         raise Refusal("invalid_request_error", "input_image of an assistant")
 
 
-def is_visible(item: Seen) -> bool:
-    """Whether a framework records such items."""
-    return item[0] in ("message", "call", "output")
-
-
-def blocks(view: Sequence[Seen]) -> list[Block]:
-    """Cut what is visible of a context into what compares in order."""
-    cut: list[Block] = []
-    for item in filter(is_visible, view):
-        if item[0] not in ("call", "output"):
-            cut.append(("one", item))
-        elif cut and cut[-1][0] == "run":
-            cut[-1][1][item] += 1
-        else:
-            cut.append(("run", Counter([item])))
-    return cut
-
-
-def split_lead(view: Sequence[Seen]) -> tuple[str, tuple[Seen, ...]]:
-    """The leading system texts, joined as one text, and what follows them."""
-    lead: list[str] = []
-    for index, item in enumerate(view):
-        if item[0] != "message" or item[1] not in ("system", "developer"):
-            return "\n".join(lead), tuple(view[index:])
-        lead.append("".join(part[1] for part in item[2] if part[0] == "text"))
-    return "\n".join(lead), ()
-
-
 @dataclass(frozen=True)
 class Wanted:
     """A legal context, cut once for many comparisons."""
 
     lead: str
-    whole: list[Block]
-    body: list[Block]
+    whole: tuple[Unit, ...]
+    body: tuple[Unit, ...]
 
     @classmethod
-    def of(cls, context: Sequence[Seen]) -> "Wanted":
+    def of(cls, context: Sequence[Unit]) -> "Wanted":
         lead, body = split_lead(context)
-        return cls(lead, blocks(context), blocks(body))
+        return cls("\n".join(lead), canonical(context), canonical(body))
 
     def covered_by(self, response: Response) -> int | None:
         """How many items of this context a response knows, None if it isn't a prefix of it."""
-        if response.recorded is None:
-            return None
-        want = self.body if response.field else self.whole
-        have = response.blocks
-        if not have or len(have) > len(want):
+        if not response.recorded:
             return None
         if not response.field and response.lead != self.lead:
             return None
-        last = len(have) - 1
-        if have[:last] != want[:last]:
-            return None
-        if have[last][0] == "run":
-            begins = want[last][0] == "run" and have[last][1] <= want[last][1]
-        else:
-            begins = have[last] == want[last]
-        return len(response.recorded) if begins else None
+        whole = self.body if response.field else self.whole
+        return len(response.recorded) if begins_with(whole, response.canonical) else None

@@ -8,8 +8,10 @@ from typing import Any
 
 from faults.case import Case, Host
 from faults.play import BUDGET, script_of
+from support.oracle import KEY
 from videosdk_adapter.phone import Voice
-from videosdk_adapter.stage import KEY, Plain, Stage, Talk, stage, talk, tool
+from videosdk_adapter.stage import Stage, stage
+from videosdk_adapter.talks import Plain, Talk, talk, tool
 
 SORRY = "Sorry, once more?"
 

@@ -13,8 +13,10 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 
 from faults.case import Case, Host
 from faults.play import BUDGET, script_of
-from livekit_adapter.stage import KEY, Stage, errors_of, said_in, session_of, stage
+from livekit_adapter.sessions import errors_of, said_in, session_of
+from livekit_adapter.stage import Stage, stage
 from rtllm_livekit.testing import FakeTextOutput
+from support.oracle import KEY
 
 OPTIONS = SessionConnectOptions(llm_conn_options=APIConnectOptions(max_retry=BUDGET))
 

@@ -11,12 +11,12 @@ import pytest
 from livekit.agents import Agent, llm
 from videosdk.agents import FallbackLLM
 
-from livekit_adapter.stage import said_in, session_of
+from livekit_adapter.sessions import said_in, session_of
 from rtllm.simulator import Fault, Silence, Simulator
 from rtllm_livekit import LLM
 from rtllm_videosdk import OpenAILLM
 from videosdk_adapter.phone import Voice
-from videosdk_adapter.stage import talk
+from videosdk_adapter.talks import talk
 
 LIMIT = 5.0
 SILENCES: dict[str, Fault] = {

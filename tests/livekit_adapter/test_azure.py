@@ -16,21 +16,6 @@ from rtllm import ConfigError
 from rtllm.simulator import HOSTS, Simulator
 from rtllm_livekit import LLM, ChatLLM
 
-NAMES = (
-    "AZURE_OPENAI_API_KEY",
-    "AZURE_OPENAI_AD_TOKEN",
-    "AZURE_OPENAI_ENDPOINT",
-    "AZURE_OPENAI_DEPLOYMENT",
-    "OPENAI_API_VERSION",
-    "OPENAI_API_KEY",
-)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-
 
 @asynccontextmanager
 async def azure(**options: Any) -> AsyncIterator[Simulator]:

@@ -13,7 +13,7 @@ from livekit.agents.utils import http_context
 from livekit.plugins import openai as stock
 from pydantic import BaseModel
 
-from livekit_adapter.stage import session_of
+from livekit_adapter.sessions import session_of
 from rtllm import ConfigError
 from rtllm.simulator import Call, Close, Reply, Request, Simulator, rate_limited
 from rtllm_livekit import LLM, ChatLLM

@@ -17,26 +17,21 @@ from livekit.agents import Agent, function_tool, llm
 from livekit.agents._exceptions import APIConnectionError, APIError, APIStatusError
 from openai.types import Reasoning
 
-from livekit_adapter.stage import (
-    GUIDE,
+from livekit_adapter.asking import (
     ONCE,
     TWICE_MORE,
-    Stage,
     answer,
     calls_of,
     chunks_of,
     context,
-    errors_of,
     hello,
-    is_chained,
     output,
-    said_in,
-    session_of,
-    stage,
     text_of,
     turn,
-    until,
 )
+from livekit_adapter.contexts import GUIDE
+from livekit_adapter.sessions import errors_of, said_in, session_of
+from livekit_adapter.stage import Stage, stage
 from rtllm.simulator import (
     GARBAGE,
     Abort,
@@ -56,6 +51,8 @@ from rtllm.simulator import (
     rate_limited,
 )
 from rtllm_livekit import LLM
+from support.oracle import is_chained
+from support.waiting import until
 
 both = pytest.mark.parametrize("stock", [False, True], ids=["rtllm", "stock"])
 
@@ -681,7 +678,8 @@ async def test_16_two_messages_of_one_answer_are_told_apart(stock: bool) -> None
         assert said == ("One.Two." if stock else "One. Two.")
         if not stock:
             await turn(st, ctx, "On")
-            await st.check(joined=True)
+            st.joined_words = True
+            await st.check()
             assert is_chained(st.entries[1])
 
 

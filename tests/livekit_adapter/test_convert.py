@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit.agents import llm
 
-from livekit_adapter.stage import NO_RESULT
 from rtllm import Message, ToolCall
 from rtllm.codec.responses_encoder import item_json
 from rtllm.context.normalize import normalize_context
 from rtllm_livekit.convert import as_recorded, to_items
+from support.contexts import NO_RESULT
 
 DYNAMIC = "lk.agent_task.instructions.dynamic"
 

@@ -9,18 +9,9 @@ import pytest
 from livekit.agents import Agent, function_tool
 from livekit.agents.types import APIConnectOptions
 
-from livekit_adapter.stage import (
-    ONCE,
-    TWICE_MORE,
-    answer,
-    hello,
-    is_chained,
-    said_in,
-    session_of,
-    stage,
-    turn,
-    until,
-)
+from livekit_adapter.asking import ONCE, TWICE_MORE, answer, hello, turn
+from livekit_adapter.sessions import said_in, session_of
+from livekit_adapter.stage import stage
 from rtllm.simulator import (
     Call,
     DelayHandshake,
@@ -34,6 +25,8 @@ from rtllm.simulator import (
     overloaded,
     rate_limited,
 )
+from support.oracle import is_chained
+from support.waiting import until
 
 
 @pytest.mark.parametrize("text", [" Hello there.", "Hello there.\n", "\n\nHello  there. "])

@@ -15,20 +15,18 @@ from livekit.agents._exceptions import (
 )
 from livekit.agents.types import APIConnectOptions
 
-from livekit_adapter.stage import (
+from livekit_adapter.asking import (
     ONCE,
     TWICE_MORE,
     answer,
     calls_of,
     chunks_of,
-    errors_of,
     hello,
-    is_chained,
-    stage,
     text_of,
     turn,
-    until,
 )
+from livekit_adapter.sessions import errors_of
+from livekit_adapter.stage import stage
 from rtllm.simulator import (
     Abort,
     AcceptThen,
@@ -48,6 +46,8 @@ from rtllm.simulator import (
     rate_limited,
 )
 from rtllm_livekit import LLM
+from support.oracle import is_chained
+from support.waiting import until
 
 
 @dataclass(frozen=True)

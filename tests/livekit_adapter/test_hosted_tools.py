@@ -5,7 +5,8 @@ from __future__ import annotations
 from livekit.agents import Agent
 from livekit.plugins.openai import tools as provider
 
-from livekit_adapter.stage import session_of, stage
+from livekit_adapter.sessions import session_of
+from livekit_adapter.stage import stage
 from rtllm.simulator import Abort, Hosted, Reply, Request
 
 SEARCHED = Hosted("web_search_call", {"action": {"type": "search", "query": "weather"}})

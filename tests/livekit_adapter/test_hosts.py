@@ -8,9 +8,10 @@ import pytest
 from livekit.agents import Agent, function_tool, llm
 from livekit.agents.utils import http_context
 
-from livekit_adapter.stage import said_in, session_of, until
+from livekit_adapter.sessions import said_in, session_of
 from rtllm.simulator import Call, Completed, Reply, Request, Simulator
 from rtllm_livekit import LLM, ChatLLM
+from support.waiting import until
 
 
 @function_tool

@@ -4,7 +4,8 @@ import openai
 import pytest
 from livekit.agents import Agent, function_tool
 
-from livekit_adapter.stage import Stage, session_of, stage
+from livekit_adapter.sessions import session_of
+from livekit_adapter.stage import Stage, stage
 from rtllm.simulator import Call, RefuseHandshake, Reply, Request, Simulator
 from rtllm_livekit import LLM
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -18,19 +17,9 @@ from livekit.agents import (
 )
 from livekit.agents.llm.chat_context import Instructions
 from livekit.agents.types import APIConnectOptions
-from livekit.agents.voice.audio_recognition import (
-    _EndOfTurnInfo,
-    _EndOfTurnMetrics,
-    _PreemptiveGenerationInfo,
-)
 
-from livekit_adapter.stage import (
-    is_chained,
-    said_in,
-    session_of,
-    stage,
-    until,
-)
+from livekit_adapter.sessions import draft, end_of_turn, said_in, session_of
+from livekit_adapter.stage import stage
 from rtllm.simulator import (
     Call,
     Pause,
@@ -42,6 +31,8 @@ from rtllm.simulator import (
     echo,
     fixed,
 )
+from support.oracle import is_chained
+from support.waiting import until
 
 PROMPT = "You are a kind receptionist."
 
@@ -485,31 +476,6 @@ async def test_an_answer_of_which_nothing_was_heard_is_not_remembered(host: Any)
 
 
 # -- drafts --------------------------------------------------------------------------------------
-
-
-def draft(session: AgentSession[Any], text: str) -> None:
-    """As the recogniser does at a transcript that isn't final."""
-    activity = session._activity
-    assert activity is not None
-    activity.on_preemptive_generation(
-        _PreemptiveGenerationInfo(
-            new_transcript=text, transcript_confidence=0.9, started_speaking_at=time.time()
-        )
-    )
-
-
-def end_of_turn(session: AgentSession[Any], text: str) -> None:
-    """As the recogniser does when the caller has finished."""
-    activity = session._activity
-    assert activity is not None
-    activity.on_end_of_turn(
-        _EndOfTurnInfo(
-            skip_reply=False,
-            new_transcript=text,
-            transcript_confidence=0.9,
-            metrics=_EndOfTurnMetrics(None, None, None, None),
-        )
-    )
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["drafts are whole", "drafts still run"])

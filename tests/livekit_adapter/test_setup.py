@@ -28,19 +28,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from livekit_adapter.stage import (
-    KEY,
-    ONCE,
-    answer,
-    context,
-    errors_of,
-    hello,
-    is_chained,
-    session_of,
-    stage,
-    turn,
-    until,
-)
+from livekit_adapter.asking import ONCE, answer, context, hello, turn
+from livekit_adapter.sessions import errors_of, session_of
+from livekit_adapter.stage import stage
 from rtllm import ConfigError, EmptyContext
 from rtllm.simulator import (
     DelayHandshake,
@@ -50,6 +40,8 @@ from rtllm.simulator import (
     echo,
 )
 from rtllm_livekit import LLM
+from support.oracle import KEY, is_chained
+from support.waiting import until
 
 SECRET_WORDS = "my pin is four two"
 

@@ -12,8 +12,9 @@ from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.request import Request
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from simulation.decisions import Decisions
-from simulation.records import Response, Seen, Wanted, canonical
+from simulation.records import Response, Wanted
 from simulation.worlds import Keys, World
+from support.contexts import Unit, by_value, canonical, message
 
 NO_RESULT = "no result: interrupted or failed"
 LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
@@ -73,7 +74,7 @@ class Call:
     guide: str
     lead: list[str]
     says_secrets: bool
-    items: list[tuple[Item, Seen]] = field(default_factory=list)
+    items: list[tuple[Item, Unit]] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
     asks: dict[tuple[str | None, ...], int] = field(default_factory=dict)
     turns: int = 0
@@ -102,25 +103,27 @@ class Call:
 
     def say(self, text: str) -> None:
         """Add what the user said."""
-        self.items.append((replace(Message.of("user", text), key=self.key()), ("m", "user", text)))
+        self.items.append(
+            (replace(Message.of("user", text), key=self.key()), message("user", text))
+        )
 
     def instruct(self, text: str) -> None:
         """Add a system text."""
         said = replace(Message.of("system", text), key=self.key())
-        self.items.append((said, ("m", "system", text)))
+        self.items.append((said, message("system", text)))
 
     def unsay(self) -> None:
         """Throw away what the user said last, and what followed it."""
         while self.items:
             _, seen = self.items.pop()
-            if seen[:2] == ("m", "user"):
+            if seen[:2] == ("message", "user"):
                 return
 
     def hear(self, text: str, mark: str | None) -> None:
         """Record what was heard of an answer."""
         mark = mark if self.marks else None
         said = replace(Message.of("assistant", text), key=self.key(), mark=mark)
-        self.items.append((said, ("m", "assistant", text)))
+        self.items.append((said, message("assistant", text)))
 
     def run(
         self, calls: Sequence[ToolCall], outputs: Sequence[str | None], mark: str | None
@@ -129,30 +132,30 @@ class Call:
         mark = mark if self.marks else None
         for call in calls:
             made = replace(call, key=self.key(), mark=mark)
-            self.items.append((made, ("c", call.call_id, call.name, call.arguments)))
+            self.items.append((made, ("call", call.call_id, call.name, by_value(call.arguments))))
         for call, output in zip(calls, outputs, strict=True):
             if output is not None:
                 done = ToolOutput(call.call_id, output, key=self.key())
-                self.items.append((done, ("o", call.call_id, output)))
+                self.items.append((done, ("output", call.call_id, output)))
 
     def window(self) -> None:
         """Drop the oldest items, up to something that the user said."""
         if len(self.items) <= WINDOW or self.is_anonymous:
             return
         for at in range(WINDOW // 2, len(self.items)):
-            if self.items[at][1][:2] == ("m", "user"):
+            if self.items[at][1][:2] == ("message", "user"):
                 del self.items[:at]
                 return
 
     def wanted(self) -> Wanted:
         """Tell what the model must see: each call answered, and else all as it is."""
         seen = [seen for _, seen in self.items]
-        answered = {item[1] for item in seen if item[0] == "o"}
-        whole: list[Seen] = []
+        answered = {item[1] for item in seen if item[0] == "output"}
+        whole: list[Unit] = []
         for item in seen:
             whole.append(item)
-            if item[0] == "c" and item[1] not in answered:
-                whole.append(("o", item[1], NO_RESULT))
+            if item[0] == "call" and item[1] not in answered:
+                whole.append(("output", item[1], NO_RESULT))
         keys = tuple(getattr(item, "key", None) for item, _ in self.items)
         return Wanted(tuple(self.lead), self.guide, canonical(whole), keys)
 
@@ -219,8 +222,8 @@ def begin_call(
     if keys == "template":
         greeting, answer = "Hello, this is Ada.", "Hi."
         said = replace(Message.of("assistant", greeting), key="t-1")
-        call.items.append((said, ("m", "assistant", greeting)))
-        call.items.append((replace(Message.of("user", answer), key="t-2"), ("m", "user", answer)))
+        call.items.append((said, message("assistant", greeting)))
+        call.items.append((replace(Message.of("user", answer), key="t-2"), message("user", answer)))
     return call
 
 

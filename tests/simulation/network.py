@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
-from simulation.records import AttemptRecord, Response, Violation, canonical
+from simulation.records import AttemptRecord, Response, Violation
 from simulation.scripts import Script, Step, Writer, encoded, error_step
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS
+from support.contexts import canonical
 
 if TYPE_CHECKING:
     from simulation.play import Simulation

@@ -23,14 +23,19 @@ from simulation.callers import RETRY, Call
 from simulation.records import (
     AttemptRecord,
     Response,
-    Seen,
     TurnRecord,
     Violation,
-    canonical,
-    seen_of,
-    unanswered,
 )
 from simulation.scripts import Step
+from support.contexts import (
+    Unit,
+    begins_with,
+    canonical,
+    message,
+    split_lead,
+    unit_of,
+    unpaired,
+)
 
 if TYPE_CHECKING:
     from simulation.network import Pipe
@@ -208,7 +213,7 @@ class Oracle:
             parent = self.sim.network.responses.get(wanted_id)
             if parent is None:
                 raise Violation("1", f"attempt {number} continues {wanted_id}, which never was")
-        view = tuple(seen_of(item) for item in body["input"])
+        view = tuple(unit_of(item, phases=False) for item in body["input"])
         if parent is not None:
             view = (*parent.raw, *view)
         attempt = AttemptRecord(
@@ -262,12 +267,12 @@ class Oracle:
             raise Violation("8", f"turn {serial} is sent {turn.sends + 1} times: {turn.causes}")
         if before.excuse == "miss" and attempt.parent is not None and attempt.connection > 0:
             raise Violation("8", f"turn {serial} continues again right after a lost parent")
-        if before.excuse == "items" and any(s[0] == "h" for s in self._own(attempt)):
+        if before.excuse == "items" and any(s[0] == "hidden" for s in self._own(attempt)):
             raise Violation("8", f"turn {serial} carries hidden items again that were refused")
         if not before.is_booked:
             before.abandoned = "superseded"
 
-    def _own(self, attempt: AttemptRecord) -> tuple[Seen, ...]:
+    def _own(self, attempt: AttemptRecord) -> tuple[Unit, ...]:
         parent = attempt.parent
         return attempt.view[len(parent.raw) :] if parent is not None else attempt.view
 
@@ -290,40 +295,38 @@ class Oracle:
             raise Violation("1", f"turn {turn.serial} continues what is recorded otherwise")
         else:
             seen = canonical((*parent.recorded, *own))
-        at = 0
-        while at < len(seen) and seen[at][:2] == ("m", "system"):
-            at += 1
-        chained_lead = tuple(item[2] for item in seen[:at])
+        texts, body = split_lead(seen)
+        chained_lead = tuple(texts)
         said = str(attempt.body.get("instructions", ""))
         in_field = "\n".join((*wanted.lead, wanted.guide) if wanted.guide else wanted.lead)
         as_items = chained_lead == wanted.lead and said == wanted.guide
         attempt.lead_in_field = not as_items
         if not as_items and (chained_lead or said != in_field):
             raise Violation("1", f"turn {turn.serial}: instructions {said!r}, {chained_lead}")
-        if seen[at:] != wanted.body:
+        if tuple(body) != wanted.body:
             raise Violation(
-                "1", f"turn {turn.serial}: the model sees {seen[at:]} instead of {wanted.body}"
+                "1", f"turn {turn.serial}: the model sees {body} instead of {wanted.body}"
             )
-        if (open_calls := unanswered(attempt.view)) != set():
+        if (open_calls := unpaired(attempt.view)) != set():
             raise Violation("1", f"turn {turn.serial}: calls without outputs: {open_calls}")
         self._check_hidden(attempt, own)
 
-    def _check_hidden(self, attempt: AttemptRecord, own: tuple[Seen, ...]) -> None:
+    def _check_hidden(self, attempt: AttemptRecord, own: tuple[Unit, ...]) -> None:
         """Law 1: hidden items come from the response that they belong to, right before its item."""
         phases = [item for item in attempt.body["input"] if item.get("phase")]
         if attempt.call is not None:
             for item in phases:
                 if not self._has_phase(attempt.call, item):
                     raise Violation("1", f"attempt {attempt.number}: a phase of no response")
-        tokens = [item[2] for item in attempt.view if item[0] == "h"]
+        tokens = [item[2] for item in attempt.view if item[0] == "hidden"]
         if not tokens:
             return
         if len(set(tokens)) != len(tokens):
             raise Violation("1", f"attempt {attempt.number} holds a hidden item twice")
         for at, item in enumerate(own):
-            if item[0] != "h":
+            if item[0] != "hidden":
                 continue
-            follows = next((seen for seen in own[at:] if seen[0] != "h"), None)
+            follows = next((seen for seen in own[at:] if seen[0] != "hidden"), None)
             source = self._source(attempt.call, item[2])
             if source is None or follows not in source.output:
                 raise Violation("1", f"{item[2]} stands before {follows}, not its own item")
@@ -386,7 +389,7 @@ class Oracle:
         if call.cuts > CUT_LANES:
             return None
         wanted = turn.wanted
-        lead = tuple(("m", "system", text) for text in wanted.lead)
+        lead = tuple(message("system", text) for text in wanted.lead)
         best: Response | None = None
         for response in reversed(call.responses[-KNOWN:]):
             recorded = response.recorded
@@ -402,22 +405,10 @@ class Oracle:
             if best is not None and len(recorded) <= len(best.recorded or ()):
                 continue
             whole = wanted.body if response.is_in_field else lead + wanted.body
-            if not self._begins(whole, recorded) or not self._reachable(response, attempt):
+            if not begins_with(whole, recorded) or not self._reachable(response, attempt):
                 continue
             best = response
         return best
-
-    def _begins(self, whole: tuple[Seen, ...], known: tuple[Seen, ...]) -> bool:
-        """Whether a context begins with what is known, as runs of calls compare."""
-        if whole[: len(known)] == known:
-            return True
-        at = len(known)
-        while at and known[at - 1][0] != "m":
-            at -= 1
-        end = at
-        while end < len(whole) and whole[end][0] != "m":
-            end += 1
-        return whole[:at] == known[:at] and set(known[at:]) <= set(whole[at:end])
 
     def _reachable(self, response: Response, attempt: AttemptRecord) -> bool:
         """Whether nothing stood in the way of continuing a response."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rtllm.content.items import ToolCall
 from rtllm.content.request import Request
+from support.contexts import Unit
 
 if TYPE_CHECKING:
     from simulation.callers import Call
-
-Seen = tuple[str, ...]
-"""An item as the model sees it: ``m`` role text, ``c`` id name arguments, ``o`` id output, or a
-hidden one: ``h`` type token."""
 
 
 class Violation(AssertionError):
@@ -43,31 +39,8 @@ class Wanted:
 
     lead: tuple[str, ...]
     guide: str
-    body: tuple[Seen, ...]
+    body: tuple[Unit, ...]
     keys: tuple[str | None, ...]
-
-
-def is_visible(item: Seen) -> bool:
-    """Tell whether a framework records such items."""
-    return item[0] != "h"
-
-
-def canonical(items: Iterable[Seen]) -> tuple[Seen, ...]:
-    """Keep what is visible, and sort each run of calls and outputs."""
-    cut: list[Seen] = []
-    run: list[Seen] = []
-    for item in items:
-        kind = item[0]
-        if kind == "m":
-            if run:
-                cut += sorted(run)
-                run = []
-            cut.append(item)
-        elif kind != "h":
-            run.append(item)
-    if run:
-        cut += sorted(run)
-    return tuple(cut)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,9 +70,9 @@ class Response:
     id: str
     call: Call | None
     model: str
-    raw: tuple[Seen, ...]
-    recorded: tuple[Seen, ...] | None
-    output: tuple[Seen, ...]
+    raw: tuple[Unit, ...]
+    recorded: tuple[Unit, ...] | None
+    output: tuple[Unit, ...]
     texts: tuple[str, ...]
     phase: str | None
     tokens: tuple[str, ...]
@@ -152,7 +125,7 @@ class AttemptRecord:
     body: dict[str, Any]
     size: int
     parent: Response | None
-    view: tuple[Seen, ...]
+    view: tuple[Unit, ...]
     generates: bool
     is_written: bool = False
     excuse: str | None = None
@@ -225,33 +198,3 @@ class TurnRecord:
     has_ended: bool = False
     waits_for: int | None = None
     called: list[ToolCall] = field(default_factory=list)
-
-
-def seen_of(item: dict[str, Any]) -> Seen:
-    """Read an entry of ``input`` as the model sees it; a phase is left out."""
-    kind = item.get("type", "message")
-    if kind == "message":
-        content = item["content"]
-        if not isinstance(content, str):
-            content = "".join(part["text"] for part in content)
-        return ("m", item["role"], content)
-    if kind == "function_call":
-        return ("c", item["call_id"], item["name"], item["arguments"])
-    if kind == "function_call_output":
-        return ("o", item["call_id"], item["output"])
-    return ("h", kind, str(item.get("encrypted_content") or item.get("output")))
-
-
-def unanswered(items: Sequence[Seen]) -> set[str]:
-    """Find the calls that have no output, and the outputs that have no call before them."""
-    open_calls: set[str] = set()
-    for item in items:
-        if item[0] == "c":
-            open_calls.add(item[1])
-        elif item[0] == "o":
-            if item[1] not in open_calls:
-                return {item[1]}
-            open_calls.remove(item[1])
-        elif item[0] == "m" and open_calls:
-            return open_calls
-    return open_calls

@@ -9,8 +9,9 @@ import msgspec
 
 from simulation.callers import secret
 from simulation.decisions import Decisions
-from simulation.records import AttemptRecord, Seen
+from simulation.records import AttemptRecord
 from simulation.worlds import World
+from support.contexts import Unit, by_value, message
 
 PHRASES = ("Hello, how can I help?", "Yes.", "It is nine in the morning.", "I have booked it.")
 PHASES = (None, None, None, "final_answer")
@@ -68,8 +69,8 @@ class Script:
     response_id: str
     steps: list[Step] = field(default_factory=list)
     status: str = "completed"
-    raw: tuple[Seen, ...] = ()
-    recorded: tuple[Seen, ...] = ()
+    raw: tuple[Unit, ...] = ()
+    recorded: tuple[Unit, ...] = ()
     texts: tuple[str, ...] = ()
     phase: str | None = None
     tokens: tuple[str, ...] = ()
@@ -103,9 +104,9 @@ class Writer:
         self.world = world
         self.script = Script(f"resp_{number}")
         self.items: list[dict[str, Any]] = []
-        self.raw: list[Seen] = []
+        self.raw: list[Unit] = []
         self.texts: list[str] = []
-        self.calls: list[Seen] = []
+        self.calls: list[Unit] = []
         self.tokens: list[str] = []
         self.call_at: int | None = None
 
@@ -124,7 +125,7 @@ class Writer:
             self._output()
         script.raw, script.texts = tuple(self.raw), tuple(self.texts)
         said = " ".join(self.texts)
-        script.recorded = ((("m", "assistant", said),) if said else ()) + tuple(self.calls)
+        script.recorded = ((message("assistant", said),) if said else ()) + tuple(self.calls)
         script.tokens = tuple(self.tokens)
         script.usage = (7 + 10 * len(self.attempt.view), 3 * len(self.texts) + 5 * len(self.calls))
         self._end()
@@ -150,7 +151,7 @@ class Writer:
             case "parameter" if "temperature" in self.attempt.body:
                 code = "unsupported_parameter"
                 return error_step(400, code, words, "parameter", param="temperature")
-            case "items" if any(seen[0] == "h" for seen in self.attempt.view):
+            case "items" if any(seen[0] == "hidden" for seen in self.attempt.view):
                 sentence = f"The encrypted content could not be verified. {words}"
                 return error_step(400, "invalid_encrypted_content", sentence, "items")
             case "miss" if self.attempt.parent is not None:
@@ -205,7 +206,7 @@ class Writer:
             )
         self._add(gap, "shut", "response.output_item.done", output_index=place, item=item)
         self.items.append(item)
-        self.raw.append(("h", kind, token))
+        self.raw.append(("hidden", kind, token))
         self.tokens.append(token)
 
     def _message(self, index: int, phase: str | None) -> None:
@@ -255,7 +256,7 @@ class Writer:
             payload = ""
         self.items.append(item)
         self.texts.append(text)
-        self.raw.append(("m", "assistant", text))
+        self.raw.append(message("assistant", text))
 
     def _drifted(self, item_id: str, event: str, number: int) -> str:
         """Name an item as a host does whose ids differ between events."""
@@ -294,7 +295,7 @@ class Writer:
             event = "response.output_item.done"
             self._add(0.05, kind, event, payload, output_index=place, item=item)
         self.items.append(item)
-        seen = ("c", call_id, "look_up", arguments)
+        seen = ("call", call_id, "look_up", by_value(arguments))
         self.raw.append(seen)
         self.calls.append(seen)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from videosdk.agents.metrics import metrics_collector
 
+from support.fixtures import no_turn_left
 from videosdk_adapter.stage import Host
+
+__all__ = ["no_turn_left"]
 
 
 def _host(name: str, **options: Any) -> Any:
@@ -47,20 +48,3 @@ def any_host(request: pytest.FixtureRequest) -> Host:
     """Both ways, and hosts without lanes, and such as only turn out to have none."""
     value: Host = request.param
     return value
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own account takes part."""
-    names = [f"OPENAI_{n}" for n in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID", "API_VERSION")]
-    names += [f"AZURE_OPENAI_{n}" for n in ("ENDPOINT", "DEPLOYMENT", "API_KEY", "AD_TOKEN")]
-    for name in names:
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_turn_left() -> Iterator[None]:
-    """The framework's metrics are one object for all sessions."""
-    metrics_collector.current_turn = None
-    yield
-    metrics_collector.current_turn = None

@@ -14,19 +14,10 @@ from videosdk.agents import ChatContext, ChatRole, FunctionCall, FunctionCallOut
 
 import rtllm
 from rtllm.simulator import Call, Entry, Reply, Request
-from videosdk_adapter.stage import (
-    Host,
-    Plain,
-    Stage,
-    calls_of,
-    chunks_of,
-    context,
-    stage,
-    talk,
-    text_of,
-    tool,
-    until,
-)
+from support.waiting import until
+from videosdk_adapter.asking import calls_of, chunks_of, context, text_of
+from videosdk_adapter.stage import Host, Stage, stage
+from videosdk_adapter.talks import Plain, talk, tool
 from videosdk_adapter.test_laws import ACTIONS, Chance, act
 
 CALL_ID = "functions.book:0"
@@ -160,7 +151,8 @@ async def test_law_callers_whose_call_ids_are_the_same(host: dict[str, Any], see
             seen = str(entry.context) + str(entry.instructions)
             assert ("ALICE" in seen) != ("BOB" in seen), seen
         assert st.errors == []
-        await st.check(connections=None, reordered=True, lost=len(cuts))
+        st.reordered = True
+        await st.check(connections=None, lost=len(cuts))
 
 
 def named_part(part: Any, name: str, ids: Iterator[str]) -> Any:

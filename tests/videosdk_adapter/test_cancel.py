@@ -11,17 +11,10 @@ import pytest
 from videosdk.agents.voice_mail_detector import VoiceMailDetector
 
 from rtllm.simulator import Call, Pause, Reply, Request, Silence, Text, only
-from videosdk_adapter.stage import (
-    Host,
-    Plain,
-    chunks_of,
-    hello,
-    stage,
-    talk,
-    text_of,
-    tool,
-    until,
-)
+from support.waiting import until
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 
 def gated(gate: asyncio.Event) -> Any:

@@ -32,19 +32,10 @@ from rtllm.simulator import (
     only,
     rate_limited,
 )
-from videosdk_adapter.stage import (
-    Plain,
-    Stage,
-    calls_of,
-    chunks_of,
-    hello,
-    stage,
-    talk,
-    text_of,
-    tool,
-    until,
-    usages_of,
-)
+from support.waiting import until
+from videosdk_adapter.asking import calls_of, chunks_of, hello, text_of, usages_of
+from videosdk_adapter.stage import Stage, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 both = pytest.mark.parametrize("stock", [False, True], ids=["rtllm", "stock"])
 both_ways = pytest.mark.parametrize("streaming", [False, True], ids=["http", "socket"])

@@ -22,7 +22,11 @@ from videosdk.plugins.openai import OpenAILLM as StockLLM
 from rtllm import ConfigError
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import KEY, chunks_of, hello, stage, text_of, tool, until
+from support.oracle import KEY
+from support.waiting import until
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.stage import stage
+from videosdk_adapter.talks import tool
 from videosdk_adapter.test_checklist import HANGS, both, both_ways, read
 
 
@@ -256,7 +260,7 @@ async def test_19_a_picture_is_encoded_once_and_off_the_loop(
     frame = ImageContent(image=av.VideoFrame(64, 48, "rgb24"))
     ctx.add_message(role=ChatRole.USER, content=["This: ", frame])
     async with stage("I see.", streaming=streaming, stock=stock) as st:
-        monkeypatch.setattr("videosdk_adapter.stage.wanted", lambda _: [])
+        monkeypatch.setattr("videosdk_adapter.models.wanted", lambda _: [])
         monkeypatch.setattr(ImageContent, "to_data_url", noted)
         for text in ("What is it?", "And now?"):
             ctx.add_message(role=ChatRole.USER, content=text)

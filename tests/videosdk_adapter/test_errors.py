@@ -34,21 +34,12 @@ from rtllm.simulator import (
     only,
     rate_limited,
 )
+from support.oracle import KEY
+from support.waiting import until
+from videosdk_adapter.asking import chunks_of, context, hello, text_of, usages_of
 from videosdk_adapter.phone import Voice
-from videosdk_adapter.stage import (
-    KEY,
-    Host,
-    Plain,
-    chunks_of,
-    context,
-    hello,
-    stage,
-    talk,
-    text_of,
-    tool,
-    until,
-    usages_of,
-)
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 NEVER: dict[str, Any] = {"max_retries": 0, "timeout": 5.0}
 

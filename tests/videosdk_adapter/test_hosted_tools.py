@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rtllm.simulator import Hosted, Reply, Request
-from videosdk_adapter.stage import Host, Plain, stage, talk, tool
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 SEARCHED = Hosted("web_search_call", {"action": {"type": "search", "query": "weather"}})
 

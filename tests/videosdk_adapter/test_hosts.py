@@ -10,7 +10,8 @@ from videosdk.agents import ChatContext
 from rtllm import ConfigError
 from rtllm.simulator import Call, Completed, Incomplete, Reply, Request, Simulator, echo
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import Plain, chunks_of, hello, talk, text_of, tool
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.talks import Plain, talk, tool
 
 SORRY = "Sorry, say that again."
 

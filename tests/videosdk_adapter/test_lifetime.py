@@ -17,7 +17,8 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import chunks_of, hello, text_of, tool
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.talks import tool
 
 WAYS: dict[str, dict[str, Any]] = {
     "socket": {"streaming": True, "lanes": True},

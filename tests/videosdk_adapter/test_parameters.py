@@ -14,7 +14,8 @@ from rtllm import ConfigError, RequestRejected
 from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import chunks_of, hello, text_of, tool
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.talks import tool
 
 
 @tool

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from rtllm.simulator import echo
-from videosdk_adapter.stage import Plain, is_chained, stage, talk
+from support.oracle import is_chained
+from videosdk_adapter.stage import stage
+from videosdk_adapter.talks import Plain, talk
 
 
 @pytest.mark.parametrize("store", [True, False])

@@ -9,7 +9,9 @@ from typing import Any
 
 from rtllm.simulator import Pause, Reply, Request, Text
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import Host, chunks_of, hello, stage, text_of, until
+from support.waiting import until
+from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.stage import Host, stage
 
 
 def gated(gate: asyncio.Event) -> Any:

@@ -17,16 +17,11 @@ from videosdk.agents import (
 )
 
 from rtllm.simulator import Call, Pause, Reply, Request, Script, Text
-from videosdk_adapter.stage import (
-    NO_RESULT,
-    Host,
-    Plain,
-    is_chained,
-    stage,
-    talk,
-    tool,
-    until,
-)
+from support.contexts import NO_RESULT
+from support.oracle import is_chained
+from support.waiting import until
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 
 class Tools:
@@ -288,7 +283,8 @@ async def test_a_call_that_cannot_run_is_answered_and_never_runs(any_host: Host,
         assert [i for i in c.history() if i[0] == "call"] == [("call", '{"city": "Paris"}')]
     assert tools.ran == ["Paris"]
     assert st.errors == []
-    await st.check(unseen=True, whole=range(9), connections=None)
+    st.unseen = True
+    await st.check(whole=range(9), connections=None)
     last = st.entries[-1]
     assert not [i for i in last.context if "error" in str(i.get("output"))]
 
@@ -309,7 +305,8 @@ async def test_a_call_that_cannot_run_beside_one_that_can(host: Host) -> None:
         assert "error: the arguments of 'weather'" in c.last[1]
         await c.say("thanks")
     assert tools.ran == ["Paris"]
-    await st.check(unseen=True)
+    st.unseen = True
+    await st.check()
 
 
 async def test_calls_that_never_can_run_end_the_turn(host: Host) -> None:
@@ -321,7 +318,8 @@ async def test_calls_that_never_can_run_end_the_turn(host: Host) -> None:
             await c.say("go")
         assert len(st.errors) == 1
         assert len(st.entries) == 3
-    await st.check(unseen=True)
+    st.unseen = True
+    await st.check()
 
 
 # -- words from elsewhere -------------------------------------------------------------------------
@@ -376,8 +374,9 @@ async def test_say_inside_a_tool_after_words(socket: Host) -> None:
             "function_call_output",
             "assistant",
         ]
+        st.reordered = True
         for entry in st.entries[2:]:
-            st.check_context(entry, reordered=True)
+            st.check_context(entry)
 
 
 async def test_reply_inside_a_tool(host: Host) -> None:
@@ -668,7 +667,8 @@ async def test_inside_a_fallback_llm_nothing_switches_without_need(host: Host) -
             assert wrapped.active_provider is st.llm
         assert backup.entries == []
         assert tools.ran == ["Paris", "Rome"]
-        await st.check(unseen=True)
+        st.unseen = True
+        await st.check()
 
 
 async def test_a_context_of_nobody(host: Host) -> None:

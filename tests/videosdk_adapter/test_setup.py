@@ -18,19 +18,12 @@ from videosdk.agents.utils import FunctionToolInfo
 from rtllm import ConfigError
 from rtllm.simulator import Call, ErrorFrame, Reply, Request, Simulator, Text, only
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import (
-    KEY,
-    Host,
-    Plain,
-    calls_of,
-    chunks_of,
-    flat,
-    hello,
-    stage,
-    talk,
-    text_of,
-    tool,
-)
+from support.contexts import pictures_of
+from support.oracle import KEY
+from videosdk_adapter.asking import calls_of, chunks_of, hello, text_of
+from videosdk_adapter.contexts import flat
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 
 def made(**options: Any) -> OpenAILLM:
@@ -510,16 +503,16 @@ async def test_pictures_are_encoded_once_and_off_the_loop(
                 ImageContent(image="https://x.test/a.png"),
             ],
         )
-        monkeypatch.setattr("videosdk_adapter.stage.wanted", lambda _: [])
+        monkeypatch.setattr("videosdk_adapter.models.wanted", lambda _: [])
         monkeypatch.setattr(ImageContent, "to_data_url", to_data_url)
         for text in ("what is it", "and now"):
             await c.say(text)
         assert encoded == [False]
         monkeypatch.undo()
         seen = flat(st.entries[-1].context)
-        pictures = [unit[2] for unit in seen if unit[0] == "message" and unit[2]]
-        assert len(pictures[0]) == 2
-        assert pictures[0][0].startswith("data:image/jpeg;base64,")
+        pictures = [url for unit in seen if unit[0] == "message" for url in pictures_of(unit)]
+        assert len(pictures) == 2
+        assert pictures[0].startswith("data:image/jpeg;base64,")
         if st.is_socket:
             assert len(st.entries[1].input) == 1
 

@@ -16,7 +16,9 @@ from rtllm import ToolCall
 from rtllm.simulator import Call, Reply, Request
 from rtllm.simulator.tools import check_tools
 from rtllm_videosdk.tools import ToolEncoder
-from videosdk_adapter.stage import Host, Plain, is_chained, stage, talk, tool
+from support.oracle import is_chained
+from videosdk_adapter.stage import Host, stage
+from videosdk_adapter.talks import Plain, talk, tool
 
 
 class Guest(BaseModel):
@@ -100,7 +102,8 @@ async def test_a_call_that_does_not_fit_is_told_to_the_model_and_not_run(
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("rtllm")]
     assert any("'book' don't fit" in told for told in ours)
     assert not any("secret" in told for told in ours)
-    await st.check(unseen=True)
+    st.unseen = True
+    await st.check()
 
 
 # -- what is made of tools -------------------------------------------------------------------------

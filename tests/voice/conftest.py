@@ -50,10 +50,3 @@ def any_host(request: pytest.FixtureRequest) -> Host:
     """Hosts with lanes, without, and such as only turn out to have none."""
     value: Host = request.param
     return value
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own account takes part."""
-    for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
-        monkeypatch.delenv(f"OPENAI_{name}", raising=False)

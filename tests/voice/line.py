@@ -15,9 +15,10 @@ from typing import Any
 
 from livekit.agents import Agent
 
-from livekit_adapter.stage import Stage, is_chained, stage
+from livekit_adapter.stage import Stage, stage
 from rtllm.simulator import Reply, Request, Script
 from rtllm_livekit.testing import PhoneCall
+from support.oracle import is_chained
 
 PROMPT = "You are a kind receptionist."
 _WORD = re.compile(r"\bw\d+x\d+\b")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from videosdk.agents.metrics import metrics_collector
 
 from belonging.sessions.hall import HOSTS, LANES
 from belonging.sessions.on_livekit import LiveKit
 from belonging.sessions.on_videosdk import VideoSDK
+from support.fixtures import no_turn_left
+
+__all__ = ["no_turn_left"]
 
 
 @pytest.fixture(params=[LiveKit(), VideoSDK()], ids=["livekit", "videosdk"])
@@ -33,18 +34,3 @@ def host(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=[1, 2], ids=["alone", "twins"])
 def callers(request: pytest.FixtureRequest) -> int:
     return int(request.param)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own account takes part."""
-    for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID"):
-        monkeypatch.delenv(f"OPENAI_{name}", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_turn_left() -> Iterator[None]:
-    """The framework's metrics are one object for all sessions."""
-    metrics_collector.current_turn = None
-    yield
-    metrics_collector.current_turn = None

@@ -35,9 +35,10 @@ from rtllm.simulator import (
     Text,
 )
 from rtllm.simulator.script import Part
+from support.contexts import begins_with, canonical, unit_of
+from support.scripts import recorded_of
 
 Host: TypeAlias = dict[str, Any]
-Unit: TypeAlias = tuple[str, ...]
 Secrets: TypeAlias = Literal["all", "sealed", "none"]
 
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
@@ -52,7 +53,6 @@ HOSTS: dict[str, Host] = {
 LANES = ("lanes-stored", "lanes-unstored")
 PROMPT = "You are kind."
 NAME_IN_SECRET = re.compile(r"secret-(\w+)-of")
-VISIBLE = ("message", "function_call", "function_call_output")
 
 
 def secret(caller: str, kind: str) -> str:
@@ -62,13 +62,6 @@ def secret(caller: str, kind: str) -> str:
 
 def names_of(count: int) -> list[str]:
     return [f"caller{number}" for number in range(count)]
-
-
-async def until(holds: Callable[[], object], limit: float = 10.0) -> None:
-    """Wait until something holds; fail if it doesn't in time."""
-    async with asyncio.timeout(limit):
-        while not holds():
-            await asyncio.sleep(0.002)
 
 
 class Side(Protocol):
@@ -287,10 +280,10 @@ class Hall:
 
     def _begins_with(self, entry: Entry, known: Entry) -> bool:
         recorded = recorded_of(self.replies[known.index])
-        before = [*visible(known.context), *recorded]
-        same_lead = known.instructions == entry.instructions
-        now = visible(entry.context)
-        return bool(recorded) and same_lead and now[: len(before)] == before
+        if not recorded or known.instructions != entry.instructions:
+            return False
+        before = [*map(unit_of, known.context), *recorded]
+        return begins_with(canonical(map(unit_of, entry.context)), canonical(before))
 
     def check(self, whole: int | None = 1, *, callers: int = 1) -> None:
         """Check both laws.
@@ -323,35 +316,6 @@ class Hall:
         return "\n".join(
             [*lines, *(f"{r.conversation} {r.full_context_reason}" for r in self.reports)]
         )
-
-
-def visible(items: Sequence[Mapping[str, Any]]) -> list[Unit]:
-    """What a framework knows of items, to compare."""
-    units: list[Unit] = []
-    for item in items:
-        kind = item.get("type", "message")
-        if kind == "message":
-            units.append((kind, item["role"], json.dumps(_parts(item["content"]))))
-        elif kind in VISIBLE:
-            units.append((kind, item["call_id"], json.dumps(item.get("output"))))
-    return units
-
-
-def _parts(content: Any) -> list[Any]:
-    parts = [{"text": content}] if isinstance(content, str) else content
-    return [part.get("text") or part.get("image_url") for part in parts]
-
-
-def recorded_of(reply: Reply) -> list[Unit]:
-    """What both frameworks record of an answer that was heard whole."""
-    units: list[Unit] = []
-    for part in reply.parts:
-        if isinstance(part, Text):
-            words = "".join(piece for piece in part.steps() if isinstance(piece, str))
-            units.append(("message", "assistant", json.dumps([words])))
-        elif isinstance(part, Call):
-            units.append(("function_call", str(part.call_id), "null"))
-    return units
 
 
 @asynccontextmanager

@@ -10,10 +10,11 @@ from livekit.agents import Agent, AgentSession, function_tool, llm
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import http_context, is_given
 
-from belonging.sessions.hall import CALLER, PROMPT, Hall, secret, until
-from livekit_adapter.stage import said_in, session_of
+from belonging.sessions.hall import CALLER, PROMPT, Hall, secret
+from livekit_adapter.sessions import said_in, session_of
 from rtllm import TurnReport
 from rtllm_livekit import LLM
+from support.waiting import until
 
 
 class TellingLLM(LLM):

@@ -9,10 +9,11 @@ from typing import Any
 
 from videosdk.agents import ChatContext, ChatMessage, ChatRole, ImageContent
 
-from belonging.sessions.hall import CALLER, PROMPT, Hall, secret, until
+from belonging.sessions.hall import CALLER, PROMPT, Hall, secret
 from rtllm import TurnReport
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.stage import Plain, Talk, talk, tool
+from support.waiting import until
+from videosdk_adapter.talks import Plain, Talk, talk, tool
 
 
 class TellingLLM(OpenAILLM):

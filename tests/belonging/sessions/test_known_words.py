@@ -9,9 +9,10 @@ import pytest
 from livekit.agents import llm
 from videosdk.agents import FallbackLLM
 
-from belonging.sessions.hall import Hall, hall_of, until
+from belonging.sessions.hall import Hall, hall_of
 from belonging.sessions.on_livekit import LiveKit
 from rtllm.simulator import ErrorFrame
+from support.waiting import until
 
 SAID = (("user", "hello"), ("assistant", "You said hello."))
 ON_WORDS_ALONE = "the proof of content takes who comes with new ids for who said these words here"

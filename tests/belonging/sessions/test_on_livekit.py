@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, function_tool, llm
 
-from belonging.sessions.hall import CALLER, PROMPT, Hall, hall_of, hidden_of, secret, until
+from belonging.sessions.hall import CALLER, PROMPT, Hall, hall_of, hidden_of, secret
 from belonging.sessions.on_livekit import LiveKit, LiveKitLine, look
-from livekit_adapter.test_sessions import draft, end_of_turn
+from livekit_adapter.sessions import draft, end_of_turn
 from rtllm.simulator import Call, Reply, Request, Script
+from support.waiting import until
 
 SIDE = LiveKit()
 

@@ -11,7 +11,7 @@ from videosdk.agents import ChatContext, ChatRole, ContextWindow
 from belonging.sessions.hall import CALLER, Hall, hall_of, hidden_of, secret
 from belonging.sessions.on_videosdk import VideoSDK, VideoSDKLine, look
 from rtllm.simulator import Call, Reply, Request, Script
-from videosdk_adapter.stage import Plain, tool
+from videosdk_adapter.talks import Plain, tool
 
 SIDE = VideoSDK()
 
