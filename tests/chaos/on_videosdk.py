@@ -32,7 +32,7 @@ class ChaosLLM(RecordingLLM):
         super().__init__(*args, **options)
 
     async def chat(self, messages: ChatContext, *args: Any, **kwargs: Any) -> Any:
-        number = len(self._contexts_asked)
+        number = len(self.contexts_asked)
         chat = self._chats[number] = Chat(number)
         try:
             async for response in super().chat(messages, *args, **kwargs):

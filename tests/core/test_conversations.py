@@ -67,15 +67,16 @@ class Desk:
         return [(k.anchor.mark, proof) for k, proof in self.all.belonging(asked)]
 
 
+_numbers = itertools.count()
+
+
 class Call:
     """One caller's context, as a framework keeps it."""
-
-    _numbers = itertools.count()
 
     def __init__(self, *items: Item, unsent: tuple[str, ...] = ()) -> None:
         self.items: list[Item] = []
         self.unsent = unsent
-        self._keys = (f"id-{next(Call._numbers)}-{n}" for n in itertools.count())
+        self._keys = (f"id-{next(_numbers)}-{n}" for n in itertools.count())
         self.add(PROMPT, *items)
 
     def add(self, *items: Item) -> "Call":

@@ -175,8 +175,7 @@ class Played:
         """The responses that the third turn could continue, by what the service holds."""
         if self._store:
             return {e.response_id or "" for e in self._stage.entries}
-        service = self._stage.service
-        return {i for c in service._connections for i in c.memory.held().values()}
+        return self._stage.service.remembered
 
     def _check_second(self) -> None:
         story = self._stage.story()

@@ -17,6 +17,7 @@ from livekit.agents.utils import http_context
 
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_livekit import LLM, ChatLLM
+from support.memory import clients_of
 
 WAYS: dict[str, tuple[type[LLM | ChatLLM], dict[str, Any]]] = {
     "socket": (LLM, {"lanes": True}),
@@ -98,13 +99,7 @@ async def ask(model: llm.LLM[Any], text: str = "Hi.") -> str:
 
 
 def refs(owner: Owner) -> list[weakref.ref[object]]:
-    return [weakref.ref(owner), weakref.ref(owner.llm), weakref.ref(owner.llm._client)]
-
-
-def open_sockets(service: Simulator) -> int:
-    assert service._runner is not None
-    assert service._runner.server is not None
-    return len(service._runner.server.connections)
+    return [weakref.ref(thing) for thing in (owner, owner.llm, *clients_of(owner.llm))]
 
 
 def left() -> list[str]:
@@ -121,7 +116,7 @@ async def freed(
             while seen != (0, [], 0):
                 gc.collect()
                 alive = sum(ref() is not None for ref in held)
-                seen = (alive, left(), 0 if theirs else open_sockets(service))
+                seen = (alive, left(), 0 if theirs else service.open_sockets)
                 await asyncio.sleep(0.005)
     assert seen == (0, [], 0)
 

@@ -12,6 +12,7 @@ from livekit import rtc
 from livekit.agents import llm
 from livekit.agents.utils import http_context
 
+from rtllm import Client
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
 from rtllm_livekit.images import Frames
@@ -128,13 +129,13 @@ async def test_constant_ids_never_give_one_callers_picture_to_another() -> None:
 async def test_a_context_with_a_new_picture_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with asked() as (model, _):
         requests: list[Any] = []
-        ask = model._client.ask
+        ask = Client.ask
 
-        def noted(request: Any) -> Any:
+        def noted(client: Client, request: Any) -> Any:
             requests.append(request)
-            return ask(request)
+            return ask(client, request)
 
-        monkeypatch.setattr(model._client, "ask", noted)
+        monkeypatch.setattr(Client, "ask", noted)
         context = pictured("What is it?", llm.ImageContent(image=SAMPLE))
         await model.chat(chat_ctx=context).collect()
         assert len(requests) == 1
@@ -146,6 +147,6 @@ async def test_closing_forgets_the_pictures_and_a_dropped_one_is_not_kept() -> N
     async with asked() as (model, _):
         context = pictured("What is it?", llm.ImageContent(image=SAMPLE))
         await model.chat(chat_ctx=context).collect()
-        assert len(model._pictures._known) == 1
+        assert "1 images" in repr(model)
         await model.aclose()
-        assert not model._pictures._known
+        assert "0 images" in repr(model)

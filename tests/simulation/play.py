@@ -141,7 +141,7 @@ class Simulation:
         self.wakes: list[float | None] = [None] * world.engines
         self.closing: set[tuple[int, int]] = set()
         self.engines = [factory(_options(world, number)) for number in range(world.engines)]
-        self._turns_left = turns
+        self.turns_left = turns
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self._owners = 0
@@ -190,7 +190,7 @@ class Simulation:
 
     def goes_on(self) -> bool:
         """Tell whether there are turns left."""
-        return self._turns_left > 0
+        return self.turns_left > 0
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Simulation:
     def next_serial(self) -> int:
         """Number a turn."""
         self._serials += 1
-        self._turns_left -= 1
+        self.turns_left -= 1
         return self._serials
 
     def ask(self, turn: TurnRecord, prepared: PreparedRequest) -> None:
@@ -413,7 +413,7 @@ def play(
     return Outcome(
         seed,
         world,
-        turns - max(0, simulation._turns_left),
+        turns - max(0, simulation.turns_left),
         simulation.facts,
         violation,
         simulation.oracle.figures,

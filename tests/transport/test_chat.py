@@ -380,16 +380,15 @@ async def test_closing_ends_what_runs() -> None:
 )
 async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> None:
     async with Simulator() as simulator:
-        making = Making(simulator)
-        caller = Caller(ChatClient(make_client=making))
-        made: list[int] = []
+        caller = Caller(ChatClient(make_client=Making(simulator)))
+        sockets: list[int] = []
         for word in ("one", "two", "three"):
             await caller.say(word)
             await asyncio.gather(
                 *(t for t in asyncio.all_tasks() if t.get_name().startswith("rtllm http"))
             )
-            made.append(len(making.made[0]._client._transport._pool.connections))  # type: ignore[attr-defined]
-        assert made == [1, 1, 1]
+            sockets.append(simulator.open_sockets)
+        assert sockets == [1, 1, 1]
         await caller.client.aclose()
 
 

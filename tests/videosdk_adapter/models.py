@@ -45,14 +45,14 @@ class _Notes:
     """Numbers its calls and notes their contexts; the number travels with the request."""
 
     def __init__(self, contexts: list[ChatContext], asked: list[list[Unit]], **options: Any):
-        self._contexts_asked = contexts
+        self.contexts_asked = contexts
         self._units_asked = asked
         super().__init__(**options)
 
     async def chat(self, messages: ChatContext, *args: Any, **kwargs: Any) -> Any:
-        self._contexts_asked.append(messages)
+        self.contexts_asked.append(messages)
         self._units_asked.append(wanted(messages))
-        kwargs["metadata"] = {"asked": str(len(self._contexts_asked) - 1)}
+        kwargs["metadata"] = {"asked": str(len(self.contexts_asked) - 1)}
         if not cast("Any", self).streaming:
             kwargs["extra_body"] = {"store": True}  # else there is no metadata
         asking: Any = super()

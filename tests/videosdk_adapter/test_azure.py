@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from rtllm import ConfigError
+from rtllm import ConfigError, resolve_azure
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from videosdk_adapter.asking import chunks_of, hello, text_of
@@ -239,15 +239,22 @@ async def test_a_client_of_the_users(streaming: bool, monkeypatch: pytest.Monkey
 async def test_a_client_of_ours_is_closed_with_the_object() -> None:
     made: list[Any] = []
     async with Simulator("Hi.", models=["prod"]) as service:
-        llm = OpenAILLM.azure(azure_endpoint=service.azure_endpoint, api_key="k", **DATED)
-        reach = llm._clients.reach
+        reach = resolve_azure(
+            model="prod",
+            azure_endpoint=service.azure_endpoint,
+            azure_deployment=None,
+            azure_ad_token=None,
+            azure_ad_token_provider=None,
+            api_key="k",
+            **DATED,
+        )
 
         def make_client(where: Any) -> Any:
             assert reach.make_client is not None
             made.append(reach.make_client(where))
             return made[-1]
 
-        llm._clients.reach_with(replace(reach, make_client=make_client))
+        llm = OpenAILLM(model="prod", client=replace(reach, make_client=make_client))
         assert await ask(llm) == "Hi."
         await llm.aclose()
         assert made[0].is_closed()

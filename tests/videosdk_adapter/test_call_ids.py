@@ -256,7 +256,7 @@ async def test_a_call_that_is_recorded_after_the_turn(host: Host, when: str) -> 
         ctx = context(("user", "I am ONE, book"))
         call = await until_called(st.llm, ctx)
         if when == "later":
-            await until(lambda: not st.llm._running)
+            await until(lambda: ", 0 running" in repr(st.llm))
         record(ctx, call)
         spoken = "One moment, I am ONE, book. Done."
         ctx.add_message(role=ChatRole.ASSISTANT, content=spoken)
@@ -275,7 +275,7 @@ async def test_a_call_that_only_a_fork_shows(host: Host) -> None:
                 record(ctx, found[0])
                 break
         await stream.aclose()
-        await until(lambda: not st.llm._running)
+        await until(lambda: ", 0 running" in repr(st.llm))
         ctx.add_message(role=ChatRole.ASSISTANT, content="One moment, I am ONE, book. ")
         fork = ctx.fork()
         ctx.cleanup()
@@ -292,7 +292,7 @@ async def test_a_call_of_a_later_turn_is_not_taken_for_one_that_was_never_record
         ctx = context(("user", "I am ONE, book"))
         await until_called(st.llm, ctx)  # cut: nothing is recorded
         if when == "later":
-            await until(lambda: not st.llm._running)
+            await until(lambda: ", 0 running" in repr(st.llm))
         ctx.add_message(role=ChatRole.USER, content="I am TWO, book")
         record(ctx, await until_called(st.llm, ctx))
         spoken = "One moment, I am ONE, book. Done."
@@ -450,7 +450,7 @@ async def test_a_turn_that_was_left_open_does_not_take_the_next_ones_chat(host: 
                 break
         ctx.add_message(role=ChatRole.USER, content="I am TWO, book")
         call = await until_called(st.llm, ctx)
-        await until(lambda: len(st.llm._running) == 1)
+        await until(lambda: ", 1 running" in repr(st.llm))
         record(ctx, call)
         await chunks_of(st.llm, ctx, tools=[book])
         assert not [text for text in told(st.entries[-1]) if text.startswith("One moment")]
@@ -471,7 +471,7 @@ async def test_a_context_of_the_users_own_kind(host: Host) -> None:
     async with stage(booking, **host) as st:
         ctx: Any = Own(context(("user", "I am ONE, book")).items)
         call = await until_called(st.llm, ctx)
-        await until(lambda: not st.llm._running)
+        await until(lambda: ", 0 running" in repr(st.llm))
         record(ctx, call)
         spoken = "One moment, I am ONE, book. Done."
         ctx.items.extend(context(("assistant", spoken), ("user", "bye")).items)

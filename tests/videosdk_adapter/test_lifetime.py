@@ -17,6 +17,7 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_videosdk import OpenAILLM
+from support.memory import clients_of
 from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
@@ -102,19 +103,13 @@ async def ask(owner: Owner) -> str:
 
 
 def refs(owner: Owner) -> list[weakref.ref[object]]:
-    clients = owner.llm._clients._current()
+    clients = clients_of(owner.llm)
     assert clients
     return [weakref.ref(thing) for thing in (owner, owner.llm, *clients)]
 
 
 def left() -> list[str]:
     return [t.get_name() for t in asyncio.all_tasks() if "rtllm" in t.get_name()]
-
-
-def open_sockets(service: Simulator) -> int:
-    assert service._runner is not None
-    assert service._runner.server is not None
-    return len(service._runner.server.connections)
 
 
 async def freed(
@@ -127,7 +122,7 @@ async def freed(
             while seen != (0, [], 0):
                 gc.collect()
                 alive = sum(ref() is not None for ref in held)
-                seen = (alive, left(), 0 if theirs else open_sockets(service))
+                seen = (alive, left(), 0 if theirs else service.open_sockets)
                 await asyncio.sleep(0.005)
     assert seen == (0, [], 0)
 
@@ -248,7 +243,6 @@ async def test_the_clients_of_an_old_key_go_too(way: str) -> None:
 async def test_pictures_go_with_their_objects_and_at_closing() -> None:
     async with hosted() as service:
         owner = made("socket", "none", service)
-        known = owner.llm._memory.pictures._known._known
 
         async def show(colour: str) -> ImageContent:
             frame = av.VideoFrame(32, 32, "rgb24")
@@ -263,11 +257,11 @@ async def test_pictures_go_with_their_objects_and_at_closing() -> None:
         for colour in "ab":
             await show(colour)
         gc.collect()
-        assert not known
+        assert ", 0 images" in repr(owner.llm)
         kept = await show("c")
-        assert len(known) == 1
+        assert ", 1 images" in repr(owner.llm)
         await owner.llm.aclose()
-        assert not known
+        assert ", 0 images" in repr(owner.llm)
         shown = [str(e.context[-1]["content"]) for e in service.journal.entries]
         assert len(set(shown)) == 3
         del kept

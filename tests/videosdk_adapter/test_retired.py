@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import weakref
 from typing import Any
+from weakref import WeakSet
 
+from rtllm import ChatClient, Client
 from rtllm.simulator import Pause, Reply, Request, Text
 from rtllm_videosdk import OpenAILLM
+from support.memory import clients_of
 from support.waiting import until
 from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.stage import Host, stage
@@ -67,12 +69,12 @@ async def test_headers_of_their_own_dont_end_each_others_answers(socket: Host) -
 
 async def test_clients_of_old_keys_are_not_kept_but_their_tokens_are(host: Host) -> None:
     async with stage("Hi.", **host) as st:
-        clients: list[weakref.ref[object]] = []
+        clients: WeakSet[Client | ChatClient] = WeakSet()
         for number in range(6):
             st.llm.api_key = f"sk-{number}"
             await chunks_of(st.llm, hello())
-            clients += [weakref.ref(client) for client in st.llm._clients._current()]
-        await until(lambda: gc.collect() >= 0 and sum(c() is not None for c in clients) == 1)
+            clients.update(clients_of(st.llm))
+        await until(lambda: gc.collect() >= 0 and len(clients) == 1)
         assert st.llm.usage.all.attempts == 6
 
 

@@ -107,6 +107,10 @@ class AskingLLM(llm.LLM[Never]):
         self._pictures = ImageCache[llm.ImageContent](Frames())
         self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
 
+    def __repr__(self) -> str:
+        where = f"{self.model} at {self.provider}"
+        return f"<{type(self).__name__} {where}, {len(self._pictures)} images>"
+
     @classmethod
     def with_azure(
         cls,

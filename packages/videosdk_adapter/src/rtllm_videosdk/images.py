@@ -45,6 +45,9 @@ class Pictures:
     def __init__(self) -> None:
         self._known = rtllm.ImageCache[ImageContent](Frames())
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     async def resolve(self, entries: Sequence[Item | Pictured]) -> tuple[Item, ...]:
         """Give a context's messages their pictures. Waits only where a new one is encoded."""
         frames = [

@@ -257,6 +257,11 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         else:
             self._clients.http()  # its imports are slow: here, where no turn waits for them
 
+    def __repr__(self) -> str:
+        running, images = len(self._running), len(self._memory.pictures)
+        where = f"{self.model} at {self._clients.reach.host}"
+        return f"<{type(self).__name__} {where}, {running} running, {images} images>"
+
     @classmethod
     def azure(
         cls,

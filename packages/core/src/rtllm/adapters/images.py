@@ -88,6 +88,12 @@ class ImageCache(Generic[Source]):
         self._limit = kept
         self._known: dict[int, _Known] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __repr__(self) -> str:
+        return f"ImageCache({len(self)} images)"
+
     def take(self, sources: Sequence[Source]) -> list[str | NewImage[Source] | None]:
         """Take pictures by value, now.
 

@@ -183,6 +183,17 @@ class Simulator:
         return self._service.journal
 
     @property
+    def open_sockets(self) -> int:
+        """Number of open TCP connections: WebSockets, and HTTP connections kept alive."""
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
+
+    @property
+    def remembered(self) -> set[str]:
+        """Response ids that the open WebSocket connections can continue without ``store``."""
+        return {held for c in self._connections for held in c.memory.held().values()}
+
+    @property
     def script(self) -> Script:
         """What is answered from now on."""
         return self._service.script
