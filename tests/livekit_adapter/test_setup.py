@@ -414,7 +414,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
     telemetry.tracer.set_provider(before)
 
 
-async def test_19_the_span_of_a_request_tells_how_it_went(spans: InMemorySpanExporter) -> None:
+async def test_the_span_of_a_request_tells_how_it_went(spans: InMemorySpanExporter) -> None:
     async with stage(echo()) as st:
         ctx = hello("One")
         await turn(st, ctx)
@@ -437,7 +437,7 @@ async def test_19_the_span_of_a_request_tells_how_it_went(spans: InMemorySpanExp
 # -- connections ahead of need -----------------------------------------------------------------
 
 
-async def test_21_prewarm_opens_the_connection_that_the_first_turn_uses(host: Any) -> None:
+async def test_prewarm_opens_the_connection_that_the_first_turn_uses(host: Any) -> None:
     async with stage(echo(), **host) as st:
         st.llm.prewarm()
         await st.service.journal.wait(lambda j: j.open_connections)
@@ -446,7 +446,7 @@ async def test_21_prewarm_opens_the_connection_that_the_first_turn_uses(host: An
         await st.check(connections=1)
 
 
-async def test_21_prewarm_works_again_after_a_drop() -> None:
+async def test_prewarm_works_again_after_a_drop() -> None:
     async with stage(echo()) as st:
         st.llm.prewarm()
         await st.service.journal.wait(lambda j: j.open_connections)
@@ -462,14 +462,14 @@ async def test_21_prewarm_works_again_after_a_drop() -> None:
         await st.check(connections=2)
 
 
-async def test_21_a_session_opens_its_connection_before_the_first_turn() -> None:
+async def test_a_session_opens_its_connection_before_the_first_turn() -> None:
     async with stage(echo()) as st, session_of(st.llm, Agent(instructions="Be kind.")) as session:
         await st.service.journal.wait(lambda j: j.open_connections)
         await session.run(user_input="Hello")
         await st.check(connections=1)
 
 
-async def test_21_prewarm_without_a_server_is_no_error(unused_tcp_port: int) -> None:
+async def test_prewarm_without_a_server_is_no_error(unused_tcp_port: int) -> None:
     async with closing(
         LLM(api_key="k", base_url=f"http://127.0.0.1:{unused_tcp_port}/v1")
     ) as model:
@@ -479,7 +479,7 @@ async def test_21_prewarm_without_a_server_is_no_error(unused_tcp_port: int) -> 
         assert events == []
 
 
-async def test_21_aclose_may_be_called_twice_and_chat_opens_again(host: Any) -> None:
+async def test_aclose_may_be_called_twice_and_chat_opens_again(host: Any) -> None:
     async with stage(echo(), **host) as st:
         await st.llm.aclose()
         ctx = hello("One")
@@ -491,7 +491,7 @@ async def test_21_aclose_may_be_called_twice_and_chat_opens_again(host: Any) -> 
         await st.check(connections=2, whole={1})
 
 
-async def test_21_closing_while_a_turn_runs_ends_it_with_an_error() -> None:
+async def test_closing_while_a_turn_runs_ends_it_with_an_error() -> None:
     go_on = asyncio.Event()
 
     async def script(_: Any) -> str:
@@ -534,13 +534,13 @@ async def _serve_two_loops(base_url: str, *, close: bool, http: bool) -> list[st
 
 
 @pytest.mark.parametrize("http", [False, True], ids=["without a context", "with a context"])
-async def test_20_one_object_works_on_a_second_event_loop(http: bool) -> None:
+async def test_one_object_works_on_a_second_event_loop(http: bool) -> None:
     async with Simulator(echo()) as service:
         said = await _serve_two_loops(service.base_url, close=True, http=http)
         assert said == ["You said: One", "You said: Two"]
 
 
-async def test_20_a_second_http_context_in_the_same_loop_works() -> None:
+async def test_a_second_http_context_in_the_same_loop_works() -> None:
     async with (
         Simulator(echo()) as service,
         closing(LLM(api_key="k", base_url=service.base_url)) as model,
@@ -556,7 +556,7 @@ async def test_20_a_second_http_context_in_the_same_loop_works() -> None:
         assert service.journal.refused == []
 
 
-async def test_20_stock_dies_with_its_first_http_context() -> None:
+async def test_stock_dies_with_its_first_http_context() -> None:
     async with Simulator(echo()) as service:
         model = responses.LLM(api_key="k", base_url=service.base_url + "/responses")
         async with http_context.open():
@@ -620,7 +620,7 @@ class Proxy:
             writer.close()
 
 
-async def test_20_the_jobs_proxy_is_used() -> None:
+async def test_the_jobs_proxy_is_used() -> None:
     async with Proxy() as proxy, Simulator(echo()) as service:
         room = SimpleNamespace(sid="", name="")
         job: Any = SimpleNamespace(
@@ -656,7 +656,7 @@ async def test_what_is_dropped_without_being_closed_leaves_nothing_open(lanes: b
         await service.journal.wait(lambda journal: not journal.open_connections)
 
 
-async def test_20_what_lives_on_doesnt_keep_the_turns_context() -> None:
+async def test_what_lives_on_doesnt_keep_the_turns_context() -> None:
     turn_of = contextvars.ContextVar[_Turn]("turn_of")
     async with stage(echo()) as st:
 
@@ -672,7 +672,7 @@ async def test_20_what_lives_on_doesnt_keep_the_turns_context() -> None:
         assert st.service.journal.open_connections
 
 
-async def test_01_a_stream_that_is_never_read_is_whole_all_the_same() -> None:
+async def test_a_stream_that_is_never_read_is_whole_all_the_same() -> None:
     async with stage(echo()) as st:
         stream = st.llm.chat(chat_ctx=hello(), conn_options=ONCE)
         await until(lambda: st.reports)

@@ -1,7 +1,4 @@
-"""The checklist's points of settings, tools and life cycle, beside the stock plugin.
-
-See `test_checklist.py`, which has the points of the wire.
-"""
+"""Settings, keys, timeouts, closing, pictures and tools, side by side with the stock plugin."""
 
 from __future__ import annotations
 
@@ -23,11 +20,12 @@ from rtllm import ConfigError
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from support.oracle import KEY
+from support.stock import both
 from support.waiting import until
 from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.scenes import HANGS, both_ways, read
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import tool
-from videosdk_adapter.test_checklist import HANGS, both, both_ways, read
 
 
 @tool
@@ -49,7 +47,7 @@ def made(*, stock: bool, **options: Any) -> Any:
     return StockLLM(wss_url=socket, **options)
 
 
-# -- 13: parameters -------------------------------------------------------------------------------
+# -- parameters ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def made(*, stock: bool, **options: Any) -> Any:
     ],
 )
 @both
-async def test_13_a_setting_is_sent_as_the_api_has_it(
+async def test_a_setting_is_sent_as_the_api_has_it(
     streaming: bool, options: dict[str, Any], stock: bool
 ) -> None:
     extra: dict[str, Any] = {} if stock or "ft:" not in str(options) else {"model_family": "gpt-5"}
@@ -86,7 +84,7 @@ async def test_13_a_setting_is_sent_as_the_api_has_it(
 
 
 @both
-async def test_13_a_calls_headers_are_no_part_of_the_body(stock: bool) -> None:
+async def test_a_calls_headers_are_no_part_of_the_body(stock: bool) -> None:
     async with stage("Hi.", stock=stock) as st:
         chunks, _ = await chunks_of(st.llm, hello(), extra_headers={"X-Tenant": "one"})
         assert (text_of(chunks) == "Hi.") is not stock
@@ -96,7 +94,7 @@ async def test_13_a_calls_headers_are_no_part_of_the_body(stock: bool) -> None:
 
 @both
 @both_ways
-async def test_13_an_unknown_keyword_is_named_before_anything_is_sent(
+async def test_an_unknown_keyword_is_named_before_anything_is_sent(
     streaming: bool, stock: bool
 ) -> None:
     async with stage("Hi.", streaming=streaming, stock=stock) as st:
@@ -108,11 +106,11 @@ async def test_13_an_unknown_keyword_is_named_before_anything_is_sent(
         assert (st.entries == []) is not stock
 
 
-# -- 14: the socket goes where the rest goes ------------------------------------------------------
+# -- the socket goes where the rest goes --------------------------------------------------------
 
 
 @pytest.mark.parametrize("stock", [False, True], ids=["rtllm", "stock"])
-def test_14_a_key_goes_to_the_host_that_was_chosen(stock: bool) -> None:
+def test_a_key_goes_to_the_host_that_was_chosen(stock: bool) -> None:
     """Without a running loop nothing connects; the address shows."""
     if stock:
         llm = StockLLM(api_key=KEY, base_url="https://gateway.example/v1", streaming=True)
@@ -123,7 +121,7 @@ def test_14_a_key_goes_to_the_host_that_was_chosen(stock: bool) -> None:
 
 
 @both
-async def test_14_organization_project_and_query_apply_to_the_socket(stock: bool) -> None:
+async def test_organization_project_and_query_apply_to_the_socket(stock: bool) -> None:
     options: dict[str, Any] = {
         "organization": "org-1",
         "project": "p",
@@ -141,7 +139,7 @@ async def test_14_organization_project_and_query_apply_to_the_socket(stock: bool
 
 
 @both
-async def test_14_a_client_with_its_own_key_is_enough(stock: bool) -> None:
+async def test_a_client_with_its_own_key_is_enough(stock: bool) -> None:
     async with Simulator("Hi.", api_key="sk-of-the-client") as service:
         client = openai.AsyncOpenAI(api_key="sk-of-the-client", base_url=service.base_url)
         if stock:
@@ -155,26 +153,26 @@ async def test_14_a_client_with_its_own_key_is_enough(stock: bool) -> None:
         await client.close()
 
 
-# -- 15: timeouts ---------------------------------------------------------------------------------
+# -- timeouts -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "given", [5.0, httpx.Timeout(5.0), openai.Timeout(5.0)], ids=["float", "httpx", "openai"]
 )
 @both
-async def test_15_timeouts_of_all_kinds_work(given: Any, stock: bool) -> None:
+async def test_timeouts_of_all_kinds_work(given: Any, stock: bool) -> None:
     async with stage("Hi.", streaming=False, timeout=given, stock=stock) as st:
         text, error = await read(st)
         fails = stock and isinstance(given, openai.Timeout)
         assert ((text, error) == ("Hi.", None)) is not fails
 
 
-# -- 16: closing ----------------------------------------------------------------------------------
+# -- closing ------------------------------------------------------------------------------------
 
 
 @both
 @both_ways
-async def test_16_closing_twice_and_asking_again(streaming: bool, stock: bool) -> None:
+async def test_closing_twice_and_asking_again(streaming: bool, stock: bool) -> None:
     async with stage("Hi.", streaming=streaming, stock=stock) as st:
         assert await read(st) == ("Hi.", None)
         await st.llm.aclose()
@@ -190,7 +188,7 @@ async def _dropped(service: Simulator, *, stock: bool) -> None:
     assert (text_of(chunks), error) == ("Hi.", None)
 
 
-async def test_16_an_object_that_is_dropped_leaves_no_socket() -> None:
+async def test_an_object_that_is_dropped_leaves_no_socket() -> None:
     async with Simulator("Hi.") as service:
         await _dropped(service, stock=False)
         assert service.journal.open_connections
@@ -198,11 +196,11 @@ async def test_16_an_object_that_is_dropped_leaves_no_socket() -> None:
         await until(lambda: not service.journal.open_connections)
 
 
-# -- 17: the key ----------------------------------------------------------------------------------
+# -- the key ------------------------------------------------------------------------------------
 
 
 @both
-async def test_17_the_frameworks_dump_holds_no_key(stock: bool) -> None:
+async def test_the_frameworks_dump_holds_no_key(stock: bool) -> None:
     async with stage("Hi.", stock=stock, extra_headers={"X-Key": "hush"}) as st:
         pipeline = Pipeline(llm=st.llm)
         dumped = str(pipeline.get_component_configs())
@@ -211,13 +209,13 @@ async def test_17_the_frameworks_dump_holds_no_key(stock: bool) -> None:
         assert KEY not in repr(st.llm)
 
 
-# -- 18: loops ------------------------------------------------------------------------------------
+# -- loops --------------------------------------------------------------------------------------
 
 
 @both
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_18_one_object_on_two_loops_one_after_the_other(stock: bool) -> None:
+def test_one_object_on_two_loops_one_after_the_other(stock: bool) -> None:
     """A loop takes its sockets along, whether or not somebody closed the object before."""
     first, second = _on_two_loops(stock=stock)
     assert first == ("Hi.", None)
@@ -240,12 +238,12 @@ def _on_two_loops(*, stock: bool) -> list[tuple[str, Any]]:
     return [first, second]
 
 
-# -- 19: pictures ---------------------------------------------------------------------------------
+# -- pictures -----------------------------------------------------------------------------------
 
 
 @both
 @both_ways
-async def test_19_a_picture_is_encoded_once_and_off_the_loop(
+async def test_a_picture_is_encoded_once_and_off_the_loop(
     streaming: bool, stock: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_the_loop: list[bool] = []
@@ -269,12 +267,12 @@ async def test_19_a_picture_is_encoded_once_and_off_the_loop(
         monkeypatch.undo()
 
 
-# -- 20: tools ------------------------------------------------------------------------------------
+# -- tools --------------------------------------------------------------------------------------
 
 
 @both
 @both_ways
-async def test_20_an_mcp_tools_description_is_found(streaming: bool, stock: bool) -> None:
+async def test_an_mcp_tools_description_is_found(streaming: bool, stock: bool) -> None:
     async def remote(**_: Any) -> str:
         return "done"
 
@@ -291,7 +289,7 @@ async def test_20_an_mcp_tools_description_is_found(streaming: bool, stock: bool
 
 @both
 @both_ways
-async def test_20_what_has_a_default_is_not_required(streaming: bool, stock: bool) -> None:
+async def test_what_has_a_default_is_not_required(streaming: bool, stock: bool) -> None:
     async with stage("Hi.", streaming=streaming, stock=stock) as st:
         await chunks_of(st.llm, hello(), tools=[weather])
         offered = st.entries[0].body["tools"][0]
@@ -301,7 +299,7 @@ async def test_20_what_has_a_default_is_not_required(streaming: bool, stock: boo
 
 @both
 @both_ways
-async def test_20_a_tool_without_a_schema_is_a_warning_and_no_event(
+async def test_a_tool_without_a_schema_is_a_warning_and_no_event(
     streaming: bool, stock: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def odd(place: str) -> str:

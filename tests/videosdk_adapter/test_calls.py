@@ -1,0 +1,105 @@
+"""Tool calls: their ids, that all of them run, once, and what they cost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from videosdk.agents import FunctionCall
+
+from rtllm.simulator import (
+    Call,
+    Reply,
+    Request,
+)
+from support.stock import both
+from videosdk_adapter.asking import calls_of, chunks_of, hello
+from videosdk_adapter.scenes import Weather, both_ways, on_demand, say
+from videosdk_adapter.stage import stage
+from videosdk_adapter.talks import talk
+
+# -- both ids -----------------------------------------------------------------------------------
+
+
+@both
+@both_ways
+async def test_a_call_has_the_services_id_under_both_names(streaming: bool, stock: bool) -> None:
+    reply = Reply.of(Call("weather", {"city": "Paris"}))
+    async with stage(reply, streaming=streaming, stock=stock) as st:
+        chunks, _ = await chunks_of(st.llm, hello(), tools=Weather().agent.tools)
+        (call,) = calls_of(chunks)
+        assert call["id"] == "call_0_0"
+        assert call.get("call_id") == (None if stock else "call_0_0")
+
+
+@both
+@both_ways
+async def test_the_framework_records_the_services_id(streaming: bool, stock: bool) -> None:
+    weather = Weather()
+    async with (
+        stage(on_demand, streaming=streaming, stock=stock) as st,
+        talk(st.llm, weather.agent) as c,
+    ):
+        await say(c, "weather Paris")
+        call = next(item for item in c.context.items if isinstance(item, FunctionCall))
+        assert (call.call_id == "call_0_0") is not stock
+
+
+# -- calls are held, and all of them run --------------------------------------------------------
+
+
+@both
+@both_ways
+async def test_all_parallel_calls_run_once_and_the_model_sees_all_outputs(
+    streaming: bool, stock: bool
+) -> None:
+    weather = Weather()
+    async with (
+        stage(on_demand, streaming=streaming, stock=stock) as st,
+        talk(st.llm, weather.agent) as c,
+    ):
+        await say(c, "weather Paris Rome Oslo")
+        if stock:
+            if streaming:  # some run, but the model never sees their outputs
+                with pytest.raises(AssertionError):
+                    await st.check()
+            else:
+                assert weather.ran == ["Paris"]
+            return
+        assert weather.ran == ["Paris", "Rome", "Oslo"]
+        await st.check()
+        assert len(st.entries) == 2
+
+
+@both
+async def test_a_tool_costs_one_round_trip_on_the_socket(stock: bool) -> None:
+    weather = Weather()
+    async with stage(on_demand, store=True, stock=stock) as st, talk(st.llm, weather.agent) as c:
+        await say(c, "hello")
+        error = await say(c, "weather Paris")
+        assert (error is None) is not stock
+        assert bool(st.service.journal.refused) is stock
+        if not stock:
+            await st.check()
+            assert c.last == ("assistant", "It is done.")
+
+
+# -- broken arguments ---------------------------------------------------------------------------
+
+
+@both
+@both_ways
+async def test_a_tool_never_runs_on_broken_arguments(streaming: bool, stock: bool) -> None:
+    def script(request: Request) -> Reply | str:
+        seen = json.dumps(request.context)
+        return "Well." if "function_call" in seen else Reply.of(Call("weather", '{"city": "Par'))
+
+    weather = Weather()
+    async with (
+        stage(script, streaming=streaming, stock=stock) as st,
+        talk(st.llm, weather.agent) as c,
+    ):
+        await say(c, "go")
+        assert bool(weather.ran) is stock
+        if not stock:
+            assert c.last == ("assistant", "Well.")
