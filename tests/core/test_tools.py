@@ -500,7 +500,8 @@ def test_a_receiver_that_takes_no_null_for_what_is_left_out() -> None:
     ("text", "told"),
     [
         ("{", "they are no JSON"),
-        ('{"x":' + "[" * 2000, "nested too deeply"),
+        ('{"x":' + "[" * 2000, "they are "),
+        ('{"x":' + "[" * 200 + "]" * 200 + "}", "nested too deeply"),
         ('{"x":' + "[" * 2000 + "]" * 2000 + "}", "nested too deeply"),
         ("[]", "they are JSON, but no object"),
         ("{}", r'city: it is missing and required; expected {"description":"Where."'),

@@ -11,6 +11,7 @@ from rtllm.tools.schema_nodes import Json
 
 Problems = tuple[tuple[str, str], ...]
 
+_DEEPEST = 100  # levels; how many a decoder takes by itself depends on the Python version
 _MOST_TOLD = 8
 _LONGEST_SCHEMA = 200
 
@@ -29,9 +30,26 @@ def read(tool: str, text: str) -> Json:
         raise ToolArgumentsError(tool, (("", "they are nested too deeply"),)) from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ToolArgumentsError(tool, (("", f"they are no JSON ({error})"),)) from error
+    if _is_deeper_than(_DEEPEST, value):
+        raise ToolArgumentsError(tool, (("", "they are nested too deeply"),))
     if not isinstance(value, dict):
         raise ToolArgumentsError(tool, (("", "they are JSON, but no object"),))
     return value
+
+
+def _is_deeper_than(limit: int, value: object) -> bool:
+    """Tell whether a JSON value has more levels than a limit."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def problems_of(error: ValidationError, schema: Json) -> Problems:
