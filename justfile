@@ -17,6 +17,11 @@ test *args:
 test-all *args:
     uv run pytest {{args}}
 
+# what the gate has no time for: every Python, the oldest versions, other event loops, servers
+matrix:
+    .ci/matrix all all
+    for script in outside/*.py; do uv run --quiet $script || exit 1; done
+
 # random conversations through the frameworks' own sessions
 chaos turns="20000" *args:
     uv run pytest tests/chaos --chaos-turns {{turns}} {{args}}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -46,3 +49,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MINUTES",
         help="play a hundred conversations for so many minutes of call time (an hour)",
     )
+    group.addoption(
+        "--event-loop",
+        choices=("default", "eager", "uvloop"),
+        default="default",
+        help="the event loop: asyncio's, with eager tasks (Python 3.12 and later), or uvloop's",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (chosen := config.getoption("--event-loop")) != "default":
+        config.pluginmanager.register(_EventLoops(chosen))
+
+
+class _EventLoops:
+    """Lets every test run on another event loop than asyncio's own."""
+
+    def __init__(self, chosen: str) -> None:
+        self._chosen = chosen
+
+    def pytest_asyncio_loop_factories(
+        self,
+    ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        if self._chosen == "uvloop":
+            import uvloop  # noqa: PLC0415 - only on the platforms that have it
+
+            return {"uvloop": uvloop.new_event_loop}
+        return {"eager": _eager_loop}
+
+
+def _eager_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop whose tasks run until their first wait as soon as they are made."""
+    loop = asyncio.new_event_loop()
+    if sys.version_info >= (3, 12):
+        loop.set_task_factory(asyncio.eager_task_factory)
+    return loop

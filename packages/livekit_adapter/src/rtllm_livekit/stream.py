@@ -40,10 +40,10 @@ class LLMStream(llm.LLMStream):
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
     ) -> None:
+        self._answer = answer  # first: where tasks are eager, the base class begins to read here
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
         # Recovery happens inside the answer; the base class must never replay a chunk.
         self._retry_on_chunk_sent = False
-        self._answer = answer
 
     async def _run(self) -> None:
         answer = self._answer if isinstance(self._answer, ResponseStream) else await self._answer()

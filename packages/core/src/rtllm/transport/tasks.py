@@ -26,9 +26,9 @@ class NumberedTasks:
 
     def start(self, number: int, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task, with an empty context that holds nothing of the caller's."""
-        self._running[number] = self._loop.create_task(
-            self._run(number, run), name=name, context=Context()
-        )
+        task = self._loop.create_task(self._run(number, run), name=name, context=Context())
+        if not task.done():  # an eager task may be
+            self._running[number] = task
 
     def close(self, number: int) -> None:
         """Cancel the task of a number, if it runs, without waiting."""
