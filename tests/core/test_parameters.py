@@ -123,7 +123,7 @@ def test_what_the_other_api_alone_has_is_left_out_or_an_error() -> None:
     assert len(warnings("gpt-4.1", seed=7, frequency_penalty=0.1)) == 2
     with pytest.raises(ConfigError, match="the Responses API has no stop"):
         settings("gpt-4.1", stop="X")
-    with pytest.raises(ConfigError, match="Chat Completions have no max_tool_calls"):
+    with pytest.raises(ConfigError, match="Chat Completions has no max_tool_calls"):
         settings("gpt-4.1", "chat", max_tool_calls=1)
     assert settings("gpt-4.1", "chat", truncation="disabled") == {}
     with pytest.raises(ConfigError, match="ultrafast"):
@@ -133,7 +133,7 @@ def test_what_the_other_api_alone_has_is_left_out_or_an_error() -> None:
 
 
 def test_one_parameter_has_one_value() -> None:
-    with pytest.raises(ConfigError, match="one parameter"):
+    with pytest.raises(ConfigError, match="the same parameter"):
         settings("gpt-4.1", max_tokens=50, max_completion_tokens=60)
     options, call = {"max_completion_tokens": 50}, {"max_tokens": 60}
     body = body_of(options, call, api="chat", model="o3", with_tools=False)

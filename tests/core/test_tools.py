@@ -163,7 +163,7 @@ def test_null_that_the_type_admits_is_null() -> None:
 
     tool = FunctionTool.of(find)
     assert not tool.strict
-    assert tool.why_not_strict == "parameters.b is not its default when it is null"
+    assert tool.why_not_strict == "parameters.b accepts null, so null can't mean its default"
     assert tool.arguments('{"a": null, "b": null}') == {"a": None, "b": None}
     assert tool.arguments("{}") == {}
 
@@ -244,8 +244,8 @@ def _unreadable(a: NoSuchName) -> None: ...  # type: ignore[name-defined]  # noq
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (_untyped, "the parameter 'a' has no type; annotate it"),
-        (_positional, "the parameter 'a' can't be given by name"),
+        (_untyped, "the parameter 'a' has no type annotation; add one"),
+        (_positional, "the parameter 'a' is positional-only"),
         (_callback, "the parameter 'b'"),
         (_arbitrary, "the parameter 'b'"),
         (_unreadable, "NoSuchName"),
@@ -404,7 +404,7 @@ def test_what_strict_cant_say_is_in_the_description_and_checked() -> None:
 @pytest.mark.parametrize(
     ("hint", "told"),
     [
-        (dict[str, int], "parameters.a is open to additional properties"),
+        (dict[str, int], "parameters.a allows additional properties"),
         (Any, "parameters.a has no type"),
         (tuple[int, str], "parameters.a uses 'prefixItems'"),
         (list[Any], "parameters.a[] has no type"),
@@ -430,9 +430,9 @@ def test_what_cant_be_strict_says_why_once(
 @pytest.mark.parametrize(
     ("schema", "told"),
     [
-        ({"type": "array", "items": {"type": "string"}}, "not an object"),
-        ({"type": "object", "properties": []}, "no object"),
-        ({"type": "object", "properties": {"a": {"const": object()}}}, "no JSON"),
+        ({"type": "array", "items": {"type": "string"}}, "expected 'object'"),
+        ({"type": "object", "properties": []}, "must be an object"),
+        ({"type": "object", "properties": {"a": {"const": object()}}}, "not JSON"),
     ],
 )
 def test_a_raw_schema_that_is_none_is_refused(schema: dict[str, Any], told: str) -> None:
@@ -499,13 +499,13 @@ def test_a_receiver_that_takes_no_null_for_what_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "they are no JSON"),
+        ("{", "they are not JSON"),
         ('{"x":' + "[" * 2000, "they are "),
         ('{"x":' + "[" * 200 + "]" * 200 + "}", "nested too deeply"),
         ('{"x":' + "[" * 2000 + "]" * 2000 + "}", "nested too deeply"),
-        ("[]", "they are JSON, but no object"),
+        ("[]", "they are JSON, but not an object"),
         ("{}", r'city: it is missing and required; expected {"description":"Where."'),
-        ('{"city": "x", "town": 1}', "town: there is no such argument; known are: city, unit, da"),
+        ('{"city": "x", "town": 1}', "town: it is not an argument of this tool; its arguments are"),
         ('{"city": "x", "days": 12}', "days: Input should be less than or equal to 9"),
         ('{"city": "x", "unit": "K"}', "unit: Input should be 'C' or 'F'"),
     ],
@@ -538,7 +538,7 @@ def test_a_raw_tools_arguments_are_checked_at_the_top() -> None:
     }
     tool = FunctionTool.of_schema("raw", schema)
     assert tool.arguments('{"a": "x"}') == {"a": "x"}
-    with pytest.raises(ToolArgumentsError, match=r"a: it is missing.*b: there is no such"):
+    with pytest.raises(ToolArgumentsError, match=r"a: it is missing.*b: it is not an argument"):
         tool.arguments('{"b": 1}')
 
 

@@ -35,7 +35,7 @@ async def test_the_key_is_asked_for_at_each_handshake(make_client: MakeClient) -
 async def test_a_key_function_without_a_key_is_told(bad: str) -> None:
     async with Simulator() as simulator:
         client = Client(endpoint(simulator.base_url), Credentials(lambda: bad))
-        with pytest.raises(RequestRejected, match="api_key function gave no key"):
+        with pytest.raises(RequestRejected, match="its function returned no key"):
             await Caller(client).say("hello")
         await client.aclose()
 

@@ -123,7 +123,7 @@ async def test_every_address_that_a_portal_shows_is_understood(
 
 
 def test_an_address_without_a_scheme_is_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="is no address"):
+    with pytest.raises(ConfigError, match="is not a valid URL"):
         OpenAILLM.azure(azure_endpoint="r.openai.azure.com", api_key="k")
 
 

@@ -179,7 +179,7 @@ def test_what_the_framework_drops_is_no_reason_against_a_call() -> None:
     _, run = offered(Desk().book)
     said = {"guest": {"name": "Ada"}, "day": "2026-05-01", "": 1, "nobody": 2}
     assert run(json.dumps(said)) == said
-    assert "they are no JSON" in run("{")
+    assert "they are not JSON" in run("{")
     assert "day: it is missing" in run('{"guest": {"name": "Ada"}}')
 
 

@@ -1,4 +1,4 @@
-"""Parameters: what model families take, where each goes, and what becomes of the others."""
+"""Parameters: what model families accept, where each parameter goes, and how others are handled."""
 
 from rtllm.parameters.body import Body, Parameters, body_of
 from rtllm.parameters.catalog import TABLE, Row

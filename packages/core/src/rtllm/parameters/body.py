@@ -1,6 +1,6 @@
-"""The settings of one request, made from an object's settings and the call's own.
+"""Settings of one request, merged from an object's settings and those of the call.
 
-Everything is named as in the Responses API; for Chat Completions the wire layer translates.
+All names are those of the Responses API; the encoder translates them for Chat Completions.
 """
 
 import logging
@@ -12,12 +12,12 @@ from typing import Any
 from rtllm.errors import ConfigError
 from rtllm.parameters.catalog import LOGPROBS, ROWS, TABLE, ParameterContext, Row
 from rtllm.parameters.families import Api, family_of, nearest, quickest_effort
-from rtllm.parameters.keywords import EXTRAS, OF_THE_REQUEST, Named, said_by
+from rtllm.parameters.keywords import EXTRAS, OF_THE_REQUEST, Named, parameters_of
 from rtllm.parameters.shapes import without_nulls
 
 logger = logging.getLogger(__name__)
 
-# What says only what holds anyway where there is no place for it.
+# Values that change nothing, so they are dropped silently if the API has no place for them.
 _IDLE = frozenset({("truncation", "chat", "disabled"), ("logprobs", "responses", False)})
 _OF_TOOLS = ("tool_choice", "parallel_tool_calls")
 SEALED = "reasoning.encrypted_content"
@@ -29,12 +29,13 @@ class Body:
     """The settings of one request.
 
     Attributes:
-        settings: Ready for the wire, by their names in the Responses API, without nulls.
-        untouched: The places of those that nobody chose; their refusal needs no warning.
-        headers: More headers.
-        query: More query parameters.
-        timeout: What the call itself said of how long to wait.
-        warnings: What was left out or stepped though somebody chose it, in sentences.
+        settings: The body's fields, by their names in the Responses API, without nulls.
+        untouched: The places of settings that the user did not choose; their rejection needs no
+            warning.
+        headers: Additional headers.
+        query: Additional query parameters.
+        timeout: The call's own timeout.
+        warnings: Sentences about chosen settings that were dropped or changed.
     """
 
     settings: dict[str, Any]
@@ -46,10 +47,10 @@ class Body:
 
 
 class Parameters:
-    """The parameters of one object's requests: says each warning once.
+    """The parameters of one object's requests; each warning is logged once.
 
     Args:
-        strict: Whether a chosen parameter that can't be sent as it is, is an error.
+        strict: Whether a chosen parameter that can't be sent unchanged is an error.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -66,7 +67,7 @@ class Parameters:
         untouched: Collection[str] = (),
         with_tools: bool,
     ) -> Body:
-        """Make the settings of one request, as `body_of` does.
+        """Build the settings of one request, as `body_of` does.
 
         Raises:
             ConfigError: If a setting can't be sent.
@@ -85,15 +86,15 @@ class Parameters:
         return body
 
     def breakpoints(self, model: str, wanted: bool) -> bool:
-        """Whether to send prompt cache breakpoints that the user asked for.
+        """Whether to send the prompt cache breakpoints that the user asked for.
 
         Raises:
-            ConfigError: If the model is known not to take them, and that is an error.
+            ConfigError: If the model does not accept them, and strict parameters are on.
         """
         family = family_of(model)
         if not wanted or family is None or family.cache_options:
             return wanted
-        self.warn(_refusal_of(f"{model} takes no prompt_cache_breakpoints", self.strict))
+        self.warn(_refusal_of(f"{model} does not accept prompt_cache_breakpoints", self.strict))
         return False
 
     def warn(self, warning: str) -> None:
@@ -113,30 +114,31 @@ def body_of(
     with_tools: bool,
     strict: bool = False,
 ) -> Body:
-    """Make the settings of one request.
+    """Build the settings of one request.
 
     Args:
         options: The object's settings by keyword; None means not set.
-        call: The call's own, by keyword. These win; headers, query and body are merged.
-        api: Which API is asked.
-        model: The model's name, or its family's where a deployment has a name of its own.
-        untouched: Those of the options that nobody chose; they are sent only where they fit.
-        with_tools: Whether tools are offered.
-        strict: Whether a chosen parameter that can't be sent as it is, is an error.
+        call: The call's own settings by keyword. They take precedence; headers, query and body are
+            merged.
+        api: The API to use.
+        model: The model's name, or its family's name if a deployment has another one.
+        untouched: The options that the user did not choose; they are sent only if they fit.
+        with_tools: Whether the request has tools.
+        strict: Whether a chosen parameter that can't be sent unchanged is an error.
 
     Raises:
-        ConfigError: If a value is wrong, a name is unknown, or a parameter can neither be sent
-            nor left out.
+        ConfigError: If a value is wrong, a name is unknown, or a parameter can neither be sent nor
+            dropped.
     """
     for name in OF_THE_REQUEST:
         if name in options:
-            raise ConfigError(f"{name} is no parameter; it has a keyword of its own")
-    said = said_by(call)
-    chosen = {**said_by(options), **said}
+            raise ConfigError(f"{name} is not a parameter; pass it with its own keyword")
+    given = parameters_of(call)
+    chosen = {**parameters_of(options), **given}
     extras = {name: {**_extra(options, name), **_extra(call, name)} for name in EXTRAS}
     fitting = _Fitting(
         chosen,
-        frozenset(untouched) - said.keys(),
+        frozenset(untouched) - given.keys(),
         api,
         model,
         stored=extras["extra_body"].get("store", chosen.get("store")),
@@ -157,7 +159,7 @@ def body_of(
 
 
 class _Fitting:
-    """Fits what was chosen to what an API and a family of models take."""
+    """Fits the chosen settings to what an API and a family of models accept."""
 
     def __init__(
         self,
@@ -179,7 +181,7 @@ class _Fitting:
         self._strict = strict
 
     def check(self) -> None:
-        """Refuse values that can't be right."""
+        """Reject values that are certainly wrong."""
         for row in TABLE:
             value = self._chosen.get(row.name, _MISSING)
             if value is _MISSING:
@@ -193,7 +195,7 @@ class _Fitting:
                 )
 
     def settings(self, *, with_tools: bool) -> dict[str, Any]:
-        """The settings as fields of a body, in the order of the table."""
+        """Return the settings as fields of a body, in the order of the table."""
         effort = self._effort(with_tools=with_tools)
         settings: dict[str, Any] = {}
         for row in TABLE:
@@ -208,7 +210,7 @@ class _Fitting:
         return settings
 
     def _seal(self, settings: dict[str, Any], effort: str | None) -> None:
-        """Ask for the reasoning of unstored answers, which a whole resend has to put back."""
+        """Request the encrypted reasoning of unstored responses, which a full resend needs."""
         family = self._family
         if self._api == "chat" or self._stored is not False or family is None:
             return
@@ -221,7 +223,7 @@ class _Fitting:
 
     def _set(self, settings: dict[str, Any], row: Row, value: Any) -> None:
         if isinstance(value, Named):
-            # Reasoning models refuse the old name; old hosts know no other.
+            # Reasoning models reject the old name; older hosts know only that one.
             old = value.name == "max_tokens" and self._api == "chat" and self._family is None
             settings[value.name if old else row.place] = value.value
             return
@@ -236,16 +238,16 @@ class _Fitting:
         """Whether a value is to be sent.
 
         Raises:
-            ConfigError: If it can neither be sent nor left out.
+            ConfigError: If it can neither be sent nor dropped.
         """
         if (row.name, self._api, value if isinstance(value, str | bool) else None) in _IDLE:
             return False
         if not row.has_place(self._api):
-            api = "the Responses API has" if self._api == "responses" else "Chat Completions have"
+            api = "the Responses API has" if self._api == "responses" else "Chat Completions has"
             return self._not_taken(row, f"{api} no {row.name}")
         if self._family is None:
-            # An unset default is sent to models that are known to accept it; the
-            # framework's temperature is part of how its users know their agents.
+            # A default is sent to models that are known to accept it. The framework's temperature
+            # is sent to all, because users rely on it.
             return row.name not in self.untouched or row.name == "temperature"
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:
             return False
@@ -257,7 +259,9 @@ class _Fitting:
         )
         if row.takes is None or row.takes(asked, value):
             return True
-        return self._not_taken(row, row.why or f"{self._model} takes no {_shown(row, value)}")
+        return self._not_taken(
+            row, row.why or f"{self._model} does not accept {_shown(row, value)}"
+        )
 
     def _not_taken(self, row: Row, why: str) -> bool:
         if row.name not in self.untouched:
@@ -266,7 +270,7 @@ class _Fitting:
         return False
 
     def _effort(self, *, with_tools: bool) -> str | None:
-        """The effort to send: the nearest that is accepted to the one chosen."""
+        """Return the effort to send: the accepted one that is nearest to the chosen one."""
         effort: str | None = self._chosen.get("reasoning_effort")
         family = self._family
         if family is None:
@@ -274,13 +278,15 @@ class _Fitting:
             return None if is_default and quickest_effort(self._model) is None else effort
         only_none = self._api == "chat" and with_tools and family.chat_tools == "effort none"
         if only_none and effort is None:
-            # Without it, models that reason by default would refuse the tools.
+            # Without it, models that reason by default would reject the tools.
             self.untouched.add("reasoning_effort")
             return "none"
         if effort is None:
             return None
         if not family.reasons:
-            self._not_taken(ROWS["reasoning_effort"], f"{self._model} takes no reasoning_effort")
+            self._not_taken(
+                ROWS["reasoning_effort"], f"{self._model} does not accept reasoning_effort"
+            )
             return None
         accepted = ("none",) if only_none else family.efforts
         if effort in accepted:
@@ -289,31 +295,31 @@ class _Fitting:
         if "reasoning_effort" not in self.untouched:
             where = " with tools over Chat Completions" if only_none else ""
             self._step(
-                f"{self._model} takes no reasoning_effort {effort!r}{where}", other, accepted
+                f"{self._model} does not accept reasoning_effort {effort!r}{where}", other, accepted
             )
         return other
 
     def _step(self, why: str, other: str | None, accepted: Collection[str]) -> None:
         if self._strict:
             raise ConfigError(f"{why}; expected one of {', '.join(map(repr, accepted))}")
-        self.warnings.append(f"{why}; {other!r} is used")
+        self.warnings.append(f"{why}; {other!r} is used instead")
 
 
 def _refusal_of(why: str, strict: bool, *, must_not: bool = False) -> str:
-    """A warning that something is left out; or the error, where that can't be.
+    """Return the warning that a parameter is dropped.
 
     Raises:
-        ConfigError: If it can't be left out.
+        ConfigError: If it must not be dropped.
     """
     if must_not:
-        raise ConfigError(f"{why}, and without it the answer would be another; don't pass it")
+        raise ConfigError(f"{why}, and dropping it would change the response; don't pass it")
     if strict:
-        raise ConfigError(f"{why}; don't pass it, or let strict_parameters be False")
-    return f"{why}; it is left out"
+        raise ConfigError(f"{why}; don't pass it, or set strict_parameters=False")
+    return f"{why}; it is not sent"
 
 
 def _shown(row: Row, value: Any) -> str:
-    """A parameter in a sentence, with its value where that may be what isn't taken."""
+    """Name a parameter in a sentence, with its value if that may be the reason."""
     return f"{row.name} {value!r}" if isinstance(value, str | bool) else row.name
 
 

@@ -1,7 +1,7 @@
-"""The table of parameters: where each one goes, what it may be, and who refuses it.
+"""Catalog of parameters: where each one goes, which values it has, and which models reject it.
 
-`docs/parameters.md` shows it. Sources: the API's reference and the openai SDK's types
-(documented), the texts of the service's own refusals (seen).
+`docs/parameters.md` shows it. Sources: the API's reference and the openai SDK's types (documented),
+and the texts of the service's rejections (seen).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,13 +17,13 @@ ENCRYPTED = "reasoning.encrypted_content"
 
 @dataclass(frozen=True, slots=True)
 class ParameterContext:
-    """What tells whether a family takes a value.
+    """The conditions on which it depends whether a family accepts a value.
 
     Attributes:
-        api: Which API is asked.
-        family: What the model is.
-        effort: The reasoning effort that holds: said, or the family's default.
-        stored: Whether the answer is stored; None if nobody said so.
+        api: The API.
+        family: The model's family.
+        effort: The effective reasoning effort: the given one, or the family's default.
+        stored: Whether the response is stored; None if not set.
     """
 
     api: Api
@@ -33,7 +33,7 @@ class ParameterContext:
 
     @property
     def samples(self) -> bool:
-        """Whether the model takes what steers sampling."""
+        """Whether the model accepts sampling parameters."""
         sampling = self.family.sampling
         return sampling == "always" or (sampling == "effort none" and self.effort == "none")
 
@@ -46,18 +46,16 @@ class Row:
     """One parameter.
 
     Attributes:
-        name: The keyword.
-        responses: Its place in a body of the Responses API; None where it has none.
+        responses: Its place in a body of the Responses API; None if it has none.
         chat: Its place in a body of Chat Completions.
-        values: What it may be.
+        values: Its values.
         also: Other names for it.
-        untaken: What becomes of it where the API has no place for it or the family is known
-            not to take it: left out with one warning, or an error, because without it the
-            answer would be another one than was asked for.
-        refused: What becomes of it when the service refuses it.
-        takes: Tells whether a family takes a value; None where all do.
-        refusers: Who refuses it, in words.
-        why: What a warning says, where it isn't the model that doesn't take it.
+        untaken: How it is handled if the API has no place for it, or the family is known to reject
+            it: dropped with one warning, or an error if the response would be different without it.
+        refused: How it is handled when the service rejects it.
+        takes: Tells whether a family accepts a value; None if all families do.
+        refusers: The models that reject it, in words.
+        why: The text of the warning, if the model is not the reason.
     """
 
     name: str
@@ -73,17 +71,17 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Its place among the settings, which have the words of the Responses API.
+        """Its place in the settings, which use the names of the Responses API.
 
-        What only Chat Completions have keeps its name there, and so does what the Responses
-        API has as an entry of ``include``.
+        A parameter that only Chat Completions has keeps its name there, as does one that is an
+        entry of ``include`` in the Responses API.
         """
         if self.responses == "include" and self.chat is not None:
             return self.chat
         return self.responses or self.chat or self.name
 
     def has_place(self, api: Api) -> bool:
-        """Whether an API knows it."""
+        """Whether an API has it."""
         return (self.responses if api == "responses" else self.chat) is not None
 
 
@@ -170,7 +168,7 @@ TABLE: tuple[Row, ...] = (
         "reasoning_effort",
         v.Words(EFFORTS),
         refused="stepped",
-        refusers="each family takes some: see below; Chat with tools, from 5.4 on: only `none`",
+        refusers="depends on the family, see below; Chat with tools, from 5.4 on: only `none`",
     ),
     Row(
         "reasoning.summary",
@@ -241,7 +239,7 @@ TABLE: tuple[Row, ...] = (
         v.Whole(16, low_in_chat=1),
         also=("max_completion_tokens", "max_tokens"),
         untaken="error",
-        refusers="as `max_tokens` models that reason, so that name is sent only to unknown ones",
+        refusers="models that reason reject the name `max_tokens`; only unknown models get it",
     ),
     Row("tool_choice", "tool_choice", "tool_choice", v.Choice(), untaken="error"),
     Row(
@@ -321,7 +319,7 @@ TABLE: tuple[Row, ...] = (
         v.PAIRS,
         takes=_metadata,
         refusers="Chat without `store=True`",
-        why="Chat Completions take metadata only with store=True",
+        why="Chat Completions accepts metadata only with store=True",
     ),
     Row("user", "user", "user", v.TEXT, refused="left out"),
     Row("safety_identifier", "safety_identifier", "safety_identifier", v.text(128)),
@@ -357,7 +355,7 @@ TABLE: tuple[Row, ...] = (
 )
 
 ROWS: Mapping[str, Row] = {name: row for row in TABLE for name in (row.name, *row.also)}
-"""Each row by all of its names."""
+"""The rows by all of their names."""
 
 FROM_THE_CONTEXT = frozenset(
     {
@@ -377,4 +375,4 @@ FROM_THE_CONTEXT = frozenset(
         "n",
     }
 )
-"""What nobody can set, since it follows from the context or from how this library works."""
+"""Fields that users can't set, since the context or this library determines them."""

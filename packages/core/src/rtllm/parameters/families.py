@@ -1,7 +1,7 @@
-"""What is known of the families of models: facts as data, and questions to them.
+"""Families of models: their known properties, and functions that look them up.
 
-Sources: the GPT-6 guide and the parameters' own pages (documented), the texts of the service's
-own refusals (seen). A model that no row names is unknown: of it nothing is assumed.
+Sources: the GPT-6 guide and the parameters' own pages (documented), and the texts of the service's
+rejections (seen). A model that no row matches is unknown, and nothing is assumed about it.
 """
 
 import re
@@ -18,19 +18,18 @@ VERBOSITIES = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that take the same parameters.
+    """A family of models that accept the same parameters.
 
     Attributes:
-        name: What its models have in common in their names, for the docs.
-        efforts: The reasoning efforts that are accepted, lowest first; none at all where the
-            models don't reason.
-        default_effort: The effort when none is said.
-        sampling: When temperature, top_p and logprobs are taken.
-        verbosity: The values of verbosity that are accepted.
-        cache_options: Whether prompt cache options and breakpoints are taken.
-        cache_retention: The values of prompt_cache_retention that are accepted.
-        chat_tools: When function tools are taken over Chat Completions.
-        parallel_in_chat: Whether Chat Completions take parallel_tool_calls.
+        name: The names of its models, for the docs.
+        efforts: The accepted reasoning efforts, lowest first; empty if the models don't reason.
+        default_effort: The effort if none is given.
+        sampling: When temperature, top_p and logprobs are accepted.
+        verbosity: The accepted values of verbosity.
+        cache_options: Whether prompt cache options and breakpoints are accepted.
+        cache_retention: The accepted values of prompt_cache_retention.
+        chat_tools: When function tools are accepted over Chat Completions.
+        parallel_in_chat: Whether Chat Completions accepts parallel_tool_calls.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Family:
 
     @property
     def reasons(self) -> bool:
-        """Whether its models think before they speak."""
+        """Whether its models reason before they respond."""
         return bool(self.efforts)
 
 
@@ -53,7 +52,7 @@ _HIGH = ("low", "medium", "high")
 _XHIGH = ("none", *_HIGH, "xhigh")
 _MAX = (*_XHIGH, "max")
 
-# The first match wins. Names that stand in no public list match nothing on purpose.
+# The first match wins. Names that are not in a public list match nothing on purpose.
 _ROWS: tuple[tuple[str, Family], ...] = (
     (
         r"(?:chat)?gpt-(?:3\.5|35|4)(?!\d).*",
@@ -120,26 +119,26 @@ _SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")
 
 
 def family_of(model: str) -> Family | None:
-    """The family of a model by its name; None where the name isn't known.
+    """Return the family of a model by its name; None if the name isn't known.
 
-    A host's prefix (``openai/…``), the date of a snapshot, and what surrounds the name of a
-    fine-tuned model (``ft:…:org::id``) don't count.
+    A host's prefix (``openai/…``), the date of a snapshot, and the parts around the name of a
+    fine-tuned model (``ft:…:org::id``) are ignored.
     """
     name = _bare(model)
     return next((family for scheme, family in _ROWS if re.fullmatch(scheme, name)), None)
 
 
 def takes_cache_breakpoints(model: str) -> bool:
-    """Whether a model takes prompt cache breakpoints: GPT-5.6 and later (documented)."""
+    """Whether a model accepts prompt cache breakpoints: GPT-5.6 and later (documented)."""
     family = family_of(model)
     return family.cache_options if family is not None else _version(model) >= (5, 6)
 
 
 def quickest_effort(model: str) -> Effort | None:
-    """The lowest reasoning effort that a model accepts; None where there is no choice.
+    """Return the lowest reasoning effort that a model accepts; None if there is no choice.
 
-    A voice agent can't wait for a model to think unless its user wants it to. To a GPT of
-    version 5 or later that isn't known, it is ``low``, which all so far have had in common.
+    A voice agent should not wait for reasoning unless its user chooses to. For an unknown GPT of
+    version 5 or later the effort is ``low``, which all versions so far have accepted.
     """
     family = family_of(model)
     if family is None:
@@ -151,15 +150,15 @@ def quickest_effort(model: str) -> Effort | None:
 
 
 def nearest(value: object, accepted: Sequence[str], order: Sequence[str] = EFFORTS) -> str | None:
-    """The accepted value that is nearest to another; of two as near, the lower.
+    """Return the accepted value that is nearest to another; if two are, the lower one.
 
     Args:
         value: The value that isn't accepted.
-        accepted: Those that are.
+        accepted: The accepted values.
         order: All values, lowest first.
 
     Returns:
-        None where there is none, or the value stands in no order.
+        The nearest value; None if none is accepted, or the value is not in the order.
     """
     known = [each for each in accepted if each in order]
     if value not in order or not known:
@@ -169,7 +168,7 @@ def nearest(value: object, accepted: Sequence[str], order: Sequence[str] = EFFOR
 
 
 def _version(model: str) -> tuple[int, int]:
-    """The version in a GPT model's name, such as (5, 6); (0, 0) for every other name."""
+    """Return the version in a GPT model's name, such as (5, 6); (0, 0) for any other name."""
     found = _GPT.match(_bare(model))
     return (0, 0) if found is None else (int(found[1]), int(found[2] or 0))
 

@@ -1,4 +1,4 @@
-"""What keywords say, by the names of the table's rows and in the shapes of the Responses API."""
+"""Keywords of users, translated to parameters in the form of the Responses API."""
 
 import reprlib
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,9 @@ from rtllm.parameters.catalog import FROM_THE_CONTEXT, ROWS, Row
 from rtllm.parameters.shapes import text_format_of, tool_choice_of, without_nulls
 
 OF_THE_REQUEST = ("model", "timeout")
-"""What a call may bring that is no field of the body."""
+"""Keywords of a call that are not fields of the body."""
 EXTRAS = ("extra_headers", "extra_query", "extra_body")
-"""What is merged and sent as it is."""
+"""Keywords that are merged and sent unchanged."""
 
 _OBJECTS = {
     "reasoning": {"effort": "reasoning_effort"},
@@ -20,42 +20,42 @@ _OBJECTS = {
 }
 
 
-def said_by(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What keywords say, by the names of the table's rows; objects in their fields.
+def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate keywords to the table's parameters; objects are split into their fields.
 
-    A keyword of its own wins over an object's field.
+    A keyword takes precedence over the same field of an object.
     """
-    said: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name in sorted(given, key=lambda name: (name not in _OBJECTS, name)):
         value = given[name]
         if name in OF_THE_REQUEST or name in EXTRAS:
             continue
         if name in FROM_THE_CONTEXT:
-            raise ConfigError(f"{name} can't be set: it follows from the chat context")
+            raise ConfigError(f"{name} can't be set: the chat context determines it; remove it")
         if name in _OBJECTS:
-            said.update(_fields(name, value))
+            found.update(_fields(name, value))
         elif name not in ROWS:
             raise ConfigError(
-                f"there is no parameter {name!r}; what only this host knows goes into extra_body"
+                f"{name!r} is not a known parameter; pass parameters of this host in extra_body"
             )
         else:
             row = ROWS[name]
-            if value is not None and said.get(row.name) is not None and name in _names(row):
+            if value is not None and found.get(row.name) is not None and name in _names(row):
                 raise ConfigError(
                     f"{' and '.join(repr(n) for n in _names(row) if given.get(n) is not None)} "
-                    "are one parameter; pass one of them"
+                    "name the same parameter; pass only one of them"
                 )
-            said[row.name] = _shaped(name, value)
-    return said
+            found[row.name] = _shaped(name, value)
+    return found
 
 
 def _names(row: Row) -> tuple[str, ...]:
-    """The names of a row that has several."""
+    """Return the names of a row that has several."""
     return (row.name, *row.also) if row.also else ()
 
 
 def _fields(outer: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of ``reasoning`` or ``text``, by the names of their rows."""
+    """Split ``reasoning`` or ``text`` into fields, by the names of their rows."""
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", exclude_none=True)
     if value is None:
@@ -69,22 +69,22 @@ def _fields(outer: str, value: Any) -> Iterator[tuple[str, Any]]:
                 [*_OBJECTS[outer], *(n.partition(".")[2] for n in ROWS if n.startswith(outer))]
             )
             raise ConfigError(
-                f"there is no parameter {name!r} (there are {known}); what only this host knows "
-                "goes into extra_body"
+                f"{name!r} is not a known parameter; expected any of {known}. Pass parameters of "
+                "this host in extra_body"
             )
         yield name, _shaped(name, each)
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A value of a parameter with several names, and the one that was said."""
+    """The value of a parameter with several names, and the name that was used."""
 
     name: str
     value: Any
 
 
 def _shaped(name: str, value: Any) -> Any:
-    """A value in the shape of the Responses API."""
+    """Convert a value to the form of the Responses API."""
     if value is None:
         return None
     match name:

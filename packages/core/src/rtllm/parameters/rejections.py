@@ -1,4 +1,4 @@
-"""What becomes of a parameter that the service refused."""
+"""Handling of parameters that the service rejected."""
 
 import re
 from collections.abc import Mapping
@@ -8,26 +8,26 @@ from rtllm.parameters.catalog import TABLE
 from rtllm.parameters.families import nearest
 
 DROPPABLE = frozenset({row.place for row in TABLE if row.refused != "error"} | {"stream_options"})
-"""Parameters that may be left out after a refusal; the answer stays what was asked for."""
+"""Parameters that may be dropped after a rejection without changing the response much."""
 
 STEPPABLE = frozenset(row.place for row in TABLE if row.refused == "stepped")
-"""Those of them that are set to the nearest value which the refusal names."""
+"""The ones that are set to the nearest value in the rejection instead."""
 
-# Seen: the refusal of a value lists what the model takes: "Supported values are: 'low', 'medium',
+# Seen: the rejection of a value lists the supported ones: "Supported values are: 'low', 'medium',
 # and 'high'."
 _SUPPORTED = re.compile(r"Supported values are:(.*)", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"'([^']+)'")
 
 
 def supported_values(message: str) -> tuple[str, ...]:
-    """The values that a refusal names as accepted."""
+    """Return the values that a rejection lists as supported."""
     found = _SUPPORTED.search(message)
     return tuple(_QUOTED.findall(found[1])) if found is not None else ()
 
 
-# Seen: some refusals say what to do: "… or set reasoning_effort to 'none'."
+# Seen: some rejections tell what to do: "… or set reasoning_effort to 'none'."
 _WANTED = re.compile(r"set (?:`|')?([\w.]+)(?:`|')? to (?:`|'|\")(\w+)", re.IGNORECASE)
-# An object's name alone is a word of every sentence: it must be named as a field.
+# An object's name may be an ordinary word, so it must be named as a field.
 _AS_FIELD = r"(?:supplied|parameter|argument|field|name|property|key)s?\W{1,3}"
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "reasoning.effort": (
@@ -52,7 +52,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 
 
 def wanted_value(message: str, parameter: str) -> str | None:
-    """The value that a refusal tells to set a parameter to; None if it names none."""
+    """Return the value that a rejection asks for; None if it names none."""
     for name, value in _WANTED.findall(message):
         if any(re.fullmatch(alias, name) for alias in _aliases(parameter)):
             return str(value)
@@ -60,9 +60,9 @@ def wanted_value(message: str, parameter: str) -> str | None:
 
 
 def named_in(words: str, settings: Mapping[str, Any]) -> str | None:
-    """The parameter that a refusal names, of those that were sent and may be left out.
+    """Find the parameter that a rejection names, among those that were sent and may be dropped.
 
-    Hosts name it in their sentence, as a path, or in a list of details; often with no code.
+    Hosts name it in their sentence, as a path, or in a list of details; often without a code.
     """
     found: list[tuple[int, str]] = []
     for parameter in DROPPABLE:
@@ -79,7 +79,7 @@ def _aliases(parameter: str) -> tuple[str, ...]:
 
 
 def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
-    """What settings say of a parameter; None where they say nothing.
+    """Return the value of a parameter in settings; None if it is not set.
 
     Args:
         settings: The settings.
@@ -91,7 +91,7 @@ def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
 
 
 def nearest_supported(settings: Mapping[str, Any], parameter: str, message: str) -> str | None:
-    """What to set a refused parameter to; None where it is to be left out."""
+    """Return the value to replace a rejected one with; None to drop the parameter."""
     if parameter not in STEPPABLE:
         return None
     refused = value_of(settings, parameter)
@@ -100,7 +100,7 @@ def nearest_supported(settings: Mapping[str, Any], parameter: str, message: str)
 
 
 def put(settings: Mapping[str, Any], parameter: str, value: object) -> dict[str, Any]:
-    """A copy of settings with a parameter set."""
+    """Return a copy of settings with a parameter set."""
     outer, _, inner = parameter.partition(".")
     present = settings.get(outer)
     if not inner:
@@ -112,12 +112,12 @@ def put(settings: Mapping[str, Any], parameter: str, value: object) -> dict[str,
 def apply_rejection(
     settings: Mapping[str, Any], parameter: str, supported: tuple[str, ...]
 ) -> dict[str, Any]:
-    """A copy of settings with a refused parameter stepped, or without it.
+    """Return a copy of settings with a rejected parameter replaced or dropped.
 
     Args:
         settings: The settings.
         parameter: The parameter.
-        supported: What the service takes; empty if the parameter is to be left out.
+        supported: The values that the service accepts; empty to drop the parameter.
     """
     value = value_of(settings, parameter)
     if value is None or value in supported:
@@ -130,7 +130,7 @@ def apply_rejection(
 
 
 def without(settings: Mapping[str, Any], parameter: str) -> dict[str, Any]:
-    """A copy of a body's settings without one parameter.
+    """Return a copy of settings without one parameter.
 
     Args:
         settings: The settings.

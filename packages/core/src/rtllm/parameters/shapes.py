@@ -1,4 +1,4 @@
-"""Values in the shape that the Responses API has for them, from either API's."""
+"""Values in the form of the Responses API, converted from either API's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ _TOOL_CHOICES = ("auto", "required", "none")
 
 
 def tool_choice_of(choice: Any) -> Any:
-    """A tool choice in the shape of the Responses API.
+    """Convert a tool choice to the form of the Responses API.
 
     Raises:
         ConfigError: If it is neither one of the words nor an object that names a tool.
@@ -35,7 +35,7 @@ def _named_choice(choice: Mapping[str, Any]) -> dict[str, Any] | None:
             inner = choice.get("allowed_tools")
             return _allowed(inner if isinstance(inner, Mapping) else choice)
         case str():
-            return dict(without_nulls(choice))  # a hosted tool's, in the API's own shape
+            return dict(without_nulls(choice))  # a hosted tool's choice, already in the API's form
         case _:
             return None
 
@@ -51,9 +51,9 @@ def _allowed(choice: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def text_format_of(response_format: Any) -> Any:
-    """A ``response_format`` of Chat Completions as ``text.format``.
+    """Convert a ``response_format`` of Chat Completions to ``text.format``.
 
-    Nulls are left out, but not those inside a schema, where they mean something.
+    Nulls are removed, except inside a schema, where they have a meaning.
     """
     if hasattr(response_format, "model_dump"):
         response_format = response_format.model_dump(mode="json", exclude_none=True)
@@ -65,7 +65,7 @@ def text_format_of(response_format: Any) -> Any:
 
 
 def without_nulls(value: Any) -> Any:
-    """A value without nulls, which the service refuses, and without pydantic objects."""
+    """Convert a value to one without nulls, which the service rejects, and pydantic objects."""
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", exclude_none=True)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""What a parameter may be: checks that say in words what they expect.
+"""Values of parameters: checks, and their descriptions for error messages.
 
-Numbers and lengths are the API's own and are checked always. Words are checked where the
-model's family is known: other hosts have words of their own.
+Numbers and lengths are limits of the API and always checked. Words are checked only if the model's
+family is known, because other hosts may have other words.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,18 +13,18 @@ from rtllm.parameters.families import Api
 
 
 class Values(Protocol):
-    """What a parameter may be."""
+    """The set of values of a parameter."""
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         ...
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted.
+        """Whether a value is accepted.
 
         Args:
             value: The value.
-            api: Which API is asked.
+            api: The API.
             known: Whether the model's family is known.
         """
         ...
@@ -36,18 +36,18 @@ class Words:
 
     Attributes:
         words: All of them.
-        not_in_chat: Those that Chat Completions don't have.
+        not_in_chat: Those that Chat Completions does not have.
     """
 
     words: tuple[str, ...]
     not_in_chat: tuple[str, ...] = ()
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         return f"one of {quoted(self._of(api))}"
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         return isinstance(value, str) and (value in self._of(api) or not known)
 
     def _of(self, api: Api) -> tuple[str, ...]:
@@ -61,11 +61,11 @@ class Lists:
     words: tuple[str, ...]
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         return f"a list of {quoted(self.words)}"
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         words = Words(self.words)
         return isinstance(value, list | tuple) and all(
             words.admit(each, api, known=known) for each in value
@@ -80,11 +80,11 @@ class Number:
     high: float
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         return f"a number from {self.low:g} to {self.high:g}"
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         if not isinstance(value, int | float) or isinstance(value, bool):
             return False
         return isfinite(value) and self.low <= value <= self.high
@@ -95,9 +95,9 @@ class Whole:
     """A whole number within bounds.
 
     Attributes:
-        low: The least, None for no bound.
-        high: The most, None for no bound.
-        low_in_chat: The least over Chat Completions, where that differs.
+        low: The lowest value, None for no limit.
+        high: The highest value, None for no limit.
+        low_in_chat: The lowest value over Chat Completions, if it differs.
     """
 
     low: int | None = None
@@ -105,7 +105,7 @@ class Whole:
     low_in_chat: int | None = None
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         low = self._low(api)
         if low is None:
             return "a whole number"
@@ -114,7 +114,7 @@ class Whole:
         )
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         low = self._low(api)
@@ -127,17 +127,17 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Whatever a function admits, which is said in words here."""
+    """The values that a function accepts, with a description in words."""
 
     words: str
     test: Callable[[object], bool]
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         return self.words
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         return self.test(value)
 
 
@@ -147,19 +147,19 @@ class Fields:
 
     Attributes:
         fields: Each field's values.
-        not_in_chat: The fields that Chat Completions don't have.
+        not_in_chat: The fields that Chat Completions does not have.
     """
 
     fields: Mapping[str, Values]
     not_in_chat: tuple[str, ...] = ()
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         each = (f"{name} ({values.expected(api)})" for name, values in self._of(api).items())
         return f"an object with {', '.join(each)}"
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         if not isinstance(value, Mapping):
             return False
         fields = self._of(api)
@@ -181,15 +181,15 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A choice of tools, in the shape of the Responses API."""
+    """A choice of tools, in the form of the Responses API."""
 
     def expected(self, api: Api) -> str:
-        """Say in words what is admitted."""
+        """Describe the accepted values."""
         own = ", or a custom or hosted tool's own" if api == "responses" else ""
-        return f"'auto', 'required', 'none', a function in either API's shape, allowed_tools{own}"
+        return f"'auto', 'required', 'none', a function in either API's form, allowed_tools{own}"
 
     def admit(self, value: object, api: Api, *, known: bool) -> bool:
-        """Tell whether a value is admitted."""
+        """Whether a value is accepted."""
         if not isinstance(value, Mapping):
             return isinstance(value, str)
         kind = value.get("type")
@@ -199,12 +199,12 @@ class Choice:
 
 
 def quoted(words: tuple[str, ...]) -> str:
-    """Words as they stand in a sentence."""
+    """Quote words for a sentence."""
     return ", ".join(map(repr, words))
 
 
 def text(longest: int) -> Said:
-    """A text that isn't too long."""
+    """Create the values of a text with a maximum length."""
     return Said(
         f"a text of at most {longest} characters",
         lambda value: isinstance(value, str) and len(value) <= longest,

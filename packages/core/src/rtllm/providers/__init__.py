@@ -1,1 +1,1 @@
-"""Where a service is, and the credentials and clients that reach it."""
+"""Providers: addresses of services, credentials, and the HTTP clients made with them."""

@@ -1,4 +1,4 @@
-"""Azure OpenAI: where it is, and what opens it."""
+"""Azure OpenAI: its addresses, its credentials, and its HTTP client."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from rtllm.providers.http_clients import patient_http
 TokenProvider = Callable[[], str | Awaitable[str]]
 
 CONNECT = 15.0
-"""Seconds that a connection for HTTP may take; the turn has a limit of its own."""
+"""Seconds for an HTTP connection; the turn has a limit of its own."""
 
 
 def resolve_azure(
@@ -33,30 +33,31 @@ def resolve_azure(
     client: Any = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> ProviderConfig:
-    """Find out where an Azure resource is and what opens it.
+    """Resolve the address and the credentials of an Azure resource.
 
-    An argument beats the environment, also where they differ in kind: a token beats a key in
-    the environment. Without an argument, the environment's token comes before its key.
+    An argument takes precedence over the environment, even if they differ in kind: a token argument
+    is used instead of a key in the environment. Without an argument, the environment's token takes
+    precedence over its key.
 
     Args:
-        model: What the deployment runs; the deployment's name where none is given.
+        model: The model that the deployment runs; also the deployment's name if none is given.
         azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
         azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``.
-        api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
-            one it is the v1 API. The socket is always v1.
+        api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without one
+            the v1 API is used. The WebSocket always uses v1.
         api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
         azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-        azure_ad_token_provider: A function, plain or async, that is asked for a token with each
-            request and each handshake.
+        azure_ad_token_provider: A function, plain or async, that returns a token for each request
+            and each handshake.
         organization: Default: ``OPENAI_ORG_ID``.
         project: Default: ``OPENAI_PROJECT_ID``.
         base_url: The API's root instead of the resource's address.
-        wss_url: The Responses socket, if it isn't under the resource's address.
-        client: An ``AsyncAzureOpenAI`` of the user's; then the address and credentials are its.
-        defaults: Settings that count as set by nobody.
+        wss_url: The Responses WebSocket, if it isn't under the resource's address.
+        client: An ``AsyncAzureOpenAI`` of the user's; its address and credentials are used.
+        defaults: Settings that the user did not choose.
 
     Raises:
-        ConfigError: If there is no address, no credential, or too much of either.
+        ConfigError: If the address or the credential is missing or given twice.
     """
     env = environment.variable
     if client is not None:
@@ -64,7 +65,7 @@ def resolve_azure(
         return replace(lent, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
-        raise ConfigError("azure_endpoint and base_url are two addresses; pass one of them")
+        raise ConfigError("both azure_endpoint and base_url are set; pass only one of them")
     address = base_url or azure_endpoint or env(environment.AZURE_ENDPOINT)
     if not address:
         raise ConfigError(
@@ -78,11 +79,11 @@ def resolve_azure(
         version = env(environment.AZURE_API_VERSION)
     is_dated = version is not None and version not in V1_VERSIONS and not where.is_v1
     if where.is_v1 and version not in V1_VERSIONS:
-        version = None  # documented: the v1 API takes no dated one
+        version = None  # documented: the v1 API has no dated versions
 
-    def make_client(reach: ProviderConfig) -> Any:
+    def make_client(config: ProviderConfig) -> Any:
         return _client(
-            reach, where, deployment or model, version, dated=is_dated, is_token=is_token
+            config, where, deployment or model, version, dated=is_dated, is_token=is_token
         )
 
     return ProviderConfig(
@@ -99,19 +100,19 @@ def resolve_azure(
 
 
 V1_VERSIONS = ("preview", "latest", "v1")
-"""Versions of the v1 API, which has no deployments in its addresses (documented)."""
+"""Versions of the v1 API, which has no deployments in its URLs (documented)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AzureAddress:
-    """What an address of an Azure resource, or of a gateway in front of one, says.
+    """The parts of the address of an Azure resource, or of a gateway in front of one.
 
     Attributes:
-        root: What stands before ``/openai``.
-        is_v1: Whether it is the v1 API's.
+        root: The part before ``/openai``.
+        is_v1: Whether it is an address of the v1 API.
         deployment: The deployment in it.
         version: The version in it.
-        base: The API's root as it was given, where no ``/openai`` is in it.
+        base: The API's root as given, if it has no ``/openai``.
     """
 
     root: str
@@ -122,21 +123,21 @@ class AzureAddress:
 
 
 def azure_address(address: str, name: str = "azure_endpoint") -> AzureAddress:
-    """Read an address as a portal, a page or a gateway shows it.
+    """Parse an address in the form in which a portal, a page or a gateway shows it.
 
     Args:
-        address: The resource alone, or with ``/openai``, ``/openai/v1``, a deployment, an
-            operation and a version.
-        name: The keyword that it was given by.
+        address: The resource alone, or with ``/openai``, ``/openai/v1``, a deployment, an operation
+            and a version.
+        name: The keyword that it was passed as.
 
     Raises:
-        ConfigError: If it has no scheme or names no host.
+        ConfigError: If it has no scheme or no host.
     """
     parts = urlsplit(address.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         shown = address.strip().partition("?")[0]
         raise ConfigError(
-            f"{name} {shown!r} is no address; expected something like "
+            f"{name} {shown!r} is not a valid URL; expected for example "
             "'https://my-resource.openai.azure.com'"
         )
     path, found, rest = (parts.path.rstrip("/") + "/").partition("/openai/")
@@ -152,7 +153,7 @@ def azure_address(address: str, name: str = "azure_endpoint") -> AzureAddress:
 def _credential(
     api_key: str | None, token: str | None, provider: TokenProvider | None
 ) -> tuple[ApiKey, bool]:
-    """The credential, and whether it is a token."""
+    """Return the credential, and whether it is a token."""
     given = [
         name
         for name, value in (
@@ -163,7 +164,7 @@ def _credential(
         if value
     ]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} are two credentials; pass one of them")
+        raise ConfigError(f"{' and '.join(given)} are all set; pass only one of them")
     if provider is not None:
         return provider, True
     if token or api_key:
@@ -180,7 +181,7 @@ def _credential(
 
 
 def _client(
-    reach: ProviderConfig,
+    config: ProviderConfig,
     where: AzureAddress,
     deployment: str,
     version: str | None,
@@ -188,12 +189,12 @@ def _client(
     dated: bool,
     is_token: bool,
 ) -> Any:
-    """An openai client for HTTP: the dated API where a version is known, else v1."""
+    """Create an openai client for HTTP: for the dated API if a version is known, else for v1."""
     import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
 
     common: dict[str, Any] = {
-        "organization": reach.organization,
-        "project": reach.project,
+        "organization": config.organization,
+        "project": config.project,
         "max_retries": 0,
         "timeout": openai.Timeout(120.0, connect=CONNECT),
         "http_client": patient_http(),
@@ -201,9 +202,11 @@ def _client(
     if not dated:
         if version:
             common["default_query"] = {"api-version": version}
-        if not is_token and isinstance(reach.key, str):
-            _send_as_api_key(common["http_client"], checked_key(reach.key))
-        return openai.AsyncOpenAI(api_key=as_provider(reach.key), base_url=reach.base_url, **common)
+        if not is_token and isinstance(config.key, str):
+            _send_as_api_key(common["http_client"], checked_key(config.key))
+        return openai.AsyncOpenAI(
+            api_key=as_provider(config.key), base_url=config.base_url, **common
+        )
     common["api_version"] = version
     if where.base is not None:
         common["base_url"] = where.base
@@ -211,13 +214,13 @@ def _client(
         common |= {"azure_endpoint": where.root, "azure_deployment": deployment}
     kind = "api_key"
     if is_token:
-        kind = "azure_ad_token_provider" if callable(reach.key) else "azure_ad_token"
-    common[kind] = as_provider(reach.key)  # a plain function may block: it runs in a thread
+        kind = "azure_ad_token_provider" if callable(config.key) else "azure_ad_token"
+    common[kind] = as_provider(config.key)  # a plain function may block, so it runs in a thread
     return openai.AsyncAzureOpenAI(**common)
 
 
 def _send_as_api_key(http: Any, key: str) -> None:
-    """Send the key as Azure's own pages have it; *seen*: gateways in front read nothing else."""
+    """Send the key in the ``api-key`` header, as Azure documents; *seen*: gateways require it."""
 
     async def replace_header(request: Any) -> None:
         request.headers.pop("Authorization", None)

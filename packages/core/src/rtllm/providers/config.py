@@ -1,6 +1,6 @@
-"""Where the service is and what opens it, for every way; and the clients made of it.
+"""Provider configuration: base URL, credentials, and the HTTP clients built from them.
 
-Nothing here is printed: whatever holds a key has a repr that doesn't show it.
+Objects that hold a key have a repr without it.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,21 +23,21 @@ NO_KEY = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProviderConfig:
-    """Where the service is, and what opens it.
+    """The address and the credentials of a service, as configured.
 
     Attributes:
-        key: The key or token, or a function that is asked for one.
-        base_url: The API's root; None means OpenAI's own.
-        socket_url: The Responses socket, where the user named it.
-        organization: OpenAI organisation.
-        project: OpenAI project.
-        headers: More headers, which a lent client brings.
-        query: More query parameters, likewise.
-        client: A client that the user lends.
-        make_client: Makes a client of ours for HTTP.
-        deployment: Azure's name for the model, which goes into the body.
-        azure: Whether the host is known to be Azure, whatever its name.
-        defaults: Settings that count as set by nobody.
+        key: The key or token, or a function that returns one.
+        base_url: The API's root; None for OpenAI's own.
+        socket_url: The Responses WebSocket, if the user set it.
+        organization: The OpenAI organization.
+        project: The OpenAI project.
+        headers: Additional headers, from a client that the user passed.
+        query: Additional query parameters, likewise.
+        client: The openai client that the user passed.
+        make_client: Creates the HTTP client, if it is not an ordinary one.
+        deployment: Azure's name for the model, which is sent in the body.
+        azure: Whether the host is known to be Azure, whatever its address.
+        defaults: Settings that the user did not choose.
     """
 
     key: ApiKey | None
@@ -58,28 +58,28 @@ class ProviderConfig:
 
     @property
     def host(self) -> str:
-        """The host's name, as far as it is known."""
+        """The host's name, if known."""
         if self.azure:
             return AZURE.name
         return endpoint(self.base_url).profile.name
 
     @property
     def profile(self) -> HostProfile:
-        """What is known of the host."""
+        """The known properties of the host."""
         return AZURE if self.azure else endpoint(self.base_url).profile
 
     def socket(
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> tuple[Endpoint, Credentials]:
-        """The Responses socket's address, and what its handshake proves its right with.
+        """Return the Responses WebSocket's address, and the credentials of its handshake.
 
         Raises:
             ConfigError: If there is no key.
         """
         if not self.key:
             raise ConfigError(
-                "a socket needs an API key: pass api_key=…, set OPENAI_API_KEY, or lend a client "
-                "that has one"
+                "the WebSocket needs an API key: pass api_key=…, set OPENAI_API_KEY, or pass a "
+                "client that has one"
             )
         credentials = Credentials(
             self.key,
@@ -93,7 +93,7 @@ class ProviderConfig:
         return where, credentials
 
     def http(self) -> Any:
-        """A client of ours for Chat Completions. It doesn't retry: this library does."""
+        """Create an HTTP client for Chat Completions, without retries of its own."""
         if self.make_client is not None:
             return self.make_client(self)
         import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
@@ -111,7 +111,7 @@ class ProviderConfig:
 
 
 def as_provider(key: ApiKey | None) -> Any:
-    """A key as the openai client takes it: a function of it must be async there."""
+    """Wrap a key as the openai client takes it, which accepts only async key functions."""
     if not callable(key):
         return checked_key(key) if key else key
 
@@ -130,24 +130,25 @@ def resolve_provider(
     project: str | None = None,
     client: Any = None,
 ) -> ProviderConfig:
-    """Where to go and with what: arguments, then a lent client's, then the environment's.
+    """Resolve the address and credentials: from arguments, then the client, then the environment.
 
     Args:
-        api_key: The key, or a function that is asked for one. Default: ``OPENAI_API_KEY``.
+        api_key: The key, or a function that returns one. Default: ``OPENAI_API_KEY``.
         base_url: The API's root or a full endpoint. Default: ``OPENAI_BASE_URL``.
-        wss_url: The Responses socket, if it isn't under the root.
-        organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
-        project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
-        client: An openai client that lends all of these; or a `ProviderConfig`, which is returned.
+        wss_url: The Responses WebSocket, if it isn't under the root.
+        organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
+        project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+        client: An openai client whose address and credentials are used; or a `ProviderConfig`,
+            which is returned.
 
     Raises:
-        ConfigError: If there is no key, or a key would go to a host it isn't for.
+        ConfigError: If there is no key, or the client's key would be sent to another host.
     """
     env = environment.variable
-    if isinstance(client, ProviderConfig):  # azure() has found it out
+    if isinstance(client, ProviderConfig):  # already resolved, by `azure`
         return client
     if client is not None:
-        return _lent(client, api_key, base_url, wss_url)
+        return _config_from_client(client, api_key, base_url, wss_url)
     key = api_key or env(environment.API_KEY)
     if not key:
         raise ConfigError(NO_KEY)
@@ -160,23 +161,23 @@ def resolve_provider(
     )
 
 
-def _lent(
+def _config_from_client(
     client: Any, api_key: ApiKey | None, base_url: str | None, wss_url: str | None
 ) -> ProviderConfig:
-    """What an openai client lends: only to the host that it is for."""
+    """Return the configuration of an openai client, for its own host only."""
     root = root_of(client)
     for name, address in (("base_url", base_url), ("wss_url", wss_url)):
         if address and not api_key and root and not same_origin(address, root):
             raise ConfigError(
-                f"{name} beside client would send the client's key to another host; pass api_key "
-                "for that host"
+                f"{name} names another host than client, whose key must not be sent there; pass "
+                "the api_key of that host"
             )
     key = api_key or key_of(client)
     if root is None and not wss_url and not api_key:
-        key = None  # it names no host, so its key is for none that we know
+        key = None  # the client names no host, so its key is for an unknown one
     addresses = [address for address in (base_url, wss_url) if address]
     if root and not all(same_origin(address, root) for address in addresses):
-        # What the client lends is for its own host alone.
+        # The client's headers and organization are for its own host only.
         return ProviderConfig(key, base_url=base_url or root, socket_url=wss_url)
     return ProviderConfig(
         key,

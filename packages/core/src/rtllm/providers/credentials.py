@@ -1,4 +1,4 @@
-"""Credentials: kept apart from everything that is printed, logged or dumped."""
+"""Credentials: keys and tokens, separate from everything that is printed or logged."""
 
 import asyncio
 import inspect
@@ -7,23 +7,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from rtllm.errors import ConfigError
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that is asked for one at each handshake."""
+"""A key, or a function that returns one for each handshake."""
 
 
 class Credentials:
-    """What a handshake proves its right with.
+    """The credentials that authenticate handshakes and requests.
 
-    The function may belong to whoever owns the client, so the client alone holds this object:
-    what the event loop holds knows it by a weak reference.
+    The key function may belong to the owner of the client. So only the client holds this object,
+    and the event loop refers to it weakly.
 
     Args:
-        api_key: The key or token, or a function, plain or async, that gives one.
-        organization: OpenAI organisation, sent as a header.
+        api_key: The key or token, or a function, plain or async, that returns one.
+        organization: The OpenAI organization, sent as a header.
+        project: The OpenAI project, sent as a header.
         project: OpenAI project, sent as a header.
-        headers: More headers; they win over the others.
+        headers: Additional headers; they override the others.
 
     Raises:
-        ConfigError: If the key holds what no header may.
+        ConfigError: If the key has characters that a header can't have.
     """
 
     __slots__ = ("__weakref__", "_api_key", "_headers")
@@ -51,14 +52,14 @@ class Credentials:
 
     @property
     def renewable(self) -> bool:
-        """Whether the next handshake may have another key."""
+        """Whether the next handshake may use another key."""
         return callable(self._api_key)
 
     async def for_handshake(self) -> dict[str, str]:
-        """The headers of a handshake, with a key asked for anew.
+        """Return the headers of a handshake; a key function is called again.
 
         Raises:
-            ConfigError: If the function gave no key.
+            ConfigError: If the function returned no key.
         """
         key = self._api_key
         if callable(key):
@@ -67,7 +68,7 @@ class Credentials:
 
 
 async def ask_for_key(provide: Callable[[], str | Awaitable[str]]) -> str:
-    """Ask a function for a key; a plain one may block, so it runs in a thread."""
+    """Call a key function; a plain one may block, so it runs in a thread."""
     is_async = inspect.iscoroutinefunction(provide) or inspect.iscoroutinefunction(
         getattr(provide, "__call__", None)  # noqa: B004 - an object with an async call
     )
@@ -76,18 +77,20 @@ async def ask_for_key(provide: Callable[[], str | Awaitable[str]]) -> str:
 
 
 def checked_key(key: object) -> str:
-    """A key as a header takes it.
+    """Check a key, and strip the whitespace around it.
 
     Raises:
-        ConfigError: If there is none, or it holds what no header may; the key is not repeated.
+        ConfigError: If it is empty or not valid in a header. The message does not repeat the key.
     """
-    # A key read from a file mostly ends in a newline, which no header may hold.
+    # A key read from a file often ends with a newline, which a header can't have.
     sound = key.strip() if isinstance(key, str) else ""
     if not sound:
-        raise ConfigError("the api_key function gave no key; expected a non-empty string")
+        raise ConfigError(
+            "the api_key is empty, or its function returned no key; expected a non-empty string"
+        )
     if not (sound.isprintable() and sound.isascii()):
         raise ConfigError(
-            "the api_key holds a line end or another character that no HTTP header may hold; "
+            "the api_key has a line break or another character that an HTTP header can't have; "
             "expected one line of printable ASCII"
         )
     return sound

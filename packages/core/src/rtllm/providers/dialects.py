@@ -1,9 +1,9 @@
-"""Dialects: what a host wants said otherwise than OpenAI does. One table, and what follows from it.
+"""Dialects: how hosts want requests encoded, if not as OpenAI does. One table defines them.
 
-Each point has a value by default, other values by the names of hosts, sentences of refusals that
-tell which value a host wants, and a name by which a user sets it (``dialect={"name": "value"}``).
-``docs/hosts.md`` shows the table. How sure each fact is, its point says: *documented* by the host,
-*seen* in a public report, or *assumed*.
+Each point has a default value, other values for known hosts, and sentences of rejections that tell
+which value a host wants. Users set it by its name (``dialect={"name": "value"}``).
+``docs/hosts.md`` shows the table. The `source` of each point tells how sure it is: *documented* by
+the host, *seen* in a public report, or *assumed*.
 """
 
 import re
@@ -16,7 +16,7 @@ from rtllm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How requests are said to a host, and how its answers are read. See `POINTS`."""
+    """How requests to a host are encoded, and how its responses are decoded. See `POINTS`."""
 
     strict_tools: str = "kept"
     system_messages: str = "anywhere"
@@ -34,17 +34,17 @@ class Dialect:
     thoughts: str = "dropped"
 
     def with_points(self, changes: Mapping[str, str]) -> "Dialect":
-        """The same but for some points."""
+        """Return a copy with some points changed."""
         return replace(self, **changes) if changes else self
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A sentence of a host that tells which value it wants.
+    """A sentence of a rejection that tells which value a host wants.
 
     Attributes:
-        words: What the sentence holds.
-        value: The value that helps.
+        words: The pattern of the sentence.
+        value: The value to use instead.
     """
 
     words: re.Pattern[str]
@@ -56,15 +56,14 @@ class Point:
     """One point of a dialect.
 
     Attributes:
-        name: Its name, which is the keyword's too.
-        values: What it may be; the first one by default, and the one that every host is believed
-            to take last.
-        about: What it decides, for the docs.
-        source: Where that comes from, and how sure it is.
-        hosts: The value for known hosts, by their names.
-        refusals: What refusals tell.
-        plain: The value that the plainest wording has; empty if there is no plainer one.
-        is_seen: Whether the model sees a difference: then it is not changed on a guess.
+        name: Its name, as users pass it.
+        values: Its values; the first is the default, and the last is assumed to work on every host.
+        about: What it controls, for the docs.
+        source: Where this is known from, and how sure it is.
+        hosts: The values for known hosts, by name.
+        refusals: The sentences of rejections that tell a value.
+        plain: The value in the plainest form; empty if it has no plainer value.
+        is_seen: Whether the model sees a difference. If so, it is not changed without evidence.
     """
 
     name: str
@@ -77,7 +76,7 @@ class Point:
     is_seen: bool = False
 
 
-def _says(pattern: str, value: str) -> Refusal:
+def _refusal(pattern: str, value: str) -> Refusal:
     return Refusal(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
 
 
@@ -88,37 +87,39 @@ POINTS: tuple[Point, ...] = (
         "strict_tools",
         ("kept", "left out"),
         "the `strict` of function tools",
-        "seen: open-cowork #232, litellm #33193, Cerebras (RooCode #10334): refused, or refused "
-        "where a request mixes its values",
+        "seen: open-cowork #232, litellm #33193, Cerebras (RooCode #10334): rejected, or rejected "
+        "if a request mixes its values",
         hosts={"cerebras": "left out"},
         refusals=(
-            _says(r"\bstrict\b", "left out"),
-            _says(r"(invalid|unsupported|unexpected|unknown).{0,60}\btools\b", "left out"),
-            _says(r"\btools\b.{0,60}(invalid|unsupported|unexpected|unknown)", "left out"),
+            _refusal(r"\bstrict\b", "left out"),
+            _refusal(r"(invalid|unsupported|unexpected|unknown).{0,60}\btools\b", "left out"),
+            _refusal(r"\btools\b.{0,60}(invalid|unsupported|unexpected|unknown)", "left out"),
         ),
         plain="left out",
     ),
     Point(
         "system_messages",
         ("anywhere", "leading", "user"),
-        "system messages: where they stand; all as one at the beginning; or as a user's words",
-        "seen: Qwen's templates (vllm #41114), Mistral's (mistral-common #169), Gemma's, which "
+        "system messages: anywhere; joined into one at the start; or sent as user messages",
+        "seen: Qwen's templates (vllm #41114), Mistral's (mistral-common #169), and Gemma's, which "
         "have no system role",
         hosts={"mistral": "leading", "perplexity": "leading"},
         refusals=(
-            _says(r"\b(no|not support\w*|unsupported|without|unknown)\b.{0,40}\bsystem\b", "user"),
-            _says(r"\bsystem\b.{0,20}role.{0,20}(not|n't|un)\s*support", "user"),
-            _says(
+            _refusal(
+                r"\b(no|not support\w*|unsupported|without|unknown)\b.{0,40}\bsystem\b", "user"
+            ),
+            _refusal(r"\bsystem\b.{0,20}role.{0,20}(not|n't|un)\s*support", "user"),
+            _refusal(
                 _SYSTEM + r".{0,80}\b(begin|beginning|first|start|leading|single|one|only"
                 r"|multiple|more than one|top|position|index 0)\b",
                 "leading",
             ),
-            _says(
+            _refusal(
                 r"\b(begin|first|start|leading|single|one|only|multiple)\w*\b.{0,60}" + _SYSTEM,
                 "leading",
             ),
-            _says(r"(unexpected|invalid|wrong).{0,20}role.{0,10}" + _SYSTEM, "leading"),
-            _says(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
+            _refusal(r"(unexpected|invalid|wrong).{0,20}role.{0,10}" + _SYSTEM, "leading"),
+            _refusal(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
         ),
         plain="leading",
         is_seen=True,
@@ -126,8 +127,8 @@ POINTS: tuple[Point, ...] = (
     Point(
         "developer_role",
         ("kept", "system"),
-        "messages of a developer: as they are, or as system messages",
-        "documented by OpenAI: both mean the same; assumed of others: they know one only",
+        "developer messages: unchanged, or sent as system messages",
+        "documented by OpenAI: both mean the same; assumed of others: they accept only one",
         hosts=dict.fromkeys(
             (
                 "gemini",
@@ -149,33 +150,33 @@ POINTS: tuple[Point, ...] = (
             ),
             "system",
         ),
-        refusals=(_says(r"\bdeveloper\b", "system"),),
+        refusals=(_refusal(r"\bdeveloper\b", "system"),),
         plain="system",
     ),
     Point(
         "content_beside_calls",
         ("empty", "null", "absent"),
-        "the content of an assistant's message that holds calls only",
-        "documented by OpenAI: may be left out; seen: vLLM, SGLang and gateways demand the key "
-        "(extended_openai_conversation #456), others refuse null or an empty text",
+        "the content of an assistant message that has only calls",
+        "documented by OpenAI: optional; seen: vLLM, SGLang and gateways require the key "
+        "(extended_openai_conversation #456), others reject null or an empty text",
         refusals=(
-            _says(r"content.{0,60}(empty|non-?empty|at least 1|min_length|blank)", "null"),
-            _says(r"(empty|non-?empty|blank).{0,60}content", "null"),
-            _says(r"content.{0,60}(null|none)\b", "absent"),
+            _refusal(r"content.{0,60}(empty|non-?empty|at least 1|min_length|blank)", "null"),
+            _refusal(r"(empty|non-?empty|blank).{0,60}content", "null"),
+            _refusal(r"content.{0,60}(null|none)\b", "absent"),
         ),
     ),
     Point(
         "user_behind_tool",
         ("direct", "bridged"),
-        "a user message directly after a tool output: as it is, or with an assistant message "
-        "between",
+        "a user message directly after a tool output: unchanged, or with an assistant message "
+        "between them",
         "seen: Mistral's templates (zed #31736, hermes-agent #20154)",
         hosts={"mistral": "bridged"},
         refusals=(
-            _says(r"role.{0,10}user.{0,40}(after|behind|follow).{0,20}tool", "bridged"),
-            _says(r"\buser\b.{0,60}(after|behind|follow)\w*.{0,30}\btool", "bridged"),
-            _says(r"\btool\b.{0,80}follow\w* by.{0,40}assistant", "bridged"),
-            _says(r"roles? must alternate|alternat\w+ (roles|between|user)", "bridged"),
+            _refusal(r"role.{0,10}user.{0,40}(after|behind|follow).{0,20}tool", "bridged"),
+            _refusal(r"\buser\b.{0,60}(after|behind|follow)\w*.{0,30}\btool", "bridged"),
+            _refusal(r"\btool\b.{0,80}follow\w* by.{0,40}assistant", "bridged"),
+            _refusal(r"roles? must alternate|alternat\w+ (roles|between|user)", "bridged"),
         ),
         plain="bridged",
         is_seen=True,
@@ -183,14 +184,16 @@ POINTS: tuple[Point, ...] = (
     Point(
         "same_role_in_a_row",
         ("kept", "merged"),
-        "messages of one speaker in a row: as they are, or as one",
+        "consecutive messages of one role: unchanged, or joined",
         "seen: templates of Gemma and Llama on vLLM and llama.cpp ('Conversation roles must "
         "alternate user/assistant')",
         hosts={"perplexity": "merged"},
         refusals=(
-            _says(r"alternat", "merged"),
-            _says(r"role.{0,10}(user|assistant).{0,40}(after|behind|follow).{0,20}role", "merged"),
-            _says(
+            _refusal(r"alternat", "merged"),
+            _refusal(
+                r"role.{0,10}(user|assistant).{0,40}(after|behind|follow).{0,20}role", "merged"
+            ),
+            _refusal(
                 r"(consecutive|successive|in a row).{0,40}(role|message|user|assistant)", "merged"
             ),
         ),
@@ -201,88 +204,88 @@ POINTS: tuple[Point, ...] = (
         "message_type",
         ("always", "assistant"),
         '`"type": "message"` on messages of the Responses API: on all, or on the assistant\'s',
-        "documented by OpenAI: may be left out; seen: a host breaks without it (kilocode #5700)",
+        "documented by OpenAI: optional; seen: a host fails without it (kilocode #5700)",
         hosts=dict.fromkeys(("openai", "azure"), "assistant"),
-        refusals=(_says(r"unknown.{0,40}\btype\b", "assistant"),),
+        refusals=(_refusal(r"unknown.{0,40}\btype\b", "assistant"),),
     ),
     Point(
         "call_ids",
         ("kept", "nine"),
-        "ids of calls: as they are, or as nine letters and digits",
-        "assumed of Mistral: nine letters and digits; seen: an id may carry data "
-        "(litellm #16895), so a host's own ids are kept otherwise",
+        "call ids: unchanged, or replaced by nine letters and digits",
+        "assumed of Mistral: it accepts only nine letters and digits; seen: an id may carry data "
+        "(litellm #16895), so on other hosts the host's own ids are kept",
         hosts={"mistral": "nine"},
         refusals=(
-            _says(r"tool.?call.{0,20}id.{0,120}(length of 9|9 char|a-z)", "nine"),
-            _says(r"(length of 9|a-zA-Z0-9\]\{9\})", "nine"),
+            _refusal(r"tool.?call.{0,20}id.{0,120}(length of 9|9 char|a-z)", "nine"),
+            _refusal(r"(length of 9|a-zA-Z0-9\]\{9\})", "nine"),
         ),
     ),
     Point(
         "reasoning_content",
         ("returned", "always", "never"),
-        "the reasoning that came with calls: returned where it is known, on each message with "
-        "calls (empty where it is not known), or never",
-        "seen: DeepSeek wants it in thinking mode, even empty (pipecat PR 5710, hermes-agent "
+        "the reasoning that came with calls: returned if it is known, on every message with "
+        "calls (empty if it is not known), or never",
+        "seen: DeepSeek requires it in thinking mode, even if empty (pipecat PR 5710, hermes-agent "
         "#15353)",
         refusals=(
-            _says(
+            _refusal(
                 r"reasoning_content.{0,120}(must|missing|required|passed back|expected)", "always"
             ),
-            _says(r"(missing|required|must).{0,120}reasoning_content", "always"),
-            _says(r"\breasoning_(content|details)\b", "never"),
+            _refusal(r"(missing|required|must).{0,120}reasoning_content", "always"),
+            _refusal(r"\breasoning_(content|details)\b", "never"),
         ),
         plain="never",
     ),
     Point(
         "extra_content",
         ("returned", "always", "never"),
-        "what a host hung on a call (`extra_content`, a thought signature): goes back where it is "
-        "known, on each first call (Gemini's stand-in where it is not known), or never",
-        "documented by Google (Vertex, thought signatures): must come back; seen: livekit/agents "
-        "#4767, and the stand-in in vercel/ai (@ai-sdk/google 3.0.80)",
+        "extra fields that a host adds to a call (`extra_content`, a thought signature): returned "
+        "if known, on every first call (Gemini's placeholder if not known), or never",
+        "documented by Google (Vertex, thought signatures): required; seen: livekit/agents "
+        "#4767, and the placeholder in vercel/ai (@ai-sdk/google 3.0.80)",
         hosts=dict.fromkeys(("openai", "azure", "mistral", "groq", "cerebras"), "never"),
         refusals=(
-            _says(r"(missing|required|without|lacks).{0,80}thought_?signature", "always"),
-            _says(r"\bextra_content\b", "never"),
+            _refusal(r"(missing|required|without|lacks).{0,80}thought_?signature", "always"),
+            _refusal(r"\bextra_content\b", "never"),
         ),
         plain="never",
     ),
     Point(
         "output_limit",
         ("as named", "max_tokens", "max_completion_tokens"),
-        "the name of the limit of an answer's tokens over Chat Completions",
-        "documented by OpenAI: `max_completion_tokens`; assumed of the named ones: they know the "
-        "other only",
+        "the name of the output token limit in Chat Completions",
+        "documented by OpenAI: `max_completion_tokens`; assumed of the listed hosts: they accept "
+        "only the other name",
         hosts={"mistral": "max_tokens", "perplexity": "max_tokens", "ollama": "max_tokens"},
         refusals=(
-            _says(r"use\W+max_completion_tokens", "max_completion_tokens"),
-            _says(r"use\W+max_tokens", "max_tokens"),
-            _says(r"\bmax_completion_tokens\b", "max_tokens"),
-            _says(r"\bmax_tokens\b", "max_completion_tokens"),
+            _refusal(r"use\W+max_completion_tokens", "max_completion_tokens"),
+            _refusal(r"use\W+max_tokens", "max_tokens"),
+            _refusal(r"\bmax_completion_tokens\b", "max_tokens"),
+            _refusal(r"\bmax_tokens\b", "max_completion_tokens"),
         ),
     ),
     Point(
         "stream_options",
         ("sent", "left out"),
-        "`stream_options`, which ask for the usage",
-        "seen: refused by Foundry (litellm #11696) and by Mistral (mistralai/platform-docs-public "
-        "#7); assumed: there the usage comes unasked",
+        "`stream_options`, which request the usage",
+        "seen: rejected by Foundry (litellm #11696) and by Mistral (mistralai/platform-docs-public "
+        "#7); assumed: they send the usage anyway",
         hosts={"mistral": "left out"},
-        refusals=(_says(r"\b(stream_options|include_usage)\b", "left out"),),
+        refusals=(_refusal(r"\b(stream_options|include_usage)\b", "left out"),),
         plain="left out",
     ),
     Point(
         "store",
         ("sent", "left out"),
-        "`store=False`, where a host does not know the field; only if you say so, for elsewhere it "
-        "would mean the opposite",
+        "`store=False`, for hosts that do not have the field; only if the user sets it, because on "
+        "other hosts leaving it out means the opposite",
         "seen: Kilo's gateway (cloud PR 1526)",
     ),
     Point(
         "thoughts",
         ("dropped", "prefilled", "spoken"),
-        "thoughts between `<think>` and `</think>` and their like, in the content: not spoken and "
-        "not recorded; so, where the opening tag is never sent; or spoken",
+        "thoughts between `<think>` and `</think>` or similar tags in the content: removed; "
+        "removed, with an opening tag that is never sent; or spoken",
         "seen: livekit #3758, agents #5989; OpenAI's models never write them into the content",
         hosts=dict.fromkeys(("openai", "azure"), "spoken"),
     ),
@@ -294,22 +297,22 @@ _NAMES = tuple(each.name for each in fields(Dialect))
 
 
 def dialect_of(host: str) -> Dialect:
-    """The dialect of a host, by its name."""
+    """Return the dialect of a host by its name."""
     return Dialect(**{p.name: p.hosts[host] for p in POINTS if host in p.hosts})
 
 
 def checked_points(given: Mapping[str, Any] | None) -> dict[str, str]:
-    """The points that a user sets.
+    """Check the points that a user sets.
 
     Raises:
-        ConfigError: If one is unknown, or has a value that it can't have.
+        ConfigError: If one is unknown, or has an unknown value.
     """
     points: dict[str, str] = {}
     for name, value in (given or {}).items():
         point = _BY_NAME.get(name)
         if point is None:
             raise ConfigError(
-                f"dialect has {name!r}; expected some of {', '.join(map(repr, _NAMES))}"
+                f"dialect has {name!r}; expected any of {', '.join(map(repr, _NAMES))}"
             )
         if value not in point.values:
             raise ConfigError(
@@ -321,7 +324,7 @@ def checked_points(given: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 ThinkTags = Literal["drop", "speak", "prefilled"]
-"""What becomes of thoughts between tags in the words."""
+"""How to handle thoughts between tags in the text."""
 
 _THINK_TAGS: Mapping[str, str] = {
     "drop": "dropped",
@@ -336,10 +339,10 @@ def dialect_with(
     strict_tools: bool | None = None,
     think_tags: ThinkTags | None = None,
 ) -> dict[str, str]:
-    """The points that a user sets, those with a keyword of their own among them.
+    """Check the points that a user sets, including those with a keyword of their own.
 
     Raises:
-        ConfigError: If one is unknown, or has a value that it can't have.
+        ConfigError: If one is unknown, or has an unknown value.
     """
     points = checked_points(dialect)
     if strict_tools not in (None, True, False):
@@ -356,7 +359,7 @@ def dialect_with(
 
 
 def wanted_points(words: str, dialect: Dialect) -> tuple[tuple[str, str], ...]:
-    """What a refusal may ask for: points, each with the likeliest value that isn't in use."""
+    """Find the points that a rejection may ask to change, with the most likely new values."""
     found: dict[str, str] = {}
     for point in POINTS:
         present = getattr(dialect, point.name)
@@ -367,11 +370,12 @@ def wanted_points(words: str, dialect: Dialect) -> tuple[tuple[str, str], ...]:
 
 
 def plain_points(dialect: Dialect, *, on_a_guess: bool = True) -> tuple[tuple[str, str], ...]:
-    """What the plainest wording has otherwise: what most hosts are believed to take.
+    """Return the changes that lead to the plainest form, which most hosts are assumed to accept.
 
     Args:
-        dialect: What is in use.
-        on_a_guess: Whether nothing told that the form was refused: then the model sees the same.
+        dialect: The current dialect.
+        on_a_guess: Whether the rejection did not name the form. Then only changes that the model
+            does not see are returned.
     """
     return tuple(
         (point.name, point.plain)

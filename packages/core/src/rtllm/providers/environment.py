@@ -1,8 +1,8 @@
-"""Environment variables: every one that this library reads, and when.
+"""Environment variables: all that this library reads, and when.
 
-OpenAI's and Azure's are read when a model object is constructed, `CHAINING` likewise; a proxy's
-at each handshake. An argument beats its variable, and so does a lent client. HTTP clients read the
-proxies' by themselves.
+OpenAI's, Azure's and `CHAINING` are read when a model object is constructed, the proxies' at each
+handshake. An argument takes precedence over its variable, and so does a client that the user
+passes. HTTP clients read the proxies' variables themselves.
 """
 
 import os
@@ -36,9 +36,9 @@ def chaining_is_off() -> bool:
 
 
 def proxy_for(url: str) -> str | None:
-    """Find the proxy that the environment names for a socket, as HTTP clients take it too.
+    """Find the proxy for a WebSocket in the environment, as HTTP clients do.
 
-    ``HTTPS_PROXY`` (for ``ws://``: ``HTTP_PROXY``), else ``ALL_PROXY``; ``NO_PROXY`` excepted.
+    ``HTTPS_PROXY`` (for ``ws://``: ``HTTP_PROXY``), else ``ALL_PROXY``; ``NO_PROXY`` is respected.
     """
     parts = urlsplit(url)
     if proxy_bypass_environment(parts.hostname or ""):

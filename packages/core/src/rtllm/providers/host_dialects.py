@@ -1,4 +1,4 @@
-"""The dialects of one host's models: what is known, what the user sets, what refusals taught."""
+"""Dialects of one host's models: from the table, from the user, and learned from rejections."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
@@ -8,15 +8,15 @@ from rtllm.providers.dialects import Dialect, dialect_of
 logger = logging.getLogger(__name__)
 
 Points = tuple[tuple[str, str], ...]
-"""Changes of a dialect: names of points, each with its value."""
+"""Changes of a dialect: names of points with their values."""
 
 
 class HostDialects:
-    """What the models of one host want said otherwise. It only grows, by refusals.
+    """The dialects of one host's models. They change only when the host rejects a request.
 
     Args:
         host: The host's name.
-        forced: What the user sets; refusals don't change it.
+        forced: The points that the user sets; rejections don't change them.
     """
 
     def __init__(self, host: str, forced: Mapping[str, str] | None = None) -> None:
@@ -28,23 +28,23 @@ class HostDialects:
         self._on_trial: dict[str, set[str]] = {}
 
     def of(self, model: str) -> Dialect:
-        """The dialect of a model."""
+        """Return the dialect of a model."""
         return self._base.with_points(self._learnt.get(model, {}))
 
     def settable(self, points: Iterable[tuple[str, str]]) -> Points:
-        """Those of some changes that the user's own settings leave open."""
+        """Drop the changes of points that the user has set."""
         return tuple((name, value) for name, value in points if name not in self._forced)
 
     def learn(
         self, model: str, points: Points, refusal: str, *, guessed: Collection[str] = ()
     ) -> None:
-        """Say something otherwise from now on, for the model that refused it; told once.
+        """Change the dialect of a model that rejected a request; each change is logged once.
 
         Args:
             model: The model.
-            points: What is said otherwise.
+            points: The changed points.
             refusal: The host's sentence.
-            guessed: The points that the refusal did not ask for.
+            guessed: The points that the rejection did not ask for.
         """
         learnt = self._learnt.setdefault(model, {})
         if guessed:
@@ -53,25 +53,25 @@ class HostDialects:
         learnt.update(points)
         if new:
             logger.warning(
-                "%s refuses how %s is asked; from now on it is asked with another wording. "
-                "Pass dialect=%r to save the try",
+                "%s rejects the form of requests to %s; from now on another form is used. "
+                "Pass dialect=%r to avoid the failed attempt",
                 self._host,
                 model,
                 dict(new),
             )
-            # Seen: vLLM quotes what it refuses, which may be the caller's words.
-            logger.debug("%s refuses: %s", self._host, refusal)
+            # Seen: vLLM quotes the part that it rejects, which may be the caller's words.
+            logger.debug("%s rejects: %s", self._host, refusal)
 
     def took(self, model: str) -> None:
-        """Note that a model took a request: what was on trial stays."""
+        """Record that a model accepted a request, which confirms guessed changes."""
         self._on_trial.pop(model, None)
 
     def may_try_plain(self, model: str) -> bool:
-        """Whether the plainest wording may help with a model."""
+        """Whether the plainest form was not tried on a model without success."""
         return model not in self._plain_is_no_help
 
     def refused_again(self, model: str) -> None:
-        """Note that no wording helps: what is on trial for a model is undone."""
+        """Record that another form did not help, and undo the guessed changes of a model."""
         for name in self._on_trial.pop(model, ()):
             self._learnt.get(model, {}).pop(name, None)
             self._plain_is_no_help.add(model)

@@ -1,4 +1,4 @@
-"""Hosts: what is known of each service, and the addresses that follow from a base URL."""
+"""Hosts: the known properties of services, and the URLs derived from a base URL."""
 
 import re
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ Memory = Literal["connection", "stored", "none"]
 
 @dataclass(frozen=True, slots=True)
 class HostProfile:
-    """What is known of a host.
+    """The known properties of a host.
 
     Attributes:
         name: The host's name, for logs, metrics and ``provider``.
-        lanes: Whether it takes ``stream_id`` (documented for api.openai.com only).
-        memory: What can be continued: what a connection (with lanes: each of its lanes)
-            answered last, and what is stored; only what is stored; or nothing.
-        lifetime: Seconds that a connection lives; it is exchanged a little before.
-        max_frame: The largest frame that it takes, in bytes.
-        one_model: Whether a connection answers one model only.
-        model_in_query: Whether the socket's address must name the model, since a gateway
-            routes the connection before it reads the first frame.
-        keeps_parents: Whether it documents that earlier responses can be continued. Elsewhere
-            the first continued turn is the proof.
-        source: Where this comes from.
+        lanes: Whether it supports ``stream_id`` (documented for api.openai.com only).
+        memory: Which responses it can continue. "connection": the last one on each connection (with
+            lanes: on each lane), and stored ones; "stored": only stored ones; or "none".
+        lifetime: Seconds that a connection lasts; it is replaced shortly before.
+        max_frame: The largest frame that it accepts, in bytes.
+        one_model: Whether a connection serves one model only.
+        model_in_query: Whether the WebSocket's URL must name the model, because a gateway routes
+            the connection before it reads the first frame.
+        keeps_parents: Whether it documents that responses can be continued. On other hosts the
+            first continued turn is checked.
+        source: Where this is known from.
         sure: How sure it is.
     """
 
@@ -47,8 +47,8 @@ class HostProfile:
     sure: Literal["documented", "seen", "assumed"] = "assumed"
 
 
-# Hosts without a Responses socket of their own, as far as is known. Where it is only assumed what
-# one keeps, it is left to the first continued turn to prove it.
+# Hosts without a Responses WebSocket, as far as is known. If their memory is only assumed, the
+# first continued turn checks it.
 _OVER_HTTP: tuple[tuple[str, Memory, str, Literal["documented", "seen", "assumed"]], ...] = (
     ("gemini", "stored", "livekit/agents #4767: Chat, with signatures", "seen"),
     ("vertex", "stored", "as gemini", "assumed"),
@@ -129,7 +129,7 @@ PROFILES: Mapping[str, HostProfile] = {
         ),
     )
 }
-"""Known hosts by name. LiteLLM runs under any address, so it is known only if it is named."""
+"""Known hosts by name. LiteLLM has no address of its own, so it must be named."""
 
 _ADDRESSES = (
     ("api.openai.com", "openai"),
@@ -162,7 +162,7 @@ _ADDRESSES = (
 
 
 def profile_of(host: str) -> HostProfile:
-    """Find what is known of a host; an unknown one has no lanes until it is told to."""
+    """Find the properties of a host by its address; an unknown one has no lanes."""
     name = host.rstrip(".").lower()
     for pattern, known in _ADDRESSES:
         if name == pattern or (pattern.startswith((".", "-")) and name.endswith(pattern)):
@@ -171,10 +171,10 @@ def profile_of(host: str) -> HostProfile:
 
 
 def profile_named(profile: HostProfile | str) -> HostProfile:
-    """A profile, or the known one of a name.
+    """Return a profile, or the profile of a known host.
 
     Raises:
-        ConfigError: If no known host has the name.
+        ConfigError: If the name is not that of a known host.
     """
     if isinstance(profile, HostProfile):
         return profile
@@ -190,12 +190,12 @@ def profile_named(profile: HostProfile | str) -> HostProfile:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the Responses socket of a host is.
+    """The Responses WebSocket of a host.
 
     Attributes:
-        url: The socket's address with the user's query, ``ws://`` or ``wss://``.
-        host: The host's name without port.
-        profile: What is known of the host.
+        url: Its URL with the user's query, ``ws://`` or ``wss://``.
+        host: The host's name without the port.
+        profile: The known properties of the host.
     """
 
     url: str
@@ -220,7 +220,7 @@ class Endpoint:
         return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
     def for_model(self, model: str) -> str:
-        """The address to connect to for a model."""
+        """Return the URL to connect to for a model."""
         if not self.profile.model_in_query:
             return self.url
         parts = urlsplit(self.url)
@@ -231,15 +231,15 @@ class Endpoint:
 
 
 def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> Endpoint:
-    """Derive the socket's address from an API root or a full endpoint.
+    """Derive the WebSocket's URL from an API root or a full endpoint.
 
     Args:
-        base_url: Such as ``https://host/v1``; also ``http``, ``ws`` and ``wss``, and with
-            ``/responses`` at its end. None means OpenAI's own.
-        query: More query parameters, which win over those of the address.
+        base_url: For example ``https://host/v1``; also with ``http``, ``ws`` or ``wss``, and with
+            ``/responses`` at the end. None for OpenAI's own.
+        query: Additional query parameters, which override those of the URL.
 
     Raises:
-        ConfigError: If the address has no host, another scheme, a fragment or credentials.
+        ConfigError: If the URL has no host, another scheme, a fragment or credentials.
     """
     given = base_url or OPENAI_BASE_URL
     parts = _checked(given)
@@ -256,13 +256,13 @@ OPERATIONS = ("/chat/completions", "/responses", "/completions")
 
 
 def _without_operation(path: str) -> str:
-    """The API's root; users paste the whole address of an operation."""
+    """Remove the operation from a path; users paste the full URL of an operation."""
     found = next((end for end in OPERATIONS if path.endswith(end)), "")
     return path.removesuffix(found)
 
 
 def api_root(base_url: str) -> tuple[str, dict[str, str]]:
-    """The API's root over HTTP, and its query, of an address as users give it."""
+    """Split a base URL as users write it into the API's root over HTTP and its query."""
     parts = urlsplit(base_url.strip())
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     path = _without_operation(parts.path.rstrip("/"))
@@ -271,10 +271,10 @@ def api_root(base_url: str) -> tuple[str, dict[str, str]]:
 
 
 def _checked(base_url: str) -> SplitResult:
-    wanted = "expected something like 'https://api.openai.com/v1'"
+    wanted = "expected for example 'https://api.openai.com/v1'"
     address = base_url.strip()
     if "@" in address.partition("?")[0]:  # first, so that no later message repeats them
-        raise ConfigError("base_url holds credentials; pass them as api_key instead")
+        raise ConfigError("base_url contains credentials; remove them and pass the key as api_key")
     # A query or fragment may hold a key, so that no message repeats it.
     shown = re.split(r"[?#]", address, maxsplit=1)[0]
     try:

@@ -1,4 +1,4 @@
-"""The openai clients that requests over HTTP go through."""
+"""HTTP clients of the openai SDK."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,19 +6,18 @@ from typing import Any
 from rtllm.providers.hosts import Endpoint
 
 MakeClient = Callable[[str | None], Any]
-"""Gives an ``AsyncOpenAI``, or what is shaped like one, for the address of a proxy or None."""
+"""Creates an ``AsyncOpenAI``, or an object with the same interface, for a proxy's URL or None."""
 
 
 class HttpClients:
-    """The openai clients of one runtime: one for each proxy, made when it is needed first.
+    """The openai clients of one runtime: one for each proxy, created on first use.
 
-    They may hold functions of whoever owns this library's client, such as a token provider. So
-    that client alone holds this object: a runtime, which its finalizer and the event loop
-    reach, knows it by a weak reference.
+    They may hold functions of the client's owner, such as a token provider. So only the client
+    holds this object, and the runtime refers to it weakly, since the event loop holds the runtime.
 
     Args:
-        make: Gives a client.
-        owned: Whether those clients are ours to close.
+        make: Creates a client.
+        owned: Whether those clients must be closed here.
     """
 
     def __init__(self, make: MakeClient, *, owned: bool) -> None:
@@ -27,31 +26,32 @@ class HttpClients:
         self.owned = owned
 
     def get(self, proxy: str | None = None) -> Any:
-        """The client for a proxy."""
+        """Return the client for a proxy; create it on first use."""
         if proxy not in self._made:
             self._made.setdefault(proxy, self._make(proxy))
         return self._made[proxy]
 
     def made(self, proxy: str | None) -> Any:
-        """The client for a proxy, None if it isn't made yet."""
+        """Return the client for a proxy, None if it is not created yet."""
         return self._made.get(proxy)
 
 
 def patient_http(proxy: str | None = None) -> Any:
-    """An HTTP client that keeps connections over the pauses of a conversation."""
+    """Create an HTTP client that keeps connections open during the pauses of a conversation."""
     import openai  # noqa: PLC0415 - slow to import
 
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
         max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
     )
-    # Redirects aren't followed: the caller's words and the user's headers would go along.
+    # Redirects aren't followed, because the caller's words and the user's headers would be sent
+    # along.
     return openai.DefaultAsyncHttpxClient(limits=limits, proxy=proxy, follow_redirects=False)
 
 
 def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
-    """An openai client for a host; keys come with each request.
+    """Create an openai client for a host; keys come with each request.
 
-    It follows no redirect, since headers of the user's would go along.
+    It follows no redirect, because the user's headers would be sent along.
     """
     import openai  # noqa: PLC0415 - slow to import
 
@@ -62,5 +62,5 @@ def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
         max_retries=0,
         http_client=patient_http(proxy),
     )
-    _ = client.responses  # imports what it needs
+    _ = client.responses  # imports the modules that it needs
     return client

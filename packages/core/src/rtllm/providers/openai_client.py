@@ -1,4 +1,4 @@
-"""What an openai client of the user's lends: its address, key, headers and query."""
+"""The address, key, headers and query of an openai client that the user passed."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ def is_azure(client: Any) -> bool:
 
 
 def root_of(client: Any) -> str | None:
-    """The API's root on a client's host, under which the socket is."""
+    """Return the API's root on a client's host, which the WebSocket's URL is derived from."""
     base_url = getattr(client, "base_url", None)
     if base_url is None:
         return None
@@ -21,9 +21,9 @@ def root_of(client: Any) -> str | None:
 
 
 def v1_root(address: str) -> str:
-    """The root of Azure's v1 API on the host of an address; there alone the socket is.
+    """Return the root of Azure's v1 API on the host of a URL; only v1 has the WebSocket.
 
-    What stands before ``/openai`` is kept: a gateway may have its own path there.
+    The path before ``/openai`` is kept, because a gateway may have its own.
     """
     before, found, _ = address.rstrip("/").partition("/openai/")
     if not found:
@@ -32,20 +32,20 @@ def v1_root(address: str) -> str:
 
 
 def key_of(client: Any) -> ApiKey | None:
-    """Its key or token, or the function that it asks for one."""
+    """Return a client's key or token, or the function that returns one."""
     provider = getattr(client, "_azure_ad_token_provider", None)
     if callable(provider):
-        return _asked(provider)
+        return _key_function(provider)
     if token := getattr(client, "_azure_ad_token", None):
         return str(token)
     provider = getattr(client, "_api_key_provider", None)
     if callable(provider):
-        return _asked(provider)
+        return _key_function(provider)
     key = getattr(client, "api_key", None)
     return key if isinstance(key, str) and key and " " not in key and "<" not in key else None
 
 
-def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
+def _key_function(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
     async def provide() -> str:
         return str(await ask_for_key(provider))
 
@@ -53,7 +53,7 @@ def _asked(provider: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
 
 
 def query_of(client: Any) -> dict[str, str]:
-    """Its own query parameters."""
+    """Return a client's own query parameters."""
     query = texts(getattr(client, "_custom_query", None))
     if is_azure(client):
         query.pop("api-version", None)  # documented: none on the v1 path
@@ -61,13 +61,13 @@ def query_of(client: Any) -> dict[str, str]:
 
 
 def texts(given: Any) -> dict[str, str]:
-    """The pairs of a mapping whose values are texts; the SDK marks left out ones by objects."""
+    """Return the pairs with text values; the SDK marks unset values with objects."""
     pairs = given.items() if isinstance(given, Mapping) else ()
     return {str(k): v for k, v in pairs if isinstance(v, str)}
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Whether two addresses are of one host and port."""
+    """Whether two URLs have the same host and port."""
 
     def origin(url: str) -> tuple[str | None, int]:
         parts = urlsplit(url)

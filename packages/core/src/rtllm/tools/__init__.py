@@ -1,1 +1,1 @@
-"""Tools: from Python or JSON schemas to function tools of both APIs, and the way back."""
+"""Tools: function tools of both APIs from Python or JSON schemas, and their arguments back."""

@@ -1,4 +1,4 @@
-"""What the model called a tool with: read, and what is wrong told so that it can act on it."""
+"""Arguments of tool calls: parsing, and error texts that the model can act on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,10 @@ _LONGEST_SCHEMA = 200
 
 
 def read(tool: str, text: str) -> Json:
-    """Read arguments as JSON; nothing at all means none.
+    """Parse arguments as a JSON object; an empty text is an empty object.
 
     Raises:
-        ToolArgumentsError: If they are no JSON object.
+        ToolArgumentsError: If they are not a JSON object.
     """
     if not text.strip():
         return {}
@@ -29,11 +29,11 @@ def read(tool: str, text: str) -> Json:
     except RecursionError as error:
         raise ToolArgumentsError(tool, (("", "they are nested too deeply"),)) from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise ToolArgumentsError(tool, (("", f"they are no JSON ({error})"),)) from error
+        raise ToolArgumentsError(tool, (("", f"they are not JSON ({error})"),)) from error
     if _is_deeper_than(_DEEPEST, value):
         raise ToolArgumentsError(tool, (("", "they are nested too deeply"),))
     if not isinstance(value, dict):
-        raise ToolArgumentsError(tool, (("", "they are JSON, but no object"),))
+        raise ToolArgumentsError(tool, (("", "they are JSON, but not an object"),))
     return value
 
 
@@ -53,7 +53,7 @@ def _is_deeper_than(limit: int, value: object) -> bool:
 
 
 def problems_of(error: ValidationError, schema: Json) -> Problems:
-    """What pydantic found wrong, in words for the model."""
+    """Convert pydantic's errors to words for the model."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     told = [(_place(one["loc"]), _what(one, schema)) for one in found[:_MOST_TOLD]]
     if len(found) > _MOST_TOLD:
@@ -62,7 +62,7 @@ def problems_of(error: ValidationError, schema: Json) -> Problems:
 
 
 def raw_problems(value: Json, schema: Json) -> Problems:
-    """What a raw schema's top level says against arguments; their values aren't looked at."""
+    """Check arguments against the top level of a raw schema; their values are not checked."""
     properties: Json = schema.get("properties", {})
     missing = [name for name in schema.get("required", ()) if name not in value]
     told = [(name, _missing(properties.get(name))) for name in missing]
@@ -95,4 +95,4 @@ def _missing(schema: Any) -> str:
 
 def _unknown(properties: Json) -> str:
     names = ", ".join(properties) or "none"
-    return f"there is no such argument; known are: {names}"
+    return f"it is not an argument of this tool; its arguments are: {names}"

@@ -1,4 +1,4 @@
-"""A function tool of both APIs, made once from Python or from a JSON schema."""
+"""A function tool of both APIs, created once from Python or from a JSON schema."""
 
 import copy
 import inspect
@@ -30,25 +30,25 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FunctionTool(Generic[T]):
-    """A function that the model may call: its schema, and how its arguments are read.
+    """A function that the model may call: its schema, and the parsing of its arguments.
 
-    Make one with `of` (a callable), `of_model` (a type) or `of_schema` (a JSON schema); it is
-    converted and encoded then, once, and never changes. `T` is what `arguments` gives.
+    Create one with `of` (a callable), `of_model` (a type) or `of_schema` (a JSON schema). It is
+    converted and encoded once and never changes. `T` is the type that `arguments` returns.
 
-    The schema is strict where it honestly can be, so that the service lets the model write
-    nothing else; a parameter with a default becomes nullable there, and null means the default.
-    Where it can't be, `why_not_strict` says why, which is logged once. What else a strict schema
-    can't say (lengths, repeated items, some formats) is in the description, and checked when
-    arguments come back.
+    The schema is strict if the tool can keep its meaning so; then the service lets the model write
+    only valid arguments. A parameter with a default becomes nullable there, and null means the
+    default. If the schema can't be strict, `why_not_strict` has the reason, which is logged once.
+    Rules that a strict schema can't have (lengths, repeated items, some formats) are moved into the
+    description, and checked when arguments come back.
 
     Attributes:
-        name: What the model calls it.
-        description: What it is told about it.
+        name: The name that the model uses.
+        description: The description for the model.
         parameters: The JSON schema as it is sent.
-        strict: Whether the service is asked to hold the model to it.
-        why_not_strict: The reason if it isn't, None if it is or wasn't wanted.
-        encoded: The tool as the Responses API takes it, for `Request.tools`; always the same
-            bytes for the same tool.
+        strict: Whether the service is asked to enforce the schema.
+        why_not_strict: Why it is not enforced; None if it is, or if that was not wanted.
+            encoded: The tool as encoded for the Responses API, for `Request.tools`; equal tools
+                have equal bytes.
     """
 
     __slots__ = (
@@ -74,7 +74,9 @@ class FunctionTool(Generic[T]):
     ) -> None:
         """Use `of`, `of_model` or `of_schema`."""
         if not _NAME.fullmatch(name):
-            raise ToolSchemaError(name, "a name is 1 to 64 of the characters A-Z a-z 0-9 _ -")
+            raise ToolSchemaError(
+                name, "a name has 1 to 64 of the characters A-Z a-z 0-9 _ -; rename the tool"
+            )
         self.name = name
         self.description = description
         self.why_not_strict: str | None = None
@@ -92,12 +94,12 @@ class FunctionTool(Generic[T]):
         try:
             self.encoded = msgspec.Raw(msgspec.json.encode(flat))
         except TypeError as error:
-            raise ToolSchemaError(name, f"its schema is no JSON: {error}") from error
+            raise ToolSchemaError(name, f"its schema is not JSON: {error}") from error
 
     def __repr__(self) -> str:
         return f"<FunctionTool {self.name}{' strict' if self.strict else ''}>"
 
-    # -- from what it is made -----------------------------------------------------------------
+    # -- constructors -----------------------------------------------------------------
 
     @classmethod
     def of(
@@ -110,24 +112,27 @@ class FunctionTool(Generic[T]):
         strict: bool | None = None,
         nulls: Nulls = "left out",
     ) -> "FunctionTool[dict[str, Any]]":
-        """Make the tool of a callable from its signature and docstring.
+        """Create the tool of a callable from its signature and docstring.
 
-        Annotations may be whatever pydantic has a JSON schema for. A parameter's description is
-        that of its ``Field``, a plain string in its ``Annotated``, or what the docstring says
-        of it (Google, NumPy, Sphinx or Epydoc style). ``*args`` and ``**kwargs`` are left out.
-        `arguments` gives keyword arguments.
+        Annotations may be any type that pydantic has a JSON schema for. A parameter's description
+        is that of its ``Field``, a plain string in its ``Annotated``, or its text in the docstring
+        (Google, NumPy, Sphinx or Epydoc style). ``*args`` and ``**kwargs`` are left out.
+        `arguments` returns keyword arguments.
 
         Args:
             function: The function, method or other callable.
-            name: What the model calls it; else the function's own name.
-            description: What the model is told; else the docstring's text before its sections.
-            without: Parameters that somebody else gives, such as a framework's context.
-            strict: True if it must be strict, False if it must not; None where it can.
+            name: The name that the model uses; by default the function's own name.
+            description: The description for the model; by default the docstring's text before its
+                sections.
+            without: Parameters that the model does not give, such as a framework's context.
+            strict: True if the schema must be strict, False if it must not be; None if it should be
+                when possible.
+            nulls: What null may mean; see `Nulls`.
             nulls: What null may stand for; see `Nulls`.
 
         Raises:
-            ToolSchemaError: If a parameter has no type, or one that means nothing in JSON; or
-                if it must be strict and can't be. It names the parameter.
+            ToolSchemaError: If a parameter has no type, or a type without a JSON schema; or if the
+                schema must be strict and can't be. The error names the parameter.
         """
         called = name or getattr(function, "__name__", None) or type(function).__name__
         if isinstance(function, type):
@@ -156,14 +161,14 @@ class FunctionTool(Generic[T]):
         strict: bool | None = None,
         nulls: Nulls = "left out",
     ) -> "FunctionTool[M]":
-        """Make a tool whose parameters are a type's fields.
+        """Create a tool whose parameters are the fields of a type.
 
-        `arguments` gives an object of the type.
+        `arguments` returns an object of the type.
 
         Args:
             model: A pydantic model, dataclass or TypedDict, recursive or not.
-            name: What the model calls it; else the type's name.
-            description: What the model is told; else the type's docstring.
+            name: The name that the model uses; by default the type's name.
+            description: The description for the model; by default the type's docstring.
             strict: As for `of`.
             nulls: As for `of`.
 
@@ -197,29 +202,29 @@ class FunctionTool(Generic[T]):
         strict: bool | None = None,
         nulls: Nulls = "left out",
     ) -> "FunctionTool[dict[str, Any]]":
-        """Make a tool of a JSON schema, such as an MCP server's.
+        """Create a tool from a JSON schema, such as an MCP server's.
 
-        `arguments` gives what the model said. Missing and unknown arguments are refused; what
-        the values are is for the tool to check.
+        `arguments` returns the model's arguments unconverted. Missing and unknown arguments are
+        errors; the values must be checked by the tool.
 
         Args:
-            name: What the model calls it.
+            name: The name that the model uses.
             parameters: The JSON schema of an object; None if there are no parameters. It is
                 copied.
-            description: What the model is told.
+            description: The description for the model.
             strict: As for `of`.
-            nulls: As for `of`. ``"never"`` for a receiver that gets the arguments as they come.
+            nulls: As for `of`. ``"never"`` if the receiver gets the arguments unchanged.
 
         Raises:
-            ToolSchemaError: If the schema isn't one of an object, or isn't JSON.
+            ToolSchemaError: If the schema is not that of an object, or not JSON.
         """
         schema = copy.deepcopy(dict(parameters or {}))
         schema.setdefault("type", "object")
-        schema = repaired(schema)  # before its type is looked at, which may be a list
+        schema = repaired(schema)  # before its type is checked, which may be a list
         if schema["type"] != "object":
-            raise ToolSchemaError(name, f"its parameters are {schema['type']!r}, not an object")
+            raise ToolSchemaError(name, f"its type is {schema['type']!r}; expected 'object'")
         if not isinstance(schema.setdefault("properties", {}), dict):
-            raise ToolSchemaError(name, "the 'properties' of its parameters are no object")
+            raise ToolSchemaError(name, "the 'properties' of its parameters must be an object")
 
         def take(value: Json, plain: Json) -> dict[str, Any]:
             if problems := raw_problems(value, plain):
@@ -231,34 +236,34 @@ class FunctionTool(Generic[T]):
     # -- as the APIs take it, and back ----------------------------------------------------------
 
     def for_responses(self) -> Json:
-        """The tool as the Responses API takes it; a copy."""
+        """Return a copy of the tool for the Responses API."""
         return self._decoded()
 
     def for_chat(self) -> Json:
-        """The tool as Chat Completions takes it; a copy."""
+        """Return a copy of the tool for Chat Completions."""
         flat = self._decoded()
         return {"type": flat.pop("type"), "function": flat}
 
     def arguments(self, text: str) -> T:
-        """Read the arguments of a call, validated and converted.
+        """Parse, validate and convert the arguments of a call.
 
-        A null that stands for a left-out argument is taken out, so that the default applies.
+        A null that means a left-out argument is removed, so that the default applies.
 
         Args:
             text: The arguments as the model wrote them: JSON, or empty.
 
         Raises:
-            ToolArgumentsError: If they don't fit. Its text is made to be the call's output.
+            ToolArgumentsError: If they are invalid. Its text is meant to be the call's output.
         """
         return self._take(self.as_given(text), self._plain)
 
     def as_given(self, text: str) -> Json:
-        """Read the arguments of a call as JSON, unconverted, without the nulls that stand in.
+        """Parse the arguments of a call as JSON, without the nulls that mean left-out arguments.
 
-        For a framework that runs the tool itself.
+        Use it for a framework that runs the tool itself.
 
         Raises:
-            ToolArgumentsError: If they are no JSON object.
+            ToolArgumentsError: If they are not a JSON object.
         """
         value: Json = without_stand_ins(read(self.name, text), self._plain, self._plain)
         return value
@@ -282,17 +287,17 @@ class FunctionTool(Generic[T]):
 
 def _validated(tool: str, adapter: TypeAdapter[M], value: Json, plain: Json) -> M:
     try:
-        # In JSON's own mode: there, dates and sets are what JSON can say of them.
+        # In JSON mode, dates and sets are accepted in the form that they have in JSON.
         return adapter.validate_json(msgspec.json.encode(value))
     except ValidationError as error:
         raise ToolArgumentsError(tool, problems_of(error, plain)) from error
-    except Exception as error:  # a validator of the user's, which may raise anything
+    except Exception as error:  # the user's own validator, which may raise anything
         problem = ("", f"a check of the tool's own raised {type(error).__name__}")
         raise ToolArgumentsError(tool, (problem,)) from error
 
 
 def _has_own_docstring(model: type) -> bool:
-    """Whether somebody wrote it; else it is the base's, or made of a dataclass's fields."""
+    """Whether a type has a docstring of its own, not its base's or a dataclass's generated one."""
     text = vars(model).get("__doc__") or ""
     return bool(text) and not text.startswith(f"{model.__name__}(")
 

@@ -1,7 +1,7 @@
-"""What null stands for in arguments: a property that the model leaves out.
+"""Nulls in arguments that mean a left-out property, so that its default applies.
 
-A strict schema requires every property, so one that may be left out becomes nullable there.
-On the way back such a null is taken out again, and the default applies.
+A strict schema requires every property, so an optional one becomes nullable in it. In the arguments
+such a null is removed again, and the default applies.
 """
 
 from collections.abc import Mapping
@@ -10,24 +10,23 @@ from typing import Any, Literal
 from rtllm.tools.schema_nodes import Node, admits_null, branches, may_be, target, types_of
 
 Nulls = Literal["left out", "default", "never"]
-"""What null may stand for in a strict schema, where a property doesn't admit it by itself.
-
-``"left out"``: for any property that need not be given; `FunctionTool.arguments` takes it out.
-``"default"``: only for one whose schema tells its default. ``"never"``: for none, since the
-receiver takes arguments as they come.
+"""What null may mean in a strict schema, for a property that doesn't accept null itself.
+``"left out"``: any optional property is left out; `FunctionTool.arguments` removes the null.
+``"default"``: only a property whose schema has a default is left out. ``"never"``: no property,
+because the receiver gets the arguments unchanged.
 """
 
 
 def without_stand_ins(value: Any, node: object, root: Node) -> Any:
-    """Take each null that stands for a left-out property out of a value.
+    """Remove each null that means a left-out property from a value.
 
     Args:
         value: A JSON value.
-        node: Its schema, in the form that isn't strict.
-        root: Where references of the schema begin.
+        node: Its schema, before it was made strict.
+        root: The root of the schema, for references.
 
     Returns:
-        The value; the same object if there was none.
+        The value; the same object if nothing was removed.
     """
     node = target(node, root)
     if isinstance(value, dict):
@@ -54,7 +53,7 @@ def _of_object(value: dict[str, Any], node: Node, root: Node) -> dict[str, Any]:
 
 
 def _branch(value: Mapping[str, Any], node: Node, root: Node) -> Node:
-    """The object schema that a value was made for: of a union, the branch that fits best."""
+    """Return the object schema that fits a value; of a union, the branch that fits best."""
     options = list(_objects(node, root))
     fitting = [option for option in options if _fits(value, option, root)]
     exact = [option for option in fitting if option.get("properties", {}).keys() == value.keys()]

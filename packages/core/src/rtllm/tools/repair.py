@@ -1,8 +1,8 @@
-"""Schemas of others made what OpenAI takes of any function, strict or not.
+"""Repair of foreign schemas to what OpenAI accepts of any function, strict or not.
 
-The service refuses a request whole for one schema that it does not take. *Seen* of MCP servers
-(docs/tools.md): unions at the root, arrays that don't say what their items are, a root that may
-be null.
+The service rejects the full request for one schema that it does not accept. *Seen* of MCP servers
+(docs/tools.md): unions at the root, arrays without the type of their items, a root that may be
+null.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ _NODES = ("items", "additionalProperties", "not", "if", "then", "else", "contain
 
 
 def repaired(schema: Json) -> Json:
-    """A schema of an object that OpenAI takes; itself where it does already.
+    """Convert an object schema to one that OpenAI accepts; return it unchanged if it is accepted.
 
-    What is admitted is never less than before: where it can't be said any more which properties
-    go together, the description says it.
+    It accepts everything that it accepted before. If it can no longer express which properties go
+    together, the description does.
     """
     root = dict(schema)
     kinds = types_of(root)
@@ -33,7 +33,7 @@ def repaired(schema: Json) -> Json:
 
 
 def _with_flat_root(root: Json) -> Json:
-    """Put what the branches of a root say into the root itself."""
+    """Merge the branches of a root into the root itself."""
     flat = {word: value for word, value in root.items() if word not in _AT_THE_ROOT}
     properties: dict[str, list[Any]] = {
         name: [value] for name, value in _mapping(root.get("properties")).items()
@@ -70,7 +70,7 @@ def _either(values: Sequence[Any]) -> Any:
 
 
 def _with_items(node: Any) -> Any:
-    """A schema in which each array says what its items are: anything, where nobody says more."""
+    """Return a schema in which each array has the type of its items: any type if not given."""
     if not isinstance(node, Mapping):
         return node
     fixed = dict(node)

@@ -1,4 +1,4 @@
-"""The JSON schema of a Python type, the same in every process."""
+"""JSON schemas of Python types, the same in every process."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from rtllm.tools.schema_nodes import Json, target
 
 
 class Generator(GenerateJsonSchema):
-    """Pydantic's schemas, without titles made from names, and with sets in a fixed order."""
+    """Pydantic's generator, without generated titles, and with sets in a fixed order."""
 
-    # What can't be told in JSON stays a default all the same.
+    # A default that has no JSON form still is a default.
     ignored_warning_kinds: set[JsonSchemaWarningKind] = {  # noqa: RUF012 - as in the base
         "skipped-choice",
         "non-serializable-default",
     }
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Say that no name is made a title."""
+        """Return False: no title is generated from a name."""
         return False
 
     def encode_default(self, dft: Any) -> Any:
@@ -32,10 +32,10 @@ class Generator(GenerateJsonSchema):
 
 
 def schema_of(adapter: TypeAdapter[Any]) -> Json:
-    """The object schema of what an adapter takes.
+    """Return the object schema that an adapter accepts.
 
     Raises:
-        TypeError: If it takes something else than objects.
+        TypeError: If it accepts something other than objects.
         PydanticUserError: If a type has no JSON schema.
     """
     schema = adapter.json_schema(schema_generator=Generator, mode="validation")
@@ -50,14 +50,14 @@ def schema_of(adapter: TypeAdapter[Any]) -> Json:
             if not definitions:
                 del whole["$defs"]
     if whole.get("type") != "object":
-        raise TypeError("it takes no object; a tool's parameters are one")
+        raise TypeError("it is not an object type; a tool's parameters must be one")
     whole.setdefault("properties", {})
     _require_tags(whole, whole)
     return whole
 
 
 def _require_tags(place: object, root: Json) -> None:
-    """Require what tells the branches of a union apart: pydantic doesn't say so, but wants it."""
+    """Require the discriminator of each union, as pydantic does without saying so."""
     if isinstance(place, list):
         for inner in place:
             _require_tags(inner, root)
@@ -91,10 +91,7 @@ def described(schema: Json, texts: Mapping[str, str]) -> Json:
 
 
 def told_by(documented: object) -> tuple[str, dict[str, str]]:
-    """What a docstring says: of the whole, and of each argument or attribute.
-
-    Styles: Google, NumPy, Sphinx and Epydoc.
-    """
+    """Parse a docstring into its text, and the texts of its arguments or attributes."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
     told = docstring_parser.parse(text)
     said = {

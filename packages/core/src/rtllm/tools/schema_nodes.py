@@ -1,10 +1,10 @@
-"""Looking at a JSON schema: what a node of it admits, and what it points to."""
+"""Nodes of a JSON schema: the values that they accept, and their references."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 Json = dict[str, Any]
-"""A JSON object, a schema mostly: its values have no narrower type."""
+"""A JSON object, usually a schema."""
 
 Node = Mapping[str, Any]
 
@@ -21,13 +21,13 @@ _PYTHON: dict[str, type | tuple[type, ...]] = {
 
 
 def types_of(node: Node) -> tuple[str, ...]:
-    """The types that a node names."""
+    """Return the types that a node names."""
     given = node.get("type", ())
     return (given,) if isinstance(given, str) else tuple(given)
 
 
 def target(node: object, root: Node) -> Node:
-    """A node, or what its ``$ref`` points to; empty where that is nothing."""
+    """Resolve the ``$ref`` of a node, if it has one; empty if it refers to nothing."""
     seen = 0
     while isinstance(node, Mapping) and "$ref" in node and seen < 32:
         node = _at(str(node["$ref"]), root)
@@ -45,13 +45,13 @@ def _at(reference: str, root: Node) -> object:
 
 
 def branches(node: Node) -> Iterator[Any]:
-    """The branches of a node's unions."""
+    """Yield the branches of a node's unions."""
     for word in UNIONS:
         yield from node.get(word, ())
 
 
 def admits_null(node: object, root: Node, deep: int = 0) -> bool:
-    """Tell whether null is a value of a node."""
+    """Whether a node accepts null."""
     if node is True:
         return True
     if not isinstance(node, Mapping) or deep > 32:
@@ -69,7 +69,7 @@ def admits_null(node: object, root: Node, deep: int = 0) -> bool:
 
 
 def is_of(value: object, kind: str) -> bool:
-    """Tell whether a JSON value is of a type."""
+    """Whether a JSON value is of a type."""
     if kind in {"integer", "number"}:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
@@ -78,7 +78,7 @@ def is_of(value: object, kind: str) -> bool:
 
 
 def may_be(value: object, node: object, root: Node) -> bool:
-    """Tell whether a value could be of a node, by types and fixed values only."""
+    """Whether a node may accept a value, judged by types and fixed values only."""
     node = target(node, root)
     if "const" in node and node["const"] != value:
         return False

@@ -1,4 +1,4 @@
-"""A callable's parameters as a pydantic model."""
+"""Signatures of callables as pydantic models."""
 
 import functools
 import inspect
@@ -19,10 +19,10 @@ _CONFIG = ConfigDict(extra="forbid")
 
 
 class Signature:
-    """What a callable takes.
+    """The parameters of a callable.
 
     Attributes:
-        model: Takes the arguments, by the parameters' names.
+        model: Validates the arguments, by the parameters' names.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Signature:
         """Read a callable's signature.
 
         Args:
-            function: The callable; of a bound method, what is left to give.
-            texts: What its docstring says of the arguments.
-            without: Parameters that somebody else gives.
+            function: The callable; of a bound method, without `self`.
+            texts: The texts of the arguments from its docstring.
+            without: Parameters that the model does not give.
 
         Raises:
-            TypeError: If a parameter can't be given by name, has no annotation, or has one that
-                means nothing in JSON.
+            TypeError: If a parameter is positional-only, has no annotation, or has one without a
+                JSON schema.
         """
         hints = _hints(function)
         self._names: dict[str, str] = {}
@@ -47,11 +47,13 @@ class Signature:
             if name in without or parameter.kind in _REST:
                 continue
             if parameter.kind not in _BY_NAME:
-                raise TypeError(f"the parameter {name!r} can't be given by name")
+                raise TypeError(
+                    f"the parameter {name!r} is positional-only; make it a keyword parameter"
+                )
             hint = hints.get(name, parameter.annotation)
             if hint is _EMPTY or isinstance(hint, str):
-                raise TypeError(f"the parameter {name!r} has no type; annotate it")
-            # Fields have names of their own, so that a parameter may be called `schema` or `_x`.
+                raise TypeError(f"the parameter {name!r} has no type annotation; add one")
+            # Fields have generated names, so that a parameter may be called `schema` or `_x`.
             field = f"p{len(fields)}"
             default = ... if parameter.default is _EMPTY else parameter.default
             fields[field] = (_annotated(hint, name, texts.get(name)), default)
@@ -61,10 +63,10 @@ class Signature:
         self.model = _model(fields, self._names)
 
     def arguments(self, given: BaseModel) -> dict[str, Any]:
-        """The keyword arguments of a call.
+        """Return the keyword arguments of a call.
 
-        What was left out is left out here, too: the callable has its own default, of which a
-        copy need not be the same.
+        Left-out arguments are left out here, too. The callable has its own default, and a copy of
+        it may differ.
         """
         return {
             name: getattr(given, field)
@@ -78,18 +80,18 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(target, functools.partial):
         target = target.func
     if not hasattr(target, "__annotations__") or not hasattr(target, "__name__"):
-        target = type(target).__call__  # an object that is called
+        target = type(target).__call__  # a callable object
     try:
         return typing.get_type_hints(target, include_extras=True)
     except NameError as error:
-        raise TypeError(f"its annotations can't be read: {error}") from error
+        raise TypeError(f"its annotations can't be resolved: {error}") from error
 
 
 def _annotated(hint: Any, name: str, text: str | None) -> Any:
     inner, *more = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     texts = [getattr(one, "documentation", one) for one in more]
     said = next((one for one in texts if isinstance(one, str)), text)
-    # Ours stands first, so that what the user's own Field says wins.
+    # Ours comes first, so that the user's own Field overrides it.
     return Annotated[inner, Field(alias=name, description=said), *more]
 
 

@@ -1,9 +1,9 @@
-"""Whether a JSON schema can honestly be strict.
+"""Check whether a JSON schema can be strict.
 
-The service refuses a strict tool whose schema is outside its subset, with every request of
-the call. Source of the subset and its limits: OpenAI's guide to structured outputs
-(documented); that ``minLength`` and ``maxLength`` are outside is disputed, and look-arounds in
-patterns were seen refused.
+The service rejects a strict tool whose schema is outside its subset, with every request of the
+call. Source of the subset and its limits: OpenAI's guide to structured outputs (documented). That
+``minLength`` and ``maxLength`` are outside is disputed. Look-arounds in patterns were seen
+rejected.
 """
 
 import re
@@ -54,10 +54,10 @@ _MOST_IN_LONG_ENUM = 15_000
 
 
 def why_not_strict(schema: Mapping[str, Any]) -> str | None:
-    """Say what keeps a schema from being strict.
+    """Find the reason why a schema can't be strict.
 
     Returns:
-        The first reason, with the place; None if it can be strict.
+        The first reason, with its place; None if it can be strict.
     """
     if schema.get("type") != "object" or "anyOf" in schema:
         return "the root is not a plain object"
@@ -73,7 +73,7 @@ class _Judge:
 
     def reasons(self, schema: object, at: str, deep: int) -> Iterator[str]:
         if not isinstance(schema, Mapping):
-            yield f"{at} is no schema"
+            yield f"{at} is not a schema"
             return
         yield from _unsupported(schema, at)
         if "$ref" in schema:
@@ -86,7 +86,7 @@ class _Judge:
         if isinstance(schema.get("items"), Mapping):
             yield from self.reasons(schema["items"], f"{at}[]", deep + 1)
         elif "array" in types_of(schema):
-            yield f"{at} doesn't say what its items are"
+            yield f"{at} has no type for its items"
         for index, branch in enumerate(schema.get("anyOf", ())):
             yield from self.reasons(branch, f"{at}|{index}", deep)
         for word in DEFINITIONS:
@@ -97,14 +97,14 @@ class _Judge:
 
     def _of_reference(self, schema: Mapping[str, Any], at: str) -> Iterator[str]:
         if beside := sorted(schema.keys() - _WITH_REFERENCE):
-            yield f"{at} has {beside[0]!r} beside a reference"
+            yield f"{at} has {beside[0]!r} next to a reference"
         if not target(schema, self._root):
-            yield f"{at} refers to {schema['$ref']!r}, which isn't there"
+            yield f"{at} refers to {schema['$ref']!r}, which does not exist"
 
     def _of_object(self, schema: Mapping[str, Any], at: str, deep: int) -> Iterator[str]:
         properties = schema.get("properties", {})
         if schema.get("additionalProperties") is not False:
-            yield f"{at} is open to additional properties"
+            yield f"{at} allows additional properties"
         if set(schema.get("required", ())) != set(properties):
             yield f"{at} doesn't require all its properties"
         self._properties += len(properties)
@@ -138,4 +138,4 @@ def _unsupported(schema: Mapping[str, Any], at: str) -> Iterator[str]:
     if schema.get("format", "date") not in FORMATS:
         yield f"{at} has the format {schema['format']!r}"
     if LOOKS_AROUND.search(str(schema.get("pattern", ""))):
-        yield f"{at} has a pattern that looks around"
+        yield f"{at} has a pattern with a look-around"

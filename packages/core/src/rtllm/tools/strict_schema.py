@@ -1,7 +1,8 @@
-"""The strict form of a JSON schema, where there is an honest one.
+"""Strict form of a JSON schema, if it has one with the same meaning.
 
-What strict schemas can't say is either said otherwise (a default by null, a length in the
-description; both are seen to when arguments come back) or is a reason against.
+A rule that strict schemas can't have is either expressed in another way (a default by null, a
+length in the description; both are checked when arguments come back), or it is a reason against the
+strict form.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from rtllm.tools.null_defaults import Nulls
 from rtllm.tools.schema_nodes import DEFINITIONS, Json, Node, admits_null, target, types_of
 from rtllm.tools.strict_check import FORMATS, LOOKS_AROUND, why_not_strict
 
-# Remarks, which change nothing about what is admitted.
+# Keywords that don't change which values are accepted.
 _REMARKS = frozenset(
     {
         "$comment",
@@ -33,23 +34,23 @@ _LONGEST_DEFAULT = 80
 
 
 class NotStrictError(ValueError):
-    """The schema has no strict form; the text says why."""
+    """The schema has no strict form; the text gives the reason."""
 
 
 def closed(schema: Node, nulls: Nulls = "left out") -> Json:
-    """Make the strict form of a schema.
+    """Create the strict form of a schema.
 
-    Every object is closed and requires all its properties; one that could be left out becomes
-    nullable. All that the strict form admits, the schema admits too, once the nulls that stand
-    for left-out properties are taken out; but for lengths, formats, repeated items and patterns
-    that strict schemas can't have: they are moved into descriptions.
+    Every object forbids additional properties and requires all of its own; an optional one becomes
+    nullable. Every value that the strict form accepts is also accepted by the schema, after the
+    nulls that mean left-out properties are removed. The exceptions are lengths, formats, repeated
+    items and patterns that strict schemas can't have; they are moved into descriptions.
 
     Args:
-        schema: An object schema; left as it is.
-        nulls: What null may stand for.
+        schema: An object schema, which is not changed.
+        nulls: What null may mean.
 
     Raises:
-        NotStrictError: If there is none.
+        NotStrictError: If it has no strict form.
     """
     closer = _Closer(schema, nulls)
     strict = closer.node(schema, "parameters")
@@ -69,7 +70,7 @@ class _Closer:
     def __init__(self, root: Node, nulls: Nulls) -> None:
         self._root = root
         self._nulls = nulls
-        self._inside: list[str] = []  # references that are being put in place of themselves
+        self._inside: list[str] = []  # references that are being expanded
 
     def node(self, given: object, at: str) -> Json:
         if not isinstance(given, Mapping) or not given:
@@ -80,7 +81,7 @@ class _Closer:
             return self._reference(node, at)
         if "oneOf" in node:
             node = self._any_of(node, at)
-        node = _said_otherwise(node)
+        node = _with_rules_described(node)
         if "object" in types_of(node):
             node = self._object(node, at)
         if "items" in node:
@@ -95,13 +96,13 @@ class _Closer:
     def _reference(self, node: Json, at: str) -> Json:
         reference = str(node["$ref"])
         if reference != "#" and not reference.startswith(tuple(f"#/{w}/" for w in DEFINITIONS)):
-            raise NotStrictError(f"{at} refers to {reference!r}, which is no definition")
+            raise NotStrictError(f"{at} refers to {reference!r}, which is not a definition")
         beside = {k: v for k, v in node.items() if k != "$ref" and k not in DEFINITIONS}
         if not beside:
             return node
         if reference in self._inside or reference == "#":
             return {**beside, "anyOf": [{"$ref": reference}]}
-        # Nothing may stand beside a reference; what it points to may carry it.
+        # A reference can't have other keywords next to it, so it is expanded.
         self._inside.append(reference)
         try:
             return self.node({**target(node, self._root), **beside}, at)
@@ -134,11 +135,11 @@ class _Closer:
     def _object(self, node: Json, at: str) -> Json:
         extra = node.get("additionalProperties", "properties" not in node)
         if extra is not False:
-            raise NotStrictError(f"{at} is open to additional properties")
+            raise NotStrictError(f"{at} allows additional properties")
         required = set(node.get("required", ()))
         given = node.get("properties", {})
         if missing := sorted(required - given.keys()):
-            raise NotStrictError(f"{at} requires {missing[0]!r}, and doesn't say what it is")
+            raise NotStrictError(f"{at} requires {missing[0]!r} without defining it")
         properties = {
             name: self.node(value, f"{at}.{name}")
             if name in required
@@ -158,12 +159,12 @@ class _Closer:
         default = given.get("default")
         if admits_null(given, self._root):
             if default is not None:
-                raise NotStrictError(f"{at} is not its default when it is null")
+                raise NotStrictError(f"{at} accepts null, so null can't mean its default")
             return node
         if "const" in given and given["const"] == default:
             return node  # the tag of a union: its default is all that it can be
         if self._nulls == "never" or (self._nulls == "default" and "default" not in given):
-            raise NotStrictError(f"{at} may be left out, which null can't say to its receiver")
+            raise NotStrictError(f"{at} is optional, and the receiver does not take null for that")
         if default is not None:
             node = _noted(node, _told_default(default))
         return _nullable(node)
@@ -192,8 +193,8 @@ def _without_all_of(node: Json, at: str) -> Json:
     return _without_all_of({**part, **rest}, at)
 
 
-def _said_otherwise(node: Json) -> Json:
-    """Move what strict schemas can't have, and arguments are checked for, into the description."""
+def _with_rules_described(node: Json) -> Json:
+    """Move rules that strict schemas can't have, and that are checked later, to the description."""
     notes: list[str] = []
     shortest, longest = node.pop("minLength", None), node.pop("maxLength", None)
     if shortest:
@@ -235,7 +236,7 @@ def _nullable(node: Json) -> Json:
 
 
 def _unused(schema: Json) -> set[str]:
-    """References of definitions that nothing points to, after others were put in place."""
+    """Return the definitions that nothing refers to after others were expanded."""
     used: set[str] = set()
     waiting: list[object] = [{k: v for k, v in schema.items() if k not in DEFINITIONS}]
     while waiting:

@@ -1,4 +1,4 @@
-"""Structured output: a Python type in, objects of it out."""
+"""Structured output: response formats from Python types, and responses parsed into them."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def response_format_of(model: type[Any]) -> dict[str, Any]:
-    """The form of answers that are objects of a type, for ``response_format`` of either adapter.
+    """Create the ``response_format`` of either adapter for responses that are objects of a type.
 
-    It is strict where the type's schema honestly can be, so that the service lets the model
-    write nothing else.
+    It is strict if the type's schema can be, so that the service lets the model write only valid
+    objects.
 
     Args:
         model: A pydantic model, dataclass or TypedDict.
@@ -33,24 +33,24 @@ def response_format_of(model: type[Any]) -> dict[str, Any]:
 
 
 def parse_answer(model: type[T], text: str) -> T:
-    """Read an answer that was asked for in a type's form.
+    """Parse a response that was requested in a type's format.
 
     Args:
-        model: The type that `response_format_of` was asked with.
-        text: The whole answer.
+        model: The type that was passed to `response_format_of`.
+        text: The full text of the response.
 
     Returns:
-        An object of the type; nulls that stand for left-out fields have become their defaults.
+        An object of the type; nulls that mean left-out fields are replaced by their defaults.
 
     Raises:
-        ToolArgumentsError: (a `ValueError`) If the answer isn't of that form, as one that was
-            cut, refused, or not strict may be. It says where.
+        ToolArgumentsError: (a `ValueError`) If the response does not have that format. It may be
+            cut short, refused, or not strict. The error names the place.
     """
     return _form(model).arguments(text)
 
 
 def with_form(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings by keyword, with a ``response_format`` that is a type as an object."""
+    """Return settings in which a ``response_format`` that is a type is converted to an object."""
     form = settings.get("response_format")
     if not isinstance(form, type):
         return settings
@@ -63,9 +63,9 @@ def _kept_form(model: type[Any]) -> FunctionTool[Any]:
 
 
 def _form(model: type[T]) -> FunctionTool[T]:
-    """A type's form, made once, and kept while it is one of the last few that were used.
+    """Return the tool of a type, created once, and kept while it is among the last few used.
 
-    A program has few types; but one that makes a type for each call must not keep them all.
+    Most programs have few types, but one that creates a type for each call must not keep them all.
     """
     key: Any = model  # to mypy a type isn't Hashable
     return _kept_form(key)
