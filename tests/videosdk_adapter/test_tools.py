@@ -100,7 +100,7 @@ async def test_a_call_that_does_not_fit_is_told_to_the_model_and_not_run(
     assert desk.got == [GOT]
     assert "nights: Input should be a valid integer" in heard[0]
     ours = [r.getMessage() for r in caplog.records if r.name.startswith("rtllm")]
-    assert any("'book' don't fit" in told for told in ours)
+    assert any("'book' are not valid" in told for told in ours)
     assert not any("secret" in told for told in ours)
     st.unseen = True
     await st.check()

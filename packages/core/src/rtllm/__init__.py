@@ -1,7 +1,7 @@
 """rtllm: a model client for voice agents, over OpenAI's Responses WebSocket.
 
-Agents use it through an adapter: ``rtllm_livekit`` or ``rtllm_videosdk``. What stands here is
-what adapters are made of.
+Agents use it through an adapter: ``rtllm_livekit`` or ``rtllm_videosdk``. The names here are for
+adapters, tests and tools.
 """
 
 from rtllm._version import __version__

@@ -1,3 +1,3 @@
-"""The one place of the version: all three distributions read it."""
+"""The version of all three distributions."""
 
 __version__ = "0.1.0"

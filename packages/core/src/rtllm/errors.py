@@ -1,43 +1,45 @@
-"""What can go wrong, as types.
+"""Errors, as one tree of types.
 
 RtllmError
 ├── ConfigError (ValueError)      a setting that can't work
-├── EmptyContext (ValueError)     nothing to answer
-├── ToolSchemaError (ValueError)  a tool whose schema can't be built; names the tool
-├── ToolArgumentsError (ValueError)  what the model called a tool with; tells the model why not
-└── TurnError                     a turn that ended without its answer
-    ├── RequestRejected  the service says no, and would say so again
-    ├── ConnectFailed    no connection could be made
+├── ConfigError (ValueError)      a setting is not valid
+├── EmptyContext (ValueError)     the context has nothing to respond to
+├── ToolSchemaError (ValueError)  a tool has no valid schema; names the tool
+├── ToolArgumentsError (ValueError)  the model's arguments of a tool are not valid
+└── TurnError                     a turn ended without its response
+    ├── RequestRejected  the service rejects the request, and would do so again
+    ├── ConnectFailed    no connection could be opened
     ├── RateLimited      too many requests or tokens (429)
-    ├── Overloaded       the service has no room just now (503)
-    ├── ConnectionLost   the connection died
-    ├── TurnTimeout      a wait ran out
-    └── ResponseFailed   the service gave the response up
+    ├── Overloaded       the service is overloaded (503)
+    ├── ConnectionLost   the connection was lost
+    ├── TurnTimeout      a time limit was exceeded
+    └── ResponseFailed   the service failed to complete the response
 
-An answer that the service cut short ("incomplete") is an outcome, not an error.
+A response that the service cut short ("incomplete") is an outcome, not an error.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Phase = Literal["connecting", "sent", "created", "given out", "whole"]
-"""How far an attempt got: each word means that the ones before it are behind us."""
+"""How far an attempt got: each phase includes the ones before it. *Given out*: output was emitted.
+*Whole*: only the last event is missing."""
 
 
 class RtllmError(Exception):
-    """Whatever rtllm raises on purpose."""
+    """Base class of the errors that rtllm raises on purpose."""
 
 
 class ConfigError(RtllmError, ValueError):
-    """A setting that can't work, found where it was given."""
+    """A setting is not valid; raised where it was given."""
 
 
 class EmptyContext(RtllmError, ValueError):
-    """A request with nothing in it that a model could answer."""
+    """A request has no item that a model could respond to."""
 
 
 class ToolSchemaError(RtllmError, ValueError):
-    """A tool whose schema can't be built.
+    """A tool has no valid schema.
 
     Attributes:
         tool: The tool's name.
@@ -49,20 +51,20 @@ class ToolSchemaError(RtllmError, ValueError):
 
 
 class ToolArgumentsError(RtllmError, ValueError):
-    """Arguments of the model's that a tool can't take.
+    """The model's arguments of a tool call are not valid.
 
-    Its text is made for the model, which can call again with better ones. It repeats none of
-    the values, which are the caller's words: the model has them, and logs shall not.
+    Its text is meant for the model, which can call again with corrected ones. It does not repeat
+    the values, which are the caller's words: the model has them, and logs must not.
 
     Attributes:
         tool: The tool's name.
-        problems: Where and what, such as ``("nights", "Input should be less than 30")``.
+        problems: The places and problems, such as ``("nights", "Input should be less than 30")``.
     """
 
     def __init__(self, tool: str, problems: tuple[tuple[str, str], ...]) -> None:
         told = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
         super().__init__(
-            f"the arguments of {tool!r} don't fit: {told}. Nothing was run; correct them and "
+            f"the arguments of {tool!r} are not valid: {told}. Nothing was run; correct them and "
             f"call {tool!r} again"
         )
         self.tool = tool
@@ -71,16 +73,16 @@ class ToolArgumentsError(RtllmError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is known of a failed turn.
+    """The known facts of a failed turn.
 
     Attributes:
-        code: The service's word for it, such as ``rate_limit_exceeded``.
-        status: HTTP status, where one was given.
+        code: The service's error code, such as ``rate_limit_exceeded``.
+        status: The HTTP status, if there was one.
         param: The request field that the service names.
-        request_id: The service's id of the request or, failing that, of the response.
+        request_id: The service's id of the request or, if there is none, of the response.
         phase: How far the last attempt got.
-        attempts: Requests sent for this turn, the failed one included.
-        emitted: Characters of text and number of tool calls that were already given out.
+        attempts: How many requests were sent for this turn, including the failed one.
+        emitted: Characters of text and number of tool calls that were already emitted.
         retry_after: Seconds that the service asked to wait, if it did.
     """
 
@@ -95,15 +97,15 @@ class Details:
 
 
 class TurnError(RtllmError):
-    """A turn that ended without its answer.
+    """A turn ended without its response.
 
     Attributes:
-        message: The service's own sentence where there is one.
-        details: What is known beside it.
+        message: The service's own sentence if there is one.
+        details: The other known facts.
     """
 
     retryable = False
-    """Whether a second try, later or elsewhere, could succeed."""
+    """Whether another try, later or on another host, could succeed."""
 
     def __init__(self, message: str, details: Details | None = None) -> None:
         super().__init__(message)
@@ -119,45 +121,45 @@ class TurnError(RtllmError):
             known.append(f"request {d.request_id}")
         text, calls = d.emitted
         if text or calls:
-            known.append(f"after {text} characters and {calls} tool calls were given out")
+            known.append(f"after {text} characters and {calls} tool calls were emitted")
         return f"{self.message} ({', '.join(known)})" if known else self.message
 
 
 class RequestRejected(TurnError):
-    """The service says no, and would say so again."""
+    """The service rejects the request, and would do so again."""
 
 
 class ConnectFailed(TurnError):
-    """No connection could be made."""
+    """No connection could be opened."""
 
     retryable = True
 
 
 class RateLimited(TurnError):
-    """Too many requests or tokens; ``details.retry_after`` tells when to come again, if known."""
+    """Too many requests or tokens; ``details.retry_after`` tells how long to wait, if known."""
 
     retryable = True
 
 
 class Overloaded(TurnError):
-    """The service has no room for the request just now."""
+    """The service is overloaded."""
 
     retryable = True
 
 
 class ConnectionLost(TurnError):
-    """The connection died before the answer was whole."""
+    """The connection was lost before the response was complete."""
 
     retryable = True
 
 
 class TurnTimeout(TurnError):
-    """A wait ran out: the message says for what, and how long."""
+    """A time limit was exceeded; the message tells which wait, and how long it was."""
 
     retryable = True
 
 
 class ResponseFailed(TurnError):
-    """The service began the response and gave it up."""
+    """The service began the response but failed to complete it."""
 
     retryable = True

@@ -1,1 +1,1 @@
-"""What adapters are made of."""
+"""Building blocks of framework adapters."""

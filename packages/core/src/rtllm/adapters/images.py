@@ -1,4 +1,4 @@
-"""Pictures as addresses: encoded once each, off the event loop, and kept as long as they live."""
+"""Pictures as URLs: encoded once each, off the event loop, and cached while they exist."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from rtllm.content.items import Image, Item, Message, Text
 logger = logging.getLogger(__name__)
 
 KEPT = 8 * 2**20
-"""Characters of addresses that are kept for later requests, which send a picture again."""
+"""Characters of URLs that are cached for later requests, which send a picture again."""
 
 _SAMPLES = 256
 _SAMPLE = 64  # bytes
@@ -22,30 +22,30 @@ Source = TypeVar("Source")
 
 
 class ImageSource(Protocol[Source]):
-    """What must be known of a framework's picture objects."""
+    """Access to a framework's picture objects."""
 
     def frame(self, source: Source) -> object:
-        """The object that holds the pixels."""
+        """Return the object that holds the pixels."""
 
     def options(self, source: Source) -> Hashable:
-        """What else decides how it is encoded; equal values encode equally."""
+        """Return the other settings of its encoding; equal values encode equally."""
 
     def planes(self, source: Source) -> Iterable[Any]:
-        """The pixels, as buffers."""
+        """Yield the pixels, as buffers."""
 
     def copy(self, source: Source) -> Source:
-        """The picture by value: what happens to the framework's object doesn't change it."""
+        """Copy the picture, so that later changes of the framework's object don't affect it."""
 
     def encode(self, source: Source) -> str:
-        """Its address, ``data:`` or https; called in a thread, with a copy.
+        """Encode it as a URL, ``data:`` or https; called in a thread, with a copy.
 
-        What it raises is logged, and the picture left out.
+        Exceptions are logged, and the picture is left out.
         """
 
 
 @dataclass(slots=True)
 class _Known:
-    """A picture whose address is known: its object, held weakly, and what it showed then."""
+    """A picture with a known URL: its object, referenced weakly, and what it showed then."""
 
     holder: weakref.ref[Any]
     frame: int
@@ -56,7 +56,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class NewImage(Generic[Source]):
-    """A picture that is still to be encoded."""
+    """A picture that is not encoded yet."""
 
     holder: weakref.ref[Source]
     copy: Source
@@ -66,21 +66,20 @@ class NewImage(Generic[Source]):
 
 
 class ImageCache(Generic[Source]):
-    """Gives a framework's picture objects their addresses.
+    """Provides the URLs of a framework's picture objects.
 
-    An address is kept for the very object that it was made of, which is held weakly: where the
-    object is gone, so is the address, and no raw picture is kept alive here. One whose pixels
-    were overwritten in place is encoded anew. Samples of them decide whether they were,
-    which take well under a millisecond: a change of a few pixels between the samples is missed
-    for an object that is used again. LiveKit's rule is a new object for a new picture, and with
-    one nothing is missed.
+    A URL is cached for exactly the object that it was made from, which is referenced weakly. When
+    the object is gone, so is the URL, and no raw picture is kept alive. If the pixels of an object
+    were overwritten in place, it is encoded again. Samples of the pixels decide this, which takes
+    well under a millisecond; a change of a few pixels between the samples is missed. In LiveKit a
+    new picture is a new object, so nothing is missed there.
 
-    Frames of a ring buffer stand in a context more than once, each time in a new object. The
-    newest shows what the frame holds now; those before it keep what they showed.
+    Frames of a ring buffer may be in a context several times, each time in a new object. The newest
+    one shows what the frame contains now; the earlier ones keep what they showed.
 
     Args:
-        kind: What is known of the objects.
-        kept: How many characters of addresses are kept, apart from those of the latest request.
+        kind: Access to the picture objects.
+        kept: How many characters of URLs are cached, not counting those of the latest request.
     """
 
     def __init__(self, kind: ImageSource[Source], kept: int = KEPT) -> None:
@@ -95,13 +94,13 @@ class ImageCache(Generic[Source]):
         return f"ImageCache({len(self)} images)"
 
     def take(self, sources: Sequence[Source]) -> list[str | NewImage[Source] | None]:
-        """Take pictures by value, now.
+        """Copy pictures that are not encoded yet, at once.
 
         Args:
             sources: The framework's objects, oldest first.
 
         Returns:
-            The address of each, None for what can't be encoded; or, where it isn't known yet, a
+            For each picture its URL; None if it can't be encoded; or, if its URL isn't known yet, a
             copy for `encode`.
         """
         kind, taken = self._kind, list[str | NewImage[Source] | None]()
@@ -125,20 +124,22 @@ class ImageCache(Generic[Source]):
         return taken
 
     def _of(self, source: Source, frame: int, options: Hashable) -> _Known | None:
-        """What is known of the very object, with this frame and these options."""
+        """Return what is known about exactly this object, with this frame and these options."""
         known = self._known.pop(id(source), None)
         if known is None or known.holder() is not source:
             return None
         if (known.frame, known.options) != (frame, options):
             return None
-        self._known[id(source)] = known  # the newest of all now
+        self._known[id(source)] = known  # most recently used
         return known
 
     async def encode(self, taken: Sequence[str | NewImage[Source] | None]) -> list[str | None]:
-        """The addresses of pictures that were taken, in order. Waits only where one is new.
+        """Encode the pictures that `take` copied; return all URLs in order.
+
+        It waits only if a picture is new.
 
         Returns:
-            Addresses; None for what can't be encoded.
+            The URLs; None for pictures that can't be encoded.
         """
         new = list({id(one): one for one in taken if isinstance(one, NewImage)}.values())
         urls: dict[int, str | None] = {}
@@ -152,11 +153,11 @@ class ImageCache(Generic[Source]):
         return found
 
     def clear(self) -> None:
-        """Forget all addresses."""
+        """Forget all URLs."""
         self._known.clear()
 
     def _keep(self, new: NewImage[Source], url: str | None) -> None:
-        """Remember an address for as long as its object lives, as the newest."""
+        """Cache a URL while its object exists, as the most recently used."""
         source = new.holder()
         if source is None:
             return
@@ -173,7 +174,7 @@ class ImageCache(Generic[Source]):
         self._known[number] = _Known(holder, new.frame, new.options, new.pixels, url)
 
     def _drop_surplus(self, needed: set[str]) -> None:
-        """Keep within the limit, the longest unused first; what was just asked for stays."""
+        """Enforce the limit, the longest unused first; URLs that were just requested stay."""
         entries = list(self._known.items())
         size = sum(len(known.url or "") for _, known in entries)
         for number, known in entries:
@@ -195,23 +196,23 @@ class ImageCache(Generic[Source]):
                 starts = (last * n // (_SAMPLES - 1) for n in range(_SAMPLES))
                 digest.update(b"".join(view[start : start + _SAMPLE] for start in starts))
         except Exception:  # noqa: BLE001 - a picture without readable pixels; encoding tells why
-            logger.debug("the pixels of a picture can't be read")
+            logger.debug("the pixels of a picture could not be read")
         return digest.digest()
 
     def _encoded(self, source: Source) -> str | None:
         try:
             return self._kind.encode(source)
         except Exception as error:  # noqa: BLE001 - whatever an encoder raises
-            logger.warning("a picture can't be encoded and is left out: %s", error)
+            logger.warning("a picture could not be encoded and is not sent: %s", error)
             return None
 
 
 def resolve_images(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:
-    """Put addresses in the place of pictures that have none yet, in their order.
+    """Set the URLs of pictures that have none yet, in order.
 
     Args:
-        items: A context; a picture without an address has the empty one.
-        urls: An address for each of these; None leaves the picture out.
+        items: A context; a picture without a URL has an empty one.
+        urls: A URL for each of these; None to leave the picture out.
     """
     left = iter(urls)
 

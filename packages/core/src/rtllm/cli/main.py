@@ -1,4 +1,4 @@
-"""The command line's entry; each command stands in a module of its own."""
+"""Entry point of the command line; each command has a module of its own."""
 
 import typer
 

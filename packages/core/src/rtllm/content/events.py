@@ -1,4 +1,4 @@
-"""What an agent acts on: the events of a turn, the same for every wire format."""
+"""Events of a turn, the same for every wire format."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,11 +9,11 @@ from rtllm.content.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of speakable text.
+    """A piece of text to speak.
 
     Attributes:
         text: The piece, never empty.
-        refusal: Whether the model is declining to answer.
+        refusal: Whether the model declines to respond.
     """
 
     text: str
@@ -22,28 +22,28 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallReady:
-    """A whole tool call."""
+    """A complete tool call."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseChanged:
-    """The service marked the message that was just finished with a phase."""
+    """The service assigned a phase to the message that has just ended."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The answer's end.
+    """The end of the response.
 
     Attributes:
-        outcome: ``completed``; ``incomplete`` when the service cut it short; ``unfinished``
-            when everything arrived but the last event; ``empty`` when nothing came.
-        reason: The service's reason for an incomplete answer, such as ``max_output_tokens``.
+        outcome: ``completed``; ``incomplete`` if the service cut it short; ``unfinished`` if only
+            its last event is missing; ``empty`` if it has no output.
+        reason: The service's reason for an incomplete response, such as ``max_output_tokens``.
         response_id: The service's id of the response.
-        usage: Tokens, or None where the service didn't say.
+        usage: Its tokens, or None if the service did not report them.
     """
 
     outcome: Literal["completed", "incomplete", "unfinished", "empty"]

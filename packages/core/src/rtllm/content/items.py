@@ -1,8 +1,8 @@
-"""What a context is made of: neutral, immutable items, and their fingerprints.
+"""Items of a context: neutral, immutable values.
 
-Two items are the same when the model would see the same. What a framework calls an item (its
-key) and what this library left on it (its mark) tell whose it is, never what it says: neither
-takes part in comparisons, fingerprints or requests.
+Two items are equal if the model sees the same. The framework's own id of an item (its key) and this
+library's mark on it identify the item's origin, not its content. So they are not part of
+comparisons, fingerprints or requests.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Text:
     """A piece of a message's text.
 
     Attributes:
-        text: The words.
+        text: The text.
         cache_breakpoint: Whether a prompt cache breakpoint follows; the model doesn't see it.
     """
 
@@ -29,7 +29,7 @@ class Image:
     """A picture in a message.
 
     Attributes:
-        url: An https or ``data:`` address.
+        url: An https or ``data:`` URL.
         detail: ``auto``, ``low`` or ``high``.
         cache_breakpoint: Whether a prompt cache breakpoint follows; the model doesn't see it.
     """
@@ -41,14 +41,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Words, and pictures, of one speaker.
+    """The text and pictures of one speaker.
 
     Attributes:
-        role: Who speaks.
-        parts: Texts and images in the order in which the model gets them.
-        phase: ``commentary`` or ``final_answer`` where the service set one; it wants it back.
-        key: The framework's own id of the item, None if it has none that is the item's alone.
-        mark: The mark of the response that it was recorded from, where the framework kept it.
+        role: The speaker.
+        parts: Texts and images, in the order in which the model sees them.
+        phase: ``commentary`` or ``final_answer`` if the service set one; the service wants it back.
+        key: The framework's own id of the item; None if it has no unique one.
+        mark: The mark of the response that it was recorded from, if the framework kept it.
     """
 
     role: Role
@@ -59,31 +59,31 @@ class Message:
 
     @classmethod
     def of(cls, role: Role, text: str, phase: str | None = None) -> "Message":
-        """Make a message of plain text."""
+        """Create a message of plain text."""
         return cls(role, (Text(text),), phase)
 
     @property
     def text(self) -> str:
-        """All texts, joined as the model reads them."""
+        """All texts, joined as the model sees them."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
     @property
     def has_images(self) -> bool:
-        """Whether a picture is among the parts."""
+        """Whether the parts include a picture."""
         return any(isinstance(part, Image) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function call of the model, whole.
+    """A complete function call of the model.
 
     Attributes:
-        call_id: The service's id, which the output repeats.
+        call_id: The service's id, which the output refers to.
         name: The tool.
-        arguments: JSON text, as it came.
+        arguments: The JSON text, unchanged.
         key: The framework's own id of the item.
         mark: The mark of the response that it was recorded from.
-        carried: What the host gave with it and wants back, as JSON; see
+        carried: The host's own fields that it wants back, as JSON; see
             `rtllm.codec.carried_fields`.
     """
 
@@ -97,7 +97,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What a call came to.
+    """The output of a tool call.
 
     Attributes:
         call_id: The call's id.
@@ -112,14 +112,14 @@ class ToolOutput:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A reasoning item of a response: hidden, and bound to the state it was born in."""
+    """A reasoning item of a response; hidden, and valid only in the context of its response."""
 
     json: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """An item that the service made and this library only carries."""
+    """Another item of the service, which this library stores and returns without decoding."""
 
     type: str
     json: bytes
@@ -129,5 +129,5 @@ Item = Message | ToolCall | ToolOutput | Reasoning | Opaque
 
 
 def is_system(item: Item) -> bool:
-    """Tell whether an item is system or developer text."""
+    """Whether an item is system or developer text."""
     return isinstance(item, Message) and item.role in ("system", "developer")

@@ -1,4 +1,4 @@
-"""What an adapter asks for: one request, taken by value."""
+"""Requests: what adapters ask of a client, passed by value."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What new connections are made with.
+    """Network settings of new connections.
 
     Attributes:
-        connector: An aiohttp connector that somebody else owns; None for one of our own.
-        proxy: The address of a proxy, which may hold a password.
+        connector: An aiohttp connector that another object owns; None to create one.
+        proxy: The URL of a proxy.
     """
 
     connector: "aiohttp.BaseConnector | None" = None
@@ -32,32 +32,32 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of a framework for an answer, taken by value.
+    """A framework's request for a response, passed by value.
 
     Attributes:
-        items: The context as the framework has it, oldest first; it is made legal here.
-        model: The model that shall answer.
-        settings: The other fields of the body, ready for the wire.
+        items: The context as the framework has it, oldest first; it is normalized here.
+        model: The model.
+        settings: The other fields of the body, ready to be encoded.
         tools: Encoded tools.
-        record: Maps an output to the items that the framework will record for it; None where
-            it records something else. The chain stands or falls with it.
+        record: Maps an output to the items that the framework will record for it; None if it
+            records something else. Without it responses can't be continued.
         guide: Text for the ``instructions`` field that isn't part of the conversation.
-        limits: How long to wait.
-        retry: What may be tried again.
-        untouched: Parameters that nobody set, whose refusal needs no warning.
-        strict_parameters: Whether the refusal of a chosen parameter ends the turn, where else
-            it would be sent again without it.
-        hold_calls: Whether tool calls are given out at the end of the response only.
-        headers: More headers, where the request goes over HTTP.
-        query: More query parameters, likewise.
-        network: What to open connections with.
-        unsent: The framework's ids of those items of its context that no model sees, such as
-            notes of changed instructions: they tell whose call it is as well as the others'.
-        conversation: Whose request it is, by a name that only one conversation has. None: the
-            items' keys and marks tell.
-        warm_up: Whether the service shall only prepare the context, without an answer, so that
-            every conversation that begins with these system texts goes on from there.
-        on_late_usage: Called with the tokens of an answer that was cut, when its end tells them.
+        limits: The time limits.
+        retry: The retry policy.
+        untouched: Parameters that the user did not set; their rejection needs no warning.
+        strict_parameters: Whether the rejection of a chosen parameter ends the turn; otherwise the
+            request is sent again without it.
+        hold_calls: Whether tool calls are emitted only at the end of the response.
+        headers: Additional headers, if the request goes over HTTP.
+        query: Additional query parameters, likewise.
+        network: The network settings of new connections.
+        unsent: The framework's ids of the items that no model sees, such as notes of changed
+            instructions. They identify the call as well as the other items' ids.
+        conversation: The unique name of the conversation. None to identify it by the items' keys
+            and marks.
+        warm_up: Whether the service only processes the context, without a response, so that every
+            conversation with the same system texts can continue from there.
+        on_late_usage: Called with the tokens of a cancelled response when they become known.
     """
 
     items: tuple[Item, ...]

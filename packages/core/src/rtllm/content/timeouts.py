@@ -1,20 +1,20 @@
-"""How long a turn waits, and how often it is tried again."""
+"""Timeouts and retries of a turn."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a turn waits, in seconds.
+    """Time limits of a turn, in seconds.
 
     Attributes:
-        base: For the first output of an attempt, and for each gap between outputs.
-        connect: For a connection.
-        open_item: For the next event of a reasoning, tool call or hosted tool item that is
-            open, since such items may take long without a word.
-        whole: For the whole turn.
-        speech_floor: Characters a second that speech must bring, counted over the base limit,
-            while a message is open; 0: speech may dribble.
+        base: The limit for the first output of an attempt, and for each gap between outputs.
+        connect: The limit for connecting.
+        open_item: The limit for the next event while a reasoning, tool call or hosted tool item is
+            open, since such items may take long without text.
+        whole: The limit for the turn in total.
+        speech_floor: The minimum speed of speech in characters per second while a message is open,
+            measured over the base limit; 0 for no minimum.
     """
 
     base: float = 10.0
@@ -37,12 +37,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and after what wait a turn is tried again.
+    """How often a turn is sent again, and how long it waits before.
 
     Attributes:
-        budget: Paid resends.
-        interval: Seconds before the second and later ones; the first waits a tenth at most.
-        max_wait: The longest wait; where the service asks for more, the turn ends instead.
+        budget: The number of retries that count.
+        interval: Seconds before the second and later ones; the first waits at most a tenth of a
+            second.
+        max_wait: The longest wait; if the service asks for more, the turn fails instead.
     """
 
     budget: int = 3

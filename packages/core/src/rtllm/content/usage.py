@@ -1,13 +1,13 @@
-"""Tokens: what one attempt used, and the books of all attempts.
+"""Token usage of one attempt, and the ledger of all attempts.
 
-Unknown is None, never 0: an answer whose connection was lost was billed all the same.
+Unknown is None, never 0: a response is billed even if its connection was lost.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 UsageCategory = Literal["answered", "cancelled", "failed", "superseded", "warm-up"]
-"""What an attempt's tokens were spent on. *Superseded*: another attempt answered the turn."""
+"""What an attempt's tokens were spent on. *Superseded*: another attempt completed the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,12 @@ class Usage:
     """Tokens of one attempt, as the service reports them.
 
     Attributes:
-        input: All input tokens, those of a continued chain included.
-        output: All output tokens, reasoning included.
-        cached: The part of the input read from the prompt cache; None if not said.
-        cache_write: The part of the input written to the prompt cache; None if not said.
-        reasoning: The part of the output spent on reasoning; None if not said.
-        tier: The service tier that was used; None if not said.
+        input: All input tokens, including those of the continued responses.
+        output: All output tokens, including reasoning.
+        cached: The input tokens read from the prompt cache; None if not reported.
+        cache_write: The input tokens written to the prompt cache; None if not reported.
+        reasoning: The output tokens spent on reasoning; None if not reported.
+        tier: The service tier; None if not reported.
     """
 
     input: int
@@ -32,7 +32,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Input and output together."""
+        """Input and output tokens together."""
         return self.input + self.output
 
 
@@ -41,9 +41,9 @@ class Totals:
     """Tokens of many attempts.
 
     Attributes:
-        attempts: How many attempts are counted here.
-        unknown: How many of them never got their usage reported.
-        input: Input tokens of the known ones; the other counts likewise.
+        attempts: The number of attempts.
+        unknown: How many of them have no reported usage.
+        input: Input tokens of the other ones; the same holds for the other counts.
         output: Output tokens.
         cached: Input tokens read from the prompt cache.
         cache_write: Input tokens written to the prompt cache.
@@ -71,7 +71,7 @@ class Totals:
 
     @classmethod
     def of(cls, usage: Usage | None) -> "Totals":
-        """Count one attempt."""
+        """Create the totals of one attempt."""
         if usage is None:
             return cls(attempts=1, unknown=1)
         return cls(
@@ -87,7 +87,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class UsageSnapshot:
-    """The books at one moment, by what the tokens were spent on."""
+    """The usage so far, by what the tokens were spent on."""
 
     answered: Totals = Totals()
     cancelled: Totals = Totals()
@@ -97,22 +97,22 @@ class UsageSnapshot:
 
     @property
     def all(self) -> Totals:
-        """Everything together: what the bill should show."""
+        """The sum of all categories, as the bill should show it."""
         return self.answered + self.cancelled + self.failed + self.superseded + self.warm_up
 
 
 class UsageLedger:
-    """Counts every attempt once, also failed, cancelled, unheard and warm-up ones."""
+    """Counts every attempt once, including failed, cancelled, drained and warm-up ones."""
 
     def __init__(self) -> None:
         self._totals: dict[UsageCategory, Totals] = {}
 
     def enter(self, account: UsageCategory, usage: Usage | None) -> None:
-        """Count one attempt that has ended, or whose end will never be known."""
+        """Record one attempt that has ended, or whose end will never be known."""
         self._totals[account] = self._totals.get(account, Totals()) + Totals.of(usage)
 
     def snapshot(self) -> UsageSnapshot:
-        """The totals so far."""
+        """Return the usage so far."""
         total = self._totals.get
         none = Totals()
         return UsageSnapshot(
