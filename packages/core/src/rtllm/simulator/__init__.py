@@ -1,10 +1,9 @@
-"""A stand-in for OpenAI's Responses service, for tests and for trying out.
+"""A simulated OpenAI Responses service, for tests and experiments.
 
-It answers responses over WebSocket and HTTP, and chat completions.
-
-It reads the protocol by itself and shares no code with the client, so that both can't be
-wrong together. ``Simulator`` is the server; scripts say what is answered, faults what goes
-wrong, the journal what happened.
+It answers responses over WebSocket and HTTP, and chat completions. It implements the protocol
+independently and shares no code with the client, so that an error in one does not hide in the
+other. ``Simulator`` is the server; scripts define the answers, faults the failures, and the journal
+records what happened.
 """
 
 from rtllm.simulator.error_frame import ErrorFrame, connection_limit, overloaded, rate_limited

@@ -54,12 +54,12 @@ class _EndNowError(Exception):
 
 
 class ChatExchange(Posted):
-    """Answers one chat completion.
+    """The exchange of one chat completion.
 
     Args:
         service: The service.
-        request: What was posted.
-        deployment: The deployment of an Azure address, None elsewhere.
+        request: The HTTP request.
+        deployment: The deployment in an Azure URL, None elsewhere.
     """
 
     def __init__(self, service: Service, request: web.Request, deployment: str | None) -> None:
@@ -198,7 +198,7 @@ class ChatExchange(Posted):
     # -- faults ----------------------------------------------------------------------------
 
     async def _reach(self, phase: Stage, deltas: int = 0) -> None:
-        """Let strike what is due at this moment."""
+        """Apply the faults that are due at this moment."""
         for fault in self._faults:
             match fault:
                 case RefuseRequest() if phase == "sent":
@@ -218,7 +218,7 @@ class ChatExchange(Posted):
                     await self._fall_silent(fault)
 
     async def _fail(self, fault: ErrorFrame | Failed) -> None:
-        """An error: as a status while nothing was answered, else as a line of the stream."""
+        """Send an error: as an HTTP status before the response, else as a line of the stream."""
         began = self._stream is not None
         self._end("failed" if began else "refused", fault.code, fault.message)
         response = _failed(fault) if isinstance(fault, Failed) else scripted(fault)
@@ -229,7 +229,7 @@ class ChatExchange(Posted):
         raise EndedError
 
     async def _drop(self, fault: Close | HangUp | Abort) -> None:
-        """The end of the body as if all were well, or a reset; before it, of the connection."""
+        """End the body normally, or reset it; before the response began, end the connection."""
         self._end("dropped")
         match fault:
             case Abort():
@@ -252,7 +252,7 @@ class ChatExchange(Posted):
 
 
 async def _finish_joined(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
-    """Put the last words into the chunk that ends the choice."""
+    """Merge the last text into the chunk that ends the choice."""
     held: Chunk | None = None
     async for chunk in chunks:
         choice = (chunk.get("choices") or [{}])[0]

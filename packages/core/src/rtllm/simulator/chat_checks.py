@@ -1,4 +1,4 @@
-"""Checks of a chat completion's body: every field, and what the model at hand takes. No I/O."""
+"""Checks of a chat completion's body: every field, and what the model accepts. No I/O."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CHOICE = shapes.tagged(
 
 
 def flat(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool, or a choice of one, in the shape that the Responses API has for it."""
+    """Convert a tool, or a choice of one, to the form of the Responses API."""
     kind = tool.get("type")
     inner = tool.get(str(kind))
     if kind == "allowed_tools" and isinstance(inner, dict):
@@ -112,7 +112,7 @@ _FIELDS: dict[str, shapes.Check] = {
     "metadata": nullable(checks.metadata),
     "modalities": nullable(shapes.list_of(shapes.one_of("text", "audio"))),
     "moderation": nullable(shapes.mapping),
-    "n": nullable(shapes.integer(1, 1)),  # the simulator makes one
+    "n": nullable(shapes.integer(1, 1)),  # the simulator returns one
     "parallel_tool_calls": shapes.boolean,
     "prediction": nullable(shapes.mapping),
     "presence_penalty": nullable(shapes.number(-2, 2)),
@@ -149,12 +149,12 @@ def check_body(
     """Check the body of a chat completion.
 
     Args:
-        body: What was posted.
-        extra_models: Names beside the public ones, as deployments have.
-        deployment: The deployment in the address, which stands for the model there.
+        body: The body of the request.
+        extra_models: Models in addition to the public ones, such as deployments.
+        deployment: The deployment in the URL, which replaces the model there.
 
     Raises:
-        RequestError: In the service's words, for the first thing that is wrong.
+        RequestError: For the first problem, with the service's text.
     """
     required = {"messages": _FIELDS["messages"]}
     if deployment is None:
@@ -190,7 +190,7 @@ def _check_deployment(deployment: str, extra_models: Collection[str]) -> None:
 
 
 def _check_company(body: dict[str, Any]) -> None:
-    """Check the fields that need another one beside them."""
+    """Check the fields that require another field."""
     for name in ("tool_choice", "parallel_tool_calls"):
         if name in body and "tools" not in body:
             raise _only_with(name, "'tools' are specified")
@@ -246,7 +246,7 @@ def _check_effort(body: dict[str, Any], model: str, family: models.Family) -> No
 
 
 def _check_effort_with_tools(effort: str | None, model: str) -> None:
-    """From 5.4 on Chat takes function tools only while the model doesn't reason, or never."""
+    """Check the effort: from 5.4 on Chat accepts function tools without reasoning, or never."""
     never = re.match(r"gpt-6-astra|gpt-6\.1-sol", model) is not None
     if not never and (effort == "none" or _version(model) < (5, 4)):
         return

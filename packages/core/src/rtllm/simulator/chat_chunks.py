@@ -1,4 +1,4 @@
-"""From a reply to the chunks of one chat completion. Knows nothing of sockets."""
+"""Chunks of one chat completion, generated from a reply. No I/O."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _NOISE = "aQ3xZ7mK0pL9vT2s"
 
 
 class _FullError(Exception):
-    """The next delta would exceed the cap."""
+    """The next delta would exceed the limit."""
 
 
 class Completion:
-    """One chat completion while it is made.
+    """One chat completion being generated.
 
     Attributes:
         id: Its id.
-        message: What was said so far, as in an answer that isn't streamed.
-        is_full: Whether the cap of output tokens cut it.
+        message: The message so far, as in a response that isn't streamed.
+        is_full: Whether the limit of output tokens cut it short.
 
     Args:
         body: The checked request.
-        model: The name that the chunks bear.
-        input_tokens: Of all messages and tools.
-        pace: How fast.
-        flaws: The shapes of some host.
-        azure: Whether chunks have what Azure adds to them.
+        model: The model's name in the chunks.
+        input_tokens: The tokens of all messages and tools.
+        pace: The speed.
+        flaws: The forms of chunks that some host uses.
+        azure: Whether chunks have Azure's additional fields.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Completion:
         }
 
     def chunk(self, delta: Any, finish: str | None = None, **fields: Any) -> Chunk:
-        """A chunk with one choice."""
+        """Create a chunk with one choice."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         if self._azure:
             choice["content_filter_results"] = {}
@@ -84,7 +84,7 @@ class Completion:
         return chunk
 
     def opening(self) -> list[Chunk]:
-        """What comes before anything is said."""
+        """Create the chunks before the first output."""
         role = self.chunk({"role": "assistant", "content": "", "refusal": None})
         if not (self._azure or "prompt_filter" in self._flaws):
             return [role]
@@ -93,7 +93,7 @@ class Completion:
         return [{**empty, "choices": [], "prompt_filter_results": results}, role]
 
     async def pieces(self, reply: Reply) -> AsyncIterator[Chunk]:
-        """All that is said, in pieces."""
+        """Generate all chunks with output."""
         if reply.parts and self._pace.time_to_first:
             await asyncio.sleep(self._pace.time_to_first)
         try:
@@ -113,7 +113,7 @@ class Completion:
                 case Pause():
                     await part.wait()
                 case Hosted():
-                    raise ValueError(f"Chat Completions have no {part.type}")
+                    raise ValueError(f"Chat Completions has no {part.type}")
                 case Reasoning():
                     given = part.tokens
                     self._reasoning_tokens += tokens(part.summary) if given is None else given
@@ -195,7 +195,7 @@ class Completion:
         return self._reasoning_tokens - (-self._characters // 4)
 
     def finish(self, reason: str) -> list[Chunk]:
-        """The end of the choice, then the usage if it was asked for."""
+        """Create the end of the choice, then the usage if it was requested."""
         with_finish = "usage_with_finish" in self._flaws
         chunks = [self.chunk({}, reason, usage=self.usage() if with_finish else None)]
         if "finish_missing" in self._flaws:
@@ -208,7 +208,7 @@ class Completion:
         return chunks
 
     def usage(self) -> dict[str, Any]:
-        """Tokens in and out."""
+        """Return the tokens of input and output."""
         made = self._output_tokens()
         return {
             "prompt_tokens": self._input_tokens,
@@ -228,7 +228,7 @@ class Completion:
         }
 
     def whole(self, reason: str) -> dict[str, Any]:
-        """The completion in one, for a request that isn't streamed."""
+        """Return the completion as one object, for a request that isn't streamed."""
         message = {"annotations": [], **self.message}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         return {

@@ -1,4 +1,4 @@
-"""Checks of the messages of a chat completion, and what they are as items. No I/O."""
+"""Checks of the messages of a chat completion, and their conversion to items. No I/O."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _name(value: object) -> str:
 
 
 def refusal_of_empty(param: str) -> RequestError:
-    """A list that must not be empty."""
+    """Create the error of an empty list."""
     return RequestError(
         f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an "
         "empty array instead.",
@@ -75,7 +75,7 @@ def refusal_of_empty(param: str) -> RequestError:
 _TEXT_CONTENT = _content({"text": _TEXT})
 _USER_CONTENT = _content({"text": _TEXT, "image_url": _IMAGE, "input_audio": _AUDIO, "file": _FILE})
 _ASSISTANT_CONTENT = _content({"text": _TEXT, "refusal": _REFUSAL})
-# Seen: 40 here, where the Responses API takes 64.
+# Seen: the limit is 40 here; the Responses API accepts 64.
 _CALL_ID = shapes.string(longest=40)
 _FUNCTION = shapes.struct(
     {
@@ -124,7 +124,7 @@ _ROLES: dict[str, shapes.Check] = {
 
 
 def check_messages(value: Any, param: str = "messages") -> None:
-    """Check every message by itself, then that calls and answers stand behind each other."""
+    """Check every message, then that each call is followed by its output."""
     if not isinstance(value, list):
         raise refusal.invalid_type(param, "an array of objects", value)
     if not value:
@@ -149,7 +149,7 @@ def _check_message(message: Any, param: str) -> None:
 
 
 def check_pairs(messages: Sequence[Message]) -> None:
-    """Check that the calls of a message are answered directly behind it, each once."""
+    """Check that the calls of a message are directly followed by one output each."""
     waiting: list[str] = []
     for index, message in enumerate(messages):
         if message["role"] == "tool":
@@ -177,7 +177,7 @@ def _refuse_unanswered(waiting: Sequence[str]) -> None:
 
 
 def has_breakpoint(messages: Sequence[Message]) -> str | None:
-    """The path of the first cache breakpoint; models before gpt-5.6 refuse it."""
+    """Return the path of the first cache breakpoint, which models before gpt-5.6 reject."""
     for index, message in enumerate(messages):
         content = message.get("content")
         for place, part in enumerate(content if isinstance(content, list) else ()):
@@ -187,7 +187,7 @@ def has_breakpoint(messages: Sequence[Message]) -> str | None:
 
 
 def as_items(messages: Any) -> list[Item]:
-    """Messages as items of the Responses API, so that scripts and tests read both alike."""
+    """Convert messages to items of the Responses API, so that scripts and tests read both alike."""
     found: list[Item] = []
     for message in messages if isinstance(messages, list) else ():
         if isinstance(message, dict):

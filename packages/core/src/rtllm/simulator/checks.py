@@ -1,7 +1,7 @@
-"""Checks of a ``response.create``: every field, and what the model at hand takes. No I/O.
+"""Checks of a ``response.create``: every field, and what the model accepts. No I/O.
 
-Two steps, because the second needs to know what came before: ``check_body`` looks at the
-frame alone, ``check_context`` at all that the model would see.
+There are two steps, because the second one needs the earlier context: ``check_body`` checks the
+frame alone, ``check_context`` everything that the model would see.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAME = shapes.string(longest=64, pattern=r"[a-zA-Z0-9_-]+")
 
 
 def metadata(value: Any, param: str) -> None:
-    """Up to 16 pairs of short strings."""
+    """Check metadata: up to 16 pairs of short strings."""
     shapes.mapping(value, param)
     if len(value) > 16:
         raise RequestError(
@@ -150,10 +150,10 @@ _POSTED_FIELDS: dict[str, shapes.Check] = {
     "stream_options": nullable(shapes.struct({}, {"include_obfuscation": shapes.boolean})),
     "background": nullable(shapes.boolean),
 }
-# Seen (codex2api): over HTTP the fields of a socket are refused in these words.
+# Seen (codex2api): the fields of a WebSocket are rejected over HTTP with this text.
 _ONLY_ON_A_SOCKET = ("type", "stream_id", "generate")
-# Fields of the HTTP API that make no sense on a socket. "stream": true is implied there, and
-# seen: openai-agents sends it all the same.
+# Fields of the HTTP API that have no meaning on a WebSocket. "stream": true is implied there; seen:
+# openai-agents sends it anyway.
 _NOT_ON_A_SOCKET = ("stream_options", "background", "background_options")
 _NO_SOCKET = " is not supported over WebSocket"
 
@@ -161,15 +161,15 @@ _NO_SOCKET = " is not supported over WebSocket"
 def check_body(
     body: dict[str, Any], extra_models: Collection[str] = (), *, posted: bool = False
 ) -> None:
-    """Check a request by itself.
+    """Check a request without its context.
 
     Args:
-        body: The frame, or what was posted.
-        extra_models: Names beside the public ones, as deployments have.
+        body: The frame, or the body of the HTTP request.
+        extra_models: Models in addition to the public ones, such as deployments.
         posted: Whether it came over HTTP.
 
     Raises:
-        RequestError: In the service's words, for the first thing that is wrong.
+        RequestError: For the first problem, with the service's text.
     """
     wrong_here, where = (_ONLY_ON_A_SOCKET, "") if posted else (_NOT_ON_A_SOCKET, _NO_SOCKET)
     for name in wrong_here:
@@ -196,7 +196,7 @@ def check_body(
 
 
 def _check_delivery(body: dict[str, Any]) -> None:
-    """Check how the answer of a POST shall come."""
+    """Check the fields that control how an HTTP response is sent."""
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise RequestError(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
@@ -282,7 +282,7 @@ def _check_text(body: dict[str, Any], family: models.Family) -> None:
 
 
 def check_cache(body: dict[str, Any], family: models.Family) -> None:
-    """Check what is said of the prompt cache."""
+    """Check the prompt cache fields."""
     retention = body.get("prompt_cache_retention")
     if not family.cache_options and "prompt_cache_options" in body:
         raise refusal.unsupported_parameter("prompt_cache_options")
@@ -299,10 +299,10 @@ def check_cache(body: dict[str, Any], family: models.Family) -> None:
 
 
 def check_context(body: dict[str, Any], context: Sequence[Item]) -> None:
-    """Check what the model would see: calls and outputs, and the word JSON where needed.
+    """Check what the model would see: calls and outputs, and the word JSON if required.
 
     Raises:
-        RequestError: In the service's words.
+        RequestError: With the service's text.
     """
     later = frozenset(
         tool["name"]
@@ -320,5 +320,5 @@ def check_context(body: dict[str, Any], context: Sequence[Item]) -> None:
 
 
 def says_json(visible: Any) -> bool:
-    """Whether the word JSON is somewhere in what the model sees."""
+    """Whether the word JSON occurs in what the model sees."""
     return "json" in json.dumps(visible, ensure_ascii=False).lower()

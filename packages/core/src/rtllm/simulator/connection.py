@@ -1,4 +1,4 @@
-"""One socket: reads frames, keeps the lanes apart, ends when its time is over."""
+"""One WebSocket of the simulator: reads frames, separates lanes, ends after its lifetime."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from rtllm.simulator.service import Service, error_event
 _log = logging.getLogger(__name__)
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
-# Read far more than is allowed, so that it is this module that says no, with 1009.
+# aiohttp's own limit is far higher, so that this module closes with 1009.
 _RECEIVE_LIMIT = 128 * 2**20
 _CLOSE_TIMEOUT = 1.0
 
 
-# Requests of one lane, with the ``stream_id`` that their events carry, wait for each other.
+# The requests of one lane, with the ``stream_id`` of their events, wait for each other.
 _Queue: TypeAlias = asyncio.Queue[tuple[Entry, str | None]]
 
 
 class Connection:
-    """A client's socket.
+    """A client's WebSocket.
 
     Args:
-        service: What all connections share.
-        record: This connection in the journal.
+        service: The service that all connections share.
+        record: This connection's journal entry.
     """
 
     def __init__(self, service: Service, record: ConnectionEntry) -> None:
@@ -68,7 +68,7 @@ class Connection:
     async def serve(
         self, request: web.Request, headers: dict[str, str], fault: AcceptThen | None
     ) -> web.WebSocketResponse:
-        """Accept the upgrade and answer until the socket ends."""
+        """Accept the upgrade, and answer requests until the connection ends."""
         self._request = request
         self._socket.headers.update(headers)
         await self._socket.prepare(request)
@@ -83,7 +83,7 @@ class Connection:
                 await self._greet_badly(fault)
             await self._read()
         except ConnectionError:
-            pass  # the peer went away while it was being answered
+            pass  # the peer disconnected during an answer
         finally:
             await self._finish()
         return self._socket
@@ -98,8 +98,8 @@ class Connection:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            self._pong.set()  # whatever comes in shows that the peer lives
-            if message.type is not WSMsgType.PONG:  # an answer to our own ping is no sign of use
+            self._pong.set()  # any data shows that the peer is alive
+            if message.type is not WSMsgType.PONG:  # a pong for our own ping does not count as use
                 self._heard.set()
             match message.type:
                 case WSMsgType.TEXT:
@@ -110,7 +110,7 @@ class Connection:
                     await self._socket.pong(message.data)
 
     async def _finish(self) -> None:
-        """Bring everything down that belongs to this socket."""
+        """Cancel and close everything that belongs to this connection."""
         if self._closing is not None:
             await asyncio.wait([self._closing], timeout=2 * _CLOSE_TIMEOUT)
         for task in self._tasks:
@@ -177,7 +177,7 @@ class Connection:
         await self.close(1008, "model mismatch")
 
     def _route(self, entry: Entry) -> tuple[str | None, str | None]:
-        """The lane of a request, and the ``stream_id`` that its events carry."""
+        """Find the lane of a request, and the ``stream_id`` of its events."""
         mode, body = self._options.lanes, entry.body
         if mode == "ignore":
             return None, None
@@ -225,7 +225,7 @@ class Connection:
         return self._lanes[name]
 
     async def _work(self, name: str | None, queue: _Queue) -> None:
-        """Answer a lane's requests one after another."""
+        """Answer the requests of a lane one after another."""
         while True:
             entry, tag = await queue.get()
             try:
@@ -243,22 +243,22 @@ class Connection:
     # What goes out.
 
     async def begin(self) -> None:
-        """Nothing begins on a socket before the first event."""
+        """Do nothing: on a WebSocket nothing is sent before the first event."""
 
     async def send(self, event: Event) -> None:
-        """Send an event, unless the connection has fallen silent."""
+        """Send an event, unless the connection is muted."""
         await self.send_raw(msgspec.json.encode(event).decode())
 
     async def keep_alive(self, tag: str | None) -> None:
-        """Send an event that nobody knows."""
+        """Send an event of an unknown type."""
         await self.send({"type": "codex.keepalive", **_named_lane(tag)})
 
     async def refuse(self, error: RequestError, tag: str | None) -> None:
-        """Send the refusal as an error frame."""
+        """Send the rejection as an error frame."""
         await self.send(error_event(error, tag))
 
     async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
-        """Send what would be answered over HTTP as an error frame, as gateways do."""
+        """Send an HTTP error as an error frame, as gateways do."""
         body = fault.body if isinstance(fault.body, Mapping) else {"error": {"message": fault.body}}
         headers = {} if fault.headers is None else {"headers": dict(fault.headers)}
         await self.send(
@@ -266,13 +266,13 @@ class Connection:
         )
 
     async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
-        """Send a scripted error frame; close the socket if that belongs to it."""
+        """Send a scripted error frame; close the connection if the fault says so."""
         await self.send(fault.frame(tag, sequence_number))
         if fault.then_close is not None:
             await self.close(fault.then_close)
 
     async def send_raw(self, frame: str | bytes) -> None:
-        """Send a frame; whole, whatever the other lanes do."""
+        """Send a frame without interleaving frames of other lanes."""
         if self._muted:
             return
         async with self._send_lock:
@@ -284,12 +284,12 @@ class Connection:
                 await self._socket.send_bytes(frame)
 
     def mute(self, *, pongs: bool) -> None:
-        """Send no more events, ever; pings are still answered, or nothing is."""
+        """Stop sending events; pings are still answered, or nothing is."""
         self._muted = True
         self._pongs = pongs
 
     async def _keep_alive(self) -> None:
-        """Ping, and give up on a peer that doesn't read."""
+        """Send pings, and close the connection if the peer doesn't read."""
         while True:
             await asyncio.sleep(self._options.ping_interval)
             if not self._pongs:
@@ -317,7 +317,7 @@ class Connection:
         self._begin_close(1000, "connection limit reached")
 
     async def _limit_idleness(self, longest: float) -> None:
-        """Close a connection that nobody uses."""
+        """Close the connection after a time without use."""
         while True:
             self._heard.clear()
             try:
@@ -329,11 +329,11 @@ class Connection:
                     return
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Close the socket properly; the reader then ends everything."""
+        """Close the connection with a closing handshake; the reader then ends everything."""
         await asyncio.shield(self._begin_close(code, reason))
 
     def _begin_close(self, code: int, reason: str = "") -> asyncio.Task[None]:
-        # A task of its own: whoever closes may be cancelled before the frame is out.
+        # In a task of its own, because the caller may be cancelled before the frame is sent.
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(code, reason))
         return self._closing
@@ -347,7 +347,7 @@ class Connection:
             self._request.transport.close()
 
     def abort(self) -> None:
-        """Reset the TCP connection: no closing frame, not even a FIN."""
+        """Reset the TCP connection: no close frame, not even a FIN."""
         if self._request is not None:
             reset(self._request.transport)
 
@@ -368,7 +368,7 @@ def _named_lane(tag: str | None) -> dict[str, str]:
 
 
 def _parsed(frame: bytes) -> dict[str, Any]:
-    """A client frame as a ``response.create``."""
+    """Parse a client frame as a ``response.create``."""
     try:
         body = shapes.parsed(frame)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The ``response`` object as it begins: the request's settings, echoed. No I/O."""
+"""The ``response`` object at its start: the request's settings, echoed. No I/O."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rtllm.simulator import models
 
 
 def tier_used(tier: str | None) -> str:
-    """The tier that served a request, by the one it asked for."""
+    """Return the tier that serves a request, by the requested one."""
     return {None: "default", "auto": "default", "fast": "priority"}.get(tier, tier or "default")
 
 
 def opening_response(response_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The ``response`` object with every setting echoed, defaults filled in."""
+    """Create the ``response`` object with every setting echoed and defaults filled in."""
     family = models.family_of(body.get("model", "")) or models.Family()
     reasoning = body.get("reasoning") or {}
     text = body.get("text") or {}
@@ -67,7 +67,7 @@ def _given(value: Any, default: Any) -> Any:
 
 
 def _echoed_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A function comes back with its omitted fields filled in; strict is the default."""
+    """Fill in the omitted fields of a function; strict is the default."""
     if tool.get("type") != "function":
         return tool
     return {

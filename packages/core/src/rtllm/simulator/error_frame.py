@@ -1,4 +1,4 @@
-"""Errors as frames, in every shape seen; and when a fault strikes. No I/O."""
+"""Error frames in every form that was seen, and the moments at which faults occur. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Event: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """When a fault strikes; ``after`` counts deltas or items where the phase does."""
+    """The moment of a fault; ``after`` counts deltas or items in phases that have them."""
 
     phase: Stage = "sent"
     after: int = 1
@@ -26,19 +26,18 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrame(At):
-    """An error frame ends the request.
+    """An error frame that ends the request.
 
     Attributes:
-        shape: ``a`` the live form; ``b`` flat; ``c`` with ``detail`` only; ``d`` without
-            status, the number as code; ``e`` with nothing but a type; ``f`` without ``type``.
-            By default what the service itself sends: ``a`` on a socket, ``b`` in a stream
-            over HTTP.
+        shape: ``a`` is OpenAI's form; ``b`` is flat; ``c`` has only ``detail``; ``d`` has no status
+            but a number as code; ``e`` has nothing but a type; ``f`` has no ``type``. The default
+            is what the service itself sends: ``a`` on a WebSocket, ``b`` in an HTTP stream.
         status: None leaves it out, as some hosts do; over HTTP that is a 500.
-        headers: Sent at top level, or inside ``error`` with ``headers_inside``.
+        headers: Sent at the top level, or inside ``error`` with ``headers_inside``.
         status_name: ``status`` or ``status_code``.
-        tagged: Whether a named lane's frame carries its ``stream_id``.
-        extra: More fields for the ``error`` object, like ``resets_at``.
-        then_close: Close the socket with this code afterwards, as gateways do.
+        tagged: Whether a named lane's frame has its ``stream_id``.
+        extra: More fields of the ``error`` object, such as ``resets_at``.
+        then_close: Close the WebSocket with this code afterwards, as gateways do.
     """
 
     code: str | None = "server_error"
@@ -55,7 +54,7 @@ class ErrorFrame(At):
     then_close: int | None = None
 
     def frame(self, lane: str | None, sequence_number: int = 0, live: Shape = "a") -> Event:
-        """The frame as it goes over the wire; ``live`` is the shape that the service uses."""
+        """Create the frame as it is sent; ``live`` is the service's own form."""
         frame = self._shaped(self.shape or live, sequence_number)
         if self.extra and "error" in frame:
             frame["error"].update(self.extra)
@@ -89,7 +88,7 @@ class ErrorFrame(At):
 def rate_limited(
     retry_after: str | None = None, message: str | None = None, **changes: Any
 ) -> ErrorFrame:
-    """A 429 with its usual words; ``retry_after`` (seconds) travels as a header."""
+    """Create a 429 with its usual text; ``retry_after`` (seconds) is sent as a header."""
     return ErrorFrame(
         code="rate_limit_exceeded",
         status=429,
@@ -101,7 +100,7 @@ def rate_limited(
 
 
 def overloaded(**changes: Any) -> ErrorFrame:
-    """A 503: the service has too much to do."""
+    """Create a 503: the service is overloaded."""
     return ErrorFrame(
         code="server_is_overloaded",
         status=503,
@@ -112,7 +111,7 @@ def overloaded(**changes: Any) -> ErrorFrame:
 
 
 def connection_limit(**changes: Any) -> ErrorFrame:
-    """The connection has reached its age in the middle of a request; it closes."""
+    """Create the error of a connection that reaches its lifetime during a request, and closes."""
     return ErrorFrame(
         code="websocket_connection_limit_reached",
         status=400,

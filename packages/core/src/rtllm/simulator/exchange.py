@@ -1,4 +1,4 @@
-"""One request, from the lookup of its parent to its last event, whatever carries it."""
+"""One request, from the lookup of its parent to its last event, over either protocol."""
 
 from __future__ import annotations
 
@@ -43,50 +43,50 @@ _COUNTED: dict[str, Stage] = {
 
 
 class Line(Protocol):
-    """What an exchange needs of its connection: a socket, or the answer to one POST."""
+    """The connection of an exchange: a WebSocket, or the response to one POST."""
 
     memory: ConnectionMemory
 
     async def begin(self) -> None:
-        """Begin to answer, where that can be seen before the first event."""
+        """Begin to respond, if that is visible before the first event."""
 
     async def send(self, event: Event) -> None:
         """Send an event."""
 
     async def send_raw(self, frame: str | bytes) -> None:
-        """Send a frame as it is."""
+        """Send a frame unchanged."""
 
     async def keep_alive(self, tag: str | None) -> None:
-        """Send something that means nothing."""
+        """Send a message without meaning."""
 
     async def refuse(self, error: RequestError, tag: str | None) -> None:
-        """Refuse the request."""
+        """Reject the request."""
 
     async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
-        """Refuse the request with a scripted answer."""
+        """Reject the request with a scripted response."""
 
     async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
-        """Send a scripted error, and end what the fault says shall end with it."""
+        """Send a scripted error, and end what the fault says."""
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the connection as one does."""
+        """Close the connection with a closing handshake."""
 
     def hang_up(self) -> None:
-        """End the connection without a word."""
+        """End the connection without a closing handshake."""
 
     def abort(self) -> None:
         """Reset the connection."""
 
     def mute(self, *, pongs: bool) -> None:
-        """Send nothing more, ever; answer pings or don't."""
+        """Stop sending; pings are still answered, or nothing is."""
 
 
 class _EndedError(Exception):
-    """The exchange is over before its time; the journal knows how."""
+    """The exchange has ended early; the journal has the outcome."""
 
 
 class _EndNowError(Exception):
-    """A fault ends the response in a way that still is one of its ordinary ends."""
+    """A fault ends the response in one of its normal ways."""
 
     def __init__(self, ending: Ending) -> None:
         super().__init__()
@@ -99,9 +99,9 @@ class Exchange:
     Args:
         service: The service.
         line: The connection.
-        entry: The request in the journal.
-        lane: Where it runs and is remembered.
-        tag: The ``stream_id`` that its events carry, None for none.
+        entry: The request's journal entry.
+        lane: The lane that it runs on, and that remembers its response.
+        tag: The ``stream_id`` of its events, None for none.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Exchange:
         self._next_number = 0
 
     async def run(self) -> None:
-        """Answer the request; faults and refusals included."""
+        """Answer the request, including faults and rejections."""
         self._entry.outcome = "running"
         self._service.journal.changed(self._entry)
         try:
@@ -189,7 +189,7 @@ class Exchange:
     def _settle(
         self, prepared: Prepared, generation: Generation, ending: Ending, response: dict[str, Any]
     ) -> None:
-        """Remember and note the end before the client can act on it."""
+        """Remember and record the end before the client can react to it."""
         self._entry.response_id = generation.id
         self._entry.usage = response["usage"]
         if isinstance(ending, Failed):
@@ -234,7 +234,7 @@ class Exchange:
         return spoiled
 
     async def _reach(self, phase: Stage, count: int = 0) -> None:
-        """Let strike what is due at this moment."""
+        """Apply the faults that are due at this moment."""
         for fault in self._faults:
             match fault:
                 case RefuseRequest() if phase == "sent":

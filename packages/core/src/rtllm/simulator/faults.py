@@ -1,22 +1,21 @@
-"""What goes wrong, as values.
+"""Faults, as values.
 
-A *handshake fault* spoils the connection, a *fault* one request. Most faults strike at a
-phase of the response:
+A *handshake fault* affects the connection, a *fault* one request. Most faults occur in a phase of
+the response:
 
-* ``sent``: the request is accepted, nothing was answered yet,
-* ``headers``: over HTTP the headers of a streamed answer are out; otherwise as ``sent``,
-* ``created``: ``response.created`` and ``in_progress`` are out,
-* ``opened``: so many (``after``) items have begun, the last one without a delta yet,
-* ``output``: so many (``after``) deltas of text or arguments are out,
-* ``item``: so many (``after``) items are done,
-* ``whole``: every item is done, only the terminal event is missing.
+* ``sent``: the request is accepted, and nothing was sent yet,
+* ``headers``: over HTTP the headers of a stream were sent; otherwise as ``sent``,
+* ``created``: ``response.created`` and ``in_progress`` were sent,
+* ``opened``: this many (``after``) items have begun, the last one without a delta yet,
+* ``output``: this many (``after``) deltas of text or arguments were sent,
+* ``item``: this many (``after``) items are complete,
+* ``whole``: every item is complete, and only the terminal event is missing.
 
-Both APIs over HTTP know the same faults, as far as they can strike there: an ``ErrorFrame``
-is a status while nothing was answered yet, a data line with the error later; ``Close`` ends
-the body as if all were well, ``HangUp`` in the middle of it; the noise of ``Silence`` are
-comments, or events (chunks) with nothing new in them. Chat completions have no items, so
-nothing happens there in the phases ``opened`` and ``item``. ``MangleChat`` is for them alone,
-``Mangle`` and ``MangleAll`` for responses.
+Both APIs over HTTP have the same faults, as far as they apply there. An ``ErrorFrame`` is an HTTP
+status before the response began, and a data line with the error later. ``Close`` ends the body
+normally, ``HangUp`` in the middle. The noise of ``Silence`` are comments, or events (chunks)
+without new content. Chat completions have no items, so the phases ``opened`` and ``item`` never
+occur there. ``MangleChat`` applies only to them, ``Mangle`` and ``MangleAll`` only to responses.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from rtllm.simulator.script import Call, Part, Pause, Reply, Request, Text
 
 
 def refusing(*names: str) -> FaultPlan:
-    """Refuse requests that set one of these parameters, as a host or a project may.
+    """Reject requests that set one of these parameters, as a host or a project may.
 
     Args:
         names: Paths like ``service_tier`` or ``text.verbosity``; null counts as not set.
@@ -87,16 +86,16 @@ class Abort(At):
 
 @dataclass(frozen=True, slots=True)
 class HangUp(At):
-    """The connection ends by FIN alone: no closing handshake, no end of the body."""
+    """The connection ends by FIN alone: no closing handshake, and the body is not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silence(At):
-    """Nothing useful is ever sent again: on this lane, or on the whole connection.
+    """Nothing useful is sent any more: on this lane, or on the entire connection.
 
-    On a lane, ``noise`` may go on meanwhile, each ``every`` seconds: repeats of
-    ``in_progress``, or an unknown keep-alive event. A connection without ``pongs`` is as
-    dead as one behind a cut cable.
+    On a lane, ``noise`` may go on meanwhile, every ``every`` seconds: repeats of ``in_progress``,
+    or an unknown keep-alive event. A connection without ``pongs`` is as dead as one with a cut
+    cable.
     """
 
     scope: Literal["lane", "connection"] = "lane"
@@ -107,9 +106,9 @@ class Silence(At):
 
 @dataclass(frozen=True, slots=True)
 class Garbage(At):
-    """A frame that nobody should send comes in between; then all goes on.
+    """An invalid frame comes in between, and the response goes on.
 
-    Bytes come as a binary frame, over HTTP as the data of an event.
+    Bytes are sent as a binary frame, over HTTP as the data of an event.
     """
 
     frame: str | bytes = "this is not JSON"
@@ -147,12 +146,12 @@ class Empty:
 
 @dataclass(frozen=True, slots=True)
 class Dribble:
-    """What is said comes in small pieces with long waits between them.
+    """Text comes in small pieces with long waits between them.
 
     Attributes:
-        every: Seconds between pieces, or an event that each waits for.
-        size: Characters a piece.
-        after: Characters that come at the ordinary pace first.
+        every: Seconds between pieces, or an event that each piece waits for.
+        size: Characters in a piece.
+        after: Characters that come at the normal speed first.
     """
 
     every: float | asyncio.Event = 1.0
@@ -162,14 +161,14 @@ class Dribble:
 
 @dataclass(frozen=True, slots=True)
 class BrokenArguments:
-    """The arguments of every call are cut: no JSON any more."""
+    """The arguments of every call are cut short, so that they are not JSON."""
 
     drop: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Mangle:
-    """Every event of the response has a flaw, where the flaw applies."""
+    """Every event of the response has a flaw, if the flaw applies to it."""
 
     flaw: Flaw
 
@@ -179,8 +178,8 @@ class MangleAll:
     """The response comes as from a host with many habits at once; see `Habit`.
 
     Attributes:
-        seed: Chooses which of them it has, and how.
-        habits: Which it may have.
+        seed: Determines which of them it has, and how.
+        habits: The habits that it may have.
     """
 
     seed: int
@@ -189,9 +188,9 @@ class MangleAll:
 
 @dataclass(frozen=True, slots=True)
 class RefuseRequest:
-    """A POST is answered with this, as it is: proxies answer with HTML or text.
+    """A POST gets this response, unchanged: proxies answer with HTML or text.
 
-    On a socket it becomes an error frame with the same status, body and headers.
+    On a WebSocket it is sent as an error frame with the same status, body and headers.
     """
 
     status: int = 502
@@ -222,7 +221,7 @@ ChatFlaw: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MangleChat:
-    """The chunks of a chat completion have a shape that some host gives them."""
+    """The chunks of a chat completion have a form that some host uses."""
 
     flaw: ChatFlaw
 
@@ -239,7 +238,7 @@ FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None
 
 
 def in_turn(*faults: Faults) -> FaultPlan:
-    """Let the first request have the first fault, and so on; later ones have none.
+    """Give the first request the first fault, and so on; later ones have none.
 
     Only requests that pass the checks count.
     """
@@ -248,12 +247,12 @@ def in_turn(*faults: Faults) -> FaultPlan:
 
 
 def only(index: int, fault: Faults) -> FaultPlan:
-    """Spoil the request with this index of the journal."""
+    """Apply a fault to the request with this index in the journal."""
     return lambda request: fault if request.index == index else None
 
 
 def as_plan(fault: FaultOption) -> FaultPlan:
-    """A plan from whatever was given: a lone fault strikes each time, a list in turn."""
+    """Convert an option to a plan: a single fault occurs each time, a list in turn."""
     if callable(fault):
         return fault
     if isinstance(fault, Sequence):
@@ -262,14 +261,14 @@ def as_plan(fault: FaultOption) -> FaultPlan:
 
 
 def as_list(faults: Faults) -> Sequence[Fault]:
-    """The faults of one request."""
+    """Return the faults of one request as a list."""
     if faults is None:
         return ()
     return faults if isinstance(faults, Sequence) else (faults,)
 
 
 def spoil_reply(reply: Reply, faults: Iterable[Fault]) -> Reply:
-    """Apply the faults that change what is said."""
+    """Apply the faults that change the content."""
     for fault in faults:
         if isinstance(fault, Empty):
             reply = dataclasses.replace(reply, parts=())
@@ -284,7 +283,7 @@ def spoil_reply(reply: Reply, faults: Iterable[Fault]) -> Reply:
 
 
 def _dribbled(parts: Iterable[Part], fault: Dribble) -> Iterator[Part]:
-    """The same texts, with pauses in them."""
+    """Return the same texts with pauses in them."""
     at_ease = fault.after
     for part in parts:
         if not isinstance(part, Text):
@@ -309,7 +308,7 @@ def _cut(call: Call, drop: int) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class RefuseHandshake:
-    """The upgrade is answered with plain HTTP."""
+    """The upgrade gets a plain HTTP response."""
 
     status: int = 503
     body: str | Mapping[str, Any] = ""
@@ -318,7 +317,7 @@ class RefuseHandshake:
 
 @dataclass(frozen=True, slots=True)
 class AcceptThen:
-    """The upgrade succeeds, then an error frame comes, or the end, or both."""
+    """The upgrade succeeds, followed by an error frame, the end of the connection, or both."""
 
     error: ErrorFrame | None = None
     close: int | None = None
@@ -328,7 +327,7 @@ class AcceptThen:
 
 @dataclass(frozen=True, slots=True)
 class DelayHandshake:
-    """The answer to the upgrade takes so many seconds, or until an event."""
+    """The upgrade is delayed by some seconds, or until an event."""
 
     until: asyncio.Event | float
     then: RefuseHandshake | AcceptThen | None = None

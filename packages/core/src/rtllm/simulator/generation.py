@@ -1,7 +1,7 @@
-"""From a reply to the events of one response. Knows nothing of sockets.
+"""Events of one response, generated from a reply. No I/O.
 
-Every event is a dict with its ``sequence_number``; the transport adds what is its own
-(``stream_id`` on a socket, ``data:`` lines over HTTP).
+Every event is a dict with its ``sequence_number``; the transport adds its own parts (``stream_id``
+on a WebSocket, ``data:`` lines over HTTP).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Split: TypeAlias = Callable[[str], Iterable[str]]
 
 
 def words(text: str) -> list[str]:
-    """Cut a text into deltas: each word with the blanks that follow it."""
+    """Split a text into deltas: each word with the spaces that follow it."""
     return re.findall(r"\S+\s*|\s+", text)
 
 
 def tokens(value: object) -> int:
-    """Estimate tokens: a quarter of the characters, rounded up; the same each time."""
+    """Estimate tokens: a quarter of the characters, rounded up; deterministic."""
     if not value:
         return 0
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -55,13 +55,13 @@ def context_tokens(items: Iterable[Item]) -> int:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id, like ``msg_0a1b…``."""
+    """Create a new id, like ``msg_0a1b…``."""
     return f"{prefix}_{secrets.token_hex(16)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a reply is told: seconds before the first output, between deltas, and the cut."""
+    """The speed of a reply: seconds before the first output and between deltas, and the pieces."""
 
     time_to_first: float = 0.0
     per_delta: float = 0.0
@@ -77,17 +77,18 @@ class _FullError(Exception):
 
 
 class Generation:
-    """One response while it is made.
+    """One response being generated.
 
-    ``output`` are the items that are done, ``ending`` how the response is going to end:
-    as the reply says, or cut where ``max_output_tokens`` are reached.
+    ``output`` has the complete items. ``ending`` is how the response will end: as the reply says,
+    or incomplete when ``max_output_tokens`` is reached.
 
     Args:
         body: The checked request.
-        input_tokens: Of all that the model sees, instructions and tools included.
-        cached_tokens: The part of them that an earlier response has paid for.
-        pace: How fast.
-        sealed: Whether reasoning items bear their encrypted content.
+        input_tokens: The tokens of everything that the model sees, including instructions and
+            tools.
+        cached_tokens: How many of them an earlier response has paid for.
+        pace: The speed.
+        sealed: Whether reasoning items have their encrypted content.
     """
 
     def __init__(
@@ -115,11 +116,11 @@ class Generation:
         self._response = opening_response(self.id, body)
 
     def response(self, status: str, **changes: Any) -> dict[str, Any]:
-        """The whole ``response`` object as of now."""
+        """Return the full ``response`` object at this moment."""
         return {**self._response, "status": status, **changes}
 
     def event(self, kind: str, **fields: Any) -> Event:
-        """The next event. Objects in it are copied: later steps go on changing items."""
+        """Create the next event. Objects in it are copied, since items still change."""
         event: Event = {"type": kind, "sequence_number": self._sequence}
         for name, value in fields.items():
             event[name] = copy.deepcopy(value) if isinstance(value, dict) else value
@@ -127,7 +128,7 @@ class Generation:
         return event
 
     def opening(self) -> list[Event]:
-        """``queued`` if the pace says so, ``created``, ``in_progress``."""
+        """Create ``queued`` if the pace says so, then ``created`` and ``in_progress``."""
         opening = [("queued", "queued")] if self._pace.queued else []
         opening += [("created", "in_progress"), ("in_progress", "in_progress")]
         return [
@@ -136,7 +137,7 @@ class Generation:
         ]
 
     async def items(self, reply: Reply) -> AsyncIterator[Event]:
-        """All events of the output, up to but without the terminal one."""
+        """Generate all events of the output, except the terminal one."""
         self.ending = reply.ending
         try:
             async for event in self._parts(reply):
@@ -231,7 +232,7 @@ class Generation:
             "id": new_id("rs"),
             "type": "reasoning",
             "summary": [],
-            # Not whole before the item is done: a client must not keep this one.
+            # Incomplete until the item is done: a client must not keep this one.
             "encrypted_content": secrets.token_urlsafe(6) if self._sealed else None,
         }
         self._reasoning_tokens += tokens(part.summary) if part.tokens is None else part.tokens
@@ -271,7 +272,7 @@ class Generation:
                 yield delta
 
     def _padding(self) -> str:
-        """Padding that hides the length of a delta, as the service sends it by default."""
+        """Return padding that hides the length of a delta, as the service sends it by default."""
         return _NOISE[: self._sequence * 7 % 17]
 
     def _spend(self, delta: str) -> None:
@@ -291,7 +292,7 @@ class Generation:
         return self._in_item(kind, item, content_index=0, **fields)
 
     def close(self, status: str) -> list[Event]:
-        """End the open item, if there is one: its ``done`` events."""
+        """End the open item, if there is one; return its ``done`` events."""
         item = self._open
         if item is None:
             return []
@@ -335,7 +336,7 @@ class Generation:
         return [done, self._in_content("response.content_part.done", item, part=part)]
 
     def end(self, ending: Ending) -> list[Event]:
-        """Close what is open and end the response."""
+        """Close the open item and end the response."""
         match ending:
             case Failed(code, message):
                 error = {"code": code, "message": message}
@@ -362,7 +363,7 @@ class Generation:
         }
 
     def usage(self) -> dict[str, Any]:
-        """Tokens in and out; the input is the whole context, also behind a parent."""
+        """Return the tokens of input and output; the input includes the context of a parent."""
         visible = context_tokens(_visible(item) for item in self.output)
         output_tokens = visible + self._reasoning_tokens
         return {

@@ -1,4 +1,4 @@
-"""Who may come in: keys, and upgrades to a WebSocket."""
+"""Admission of requests: keys, and upgrades to a WebSocket."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rtllm.simulator.service import Service
 
 
 class Handshakes:
-    """Decides about requests before anything is read of them.
+    """Accepts or rejects requests before their bodies are read.
 
     Args:
         service: The service.
-        api_key: The only key that is right, None for any.
-        on_connect: What goes wrong with which upgrade.
+        api_key: The only valid key, None for any.
+        on_connect: The faults of upgrades.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Handshakes:
         self.on_connect = on_connect
 
     def unauthorized(self, request: web.Request) -> web.Response | None:
-        """A refusal if the key is wrong."""
+        """Return a rejection if the key is wrong."""
         given = request.headers.get("Authorization", "")
         if key := request.headers.get("api-key"):  # as on Azure
             given = f"Bearer {key}"
@@ -55,7 +55,7 @@ class Handshakes:
     async def decide(
         self, request: web.Request, number: int
     ) -> tuple[web.Response | None, AcceptThen | None]:
-        """Decide about an upgrade: a refusal in plain HTTP, or a fault to come, or neither."""
+        """Decide about an upgrade: return an HTTP rejection, or a fault to apply, or neither."""
         fault = await self._fault(number)
         if isinstance(fault, RefuseHandshake):
             return plain(fault), None
@@ -72,7 +72,7 @@ class Handshakes:
             error = RequestError("This endpoint expects a WebSocket upgrade or a POST.", status=405)
             return refused(error)
         if options.model_in_query and "model" not in request.query:
-            # Assumed: what a framework answers to an upgrade without a required parameter.
+            # Assumed: the answer of a web framework to an upgrade without a required parameter.
             return web.Response(status=403)
         limit = options.max_connections
         if limit is not None and len(self._service.journal.open_connections) >= limit:

@@ -1,7 +1,7 @@
-"""The manners of known hosts, as options of ``Simulator``: data.
+"""Known hosts, as options of ``Simulator``: data.
 
-``Simulator(**HOSTS["vercel"])`` behaves as Vercel's gateway does. As documented or seen on
-2026-11-24; what a line marks as *assumed* has no source.
+``Simulator(**HOSTS["vercel"])`` behaves like Vercel's gateway. As documented or seen on 2026-11-24;
+lines marked *assumed* have no source.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 HOSTS: Mapping[str, Mapping[str, Any]] = {
     "openai": {},
     "azure": {"lanes": "off"},
-    # A second create queues; that it ignores a stream_id is assumed.
+    # A second create is queued; that it ignores a stream_id is assumed.
     "xai": {"lanes": "ignore", "lifetime": 25 * 60.0},
     "vercel": {
         "lanes": "off",

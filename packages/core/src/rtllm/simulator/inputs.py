@@ -1,4 +1,4 @@
-"""Checks of the input: the shape of each item, and whether calls and outputs pair up."""
+"""Checks of the input: the form of each item, and the pairs of calls and outputs."""
 
 from __future__ import annotations
 
@@ -185,8 +185,8 @@ _ITEMS: dict[str, shapes.Check] = {
     "reasoning": _REASONING,
     "item_reference": _REFERENCE,
 }
-# Items of hosted tools and of the newest models. Their fields are the service's own
-# business: a client only passes them through.
+# Items of hosted tools and of the newest models. Only the service reads their fields; a client
+# passes them through.
 _OPAQUE = (
     "file_search_call",
     "computer_call",
@@ -217,14 +217,14 @@ _ITEMS.update(dict.fromkeys(_OPAQUE, shapes.mapping))
 
 
 def type_of(item: Item) -> str:
-    """An item's type, also where the short forms leave it out."""
+    """Return an item's type, even if the short form leaves it out."""
     if item.get("type") is not None:
         return str(item["type"])
     return "item_reference" if "id" in item and "role" not in item else "message"
 
 
 def check_items(items: Any, param: str = "input") -> None:
-    """Check the shape of every item of a list."""
+    """Check the form of every item of a list."""
     if not isinstance(items, list):
         raise refusal.invalid_type(param, "one of a string or array of input items", items)
     for index, item in enumerate(items):
@@ -237,7 +237,7 @@ def check_items(items: Any, param: str = "input") -> None:
 
 
 def has_breakpoint(items: Sequence[Item]) -> str | None:
-    """The path of the first cache breakpoint; models before gpt-5.6 refuse it."""
+    """Return the path of the first cache breakpoint, which models before gpt-5.6 reject."""
     for index, item in enumerate(items):
         for name in ("content", "output"):
             parts = item.get(name)
@@ -250,12 +250,12 @@ def has_breakpoint(items: Sequence[Item]) -> str | None:
 def check_ids(items: Sequence[Item], store: Store, *, stored: bool) -> None:
     """Check the item ids that a client sends back.
 
-    An id must name a stored item, or stand right behind the whole reasoning item that it
-    was born with. Requests that store nothing have no other way to vouch for an id.
+    An id must name a stored item, or directly follow the complete reasoning item that it was
+    created with. Requests without stored items have no other way to prove an id.
 
     Args:
         items: The input.
-        store: What the server has given out.
+        store: The items that the server has sent.
         stored: Whether the request stores its response.
     """
     vouched = False
@@ -274,9 +274,9 @@ def check_ids(items: Sequence[Item], store: Store, *, stored: bool) -> None:
 
 
 def check_reasoning_kept(items: Sequence[Item], store: Store) -> None:
-    """Check that calls of the running turn come behind the reasoning that led to them.
+    """Check that calls of the current turn follow the reasoning that led to them.
 
-    Calls before the last user message are past: their reasoning may be left out.
+    The reasoning of calls before the last user message may be left out.
     """
     last_user = max((i for i, item in enumerate(items) if item.get("role") == "user"), default=-1)
     seen: set[str] = set()
@@ -317,13 +317,13 @@ _CALLS = {"function_call": "function call", "custom_tool_call": "custom tool cal
 
 
 def check_pairs(context: Iterable[Item], later: frozenset[str] = frozenset()) -> None:
-    """Check that every call of a context is answered once, after it.
+    """Check that every call of a context has one output after it.
 
-    A call that is repeated before its output counts once: clients in the field send a
-    parent's call again together with its output, and are served.
+    A call that is repeated before its output counts once: some clients send a parent's call again
+    together with its output, and the service accepts it.
 
     Args:
-        context: All that the model would see.
+        context: Everything that the model would see.
         later: Names of async tools, whose outputs may still be missing.
     """
     calls: dict[str, Item] = {}

@@ -1,4 +1,4 @@
-"""What happened, to assert on and to wait for."""
+"""Journal: records of connections and requests, to assert on and to wait for."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ Outcome: TypeAlias = Literal[
 class Entry:
     """One request, from its arrival to its end.
 
-    A chat completion's context and input are its messages as items of the Responses API;
-    ``body`` has them as they were sent.
+    A chat completion's context and input are its messages as items of the Responses API; ``body``
+    has them unchanged.
 
     Attributes:
-        index: Number over the whole server, from 0.
-        connection: Number of the connection; -1 over HTTP, see ``transport``.
+        index: Its number on the server, from 0.
+        connection: The number of its connection; -1 over HTTP, see ``transport``.
         lane: Its ``stream_id`` as sent; None on the default lane.
         body: The frame.
-        bytes: Size of the frame.
-        context: All that the model would see; empty if the request was refused before.
+        bytes: The size of the frame.
+        context: Everything that the model would see; empty if the request was rejected before.
         instructions: This request's instructions.
-        previous_response_id: The parent that was asked for.
-        response_id: What was created, None if nothing was.
-        outcome: ``waiting`` behind its lane, ``running``, then how it ended. ``refused`` is
-            an error instead of a response, ``failed`` one after it began, ``dropped`` a
-            connection that ended.
-        error_code: Code of the error, if there was one.
+        previous_response_id: The requested parent.
+        response_id: The id of the response, None if there is none.
+        outcome: ``waiting`` for its lane, ``running``, then how it ended. ``refused`` means an
+            error instead of a response, ``failed`` an error after the response began, ``dropped`` a
+            lost connection.
+        error_code: The code of the error, if there was one.
         deltas: How many pieces of text and arguments were sent so far.
-        reply_text: What was said so far; whole at the end, also if nobody listened.
-        usage: Tokens of the terminal event.
-        api: Which API was asked.
-        headers: The headers of a posted request; a socket's are its connection's.
-        query: The query of a posted request.
+        reply_text: The text so far; at the end the full text, even if the client is gone.
+        usage: The tokens in the terminal event.
+        api: The API that was used.
+        headers: The headers of an HTTP request; a WebSocket's are those of its connection.
+        query: The query of an HTTP request.
     """
 
     index: int
@@ -66,28 +66,28 @@ class Entry:
 
     @property
     def transport(self) -> Transport:
-        """What carried the request."""
+        """The protocol of the request."""
         return "http" if self.connection < 0 else "websocket"
 
     @property
     def input(self) -> list[Item]:
-        """What this request itself sent, a plain string as one user message."""
+        """The items that this request itself sent; a plain string is one user message."""
         if self.api == "chat":
             return chat_messages.as_items(self.body.get("messages"))
         return as_items(self.body.get("input"))
 
     def texts(self) -> list[tuple[str, str]]:
-        """The context as pairs: role (or item type) and text."""
+        """Return the context as pairs: role (or item type) and text."""
         return texts_of(self.context)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether it has ended."""
         return self.outcome not in {"waiting", "running"}
 
 
 def as_items(given: Any) -> list[Item]:
-    """An input as a list of items that name their type."""
+    """Return an input as a list of items with their types."""
     if isinstance(given, str):
         part = {"type": "input_text", "text": given}
         return [{"type": "message", "role": "user", "content": [part]}] if given else []
@@ -100,7 +100,7 @@ def as_items(given: Any) -> list[Item]:
 
 
 def texts_of(items: list[Item]) -> list[tuple[str, str]]:
-    """Items as pairs: role (or type) and text."""
+    """Return items as pairs: role (or type) and text."""
     return [(item.get("role") or item.get("type", "message"), text_of(item)) for item in items]
 
 
@@ -108,8 +108,8 @@ def texts_of(items: list[Item]) -> list[tuple[str, str]]:
 class ConnectionEntry:
     """One attempt to connect.
 
-    ``refused`` is the HTTP status of a refused upgrade; ``close_code`` what ended an
-    accepted one, None while it is open or if the peer just vanished.
+    ``refused`` is the HTTP status of a rejected upgrade. ``close_code`` is the code that ended an
+    accepted one; None while it is open or if the peer disconnected without a close.
     """
 
     number: int
@@ -126,7 +126,7 @@ _T = TypeVar("_T")
 
 
 def _forget_oldest(kept: list[_T], limit: int, is_over: Callable[[_T], bool]) -> None:
-    """Bring a list down to its limit; what still runs stays, whatever its age."""
+    """Shorten a list to its limit; running entries stay, however old they are."""
     while len(kept) > limit:
         place = next((i for i, member in enumerate(kept) if is_over(member)), None)
         if place is None:
@@ -135,11 +135,11 @@ def _forget_oldest(kept: list[_T], limit: int, is_over: Callable[[_T], bool]) ->
 
 
 class Journal:
-    """Everything that the simulator was asked, in order of arrival.
+    """All requests that the simulator received, in order of arrival.
 
     Args:
-        keep: How many requests and connections stay; the oldest that are over go first.
-            Numbers count on, so that an entry's ``index`` is its place only until then.
+        keep: How many requests and connections are kept; the oldest that have ended are removed
+            first. Numbers continue, so an entry's ``index`` is its position only until then.
     """
 
     def __init__(self, keep: int = 10_000) -> None:
@@ -166,11 +166,11 @@ class Journal:
         return [connection for connection in self.connections if connection.open]
 
     def listen(self, listener: Listener) -> None:
-        """Call a function with each entry when it starts and when it is over."""
+        """Call a function with each entry when it starts and when it ends."""
         self._listeners.append(listener)
 
     def changed(self, entry: Entry | None = None) -> None:
-        """Tell those who wait, and for an entry those who listen."""
+        """Notify the waiters, and for an entry the listeners."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -179,7 +179,7 @@ class Journal:
                 listener(entry)
 
     def connect(self, headers: Mapping[str, str], query: Mapping[str, str]) -> ConnectionEntry:
-        """Note an attempt to connect."""
+        """Record an attempt to connect."""
         record = ConnectionEntry(self._connected, dict(headers), dict(query))
         self._connected += 1
         self.connections.append(record)
@@ -195,13 +195,13 @@ class Journal:
         headers: Mapping[str, str],
         query: Mapping[str, str],
     ) -> Entry:
-        """Note a posted request's arrival."""
+        """Record the arrival of an HTTP request."""
         entry = self.add(-1, None, body, size)
         entry.api, entry.headers, entry.query = api, headers, query
         return entry
 
     def add(self, connection: int, lane: str | None, body: dict[str, Any], size: int) -> Entry:
-        """Note a request's arrival."""
+        """Record the arrival of a request."""
         parent = body.get("previous_response_id")
         instructions = body.get("instructions")
         entry = Entry(
@@ -222,7 +222,7 @@ class Journal:
     def end(
         self, entry: Entry, outcome: Outcome, code: str | None = None, message: str | None = None
     ) -> None:
-        """Note how a request ended; only the first end counts."""
+        """Record how a request ended; only the first end counts."""
         if entry.is_over:
             return
         entry.outcome = outcome
@@ -231,12 +231,13 @@ class Journal:
         self.changed(entry)
 
     async def wait(self, predicate: Callable[[Journal], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
-        """Wait until something holds of this journal.
+        """Wait until a condition holds for this journal.
 
-        A predicate may look at entries that don't exist yet: an IndexError means not yet.
+        A condition may use entries that don't exist yet; an IndexError means that it does not hold
+        yet.
 
         Raises:
-            TimeoutError: With the journal in its text, if it doesn't come to hold.
+            TimeoutError: With the journal in its text, if it does not hold in time.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -265,7 +266,7 @@ class Journal:
         outcome: Outcome | None = None,
         timeout: float = 20.0,  # noqa: ASYNC109
     ) -> list[Entry]:
-        """Wait for so many requests, of an outcome if one is given, and return them."""
+        """Wait for a number of requests, with an outcome if one is given, and return them."""
 
         def found() -> list[Entry]:
             return [e for e in self.entries if outcome is None or e.outcome == outcome]
@@ -274,5 +275,5 @@ class Journal:
         return found()
 
     async def wait_idle(self, timeout: float = 20.0) -> None:  # noqa: ASYNC109
-        """Wait until every request is over."""
+        """Wait until every request has ended."""
         await self.wait(lambda journal: all(e.is_over for e in journal.entries), timeout)

@@ -1,8 +1,8 @@
-"""Flaws that some host gives the events of a response. No I/O.
+"""Flaws that some hosts give the events of a response. No I/O.
 
-`mangle` gives each event one flaw that is named. `Mangler` plays a host with many habits at once,
-chosen by a seed, and says of each frame what it was made of, so that a test can tell what a
-careful listener would make of it.
+`mangle` gives each event one named flaw. `Mangler` plays a host with many habits at once, chosen by
+a seed, and returns for each frame the event that it was made from, so that a test knows what a
+careful client should make of it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.fa
 
 
 def mangle(event: Event, flaw: Flaw) -> Event | None:  # noqa: C901, PLR0912
-    """Give an event a flaw; None drops it."""
+    """Give an event a flaw; return None to drop it."""
     kind = event["type"]
     is_delta, is_terminal = kind.endswith(".delta"), kind in _TERMINAL
     match flaw:
@@ -108,24 +108,24 @@ Habit: TypeAlias = Literal[
     "output",
     "response_id",
 ]
-"""What a host may do otherwise:
+"""The ways in which a host may differ:
 
-* ``ids``: an item's id is missing, or another in each kind of event, or in each event,
+* ``ids``: an item's id is missing, or differs in each kind of event, or in each event,
 * ``places``: ``output_index`` and ``content_index`` are missing in some kinds of events,
-* ``constant``: all items have one id, or one place,
+* ``constant``: all items have one id, or one index,
 * ``sequence``: ``sequence_number`` is missing, or always the same,
 * ``drops``: some kinds of events never come,
 * ``tail``: the deltas of an item stop before its text does,
 * ``repeats``: a frame comes twice, with its ``sequence_number``,
-* ``late``: the last delta of an item comes once more behind its end,
-* ``halves``: texts are cut within a surrogate pair,
-* ``not_a_number``: ``NaN``, ``Infinity`` or ``-Infinity`` beside a delta,
+* ``late``: the last delta of an item comes again after its end,
+* ``halves``: texts are split within a surrogate pair,
+* ``not_a_number``: ``NaN``, ``Infinity`` or ``-Infinity`` next to a delta,
 * ``deep``: an unknown field is nested 2,000 levels deep,
 * ``broken_bytes``: an unknown field isn't UTF-8,
-* ``junk``: frames in between that are no events,
+* ``junk``: frames in between are not events,
 * ``arguments``: a finished call has none, null, an empty text, or an object,
 * ``output``: the terminal event's output is empty, null or missing,
-* ``response_id``: the terminal event names the response otherwise.
+* ``response_id``: the terminal event has another id of the response.
 """
 
 HABITS: tuple[Habit, ...] = get_args(Habit)
@@ -154,9 +154,9 @@ class MangledFrame:
     """A frame of a host with habits.
 
     Attributes:
-        data: What is sent.
-        event: The well-formed event that says the same; None for junk.
-        is_repeat: Whether the host said it before.
+        data: The data that is sent.
+        event: The well-formed event with the same meaning; None for junk.
+        is_repeat: Whether the host sent it before.
     """
 
     data: str | bytes
@@ -168,8 +168,8 @@ class Mangler:
     """A host with habits, for one response.
 
     Args:
-        seed: Chooses how it has its habits; the same seed does the same to the same events.
-        habits: Which it may have. Each is had or not, as the seed wants it.
+        seed: Determines how it has its habits; the same seed changes the same events equally.
+        habits: The habits that it may have; the seed determines which of them it has.
     """
 
     def __init__(self, seed: int, habits: Iterable[Habit] = HABITS) -> None:
@@ -181,7 +181,7 @@ class Mangler:
         self._ids = {stage: choice for stage in stages if (choice := self._id_mode()) != "as it is"}
         self._placeless = {stage for stage in stages if self._has("places", 0.5)}
         self._constant: str | None = None
-        if self._has("constant"):  # then the other tells items apart
+        if self._has("constant"):  # then the other one distinguishes items
             self._constant = choose(("id", "place"))
             self._ids, self._placeless = {}, set()
         self._sequence = choose(("missing", "constant")) if self._has("sequence") else "as it is"
@@ -204,7 +204,7 @@ class Mangler:
         )
 
     def frames(self, event: Event) -> Iterator[MangledFrame]:
-        """Give what the host sends for an event."""
+        """Yield the frames that the host sends for an event."""
         kind = event["type"]
         if "junk" in self._habits and self._random.random() < 0.2:
             yield MangledFrame(self._random.choice(_JUNK), None)
@@ -237,7 +237,7 @@ class Mangler:
         return self._deltas[event["item_id"]] > self._tail
 
     def _cut(self, event: Event) -> Iterator[tuple[Event, Event]]:
-        """Cut a delta within its first surrogate pair: what is meant, and what is sent."""
+        """Split a delta within its first surrogate pair; yield the intended and the sent events."""
         text = event.get("delta")
         place = -1
         if isinstance(text, str) and "halves" in self._habits:

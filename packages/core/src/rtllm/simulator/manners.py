@@ -1,6 +1,6 @@
-"""How hosts differ from OpenAI in what they take and give: switches of the simulator. No I/O.
+"""Differences of hosts from OpenAI, as switches of the simulator. No I/O.
 
-Each is a host that was *seen* in a public report; its refusal is in that host's words. They can be
+Each is a host that was *seen* in a public report, with that host's rejection text. They can be
 combined: ``Simulator(manners=["one leading system", "no strict tools"])``.
 """
 
@@ -15,16 +15,16 @@ from rtllm.simulator.refusal import RequestError
 
 Body = dict[str, Any]
 SIGNATURE = "CsUBAXLI2nyQ" + "A1b2C3d4" * 30
-"""What a host that signs calls hangs on them."""
+"""The fields that a host with thought signatures adds to calls."""
 THOUGHT = "The caller wants it."
-"""What a host that thinks beside its calls says there."""
+"""The reasoning that a host with reasoning next to calls sends."""
 
 
 def check(body: Body, manners: Collection[str]) -> None:
-    """Refuse what a host with these manners refuses.
+    """Reject what a host with these manners rejects.
 
     Raises:
-        RequestError: In the host's words.
+        RequestError: With the host's text.
     """
     for manner in manners:
         if (refuses := REFUSALS.get(manner)) is not None:
@@ -32,7 +32,7 @@ def check(body: Body, manners: Collection[str]) -> None:
 
 
 def dressed(chunk: dict[str, Any], manners: Collection[str]) -> Iterator[dict[str, Any]]:
-    """A chunk of a chat completion as a host with these manners sends it."""
+    """Yield a chunk of a chat completion as a host with these manners sends it."""
     choice: dict[str, Any] = (chunk.get("choices") or [{}])[0]
     delta: dict[str, Any] = choice.get("delta") or {}
     calls: list[dict[str, Any]] = delta.get("tool_calls") or []
@@ -56,11 +56,11 @@ def _with_delta(chunk: dict[str, Any], delta: Mapping[str, Any]) -> dict[str, An
     return {**chunk, "choices": [choice]}
 
 
-# -- what they refuse -----------------------------------------------------------------------------
+# -- rejections -----------------------------------------------------------------------------
 
 
 def _messages(body: Body) -> list[dict[str, Any]]:
-    """The messages of either API; outputs of tools count as a tool's."""
+    """Return the messages of either API; a tool output counts as a tool's message."""
     found = body.get("messages")
     if isinstance(found, list):
         return found
@@ -235,7 +235,7 @@ REFUSALS: Mapping[str, Callable[[Body], None]] = {
     "no parent": _no_parent,
     "no nulls": _no_nulls,
 }
-"""What hosts refuse, by the names of the manners."""
+"""The rejections, by the names of the manners."""
 
 MANNERS: tuple[str, ...] = (*REFUSALS, "thinks in the words", "ignores parents")
-"""All manners. ``ignores parents``: a parent is taken and forgotten, and the answer says so."""
+"""All manners. ``ignores parents``: a parent is accepted and ignored, as the response shows."""

@@ -1,8 +1,8 @@
-"""What the service remembers of earlier responses. No I/O.
+"""Memory of earlier responses. No I/O.
 
-A *store* serves every connection (``store: true``). Beside it, each connection holds
-the newest completed response of each of its lanes, and nothing older; on hosts without
-lanes everything runs on the default lane, so one response a connection is what remains.
+A *store* serves every connection (``store: true``). In addition, each connection remembers the
+newest completed response of each of its lanes, and no older one. On hosts without lanes everything
+runs on the default lane, so a connection remembers one response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A response that may be continued: all that the model has seen and said."""
+    """A response that may be continued: everything that the model has seen and generated."""
 
     id: str
     context: tuple[Item, ...]
@@ -40,23 +40,23 @@ class Newest(dict[str, V]):
             del self[next(iter(self))]
 
 
-_ITEMS_EACH = 8  # of a response, that are remembered one by one
+_ITEMS_EACH = 8  # items of a response that are remembered individually
 
 
 class Store:
-    """What outlives a connection.
+    """The memory that outlives a connection.
 
     Args:
         keep: How many responses are kept; the oldest are forgotten.
 
     Attributes:
-        responses: What may be continued.
-        wholes: The stored responses as they are shown to who asks for them.
-        items: Stored items, by id.
-        births: The reasoning item that an item was born with, by id.
-        calls: The same for calls, by call_id: their own id, and the reasoning's. Only of
-            sealed reasoning, which a client can send back.
-        sealed: The encrypted contents that were given out, with the id of their item.
+        responses: The responses that may be continued.
+        wholes: The stored responses as ``GET`` returns them.
+        items: The stored items, by id.
+        births: The id of the reasoning item that an item was created with, by id.
+        calls: The same for calls, by call_id: their own id, and the reasoning's. Only for encrypted
+            reasoning, which a client can send back.
+        sealed: The encrypted contents that were sent, with the ids of their items.
     """
 
     def __init__(self, keep: int = 10_000) -> None:
@@ -68,7 +68,7 @@ class Store:
         self.sealed: Newest[str] = Newest(_ITEMS_EACH * keep)
 
     def note_output(self, output: Iterable[Item]) -> None:
-        """Remember how given-out items belong together, stored or not."""
+        """Remember which of the sent items belong together, stored or not."""
         reasoning: Item | None = None
         for item in output:
             if item["type"] == "reasoning":
@@ -92,10 +92,10 @@ class ConnectionMemory:
     """The responses that one connection can continue.
 
     Args:
-        store: What all connections share.
-        drop_on: When a lane forgets its old response: as soon as its next request starts
-            (what a client must reckon with), or when that one has ended.
-        forgets_on_failure: Whether a failed response takes all others with it.
+        store: The store that all connections share.
+        drop_on: When a lane forgets its old response: when its next request starts (clients must
+            expect this), or when that one has ended.
+        forgets_on_failure: Whether a failed response makes the connection forget all others.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class ConnectionMemory:
         self._newest: dict[str | None, Remembered] = {}
 
     def begin(self, lane: str | None, parent_id: str | None) -> Remembered | None:
-        """Start a request on a lane and look its parent up.
+        """Start a request on a lane and look up its parent.
 
-        The lookup happens here, not when the frame arrived: what the parent's lane did
-        in between counts. A request that fails here has not started and drops nothing.
+        The lookup happens at the start, not when the frame arrived, so changes of the parent's lane
+        in between count. A request that fails here has not started and drops nothing.
 
         Raises:
             RequestError: If the parent is not remembered (any more).
@@ -133,11 +133,11 @@ class ConnectionMemory:
         self._newest[lane] = response
 
     def fail(self, lane: str | None, parent_id: str | None, *, began: bool = False) -> None:
-        """End a request in an error: a parent on the same lane is evicted.
+        """End a request with an error: a parent on the same lane is evicted.
 
-        A fork from another lane leaves the parent to its own lane. Stored responses can
-        be loaded again, so for them the eviction changes nothing. ``began`` tells a failed
-        response from a refused request.
+        A fork from another lane does not evict the parent. Stored responses can be loaded again, so
+        the eviction does not affect them. ``began`` distinguishes a failed response from a rejected
+        request.
         """
         if began and self._forgets_on_failure:
             self._newest.clear()
@@ -146,5 +146,5 @@ class ConnectionMemory:
             del self._newest[lane]
 
     def held(self) -> dict[str | None, str]:
-        """The response ids that the lanes hold, for tests and for looking at."""
+        """Return the response ids that the lanes hold, for tests and debugging."""
         return {lane: response.id for lane, response in self._newest.items()}

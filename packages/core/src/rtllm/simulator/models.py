@@ -1,4 +1,4 @@
-"""What each model family takes: data, no logic beyond finding the row.
+"""Parameters of the model families: data, and the lookup of a row.
 
 As documented or seen on 2026-11-24; a row marked *assumed* has no source.
 """
@@ -15,10 +15,10 @@ _VERBOSITY = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The parameters that a family of models takes.
+    """The parameters that a family of models accepts.
 
-    ``sampling`` says when temperature, top_p and logprobs are taken: always, never, or
-    only while the effort is ``none``. No ``efforts`` means a model that doesn't reason.
+    ``sampling`` tells when temperature, top_p and logprobs are accepted: always, never, or only
+    with the effort ``none``. A model without ``efforts`` doesn't reason.
     """
 
     efforts: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Family:
 
     @property
     def reasons(self) -> bool:
-        """Whether the model thinks before it speaks."""
+        """Whether the model reasons before it responds."""
         return bool(self.efforts)
 
 
@@ -43,7 +43,7 @@ _ASTRA = Family(_TO_MAX[1:], "medium", cache_options=True, cache_retention=())
 _NEWEST = Family(_TO_MAX, "medium", cache_options=True, cache_retention=())
 _NEWEST_SAMPLING = Family(_TO_MAX, "medium", "effort_none", cache_options=True, cache_retention=())
 
-# First match wins, so the special names stand before the families that contain them.
+# The first match wins, so special names come before the families that contain them.
 _FAMILIES: tuple[tuple[str, Family], ...] = (
     (r"gpt-4.*|chatgpt-4o-latest", _CLASSIC),
     (r"o\d.*", _O_SERIES),
@@ -101,11 +101,11 @@ KNOWN_MODELS = frozenset(
 
 
 def undated(model: str) -> str:
-    """A model's name without the date of its snapshot."""
+    """Return a model's name without the date of its snapshot."""
     return re.sub(r"-\d{4}-\d\d-\d\d$", "", model)
 
 
 def family_of(model: str) -> Family | None:
-    """The family of a model; None for names that follow no known scheme (a deployment)."""
+    """Return the family of a model; None for names of no known form (a deployment)."""
     name = undated(model)
     return next((family for scheme, family in _FAMILIES if re.fullmatch(scheme, name)), None)

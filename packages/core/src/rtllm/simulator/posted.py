@@ -1,4 +1,4 @@
-"""What every POST has in common: its body, its place in the journal, its end."""
+"""The common part of every POST: its body, its journal entry, its end."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from rtllm.simulator.refusal import RequestError
 from rtllm.simulator.script import Api
 from rtllm.simulator.service import Service
 
-_LOOK_EVERY = 0.01  # seconds; nothing else tells a waiting handler that the client has gone
+_LOOK_EVERY = 0.01  # seconds; a waiting handler is not notified when the client disconnects
 
 
 class EndedError(Exception):
-    """The exchange is over before its time; the journal knows how."""
+    """The exchange has ended early; the journal has the outcome."""
 
 
 class AnswerError(Exception):
-    """The request is answered with this instead of what it asked for."""
+    """The request gets this response instead of a normal one."""
 
     def __init__(self, response: web.Response) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class AnswerError(Exception):
 
 
 class Posted(ABC):
-    """One POST, from its body to the last byte of the answer.
+    """One POST, from its body to the last byte of the response.
 
     Args:
         service: The service.
-        request: What was posted.
-        api: Which API was asked.
+        request: The HTTP request.
+        api: The API that was used.
     """
 
     def __init__(self, service: Service, request: web.Request, api: Api) -> None:
@@ -53,7 +53,7 @@ class Posted(ABC):
         self._stream: web.StreamResponse | None = None
 
     async def run(self) -> web.StreamResponse:
-        """Answer the request, or notice that nobody waits any more."""
+        """Answer the request, or end early if the client disconnects."""
         work = asyncio.create_task(self._answer())
         gone = asyncio.create_task(self._gone())
         try:
@@ -99,7 +99,7 @@ class Posted(ABC):
             self._service.journal.end(self._entry, outcome, code, message)
 
     async def _open_stream(self) -> web.StreamResponse:
-        """Begin the answer as a stream of server-sent events, unless it has begun."""
+        """Begin the response as a stream of server-sent events, unless it has begun."""
         if self._stream is None:
             self._stream = web.StreamResponse(
                 headers={
@@ -116,15 +116,15 @@ class Posted(ABC):
             await self._stream.write(data)
 
     async def _finish_early(self) -> None:
-        """End the body as if all were well; before it began, the connection."""
+        """End the body normally; before it began, end the connection."""
         if self._stream is not None:
             await self._stream.write_eof()
         else:
             self._hang_up()
 
     def _ended_stream(self) -> web.StreamResponse:
-        """Return the answer as far as it came, for a client that has gone."""
-        # By identity: a stream is a mapping, and aiohttp 3.11 takes an empty one for false.
+        """Return the partial response, for a client that has disconnected."""
+        # By identity: a stream is a mapping, and in aiohttp 3.11 an empty one is falsy.
         return web.Response(status=499) if self._stream is None else self._stream
 
     def _hang_up(self) -> None:
@@ -134,7 +134,7 @@ class Posted(ABC):
 
 
 def service_headers() -> dict[str, str]:
-    """What every answer of the service bears."""
+    """Return the headers of every response of the service."""
     return {
         "x-request-id": new_id("req"),
         "openai-version": "2020-10-01",
@@ -148,14 +148,14 @@ def service_headers() -> dict[str, str]:
 
 
 def refused(error: RequestError) -> web.Response:
-    """A refusal in plain HTTP."""
+    """Create a rejection over HTTP."""
     return web.json_response(
         {"error": error.body()}, status=error.status, headers=service_headers()
     )
 
 
 def scripted(fault: ErrorFrame) -> web.Response:
-    """A scripted error in plain HTTP."""
+    """Create a scripted error over HTTP."""
     frame = fault.frame(None)
     error = frame.get("error", {"message": fault.message, "type": fault.kind, "code": fault.code})
     headers = {**service_headers(), **(fault.headers or {})}
@@ -163,7 +163,7 @@ def scripted(fault: ErrorFrame) -> web.Response:
 
 
 def plain(fault: RefuseRequest | RefuseHandshake) -> web.Response:
-    """A scripted refusal as it is: proxies answer with HTML or text."""
+    """Create a scripted rejection, unchanged: proxies answer with HTML or text."""
     headers = {**service_headers(), **(fault.headers or {})}
     if isinstance(fault.body, Mapping):
         return web.json_response(dict(fault.body), status=fault.status, headers=headers)

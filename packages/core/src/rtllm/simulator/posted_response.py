@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: the exchange of a socket over HTTP, streamed or as one object."""
+"""``POST /v1/responses``: an exchange over HTTP, streamed or as one object."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rtllm.simulator.service import Service
 
 
 class PostedResponse(Posted):
-    """Answers one posted request, as the line of its exchange.
+    """Answers one HTTP request, as the line of its exchange.
 
-    Over HTTP nothing but the store is remembered: the memory of a connection begins and
-    ends with the request.
+    Over HTTP only the store is remembered: the memory of a connection begins and ends with the
+    request.
 
     Args:
         service: The service.
-        request: What was posted.
+        request: The HTTP request.
     """
 
     def __init__(self, service: Service, request: web.Request) -> None:
@@ -48,22 +48,22 @@ class PostedResponse(Posted):
             await self._stream.write_eof()
             return self._stream
         if self._response is None or entry.outcome == "dropped":
-            return web.Response(status=499)  # nobody is there to read it
-        # A failed response is an answer like any other here (assumed): status, error and all.
+            return web.Response(status=499)  # the client has disconnected
+        # Assumed: a failed response is a normal HTTP response, with its status and error.
         return web.json_response(self._response, headers=service_headers())
 
     async def begin(self) -> None:
-        """Send the headers of a streamed answer."""
+        """Send the headers of a streamed response."""
         if self._streams:
             await self._open_stream()
 
     async def send(self, event: Event) -> None:
-        """Send an event, or keep the response that it shows until all is over."""
+        """Send an event, or keep its response object until the end."""
         self._response = event.get("response", self._response)
         await self._send_data(msgspec.json.encode(event), event.get("type"))
 
     async def send_raw(self, frame: str | bytes) -> None:
-        """Send something as the data of an event without a name."""
+        """Send text as the data of an event without a name."""
         await self._send_data(frame if isinstance(frame, bytes) else frame.encode())
 
     async def _send_data(self, data: bytes, kind: str | None = None) -> None:
@@ -74,28 +74,28 @@ class PostedResponse(Posted):
         await self._write(b"%bdata: %b\n\n" % (name.encode(), data))
 
     async def keep_alive(self, tag: str | None) -> None:
-        """Send a comment, which every reader of server-sent events skips."""
+        """Send a comment, which readers of server-sent events ignore."""
         if self._streams and not self._muted:
             await self._open_stream()
             await self._write(b": keepalive\n\n")
 
     async def refuse(self, error: RequestError, tag: str | None) -> None:
-        """Answer with the refusal's own status."""
+        """Answer with the rejection's own status."""
         self._refusal = refused(error)
 
     async def answer(self, fault: RefuseRequest, tag: str | None) -> None:
-        """Answer with this and nothing else."""
+        """Answer with a scripted response only."""
         self._refusal = plain(fault)
 
     async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
-        """Send an error: as a status while nothing was answered, else as the last event."""
+        """Send an error: as an HTTP status before the response began, else as the last event."""
         if self._stream is not None:
             await self.send(fault.frame(None, sequence_number, live="b"))
             return
         self._refusal = scripted(fault)
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the body as if all were well; before it began, the connection."""
+        """End the body normally; before it began, end the connection."""
         await self._finish_early()
 
     def hang_up(self) -> None:
@@ -107,5 +107,5 @@ class PostedResponse(Posted):
         reset(self._request.transport)
 
     def mute(self, *, pongs: bool) -> None:
-        """Send nothing more, ever."""
+        """Stop sending."""
         self._muted = True

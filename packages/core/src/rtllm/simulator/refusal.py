@@ -1,7 +1,7 @@
-"""What the service says no to, in its own words.
+"""Rejections, with the service's own texts.
 
-The texts and codes are those of the public API; a client that parses them (for the
-supported values, or the name of the refused field) finds what it would find there.
+The texts and codes are those of the public API; a client that parses them (for the supported
+values, or the name of the rejected field) finds the same as there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class RequestError(Exception):
-    """A request that the service refuses before it makes a response."""
+    """A request that the service rejects before it creates a response."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class RequestError(Exception):
         self.kind = kind
 
     def body(self) -> dict[str, Any]:
-        """The ``error`` object, as HTTP bodies and error frames both carry it."""
+        """Create the ``error`` object of HTTP bodies and error frames."""
         return {
             "type": self.kind,
             "code": self.code,
@@ -40,7 +40,7 @@ class RequestError(Exception):
 
 
 def quoted(values: Sequence[str], last: str = "and") -> str:
-    """Enumerate values as the service does: ``'a', 'b', and 'c'``."""
+    """List values as the service does: ``'a', 'b', and 'c'``."""
     names = [f"'{value}'" for value in values]
     if len(names) < 3:
         return f" {last} ".join(names)
@@ -58,19 +58,19 @@ def kind_of(value: object) -> str:
 
 
 def unknown_parameter(param: str) -> RequestError:
-    """A field that the service doesn't know at this place."""
+    """Create the error of a field that the service doesn't know at this place."""
     return RequestError(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
 
 
 def missing_parameter(param: str) -> RequestError:
-    """A required field that isn't there."""
+    """Create the error of a missing required field."""
     return RequestError(
         f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param
     )
 
 
 def invalid_type(param: str, expected: str, value: object) -> RequestError:
-    """A field of another JSON type than expected, null included."""
+    """Create the error of a field with another JSON type than expected, including null."""
     return RequestError(
         f"Invalid type for '{param}': expected {expected}, but got {kind_of(value)} instead.",
         code="invalid_type",
@@ -79,7 +79,7 @@ def invalid_type(param: str, expected: str, value: object) -> RequestError:
 
 
 def invalid_value(param: str, value: object, supported: Sequence[str]) -> RequestError:
-    """A word that is none of the known ones."""
+    """Create the error of a word that is not a known one."""
     return RequestError(
         f"Invalid value: '{value}'. Supported values are: {quoted(supported)}.",
         code="invalid_value",
@@ -88,7 +88,7 @@ def invalid_value(param: str, value: object, supported: Sequence[str]) -> Reques
 
 
 def unsupported_parameter(param: str) -> RequestError:
-    """A known field that this model doesn't take."""
+    """Create the error of a known field that this model does not accept."""
     return RequestError(
         f"Unsupported parameter: '{param}' is not supported with this model.",
         code="unsupported_parameter",
@@ -99,7 +99,7 @@ def unsupported_parameter(param: str) -> RequestError:
 def unsupported_value(
     param: str, value: object, model: str, supported: Sequence[str]
 ) -> RequestError:
-    """A known value that this model doesn't take."""
+    """Create the error of a known value that this model does not accept."""
     return RequestError(
         f"Unsupported value: '{value}' is not supported with the '{model}' model. "
         f"Supported values are: {quoted(supported)}.",
@@ -109,7 +109,7 @@ def unsupported_value(
 
 
 def out_of_range(param: str, value: float, bound: float, side: str) -> RequestError:
-    """A number below its minimum or above its maximum."""
+    """Create the error of a number outside its limits."""
     name = "integer" if isinstance(value, int) else "decimal"
     sign = ">=" if side == "min" else "<="
     where = "below minimum" if side == "min" else "above maximum"
@@ -123,7 +123,7 @@ def out_of_range(param: str, value: float, bound: float, side: str) -> RequestEr
 
 
 def too_long(param: str, length: int, longest: int) -> RequestError:
-    """A string over its limit."""
+    """Create the error of a string above its maximum length."""
     return RequestError(
         f"Invalid '{param}': string too long. Expected a string with maximum length {longest}, "
         f"but got a string with length {length} instead.",
@@ -133,7 +133,7 @@ def too_long(param: str, length: int, longest: int) -> RequestError:
 
 
 def parent_not_found(response_id: str) -> RequestError:
-    """The chain miss: nothing was generated."""
+    """Create the error of a chain miss: the parent is not known, and nothing was generated."""
     return RequestError(
         f"Previous response with id '{response_id}' not found.",
         code="previous_response_not_found",
@@ -142,7 +142,7 @@ def parent_not_found(response_id: str) -> RequestError:
 
 
 def reasoning_missing(item_id: str, kind: str, reasoning: str) -> RequestError:
-    """An item that came back without the reasoning it was born with."""
+    """Create the error of an item that came back without its reasoning item."""
     return RequestError(
         f"Item '{item_id}' of type '{kind}' was provided without its required "
         f"'reasoning' item: '{reasoning}'.",
@@ -151,7 +151,7 @@ def reasoning_missing(item_id: str, kind: str, reasoning: str) -> RequestError:
 
 
 def item_not_found(item_id: str) -> RequestError:
-    """An item id that names nothing stored."""
+    """Create the error of an item id that names no stored item."""
     return RequestError(
         f"Item with id '{item_id}' not found. Items are not persisted when `store` is set to "
         "false. Try again with `store` set to true, or remove this item from your input.",

@@ -1,7 +1,7 @@
-"""What is answered: requests as a script sees them, replies as values.
+"""Scripts: requests as a script sees them, and replies as values.
 
-A script is a callable from a ``Request`` to a ``Reply`` (or a plain string), directly or
-as an awaitable. Three ready ones cover most tests.
+A script is a callable from a ``Request`` to a ``Reply`` (or a plain string), directly or as an
+awaitable. Three ready-made ones cover most tests.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Transport: TypeAlias = Literal["websocket", "http"]
 class Request:
     """One request that passed the checks, as the model would see it.
 
-    A chat completion looks the same here: its messages and tools in the shapes of the
-    Responses API. Only ``body`` is as it was sent.
+    A chat completion looks the same here: its messages and tools have the forms of the Responses
+    API. Only ``body`` is unchanged.
 
     Attributes:
-        body: The frame or the posted body as sent.
+        body: The frame or the HTTP body as sent.
         context: Everything visible: the parents' inputs and outputs, then this input.
         instructions: This request's instructions; they are never carried over.
         tools: This request's tools.
-        connection: Number of the connection, from 0; -1 over HTTP.
+        connection: The number of the connection, from 0; -1 over HTTP.
         lane: The ``stream_id``, None on the default lane.
-        index: Number of the request over the whole server, from 0, refused ones included.
-        api: Which API was asked.
+        index: The number of the request on the server, from 0, including rejected ones.
+        api: The API that was used.
     """
 
     body: dict[str, Any]
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def transport(self) -> Transport:
-        """What carried the request."""
+        """The protocol of the request."""
         return "http" if self.connection < 0 else "websocket"
 
     @property
@@ -74,12 +74,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for an event, or for so many seconds, before going on."""
+    """Wait for an event, or for a number of seconds, before going on."""
 
     until: asyncio.Event | float
 
     async def wait(self) -> None:
-        """Wait as told."""
+        """Wait."""
         if isinstance(self.until, asyncio.Event):
             await self.until.wait()
         else:
@@ -88,14 +88,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message. ``pieces`` instead of ``text`` where it must pause inside."""
+    """A message. ``pieces`` replaces ``text`` if it must pause inside."""
 
     text: str = ""
     phase: Phase | None = None
     pieces: tuple[str | Pause, ...] = ()
 
     def steps(self) -> tuple[str | Pause, ...]:
-        """What to stream, in order."""
+        """Return the pieces to stream, in order."""
         return self.pieces or (self.text,)
 
 
@@ -109,7 +109,7 @@ class Call:
 
     @property
     def arguments_json(self) -> str:
-        """The arguments as they go over the wire."""
+        """The arguments as they are sent."""
         if isinstance(self.arguments, str):
             return self.arguments
         return json.dumps(self.arguments, separators=(",", ":"), ensure_ascii=False)
@@ -125,7 +125,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """What a hosted tool did: an item that the service makes, such as ``web_search_call``."""
+    """The item of a hosted tool that the service generates, such as ``web_search_call``."""
 
     type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -140,19 +140,19 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The ordinary end."""
+    """The normal end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """The response was cut by the service; its last item is incomplete."""
+    """The service cut the response short; its last item is incomplete."""
 
     reason: str = "max_output_tokens"
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The service gave the response up."""
+    """The service failed to complete the response."""
 
     code: str = "server_error"
     message: str = "The server had an error processing your request. Sorry about that!"
@@ -164,7 +164,7 @@ Ending: TypeAlias = Completed | Incomplete | Failed
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says: its parts in order, and how it ends."""
+    """The reply of the model: its parts in order, and how it ends."""
 
     parts: tuple[Part, ...] = ()
     ending: Ending = field(default_factory=Completed)
@@ -176,13 +176,13 @@ class Reply:
         return cls(texts, ending or Completed())
 
     def with_reasoning(self) -> Reply:
-        """The same reply with a reasoning item first, if it says anything and has none."""
+        """Return the reply with a reasoning item first, if it has output and none yet."""
         if not self.parts or any(isinstance(part, Reasoning) for part in self.parts):
             return self
         return dataclasses.replace(self, parts=(Reasoning(), *self.parts))
 
     def with_phases(self) -> Reply:
-        """The same reply with a phase for every text: commentary before a call, else final."""
+        """Return the reply with a phase for every text: commentary before a call, else final."""
         last_call = max((i for i, p in enumerate(self.parts) if isinstance(p, Call)), default=-1)
         parts = [
             dataclasses.replace(part, phase="commentary" if i < last_call else "final_answer")
@@ -198,12 +198,12 @@ Script: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 def as_reply(answer: Answer) -> Reply:
-    """A reply, also from a plain string."""
+    """Convert an answer to a reply, also from a plain string."""
     return Reply.of(answer) if isinstance(answer, str) else answer
 
 
 def text_of(item: Item) -> str:
-    """The text that an item carries, whatever its type."""
+    """Return the text of an item, whatever its type."""
     kind = item.get("type", "message")
     if kind == "function_call":
         return f"{item['name']} {item['arguments']}"
@@ -221,7 +221,7 @@ def _parts_text(content: str | list[dict[str, Any]]) -> str:
 
 
 def echo() -> Script:
-    """Answer every request with what the user said last."""
+    """Answer every request with the last user message."""
     return lambda request: f"You said: {request.last_user_text}"
 
 
@@ -238,10 +238,10 @@ def fixed(*answers: Answer) -> Script:
 
 
 def calls_on_demand() -> Script:
-    """Call what the user asks for, then quote what came back.
+    """Call what the user asks for, then quote the outputs.
 
-    Each line ``call NAME {json}`` of the user's text becomes a call, all in one response.
-    Any other text is echoed.
+    Each line ``call NAME {json}`` of the user's text becomes a call, all in one response. Any other
+    text is echoed.
     """
 
     def script(request: Request) -> Answer:

@@ -1,4 +1,4 @@
-"""The simulator as a program: for ``rtllm simulate``."""
+"""The simulator as a program, for ``rtllm simulate``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtllm.simulator.service import LaneMode
 SCRIPTS: dict[str, Callable[[], Script]] = {"echo": echo, "calls": calls_on_demand}
 
 
-_KEEP = 1000  # nobody asks a program for what it was asked long ago
+_KEEP = 1000  # a program's early requests are not looked up later
 
 
 async def serve(
@@ -34,22 +34,22 @@ async def serve(
 
     Args:
         say: Prints a line.
-        host: Where to listen.
-        port: Where to listen.
+        host: The address to listen on.
+        port: The port to listen on.
         lanes: How the host treats lanes; see ``Simulator``.
-        script: Name of a ready-made script, one of ``SCRIPTS``.
-        api_key: If set, any other key is refused.
-        models: Names beside the public ones.
+        script: The name of a ready-made script, one of ``SCRIPTS``.
+        api_key: If set, any other key is rejected.
+        models: Models in addition to the public ones.
         time_to_first: Seconds before the first output.
         per_delta: Seconds before each delta.
         lifetime: Seconds until a connection has reached its limit.
-        verbose: Whether lines show what was said. By default no caller's words are printed.
+        verbose: Whether lines show the texts. By default no caller's words are printed.
 
     Raises:
         ValueError: If no script has this name.
     """
     if script not in SCRIPTS:
-        raise ValueError(f"no script {script!r}; there are {', '.join(sorted(SCRIPTS))}")
+        raise ValueError(f"script is {script!r}; expected one of {', '.join(sorted(SCRIPTS))}")
     simulator = Simulator(
         SCRIPTS[script](),
         host=host,
@@ -69,7 +69,7 @@ async def serve(
 
 
 def line(entry: Entry, *, verbose: bool = False) -> str:
-    """A request in one line: where, how much, behind what, and what became of it."""
+    """Format a request as one line: its connection, size, parent and outcome."""
     parent = f" after {entry.previous_response_id}" if entry.previous_response_id else ""
     where = f"connection {entry.connection} lane {entry.lane or '-'}"
     if entry.transport == "http":

@@ -1,4 +1,4 @@
-"""The HTTP server around it all: addresses, keys, handshakes."""
+"""HTTP server of the simulator: routes, keys, handshakes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from rtllm.simulator.service import LaneMode, Options, ReasoningMode, Service
 
 
 class Simulator:
-    """A stand-in for the Responses service, on a local port, as a context manager.
+    """A simulated Responses service on a local port, as a context manager.
 
     The same scripts answer over HTTP: ``POST /v1/responses``, streamed or not, and
-    ``POST /v1/chat/completions``, also on Azure's addresses. ``GET /v1/responses/{id}``
-    shows what was stored.
+    ``POST /v1/chat/completions``, also on Azure's URLs. ``GET /v1/responses/{id}`` returns
+    stored responses.
 
     ::
 
@@ -38,55 +38,54 @@ class Simulator:
             ...  # a client at service.base_url
             assert service.journal.entries[0].texts() == [("user", "Hi")]
 
-    What the service refuses, it refuses, in the service's words. An exception of a script
-    fails that response, and is raised again when the simulator closes.
+    Requests that the service rejects are rejected with the service's texts. An exception in a
+    script fails that response, and is raised again when the simulator closes.
 
     Args:
-        script: What is answered: a callable, or one answer for all.
-        host: Where to listen.
-        port: Where to listen; 0 picks a free port.
+        script: The answers: a callable, or one answer for all requests.
+        host: The address to listen on.
+        port: The port to listen on; 0 for any free one.
         lanes: ``on`` as at OpenAI; ``off`` as on Azure: one response in flight and no
-            ``stream_id``; ``refuse`` knows no ``stream_id`` but queues; ``ignore`` runs
-            everything on one lane and never echoes a ``stream_id``. All but ``on`` remember
-            one response a connection.
+            ``stream_id``; ``refuse`` rejects ``stream_id`` but queues requests; ``ignore`` runs
+            everything on one lane and never sends a ``stream_id``. All but ``on`` remember one
+            response per connection.
         api_key: If set, any other key gets a 401.
-        models: Names beside the public ones, as deployments have.
+        models: Models in addition to the public ones, such as deployments.
         time_to_first: Seconds before the first output.
         per_delta: Seconds before each delta.
-        split: How texts are cut into deltas.
+        split: How texts are split into deltas.
         queued: Whether ``response.queued`` comes first.
         lifetime: Seconds until a connection has reached its limit.
         ping_interval: Seconds between the server's pings.
-        ping_timeout: Seconds after a ping until a silent peer is given up (1011).
-        max_active: Responses that run at once on a connection; more wait.
-        max_names: Distinct lane names in a connection's life.
-        max_frame: Bytes from which on a client's frame closes the connection (1009).
-        max_connections: Sockets that may be open at once; further upgrades get a 429.
-        idle: Seconds without a frame or a ping of the client, and without a response that
-            runs, after which a connection is closed (1001).
-        no_websocket: The status that every upgrade gets on a host without WebSocket: 404,
-            405 or 426. HTTP works all the same.
-        one_model: Whether a connection is bound to the model of its first request; another
-            one gets an error and the end (1008).
+        ping_timeout: Seconds after a ping until an unresponsive peer's connection is closed (1011).
+        max_active: Responses that run at once on a connection; more are queued.
+        max_names: Distinct lane names in a connection's lifetime.
+        max_frame: The size in bytes from which a client's frame closes the connection (1009).
+        max_connections: WebSockets that may be open at once; further upgrades get a 429.
+        idle: Seconds without a frame or a ping of the client, and without a running response, after
+            which a connection is closed (1001).
+        no_websocket: The status of every upgrade on a host without WebSocket: 404, 405 or 426. HTTP
+            works as usual.
+        one_model: Whether a connection is bound to the model of its first request; another model
+            gets an error and a close (1008).
         model_in_query: Whether an upgrade must name the model in its query.
-        drop_on: When a lane forgets its old response: at its next request's start or end.
-        forgets_on_failure: Whether ``response.failed`` kills all that the connection
-            remembers, as at Vercel.
-        reasoning: Whether models that reason show it. ``scripted``: where the script says
-            so. ``given``: each reply of theirs begins with a reasoning item, unless the
-            effort is ``none``; its encrypted content comes only if ``include`` asks for it.
-            ``demanded``: besides, whoever resends a call of the running turn without a
-            parent must send the sealed reasoning item that led to it before the call. The
-            service's words for that are seen where the call has its id; that it looks at
-            calls without one is assumed.
-        phases: Whether messages without a scripted phase get one: ``commentary`` before a
-            call, else ``final_answer``.
+        drop_on: When a lane forgets its old response: at the start or the end of its next request.
+        forgets_on_failure: Whether ``response.failed`` makes the connection forget everything, as
+            at Vercel.
+        reasoning: Whether models that reason return it. ``scripted``: if the script says so.
+            ``given``: each of their replies begins with a reasoning item, unless the effort is
+            ``none``; its encrypted content comes only if ``include`` asks for it. ``demanded``: in
+            addition, a client that resends a call of the current turn without a parent must send
+            its encrypted reasoning item before the call. The error text for that was seen for calls
+            with an id; that calls without one are checked is assumed.
+        phases: Whether messages without a scripted phase get one: ``commentary`` before a call,
+            else ``final_answer``.
         keep: How many requests, connections and stored responses are kept; older ones are
             forgotten.
-        fault: What goes wrong with which request: a plan, one fault for all, or a list,
-            one for each request in turn.
-        on_connect: What goes wrong with the n-th handshake, from 0.
-        strict: Whether requests are checked; off, only the parent is looked up.
+        fault: The faults of requests: a plan, one fault for all, or a list with one for each
+            request in turn.
+        on_connect: The fault of the n-th handshake, from 0.
+        strict: Whether requests are checked; if not, only the parent is looked up.
         manners: How the host differs from OpenAI: names of `rtllm.simulator.MANNERS`.
     """
 
@@ -125,7 +124,7 @@ class Simulator:
         manners: Collection[str] = (),
     ) -> None:
         if unknown := set(manners) - set(MANNERS):
-            raise ValueError(f"manners are {sorted(unknown)}; expected some of {MANNERS}")
+            raise ValueError(f"manners are {sorted(unknown)}; expected any of {MANNERS}")
         options = Options(
             lanes=lanes,
             models=models,
@@ -169,17 +168,17 @@ class Simulator:
 
     @property
     def azure_endpoint(self) -> str:
-        """The root that stands for an Azure resource: deployments with dated API versions."""
+        """The root of a simulated Azure resource: deployments with dated API versions."""
         return self.base_url.removesuffix("/v1")
 
     @property
     def websocket_url(self) -> str:
-        """The socket's own address."""
+        """The WebSocket's URL."""
         return f"ws{self.base_url.removeprefix('http')}/responses"
 
     @property
     def journal(self) -> Journal:
-        """What was asked, and what became of it."""
+        """The requests and their outcomes."""
         return self._service.journal
 
     @property
@@ -195,7 +194,7 @@ class Simulator:
 
     @property
     def script(self) -> Script:
-        """What is answered from now on."""
+        """The answers from now on."""
         return self._service.script
 
     @script.setter
@@ -204,7 +203,7 @@ class Simulator:
 
     @property
     def fault(self) -> FaultPlan:
-        """What goes wrong from now on."""
+        """The faults of requests from now on."""
         return self._service.fault
 
     @fault.setter
@@ -213,7 +212,7 @@ class Simulator:
 
     @property
     def on_connect(self) -> ConnectPlan | None:
-        """What goes wrong with handshakes from now on."""
+        """The faults of handshakes from now on."""
         return self._handshakes.on_connect
 
     @on_connect.setter
@@ -222,7 +221,7 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        for root in ("/v1", "/openai/v1"):  # the second as on Azure
+        for root in ("/v1", "/openai/v1"):  # the second one as on Azure
             app.router.add_get(f"{root}/responses", self._responses)
             app.router.add_post(f"{root}/responses", self._post)
             app.router.add_get(f"{root}/responses/{{id}}", self._retrieve)

@@ -1,4 +1,4 @@
-"""The service behind the transports: prepares requests, makes replies, keeps responses."""
+"""The service independent of transports: prepares requests, makes replies, keeps responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ReasoningMode: TypeAlias = Literal["scripted", "given", "demanded"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The rules of the house; see ``Simulator`` for what each means."""
+    """The rules of the service; see ``Simulator`` for their meanings."""
 
     lanes: LaneMode = "on"
     models: Collection[str] = ()
@@ -56,7 +56,7 @@ class Prepared:
 
 
 class Service:
-    """What all connections share. ``script`` and ``fault`` may be exchanged at any time.
+    """The state that all connections share. ``script`` and ``fault`` may be replaced at any time.
 
     Attributes:
         crashes: Exceptions of scripts, plans or the simulator itself; raised when it closes.
@@ -71,7 +71,7 @@ class Service:
         self.crashes: list[BaseException] = []
 
     def memory(self) -> ConnectionMemory:
-        """The memory of a new connection."""
+        """Create the memory of a new connection."""
         return ConnectionMemory(
             self.store,
             drop_on=self.options.drop_on,
@@ -79,10 +79,10 @@ class Service:
         )
 
     def prepare(self, entry: Entry, memory: ConnectionMemory, lane: str | None) -> Prepared:
-        """Check a request, find its parent, and put together what the model would see.
+        """Check a request, find its parent, and compose what the model would see.
 
         Raises:
-            RequestError: If the service refuses it.
+            RequestError: If the service rejects it.
         """
         body = entry.body
         if self.options.strict:
@@ -128,7 +128,7 @@ class Service:
         return "ignores parents" in self.options.manners
 
     def faults(self, request: Request) -> list[Fault]:
-        """What goes wrong with this request."""
+        """Return the faults of a request."""
         return list(as_list(self.fault(request)))
 
     def generation(self, prepared: Prepared) -> Generation:
@@ -148,7 +148,7 @@ class Service:
         )
 
     async def reply(self, request: Request) -> Reply:
-        """Ask the script, and add what the model does by itself."""
+        """Call the script, and add what the model adds by itself."""
         answer = self.script(request)
         reply = as_reply(await answer if inspect.isawaitable(answer) else answer)
         if request.api == "chat":
@@ -167,10 +167,10 @@ class Service:
         completed: bool,
         whole: dict[str, Any],
     ) -> None:
-        """Keep a response that has ended well, or at least was cut.
+        """Keep a response that has completed, or is at least incomplete.
 
-        A cut one survives in the store only: that lanes keep it is unproven. ``whole`` is
-        the response as its last event shows it.
+        An incomplete one is kept only in the store, because it is unproven that lanes keep it.
+        ``whole`` is the response object of its last event.
         """
         context = (*prepared.request.context, *generation.output)
         response = Remembered(generation.id, context, context_tokens(context))
@@ -182,7 +182,7 @@ class Service:
 
 
 def _reasons(body: dict[str, Any]) -> bool:
-    """Whether a request's model thinks before it speaks, at the effort asked for."""
+    """Whether a request's model reasons, with the requested effort."""
     family = models.family_of(body.get("model", ""))
     if family is None or not family.reasons:
         return False
@@ -191,6 +191,6 @@ def _reasons(body: dict[str, Any]) -> bool:
 
 
 def error_event(error: refusal.RequestError, lane: str | None) -> dict[str, Any]:
-    """The live form of an error frame."""
+    """Create an error frame in OpenAI's form."""
     tag = {} if lane is None else {"stream_id": lane}
     return {"type": "error", "status": error.status, **tag, "error": error.body()}

@@ -1,7 +1,7 @@
-"""Checks of JSON shapes, made of small parts.
+"""Checks of JSON values, composed of small parts.
 
 A check takes a value and the path under which the service would name it, and raises
-``RequestError`` if the value doesn't fit.
+``RequestError`` if the value is not valid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Check: TypeAlias = Callable[[Any, str], None]
 
 
 def parsed(data: bytes) -> Any:
-    """A JSON text as a value, read strictly: no NaN, no half characters.
+    """Parse a JSON text strictly: no NaN, no lone surrogates.
 
     Raises:
         ValueError: If it isn't JSON.
@@ -25,22 +25,22 @@ def parsed(data: bytes) -> Any:
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
     if b"\\u" in data:
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is not text
     return value
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def anything(value: object, param: str) -> None:
-    """Accept every value: what it may be isn't known here."""
+    """Accept every value: its form isn't known here."""
 
 
 def string(*, longest: int | None = None, pattern: str | None = None) -> Check:
-    """A string, at most so long, matching a pattern as a whole."""
+    """Create a check of strings, with a maximum length and a pattern for the entire string."""
 
     def check(value: Any, param: str) -> None:
         if not isinstance(value, str):
@@ -59,18 +59,18 @@ def string(*, longest: int | None = None, pattern: str | None = None) -> Check:
 
 
 def boolean(value: Any, param: str) -> None:
-    """True or false."""
+    """Check for true or false."""
     if not isinstance(value, bool):
         raise refusal.invalid_type(param, "a boolean", value)
 
 
 def integer(low: int | None = None, high: int | None = None) -> Check:
-    """A whole number between two bounds."""
+    """Create a check of integers between two bounds."""
     return _bounded("an integer", (int,), low, high)
 
 
 def number(low: float | None = None, high: float | None = None) -> Check:
-    """Any number between two bounds."""
+    """Create a check of numbers between two bounds."""
     return _bounded("a decimal", (int, float), low, high)
 
 
@@ -90,7 +90,7 @@ def _bounded(
 
 
 def one_of(*words: str) -> Check:
-    """One of a fixed set of words."""
+    """Create a check of words from a fixed set."""
 
     def check(value: Any, param: str) -> None:
         if not isinstance(value, str):
@@ -103,18 +103,18 @@ def one_of(*words: str) -> Check:
 
 
 def only_true(value: Any, param: str) -> None:
-    """True and nothing else."""
+    """Check for true."""
     if value is not True:
         raise refusal.invalid_value(param, value, ("true",))
 
 
 def nullable(check: Check) -> Check:
-    """Null, or what another check accepts."""
+    """Create a check that accepts null, or what another check accepts."""
     return lambda value, param: None if value is None else check(value, param)
 
 
 def list_of(check: Check) -> Check:
-    """A list whose members all pass."""
+    """Create a check of lists whose members all pass."""
 
     def check_all(value: Any, param: str) -> None:
         if not isinstance(value, list):
@@ -126,17 +126,17 @@ def list_of(check: Check) -> Check:
 
 
 def mapping(value: Any, param: str) -> None:
-    """An object with any fields."""
+    """Check for an object with any fields."""
     if not isinstance(value, dict):
         raise refusal.invalid_type(param, "an object", value)
 
 
 def tagged(variants: Mapping[str, Check], *, at_type: bool = True) -> Check:
-    """An object that its ``type`` tells apart.
+    """Create a check of objects that are distinguished by their ``type``.
 
     Args:
-        variants: What may come, by type.
-        at_type: Whether an unknown type is reported at the field or at the whole object.
+        variants: The checks, by type.
+        at_type: Whether an unknown type is reported at the field or at the entire object.
     """
 
     def check(value: Any, param: str) -> None:
@@ -153,7 +153,7 @@ def tagged(variants: Mapping[str, Check], *, at_type: bool = True) -> Check:
 
 
 def struct(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
-    """An object with known fields and no others."""
+    """Create a check of objects with known fields and no others."""
     known = {**required, **optional}
 
     def check(value: Any, param: str) -> None:

@@ -33,7 +33,7 @@ _CUSTOM = shapes.struct(
         "allowed_callers": _CALLERS,
     },
 )
-# Hosted tools are passed through by clients; their settings aren't looked at.
+# Hosted tools are passed through by clients, so their settings aren't checked.
 _HOSTED = (
     "web_search",
     "web_search_preview",
@@ -63,7 +63,7 @@ _TOOL = shapes.tagged(_TOOLS)
 
 
 def check_tools(tools: Any, param: str = "tools") -> None:
-    """Check every tool; names are unique, strict schemas honest."""
+    """Check every tool: unique names, and strict schemas in the strict subset."""
     if not isinstance(tools, list):
         raise refusal.invalid_type(param, "an array of tools", tools)
     names: set[str] = set()
@@ -77,7 +77,7 @@ def check_tools(tools: Any, param: str = "tools") -> None:
 
 
 def check_unique(name: str, names: set[str], param: str) -> None:
-    """Check that a name is new, and note it."""
+    """Check that a name is new, and record it."""
     if name in names:
         raise refusal.RequestError(
             f"Duplicate tool name '{name}'. Tool names must be unique.",
@@ -88,7 +88,7 @@ def check_unique(name: str, names: set[str], param: str) -> None:
 
 
 def check_parameters(tool: dict[str, Any], param: str) -> None:
-    """Check a function's schema; a strict one must fit the strict subset."""
+    """Check a function's schema; a strict one must be in the strict subset."""
     schema = tool.get("parameters")
     if schema is None:
         if tool.get("strict"):
@@ -123,8 +123,8 @@ def _root_problem(schema: dict[str, Any]) -> str | None:
     return None
 
 
-# minLength and maxLength are disputed in public sources: not among them, so that nobody
-# relies on them.
+# minLength and maxLength are disputed in public sources, so they are not allowed here and clients
+# can't rely on them.
 _KEYWORDS = frozenset(
     {
         "type",
@@ -174,7 +174,7 @@ _MAX_LONG_ENUM_CHARACTERS = 15_000
 
 
 def strict_problem(schema: dict[str, Any]) -> str | None:
-    """Say why a schema doesn't fit ``strict: true``; None if it does."""
+    """Find the reason why a schema can't be ``strict: true``; None if it can."""
     if schema.get("type") != "object" or "anyOf" in schema:
         kind = json.dumps(schema.get("type"))
         return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: {kind}'."
@@ -186,7 +186,7 @@ def strict_problem(schema: dict[str, Any]) -> str | None:
 
 
 def _nodes(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every schema inside a schema, with the path that the service would print."""
+    """Yield every schema inside a schema, with the path that the service would print."""
     yield path, node
     if not isinstance(node, dict):
         return
@@ -302,7 +302,7 @@ _CHOICE = shapes.tagged(_NAMED_CHOICES)
 
 
 def check_choice(choice: Any, tools: list[dict[str, Any]]) -> None:
-    """Check ``tool_choice``: its shape, and that what it names is among the tools."""
+    """Check ``tool_choice``: its form, and that the tools include what it names."""
     if isinstance(choice, str):
         shapes.one_of(*_CHOICE_WORDS)(choice, "tool_choice")
         return
