@@ -37,7 +37,7 @@ async def test_a_warm_up_that_fails_costs_the_first_turn_nothing(
     async with stage(echo(), **host) as st:
         with caplog.at_level(logging.WARNING):
             await st.llm.prewarm(instructions="Be kind.")
-        assert "couldn't be prepared" in caplog.text
+        assert "could not be warmed up" in caplog.text
         st.llm.extra_body = None
         async with talk(st.llm, Plain("Be kind.")) as call:
             await call.say("hello")

@@ -1,4 +1,4 @@
-"""What both of the adapter's LLMs do: take a context by value, and ask."""
+"""The common base of the adapter's LLMs: they copy a context and send the request."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ _NO_URL_YET = "data:,"
 
 
 class Timeout(Protocol):
-    """What `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout` have in common."""
+    """The common interface of `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout`."""
 
     @property
     def connect(self) -> float | None:
@@ -55,22 +55,22 @@ class Timeout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How an LLM asks.
+    """The settings of an LLM's requests.
 
     Attributes:
         model: The model's name in the body.
-        family: What the model is, where its name doesn't tell.
+        family: The model's family if its name does not tell it.
         host: The host's name.
-        api: Which API is asked.
-        options: Settings of every request by keyword, the given ones only.
-        headers: Whether a request may have headers and query parameters of its own: a socket's
-            were sent when it was opened.
-        connect: Seconds for a connection.
-        speech_floor: Characters a second that speech must bring.
+        api: The API to use.
+        options: The settings of every request by keyword, without unset ones.
+        headers: Whether a request may have headers and query parameters of its own; on a WebSocket
+            they are sent when it opens.
+        connect: Seconds for connecting.
+        speech_floor: The minimum speed of speech in characters per second.
         breakpoints: Whether prompt cache breakpoints are sent.
-        strict: Whether a parameter that can't be sent as it is, is an error.
-        retries: What replaces the budget of ``conn_options``.
-        conversation: The name of the conversation that all requests are part of.
+        strict: Whether a parameter that can't be sent unchanged is an error.
+        retries: The number of retries, in place of that in ``conn_options``.
+        conversation: The name of the conversation of all requests.
     """
 
     model: str
@@ -88,14 +88,14 @@ class Asking:
 
 
 class AskingLLM(llm.LLM[Never]):
-    """An LLM on a client of the core's.
+    """An LLM that uses a client of the core.
 
     Args:
-        client: The client; closed with the object.
-        asking: How it asks.
+        client: The client; closed with this object.
+        asking: The settings of its requests.
 
     Raises:
-        ConfigError: (a `ValueError`) If a setting can't work.
+        ConfigError: (a `ValueError`) If a setting is not valid.
     """
 
     def __init__(self, client: Client | ChatClient, asking: Asking) -> None:
@@ -105,7 +105,7 @@ class AskingLLM(llm.LLM[Never]):
         self._parameters = Parameters(strict=asking.strict)
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](Frames())
-        self._body({}, asking.model, with_tools=False)  # refuse here what can't be sent
+        self._body({}, asking.model, with_tools=False)  # raise here for settings that can't be sent
 
     def __repr__(self) -> str:
         where = f"{self.model} at {self.provider}"
@@ -128,22 +128,22 @@ class AskingLLM(llm.LLM[Never]):
         client: Any = None,
         **options: Any,
     ) -> Self:
-        """Make an LLM that asks an Azure OpenAI resource.
+        """Create an LLM for an Azure OpenAI resource.
 
         Args:
-            model: What the deployment runs; it tells the family of its parameters.
+            model: The model that the deployment runs; it determines the family of its parameters.
             azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
             azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
-            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``;
-                without one it is the v1 API. The WebSocket is always v1.
+            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
+                one the v1 API is used. The WebSocket always uses v1.
             api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
             azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-            azure_ad_token_provider: A function, plain or async, that is asked for a token with
-                each request and each handshake.
+            azure_ad_token_provider: A function, plain or async, that returns a token for each
+                request and each handshake.
             organization: Default: ``OPENAI_ORG_ID``.
             project: Default: ``OPENAI_PROJECT_ID``.
             base_url: The API's root instead of the resource's address.
-            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials are its.
+            client: An ``AsyncAzureOpenAI`` of yours; its address and credentials are used.
             **options: The other keywords of the class's constructor.
 
         Raises:
@@ -162,13 +162,13 @@ class AskingLLM(llm.LLM[Never]):
             base_url=base_url,
             client=client,
         )
-        make: Any = cls  # each class has a constructor of its own, all with these two
+        make: Any = cls  # each class has its own constructor, all with these two keywords
         made: Self = make(model=model, client=reach, **options)
         return made
 
     @property
     def model(self) -> str:
-        """The model that answers."""
+        """The model."""
         return self._asking.model
 
     @property
@@ -178,7 +178,7 @@ class AskingLLM(llm.LLM[Never]):
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, those of cut, failed and repeated attempts included."""
+        """Tokens so far, including those of cancelled, failed and repeated attempts."""
         return self._client.usage
 
     def chat(
@@ -192,25 +192,24 @@ class AskingLLM(llm.LLM[Never]):
         response_format: Any = NOT_GIVEN,
         extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
     ) -> LLMStream:
-        """Ask for an answer. The context is taken by value, now; nothing is sent yet.
+        """Request a response. The context is copied now; nothing is sent yet.
 
         Args:
-            chat_ctx: What the model shall see.
-            tools: What it may call.
-            conn_options: How often and how long to try: ``timeout`` bounds connecting, the
-                first output and each gap, in seconds; ``max_retry`` is the budget for what a
-                second try may cure.
-            parallel_tool_calls: Wins over the constructor's.
-            tool_choice: Wins over the constructor's.
-            response_format: A pydantic model, or an object in either API's shape: the answer
-                is JSON of that form.
-            extra_kwargs: Fields of the request; they win over the constructor's.
+            chat_ctx: The context.
+            tools: The tools.
+            conn_options: Retries and time limits: ``timeout`` limits connecting, the first output
+                and each gap, in seconds; ``max_retry`` is the number of retries.
+            parallel_tool_calls: Overrides the constructor's.
+            tool_choice: Overrides the constructor's.
+            response_format: A pydantic model, or an object in either API's form: the response is
+                JSON of that format.
+            extra_kwargs: Fields of the request; they override the constructor's.
 
         Returns:
             The stream of chunks.
 
         Raises:
-            EmptyContext: (a `ValueError`) If there is nothing to answer.
+            EmptyContext: (a `ValueError`) If the context has nothing to respond to.
             ConfigError: (a `ValueError`) If a setting can't be sent.
         """
         asking = self._asking
@@ -286,7 +285,7 @@ class AskingLLM(llm.LLM[Never]):
         return self._parameters.breakpoints(family, self._asking.breakpoints)
 
     def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Begin to open a connection, if none is warm; as often as it is called."""
+        """Begin to open a connection if none is warm; may be called often."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -304,9 +303,9 @@ class AskingLLM(llm.LLM[Never]):
 
 
 def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
-    """Tell LiveKit's metrics of an answer that was cut, once its end says what it cost.
+    """Return a function that reports the tokens of a cancelled response to LiveKit's metrics.
 
-    The service goes on to the end and bills it; LiveKit's own event of it has no tokens.
+    The service completes the response and bills it, but LiveKit's own event of it has no tokens.
     """
     known = weakref.ref(asked)
     began = time.time()
@@ -339,10 +338,10 @@ def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
 
 
 def connect_limit(timeout: float | Timeout | None) -> float | None:
-    """The seconds that a connection may take.
+    """Return the limit for connecting, in seconds.
 
     Raises:
-        ConfigError: If they aren't more than 0.
+        ConfigError: If it is not more than 0.
     """
     limit = timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
     if limit is not None and limit <= 0:
@@ -351,13 +350,13 @@ def connect_limit(timeout: float | Timeout | None) -> float | None:
 
 
 def network() -> Network:
-    """The job's connector, with its trust store, and its proxy, where there is a job."""
+    """Return the job's connector, with its trust store, and its proxy, if there is a job."""
     connector: aiohttp.BaseConnector | None = None
     proxy: str | None = None
     try:
         connector = utils.http_context.http_session().connector
     except RuntimeError:
-        connector = None  # outside a job: a connector of our own
+        connector = None  # outside of a job the client creates its own connector
     try:
         proxy = get_job_context().proc.http_proxy
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""`ChatLLM`: Chat Completions over HTTP, for hosts and models with nothing else."""
+"""`ChatLLM`: Chat Completions over HTTP, for hosts and models without the Responses API."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,57 +28,57 @@ if TYPE_CHECKING:
 class ChatLLM(AskingLLM):
     """A drop-in for ``livekit.plugins.openai.LLM``.
 
-    Every turn sends its whole context; nothing can be chained here. Use `LLM` where the host
-    has the Responses API.
+    Chat Completions can't continue a response, so every turn sends its full context. Use `LLM` if
+    the host has the Responses API.
 
     Args:
-        model: The model that answers.
-        api_key: The key, or a function (plain or async) that is asked for one with each
-            request. Default: ``OPENAI_API_KEY``.
+        model: The model.
+        api_key: The key, or a function (plain or async) that returns one for each request. Default:
+            ``OPENAI_API_KEY``.
         base_url: The API's root, such as ``https://host/v1``. Default: ``OPENAI_BASE_URL``.
-        client: An openai client that carries the requests; it is never closed here.
+        client: An openai client for the requests; it is never closed here.
         user: OpenAI's ``user`` field.
         safety_identifier: OpenAI's ``safety_identifier`` field.
         prompt_cache_key: OpenAI's ``prompt_cache_key`` field.
-        temperature: From 0 to 2; left out once a model refuses it.
+        temperature: From 0 to 2; no longer sent to a model that rejects it.
         top_p: Nucleus sampling.
         parallel_tool_calls: Whether the model may call several tools at once.
         tool_choice: Which tool to use, if any.
-        store: Whether the service stores answers.
+        store: Whether the service stores responses.
         metadata: OpenAI's ``metadata`` field.
-        max_completion_tokens: The most tokens of an answer, reasoning included.
-        timeout: Seconds to connect, or an httpx, httpx2 or openai ``Timeout``, of which
-            ``connect`` counts. Other waits follow the session's ``conn_options``.
-        max_retries: How often a request may be tried again, in place of what the session's
-            ``conn_options`` say.
+        max_completion_tokens: The maximum tokens of a response, including reasoning.
+        timeout: Seconds to connect, or an httpx, httpx2 or openai ``Timeout``, of which only
+            ``connect`` is used. The other limits are those of the session's ``conn_options``.
+        max_retries: How often a request may be retried; replaces the value of the session's
+            ``conn_options``.
         service_tier: OpenAI's ``service_tier`` field.
-        reasoning_effort: How much a reasoning model thinks. Default: as little as it accepts.
-        verbosity: How wordy answers are.
+        reasoning_effort: How much a reasoning model thinks. Default: the lowest effort that it
+            accepts.
+        verbosity: How long responses are.
         prompt_cache_retention: OpenAI's ``prompt_cache_retention`` field.
         prompt_cache_options: OpenAI's ``prompt_cache_options`` field.
-        prompt_cache_breakpoints: Whether cache breakpoints are sent. "auto": to
-            api.openai.com and for models that take them.
-        extra_body: More fields of each request's body.
-        extra_headers: More headers of each request.
-        extra_query: More query parameters of each request.
-        host_profile: What the host is like, where its address doesn't tell: the name of a
-            known one (``docs/hosts.md``) or a `HostProfile`.
-        dialect: What the host wants said otherwise, by the names of ``docs/hosts.md``. Without
-            it, what a host refuses is learnt from its first refusal.
-        strict_tools: False leaves out the ``strict`` of tools, True keeps it in any case.
-        think_tags: What becomes of thoughts between tags in the words: "drop", "speak", or
-            "prefilled" where the opening tag is never sent. Default: by the host.
-        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
-            pace will do.
+        prompt_cache_breakpoints: Whether cache breakpoints are sent. "auto": to api.openai.com and
+            to models that accept them.
+        extra_body: Additional fields of each request's body.
+        extra_headers: Additional headers of each request.
+        extra_query: Additional query parameters of each request.
+        host_profile: The host's properties if its address does not tell them: the name of a known
+            host (``docs/hosts.md``) or a `HostProfile`.
+        dialect: How the host wants requests encoded, by the points of ``docs/hosts.md``. Without
+            it, this is learned from the host's first rejection.
+        strict_tools: False removes the ``strict`` of tools, True always sends it.
+        think_tags: How to handle thoughts between tags in the text: "drop", "speak", or "prefilled"
+            if the opening tag is never sent. Default: by the host.
+        speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
+            for no minimum.
         on_turn: Called with the report of each turn.
-        parameters: More parameters of each request by their names in either API.
-        model_family: What the model is, where its name doesn't tell (a deployment's).
-        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
-            is an error. Otherwise it is stepped to the nearest value or left out, with one
-            warning.
+        parameters: Additional parameters of each request, by their names in either API.
+        model_family: The model's family if its name does not tell it (a deployment's name).
+        strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
+            Otherwise the nearest supported value is sent, or none, with one warning.
 
     Raises:
-        ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
+        ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The adapter's two mappings: LiveKit's context to items, and an output to what LiveKit records.
+"""The adapter's two conversions: LiveKit's context to items, and an output to what LiveKit records.
 
-Everything is taken by value: LiveKit changes messages that were already sent (an adopted
-draft gets the final transcript, markup is stripped from old answers).
+Everything is copied, because LiveKit changes messages that were already sent (an adopted draft gets
+the final transcript, markup is removed from old responses).
 """
 
 import logging
@@ -30,13 +30,12 @@ _OURS, _MARK, _CARRIED = "rtllm", "mark", "carried"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A context by value.
+    """A copy of a context.
 
     Attributes:
         items: The items in the order in which the stock plugin sends them.
-        guide: The text of LiveKit's expressive guide, which is re-added last to each request.
-        frames: The pictures without an address, in the order in which they stand there; the
-            framework's own objects, still to be taken by value.
+        guide: The text of LiveKit's expressive guide, which is added at the end of each request.
+        frames: The pictures without a URL, in order; the framework's own objects, not copied yet.
         unsent: The ids of items that are never sent.
     """
 
@@ -48,7 +47,7 @@ class Converted:
 
 @dataclass(slots=True)
 class _Group:
-    """What one answer was recorded as: a message, calls and their outputs."""
+    """The records of one response: a message, calls and their outputs."""
 
     message: llm.ChatMessage | None = None
     calls: list[llm.FunctionCall] = field(default_factory=list)
@@ -56,16 +55,16 @@ class _Group:
 
 
 def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
-    """Convert a context, now and by value.
+    """Convert a context and copy it.
 
     Args:
-        chat_ctx: The context as the framework has it; left as it is.
+        chat_ctx: The context as the framework has it, which is not changed.
         breakpoints: Whether cache breakpoints are sent.
 
     Returns:
-        The items. What belongs to one answer stands together, and dynamic instructions are
-        part of the instructions before them, as in the stock plugin's requests. Encoding a
-        picture takes long, so that is left to others.
+        The items. The records of one response are adjacent, and dynamic instructions are part of
+        the instructions before them, as in the stock plugin's requests. Pictures are not encoded
+        here, because that is slow.
     """
     frames: list[llm.ImageContent] = []
     guide: list[str] = []
@@ -100,35 +99,35 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
 
 
 def _key(item_id: object) -> str | None:
-    """An item's id, None if every call has the same: LiveKit's own texts have constant ones."""
+    """Return an item's id; None if every call has the same one, as LiveKit's own texts do."""
     if not isinstance(item_id, str) or not item_id or item_id.startswith(_CONSTANT):
         return None
     return item_id
 
 
 def mark_in(extra: object) -> str | None:
-    """The mark that we left on an item, None if there is none."""
+    """Return this library's mark on an item, None if it has none."""
     ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
     mark = ours.get(_MARK) if isinstance(ours, Mapping) else None
     return mark if isinstance(mark, str) else None
 
 
 def carried_in(extra: object) -> bytes | None:
-    """What a host hung on a call and wants back, None if there is nothing."""
+    """Return the fields that a host added to a call and wants back, None if there are none."""
     ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
     carried = ours.get(_CARRIED) if isinstance(ours, Mapping) else None
     return carried.encode() if isinstance(carried, str) else None
 
 
 def extra_with(mark: str | None, carried: bytes | None = None) -> dict[str, Any] | None:
-    """What LiveKit keeps with the item that it records for a response."""
+    """Return what LiveKit stores with the item that it records for a response."""
     ours = {_MARK: mark, _CARRIED: carried.decode() if carried is not None else None}
     kept = {name: value for name, value in ours.items() if value is not None}
     return {_OURS: kept} if kept else None
 
 
 def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
-    """Answers with their calls and outputs, and other messages, each where it first appears."""
+    """Group responses with their calls and outputs, and other messages, in order of appearance."""
     groups: dict[str, _Group] = {}
     answered: defaultdict[str, deque[_Group]] = defaultdict(deque)
     outputs: list[llm.FunctionCallOutput] = []
@@ -165,7 +164,7 @@ def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
 
 
 def _stray(entries: list[_Group | llm.ChatMessage]) -> _Group:
-    """A place for an output without a call; the core drops it and notes that."""
+    """Add a group for an output without a call; the core drops it and reports that."""
     group = _Group()
     entries.append(group)
     return group
@@ -173,8 +172,8 @@ def _stray(entries: list[_Group | llm.ChatMessage]) -> _Group:
 
 @cache
 def _tell_unknown(kind: str) -> None:
-    """Say once that items of a type are left out."""
-    logger.warning("items of the unknown type %r are left out", kind)
+    """Log once that items of a type are not sent."""
+    logger.warning("items of the unknown type %r are not sent", kind)
 
 
 def _only_instructions(items: Sequence[Item]) -> bool:
@@ -198,7 +197,7 @@ def _message(
     if message.role == "assistant":
         phase, mark = _phase_in(message.extra), mark_in(message.extra)
     if len(message.content) == 1 and isinstance(message.content[0], str):
-        # Nearly all are such.
+        # Nearly all messages.
         return Message(message.role, (Text(message.content[0]),), phase, key, mark)
     parts: list[Text | Image] = []
     said = False
@@ -223,14 +222,14 @@ def _message(
 
 
 def _phase_in(extra: object) -> str | None:
-    """The phase that the service gave to a message."""
+    """Return the phase that the service assigned to a message."""
     ours = extra.get("openai") if isinstance(extra, Mapping) else None
     phase = ours.get("phase") if isinstance(ours, Mapping) else None
     return phase if phase in ("commentary", "final_answer") else None
 
 
 def _say(parts: list[Text | Image], text: str) -> None:
-    """Add a text to the one before it, unless a breakpoint lies between."""
+    """Add a text to the one before it, unless a breakpoint is between them."""
     last = parts[-1] if parts else None
     if isinstance(last, Text) and not last.cache_breakpoint:
         parts[-1] = Text(last.text + text)
@@ -239,7 +238,7 @@ def _say(parts: list[Text | Image], text: str) -> None:
 
 
 def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
-    """Pictures first, then all texts as one: the order of the stock plugin."""
+    """Put pictures first, then all texts as one: the order of the stock plugin."""
     pictures: list[Text | Image] = [
         replace(part, cache_breakpoint=False) for part in parts if isinstance(part, Image)
     ]
@@ -248,10 +247,10 @@ def _plain(parts: Sequence[Text | Image]) -> list[Text | Image]:
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
-    """The items that LiveKit records for an answer that was heard whole.
+    """Return the items that LiveKit records for a response that was heard to its end.
 
-    One message with all that was said, then the calls. An answer that goes on talking after
-    a call is recorded in another order than the model wrote it, so nothing may continue it.
+    These are one message with all text, then the calls. If a response has text after a call,
+    LiveKit records it in another order than the model wrote it, so it can't be continued.
     """
     said = [item for item in output if isinstance(item, Message) and item.text]
     calls = [item for item in output if isinstance(item, ToolCall)]

@@ -1,7 +1,7 @@
-"""rtllm's errors as LiveKit's: one table.
+"""Translation of rtllm's errors to LiveKit's: one table.
 
-All are ``retryable=False``: whatever could be tried again was tried inside the turn, without
-LiveKit's pauses and error events.
+All are ``retryable=False``: every possible retry was made inside the turn, without LiveKit's pauses
+and error events.
 """
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
@@ -26,11 +26,11 @@ _CONNECTION = (ConnectFailed, ConnectionLost)
 
 
 def to_livekit(error: TurnError) -> APIError:
-    """The error that LiveKit's users know for a failed turn.
+    """Translate the error of a failed turn to LiveKit's.
 
     Returns:
-        `APITimeoutError` for a wait that ran out, `APIConnectionError` for a connection that
-        couldn't be made or died, `APIStatusError` where the service answered.
+        `APITimeoutError` for a timeout, `APIConnectionError` for a connection that failed or was
+        lost, `APIStatusError` for an error of the service.
     """
     details = error.details
     if isinstance(error, TurnTimeout):

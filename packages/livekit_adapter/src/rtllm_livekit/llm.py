@@ -35,65 +35,64 @@ Verbosity = Literal["low", "medium", "high"]
 class LLM(AskingLLM):
     """A drop-in for ``livekit.plugins.openai.responses.LLM``.
 
-    It keeps one chain per conversation, survives barge-ins without a new connection, and
-    never says a thing twice. What it does differently stands in the README.
+    It continues responses in each conversation, needs no new connection after a barge-in, and never
+    emits text twice. The README lists the differences.
 
     Args:
-        model: The model that answers.
-        api_key: The key, or a function (plain or async) that is asked for one at each
-            handshake. Default: ``OPENAI_API_KEY``.
+        model: The model.
+        api_key: The key, or a function (plain or async) that returns one for each handshake.
+            Default: ``OPENAI_API_KEY``.
         base_url: The API's root, such as ``https://host/v1``; a full endpoint
-            (``wss://host/v1/responses``) is understood too. Default: ``OPENAI_BASE_URL``.
-        client: An openai client that lends its address, key, headers and query.
-        use_websocket: False sends requests over HTTP, where only stored answers can be
-            continued, through `client` if there is one.
+            (``wss://host/v1/responses``) is accepted too. Default: ``OPENAI_BASE_URL``.
+        client: An openai client whose address, key, headers and query are used.
+        use_websocket: False sends requests over HTTP, through `client` if there is one. Over HTTP
+            only stored responses can be continued.
         user: OpenAI's ``user`` field.
-        temperature: From 0 to 2; left out once a model refuses it.
+        temperature: From 0 to 2; no longer sent to a model that rejects it.
         parallel_tool_calls: Whether the model may call several tools at once.
         reasoning: Reasoning settings. Default: the lowest effort that the model accepts.
         tool_choice: Which tool to use, if any.
-        store: Whether the service stores answers; left out means yes. Chaining works either
-            way.
+        store: Whether the service stores responses; the default is yes. Chaining works in both
+            cases.
         metadata: OpenAI's ``metadata`` field.
         service_tier: OpenAI's ``service_tier`` field.
-        verbosity: How wordy answers are.
-        max_output_tokens: The most tokens of an answer, reasoning included.
-        timeout: Seconds to connect, or an httpx, httpx2 or openai ``Timeout``, of which
-            ``connect`` counts. Other waits follow the session's ``conn_options``.
+        verbosity: How long responses are.
+        max_output_tokens: The maximum tokens of a response, including reasoning.
+        timeout: Seconds to connect, or an httpx, httpx2 or openai ``Timeout``, of which only
+            ``connect`` is used. The other limits are those of the session's ``conn_options``.
         prompt_cache_options: OpenAI's ``prompt_cache_options`` field.
-        prompt_cache_breakpoints: Whether cache breakpoints are sent. "auto": to
-            api.openai.com and for models that take them.
-        lanes: Whether a connection runs several responses at once (``stream_id``). "auto":
-            on hosts known to do so.
+        prompt_cache_breakpoints: Whether cache breakpoints are sent. "auto": to api.openai.com and
+            to models that accept them.
+        lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on hosts
+            known to support it.
         warm_connections: How many warm connections to keep on a host without lanes.
-        max_connections: How many connections an event loop may have at once. Beyond it requests
-            wait for one, within their limit for connecting, and a warning tells of it.
-        fallback: What a request takes that the socket can't carry, because the host has none,
-            it keeps failing, or the request is too large. None: nothing, the turn fails.
-        host_profile: What the host is like, where its address doesn't tell: the name of a
-            known one (``docs/hosts.md``) or a `HostProfile`.
-        chaining: Whether earlier responses are continued. "auto": where the host keeps them.
-            ``RTLLM_CHAINING=off`` in the environment means False.
-        dialect: What the host wants said otherwise, by the names of ``docs/hosts.md``. Without
-            it, what a host refuses is learnt from its first refusal.
-        strict_tools: False leaves out the ``strict`` of tools, True keeps it in any case.
-        think_tags: What becomes of thoughts between tags in the words: "drop", "speak", or
-            "prefilled" where the opening tag is never sent. Default: by the host.
-        rebuild: Whether states that only an old connection remembers (``store=False``) are
-            prepared on the one that takes its place; that costs their input tokens once an
-            hour. Otherwise the next turn sends its context whole.
-        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
-            pace will do.
+        max_connections: The limit of connections on one event loop. When it is reached, requests
+            wait for a connection, within their limit for connecting, and a warning is logged.
+        fallback: What to use when the WebSocket fails: the host has none, it keeps failing, or the
+            request is too large. None: the turn fails.
+        host_profile: The host's properties if its address does not tell them: the name of a known
+            host (``docs/hosts.md``) or a `HostProfile`.
+        chaining: Whether to continue earlier responses. "auto": if the host stores them; with
+            ``RTLLM_CHAINING=off`` in the environment "auto" means False.
+        dialect: How the host wants requests encoded, by the points of ``docs/hosts.md``. Without
+            it, this is learned from the host's first rejection.
+        strict_tools: False removes the ``strict`` of tools, True always sends it.
+        think_tags: How to handle thoughts between tags in the text: "drop", "speak", or "prefilled"
+            if the opening tag is never sent. Default: by the host.
+        rebuild: Whether contexts that only an old connection remembers (``store=False``) are sent
+            again to its replacement; that costs their input tokens once an hour. Otherwise the next
+            turn sends its full context.
+        speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
+            for no minimum.
         on_turn: Called with the report of each turn.
-        parameters: More parameters of each request by their names in either API, such as
-            ``{"safety_identifier": "caller-7"}``: a session passes none with its calls.
-        model_family: What the model is, where its name doesn't tell (a deployment's).
-        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
-            is an error. Otherwise it is stepped to the nearest value or left out, with one
-            warning.
+        parameters: Additional parameters of each request, by their names in either API, such as
+            ``{"safety_identifier": "caller-7"}``. A session passes none with its calls.
+        model_family: The model's family if its name does not tell it (a deployment's name).
+        strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
+            Otherwise the nearest supported value is sent, or none, with one warning.
 
     Raises:
-        ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
+        ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
     """
 
     def __init__(

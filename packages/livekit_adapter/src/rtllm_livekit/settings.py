@@ -1,4 +1,4 @@
-"""The constructor's settings and a call's own, as the core's table of parameters wants them."""
+"""Settings of the constructor and of a call, for the core's table of parameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,18 +21,18 @@ def body_of(
     with_tools: bool,
     headers: bool,
 ) -> Body:
-    """Make the settings of one request.
+    """Build the settings of one request.
 
-    Where nobody says how much the model shall think, it is the least that it accepts.
+    Without a reasoning effort from the user, the lowest one that the model accepts is used.
 
     Args:
-        parameters: What fits them to the model.
-        options: The constructor's settings by keyword, the given ones only.
-        call: The call's own by keyword (``tool_choice``, ``parallel_tool_calls`` and
-            ``extra_kwargs``), the given ones only. These win.
-        api: Which API is asked.
+        parameters: Fits the settings to the model.
+        options: The constructor's settings by keyword, without unset ones.
+        call: The call's own settings by keyword (``tool_choice``, ``parallel_tool_calls`` and
+            ``extra_kwargs``), without unset ones. They take precedence.
+        api: The API to use.
         model: The model's name, or its family's.
-        with_tools: Whether tools are offered.
+        with_tools: Whether the request has tools.
         headers: Whether a request may have headers and query parameters of its own.
 
     Raises:
@@ -40,7 +40,10 @@ def body_of(
     """
     for name in () if headers else _OF_HTTP:
         if name in call or name in options:
-            raise ConfigError(f"{name} can't be set per request: the socket is open already")
+            raise ConfigError(
+                f"{name} can't be set per request, because the WebSocket is already open; pass a "
+                "client that has it"
+            )
     untouched: tuple[str, ...] = ()
     names = ("reasoning", _EFFORT)
     if all(given.get(name) is None for given in (options, call) for name in names):
@@ -52,15 +55,15 @@ def body_of(
 
 
 def given(**keywords: Any) -> dict[str, Any]:
-    """The keywords that were given."""
+    """Return the keywords that were set."""
     return {name: value for name, value in keywords.items() if is_given(value)}
 
 
 def more(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The constructor's ``parameters``; they win over its other keywords.
+    """Return the constructor's ``parameters``, which override its other keywords.
 
     Raises:
-        ConfigError: If they are no object.
+        ConfigError: If they are not an object.
     """
     if not isinstance(parameters, Mapping | None):
         raise ConfigError(f"parameters is {type(parameters).__name__}; expected an object")

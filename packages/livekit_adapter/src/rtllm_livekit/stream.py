@@ -1,4 +1,4 @@
-"""One answer as LiveKit reads it: events to chunks."""
+"""One response as LiveKit reads it: from events to chunks."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,14 +21,14 @@ from rtllm_livekit.errors import to_livekit
 
 
 class LLMStream(llm.LLMStream):
-    """The answer to one `LLM.chat` call.
+    """The response to one `LLM.chat` call.
 
     Args:
         llm_: The model object.
-        answer: The answer, or what gives it once the pictures are encoded.
-        chat_ctx: The context as it was asked with.
-        tools: The tools that were offered.
-        conn_options: How often and how long to try.
+        answer: The response stream, or a function that creates it once the pictures are encoded.
+        chat_ctx: The context of the request.
+        tools: The tools of the request.
+        conn_options: The retries and time limits.
     """
 
     def __init__(
@@ -42,16 +42,18 @@ class LLMStream(llm.LLMStream):
     ) -> None:
         self._answer = answer  # first: where tasks are eager, the base class begins to read here
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
-        # Recovery happens inside the answer; the base class must never replay a chunk.
+        # Recovery happens inside the stream; the base class must never replay a chunk.
         self._retry_on_chunk_sent = False
 
     async def _run(self) -> None:
         answer = self._answer if isinstance(self._answer, ResponseStream) else await self._answer()
         try:
-            with answer:  # leaving it waits for nothing: interrupt() waits for us
+            with (
+                answer
+            ):  # leaving the block does not wait, because interrupt() waits for this method
                 mark, extra = None, None
                 async for event in answer:
-                    if answer.mark != mark:  # another attempt answers
+                    if answer.mark != mark:  # another attempt has started
                         mark = answer.mark
                         extra = extra_with(mark)
                     chunk = _chunk(answer.response_id or "", extra, event)
@@ -65,7 +67,7 @@ class LLMStream(llm.LLMStream):
 
 
 def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.ChatChunk | None:
-    # LiveKit keeps what is extra with the message and the call that it records.
+    # LiveKit stores `extra` with the message and the call that it records.
     if isinstance(event, TextDelta):
         delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
     elif isinstance(event, ToolCallReady):
@@ -85,7 +87,7 @@ def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.
             ],
         )
     elif isinstance(event, PhaseChanged):
-        # We send it back from there.
+        # It is sent back from there.
         delta = llm.ChoiceDelta(role="assistant", extra={"openai": {"phase": event.phase}})
     elif event.usage is not None:
         return llm.ChatChunk(id=event.response_id or response_id, usage=_usage(event.usage))

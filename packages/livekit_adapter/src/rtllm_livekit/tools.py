@@ -1,9 +1,9 @@
-"""LiveKit's tools as the Responses API takes them, each made once.
+"""Encoding of LiveKit's tools for the Responses API, once for each tool.
 
-The framework runs the tools, and reads their arguments itself. So a schema may only admit what
-it will take: null for a default where its own model of the arguments tells the default (it
-puts the default in place of null), nothing of the kind for raw tools, which get the arguments
-as they come.
+The framework runs the tools and parses their arguments. So a schema may accept only what the
+framework does. Null may mean a default only if the framework's own model of the arguments has that
+default, because it replaces null by the default. For raw tools null must not mean a default,
+because they get the arguments unchanged.
 """
 
 import logging
@@ -22,19 +22,18 @@ logger = logging.getLogger(__name__)
 
 _CACHED = 4096
 _MORE_FIELDS = ("async", "defer_loading", "allowed_callers", "output_schema")
-"""What a raw tool may say beside its schema; an MCP tool's ``meta`` is for nobody on the wire."""
+"""The keys that a raw tool may have next to its schema; an MCP tool's ``meta`` is not sent."""
 
 
 class ToolEncoder:
     """Encodes tools, each once.
 
-    A tool whose schema can't be built is named once in the log and left out: the others still
-    work.
+    A tool whose schema can't be built is logged once and left out; the other tools still work.
     """
 
     def __init__(self) -> None:
-        # What a tool was made from is kept with the result, so that its id can't come to mean
-        # another tool. Its own words are part of the key: users change them between turns.
+        # The tool's info is kept with the result, so that its id is not reused. Its description is
+        # part of the key, because users change it between turns.
         self._encoded: OrderedDict[
             tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
         ] = OrderedDict()
@@ -65,7 +64,7 @@ class ToolEncoder:
         if not isinstance(tool, llm.RawFunctionTool | llm.FunctionTool):
             return self._hosted(tool)
         if isinstance(tool, llm.RawFunctionTool):
-            # Its schema is the user's own dict, which may have changed: its content tells.
+            # Its schema is the user's own dict, which may have changed, so its content is compared.
             key: tuple[int, str, str] | bytes = msgspec.json.encode(tool.info.raw_schema)
         else:
             key = (id(tool.info), tool.info.name, tool.info.description or "")
@@ -90,7 +89,7 @@ class ToolEncoder:
             nulls="never",
         )
         if wanted is True and made.why_not_strict is not None:
-            self._tell(ToolSchemaError(made.name, f"not strict, since {made.why_not_strict}"))
+            self._tell(ToolSchemaError(made.name, f"not strict, because {made.why_not_strict}"))
         more = {name: given[name] for name in _MORE_FIELDS if given.get(name) is not None}
         if not more:
             return made.encoded
@@ -101,7 +100,7 @@ class ToolEncoder:
         value = to_dict() if callable(to_dict) else None
         if not isinstance(value, Mapping):
             name = type(tool).__name__
-            self._tell(ToolSchemaError(name, "it is no function, and no tool of OpenAI's"))
+            self._tell(ToolSchemaError(name, "it is not a function tool or an OpenAI tool"))
             return None
         return msgspec.Raw(msgspec.json.encode({k: v for k, v in value.items() if v is not None}))
 
@@ -127,8 +126,8 @@ def _function(tool: llm.FunctionTool[..., Any]) -> FunctionTool[dict[str, Any]]:
 
     ours = made(None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of defaults that are no JSON
-        # A tool that the framework has no model for can't be called either.
+        warnings.simplefilter("ignore")  # about defaults that are not JSON
+        # A tool without the framework's model of its arguments can't be called.
         theirs = llm.utils.function_arguments_to_pydantic_model(tool).model_json_schema()
     if not ours.strict:
         return ours
@@ -137,5 +136,5 @@ def _function(tool: llm.FunctionTool[..., Any]) -> FunctionTool[dict[str, Any]]:
 
 
 def _defaults(schema: Mapping[str, Any]) -> set[str]:
-    """The parameters whose default a schema tells."""
+    """Return the parameters that have a default in a schema."""
     return {name for name, value in schema.get("properties", {}).items() if "default" in value}

@@ -1,9 +1,8 @@
-"""Who is asking: the pipeline on whose behalf a coroutine runs.
+"""Identity of the caller: the pipeline for which a coroutine runs.
 
-``cancel_current_generation()`` takes no argument, and one LLM may serve several sessions, a
-voicemail detector and a summary at once. What the framework's call belongs to can only be
-seen from where it comes: its `ContentGeneration` stands on the stack, above ``chat()`` as well
-as above the cancellation.
+``cancel_current_generation()`` has no argument, and one LLM may serve several sessions, a voicemail
+detector and a summary at once. The pipeline can only be found on the call stack: its
+`ContentGeneration` is above both ``chat()`` and the cancellation.
 """
 
 import sys
@@ -15,32 +14,32 @@ from videosdk.agents.pipeline import Pipeline
 
 
 def asking_pipeline() -> object | None:
-    """The framework's `ContentGeneration` that is calling, None if it is somebody else."""
+    """Return the framework's `ContentGeneration` that is calling, None for another caller."""
     return _calling(ContentGeneration)
 
 
 def ending_pipeline() -> object | None:
-    """The `ContentGeneration` of the pipeline that is closing its model.
+    """Return the `ContentGeneration` of the pipeline that is closing its model.
 
-    None if it is its user who closes it, or if that pipeline never generated anything.
+    None if the user closes it, or if that pipeline never generated anything.
     """
     pipeline: Any = _calling(Pipeline)
     return getattr(getattr(pipeline, "orchestrator", None), "content_generation", None)
 
 
 def uses(owner: object, model: object) -> bool:
-    """Whether a `ContentGeneration` still asks a model, itself or through a `FallbackLLM`."""
+    """Whether a `ContentGeneration` still uses a model, directly or through a `FallbackLLM`."""
     used = getattr(owner, "llm", None)
     return used is model or model in getattr(used, "providers", ())
 
 
 def _calling(kind: type[Any]) -> Any | None:
-    """The nearest object of a class whose method is on the stack."""
+    """Return the nearest object of a class whose method is on the stack."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
-        # Looking at a frame's variables makes it keep them until it ends (*documented* up to
-        # Python 3.12), an agent among them; so only at those of methods that can be meant.
+        # Reading a frame's variables keeps them, possibly an agent, alive until the frame ends
+        # (*documented* up to Python 3.12). So only the frames of the wanted methods are read.
         if code.co_varnames[:1] == ("self",) and hasattr(kind, code.co_name):
             caller = frame.f_locals.get("self")
             if isinstance(caller, kind):

@@ -1,4 +1,4 @@
-"""One `chat`: what it asks, what it gives out, and what belongs to the turn around it."""
+"""One `chat`: its requests, its chunks, and the turn that it belongs to."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -15,10 +15,10 @@ from rtllm_videosdk.generation import (
     Generation,
     OnRefusal,
     Response,
-    called,
+    call_chunk,
     known_at_the_end,
     pieces,
-    said,
+    text_chunk,
 )
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.history import CallGroup, Unseen, arranged
@@ -33,10 +33,10 @@ Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
 @dataclass(slots=True)
 class Memory:
-    """What an LLM remembers from one `chat` to the next.
+    """The state that an LLM keeps between calls of `chat`.
 
     Attributes:
-        turns: Turns that wait for a tool, found by their context, and calls that are over.
+        turns: Turns that wait for a tool, by their context, and completed calls.
         pictures: Encoded pictures.
     """
 
@@ -45,15 +45,15 @@ class Memory:
 
 
 class Ask(Protocol):
-    """Asks for an answer to a context."""
+    """Requests a response to a context."""
 
     def __call__(
         self, items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
     ) -> ResponseStream:
-        """Ask.
+        """Request a response.
 
         Args:
-            items: What is sent.
+            items: The items to send.
             unsent: The framework's ids of the context's other items.
             record: Maps an output to what the framework records for it.
             no_calls: Whether calls are forbidden.
@@ -63,13 +63,13 @@ class Ask(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How one `chat` asks.
+    """The settings of one `chat`.
 
     Attributes:
-        ask: Asks for an answer.
+        ask: Requests a response.
         offered: The tools that may be called.
         graph: A conversational graph.
-        on_refusal: What becomes of a refusal.
+        on_refusal: How to handle a refusal.
         model: The model's name, for the usage.
     """
 
@@ -81,12 +81,12 @@ class Question:
 
 
 class Reply:
-    """The answer to one `chat` call of the framework.
+    """The response to one `chat` call of the framework.
 
     Attributes:
-        turn: The turn that it belongs to, once that is known.
+        turn: The turn that it belongs to; None until that is known.
         nested: Whether it is called inside another one, after a tool.
-        spoke: Whether it gave out words.
+        spoke: Whether it emitted text.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class Reply:
         self.spoke = False
 
     async def chunks(self) -> AsyncGenerator[LLMResponse, None]:
-        """Ask, and give out text, calls and what is known at the end.
+        """Request the response, and yield text, calls and the metadata at the end.
 
         Raises:
-            TurnError: If there is no answer, or if a `chat` nested in this one failed: the
-                framework swallows its error and comes back here.
+            TurnError: If the turn fails, or if a nested `chat` failed: the framework suppresses its
+                error and returns here.
         """
         items = await self._items()
         turn = self._join(items)
         if self.nested and self._question.offered.tools and turn.held:
             while turn.held and not self._generation.was_cut():
-                yield called(turn.hand_out())
+                yield call_chunk(turn.hand_out())
             return
         while True:
             turn.waiting = False
@@ -127,23 +127,23 @@ class Reply:
             if not self.nested:
                 self._memory.turns.open(turn)
             while turn.held:
-                yield called(turn.hand_out(), at_the_end)
+                yield call_chunk(turn.hand_out(), at_the_end)
                 at_the_end = None
                 if not self.nested:
-                    # The tool has run, and so has every `chat` nested in this one.
+                    # The tool and every nested `chat` have completed.
                     if self._is_over(turn):
                         return
                     items = await self._items()
                     self._memory.turns.look_at(turn, items)
             if self.nested:
                 return
-            # A tool raised, which the framework tells nobody; the model shall say something.
+            # A tool raised, which the framework doesn't report; the model must say something.
 
     def _is_over(self, turn: Turn) -> bool:
-        """Whether nothing is left to do for the outer `chat` after a call.
+        """Whether the outer `chat` has nothing left to do after a call.
 
         Raises:
-            TurnError: If a `chat` nested in this one failed.
+            TurnError: If a nested `chat` failed.
         """
         if self._generation.was_cut():
             return True
@@ -152,7 +152,7 @@ class Reply:
         return not turn.waiting
 
     def close(self) -> None:
-        """Nobody comes back for what is held."""
+        """Drop the held calls, because the framework does not return for them."""
         if self.turn is not None and not self.nested:
             self._memory.turns.close(self.turn)
 
@@ -172,7 +172,7 @@ class Reply:
     async def _answered(
         self, turn: Turn, items: tuple[Item, ...], response: Response
     ) -> AsyncGenerator[LLMResponse, None]:
-        """Ask until the answer holds no call that can't run, or something that can."""
+        """Repeat the request until the response has no invalid call, or also something valid."""
         question = self._question
         while True:
             response.begin()
@@ -189,7 +189,7 @@ class Reply:
             response.calls = [question.offered.as_run(call) for call in response.calls]
             broken = self._take_broken(turn, response)
             if response.calls:
-                heard = graph is None and not self.nested  # nested, the framework drops words
+                heard = graph is None and not self.nested  # when nested, the framework drops text
                 words = response.text if heard else ""
                 response.group = CallGroup(tuple(response.calls), words)
             if broken:
@@ -201,7 +201,7 @@ class Reply:
         if response.calls:
             return
         if at_the_end := known_at_the_end(response, question.model):
-            yield said("", at_the_end)
+            yield text_chunk("", at_the_end)
 
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
         context = arranged(
@@ -220,13 +220,13 @@ class Reply:
         return self._question.ask(context, self._unsent, record, no_calls=turn.refused)
 
     def _take_broken(self, turn: Turn, response: Response) -> list[Item]:
-        """Take the calls that can't run out of a response; the model is told what was wrong.
+        """Remove invalid calls from a response; the model is told what was wrong.
 
         Returns:
-            These calls, which the framework never sees, and their outputs.
+            These calls, which the framework never gets, and their outputs.
 
         Raises:
-            Failed: If that happened too often in one turn.
+            ResponseFailed: If that happened too often in one turn.
         """
         why_not = self._question.offered.why_not
         judged = [(call, why_not(call)) for call in response.calls]
@@ -238,7 +238,7 @@ class Reply:
         if turn.failed_calls > MOST_ANSWERED:
             ended = response.ended
             raise cannot_call(told, ended.response_id if ended is not None else None)
-        logger.warning("a tool call can't run, and the model is told so: %s", told)
+        logger.warning("a tool call is not valid; the model is asked to correct it: %s", told)
         response.calls = [call for call, why in judged if why is None]
         outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
         return [*(call for call, _ in broken), *outputs]

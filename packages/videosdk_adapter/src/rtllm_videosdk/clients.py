@@ -1,4 +1,4 @@
-"""The core's clients of one LLM: one for each way, and for each set of headers and query."""
+"""The core's clients of one LLM: one for each protocol, and for each set of headers and query."""
 
 import asyncio
 from collections import OrderedDict
@@ -25,7 +25,7 @@ _KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """How connections are used; see `OpenAILLM`."""
+    """Options of the connections; see `OpenAILLM`."""
 
     lanes: Lanes
     warm_connections: int
@@ -39,11 +39,11 @@ class Links:
 
 
 class Clients:
-    """Opens clients as they are needed. They share their books, which outlive them.
+    """Creates clients when they are needed. They share a usage ledger, which outlives them.
 
     Args:
-        reach: Where the service is.
-        links: How connections are used.
+        reach: The provider configuration.
+        links: The options of the connections.
         on_turn: Called with the report of each turn.
     """
 
@@ -67,19 +67,19 @@ class Clients:
 
     @property
     def websocket(self) -> bool:
-        """Whether the Responses API is asked over its socket."""
+        """Whether the Responses API is used over its WebSocket."""
         return self._links.websocket
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, over all clients."""
+        """Tokens so far, of all clients."""
         return self._books.snapshot()
 
     def socket(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Client:
-        """The client whose handshakes carry these headers and this query.
+        """Return the client whose handshakes have these headers and this query.
 
         Raises:
-            ConfigError: If there is no key, or the address can't be used.
+            ConfigError: If there is no key, or the address is not valid.
         """
         key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
         client = self._sockets.get(key)
@@ -110,12 +110,12 @@ class Clients:
         return client
 
     def _make_http_client(self) -> Callable[[], object] | None:
-        """What makes a client of ours for the Responses API over HTTP, where that is special."""
+        """Return the factory of the Responses API's HTTP client, if it is a special one."""
         reach = self.reach
         return reach.http if reach.client is None and reach.make_client is not None else None
 
     def http(self) -> ChatClient:
-        """The client for Chat Completions; headers and query travel with each request."""
+        """Return the client of Chat Completions; headers and query are sent with each request."""
         if self._http is None:
             lent = self.reach.client
             self._http = ChatClient(
@@ -129,7 +129,7 @@ class Clients:
         return self._http
 
     def reach_with(self, reach: ProviderConfig) -> None:
-        """Go elsewhere, or with another key, from the next request on."""
+        """Use another address or key, from the next request on."""
         self.reach = reach
         self._retire_all()
 
@@ -145,11 +145,11 @@ class Clients:
             self._retire(client)
 
     def _retire(self, client: Client | ChatClient) -> None:
-        """Give a client no more requests; it closes once the answers that it has are over."""
+        """Send a client no more requests; it closes once its running responses are over."""
         self._retired.add(client)
         client.abandon()
 
     async def aclose(self) -> None:
-        """Close everything of the running loop at once; the next request opens anew."""
+        """Close everything of the running loop at once; the next request opens new connections."""
         clients = {*self._current(), *self._retired}
         await asyncio.gather(*(client.aclose() for client in clients))

@@ -1,8 +1,8 @@
-"""The adapter's two mappings: VideoSDK's context to items, and an output to what is recorded.
+"""The adapter's two conversions: VideoSDK's context to items, and an output to what is recorded.
 
-Everything is taken by value: the framework changes messages that were already sent (a
-knowledge base's text, a corrected transcript, an interrupted answer). Each item keeps the id
-that the framework gave it as its key; the ids of what is not sent are taken as well.
+Everything is copied, because the framework changes messages that were already sent (a knowledge
+base's text, a corrected transcript, an interrupted response). Each item has the framework's id as
+its key; the ids of items that are not sent are kept too.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _ROLES: Mapping[ChatRole, Role] = {
     ChatRole.SYSTEM: "system",
-    ChatRole.DEVELOPER: "system",  # documented: the same; hosts may know only this one
+    ChatRole.DEVELOPER: "system",  # documented: both mean the same; some hosts know only this one
     ChatRole.USER: "user",
     ChatRole.ASSISTANT: "assistant",
 }
@@ -35,11 +35,11 @@ _INSTRUCTIONS = (ChatRole.SYSTEM, ChatRole.DEVELOPER)
 
 @dataclass(frozen=True, slots=True)
 class Pictured:
-    """A message whose pictures are still to be encoded.
+    """A message whose pictures are not encoded yet.
 
     Attributes:
-        role: Who speaks.
-        parts: Its texts, and the framework's own pictures, still to be taken by value.
+        role: The speaker.
+        parts: Its texts, and the framework's own pictures, not copied yet.
         key: The framework's id of the message.
     """
 
@@ -50,10 +50,10 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A context, taken by value.
+    """A copy of a context.
 
     Attributes:
-        items: What is sent, with the framework's ids as keys.
+        items: The items to send, with the framework's ids as keys.
         unsent: The framework's ids of the other items.
     """
 
@@ -62,11 +62,11 @@ class Taken:
 
 
 def taken(context: ChatContext) -> Taken:
-    """Take a context by value; pictures excepted, which take long to encode.
+    """Copy a context, except pictures, which take long to encode.
 
-    All system messages count. Where the context holds an `AgentConfigUpdate` with
-    instructions, the framework's own rule holds: one system text, the newest instructions, at
-    the place of the first.
+    All system messages are sent. If the context has an `AgentConfigUpdate` with instructions, the
+    framework's own rule applies: one system text, with the newest instructions, at the position of
+    the first.
     """
     entries = [entry for entry in context.items if entry is not None]
     in_force = _instructions_in_force(context, entries)
@@ -89,12 +89,12 @@ def taken(context: ChatContext) -> Taken:
 
 
 def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:
-    """Take only the calls of a context."""
+    """Copy only the calls of a context."""
     return tuple(_call(entry) for entry in context.items if isinstance(entry, FunctionCall))
 
 
 def _item(entry: object) -> Item | Pictured | None:
-    """What is sent of an entry, None if nothing is."""
+    """Return what is sent of an entry, None for nothing."""
     if isinstance(entry, ChatMessage):
         return _message(entry)
     if isinstance(entry, FunctionCall):
@@ -102,12 +102,12 @@ def _item(entry: object) -> Item | Pictured | None:
     if isinstance(entry, FunctionCallOutput):
         return ToolOutput(entry.call_id, entry.output, key=_key(entry))
     if not isinstance(entry, AgentHandoff | AgentConfigUpdate):
-        logger.debug("an item of the type %s is left out", type(entry).__name__)
+        logger.debug("an item of the type %s is not sent", type(entry).__name__)
     return None
 
 
 def _key(entry: object) -> str | None:
-    """The framework's id of an entry, None if it has none that can be used."""
+    """Return the framework's id of an entry, None if it has no usable one."""
     key = getattr(entry, "id", None)
     return key if isinstance(key, str) and key else None
 
@@ -125,7 +125,7 @@ def _instructs(entry: object) -> bool:
 
 
 def _instructions_in_force(context: ChatContext, entries: Sequence[object]) -> str | None:
-    """The newest instructions, where the framework's rule about updates holds."""
+    """Return the newest instructions, if the framework's rule about updates applies."""
     updates = (e for e in entries if isinstance(e, AgentConfigUpdate))
     if not any(update.instructions is not None for update in updates):
         return None
@@ -161,19 +161,18 @@ def _message(message: ChatMessage) -> Message | Pictured | None:
 def as_recorded(
     output: tuple[Item, ...], *, nested: bool = False, graph: bool = False
 ) -> tuple[Item, ...] | None:
-    """The items that VideoSDK records for an answer that was heard whole.
+    """Return the items that VideoSDK records for a response that was heard to its end.
 
-    One message with all that was said, then the calls.
+    These are one message with all text, then the calls.
 
     Args:
-        output: What the service said.
-        nested: Whether the answer belongs to a tool round, whose words the framework throws
-            away if there are calls too: then nothing may continue it.
-        graph: Whether the words are a graph's JSON, of which the framework records something
-            else.
+        output: The output of the service.
+        nested: Whether the response belongs to a tool round. The framework drops its text if there
+            are calls too, so it can't be continued then.
+        graph: Whether the text is a graph's JSON, of which the framework records something else.
 
     Returns:
-        The items, None where the framework records none that would equal the output.
+        The items, None if the framework records none that equal the output.
     """
     said = [item for item in output if isinstance(item, Message) and item.text]
     calls = [item for item in output if isinstance(item, ToolCall)]

@@ -1,18 +1,18 @@
-"""What a failed generation becomes: one ``error`` event, and the same exception raised.
+"""Errors of a failed generation: one ``error`` event, and the same exception raised.
 
-VideoSDK has no exceptions of its own for a model's failures: users get rtllm's, whose text
-names what the service said, its status, code and request id.
+VideoSDK has no exceptions of its own for a model's failures, so rtllm's are raised. Their text has
+the service's message, status, code and request id.
 
 =================  ==========================================================
-`RequestRejected`  the service says no: key, model, parameter, content, limit
+`RequestRejected`  the service rejects the key, model, parameter, content or limit
 `RateLimited`      too many requests or tokens
-`Overloaded`       the service has no room just now
-`ConnectFailed`    no connection
-`ConnectionLost`   the connection died before the answer was complete
-`TurnTimeout`      a wait ran out
-`ResponseFailed`   the service gave up, or every call of the model was broken
-`ConfigError`      a setting that can't be sent
-`EmptyContext`     nothing to answer
+`Overloaded`       the service is overloaded
+`ConnectFailed`    no connection could be opened
+`ConnectionLost`   the connection was lost before the response was complete
+`TurnTimeout`      a time limit was exceeded
+`ResponseFailed`   the service failed, or every call of the model was invalid
+`ConfigError`      a setting is not valid
+`EmptyContext`     the context has nothing to respond to
 =================  ==========================================================
 """
 
@@ -20,18 +20,18 @@ from rtllm import Details, RequestRejected, ResponseFailed
 
 
 def declined(text: str, request_id: str | None) -> RequestRejected:
-    """The error of a model that declined to answer, where refusals are errors."""
+    """Create the error of a model that declined to respond, if refusals are errors."""
     details = Details(code="refusal", request_id=request_id)
     return RequestRejected(f"the model declined to answer: {text}", details)
 
 
 def cannot_call(reason: str, request_id: str | None) -> ResponseFailed:
-    """The error of a turn in which the model kept calling what can't be run."""
+    """Create the error of a turn in which the model kept making invalid calls."""
     details = Details(code="tool_call_invalid", request_id=request_id)
     return ResponseFailed(f"the model's tool calls can't be run: {reason}", details)
 
 
 def no_decision(request_id: str | None) -> ResponseFailed:
-    """The error of a graph's answer that holds nothing to speak and nothing to decide by."""
+    """Create the error of a graph's response with neither text nor a decision."""
     details = Details(code="graph_answer_invalid", request_id=request_id)
-    return ResponseFailed("the answer of the conversational graph holds nothing to speak", details)
+    return ResponseFailed("the response has no text to speak and no graph decision", details)

@@ -1,4 +1,4 @@
-"""One generation: events to `LLMResponse`, and how it is cut."""
+"""One generation: from events to `LLMResponse`, and its cancellation."""
 
 import asyncio
 import json
@@ -33,12 +33,12 @@ _FINISH = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
 class Generation:
-    """A running `chat`, and whose it is.
+    """A running `chat` with its owner.
 
     Attributes:
-        owner: The framework's pipeline that asked for it; None if somebody else did.
+        owner: The framework's pipeline that called it; None for another caller.
         context: The framework's context, by identity.
-        turn: The turn it belongs to, once that is known.
+        turn: The turn that it belongs to; None until that is known.
     """
 
     def __init__(self, context: object) -> None:
@@ -50,11 +50,11 @@ class Generation:
         self._loop = asyncio.get_running_loop()
 
     def was_cut(self) -> bool:
-        """Whether nothing more of it is wanted."""
+        """Whether it was cancelled."""
         return self._cut
 
     def cut(self) -> None:
-        """Stop it. Waits for nothing; a reader that waits is woken."""
+        """Cancel it without waiting; a waiting reader is woken."""
         if self._cut:
             return
         self._cut = True
@@ -64,7 +64,7 @@ class Generation:
             self._waiting.reschedule(self._loop.time())
 
     async def next(self, answer: ResponseStream) -> Event | None:
-        """The next event of an answer, None once the generation is cut or the answer over."""
+        """Return the next event; None if the response is over or cancelled."""
         if self._cut:
             return None
         scope = asyncio.timeout(None)
@@ -83,16 +83,16 @@ class Generation:
 
 @dataclass(slots=True)
 class Response:
-    """What one request came to.
+    """The outcome of one request.
 
     Attributes:
-        text: What was given out of it.
-        refusal: The words with which the model declined.
+        text: The text that was emitted.
+        refusal: The text with which the model declined.
         calls: Its calls, in order.
-        group: Those that the framework gets, and the words before them.
-        ended: How it ended; None if it was cut.
+        group: The calls that the framework gets, and the text before them.
+        ended: How it ended; None if it was cancelled.
         decision: A graph's decision, parsed.
-        spent: Tokens of this `chat` so far, those of earlier responses included.
+        spent: The tokens of this `chat` so far, including those of earlier responses.
     """
 
     text: str = ""
@@ -104,7 +104,7 @@ class Response:
     spent: Usage | None = None
 
     def begin(self) -> None:
-        """Forget all but the tokens: the model is asked once more."""
+        """Forget everything but the tokens, before the model is asked again."""
         self.text = self.refusal = ""
         self.calls, self.group, self.ended = [], None, None
 
@@ -116,12 +116,12 @@ async def pieces(
     graph: GraphStream | None,
     on_refusal: OnRefusal,
 ) -> AsyncGenerator[LLMResponse, None]:
-    """Read an answer: yields its text, and notes the rest in `response`.
+    """Read a response: yield its text, and store the rest in `response`.
 
     Raises:
-        TurnError: If it ends without its answer.
+        TurnError: If the turn fails.
     """
-    with answer:  # leaving it waits for nothing
+    with answer:  # leaving the block does not wait
         while (event := await generation.next(answer)) is not None:
             match event:
                 case TextDelta(text, is_refusal):
@@ -131,7 +131,7 @@ async def pieces(
                         continue
                     for piece in [text] if graph is None or is_refusal else graph.feed(text):
                         response.text += piece
-                        yield said(piece)
+                        yield text_chunk(piece)
                 case ToolCallReady(call):
                     response.calls.append(call)
                 case ResponseEnded():
@@ -146,14 +146,14 @@ async def pieces(
         raise declined(response.refusal, response.ended.response_id)
     if graph is not None and not response.calls and (words := _decide(graph, response)):
         response.text = words
-        yield said(words)
+        yield text_chunk(words)
 
 
 def _decide(graph: GraphStream, response: Response) -> str:
-    """Note a graph's decision; gives what is left to say where there is none.
+    """Store a graph's decision; return the text to speak if there is none.
 
     Raises:
-        Failed: If there is nothing to say either: the caller must hear something.
+        ResponseFailed: If there is no text either, because the caller must hear something.
     """
     response.decision = graph.decision()
     if response.decision is not None or response.text or response.refusal:
@@ -173,7 +173,7 @@ def _tell(ended: ResponseEnded, *, refused: bool) -> None:
 
 
 def finish_reason(ended: ResponseEnded) -> str | None:
-    """Why the service cut an answer short, in the words of Chat; None if it didn't."""
+    """Return Chat's name of the reason why a response was cut short; None if it was not."""
     if ended.outcome != "incomplete":
         return None
     return _FINISH.get(ended.reason or "", ended.reason or "incomplete")
@@ -182,13 +182,13 @@ def finish_reason(ended: ResponseEnded) -> str | None:
 # -- what the framework reads ---------------------------------------------------------------------
 
 
-def said(text: str, metadata: dict[str, Any] | None = None) -> LLMResponse:
-    """A piece of text, or what is known at the end."""
+def text_chunk(text: str, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    """Create a chunk with text, or with metadata at the end."""
     return LLMResponse(content=text, role=ChatRole.ASSISTANT, metadata=metadata)
 
 
-def called(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMResponse:
-    """A call for the framework to run. It reads ``call_id``; others read ``id``."""
+def call_chunk(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    """Create a chunk with a call to run. The framework reads ``call_id``, others ``id``."""
     function = {
         "name": call.name,
         "arguments": arguments_of(call),
@@ -196,12 +196,12 @@ def called(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMRespons
         "call_id": call.call_id,
     }
     if (signature := signature_of(call.carried)) is not None:
-        function["thought_signature"] = signature  # the one field that the framework keeps
-    return said("", {**(metadata or {}), "function_call": function})
+        function["thought_signature"] = signature  # the only field that the framework keeps
+    return text_chunk("", {**(metadata or {}), "function_call": function})
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:
-    """A call's arguments, None if they are no JSON object."""
+    """Parse a call's arguments; None if they are not a JSON object."""
     try:
         arguments = json.loads(call.arguments.strip() or "{}")
     except (ValueError, RecursionError):
@@ -210,7 +210,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
 
 
 def known_at_the_end(response: Response, model: str) -> dict[str, Any]:
-    """The metadata of a response's last chunk, fresh: usage, and what was unusual."""
+    """Create the metadata of a response's last chunk: its usage, and anything unusual."""
     metadata: dict[str, Any] = {}
     ended = response.ended
     if ended is None:

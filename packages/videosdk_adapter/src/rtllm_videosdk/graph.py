@@ -1,4 +1,4 @@
-"""Conversational graphs: JSON answers of which the framework speaks a part as they come."""
+"""Conversational graphs: JSON responses of which the framework speaks a part while they come."""
 
 import json
 import logging
@@ -9,19 +9,19 @@ logger = logging.getLogger(__name__)
 
 
 class Graph(Protocol):
-    """What the framework hands to `chat` where a graph leads the conversation."""
+    """The object that the framework passes to `chat` if a graph leads the conversation."""
 
     def _get_graph_schema(self) -> dict[str, Any]: ...
 
     def stream_conversational_graph_response(
         self, current_content: str, state: dict[str, Any], /
     ) -> Iterator[str]:
-        """Tell what of the text so far is to be spoken, and wasn't yet."""
+        """Yield what of the text so far is to be spoken, and wasn't yet."""
         ...
 
 
 def text_format(graph: Graph) -> dict[str, Any]:
-    """The format that answers must have, in the words of the Responses API."""
+    """Return the format that responses must have, for the Responses API."""
     return {
         "type": "json_schema",
         "name": "conversational_graph_response",
@@ -31,10 +31,10 @@ def text_format(graph: Graph) -> dict[str, Any]:
 
 
 class GraphStream:
-    """One answer of a graph, from its first piece to its decision.
+    """One response of a graph, from its first piece to its decision.
 
     Args:
-        graph: Who knows which part of the text is spoken.
+        graph: Knows which part of the text is spoken.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -47,27 +47,27 @@ class GraphStream:
         }
 
     def feed(self, piece: str) -> list[str]:
-        """Take a piece of the answer; gives what is to be spoken now."""
+        """Process a piece of the response; return what is to be spoken now."""
         self._text += piece
         spoken = self._graph.stream_conversational_graph_response(self._text, self._state)
         return [text for text in spoken if text]
 
     def decision(self) -> Any:
-        """The whole answer, parsed; None if there is none, or it isn't JSON."""
+        """Return the full response, parsed; None if there is none, or it isn't JSON."""
         text = self._text.strip()
         if not text:
             return None
-        # Seen: some models put it in a Markdown fence, or words around it.
+        # Seen: some models put it into a Markdown fence, or text around it.
         for candidate in (text, text[text.find("{") : text.rfind("}") + 1]):
             try:
                 return json.loads(candidate)
             except (ValueError, RecursionError):
                 continue
-        logger.warning("the answer of a conversational graph isn't JSON; it has no effect")
+        logger.warning("the response of a conversational graph is not JSON and is ignored")
         return None
 
     @property
     def prose(self) -> str:
-        """The answer, where it is plain words instead of JSON; seen: hosts ignore the format."""
+        """Return the response if it is plain text, not JSON; seen: hosts ignore the format."""
         text = self._text.strip()
         return "" if text.startswith(("{", "[", "```")) else text

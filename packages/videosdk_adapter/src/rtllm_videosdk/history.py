@@ -1,14 +1,13 @@
-"""Tool calls in a context's history: which belong to one response, and the words before them.
+"""Tool calls in a context's history: which ones belong to one response, and the text before them.
 
-VideoSDK records the words of a turn as one message after all its tool rounds. The words that
-were said before a call are therefore moved back in front of it, where the model said them.
-The order of what was said is the same; without this, no turn with "let me look" before a tool
-could be continued.
+VideoSDK records the text of a turn as one message after all its tool rounds. So text that was said
+before a call is moved back in front of it, where the model said it. The order of the text does not
+change. Without this, no turn with text before a tool call could be continued.
 
-A call id proves nothing: hosts restart theirs in each conversation. A call that is over is
-found by the framework's own id of its item, which is unique and survives copies, forks and
-serialisation. Words are moved within a context that has them; only the turn that is still
-going on adds words, its own, since the framework records them at its end.
+A call id proves nothing, because hosts reuse them in each conversation. A completed call is found
+by the framework's own id of its item, which is unique and survives copies, forks and serialisation.
+Text is only moved within a context that has it. The current turn is the exception: its own text is
+added, because the framework records it at the turn's end.
 """
 
 from collections import Counter, OrderedDict
@@ -18,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from rtllm import Item, Message, Text, ToolCall
 
 MAX_CALLS = 1024
-"""How many calls that are over are remembered; the least recently seen are forgotten."""
+"""How many completed calls are remembered; the least recently seen are forgotten."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CallGroup:
-    """The calls of one response, and the words before them; compared by identity.
+    """The calls of one response, and the text before them; compared by identity.
 
     Attributes:
         calls: The calls that the framework gets, in order.
@@ -34,7 +33,7 @@ class CallGroup:
     words: str = ""
 
     def holds(self, call: ToolCall) -> bool:
-        """Tell whether a call is one of this response's."""
+        """Whether a call belongs to this response."""
         return any((c.call_id, c.name) == (call.call_id, call.name) for c in self.calls)
 
 
@@ -55,8 +54,7 @@ class CallHistory:
     def bind(self, key: str, group: CallGroup) -> None:
         """Remember which response an item's call belongs to.
 
-        An id that stands for two responses is not the item's alone: from then on it proves
-        nothing.
+        An id that two responses share identifies neither; from then on it is ignored.
 
         Args:
             key: The framework's id of the item.
@@ -68,11 +66,11 @@ class CallHistory:
             self._groups.popitem(last=False)
 
     def knows(self, call: ToolCall) -> bool:
-        """Tell whether a call's item has been bound, if it has an id at all."""
+        """Whether a call's item is bound to a response; True for an item without an id."""
         return call.key is None or call.key in self._groups
 
     def groups_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
-        """Find the responses of a context's calls, by the calls' places."""
+        """Find the responses of a context's calls, by the calls' indexes."""
         found: dict[int, CallGroup] = {}
         counts = count_keys(items)
         for place, item in enumerate(items):
@@ -92,12 +90,12 @@ def count_keys(items: Iterable[object]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Items of a turn that the framework doesn't know: calls that could not be handed to it.
+    """Items of a turn that the framework doesn't have: calls that could not be passed to it.
 
     Attributes:
         items: The calls, and the outputs that tell the model what was wrong.
         at: How many of the framework's items come before them.
-        beside: The calls of the same response that the framework knows, if there are any.
+        beside: The calls of the same response that the framework has, if there are any.
     """
 
     items: tuple[Item, ...]
@@ -123,14 +121,14 @@ def arranged(
     own: Mapping[int, CallGroup] | None = None,
     unseen: Sequence[Unseen] = (),
 ) -> tuple[Item, ...]:
-    """Put each word where the model said it, and the calls of each response side by side.
+    """Move text to where the model said it, and make the calls of each response adjacent.
 
     Args:
         items: The framework's items.
-        known: The responses of calls of turns that are over, by the calls' places. Their words
-            are moved if the context has them, and never added.
-        own: Those of the turn that is still going on: its words are not recorded yet.
-        unseen: What this turn holds that the framework doesn't know.
+        known: The responses of completed turns' calls, by the calls' indexes. Their text is moved
+            if the context has it, and never added.
+        own: Those of the current turn, whose text is not recorded yet.
+        unseen: The items of this turn that the framework doesn't have.
     """
     own = own or {}
     groups = {**known, **own}
@@ -163,7 +161,7 @@ def _first_places(groups: Mapping[int, CallGroup]) -> dict[CallGroup, int]:
 
 
 def _together(placed: Sequence[_Placed]) -> tuple[Item, ...]:
-    """The same items, the calls of each response side by side: so the model made them."""
+    """Make the calls of each response adjacent, as the model made them."""
     made: list[Item] = []
     moved: set[int] = set()
     for place, one in enumerate(placed):
@@ -196,7 +194,7 @@ def _moves(
             rest = message.text[len(group.words) :]
             if rest:
                 moves.instead[place_of_message] = replace(message, parts=(Text(rest),))
-            else:  # nothing is split: the message itself is moved
+            else:  # nothing is split, so the message itself is moved
                 moves.instead[place_of_message] = None
                 words = replace(words, key=message.key, mark=message.mark)
             moves.before[place] = words
@@ -208,7 +206,7 @@ def _moves(
 def _recorded_in(
     items: Sequence[Item], place: int, words: str, moves: _Moves
 ) -> tuple[int, Message] | None:
-    """Find the message after a call, in the same turn, that begins with the words before it."""
+    """Find the message after a call, in the same turn, that begins with the text before it."""
     for later in range(place + 1, len(items)):
         item = moves.instead.get(later, items[later])
         if not isinstance(item, Message):

@@ -1,4 +1,4 @@
-"""Pictures of a context as addresses."""
+"""Pictures of a context, as URLs."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -11,26 +11,26 @@ from rtllm_videosdk.convert import Pictured
 
 
 class Frames:
-    """Video frames in an `ImageContent`; the frame can't be referenced weakly, the content can."""
+    """Video frames in an `ImageContent`; only the content can be referenced weakly."""
 
     def frame(self, source: ImageContent) -> object:
-        """The frame itself."""
+        """Return the frame."""
         return source.image
 
     def options(self, source: ImageContent) -> Hashable:
-        """The picture's id, and how it is to be encoded."""
+        """Return the picture's id, and the settings of its encoding."""
         return (source.id, repr(source.encode_options))
 
     def planes(self, source: ImageContent) -> Iterable[Any]:
-        """The pixels, plane by plane."""
+        """Return the pixels, plane by plane."""
         planes: Iterable[Any] = source.image.planes
         return planes
 
     def copy(self, source: ImageContent) -> ImageContent:
-        """The picture with its options as they are; its pixels stay those of the frame.
+        """Return the picture with a copy of its options; the pixels remain those of the frame.
 
-        PyAV has no cheap copy for every format. So a frame that is overwritten between `chat`
-        and the thread that encodes it, which is started at once, may be sent as it is then.
+        PyAV has no cheap copy for every format. A frame that is overwritten between `chat` and the
+        thread that encodes it, which starts at once, may be sent in its new state.
         """
         return source.model_copy()
 
@@ -40,7 +40,7 @@ class Frames:
 
 
 class Pictures:
-    """Encodes pictures; those that are still in use are kept."""
+    """Encodes pictures, and caches those that are still in use."""
 
     def __init__(self) -> None:
         self._known = rtllm.ImageCache[ImageContent](Frames())
@@ -49,7 +49,7 @@ class Pictures:
         return len(self._known)
 
     async def resolve(self, entries: Sequence[Item | Pictured]) -> tuple[Item, ...]:
-        """Give a context's messages their pictures. Waits only where a new one is encoded."""
+        """Insert the pictures of a context's messages. Waits only if a new one is encoded."""
         frames = [
             part
             for entry in entries
@@ -63,7 +63,7 @@ class Pictures:
         return resolve_images(items, await self._known.encode(self._known.take(frames)))
 
     def clear(self) -> None:
-        """Forget all that is encoded."""
+        """Forget all encoded pictures."""
         self._known.clear()
 
 
@@ -73,5 +73,7 @@ def _message(entry: Pictured) -> Message:
 
 
 def _image(part: ImageContent) -> Image:
-    url = part.image if isinstance(part.image, str) else ""  # a frame's comes when it is encoded
+    url = (
+        part.image if isinstance(part.image, str) else ""
+    )  # a frame's URL comes when it is encoded
     return Image(url, part.inference_detail)

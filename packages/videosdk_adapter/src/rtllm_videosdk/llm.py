@@ -37,7 +37,7 @@ from rtllm import (
 from rtllm_videosdk.caller_identity import asking_pipeline, ending_pipeline, uses
 from rtllm_videosdk.chat_call import Memory, Question, Record, Reply
 from rtllm_videosdk.clients import Clients, Links
-from rtllm_videosdk.generation import Generation, OnRefusal, said
+from rtllm_videosdk.generation import Generation, OnRefusal, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import Turns
@@ -49,7 +49,7 @@ from rtllm_videosdk.tools import ToolEncoder
 logger = logging.getLogger(__name__)
 
 AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
-"""The original's defaults of `azure`; they are sent to models that take them."""
+"""The original's defaults of `azure`; they are sent only to models that accept them."""
 
 Verbosity = Literal["low", "medium", "high"]
 
@@ -70,79 +70,77 @@ _OPTIONS = (
 class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
-    It keeps one chain per conversation, survives barge-ins without a new connection, runs all
-    parallel calls, and never says a thing twice. What it does differently stands in the README.
-
-    The settings may be assigned at any time; each request reads them anew.
+    It continues responses in each conversation, needs no new connection after a barge-in, runs all
+    parallel calls, and never emits text twice. The README lists the differences. The settings may
+    be changed at any time; each request reads their current values.
 
     Args:
         api_key: The key. Default: ``OPENAI_API_KEY``.
-        model: The model that answers.
-        base_url: The API's root, such as ``https://host/v1``; the socket's address follows from
+        model: The model.
+        base_url: The API's root, such as ``https://host/v1``; the WebSocket's URL is derived from
             it. Default: ``OPENAI_BASE_URL``.
         temperature: From 0 to 2. The default isn't sent to reasoning models.
         tool_choice: Which tool to use, if any; also ``{"type": "function", "function":
             {"name": …}}``.
-        max_completion_tokens: The most tokens of an answer, reasoning included.
+        max_completion_tokens: The maximum tokens of a response, including reasoning.
         top_p: Nucleus sampling.
-        frequency_penalty: Over HTTP only: the Responses API has none.
+        frequency_penalty: Over HTTP only, because the Responses API has no such field.
         presence_penalty: Likewise.
         seed: Likewise.
-        organization: OpenAI organisation. Default: ``OPENAI_ORG_ID``.
-        project: OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+        organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
+        project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
         parallel_tool_calls: Whether the model may call several tools at once. All of them run.
-        timeout: Seconds, or an httpx, httpx2 or openai ``Timeout``: ``read`` bounds the first
+        timeout: Seconds, or an httpx, httpx2 or openai ``Timeout``: ``read`` limits the first
             output and each gap, ``connect`` the connection. Default: 10 and 15 seconds.
-        extra_headers: More headers.
-        extra_query: More query parameters.
-        extra_body: More fields of the request's body.
-        client: An openai client (or what is shaped like one) that lends its address, key,
-            headers and query, and carries the HTTP requests. It is never closed here.
-        max_retries: How often a turn may be tried again for what a second try may cure. The
-            framework tries nothing again, so this isn't 0 as in the original.
+        extra_headers: Additional headers.
+        extra_query: Additional query parameters.
+        extra_body: Additional fields of the request's body.
+        client: An openai client (or an object with the same interface) whose address, key, headers
+            and query are used, and that sends the HTTP requests. It is never closed here.
+        max_retries: How often a turn may be retried. The framework retries nothing, so the default
+            isn't 0 as in the original.
         reasoning_effort: How much a reasoning model thinks. None: the model's default.
-        verbosity: How wordy answers are.
+        verbosity: How long responses are.
         streaming: True for the Responses WebSocket, False for Chat Completions over HTTP.
-        use_websocket: With ``streaming=True``: False sends Responses requests over HTTP, where
-            only stored answers can be continued.
-        store: Whether the service stores answers; over the WebSocket only. Chaining works
-            either way.
-        wss_url: The Responses socket, if it isn't under the API's root.
-        lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on
-            hosts known to do so.
+        use_websocket: With ``streaming=True``: False sends Responses requests over HTTP, where only
+            stored responses can be continued.
+        store: Whether the service stores responses; over the WebSocket only. Chaining works in both
+            cases.
+        wss_url: The Responses WebSocket, if it isn't under the API's root.
+        lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on hosts
+            known to support it.
         warm_connections: How many warm connections to keep on a host without lanes.
-        max_connections: How many connections an event loop may have at once. Beyond it requests
-            wait for one, within their limit for connecting, and a warning tells of it.
-        fallback: What a request takes that the socket can't carry, because the host has none,
-            it keeps failing, or the request is too large. None: nothing, the turn fails.
-        host_profile: What the host is like, where its address doesn't tell: the name of a
-            known one (``docs/hosts.md``) or a `HostProfile`.
-        chaining: Whether earlier responses are continued. "auto": where the host keeps them.
-            ``RTLLM_CHAINING=off`` in the environment means False.
-        dialect: What the host wants said otherwise, by the names of ``docs/hosts.md``. Without
-            it, what a host refuses is learnt from its first refusal.
-        strict_tools: False leaves out the ``strict`` of tools, True keeps it in any case.
-        think_tags: What becomes of thoughts between tags in the words: "drop", "speak", or
-            "prefilled" where the opening tag is never sent. Default: by the host.
-        rebuild: Whether states that only an old connection remembers (``store=False``) are
-            prepared on the one that takes its place; that costs their input tokens once an
-            hour. Otherwise the next turn sends its context whole.
-        speech_floor: Characters a second that speech must bring, or the turn fails; 0: any
-            pace will do.
+        max_connections: The limit of connections on one event loop. When it is reached, requests
+            wait for a connection, within their limit for connecting, and a warning is logged.
+        fallback: What to use when the WebSocket fails: the host has none, it keeps failing, or the
+            request is too large. None: the turn fails.
+        host_profile: The host's properties if its address does not tell them: the name of a known
+            host (``docs/hosts.md``) or a `HostProfile`.
+        chaining: Whether to continue earlier responses. "auto": if the host stores them; with
+            ``RTLLM_CHAINING=off`` in the environment "auto" means False.
+        dialect: How the host wants requests encoded, by the points of ``docs/hosts.md``. Without
+            it, this is learned from the host's first rejection.
+        strict_tools: False removes the ``strict`` of tools, True always sends it.
+        think_tags: How to handle thoughts between tags in the text: "drop", "speak", or "prefilled"
+            if the opening tag is never sent. Default: by the host.
+        rebuild: Whether contexts that only an old connection remembers (``store=False``) are sent
+            again to its replacement; that costs their input tokens once an hour. Otherwise the next
+            turn sends its full context.
+        speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
+            for no minimum.
         on_turn: Called with the report of each turn.
-        model_family: What the model is, where its name doesn't tell (a deployment's).
-        parameters: More parameters of each request by their names in either API, such as
-            ``{"service_tier": "priority"}``: a pipeline passes none with its calls.
-        strict_parameters: Whether a parameter that the model is known not to take, or refuses,
-            is an error. Otherwise it is stepped to the nearest value or left out, with one
-            warning.
-        on_refusal: "speak" gives the words of a refusal out, "error" raises.
-        failure_text: Spoken when a turn fails. With it the turn ends in these words instead of
-            an exception, since the voice pipeline waits for ever behind one; the ``error``
-            event comes all the same. Leave it out inside a ``FallbackLLM``, except on its last.
+        model_family: The model's family if its name does not tell it (a deployment's name).
+        parameters: Additional parameters of each request, by their names in either API, such as
+            ``{"service_tier": "priority"}``. A pipeline passes none with its calls.
+        strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
+            Otherwise the nearest supported value is sent, or none, with one warning.
+        on_refusal: "speak" emits the text of a refusal, "error" raises.
+        failure_text: Spoken when a turn fails. With it the turn ends with this text instead of an
+            exception, after which the voice pipeline would wait forever; the ``error`` event comes
+            in both cases. Leave it out inside a ``FallbackLLM``, except on its last.
 
     Raises:
-        ConfigError: (a `ValueError`) If the key is missing, or a setting can't work.
+        ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
     """
 
     def __init__(
@@ -250,12 +248,12 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             ),
             on_turn=on_turn,
         )
-        self._body({}, with_tools=False)  # refuse here what can't be sent
+        self._body({}, with_tools=False)  # raise here for settings that can't be sent
         if streaming:
             self._clients.reach.socket({}, {})
             self._connect()
         else:
-            self._clients.http()  # its imports are slow: here, where no turn waits for them
+            self._clients.http()  # its imports are slow, so they happen here, where no turn waits
 
     def __repr__(self) -> str:
         running, images = len(self._running), len(self._memory.pictures)
@@ -282,25 +280,25 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         verbosity: Verbosity | None = "low",
         **options: Any,
     ) -> Self:
-        """Make an LLM that asks an Azure OpenAI resource.
+        """Create an LLM for an Azure OpenAI resource.
 
         Args:
-            model: What the deployment runs; it tells the family of its parameters.
+            model: The model that the deployment runs; it determines the family of its parameters.
             azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
             azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
             api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
-                one it is the v1 API. The WebSocket is always v1.
+                one the v1 API is used. The WebSocket always uses v1.
             api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
             azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-            azure_ad_token_provider: A function, plain or async, that is asked for a token with
-                each request and each handshake.
+            azure_ad_token_provider: A function, plain or async, that returns a token for each
+                request and each handshake.
             organization: Default: ``OPENAI_ORG_ID``.
             project: Default: ``OPENAI_PROJECT_ID``.
             base_url: The API's root instead of the resource's address.
-            wss_url: The Responses socket, if it isn't under the resource's address.
+            wss_url: The Responses WebSocket, if it isn't under the resource's address.
             client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials above are
                 ignored.
-            reasoning_effort: The default is sent only to models that take it.
+            reasoning_effort: The default is sent only to models that accept it.
             verbosity: Likewise.
             **options: The other keywords of the constructor.
 
@@ -332,7 +330,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, those of cut, failed and repeated attempts included."""
+        """Tokens so far, including those of cancelled, failed and repeated attempts."""
         return self._clients.usage
 
     # -- what the framework calls ------------------------------------------------------------------
@@ -344,22 +342,22 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         conversational_graph: Graph | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[LLMResponse, None]:
-        """Ask for an answer. The context is taken by value, now.
+        """Request a response. The context is copied now.
 
         Args:
-            messages: What the model shall see.
-            tools: What it may call.
-            conversational_graph: Who turns JSON answers into speech.
-            **kwargs: Settings of this request, which win over the object's. Headers, query and
-                body are merged.
+            messages: The context.
+            tools: The tools.
+            conversational_graph: The graph that turns JSON responses into speech.
+            **kwargs: Settings of this request, which override the object's. Headers, query and body
+                are merged.
 
         Yields:
-            Text as it comes, calls at the end, and what is known then.
+            Text as it comes, calls at the end, and the metadata of the response.
 
         Raises:
-            TurnError: If there is no answer; an ``error`` event tells it too.
+            TurnError: If the turn fails; an ``error`` event reports it too.
             ConfigError: (a `ValueError`) If a setting can't be sent.
-            EmptyContext: (a `ValueError`) If there is nothing to answer.
+            EmptyContext: (a `ValueError`) If the context has nothing to respond to.
         """
         generation = Generation(messages)
         self._running[generation] = None
@@ -379,18 +377,18 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             if not self.failure_text:
                 raise
             before = " " if reply is not None and reply.spoke else ""
-            yield said(before + self.failure_text)
+            yield text_chunk(before + self.failure_text)
         finally:
             del self._running[generation]
             if reply is not None:
                 reply.close()
 
     async def cancel_current_generation(self) -> None:
-        """Cut what is being generated for the caller. Waits for nothing, and sends nothing.
+        """Cancel the caller's current generation, without waiting or sending anything.
 
-        A pipeline cuts what it asked for itself, never what another session, a voicemail
-        detector or a summary elsewhere asks on the same object. Called by anybody else, it cuts
-        the newest that nobody's pipeline asked for, else the newest of all.
+        A pipeline cancels its own generation, never one of another session, a voicemail detector or
+        a summary on the same object. Another caller cancels the newest generation that no pipeline
+        started, or if there is none, the newest of all.
         """
         running = list(self._running)
         owner = asking_pipeline()
@@ -404,14 +402,14 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
     async def prewarm(
         self, *, instructions: str | None = None, tools: list[FunctionTool] | None = None
     ) -> None:
-        """Open a connection, if none is warm, and let the service prepare the instructions.
+        """Open a connection if none is warm, and let the service process the instructions ahead.
 
-        The first turn of each conversation that begins with them goes on from there. Their
-        tokens count as warm-up. Over HTTP there is nothing to warm. A failure is logged only:
-        the first turn does without.
+        The first turn of each conversation with these instructions continues from there. Their
+        tokens count as warm-up. Over HTTP there is nothing to do. A failure is only logged, because
+        the first turn works without it.
 
         Args:
-            instructions: The system text of the agent; without it only the connection is warm.
+            instructions: The system text of the agent; without it only the connection is opened.
             tools: The agent's tools.
         """
         if not (self.streaming and self._clients.websocket):
@@ -435,13 +433,13 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         try:
             await self._clients.socket(body.headers, body.query).warm_up(request)
         except TurnError as error:
-            logger.warning("the instructions couldn't be prepared: %s", error)
+            logger.warning("the instructions could not be warmed up: %s", error)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones.
 
-        Called by a pipeline that ends while another one uses the same object, it only cuts what
-        the pipeline that ends asked for.
+        If a pipeline that ends calls it while another one uses the same object, only the
+        generations of the ending pipeline are cancelled.
         """
         ending = ending_pipeline()
         others = [o for o in self._owners if o is not ending and uses(o, self)]
@@ -458,7 +456,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
     def _question(
         self, tools: list[FunctionTool] | None, graph: Graph | None, call: Mapping[str, Any]
     ) -> Question:
-        """Take everything but the context by value: settings, tools, and where to ask."""
+        """Copy everything but the context: settings, tools, and the client to use."""
         offered = self._tools.offer(tools)
         if graph is not None:
             response_format = text_format(graph)
@@ -525,7 +523,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         )
 
     def _connect(self) -> None:
-        """Begin to open a connection where a loop runs: the framework never warms an LLM."""
+        """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -536,10 +534,10 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         client.prewarm(model, Network(), self._limits.connect)
 
     def _tell(self, error: Exception, reply: Reply | None) -> None:
-        """Tell of a failed generation, once."""
+        """Report a failed generation, once."""
         turn = reply.turn if reply is not None else None
         if turn is not None and turn.error is error:
-            return  # a nested chat told it; the framework swallowed it and came back
+            return  # a nested chat reported it; the framework suppressed it and returned here
         if turn is not None and reply is not None and reply.nested and not self.failure_text:
             turn.error = error
         self.emit("error", error)

@@ -1,9 +1,9 @@
-"""Tool rounds: parallel calls for a framework that takes one, and what belongs to one turn.
+"""Tool rounds: parallel calls for a framework that runs one at a time, and their turns.
 
-The framework takes the first call that ``chat()`` yields, runs its tool, and calls ``chat()``
-again while the first generator is still suspended; the other calls of the response it would
-never see. So the first generator hands out one call, and the `chat` nested in it hands out
-the rest from memory, without a request.
+The framework takes the first call that ``chat()`` yields, runs its tool, and calls ``chat()`` again
+while the first generator is still suspended. It would never see the other calls of the response. So
+the first generator yields one call, and the nested `chat` yields the rest from memory, without a
+request.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from rtllm_videosdk.convert import calls_in
 from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, count_keys
 
 MOST_ANSWERED = 2
-"""How many responses with calls that can't run are answered with an error in one turn."""
+"""How many responses with invalid calls get an error output in one turn, before it fails."""
 
 
 @dataclass(slots=True)
@@ -28,9 +28,9 @@ class HandedOut:
     """A call that the framework got.
 
     Attributes:
-        call_id: The service's id, which may occur again, even in the same turn.
+        call_id: The service's id, which may be reused, even in the same turn.
         group: The response that it belongs to.
-        key: The framework's id of the item that recorded it, once a context has shown it.
+        key: The framework's id of the item that recorded it, once a context had it.
     """
 
     call_id: str
@@ -45,14 +45,13 @@ def matching_calls(
     earlier: AbstractSet[str],
     first: int,
 ) -> dict[int, HandedOut]:
-    """Find the items that recorded calls, by place. The framework records them in order.
+    """Find the items that recorded calls, by index. The framework records them in order.
 
     Args:
-        given: The calls that were handed out, in order.
+        given: The calls that the framework got, in order.
         items: A context.
-        earlier: Ids of items that recorded other calls.
-        first: How many items were there before; it counts for items without an id of their
-            own.
+        earlier: The ids of items that recorded other calls.
+        first: How many items there were before; used for items without an id of their own.
     """
     left = list(given)
     counts = count_keys(items)
@@ -73,21 +72,21 @@ def matching_calls(
 
 @dataclass(eq=False)
 class Turn:
-    """A turn of the pipeline: its first `chat`, and those nested in it.
+    """A turn of the pipeline: its first `chat`, and the nested ones.
 
     Attributes:
-        context: The framework's context, by identity; nested calls come with the same one.
+        context: The framework's context, by identity; nested calls have the same one.
         base: Its items when the turn began.
-        held: Calls that wait to be handed out, each with its response.
-        given: Those that were handed out.
-        unseen: What the turn holds that the framework doesn't know.
-        error: What a nested `chat` failed with.
-        waiting: Whether the newest `chat` of the turn ended in calls. If the first generator
-            goes on then, a tool raised, or the framework took no more calls.
-        refused: Whether the framework took no more calls.
-        failed_calls: How many responses held calls that couldn't run.
-        superseded: Whether another turn has begun in the context since: what is recorded now
-            is this turn's only if it goes on itself.
+        held: Calls that the framework gets later, each with its response.
+        given: Calls that the framework got.
+        unseen: The items of the turn that the framework doesn't have.
+        error: The error of a nested `chat`.
+        waiting: Whether the newest `chat` of the turn ended with calls. If the first generator then
+            continues, a tool raised, or the framework accepted no more calls.
+        refused: Whether the framework accepted no more calls.
+        failed_calls: How many responses had invalid calls.
+        superseded: Whether another turn has begun in the context since. Then new records belong to
+            this turn only if it continues itself.
     """
 
     context: ChatContext
@@ -107,16 +106,18 @@ class Turn:
         self._earlier = set(count_keys(self.base))
 
     def goes_on_in(self, context: ChatContext, items: Sequence[Item]) -> bool:
-        """Tell whether a context is this turn's, behind a call that was handed out.
+        """Whether a context continues this turn, after a call that the framework got.
 
-        The framework drops a generator without closing it, so that the turn may still be here
-        when the next one begins: that one has a user message behind all calls.
+        The framework drops a generator without closing it, so a turn may still be here when the
+        next one begins. The next one has a user message after all calls.
         """
         known = len(self.base)
         if context is not self.context or tuple(items[:known]) != self.base:
             return False
         mine = self.calls_in(items)
-        latest: dict[str, bool] = {}  # by call id: whether the newest such call is this turn's
+        latest: dict[
+            str, bool
+        ] = {}  # by call id: whether the newest such call belongs to this turn
         behind = False
         for place, item in enumerate(items[known:], known):
             if isinstance(item, ToolCall):
@@ -128,17 +129,17 @@ class Turn:
         return behind
 
     def calls_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
-        """Find the calls of this turn in its context, by place, with their responses."""
+        """Find the calls of this turn in its context, by index, with their responses."""
         return {place: one.group for place, one in self._recorded(items).items()}
 
     def claim(
         self, items: Sequence[object], others: AbstractSet[str] = frozenset()
     ) -> list[tuple[str, CallGroup]]:
-        """Learn from the context which items recorded this turn's calls.
+        """Find the items of a context that recorded this turn's calls.
 
         Args:
-            items: The context now. None of its items can come to record a later call.
-            others: Ids of items that recorded calls of other turns.
+            items: The current context. None of its items can record a later call.
+            others: The ids of items that recorded calls of other turns.
 
         Returns:
             The ids of these items, each with its response.
@@ -160,10 +161,10 @@ class Turn:
         return matching_calls(self.given, items, earlier=earlier, first=len(self.base))
 
     def look_at(self, items: Sequence[Item]) -> None:
-        """Learn from the context what became of the calls; what is void is dropped.
+        """Update the turn from its context, and drop calls that are void.
 
-        Held calls are void when the framework took one no more (its limit), or when somebody
-        spoke in between.
+        Held calls are void if the framework did not accept one (its limit), or if the caller or the
+        agent spoke in between.
         """
         tail = items[len(self.base) :]
         taken = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
@@ -173,11 +174,11 @@ class Turn:
             self.held.clear()
 
     def hold(self, group: CallGroup) -> None:
-        """Keep the calls of a response to be handed out."""
+        """Keep the calls of a response for later."""
         self.held.extend((call, group) for call in group.calls)
 
     def hand_out(self) -> ToolCall:
-        """Take the next call that was held."""
+        """Return the next held call, for the framework."""
         call, group = self.held.popleft()
         self.given.append(HandedOut(call.call_id, group))
         self.waiting = True
@@ -186,21 +187,21 @@ class Turn:
         return call
 
     def runs_in(self, task: object) -> bool:
-        """Tell whether the newest call was handed out to a task, which then runs its tool."""
+        """Whether the newest call was passed to a task, which then runs its tool."""
         return task is not None and self._task is not None and self._task() is task
 
     def end(self) -> None:
-        """Nothing more is handed out: the turn was cut or given up."""
+        """End the turn, which was cancelled or abandoned: drop the held calls."""
         self.held.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """Calls of a turn that is over, which its context hadn't recorded yet.
+    """Calls of a completed turn that its context had not recorded yet.
 
     Attributes:
         given: These calls.
-        earlier: Ids of items that recorded other calls.
+        earlier: The ids of items that recorded other calls.
     """
 
     given: tuple[HandedOut, ...]
@@ -208,12 +209,12 @@ class _Ended:
 
 
 class Turns:
-    """The turns whose first generator is suspended at a call, and the calls of earlier ones.
+    """The turns whose first generator is suspended at a call, and the calls of earlier turns.
 
-    Contexts are told apart by identity, never by what they hold.
+    Contexts are distinguished by identity, never by content.
 
     Attributes:
-        history: The calls of all turns, found by the ids of the items that recorded them.
+        history: The calls of all turns, by the ids of the items that recorded them.
     """
 
     def __init__(self) -> None:
@@ -222,12 +223,12 @@ class Turns:
         self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_Ended]]] = {}
 
     def open(self, turn: Turn) -> None:
-        """Await nested calls of a turn."""
+        """Expect nested calls of a turn."""
         if turn not in self._open:
             self._open.append(turn)
 
     def close(self, turn: Turn) -> None:
-        """Await none any more. A call may still be recorded until the context's next `chat`."""
+        """Expect no more. A call may still be recorded until the context's next `chat`."""
         turn.end()
         if turn not in self._open:
             return
@@ -241,10 +242,10 @@ class Turns:
             self._keep(turn.context, _Ended(left, frozenset(count_keys(items))))
 
     def join(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
-        """The turn that a context goes on with, None if it begins one."""
+        """Return the turn that a context continues, None if it begins a new one."""
         task = asyncio.current_task()
         mine = [turn for turn in self._open if turn.context is context]
-        # Of several turns in one context, that of the task whose tool has just run.
+        # Of several turns in one context, the turn of the task whose tool has just run.
         mine.sort(key=lambda turn: turn.runs_in(task))
         self._catch_up(context, items)
         settled = self._settle(context, items)
@@ -259,7 +260,7 @@ class Turns:
         return None
 
     def _catch_up(self, copy: ChatContext, items: Sequence[Item]) -> None:
-        """Bind calls that a copy of another context has, whose turn was dropped there."""
+        """Bind the calls of another context that a copy of it has, after its turn was dropped."""
         new = {i.call_id for i in items if isinstance(i, ToolCall) and not self.history.knows(i)}
         for turn in self._open if new else ():
             waits = any(one.key is None and one.call_id in new for one in turn.given)
@@ -267,14 +268,14 @@ class Turns:
                 self._bind(turn, calls_in(turn.context))
 
     def look_at(self, turn: Turn, items: Sequence[Item]) -> None:
-        """Learn from the context what became of a turn's calls."""
+        """Update a turn from its context."""
         self._bind(turn, items)
         turn.look_at(items)
 
     def _bind(
         self, turn: Turn, items: Sequence[object], others: AbstractSet[str] = frozenset()
     ) -> None:
-        """Bind the items that recorded a turn's calls to the responses of these."""
+        """Bind the items that recorded a turn's calls to the responses of these calls."""
         beside = {
             one.key
             for other in self._open
@@ -295,12 +296,12 @@ class Turns:
 
         try:
             known = kept.setdefault(identity, (weakref.ref(context, forget), []))
-        except TypeError:  # a context of the user's own that can't be referred to weakly
+        except TypeError:  # the user's own context class, without support for weak references
             return
         known[1].append(ended)
 
     def _settle(self, context: ChatContext, items: Sequence[Item]) -> set[str]:
-        """Bind what the context recorded of turns that are over; then these are forgotten.
+        """Bind what a context recorded of completed turns, and forget these turns.
 
         Returns:
             The ids of the items that recorded it.

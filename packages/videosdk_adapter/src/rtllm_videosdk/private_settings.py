@@ -1,7 +1,7 @@
-"""What travels with requests and is nobody else's business.
+"""Settings of requests that must not be printed.
 
-The framework dumps an LLM's public instance attributes (`Pipeline.get_component_configs`), so
-these are properties over private objects, whose reprs show nothing.
+The framework dumps an LLM's public instance attributes (`Pipeline.get_component_configs`), so these
+settings are properties of private objects, whose reprs show nothing.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from rtllm_videosdk.clients import Clients
 
 
 class Extra:
-    """What goes along with requests and is nobody else's business: no repr, no attributes."""
+    """Settings that are sent with requests, in an object without a repr of its contents."""
 
     def __init__(self, headers: Any, query: Any, body: Any, parameters: Any) -> None:
         self.headers, self.query, self.body = headers, query, body
@@ -23,14 +23,14 @@ class Extra:
 
 
 class Guarded:
-    """The key, headers, query, body and parameters of an LLM, assignable and not shown."""
+    """The key, headers, query, body and parameters of an LLM: assignable, but never printed."""
 
     _clients: Clients
     _extra: Extra
 
     @property
     def api_key(self) -> str | None:
-        """The key, where it is a text; assigned, it counts from the next connection on."""
+        """The key, if it is a text; a new value applies to the next connection."""
         key = self._clients.reach.key
         return key if isinstance(key, str) else None
 
@@ -40,7 +40,7 @@ class Guarded:
 
     @property
     def extra_headers(self) -> Mapping[str, Any] | None:
-        """More headers of each request."""
+        """Additional headers of each request."""
         headers: Mapping[str, Any] | None = self._extra.headers
         return headers
 
@@ -50,7 +50,7 @@ class Guarded:
 
     @property
     def extra_query(self) -> Mapping[str, Any] | None:
-        """More query parameters of each request."""
+        """Additional query parameters of each request."""
         query: Mapping[str, Any] | None = self._extra.query
         return query
 
@@ -60,7 +60,7 @@ class Guarded:
 
     @property
     def extra_body(self) -> Mapping[str, Any] | None:
-        """More fields of each request's body."""
+        """Additional fields of each request's body."""
         body: Mapping[str, Any] | None = self._extra.body
         return body
 
@@ -70,7 +70,7 @@ class Guarded:
 
     @property
     def parameters(self) -> Mapping[str, Any] | None:
-        """More parameters of each request."""
+        """Additional parameters of each request."""
         parameters: Mapping[str, Any] | None = self._extra.parameters
         return parameters
 

@@ -1,4 +1,4 @@
-"""The object's settings and a call's own, as the core's table of parameters wants them."""
+"""Settings of the object and of a call, for the core's table of parameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,16 +20,16 @@ def body_of(
     defaults: Mapping[str, Any],
     with_tools: bool,
 ) -> Body:
-    """Make the settings of one request.
+    """Build the settings of one request.
 
     Args:
-        parameters: What fits them to the model.
+        parameters: Fits the settings to the model.
         options: The object's settings by keyword; None means not set.
-        call: The call's own, by keyword. These win.
-        api: Which API is asked.
+        call: The call's own settings by keyword. They take precedence.
+        api: The API to use.
         model: The model's name, or its family's.
-        defaults: Values that count as not set by anybody.
-        with_tools: Whether tools are offered.
+        defaults: Values that count as not chosen by the user.
+        with_tools: Whether the request has tools.
 
     Raises:
         ConfigError: If a setting can't be sent.

@@ -1,4 +1,4 @@
-"""Timeouts in all their shapes, as limits of a turn."""
+"""Timeouts in all accepted forms, converted to time limits of a turn."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ READ, CONNECT = 10.0, 15.0
 
 
 def limits_of(timeout: Any, speech_floor: float = 0.0) -> Timeouts:
-    """Limits from seconds, or from an httpx, httpx2 or openai ``Timeout``.
+    """Convert seconds, or an httpx, httpx2 or openai ``Timeout``, to time limits.
 
-    ``read`` bounds the wait for the first output and for each gap, ``connect`` that for a
-    connection. What an object leaves open (None) is bounded by the whole turn.
+    ``read`` limits the wait for the first output and for each gap, ``connect`` that for a
+    connection. A part that is None is limited only by the turn.
 
     Args:
         timeout: Any of these; None for the original's defaults.
-        speech_floor: Characters a second that speech must bring.
+        speech_floor: The minimum speed of speech in characters per second.
 
     Raises:
-        ConfigError: If it is neither, or not more than 0 seconds.
+        ConfigError: If it is none of these, or not more than 0 seconds.
     """
     if timeout is None:
         return Timeouts.of(READ, CONNECT, speech_floor=speech_floor)

@@ -1,8 +1,8 @@
-"""VideoSDK's tools as the Responses API takes them, each made once, and the way back.
+"""Encoding of VideoSDK's tools for the Responses API, once for each tool, and their arguments back.
 
-The framework runs the tools with the arguments as they come, of which it drops those that the
-tool doesn't have; it checks and converts nothing. So what a tool can't take is told to the
-model here, and a null that stands for a default is taken out before the call is handed out.
+The framework runs a tool with the arguments of the call, without those that the tool doesn't have;
+it checks and converts nothing. So calls that a tool can't accept are reported to the model here,
+and a null that means a default is removed before the framework gets the call.
 """
 
 import inspect
@@ -29,18 +29,18 @@ class Runnable:
     """A tool that the framework can run.
 
     Attributes:
-        tool: Its schema, and what its arguments must be.
-        filled: Defaults that only pydantic would know of, for what the model leaves out.
+        tool: Its schema, and the checks of its arguments.
+        filled: Defaults that only pydantic knows, for arguments that the model leaves out.
     """
 
     tool: FunctionTool[dict[str, Any]]
     filled: Mapping[str, Any]
 
     def given(self, arguments: str) -> dict[str, Any]:
-        """The arguments of a call as the framework shall have them.
+        """Return the arguments of a call for the framework.
 
         Raises:
-            ToolArgumentsError: If they are no JSON object.
+            ToolArgumentsError: If they are not a JSON object.
         """
         return {**self.filled, **self.tool.as_given(arguments)}
 
@@ -50,34 +50,34 @@ class Offered:
     """The tools of one request.
 
     Attributes:
-        encoded: As they go over the wire.
-        tools: What the model may call, by name.
+        encoded: The encoded tools.
+        tools: The tools by name.
     """
 
     encoded: tuple[msgspec.Raw, ...] = ()
     tools: Mapping[str, Runnable] = field(default_factory=dict)
 
     def as_run(self, call: ToolCall) -> ToolCall:
-        """A call as the framework runs and records it: defaults left out instead of null."""
+        """Return a call as the framework runs and records it: defaults left out instead of null."""
         known = self.tools.get(call.name)
         if known is None:
             return call
         try:
             given = known.given(call.arguments)
             same = given == json.loads(call.arguments.strip() or "{}")
-        except (ValueError, RecursionError):  # broken arguments, which `why_not` tells of
+        except (ValueError, RecursionError):  # invalid arguments, which `why_not` reports
             return call
         return call if same else replace(call, arguments=json.dumps(given))
 
     def why_not(self, call: ToolCall) -> str | None:
-        """Why a call can't run, in words for the model; None if it can."""
+        """Return why a call can't run, in words for the model; None if it can."""
         known = self.tools.get(call.name)
         if known is None:
             return f"there is no tool named {call.name!r}; nothing was run"
         tool = known.tool
         try:
             given = known.given(call.arguments)
-            # The framework drops the others.
+            # The framework drops the other ones.
             taken = {k: v for k, v in given.items() if k in tool.parameters["properties"]}
             tool.arguments(json.dumps(taken))
         except ToolArgumentsError as error:
@@ -90,8 +90,8 @@ class Offered:
 class ToolEncoder:
     """Encodes tools, each once.
 
-    A tool whose schema can't be built is named once in the log and left out: the others still
-    work. Of two tools with one name the first counts, as in the framework.
+    A tool whose schema can't be built is logged once and left out; the other tools still work. Of
+    two tools with the same name the first one counts, as in the framework.
     """
 
     def __init__(self) -> None:
@@ -105,14 +105,14 @@ class ToolEncoder:
         offered: dict[str, Runnable] = {}
         for tool in tools or ():
             if not is_function_tool(tool):
-                self._tell(ToolSchemaError(_name_of(tool), "it is no function tool"))
+                self._tell(ToolSchemaError(_name_of(tool), "it is not a function tool"))
                 continue
             name = get_tool_info(tool).name
             made = self._made_once(name, tool)
             if made is None:
                 continue
             if offered.get(name) is made:
-                continue  # the framework offers it twice: it is one tool
+                continue  # the framework passes it twice, but it is one tool
             if name in offered:
                 self._tell(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
@@ -120,8 +120,8 @@ class ToolEncoder:
         return Offered(tuple(one.tool.encoded for one in offered.values()), offered)
 
     def _made_once(self, name: str, tool: Any) -> Runnable | None:
-        # The info is kept with the result: so its id can't come to mean another tool. Its words
-        # and schema are part of the key: users change them between turns.
+        # The tool's info is kept with the result, so that its id is not reused. Its description and
+        # schema are part of the key, because users change them between turns.
         info = get_tool_info(tool)
         said = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
         schema = info.parameters_schema
@@ -156,7 +156,7 @@ def _made(name: str, description: str, tool: Any) -> Runnable:
     if schema is not None:
         return Runnable(FunctionTool.of_schema(name, schema, description=description), {})
     parameters = inspect.signature(tool).parameters
-    # The framework gives no argument to a parameter without a type.
+    # The framework passes no argument for a parameter without a type.
     untyped = {
         name
         for name, one in parameters.items()

@@ -1,8 +1,8 @@
-"""Phone calls without a phone, to test agents with: fake ears, voices, callers and time.
+"""Phone calls in tests of agents: simulated hearing, voice, caller and time.
 
-A `PhoneCall` is a real `AgentSession` between a caller whose words you write and a loudspeaker
-that notes, to the word, what was played. It works with any LiveKit LLM; `rtllm.simulator` has
-a service to put behind `rtllm_livekit.LLM`. On a `VirtualTimeLoop` a call of minutes takes less
+A `PhoneCall` is a real `AgentSession` between a caller with scripted words and a loudspeaker that
+records which words were played. It works with any LiveKit LLM; `rtllm.simulator` has a service for
+`rtllm_livekit.LLM`. On a `VirtualTimeLoop` a call of minutes takes less than a second::
 than a second::
 
     def test_the_agent_can_be_interrupted() -> None:
@@ -19,8 +19,8 @@ than a second::
 
         run_in_virtual_time(call_it())
 
-With pytest-asyncio 1.4 and later, a hook in ``conftest.py`` puts all tests beside it on
-virtual time::
+With pytest-asyncio 1.4 and later, a hook in ``conftest.py`` runs all tests of its folder on virtual
+time::
 
     def pytest_asyncio_loop_factories():
         return {"virtual": VirtualTimeLoop}

@@ -1,4 +1,4 @@
-"""The two ends of the line: what the caller says, and what the caller hears."""
+"""The audio of a call: what the caller says, and what the caller hears."""
 
 import asyncio
 import time
@@ -11,26 +11,26 @@ from livekit.agents.voice import io
 
 from rtllm_livekit.testing.speech import RATE, Listener, Word, as_frame, first_words, silence
 
-# A word counts as heard that lacks so much of its end: sums of frames aren't exact.
+# A word counts as heard if only this much of its end is missing, since sums of frames aren't exact.
 _SLACK = 0.001
 
 
 class Changes:
-    """Wakes those who wait for something to become true."""
+    """Wakes tasks that wait for a condition."""
 
     def __init__(self) -> None:
         self.count = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
     def tell(self, *_: object) -> None:
-        """Something changed."""
+        """Announce a change."""
         self.count += 1
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     async def until(self, holds: Callable[[], object], within: float | None = None) -> None:
-        """Wait until something holds, or for so many seconds without any change."""
+        """Wait until a condition holds, or for a number of seconds without any change."""
         while not holds():
             future = asyncio.get_running_loop().create_future()
             self._waiting.add(future)
@@ -43,10 +43,10 @@ class Changes:
 
 
 class FakeAudioInput(io.AudioInput):
-    """A line that always gives audio: silence, or what is to be said.
+    """A microphone that always sends audio: silence, or the caller's words.
 
     Args:
-        frame: Seconds of each frame.
+        frame: The length of each frame in seconds.
     """
 
     def __init__(self, *, frame: float = 0.05) -> None:
@@ -59,13 +59,13 @@ class FakeAudioInput(io.AudioInput):
 
     @property
     def is_speaking(self) -> bool:
-        """Whether something is still to be said."""
+        """Whether the caller has not finished speaking."""
         return bool(self._to_say)
 
     async def say(self, pcm: bytes) -> None:
-        """Say something after all that is still to be said; returns at its end.
+        """Speak after everything that is still queued; return at the end.
 
-        Once the line is closed nothing is said any more.
+        Once the microphone is closed, nothing is said any more.
         """
         if self._closed:
             return
@@ -82,9 +82,9 @@ class FakeAudioInput(io.AudioInput):
         self._to_say.clear()
 
     async def __anext__(self) -> rtc.AudioFrame:
-        """Give the next frame, when it is its time."""
+        """Return the next frame at its time."""
         now = asyncio.get_running_loop().time()
-        # The end of this frame; one that nobody asked for in time is not made up for.
+        # The end of this frame. A frame that was not requested in time is skipped.
         self._due = now + self._frame if self._due is None else max(self._due + self._frame, now)
         await asyncio.sleep(self._due - now)
         if self._closed:
@@ -105,7 +105,7 @@ class FakeAudioInput(io.AudioInput):
 
 
 class FakeTextOutput(io.TextOutput):
-    """Keeps the captions of what the agent says.
+    """Records the captions of the agent's speech.
 
     Attributes:
         segments: The texts so far, the newest last.
@@ -117,7 +117,7 @@ class FakeTextOutput(io.TextOutput):
         self._open = False
 
     async def capture_text(self, text: str) -> None:
-        """Take a piece of text."""
+        """Add a piece of text."""
         if not self._open:
             self._open = True
             self.segments.append("")
@@ -133,10 +133,10 @@ class Heard:
     """What the caller heard of one utterance of the agent.
 
     Attributes:
-        text: The words that were played to their end, with a blank between.
-        interrupted: Whether it was cut.
-        began: When the first sound was played, by `time.time`.
-        seconds: How much was played.
+        text: The words that were played to their end, separated by spaces.
+        interrupted: Whether it was interrupted.
+        began: When its first sound was played, by `time.time`.
+        seconds: How much was played, in seconds.
     """
 
     text: str
@@ -147,7 +147,7 @@ class Heard:
 
 @dataclass(slots=True)
 class _Playout:
-    """One segment: what was pushed of it, and how far it was played."""
+    """One segment: the audio pushed so far, and the position played."""
 
     listener: Listener = field(default_factory=Listener)
     words: list[Word] = field(default_factory=list)
@@ -161,7 +161,7 @@ class _Playout:
         return self.listener.heard
 
     def advance(self, now: float) -> None:
-        """Bring the position up to date; what wasn't pushed in time plays later."""
+        """Update the position; audio that wasn't pushed in time plays later."""
         if self.running_since is not None:
             self.played = min(self.played + now - self.running_since, self.pushed)
             self.running_since = now
@@ -171,20 +171,20 @@ class _Playout:
 
 
 class FakeAudioOutput(io.AudioOutput):
-    """A loudspeaker with a clock: what was captured plays as long as it lasts.
+    """A loudspeaker with a clock: captured audio plays in real time.
 
-    It tells LiveKit the true positions, and which words were played to their end. Put a
-    `TranscriptSynchronizer` before it, as a room does, and LiveKit's own estimate replaces
-    those words.
+    It reports exact positions to LiveKit, and the words that were played to their end. With a
+    `TranscriptSynchronizer` before it, as in a room, LiveKit uses its own estimate of these words
+    instead.
 
     Attributes:
-        heard: What was heard so far, the newest last; what is playing comes at its end.
+        heard: What was heard so far, the newest last; what is playing is added at its end.
         text: The output for the text, to be set as the session's transcription.
-        changes: Tells when something began or ended.
+        changes: Announces when playback begins or ends.
 
     Args:
-        start_delay: Seconds from the first captured frame until it sounds.
-        can_pause: Whether it can pause; without, LiveKit can't resume after a noise.
+        start_delay: Seconds from the first captured frame until it is played.
+        can_pause: Whether it can pause; if not, LiveKit can't resume after a noise.
     """
 
     def __init__(self, *, start_delay: float = 0.0, can_pause: bool = True) -> None:
@@ -202,12 +202,12 @@ class FakeAudioOutput(io.AudioOutput):
 
     @property
     def is_playing(self) -> bool:
-        """Whether something sounds now."""
+        """Whether audio is being played."""
         return self._now is not None and self._now.running_since is not None
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is something to play, also if it is paused or hasn't begun."""
+        """Whether there is audio to play, even if it is paused or hasn't begun."""
         return self._now is not None
 
     @property
@@ -217,14 +217,14 @@ class FakeAudioOutput(io.AudioOutput):
 
     @property
     def words_now(self) -> list[str]:
-        """The words of the current utterance that were played to their end."""
+        """Return the words of the current utterance that were played to their end."""
         if self._now is None:
             return []
         self._now.advance(asyncio.get_running_loop().time())
         return self._now.finished_words()
 
     async def plays_words(self, count: int) -> None:
-        """Wait until so many words of the current utterance were played, or it ended."""
+        """Wait until this many words of the current utterance were played, or it ended."""
         playout = self._now
         while playout is not None and self._now is playout and len(self.words_now) < count:
             left: float | None = None
@@ -234,7 +234,7 @@ class FakeAudioOutput(io.AudioOutput):
             await self.changes.until(lambda seen=seen: self.changes.count > seen, left)  # type: ignore[misc]
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        """Take a frame to play."""
+        """Add a frame to play."""
         await super().capture_frame(frame)
         if self._dropping:
             return
@@ -246,7 +246,7 @@ class FakeAudioOutput(io.AudioOutput):
         self.changes.tell()
 
     def flush(self) -> None:
-        """End the segment: when all of it was played, it is over."""
+        """End the segment; it is over when all of it was played."""
         super().flush()
         self._dropping = False
         if self._now is not None:
@@ -255,13 +255,13 @@ class FakeAudioOutput(io.AudioOutput):
             self._run()
 
     def clear_buffer(self) -> None:
-        """Be silent at once."""
+        """Stop playing at once."""
         if self._now is not None:
             self._dropping = not self._now.flushed
             self._finish(interrupted=True)
 
     def pause(self) -> None:
-        """Hold on, with nothing lost."""
+        """Pause without losing audio."""
         super().pause()
         self._paused = True
         self._stop_timer()
@@ -271,14 +271,14 @@ class FakeAudioOutput(io.AudioOutput):
         self.changes.tell()
 
     def resume(self) -> None:
-        """Go on where it was paused."""
+        """Resume after a pause."""
         super().resume()
         self._paused = False
         self._run()
         self.changes.tell()
 
     def _run(self) -> None:
-        """Let what is there play, and set the timer for what comes next."""
+        """Play the audio so far, and set the timer for the next change."""
         playout = self._now
         if playout is None or self._paused:
             return
@@ -321,13 +321,13 @@ class FakeAudioOutput(io.AudioOutput):
         self.on_playback_finished(
             playback_position=playout.played,
             interrupted=interrupted,
-            # Of audio that isn't ours nobody knows the words.
+            # The words of other audio are not known.
             synchronized_transcript=None if playout.listener.foreign else self._transcript(words),
         )
         self.changes.tell()
 
     def _transcript(self, words: list[str]) -> str:
-        """The played words as they stand in the text, markup and blanks included."""
+        """Return the played words as in the text, with markup and spaces."""
         if self.text.segments:
             return first_words(self.text.segments[-1], len(words))
         return " ".join(words)

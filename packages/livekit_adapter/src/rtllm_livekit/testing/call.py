@@ -43,7 +43,7 @@ class HungUp(Exception):
 
 
 class PhoneCall:
-    """An `AgentSession` with a caller who speaks and listens, and no network.
+    """An `AgentSession` with a caller who speaks and listens, without a network.
 
     ::
 
@@ -54,28 +54,28 @@ class PhoneCall:
             await call.quiet()
             assert call.heard[0].interrupted
 
-    All of LiveKit's own machinery is at work: turns, interruptions, drafts, playout. On a
-    `VirtualTimeLoop` a call takes as long as its computing, on any other its real time.
+    LiveKit's own code runs: turns, interruptions, drafts, playback. On a `VirtualTimeLoop` a call
+    takes only its computing time, on any other loop its real time.
 
     Attributes:
         session: The session.
-        input: What the caller says.
-        output: What the caller hears.
+        input: The caller's microphone.
+        output: The caller's loudspeaker.
 
     Args:
         agent: The agent to call.
         llm: Its model.
-        stt: How the caller is understood; a `FakeSTT` by default.
-        tts: How the agent speaks; a `FakeTTS` by default.
-        vad: How speech is told from silence; a `FakeVAD` by default.
+        stt: The speech recognition; a `FakeSTT` by default.
+        tts: The agent's voice; a `FakeTTS` by default.
+        vad: The voice activity detection; a `FakeVAD` by default.
         output: The loudspeaker.
-        transcript: Who says what was heard when the agent is cut: the loudspeaker, to the
-            word ("exact"), or LiveKit's `TranscriptSynchronizer`, by estimate, as in a room
+        transcript: The source of what was heard when the agent is interrupted: the loudspeaker, by
+            the word ("exact"), or LiveKit's `TranscriptSynchronizer`, by estimate, as in a room
             ("estimated").
-        frame: Seconds of each frame of the caller's audio.
+        frame: The length of each frame of the caller's audio, in seconds.
         limit: Seconds after which any wait fails.
-        turn_handling: LiveKit's options. Turns are told by voice activity by default, since
-            LiveKit's models for that need a service.
+        turn_handling: LiveKit's options. By default turns are detected by voice activity, because
+            LiveKit's models for this need a service.
         options: Other options of `AgentSession`.
     """
 
@@ -100,10 +100,10 @@ class PhoneCall:
         self._limit = limit
         self._transcript = transcript
         self._exit = AsyncExitStack()
-        self._changes = self.output.changes  # the session's are told there too
+        self._changes = self.output.changes  # also announces the session's events
         self._closed: CloseEvent | None = None
         self._began = 0.0
-        options.setdefault("aec_warmup_duration", None)  # there is no echo to get used to
+        options.setdefault("aec_warmup_duration", None)  # there is no echo to adapt to
         self._options: dict[str, Any] = {
             **options,
             "llm": llm,
@@ -118,17 +118,17 @@ class PhoneCall:
     def session(self) -> AgentSession[Any]:
         """The session; only inside the context."""
         if self._session is None:
-            raise RuntimeError("the call hasn't begun; enter it with: async with")
+            raise RuntimeError("the call has not begun; use it as: async with PhoneCall(…) as call")
         return self._session
 
     @property
     def heard(self) -> list[Heard]:
-        """What the caller heard, utterance by utterance; the current one comes at its end."""
+        """What the caller heard, by utterance; the current one is added at its end."""
         return self.output.heard
 
     @property
     def dialogue(self) -> list[tuple[str, str]]:
-        """What LiveKit recorded: role and text of each message."""
+        """What LiveKit recorded: the role and text of each message."""
         messages = self.session.history.messages()
         return [(m.role, m.text_content or "") for m in messages if m.role in ("user", "assistant")]
 
@@ -175,25 +175,25 @@ class PhoneCall:
     async def caller_says(
         self, text: str, *, at: float | None = None, duration: float | None = None
     ) -> None:
-        """Speak; returns with the end of the last word, before the agent knows it is the end.
+        """Speak; return at the end of the last word, before the agent recognizes the end.
 
         Args:
-            text: What is said.
-            at: When, in seconds since the call began; now, by default.
-            duration: How long it takes; 0.3 s a word, by default.
+            text: The words.
+            at: When, in seconds since the call began; by default now.
+            duration: How long it takes; by default 0.3 s per word.
         """
         words = text.split()
         if not words:
-            raise ValueError("text is empty; expected at least a word")
+            raise ValueError("text is empty; expected at least one word")
         seconds = duration if duration is not None else 0.3 * len(words)
         await self._make_heard(b"".join(lasting(words, seconds)), at)
 
     async def caller_makes_noise(self, duration: float, *, at: float | None = None) -> None:
-        """Make a noise that sounds like speech, and in which there is no word.
+        """Make a noise that sounds like speech but has no words.
 
         Args:
             duration: How long it takes.
-            at: When, in seconds since the call began; now, by default.
+            at: When, in seconds since the call began; by default now.
         """
         await self._make_heard(noise(duration), at)
 
@@ -205,32 +205,32 @@ class PhoneCall:
         self._check_open()
 
     async def sleep_until(self, at: float) -> None:
-        """Wait for a time of the call, in seconds since it began."""
+        """Wait until a time of the call, in seconds since it began."""
         await asyncio.sleep(at - self.now)
 
     async def agent_speaks(self) -> None:
-        """Wait until the agent is to be heard: its first frame plays, or it is playing now."""
+        """Wait until the agent is heard: its first frame plays, or it is already playing."""
         await self.until(lambda: self.output.is_playing, "the agent to speak")
 
     async def agent_says(self, words: int) -> None:
-        """Wait until so many words of the agent's current, or next, utterance were played.
+        """Wait until this many words of the agent's current, or next, utterance were played.
 
-        If it has fewer, its end is waited for.
+        If it has fewer words, wait for its end.
         """
         await self.agent_speaks()
         async with self._limited(f"the agent to say {words} words"):
             await self.output.plays_words(words)
 
     async def quiet(self, settle: float = 1.0) -> None:
-        """Wait until everybody is silent and nothing more is to come.
+        """Wait until both sides are silent and nothing more follows.
 
         Args:
-            settle: Seconds for which nothing must happen. Longer than it takes to recognise
-                the end of a turn.
+            settle: Seconds without any event; must be longer than the end of a turn takes to be
+                detected.
         """
         async with self._limited("silence"):
             while True:
-                while not self._is_idle():  # not all that counts is told by an event
+                while not self._is_idle():  # some changes have no event
                     self._check_open()
                     await asyncio.sleep(_POLL)
                 seen = self._changes.count
@@ -239,10 +239,10 @@ class PhoneCall:
                     return
 
     async def until(self, holds: Callable[[], object], what: str = "something") -> None:
-        """Wait until something holds, asked after each event of the session or the playout.
+        """Wait until a condition holds; it is checked after each event of the session or playback.
 
         Args:
-            holds: What is asked.
+            holds: The condition.
             what: Its name in the error, if the limit is reached.
 
         Raises:

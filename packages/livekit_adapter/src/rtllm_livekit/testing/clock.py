@@ -1,7 +1,7 @@
-"""A loop whose time jumps: a minute of a phone call passes in milliseconds.
+"""Event loop with virtual time: a minute of a phone call takes milliseconds.
 
-LiveKit reads the wall clock as well as the loop's, so both follow the same virtual time while
-the loop runs.
+LiveKit reads the wall clock as well as the loop's, so both follow the same virtual time while the
+loop runs.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ Ts = TypeVarTuple("Ts")
 _wall = time.time
 _real = time.perf_counter
 
-# What one pass of the loop takes: nothing happens twice at the same moment, and a loop that
-# polls the clock comes to an end.
+# The virtual time of one pass of the loop. So no two events have the same time, and a loop that
+# polls the clock terminates.
 _PASS = 1e-6
 
-# What is due sooner may jump ahead of bytes on a loopback socket; it is as if they had been
-# on their way for that long.
+# Timers that are due sooner may fire before bytes on a loopback socket are read, as if these had
+# needed that long.
 _SOON = 0.1
 
 
 class _Clock:
-    """Virtual seconds since the loop was made."""
+    """The virtual seconds since the loop was created."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
@@ -50,9 +50,9 @@ class _Clock:
 
     @contextmanager
     def shown_by_time(self) -> Iterator[None]:
-        """Let the module `time` tell this clock's time."""
+        """Make the module `time` return this clock's time."""
         if time.time is not _wall:
-            raise RuntimeError("another clock is in place; run one VirtualTimeLoop at a time")
+            raise RuntimeError("another VirtualTimeLoop is running; run only one at a time")
         _bind_defaults_late()
         with mock.patch.multiple(
             time, time=self.time, monotonic=self.monotonic, perf_counter=self.perf_counter
@@ -61,7 +61,7 @@ class _Clock:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Moves the clock instead of waiting, as soon as no I/O is there to be handled."""
+    """Moves the clock instead of waiting, unless there is I/O to handle."""
 
     def __init__(self, clock: _Clock, patience: float) -> None:
         super().__init__()
@@ -86,22 +86,22 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop on which waiting takes no time.
+    """An event loop on which waiting takes no real time.
 
-    When nothing is ready to run and no socket has anything to read, the clock jumps to the
-    next timer. While the loop runs, `time.time`, `time.monotonic` and `time.perf_counter`
-    tell the same virtual time (for the whole process: run one such loop at a time).
+    When nothing is ready to run and no socket has data, the clock jumps to the next timer. While
+    the loop runs, `time.time`, `time.monotonic` and `time.perf_counter` return the same virtual
+    time, for the entire process, so run only one such loop at a time.
 
-    What to know:
+    Details:
 
-    * Sockets between two ends on this very loop work as ever: what was sent is there to be
-      read at once. A peer in another process or thread has ``patience`` real seconds to
-      answer before a jump of more than 0.1 s; if it may take longer, give more patience.
-    * While a thread of `run_in_executor` works, time passes as usual. `time.sleep` is left as
-      it is: it blocks, and no virtual time passes.
-    * Each pass of the loop takes a microsecond, so time never stands still.
-    * References to `time.time` that were taken before (``from time import time``) tell the
-      real time. LiveKit's own in the defaults of its models are replaced.
+    * Sockets between two ends on this loop work as usual: sent data can be read at once. A peer in
+    another process or thread has ``patience`` real seconds to answer before a jump of more than 0.1
+    s; if it needs longer, pass more patience.
+    * While a thread of `run_in_executor` works, time passes as usual. `time.sleep` is unchanged: it
+    blocks, and no virtual time passes.
+    * Each pass of the loop takes a microsecond, so time always advances.
+    * References to `time.time` that were made before (``from time import time``) return the real
+    time. Those in the defaults of LiveKit's models are replaced.
 
     Args:
         patience: Real seconds to wait for I/O before a long jump.
@@ -113,11 +113,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumps)
 
     def time(self) -> float:
-        """The loop's virtual time in seconds."""
+        """Return the loop's virtual time in seconds."""
         return self._clock.monotonic()
 
     def run_forever(self) -> None:
-        """Run until stopped; the module `time` follows meanwhile."""
+        """Run until stopped; the module `time` returns virtual time meanwhile."""
         with self._clock.shown_by_time():
             super().run_forever()
 
@@ -135,7 +135,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, patience: float = 0.002) -> T:
-    """Run a coroutine to its end on a `VirtualTimeLoop` of its own."""
+    """Run a coroutine to its end on a new `VirtualTimeLoop`."""
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(patience)) as runner:
         return runner.run(main)
 
@@ -148,9 +148,9 @@ _BOUND: set[type[BaseModel]] = set()
 
 
 def _bind_defaults_late() -> None:
-    """Let LiveKit's models ask `time.time` when they are made, not when it was imported.
+    """Make LiveKit's models read `time.time` when they are created, not when it was imported.
 
-    A context is ordered by ``created_at``, so real and virtual times must not meet in it.
+    A context is ordered by ``created_at``, so real and virtual times must not mix in it.
     """
     waiting: list[type[BaseModel]] = [BaseModel]
     while waiting:

@@ -1,8 +1,8 @@
-"""Audio that carries its words, so that what was really heard can be read off the frames.
+"""Audio with its words encoded, so that the words that were heard can be read from the frames.
 
-Each word gets a number, which is the value of its samples; the last sample, negated, says
-that the word is whole. However frames are cut, joined, dropped or recorded on the way, what
-comes out tells which words came through to their end.
+Each word has a number, which is the value of its samples; the last sample, negated, marks the end
+of the word. However frames are split, joined, dropped or recorded, the result tells which words
+were complete.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 RATE = 8000
-"""Samples a second of all fake audio."""
+"""Samples per second of all simulated audio."""
 
 _NOISE = 32_000
 _SPOKEN: dict[int, str] = {}
@@ -24,12 +24,12 @@ _TAGS = re.compile(r"<[^>]*>|\[[^\]]*\]")
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are spoken of a text; markup is none."""
+    """Return the spoken words of a text, without markup."""
     return _TAGS.sub(" ", text).split()
 
 
 def first_words(text: str, count: int) -> str:
-    """A text up to the end of its so-many-th spoken word; all of it if it has no more."""
+    """Return a text up to the end of a number of its spoken words; all of it if it has fewer."""
     hidden = _TAGS.sub(lambda tag: " " * len(tag[0]), text)
     ends = [match.end() for match in re.finditer(r"\S+", hidden)]
     if count <= 0:
@@ -38,19 +38,19 @@ def first_words(text: str, count: int) -> str:
 
 
 def spoken(word: str, seconds: float) -> bytes:
-    """A word as audio."""
+    """Encode a word as audio."""
     number = next(_NUMBERS)
     _SPOKEN[number] = word
     return _samples(number, seconds)
 
 
 def noise(seconds: float) -> bytes:
-    """Audio that a voice detector takes for speech, and in which nobody finds a word."""
+    """Return audio that a voice detector takes for speech, but that has no words."""
     return _samples(_NOISE, seconds)
 
 
 def silence(seconds: float) -> bytes:
-    """Audio without anything."""
+    """Return silent audio."""
     return bytes(2 * max(1, round(seconds * RATE)))
 
 
@@ -61,7 +61,7 @@ def _samples(number: int, seconds: float) -> bytes:
 
 
 def as_frame(pcm: bytes) -> rtc.AudioFrame:
-    """Audio as a frame."""
+    """Convert audio to a frame."""
     return rtc.AudioFrame(
         data=pcm, sample_rate=RATE, num_channels=1, samples_per_channel=len(pcm) // 2
     )
@@ -78,11 +78,11 @@ def is_loud(frame: rtc.AudioFrame) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word that came through.
+    """A word that was heard completely.
 
     Attributes:
         text: The word.
-        end: When it was whole, in seconds of the audio that was listened to.
+        end: The end of the word, in seconds of the audio.
     """
 
     text: str
@@ -95,9 +95,9 @@ class Listener:
 
     Attributes:
         heard: Seconds of audio so far.
-        loud: Seconds at whose end something other than silence was heard last.
-        speaking: Whether a word has begun that isn't whole yet.
-        foreign: Whether it was loud, but never with a word that anything here spoke.
+        loud: The second at which the last sound ended.
+        speaking: Whether a word has begun that isn't complete yet.
+        foreign: Whether there was sound, but never with a known word.
     """
 
     heard: float = 0.0
@@ -107,7 +107,7 @@ class Listener:
     _known: bool = field(default=False, repr=False)
 
     def listen(self, frame: rtc.AudioFrame) -> list[Word]:
-        """Take a frame, and give the words that it completes."""
+        """Process a frame, and return the words that it completes."""
         values = _values(frame)
         ends = np.flatnonzero((values < 0) & (values > -_NOISE))
         words = [
@@ -126,5 +126,5 @@ class Listener:
 
 
 def lasting(words: Sequence[str], seconds: float) -> Iterable[bytes]:
-    """Words as audio, each as long as the others, of so many seconds in all."""
+    """Encode words as audio of equal lengths, with a total length in seconds."""
     return (spoken(word, seconds / len(words)) for word in words)

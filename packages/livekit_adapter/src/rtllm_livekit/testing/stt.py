@@ -1,4 +1,4 @@
-"""Speech to text without a service: it reads the words off the fake audio."""
+"""Speech recognition without a service: it reads the words from the simulated audio."""
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -28,10 +28,10 @@ class FakeSTT(stt.STT[Literal["fake"]]):
 
     Args:
         final: Seconds of silence after the last word until the final transcript.
-        preflight: Seconds of silence until a transcript that is likely to be final, with
-            which LiveKit begins a draft; None for no such thing. Must be less than ``final``.
+        preflight: Seconds of silence until a transcript that is probably final, with which LiveKit
+            begins a draft; None for no such transcript. Must be less than ``final``.
         interim: Whether there is a transcript at the end of each word.
-        hears: What is understood instead, from what was said and the kind of transcript.
+        hears: Returns what is understood instead, from the actual words and the kind of transcript.
     """
 
     def __init__(

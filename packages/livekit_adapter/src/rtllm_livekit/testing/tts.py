@@ -1,4 +1,4 @@
-"""Text to speech without a service: words as audio that can be read back."""
+"""Speech synthesis without a service: words as audio that can be read back."""
 
 import asyncio
 import re
@@ -11,22 +11,22 @@ from rtllm_livekit.testing.speech import RATE, silence, spoken, words_of
 
 
 class FakeTTS(tts.TTS[str]):
-    """Speaks, at a steady rate.
+    """Speaks at a steady rate.
 
     Args:
         seconds_per_word: How long each word takes.
-        seconds_per_character: What each of its characters takes beside that.
+        seconds_per_character: How long each of its characters takes in addition.
         first_byte: Seconds from the first text until audio comes.
-        work: Seconds that a second of audio takes to make.
-        streaming: Whether text is spoken word by word as it comes; otherwise a sentence at a
-            time, for which LiveKit cuts the text.
+        work: Seconds that it takes to create one second of audio.
+        streaming: Whether text is spoken word by word as it comes; otherwise sentence by sentence,
+            as split by LiveKit.
         aligned: Whether the words' times come with the audio.
-        dialect: LiveKit's name of a markup dialect, such as "cartesia". Expressive mode needs
+        dialect: LiveKit's name of a markup dialect, such as "cartesia". Expressive mode requires
             one, and ``streaming=False``.
     """
 
     class Markup(tts.TTS.Markup):
-        """The markup that this voice is said to understand."""
+        """The markup that this voice declares to understand."""
 
         def _provider_key(self) -> str:
             voice = self._tts
@@ -65,19 +65,19 @@ class FakeTTS(tts.TTS[str]):
         return "rtllm"
 
     def seconds(self, word: str) -> float:
-        """How long a word takes."""
+        """Return how long a word takes."""
         return self.seconds_per_word + self.seconds_per_character * len(word)
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> tts.ChunkedStream:
-        """Speak a whole text."""
+        """Speak a complete text."""
         return _Whole(tts=self, input_text=text, conn_options=conn_options, voice=self)
 
     def stream(
         self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
     ) -> tts.SynthesizeStream:
-        """Speak a text while it comes."""
+        """Speak a text while it is written."""
         return _ByWord(self, conn_options)
 
 
@@ -102,7 +102,7 @@ class _Mouth:
             self._said += seconds
 
     async def finish(self) -> None:
-        """Give a short silence if there was no word: without any audio LiveKit sees a failure."""
+        """Send a short silence if there was no word: LiveKit treats no audio as a failure."""
         if not self._said:
             await self._work(0.1)
             self._emitter.push(silence(0.1))
@@ -163,7 +163,7 @@ class _ByWord(tts.SynthesizeStream):
 
 
 def _whole_words(text: str) -> tuple[str, str]:
-    """A text up to its last blank outside of a tag, and what follows."""
+    """Split a text after its last space outside of a tag."""
     cut = max(
         (m.end() for m in re.finditer(r"\s", text) if not _in_tag(text[: m.end()])), default=0
     )

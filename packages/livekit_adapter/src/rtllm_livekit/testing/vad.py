@@ -1,4 +1,4 @@
-"""Voice detection without a model: whatever isn't silence is speech."""
+"""Voice activity detection without a model: everything but silence is speech."""
 
 from livekit import rtc
 from livekit.agents import vad
@@ -7,7 +7,7 @@ from rtllm_livekit.testing.speech import is_loud
 
 
 class FakeVAD(vad.VAD):
-    """Tells when a `PhoneCall`'s caller speaks, or makes a noise.
+    """Detects when a `PhoneCall`'s caller speaks, or makes a noise.
 
     Args:
         min_speech: Seconds of speech until it counts as begun.
@@ -44,7 +44,7 @@ class _Stream(vad.VADStream):
 
     def _reset(self) -> None:
         self._speaking = False
-        self._speech = self._silence = 0.0  # of the segment, its short pauses included
+        self._speech = self._silence = 0.0  # of the segment, including its short pauses
         self._loud = self._quiet = 0.0  # unbroken
         self._frames: list[rtc.AudioFrame] = []
 
@@ -69,7 +69,7 @@ class _Stream(vad.VADStream):
         else:
             self._silence += frame.duration
         self._tell(vad.VADEventType.INFERENCE_DONE, [frame], probability=float(loud))
-        slack = 1e-6  # of adding up frames
+        slack = 1e-6  # for the rounding errors of adding frames
         if not self._speaking and loud and self._loud + slack >= self._fake.min_speech:
             self._speaking, self._speech, self._silence = True, self._loud, 0.0
             self._frames = [frame]
