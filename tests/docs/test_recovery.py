@@ -1,4 +1,4 @@
-"""docs/recovery.md says what the recovery table does."""
+"""docs/recovery.md agrees with the recovery table."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 _NONE = "–"  # noqa: RUF001 - as in the other pages
 
 WORDS: Mapping[FaultKind, str] = {
-    FaultKind.CHAIN_MISS: "the service no longer knows the answer that is continued",
+    FaultKind.CHAIN_MISS: "the service no longer knows the response that is continued",
     FaultKind.CONNECTION_LIMIT: "the connection has reached the host's lifetime",
-    FaultKind.LANES_REFUSED: "the host knows no lanes (`stream_id`)",
+    FaultKind.LANES_REFUSED: "the host does not support lanes (`stream_id`)",
     FaultKind.LANE_LIMIT: "no lane is free on the connection",
-    FaultKind.PARAMETER_REFUSED: "a parameter is refused that may be left out or stepped",
-    FaultKind.ITEMS_REFUSED: "an item, its id, a call's output or sealed reasoning is refused",
+    FaultKind.PARAMETER_REFUSED: "a parameter is rejected that may be dropped or replaced",
+    FaultKind.ITEMS_REFUSED: "an item, its id, a call's output or encrypted reasoning is rejected",
     FaultKind.BUSY: "rate limit, overload (409, 429, 503)",
-    FaultKind.SERVER: "the service broke (408, 500 and above, `server_error`)",
-    FaultKind.DROPPED: "the connection died: reset, end, close with any code not named here",
-    FaultKind.UNREACHABLE: "no connection could be made",
-    FaultKind.TIMEOUT: "a wait ran out",
-    FaultKind.UNRESPONSIVE: "a wait ran out on a connection that never said a word",
-    FaultKind.EMPTY: "the answer is complete and empty",
+    FaultKind.SERVER: "the service failed (408, 500 and above, `server_error`)",
+    FaultKind.DROPPED: "the connection was lost: reset, end, close with any code not listed here",
+    FaultKind.UNREACHABLE: "no connection could be opened",
+    FaultKind.TIMEOUT: "a wait timed out",
+    FaultKind.UNRESPONSIVE: "a wait timed out on a connection that never sent anything",
+    FaultKind.EMPTY: "the response is complete and empty",
     FaultKind.CLOSED: "the client was closed",
-    FaultKind.QUOTA: "money or quota is used up",
-    FaultKind.UNAUTHORISED: "the key is refused (401)",
-    FaultKind.TOKEN_REFUSED: "the key is refused, and a function gives fresh ones",
+    FaultKind.QUOTA: "the credit or quota is used up",
+    FaultKind.UNAUTHORISED: "the key is rejected (401)",
+    FaultKind.TOKEN_REFUSED: "the key is rejected, and a key function can return a new one",
     FaultKind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
-    FaultKind.NOT_FOUND: "the model or what the request names isn't there (404)",
+    FaultKind.NOT_FOUND: "the model, or something else that the request names, does not exist (404)",
     FaultKind.NO_WEBSOCKET: (
         "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)"
     ),
-    FaultKind.NO_HTTP: "the host doesn't answer over HTTP, or has no Responses API there",
+    FaultKind.NO_HTTP: "the host does not answer over HTTP, or has no Responses API there",
     FaultKind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",
-    FaultKind.REFUSED: "the request is refused (other 4xx, close 1008 and 4000 to 4999)",
+    FaultKind.REFUSED: "the request is rejected (other 4xx, close 1008 and 4000 to 4999)",
     FaultKind.RESPONSE_FAILED: "`response.failed` with any other code",
-    FaultKind.PARENT_IGNORED: "the service answers as if nothing had been continued",
-    FaultKind.FORM_REFUSED: "the host refuses how something is said ([hosts](hosts.md))",
-    FaultKind.CUT_AT_ONCE: "filtered, cut by length, or nothing but thoughts: no word came",
-    FaultKind.SLIPPED: "the host could not read the model's call (`tool_use_failed`)",
+    FaultKind.PARENT_IGNORED: "the service ignores the response that is continued",
+    FaultKind.FORM_REFUSED: "the host rejects the form of the request ([hosts](hosts.md))",
+    FaultKind.CUT_AT_ONCE: "filtered, cut short, or only thoughts, before the first output",
+    FaultKind.SLIPPED: "the host could not parse the model's call (`tool_use_failed`)",
     FaultKind.PASSING: "the upgrade gets an empty 403",
 }
 
@@ -54,43 +54,43 @@ def _cost(row: PolicyRow) -> str:
     return ", then ".join(parts) or _NONE
 
 
-def _way(resend: Resend) -> str:
+def _step(resend: Resend) -> str:
     if resend.over_http:
         return "HTTP"
     how = [
         word
         for word, does in (
-            ("whole", resend.whole),
-            ("elsewhere", resend.elsewhere),
+            ("full context", resend.whole),
+            ("new connection", resend.elsewhere),
             ("after a wait", resend.waits),
         )
         if does
     ]
-    return ", ".join(["again", *how])
+    return ", ".join(["resend", *how])
 
 
 def steps(kind: FaultKind, phase: Phase) -> str:
-    """All that is done about a fault that strikes again and again, with one paid resend."""
-    told: list[str] = []
+    """List all steps for a fault that occurs again and again, with one retry in the budget."""
+    found: list[str] = []
     seen: Counter[FaultKind] = Counter()
     left, http = 1, True
     while True:
         action = decide(Fault(kind, ""), phase, seen, left, can_fall_back=http)
         match action:
             case Resend():
-                way = _way(action)
-                if way not in told:
-                    told.append(way)
+                step = _step(action)
+                if step not in found:
+                    found.append(step)
                 http = http and not action.over_http
                 left -= action.paid
                 seen[kind] += 1
                 if action.over_http:
-                    return ", then ".join(told)
+                    return ", then ".join(found)
             case Finish():
-                ends = "the end" if action.outcome == "empty" else "the answer counts"
-                return ", then ".join([*told, ends])
+                ends = "the end" if action.outcome == "empty" else "the response counts"
+                return ", then ".join([*found, ends])
             case Fail():
-                return ", then ".join([*told, "error"])
+                return ", then ".join([*found, "error"])
 
 
 def row_of(kind: FaultKind, row: PolicyRow) -> str:
@@ -108,7 +108,7 @@ def row_of(kind: FaultKind, row: PolicyRow) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def test_each_row_of_the_table_stands_in_the_page() -> None:
+def test_each_row_of_the_table_is_in_the_page() -> None:
     lines = PAGE.read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("| what happens |"))
     rows = lines[start + 2 : start + 2 + len(TABLE)]
