@@ -1,4 +1,4 @@
-"""docs/hosts.md says what the tables in the code say."""
+"""docs/hosts.md agrees with the tables in the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def point_row(point: Point) -> str:
         f"`{point.name}`",
         point.about,
         ", ".join(f"`{value}`" for value in point.values),
-        known or "all alike",
+        known or "none",
         ", ".join(f"`{value}`" for value in learnt) or "nothing",
         point.source,
     )
@@ -33,7 +33,7 @@ def host_row(profile: HostProfile) -> str:
         "stored": "its store",
         "none": "nothing",
     }[profile.memory]
-    proof = "documented" if profile.keeps_parents else "proved by the first continued turn"
+    proof = "documented" if profile.keeps_parents else "checked at the first continued turn"
     cells = (
         f"`{profile.name}`",
         "yes" if profile.lanes else "no",
@@ -45,16 +45,16 @@ def host_row(profile: HostProfile) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rows_behind(head: str) -> list[str]:
+def rows_after(head: str) -> list[str]:
     lines = PAGE.read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith(head)) + 2
     end = next(n for n in range(start, len(lines)) if not lines[n].startswith("|"))
     return lines[start:end]
 
 
-def test_each_point_of_the_dialects_stands_in_the_page() -> None:
-    assert rows_behind("| point |") == [point_row(point) for point in POINTS]
+def test_each_point_of_the_dialects_is_in_the_page() -> None:
+    assert rows_after("| point |") == [point_row(point) for point in POINTS]
 
 
-def test_each_known_host_stands_in_the_page() -> None:
-    assert rows_behind("| host |") == [host_row(profile) for profile in PROFILES.values()]
+def test_each_known_host_is_in_the_page() -> None:
+    assert rows_after("| host |") == [host_row(profile) for profile in PROFILES.values()]

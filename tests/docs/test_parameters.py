@@ -1,4 +1,4 @@
-"""docs/parameters.md says what the table in the code says."""
+"""docs/parameters.md agrees with the table in the code."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _values(row: Row) -> str:
 
 def _untaken(row: Row) -> str:
     if row.name == "reasoning_effort":
-        return "stepped"
+        return "replaced"
     everywhere = row.takes is None and row.responses is not None and row.chat is not None
-    return _NONE if everywhere else row.untaken
+    return _NONE if everywhere else row.untaken.replace("left out", "dropped")
 
 
 def row_of(row: Row) -> str:
     names = ", ".join(map(_code, (row.name, *row.also)))
-    refused = {"left out": "left out", "stepped": "stepped", "error": "the turn's error"}
+    refused = {"left out": "dropped", "stepped": "replaced", "error": "the turn's error"}
     cells = (
         names,
         _code(row.responses),
@@ -75,9 +75,9 @@ def _tables() -> list[list[str]]:
     return [[row for row in table if not row.startswith("| parameter |")] for table in tables]
 
 
-def test_each_parameter_stands_in_the_page() -> None:
+def test_each_parameter_is_in_the_page() -> None:
     assert _tables()[0] == [row_of(row) for row in TABLE]
 
 
-def test_each_family_stands_in_the_page() -> None:
+def test_each_family_is_in_the_page() -> None:
     assert _tables()[1] == [family_row_of(family) for family in FAMILIES]

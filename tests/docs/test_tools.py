@@ -1,4 +1,4 @@
-"""docs/tools.md says what each builder makes of each case: every cell is made here."""
+"""docs/tools.md agrees with what each builder makes of each case."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ CASES: Mapping[str, Function] = {
     "enum with a default": enum_default,
     "model with a default": model_default,
     "`int = Field(3, ge=1)`": field_default,
-    "a default that is no JSON": odd_default,
+    "a default that is not JSON": odd_default,
     "`date`, `datetime`, `UUID`": dates,
     "`Decimal`": money,
     "`Field(ge=1, le=9)`": bounds,
@@ -185,8 +185,8 @@ def cell(build: Callable[[Function], Schema], function: Function) -> str:
     try:
         check_tools([{"type": "function", **made}])
     except RequestError:
-        return "refused"
-    form = {True: "strict", False: "open", None: "unsaid"}[made.get("strict")]
+        return "rejected"
+    form = {True: "strict", False: "open", None: "unset"}[made.get("strict")]
     lost = [name for name in inspect.signature(function).parameters if _lost(name, function, made)]
     return f"{form}, default lost" if lost else form
 
@@ -212,16 +212,16 @@ def row_of(case: str) -> str:
     )
 
 
-def test_the_table_says_what_the_builders_make() -> None:
+def test_the_table_agrees_with_the_builders() -> None:
     page = PAGE.read_text()
     missing = [row for case in CASES if (row := row_of(case)) not in page]
     assert not missing, "\n".join(missing)
-    table = page.split("## Case by case")[1].split("\n\n")
+    table = page.split("## Comparison by case")[1].split("\n\n")
     rows = [line for line in "\n".join(table).splitlines() if line.startswith("| ")]
     assert len(rows) == len(CASES) + 1  # and the head
 
 
-def test_ours_is_never_refused_and_loses_no_default() -> None:
+def test_ours_is_never_rejected_and_loses_no_default() -> None:
     words = {case: cell(_rtllm, function) for case, function in CASES.items()}
     assert set(words.values()) <= {"strict", "open", "error"}
     assert [case for case, word in words.items() if word == "error"] == [
