@@ -32,7 +32,7 @@ WORDS: Mapping[FaultKind, str] = {
     FaultKind.UNAUTHORISED: "the key is rejected (401)",
     FaultKind.TOKEN_REFUSED: "the key is rejected, and a key function can return a new one",
     FaultKind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
-    FaultKind.NOT_FOUND: "the model, or something else that the request names, does not exist (404)",
+    FaultKind.NOT_FOUND: "the model, or another object of the request, does not exist (404)",
     FaultKind.NO_WEBSOCKET: (
         "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)"
     ),
