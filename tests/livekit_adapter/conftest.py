@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from support.virtual_time import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
+
 Host = dict[str, Any]
 
 

@@ -58,7 +58,7 @@ async def test_the_next_request_leaves_at_once_beside_the_cut_answer(stock: bool
         ctx.add_message(role="user", content="Long")
         stream = st.llm.chat(chat_ctx=ctx, conn_options=ONCE)
         await anext(stream)
-        await asyncio.wait_for(stream.aclose(), 5)
+        await asyncio.wait_for(stream.aclose(), 20)
         ctx.add_message(role="user", content="Next")
         assert (await answer(st, ctx)).text == "You said: Next"
         if stock:

@@ -52,7 +52,7 @@ async def test_a_turn_cut_while_connecting_leaves_the_connection_to_the_next() -
     async with stage(echo(), simulator={"on_connect": plan.get}) as st:
         stream = st.llm.chat(chat_ctx=hello("Never"), conn_options=ONCE)
         await st.service.journal.wait(lambda j: j.connections)
-        await asyncio.wait_for(stream.aclose(), 5)
+        await asyncio.wait_for(stream.aclose(), 20)
         waiting = asyncio.ensure_future(answer(st, hello("One")))
         await asyncio.sleep(0)
         go_on.set()
@@ -89,7 +89,7 @@ async def test_a_cut_during_the_wait_before_a_retry_ends_the_turn() -> None:
         patient = APIConnectOptions(max_retry=2, timeout=5.0)
         stream = st.llm.chat(chat_ctx=hello("One"), conn_options=patient)
         await st.service.journal.wait_for(1, "refused")
-        await asyncio.wait_for(stream.aclose(), 3)
+        await asyncio.wait_for(stream.aclose(), 20)
         await until(lambda: st.reports)
         assert st.reports[0].outcome == "cancelled"
         st.service.fault = None

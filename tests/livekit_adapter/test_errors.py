@@ -327,7 +327,7 @@ async def test_a_host_that_isnt_there_is_a_connection_error(unused_tcp_port: int
 
 # -- silence -----------------------------------------------------------------------------------
 
-QUICK = APIConnectOptions(max_retry=0, timeout=0.2)
+QUICK = APIConnectOptions(max_retry=0, timeout=2.0)
 
 
 @pytest.mark.parametrize("scope", ["lane", "connection"])
@@ -342,7 +342,7 @@ async def test_silence_ends_in_a_timeout(phase: Any, scope: Any, noise: Any) -> 
         assert type(error) is APITimeoutError
         assert not error.retryable
         assert text_of(chunks) == ("one " if phase == "output" else "")
-        assert "0.2 s" in error.message
+        assert "2 s" in error.message
         assert len(events) == 1
         assert len(st.entries) == 1
 
@@ -350,7 +350,7 @@ async def test_silence_ends_in_a_timeout(phase: Any, scope: Any, noise: Any) -> 
 async def test_silence_before_words_is_tried_again_elsewhere() -> None:
     async with stage(echo(), simulator={"fault": [Silence(phase="created")]}) as st:
         events = errors_of(st.llm)
-        patient = APIConnectOptions(max_retry=1, retry_interval=0.0, timeout=0.3)
+        patient = APIConnectOptions(max_retry=1, retry_interval=0.0, timeout=3.0)
         assert (await answer(st, hello(), conn_options=patient)).text == "You said: Hello"
         assert events == []
         assert len(st.service.journal.connections) == 2
@@ -370,14 +370,14 @@ async def test_stock_waits_for_ever() -> None:
     async with stage(echo(), stock=True, simulator={"fault": fault}) as st:
         waiting = asyncio.ensure_future(st.llm.chat(chat_ctx=hello(), conn_options=QUICK).collect())
         await st.service.journal.wait_for(1)
-        done, _ = await asyncio.wait([waiting], timeout=1.0)
+        done, _ = await asyncio.wait([waiting], timeout=60.0)
         assert not done
         waiting.cancel()
         await asyncio.wait([waiting])
 
 
 async def test_an_answer_that_is_slow_but_alive_is_heard_to_its_end() -> None:
-    pieces = tuple(x for n in range(8) for x in (f"{n} ", Pause(0.05)))
+    pieces = tuple(x for n in range(8) for x in (f"{n} ", Pause(0.5)))
     async with stage(Reply.of(Text(pieces=pieces))) as st:
         # Each gap is shorter than the limit, the whole answer longer.
         said = await answer(st, hello(), conn_options=QUICK)

@@ -701,13 +701,13 @@ async def test_a_fallback_takes_over_from_a_silent_model(stock: bool) -> None:
         stage("Never heard.", stock=stock, simulator=silent) as first,
         stage("Here I am.", stock=stock) as second,
     ):
-        adapter = llm.FallbackAdapter([first.llm, second.llm], attempt_timeout=0.3)
+        adapter = llm.FallbackAdapter([first.llm, second.llm], attempt_timeout=3.0)
         ctx = llm.ChatContext.empty()
         ctx.add_message(role="user", content="Hello?")
         answer = asyncio.ensure_future(adapter.chat(chat_ctx=ctx).collect())
         if stock:
             await first.service.journal.wait_for(1)
-            done, _ = await asyncio.wait([answer], timeout=1.0)
+            done, _ = await asyncio.wait([answer], timeout=60.0)
             assert not done  # it waits for ever
             answer.cancel()
             await asyncio.wait([answer])
@@ -720,7 +720,7 @@ async def test_a_fallback_takes_over_from_a_silent_model(stock: bool) -> None:
 async def test_a_turn_that_fails_leaves_the_session_usable(any_host: Any) -> None:
     async with stage(echo(), **any_host) as st, session_of(st.llm, assistant()) as session:
         await ask(session, "Hello")
-        bad = APIConnectOptions(max_retry=0, timeout=0.2)
+        bad = APIConnectOptions(max_retry=0, timeout=2.0)
         st.service.fault = [Silence(phase="created")]
         ctx = llm.ChatContext.empty()
         ctx.add_message(role="user", content="Alone")

@@ -452,11 +452,12 @@ async def test_prewarm_works_again_after_a_drop() -> None:
         await st.service.journal.wait(lambda j: j.open_connections)
         await st.service.close_connections(1001)
         await st.service.journal.wait(lambda j: not j.open_connections)
-        for _ in range(100):
+
+        def opens() -> object:
             st.llm.prewarm()
-            if st.service.journal.open_connections:
-                break
-            await asyncio.sleep(0.01)
+            return st.service.journal.open_connections
+
+        await until(opens)
         assert len(st.service.journal.connections) == 2
         await answer(st, hello())
         await st.check(connections=2)
@@ -475,7 +476,7 @@ async def test_prewarm_without_a_server_is_no_error(unused_tcp_port: int) -> Non
     ) as model:
         events = errors_of(model)
         model.prewarm()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(30.0)  # virtual: it has failed by then
         assert events == []
 
 

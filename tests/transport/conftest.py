@@ -28,8 +28,11 @@ from rtllm import (
     endpoint,
 )
 from rtllm.simulator import Simulator
+from support.virtual_time import pytest_asyncio_loop_factories
 
-QUICK = Timeouts(base=0.3, connect=2.0, open_item=0.6, whole=10.0)
+__all__ = ["pytest_asyncio_loop_factories"]
+
+QUICK = Timeouts(base=3.0, connect=5.0, open_item=6.0, whole=60.0)
 NEVER_RUNS_OUT = Timeouts(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
 
 

@@ -692,7 +692,7 @@ async def test_chunks_behind_the_end_are_not_booked_again() -> None:
 
 
 async def test_thinking_may_take_longer_than_silence() -> None:
-    limits = Timeouts(base=0.4, connect=2.0, open_item=20.0, whole=30.0)
+    limits = Timeouts(base=4.0, connect=5.0, open_item=20.0, whole=30.0)
     gate = asyncio.Event()
 
     class Completions:

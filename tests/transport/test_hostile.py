@@ -200,7 +200,7 @@ async def test_a_connection_that_dies_while_a_large_request_is_sent_is_replaced(
             transport = request.transport
             assert transport is not None
             transport.pause_reading()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(2.0)  # virtual: nothing more can be written
             transport.abort()
             return socket
         async for _ in socket:

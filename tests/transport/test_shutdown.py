@@ -90,6 +90,7 @@ async def test_closing_waits_for_no_answer_of_an_abandoned_client(make_client: M
         await closed(simulator)
 
 
+@pytest.mark.real_time
 async def test_any_thread_may_abandon_and_a_closed_loop_is_passed_over(
     make_client: MakeClient,
 ) -> None:
@@ -107,6 +108,7 @@ async def test_any_thread_may_abandon_and_a_closed_loop_is_passed_over(
         await closed(simulator)
 
 
+@pytest.mark.real_time
 async def test_one_loops_answer_keeps_only_that_loop_open(make_client: MakeClient) -> None:
     gate = asyncio.Event()
     async with slow(gate) as simulator:
@@ -169,6 +171,7 @@ async def test_closing_goes_on_when_who_waits_for_it_is_cancelled(
 
 
 # A session whose loop has ended can't be closed any more; aiohttp tells of it when it is freed.
+@pytest.mark.real_time
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_loop_that_ends_opens_nothing_any_more() -> None:
     async with Simulator("Hi.") as simulator:

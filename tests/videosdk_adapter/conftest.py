@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from support.fixtures import no_turn_left
+from support.virtual_time import pytest_asyncio_loop_factories
 from videosdk_adapter.stage import Host
 
-__all__ = ["no_turn_left"]
+__all__ = ["no_turn_left", "pytest_asyncio_loop_factories"]
 
 
 def _host(name: str, **options: Any) -> Any:

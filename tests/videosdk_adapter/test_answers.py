@@ -51,7 +51,7 @@ from videosdk_adapter.talks import talk
 async def test_a_broken_answer_ends_with_a_typed_error(
     fault: Any, kind: type[TurnError], on_stock: str, stock: bool
 ) -> None:
-    options: dict[str, Any] = {"timeout": 0.3 if isinstance(fault, Silence) else 5.0}
+    options: dict[str, Any] = {"timeout": 3.0 if isinstance(fault, Silence) else 5.0}
     plan = {"fault": only(0, fault)}
     if not stock:
         options["max_retries"] = 0

@@ -205,6 +205,7 @@ async def test_a_copy_keeps_the_place_of_the_words(
         assert told(st.entries[-1])[-6:] == named([*ONE_TURN, SAID, "bye"], "ONE")
 
 
+@pytest.mark.real_time
 async def test_merging_keeps_the_place_of_the_words(host: Host) -> None:
     async with stage(booking, **host) as st, talk(st.llm, Plain(tools=[book])) as c:
         other = c.context.fork()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from rtllm_livekit.testing import VirtualTimeLoop
+from support.virtual_time import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
+
 
 Host = dict[str, Any]
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Time jumps in all tests of this folder."""
-    return {"virtual": VirtualTimeLoop}
 
 
 def _host(lanes: str, store: bool | None, warm_connections: int) -> Any:

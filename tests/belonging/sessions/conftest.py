@@ -10,8 +10,9 @@ from belonging.sessions.hall import HOSTS, LANES
 from belonging.sessions.on_livekit import LiveKit
 from belonging.sessions.on_videosdk import VideoSDK
 from support.fixtures import no_turn_left
+from support.virtual_time import pytest_asyncio_loop_factories
 
-__all__ = ["no_turn_left"]
+__all__ = ["no_turn_left", "pytest_asyncio_loop_factories"]
 
 
 @pytest.fixture(params=[LiveKit(), VideoSDK()], ids=["livekit", "videosdk"])

@@ -1,0 +1,7 @@
+"""Virtual time."""
+
+from __future__ import annotations
+
+from support.virtual_time import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
