@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -104,8 +105,8 @@ def parents_lane_taken_early(patch: pytest.MonkeyPatch) -> None:
     few_lanes(patch)
     take = ConnectionPool.commit
 
-    def restless(self: ConnectionPool, attempt: int, *args: object) -> None:
-        take(self, attempt, *args)  # type: ignore[arg-type]
+    def restless(self: ConnectionPool, attempt: int, *args: Any, stored: bool) -> None:
+        take(self, attempt, *args, stored=stored)
         self.in_progress(attempt)
 
     patch.setattr(ConnectionPool, "commit", restless)

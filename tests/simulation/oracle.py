@@ -82,6 +82,7 @@ class Oracle:
         self.turns: dict[int, TurnRecord] = {}
         self.by_number: dict[tuple[int, int], TurnRecord] = {}
         self.attempts: dict[tuple[int, int], AttemptRecord] = {}
+        self.rate_limits: dict[tuple[int, str], float] = {}
         self.open_attempts: dict[tuple[int, int], AttemptRecord] = {}
         self.open_turns: dict[tuple[int, int], TurnRecord] = {}
         self.figures: Counter[str] = Counter()
@@ -256,6 +257,9 @@ class Oracle:
             raise Violation("8", f"turn {serial} is sent again after a refusal in substance")
         if self.sim.now < turn.not_before:
             raise Violation("8", f"turn {serial} is sent again before the service wants it")
+        shared = self.rate_limits.get((turn.engine, attempt.body["model"]), 0.0) - self.sim.now
+        if 0 < shared <= RETRY.max_wait:
+            raise Violation("8", f"turn {serial} does not wait out another turn's rate limit")
         if before is None:
             return
         if before.excuse is None:
@@ -496,6 +500,10 @@ class Oracle:
         kind, turn = step.kind, attempt.turn
         if kind == "late" or attempt.is_doomed or (kind == "error" and attempt.is_unsure):
             return
+        if step.excuse == "busy" and turn is not None and not turn.is_over:
+            limited = (turn.engine, turn.request.model)
+            known = self.rate_limits.get(limited, 0.0)
+            self.rate_limits[limited] = max(known, turn.not_before)
         if kind in TERMINALS or kind == "error":
             pipe = self.sim.network.pipes.get((attempt.engine, attempt.connection))
             was_told = attempt.connection < 0 or (pipe is not None and pipe.state == "open")

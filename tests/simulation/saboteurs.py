@@ -39,6 +39,7 @@ from rtllm.engine.timers import Timers
 from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
 from rtllm.errors import ConnectionLost, RequestRejected
+from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import CANCELLED, Fault, FaultKind
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
 from rtllm.retry.rejections import RejectedParameters
@@ -475,6 +476,11 @@ def does_not_wait(patch: Patch) -> None:
     patch.setattr(Progress, "_paid", at_once)
 
 
+def waits_alone(patch: Patch) -> None:
+    """A rate limit that one turn meets is unknown to the others."""
+    patch.setattr(SharedWait, "until", lambda *_: None)
+
+
 def forgets_what_was_refused(patch: Patch) -> None:
     patch.setattr(RejectedParameters, "note", lambda *_: None)
 
@@ -594,6 +600,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("repeats what was refused", "8", repeats_what_was_refused),
     ("resends without end", "8", resends_without_end),
     ("does not wait as asked", "8", does_not_wait),
+    ("does not share a rate limit's wait", "8", waits_alone),
     ("forgets what was refused", "8", forgets_what_was_refused),
     ("leaks waiting counts", "w5", leaks_waiting_counts),
     ("launches in the middle of a fact", "w4", launches_in_the_middle),

@@ -13,6 +13,7 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.providers.hosts import HostProfile
+from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import from_handshake
 from rtllm.scheduling.connection_pool import ConnectionPool
 
@@ -144,3 +145,32 @@ def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> No
     answer(engine, only(Send, actions), "other", "Yes.", 0.3)
     _, actions = engine.ask(question("yes", "Yes.", "book it", key="z", unsent=("call-1",)), 1.0)
     assert "previous_response_id" not in json.loads(only(Send, actions).data)
+
+
+def test_turns_share_the_wait_of_a_rate_limit() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    first = only(Send, opened(engine, actions, 0.1))
+    lane = json.loads(first.data)["stream_id"]
+    error = {"code": "rate_limit_exceeded", "message": "slow down"}
+    limited = {
+        "type": "error",
+        "status": 429,
+        "error": error,
+        "headers": {"retry-after": "2"},
+        "stream_id": lane,
+    }
+    engine.received(first.connection, json.dumps(limited), 1.0)
+    _, actions = engine.ask(question("yes", key="b"), 1.5)
+    assert not [a for a in actions if isinstance(a, Send | Connect)]
+    actions = engine.tick(3.1)
+    assert len([a for a in actions if isinstance(a, Send)]) == 2
+
+
+def test_a_rate_limit_of_one_model_is_not_anothers() -> None:
+    wait = SharedWait()
+    wait.note("large", 5.0)
+    wait.note("large", 3.0)
+    assert wait.until("large", 4.0) == 5.0
+    assert wait.until("small", 4.0) is None
+    assert wait.until("large", 5.0) is None

@@ -14,6 +14,7 @@ from rtllm import (
     TurnTimeout,
     endpoint,
 )
+from rtllm.scheduling.connection_pool import CROWDED
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from transport.conftest import Caller, MakeClient, spoken
 
@@ -88,3 +89,31 @@ async def test_a_turn_that_is_cut_while_it_waits_leaves_its_place(make_client: M
 def test_a_cap_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_connections is 0; expected 1 or more"):
         Client(endpoint("https://host.example/v1"), Credentials("key"), max_connections=0)
+
+
+async def test_short_calls_with_stored_responses_need_few_connections(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("yes") as simulator:
+        client = make_client(simulator, lanes=True, warm_connections=0)
+        calls = callers(client, 4 * CROWDED + 40)
+        for _ in range(2):
+            for caller in calls:
+                assert spoken(await caller.say("Hello")) == "yes"
+        assert len(simulator.journal.connections) == CROWDED
+        later = simulator.journal.entries[len(calls) :]
+        assert all(entry.body.get("previous_response_id") for entry in later)
+
+
+async def test_a_memory_of_the_connection_alone_is_not_given_up_for_fewer_connections(
+    make_client: MakeClient,
+) -> None:
+    async with Simulator("yes") as simulator:
+        client = make_client(simulator, lanes=True, warm_connections=0)
+        calls = callers(client, 4 * CROWDED + 8, settings={"store": False})
+        for _ in range(2):
+            for caller in calls:
+                assert spoken(await caller.say("Hello")) == "yes"
+        assert len(simulator.journal.connections) == CROWDED + 2
+        later = simulator.journal.entries[len(calls) :]
+        assert all(entry.body.get("previous_response_id") for entry in later)

@@ -149,6 +149,10 @@ class TurnProgress:
         _, what, seconds = self.deadline()
         return timed_out(what, seconds)
 
+    def may_wait(self, until: float, now: float) -> bool:
+        """Whether a wait before sending is within the turn's limits."""
+        return until - now <= self.retry.max_wait and until < self._began + self.limits.whole
+
     def decide(self, fault: Fault, now: float, jitter: float, *, whole: bool = False) -> Action:
         """Decide how to handle a fault, and count it.
 

@@ -236,7 +236,10 @@ class RequestPlanner:
         plan, conversation = placement.plan, placement.conversation
         conversation.running += 1
         if not placement.over_http:
-            self.pool.commit(attempt, placement.seat, conversation.number, plan.anchor, now)
+            stored = placement.stored and self._memory != "none"
+            self.pool.commit(
+                attempt, placement.seat, conversation.number, plan.anchor, now, stored=stored
+            )
         if plan.anchor is not None:
             self._conversations.continued(plan.anchor, placement.context)
 
@@ -313,7 +316,6 @@ class RequestPlanner:
         Returns:
             What the host remembers at most, if that is less than was assumed. After some misses in
             a row without a single hit, its memory is no longer used.
-            misses in a row, where nothing was ever continued, it isn't asked to any more.
         """
         anchor = placement.plan.anchor
         if anchor is None:

@@ -54,6 +54,10 @@ class Sender:
 
     def place(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn or let it wait; an error ends this turn and no other."""
+        until = self._state.rate_limits.until(turn.model, now)
+        if until is not None and turn.progress.may_wait(until, now):
+            self._turns.pause(turn, until)
+            return
         try:
             if self._takes_http(turn, now):
                 self._start_http(turn, now)

@@ -14,6 +14,7 @@ from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
+from rtllm.retry.backoff import SharedWait
 from rtllm.retry.http_failover import HttpFailover, HttpTrust
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class EngineState:
         self.queued: list[ActiveTurn] = []
         self.fallback = HttpFailover()
         self.http_trust = HttpTrust()
+        self.rate_limits = SharedWait()
         self.max_frame = profile.max_frame
         self.latest: dict[int, PreparedRequest] = {}
         self.carried = CarriedFields()

@@ -18,7 +18,7 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
-from rtllm.retry.policy import Conditions, Resend, lesson_of, qualify
+from rtllm.retry.policy import Conditions, Resend, lesson_of, limits_rate, qualify
 from rtllm.retry.policy import Finish as Complete
 
 logger = logging.getLogger(__name__)
@@ -213,9 +213,10 @@ class Turns:
             if connection is not None:
                 turn.constraints.avoid.add(connection)
             self._before_resend(turn, fault, action, now)
+            if action.wait > 0 and limits_rate(fault):
+                self._share_wait(turn, action.wait, now)
             if action.wait > 0 or pauses:
-                turn.become("pausing")
-                self._state.timers.set(("turn", turn.number), now + action.wait)
+                self.pause(turn, now + action.wait)
             else:
                 if turn.state != "due":
                     turn.become("due")
@@ -225,6 +226,17 @@ class Turns:
         else:
             error = turn.progress.error(action.error, fault, whole=complete)
             self.finish(turn, "failed", error, now)
+
+    def pause(self, turn: ActiveTurn, until: float) -> None:
+        """Let a turn wait before it is sent."""
+        turn.become("pausing")
+        self._state.timers.set(("turn", turn.number), until)
+
+    def _share_wait(self, turn: ActiveTurn, wait: float, now: float) -> None:
+        """Let all requests of a rate-limited model wait for the same moment."""
+        if self._state.rate_limits.until(turn.model, now) is None:
+            logger.warning("the service limits the rate of %s; wait %.1f s", turn.model, wait)
+        self._state.rate_limits.note(turn.model, now + wait)
 
     def _conditions(self, turn: ActiveTurn) -> Conditions:
         request, attempt = turn.prepared.request, turn.attempt

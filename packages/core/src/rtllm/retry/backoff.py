@@ -1,4 +1,4 @@
-"""Backoff: how long a resend waits."""
+"""Backoff: how long a resend waits, and the wait that a client's turns share."""
 
 from rtllm.content.timeouts import RetryPolicy
 
@@ -24,3 +24,26 @@ def backoff(
         return retry_after
     interval = policy.interval if paid_resends else min(FIRST_INTERVAL, policy.interval)
     return interval * (0.5 + jitter)
+
+
+class SharedWait:
+    """The waits that rate limits impose on all requests of a client, one for each model.
+
+    A rate limit counts the requests of all callers together (documented by OpenAI: per project
+    and model). A request sent before the wait of another one is over would only prolong it.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def note(self, model: str, until: float) -> None:
+        """Note until when requests of a model wait; a longer wait that is known stays."""
+        self._until[model] = max(until, self._until.get(model, until))
+
+    def until(self, model: str, now: float) -> float | None:
+        """Return until when requests of a model wait; None if they need not."""
+        until = self._until.get(model)
+        if until is not None and until <= now:
+            del self._until[model]
+            return None
+        return until

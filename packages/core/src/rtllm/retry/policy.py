@@ -242,6 +242,11 @@ def ends_connection(fault: Fault) -> bool:
     return fault.kind is FaultKind.CONNECTION_LIMIT
 
 
+def limits_rate(fault: Fault) -> bool:
+    """Whether a fault is a rate limit, which all requests of the client share."""
+    return fault.kind is FaultKind.BUSY and error_type(RateLimited, fault) is RateLimited
+
+
 def refuses_lanes(fault: Fault) -> bool:
     """Whether a host reports that it does not support lanes."""
     return fault.kind is FaultKind.LANES_REFUSED

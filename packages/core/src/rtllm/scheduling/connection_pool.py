@@ -34,6 +34,9 @@ ROTATE_AT = 11 / 12
 """The part of a connection's lifetime after which it is replaced: 55 of 60 minutes."""
 MAX_CONNECTIONS = 512
 """The default limit of connections."""
+CROWDED = 32
+"""From this many connections on, idle conversations whose responses are stored are evicted before
+another connection is opened. Over a day of short calls sockets stay few."""
 ALIVE = 180.0  # seconds after its last request during which a conversation counts as active
 NEXT_TRY = 30.0  # seconds until a failed replacement is tried again
 
@@ -337,8 +340,12 @@ class ConnectionPool:
     def _displaceable(
         self, usable: list[PooledConnection], now: float
     ) -> tuple[PooledConnection, int] | None:
-        """Find an idle conversation to evict: a side call; at the limit of connections, any."""
+        """Find an idle conversation to evict.
+
+        A side call; with many connections one that loses nothing by it; at their limit any.
+        """
         at_cap = len(self._connections) >= self._max
+        is_crowded = len(self._connections) >= CROWDED
         found: tuple[tuple[bool, float], PooledConnection, int] | None = None
         for connection in usable:
             if not connection.is_open or (not connection.lanes_on and not connection.idle):
@@ -348,7 +355,7 @@ class ConnectionPool:
                 if any(connection.busy(lane) or lane.forks for lane in lanes):
                     continue
                 idle_side_call = tenant.turns < 2 and now - tenant.last_used > IDLE_BEFORE_DISPLACED
-                if not idle_side_call and not at_cap:
+                if not idle_side_call and not at_cap and not (is_crowded and tenant.is_stored):
                     continue
                 key = (not idle_side_call, tenant.last_used)
                 if found is None or key < found[0]:
@@ -403,11 +410,21 @@ class ConnectionPool:
         conversation: int,
         anchor: ResponseAnchor | None,
         now: float,
+        *,
+        stored: bool = False,
     ) -> None:
         """Mark an attempt as sent.
 
-        Its lane becomes busy and loses its stored response. The lane of the response that it
+        Its lane becomes busy and forgets its response. The lane of the response that it
         continues is reserved until `in_progress`.
+
+        Args:
+            attempt: The attempt's number.
+            seat: Where it is sent.
+            conversation: The conversation's number.
+            anchor: The response that it continues; None for a full context.
+            now: Seconds, to detect idle conversations.
+            stored: Whether the service stores its response beyond the connection.
         """
         connection = self._connections[seat.connection]
         self._tick += 1
@@ -421,6 +438,7 @@ class ConnectionPool:
         stay = connection.tenants.setdefault(conversation, Tenant(now))
         stay.last_used = now
         stay.turns += 1
+        stay.is_stored = stay.is_stored and stored
         parent: Lane | None = None
         if anchor is not None and anchor.home.connection == seat.connection:
             held = connection.use_lane(anchor.home.lane)

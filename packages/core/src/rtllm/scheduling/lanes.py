@@ -35,6 +35,8 @@ class Tenant:
 
     last_used: float
     turns: int = 0
+    is_stored: bool = True
+    """Whether the service stores all its responses there, so that eviction loses none."""
 
 
 @dataclass(slots=True)
