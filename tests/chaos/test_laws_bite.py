@@ -12,9 +12,7 @@ from hypothesis import Phase
 
 from chaos.laws import Broken
 from chaos.test_chaos import PLAYS, play_round
-from rtllm.content.items import Item
 from rtllm.content.usage import Usage, UsageCategory, UsageLedger
-from rtllm.context.outline import KnownPrefix, Outline
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress
 from rtllm.errors import ConnectionLost
@@ -23,6 +21,7 @@ from rtllm.retry.faults import FaultKind, Wait
 from rtllm.transport.websocket import WebSockets
 from rtllm_livekit.stream import LLMStream
 from rtllm_videosdk import OpenAILLM
+from support.saboteurs import items_counted
 
 Breaking = Callable[[pytest.MonkeyPatch], None]
 
@@ -37,16 +36,6 @@ def words_forgotten(patch: pytest.MonkeyPatch) -> None:
 def calls_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Calls that were given out don't keep a turn from being sent again."""
     patch.setattr(TurnProgress, "has_emitted", property(lambda self: bool(self.text_emitted)))
-
-
-def items_counted(patch: pytest.MonkeyPatch) -> None:
-    """The stock plugins' way: what is behind the first n items is new."""
-
-    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
-        known = self.closed + len(self.run)
-        return context.items[len(context.lead) + known :] if len(context.units) >= known else None
-
-    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:

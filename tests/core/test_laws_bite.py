@@ -13,12 +13,13 @@ import rtllm.engine.request_planner
 import rtllm.scheduling.connection_pool
 from core.law_machines import Anything, Broken, Driver, OrdinaryVoice, Turn, Twins
 from rtllm.content.items import Item
-from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
+from rtllm.context.belonging import KnownResponse, Proof
 from rtllm.context.conversations import Conversations, Membership
-from rtllm.context.outline import KnownPrefix, LaneAddress, Outline, Plan, ResponseAnchor
+from rtllm.context.outline import LaneAddress, Plan, ResponseAnchor
 from rtllm.engine.request_planner import Placement, RequestPlanner
 from rtllm.scheduling.connection_pool import ConnectionPool
 from rtllm.scheduling.lanes import Lane, PooledConnection
+from support.saboteurs import by_any_shared_key, by_object, by_words, items_counted
 
 BOUNDED = settings(phases=[Phase.generate], report_multiple_bugs=False)
 """Fixed seed (the profile's), nothing shrunk: finding is enough here."""
@@ -49,16 +50,6 @@ def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(ConnectionPool, "_free_lane", free_lane)
-
-
-def items_counted(patch: pytest.MonkeyPatch) -> None:
-    """The stock plugins' way: what is behind the first n items is new."""
-
-    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
-        known = self.closed + len(self.run)
-        return context.items[len(context.lead) + known :] if len(context.units) >= known else None
-
-    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def output_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -139,35 +130,6 @@ def field_never_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Driver, "frame", without)
 
 
-def by_words(patch: pytest.MonkeyPatch) -> None:
-    """Equal words are proof enough."""
-    patch.setattr(KnownResponses, "proof", lambda *_: Proof.KEYS)
-
-
-def by_any_shared_key(patch: pytest.MonkeyPatch) -> None:
-    """One key of what was answered is proof enough."""
-    contexts = _answered(patch)
-
-    def proof(self: KnownResponses, known: KnownResponse, context: Outline, *_: object) -> object:
-        del self
-        shared = set(contexts[known.anchor.mark].keys).intersection(context.keys)
-        return Proof.KEYS if shared else None
-
-    patch.setattr(KnownResponses, "proof", proof)
-
-
-def by_object(patch: pytest.MonkeyPatch) -> None:
-    """One item that is the very object of an answered one is proof enough."""
-    contexts = _answered(patch)
-
-    def proof(self: KnownResponses, known: KnownResponse, context: Outline, *_: object) -> object:
-        del self
-        objects = {id(item) for item in contexts[known.anchor.mark].items}
-        return Proof.KEYS if objects & {id(item) for item in context.items} else None
-
-    patch.setattr(KnownResponses, "proof", proof)
-
-
 def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
     """Content is proof also where several callers were answered with it."""
 
@@ -194,19 +156,6 @@ def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
         "_with_hidden",
         lambda context, items, model, _: with_hidden(context, items, model, matching),
     )
-
-
-def _answered(patch: pytest.MonkeyPatch) -> dict[str, Outline]:
-    """The contexts that were answered, by the marks of the answers; kept alive."""
-    contexts: dict[str, Outline] = {}
-    take = RequestPlanner.commit
-
-    def noting(self: RequestPlanner, attempt: int, placement: Placement, now: float) -> None:
-        contexts[self.mark_of(attempt)] = placement.context
-        take(self, attempt, placement, now)
-
-    patch.setattr(RequestPlanner, "commit", noting)
-    return contexts
 
 
 def run(machine: type[RuleBasedStateMachine], *laws: int, examples: int = 200) -> None:

@@ -9,8 +9,9 @@ from livekit.agents import Agent, function_tool, llm
 from livekit.agents.utils import http_context
 
 from livekit_adapter.sessions import said_in, session_of
-from rtllm.simulator import Call, Completed, Reply, Request, Simulator
+from rtllm.simulator import Simulator
 from rtllm_livekit import LLM, ChatLLM
+from support.hosts import calls_once
 from support.waiting import until
 
 
@@ -18,12 +19,6 @@ from support.waiting import until
 async def weather(city: str) -> str:
     """Tell the weather of a city."""
     return f"sunny in {city}"
-
-
-def calls_once(request: Request) -> Reply | str:
-    if any(item.get("type") == "function_call_output" for item in request.context):
-        return "It is sunny."
-    return Reply((Call("weather", {"city": "Rome"}),), Completed())
 
 
 def chat_of(service: Simulator, **options: Any) -> ChatLLM:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import openai
 import pytest
 from livekit.agents import llm
 from livekit.agents.utils import http_context
 
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_livekit import LLM, ChatLLM
-from support.memory import clients_of
+from support.owners import CALLBACKS, Owner, freed, give_llm, hosted, is_theirs, left, refs
 
 WAYS: dict[str, tuple[type[LLM | ChatLLM], dict[str, Any]]] = {
     "socket": (LLM, {"lanes": True}),
@@ -28,52 +26,6 @@ WAYS: dict[str, tuple[type[LLM | ChatLLM], dict[str, Any]]] = {
 }
 
 
-class Owner:
-    """An agent that owns its LLM, and lends it functions of its own."""
-
-    llm: LLM | ChatLLM
-
-    def __init__(self) -> None:
-        self.reports: list[Any] = []
-
-    def note(self, report: Any) -> None:
-        self.reports.append(report)
-
-    def key(self) -> str:
-        return "sk-test"
-
-    async def late_key(self) -> str:
-        return "sk-test"
-
-
-LENT: list[Any] = []
-"""What lies under the lent clients of a test, to be closed at its end."""
-
-
-def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
-    LENT.append(openai.DefaultAsyncHttpxClient())
-    client = openai.AsyncOpenAI(
-        api_key=owner.late_key, base_url=service.base_url, http_client=LENT[-1]
-    )
-    return {"client": client}
-
-
-CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
-    "none": lambda _owner, _service: {},
-    "on_turn": lambda owner, _: {"on_turn": owner.note},
-    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.append(report)},  # noqa: PLW0108
-    "api_key": lambda owner, _: {"api_key": owner.key},
-    "async api_key": lambda owner, _: {"api_key": owner.late_key},
-    "api_key closure": lambda owner, _: {"api_key": lambda: str(owner.key())},
-    "lent client": a_client,
-    "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
-    "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
-    "dated token provider": lambda owner, _: {
-        "azure_ad_token_provider": owner.late_key,
-        "api_version": "2024-10-21",
-    },
-}
-
 ways = pytest.mark.parametrize("way", WAYS)
 callbacks = pytest.mark.parametrize("callback", CALLBACKS)
 
@@ -81,14 +33,7 @@ callbacks = pytest.mark.parametrize("callback", CALLBACKS)
 def made(way: str, callback: str, service: Simulator) -> Owner:
     kind, options = WAYS[way]
     owner = Owner()
-    lent = CALLBACKS[callback](owner, service)
-    options = {"model": "gpt-4.1", **options, **lent}
-    if "azure_ad_token_provider" in lent:
-        owner.llm = kind.with_azure(azure_endpoint=service.azure_endpoint, **options)
-    elif "client" in lent:
-        owner.llm = kind(**options)
-    else:
-        owner.llm = kind(**{"api_key": "sk-test", "base_url": service.base_url, **options})
+    give_llm(owner, kind, kind.with_azure, callback, service, **options)
     return owner
 
 
@@ -98,46 +43,16 @@ async def ask(model: llm.LLM[Any], text: str = "Hi.") -> str:
     return (await asyncio.wait_for(model.chat(chat_ctx=context).collect(), 20)).text
 
 
-def refs(owner: Owner) -> list[weakref.ref[object]]:
-    return [weakref.ref(thing) for thing in (owner, owner.llm, *clients_of(owner.llm))]
-
-
-def left() -> list[str]:
-    return [t.get_name() for t in asyncio.all_tasks() if "rtllm" in t.get_name()]
-
-
-async def freed(
-    held: list[weakref.ref[object]], service: Simulator, *, theirs: bool = False
-) -> None:
-    """All of it is gone: the objects, the tasks, and the sockets if they are ours."""
-    seen: tuple[int, list[str], int] | None = None
-    with suppress(TimeoutError):
-        async with asyncio.timeout(20):
-            while seen != (0, [], 0):
-                gc.collect()
-                alive = sum(ref() is not None for ref in held)
-                seen = (alive, left(), 0 if theirs else service.open_sockets)
-                await asyncio.sleep(0.005)
-    assert seen == (0, [], 0)
-
-
 @asynccontextmanager
-async def hosted(reply: Any = "Hi.") -> AsyncIterator[Simulator]:
-    async with http_context.open(), Simulator(reply) as service:
+async def in_job() -> AsyncIterator[Simulator]:
+    async with http_context.open(), hosted() as service:
         yield service
-        while LENT:
-            await LENT.pop().aclose()
-
-
-def is_theirs(way: str, callback: str) -> bool:
-    """Whether the sockets are those of a lent client, which is never closed here."""
-    return callback == "lent client" and way in ("http", "chat")
 
 
 @ways
 @callbacks
 async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> None:
-    async with hosted() as service:
+    async with in_job() as service:
         owner = made(way, callback, service)
         assert await ask(owner.llm) == "Hi."
         held = refs(owner)
@@ -148,7 +63,7 @@ async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> Non
 @ways
 @pytest.mark.parametrize("callback", ["on_turn", "api_key closure", "lent client"])
 async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
-    async with hosted() as service:
+    async with in_job() as service:
         owner = made(way, callback, service)
         for _ in range(2):  # it opens again
             await ask(owner.llm)
@@ -197,7 +112,7 @@ async def test_a_cut_turn_holds_nothing(way: str, callback: str) -> None:
 @pytest.mark.parametrize("way", ["socket", "spares", "chat"])
 @pytest.mark.parametrize("callback", ["on_turn", "api_key"])
 async def test_one_that_was_only_warmed_is_freed(way: str, callback: str) -> None:
-    async with hosted() as service:
+    async with in_job() as service:
         owner = made(way, callback, service)
         owner.llm.prewarm()
         await asyncio.sleep(0)
@@ -209,7 +124,7 @@ async def test_one_that_was_only_warmed_is_freed(way: str, callback: str) -> Non
 @ways
 @pytest.mark.parametrize("callback", ["on_turn", "api_key", "async token provider"])
 async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
-    async with hosted() as service:
+    async with in_job() as service:
         owners = [made(way, callback, service)]
         await ask(owners[0].llm)
         held = refs(owners[0])
@@ -226,7 +141,7 @@ async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
 
 @ways
 async def test_it_is_freed_on_every_loop_that_it_was_used_on(way: str) -> None:
-    async with hosted() as service:
+    async with in_job() as service:
         owners = [made(way, "on_turn", service)]
         await ask(owners[0].llm)
         used, leave = threading.Event(), threading.Event()

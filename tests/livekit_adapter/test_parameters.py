@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from rtllm import ConfigError
 from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
+from support.logs import warned
 
 
 @function_tool
@@ -44,14 +44,6 @@ async def ask(model: LLM, *, tools: bool = False, **call: Any) -> None:
         **call,
     )
     assert (await stream.collect()).text == "Hi."
-
-
-def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        r.getMessage()
-        for r in caplog.records
-        if r.name.startswith("rtllm") and r.levelno >= logging.WARNING
-    ]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ FILES = sorted(TESTS.rglob("*.py"))
 PACKAGES = {"livekit", "openai", "rtllm", "rtllm_livekit", "rtllm_videosdk", "videosdk"}
 
 SABOTEURS = frozenset(
-    {"chaos/test_laws_bite.py", "core/test_laws_bite.py", "simulation/saboteurs.py"}
+    {
+        "chaos/test_laws_bite.py",
+        "core/test_laws_bite.py",
+        "simulation/saboteurs.py",
+        "support/saboteurs.py",
+    }
 )
 """What breaks our code on purpose, to prove that a law bites, reaches into it."""
 

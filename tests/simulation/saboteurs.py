@@ -24,7 +24,7 @@ from rtllm.content.usage import Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
 from rtllm.context.hidden_items import restore_hidden_items
-from rtllm.context.outline import Hidden, KnownPrefix, Outline, ResponseAnchor
+from rtllm.context.outline import Hidden, Outline, ResponseAnchor
 from rtllm.engine.actions import Action, Booked
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
@@ -46,6 +46,7 @@ from rtllm.retry.rejections import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
 from rtllm.scheduling.lanes import LaneChoice
 from simulation.play import play
+from support.saboteurs import items_counted
 
 Patch = pytest.MonkeyPatch
 Breaking = Callable[[Patch], None]
@@ -112,16 +113,6 @@ def catch(saboteur: Saboteur, turns: int, first: int = 0) -> Caught | None:
 
 
 # -- law 1: the context ----------------------------------------------------------------------------
-
-
-def counts_items(patch: Patch) -> None:
-    """What is behind the first n items is new, whatever they are."""
-
-    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
-        known = self.closed + len(self.run)
-        return context.items[len(context.lead) + known :] if len(context.units) >= known else None
-
-    patch.setattr(KnownPrefix, "rest_of", rest_of)
 
 
 def forgets_output(patch: Patch) -> None:
@@ -566,7 +557,7 @@ def goes_on_after_an_error_without_lane(patch: Patch) -> None:
 
 
 _ALL: tuple[tuple[str, str, Breaking], ...] = (
-    ("counts items instead of comparing them", "1", counts_items),
+    ("counts items instead of comparing them", "1", items_counted),
     ("sends answers again that were continued", "1", forgets_output),
     ("puts hidden items back in the wrong place", "1", misplaces_hidden_items),
     ("continues nothing", "2", continues_nothing),

@@ -31,7 +31,6 @@ from pydantic import BaseModel, TypeAdapter
 from rtllm.simulator import (
     GARBAGE,
     Abort,
-    Call,
     Close,
     CutResponse,
     Empty,
@@ -43,8 +42,6 @@ from rtllm.simulator import (
     Incomplete,
     Mangle,
     Pause,
-    Reasoning,
-    Refusal,
     RefuseRequest,
     Reply,
     Silence,
@@ -53,6 +50,7 @@ from rtllm.simulator import (
     calls_on_demand,
     rate_limited,
 )
+from simulator.replies import RICH
 from simulator.test_livekit_stock import get_weather
 from simulator.test_openai_sdk import WEATHER
 from simulator.wire import MODEL, connected
@@ -108,15 +106,6 @@ async def test_the_sdk_gets_one_object() -> None:
         assert entry.texts() == [("user", "Hi")]
         assert entry.headers["Authorization"] == "Bearer k"
         assert (entry.response_id, entry.reply_text) == (answer.id, "You said: Hi")
-
-
-RICH = Reply.of(
-    Reasoning("Thinking it over."),
-    Text("One moment.", phase="commentary"),
-    Call("get_weather", {"city": "Paris"}),
-    Text("Here you are.", phase="final_answer"),
-    Refusal("That I can't."),
-)
 
 
 @pytest.mark.parametrize(

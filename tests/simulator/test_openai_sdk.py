@@ -18,13 +18,10 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from rtllm.simulator import (
-    Call,
     CutResponse,
     FailedResponse,
     Incomplete,
     Pause,
-    Reasoning,
-    Refusal,
     Reply,
     Request,
     Simulator,
@@ -32,6 +29,7 @@ from rtllm.simulator import (
     calls_on_demand,
     in_turn,
 )
+from simulator.replies import RICH
 from simulator.wire import MODEL, connected
 
 LIMITS = ResponsesWebSocketLimits(
@@ -132,15 +130,6 @@ async def test_the_sdk_reads_a_refusal_as_its_own_error() -> None:
         assert "previous_response_not_found" in caught.value.event.to_json()
         answer = await ask(session.lane("b"), "Still there?")
         assert answer.output_text == "You said: Still there?"
-
-
-RICH = Reply.of(
-    Reasoning("Thinking it over."),
-    Text("One moment.", phase="commentary"),
-    Call("get_weather", {"city": "Paris"}),
-    Text("Here you are.", phase="final_answer"),
-    Refusal("That I can't."),
-)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from videosdk.agents import ChatContext
 
 from rtllm import ConfigError
-from rtllm.simulator import Call, Completed, Incomplete, Reply, Request, Simulator, echo
+from rtllm.simulator import Incomplete, Reply, Simulator, echo
 from rtllm_videosdk import OpenAILLM
+from support.hosts import calls_once
 from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.talks import Plain, talk, tool
 
@@ -20,12 +21,6 @@ SORRY = "Sorry, say that again."
 async def weather(city: str) -> str:
     """Tell the weather."""
     return f"sunny in {city}"
-
-
-def calls_once(request: Request) -> Reply | str:
-    if any(item.get("type") == "function_call_output" for item in request.context):
-        return "It is sunny."
-    return Reply((Call("weather", {"city": "Rome"}),), Completed())
 
 
 def llm_of(service: Simulator, **options: Any) -> OpenAILLM:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import av
-import openai
 import pytest
 from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_videosdk import OpenAILLM
-from support.memory import clients_of
+from support.owners import CALLBACKS, Owner, freed, give_llm, hosted, is_theirs, refs
 from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
@@ -29,13 +25,11 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-class Owner:
-    """An agent that owns its LLM, and lends it functions of its own."""
-
-    llm: OpenAILLM
+class Agent(Owner):
+    """It offers a tool, too, which holds it."""
 
     def __init__(self) -> None:
-        self.reports: list[Any] = []
+        super().__init__()
 
         @tool
         async def look() -> str:
@@ -44,100 +38,24 @@ class Owner:
 
         self.tools = [look]
 
-    def note(self, report: Any) -> None:
-        self.reports.append(report)
-
-    def key(self) -> str:
-        return "sk-test"
-
-    async def late_key(self) -> str:
-        return "sk-test"
-
-
-LENT: list[Any] = []
-"""What lies under the lent clients of a test, to be closed at its end."""
-
-
-def a_client(owner: Owner, service: Simulator) -> dict[str, Any]:
-    LENT.append(openai.DefaultAsyncHttpxClient())
-    client = openai.AsyncOpenAI(
-        api_key=owner.late_key, base_url=service.base_url, http_client=LENT[-1]
-    )
-    return {"client": client}
-
-
-CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
-    "none": lambda _owner, _service: {},
-    "on_turn": lambda owner, _: {"on_turn": owner.note},
-    "on_turn closure": lambda owner, _: {"on_turn": lambda report: owner.reports.extend([report])},
-    "lent client": a_client,
-    "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
-    "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
-    "dated token provider": lambda owner, _: {
-        "azure_ad_token_provider": owner.key,
-        "api_version": "2024-10-21",
-    },
-}
 
 ways = pytest.mark.parametrize("way", WAYS)
-callbacks = pytest.mark.parametrize("callback", CALLBACKS)
+callbacks = pytest.mark.parametrize(
+    "callback",
+    [name for name in CALLBACKS if "api_key" not in name],  # a text, on VideoSDK
+)
 
 
-def made(way: str, callback: str, service: Simulator) -> Owner:
-    owner = Owner()
-    lent = CALLBACKS[callback](owner, service)
-    options = {"model": "gpt-4.1", **WAYS[way], **lent}
-    if "azure_ad_token_provider" in lent:
-        owner.llm = OpenAILLM.azure(azure_endpoint=service.azure_endpoint, **options)
-    elif "client" in lent:
-        owner.llm = OpenAILLM(**options)
-    else:
-        owner.llm = OpenAILLM(**{"api_key": "sk", "base_url": service.base_url, **options})
+def made(way: str, callback: str, service: Simulator) -> Agent:
+    owner = Agent()
+    give_llm(owner, OpenAILLM, OpenAILLM.azure, callback, service, **WAYS[way])
     return owner
 
 
-async def ask(owner: Owner) -> str:
+async def ask(owner: Agent) -> str:
     chunks, error = await chunks_of(owner.llm, hello(), tools=owner.tools)
     assert error is None
     return text_of(chunks)
-
-
-def refs(owner: Owner) -> list[weakref.ref[object]]:
-    clients = clients_of(owner.llm)
-    assert clients
-    return [weakref.ref(thing) for thing in (owner, owner.llm, *clients)]
-
-
-def left() -> list[str]:
-    return [t.get_name() for t in asyncio.all_tasks() if "rtllm" in t.get_name()]
-
-
-async def freed(
-    held: list[weakref.ref[object]], service: Simulator, *, theirs: bool = False
-) -> None:
-    """All of it is gone: the objects, the tasks, and the sockets if they are ours."""
-    seen: tuple[int, list[str], int] | None = None
-    with suppress(TimeoutError):
-        async with asyncio.timeout(20):
-            while seen != (0, [], 0):
-                gc.collect()
-                alive = sum(ref() is not None for ref in held)
-                seen = (alive, left(), 0 if theirs else service.open_sockets)
-                await asyncio.sleep(0.005)
-    assert seen == (0, [], 0)
-
-
-@asynccontextmanager
-async def hosted(reply: Any = "Hi.") -> AsyncIterator[Simulator]:
-    async with Simulator(reply) as service:
-        yield service
-        while LENT:
-            await LENT.pop().aclose()
-
-
-def is_theirs(way: str, callback: str) -> bool:
-    """Whether the sockets are those of a lent client, which is never closed here."""
-    return callback == "lent client" and way in ("http", "chat")
 
 
 @ways

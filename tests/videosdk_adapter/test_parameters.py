@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rtllm import ConfigError, RequestRejected
 from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
+from support.logs import warned
 from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
@@ -47,14 +47,6 @@ async def ask(model: OpenAILLM, *, tools: bool = False, **call: Any) -> None:
     offered = [weather] if tools else None
     chunks, error = await chunks_of(model, hello("Say JSON."), tools=offered, **call)
     assert (text_of(chunks), error) == ("Hi.", None)
-
-
-def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        r.getMessage()
-        for r in caplog.records
-        if r.name.startswith("rtllm") and r.levelno >= logging.WARNING
-    ]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from belonging.sessions.hall import hall_of
-from core.test_laws_bite import by_any_shared_key, by_object, by_words
 from rtllm.context.belonging import KnownResponses
+from support.saboteurs import by_any_shared_key, by_object, by_words
 
 Breaking = Callable[[pytest.MonkeyPatch], None]
 
