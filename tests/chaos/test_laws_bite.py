@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase
 
 from chaos.laws import Broken
-from chaos.test_chaos import PLAYS, play_round
+from chaos.rounds import PLAYS, play_round
 from rtllm.content.usage import Usage, UsageCategory, UsageLedger
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress

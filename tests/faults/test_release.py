@@ -9,7 +9,7 @@ import pytest
 from rtllm import Client, Credentials, endpoint
 from rtllm.context.conversations import RELEASED_AFTER
 from rtllm.simulator import Hosted, Reply, Simulator, Text
-from transport.conftest import Caller
+from transport.caller import Caller
 
 SEARCH = {"query": "tables for two"}
 

@@ -90,6 +90,18 @@ def test_no_folder_has_the_name_of_a_package() -> None:
     assert not {path.name for path in TESTS.rglob("*") if path.is_dir()} & PACKAGES
 
 
+def test_nothing_is_imported_from_tests() -> None:
+    """What several modules need is in a module of its own."""
+    found = {
+        named(path): node.module
+        for path in FILES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom)
+        and re.search(r"\.(test_\w+|conftest)$", node.module or "")
+    }
+    assert not found
+
+
 def test_tests_are_named_by_subject() -> None:
     functions = ast.AsyncFunctionDef | ast.FunctionDef
     nodes = [node for path in FILES for node in ast.walk(tree_of(path))]

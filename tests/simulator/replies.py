@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rtllm.simulator import Call, Reasoning, Refusal, Reply, Text
+from typing import Any
+
+from livekit.agents import function_tool
+
+from rtllm.simulator import (
+    Call,
+    Reasoning,
+    Refusal,
+    Reply,
+    Text,
+)
 
 RICH = Reply.of(
     Reasoning("Thinking it over."),
@@ -12,3 +22,28 @@ RICH = Reply.of(
     Refusal("That I can't."),
 )
 """All kinds of items."""
+
+
+@function_tool
+async def get_weather(city: str, days: int | None = None) -> str:
+    """Tell the weather of a city.
+
+    Args:
+        city: Where.
+        days: How many days ahead, today if left out.
+    """
+    return f"rain in {city}"
+
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather of a city.",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}

@@ -50,9 +50,7 @@ from rtllm.simulator import (
     calls_on_demand,
     rate_limited,
 )
-from simulator.replies import RICH
-from simulator.test_livekit_stock import get_weather
-from simulator.test_openai_sdk import WEATHER
+from simulator.replies import RICH, WEATHER, get_weather
 from simulator.wire import MODEL, connected
 
 LONG = "one two three four five"

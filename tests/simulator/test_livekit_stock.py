@@ -7,23 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, AgentSession, function_tool, llm
+from livekit.agents import Agent, AgentSession, llm
 from livekit.agents.utils import http_context
 from livekit.agents.voice.run_result import RunResult
 from livekit.plugins.openai import responses
 
 from rtllm.simulator import Call, Reply, Simulator, calls_on_demand, fixed
-
-
-@function_tool
-async def get_weather(city: str, days: int | None = None) -> str:
-    """Tell the weather of a city.
-
-    Args:
-        city: Where.
-        days: How many days ahead, today if left out.
-    """
-    return f"rain in {city}"
+from simulator.replies import get_weather
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from rtllm.simulator import (
     calls_on_demand,
     in_turn,
 )
-from simulator.replies import RICH
+from simulator.replies import RICH, WEATHER
 from simulator.wire import MODEL, connected
 
 LIMITS = ResponsesWebSocketLimits(
@@ -40,18 +40,6 @@ LIMITS = ResponsesWebSocketLimits(
     max_bytes=2**25,
     max_response_bytes=None,
 )
-WEATHER: dict[str, Any] = {
-    "type": "function",
-    "name": "get_weather",
-    "description": "The weather of a city.",
-    "strict": True,
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
-}
 JUDGE: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 

@@ -62,7 +62,7 @@ from rtllm.simulator import (
 )
 from rtllm.simulator.faults import ChatFlaw
 from rtllm.transport.http_faults import fault_of
-from transport.conftest import (
+from transport.caller import (
     NEVER_RUNS_OUT,
     QUICK,
     Caller,

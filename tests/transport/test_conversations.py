@@ -6,7 +6,7 @@ import pytest
 
 from rtllm import Message, ToolCallReady, ToolOutput, TurnReport
 from rtllm.simulator import Call, Pause, Reply, Simulator, Text
-from transport.conftest import Caller, MakeClient, ended, spoken
+from transport.caller import Caller, MakeClient, ended, spoken
 
 HOSTS = ["on", "off", "refuse", "ignore"]
 Reports = list[TurnReport]

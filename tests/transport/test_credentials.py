@@ -7,7 +7,7 @@ import pytest
 
 from rtllm import ConfigError, Credentials, RequestRejected, endpoint
 from rtllm.simulator import Simulator
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 
 async def test_a_plain_key_function_runs_off_the_event_loop(make_client: MakeClient) -> None:

@@ -16,7 +16,7 @@ from rtllm import (
 )
 from rtllm.scheduling.connection_pool import CROWDED
 from rtllm.simulator import Pause, Reply, Simulator, Text
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 
 def callers(client: Client, count: int, **options: object) -> list[Caller]:

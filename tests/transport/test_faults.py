@@ -40,7 +40,7 @@ from rtllm.simulator import (
     overloaded,
     rate_limited,
 )
-from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
+from transport.caller import QUICK, Caller, MakeClient, ended, spoken
 
 Reports = list[TurnReport]
 NO_BUDGET = RetryPolicy(budget=0, interval=0.0)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from rtllm import Client, ConnectionLost, Credentials, RequestRejected, RetryPolicy, endpoint
 from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 
 async def test_the_key_is_asked_for_at_each_handshake(make_client: MakeClient) -> None:

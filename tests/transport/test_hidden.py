@@ -15,7 +15,7 @@ from rtllm.simulator import (
     Text,
     calls_on_demand,
 )
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 THINKING = {"store": False, "include": ["reasoning.encrypted_content"]}
 

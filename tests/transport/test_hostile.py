@@ -25,7 +25,7 @@ from rtllm import (
     endpoint,
 )
 from rtllm.simulator import DelayHandshake, Simulator
-from transport.conftest import NEVER_RUNS_OUT, QUICK, Caller, MakeClient, spoken
+from transport.caller import NEVER_RUNS_OUT, QUICK, Caller, MakeClient, spoken
 
 Serve = Callable[[web.WebSocketResponse, dict[str, Any]], Awaitable[None]]
 

@@ -34,7 +34,7 @@ from rtllm.simulator import (
     in_turn,
 )
 from rtllm.tools.function import FunctionTool
-from transport.conftest import Caller, spoken
+from transport.caller import Caller, spoken
 
 TEXT = {"type": "string"}
 SYSTEM = Message.of("system", "Be brief.")

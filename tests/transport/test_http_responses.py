@@ -43,7 +43,7 @@ from rtllm.simulator import (
     Silence,
     Simulator,
 )
-from transport.conftest import QUICK, Caller, MakeClient, ended, spoken
+from transport.caller import QUICK, Caller, MakeClient, ended, spoken
 
 ONCE = RetryPolicy(budget=0, interval=0.0)
 

@@ -24,7 +24,7 @@ from rtllm.engine.actions import Connect, StartHttp
 from rtllm.engine.connection import Opening
 from rtllm.providers.config import resolve_provider
 from rtllm.simulator import RefuseRequest, Simulator, in_turn
-from transport.conftest import Caller, as_recorded
+from transport.caller import Caller, as_recorded
 
 KEY = "sk-canary-0123456789"
 WORDS = "my pin is four two"

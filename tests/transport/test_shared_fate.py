@@ -4,7 +4,7 @@ import pytest
 
 from rtllm import Message, RetryPolicy, TurnReport
 from rtllm.simulator import ErrorFrame, Fault, Request, Silence, Simulator
-from transport.conftest import QUICK, Caller, MakeClient, spoken
+from transport.caller import QUICK, Caller, MakeClient, spoken
 
 
 def mute_for_bob(request: Request) -> Silence | None:

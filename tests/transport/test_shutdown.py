@@ -11,7 +11,7 @@ import pytest
 
 from rtllm import Client, Credentials, TextDelta, TurnError, endpoint
 from rtllm.simulator import Pause, Reply, Simulator, Text, fixed
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 
 def slow(gate: asyncio.Event) -> Simulator:

@@ -7,7 +7,7 @@ import pytest
 from rtllm import Client, HostProfile, TurnReport
 from rtllm.scheduling import connection_pool as pool_rules
 from rtllm.simulator import Abort, Close, ErrorFrame, Fault, RefuseHandshake, Request, Simulator
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 
 def profile(**known: object) -> HostProfile:

@@ -4,7 +4,7 @@ import pytest
 
 from rtllm import Message, RequestRejected, TurnReport
 from rtllm.simulator import ErrorFrame, Simulator, in_turn
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 Reports = list[TurnReport]
 

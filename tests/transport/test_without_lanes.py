@@ -7,7 +7,7 @@ import pytest
 from rtllm import Message, TurnReport
 from rtllm.engine import cancellation
 from rtllm.simulator import Pause, Reply, Simulator, Text
-from transport.conftest import Caller, MakeClient, spoken
+from transport.caller import Caller, MakeClient, spoken
 
 Reports = list[TurnReport]
 

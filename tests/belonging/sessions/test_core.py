@@ -9,7 +9,7 @@ import pytest
 
 from rtllm import Client, Credentials, Message, Request, TextDelta, TurnReport, endpoint
 from rtllm import simulator as sim
-from transport.conftest import as_recorded
+from transport.caller import as_recorded
 
 TURNS = ("hello", "more", "again")
 
