@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what the simulation begins with (default: %(default)s); a failure names its round",
     )
     group.addoption(
+        "--simulation-callers",
+        type=int,
+        help="how many callers talk at a time in the simulation (default: each round its own)",
+    )
+    group.addoption(
         "--soak",
         type=float,
         nargs="?",

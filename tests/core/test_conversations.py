@@ -31,9 +31,9 @@ def keyed(item: Item, key: str) -> Item:
 class Desk:
     """Conversations, and what became of them."""
 
-    def __init__(self, limit: int = 512) -> None:
+    def __init__(self, limit: int = 512, active_limit: int = 4096) -> None:
         self.released: list[int] = []
-        self.all = Conversations(self.released.append, limit)
+        self.all = Conversations(self.released.append, limit, active_limit)
         self.now = 0.0
         self._count = itertools.count(1)
 
@@ -376,8 +376,23 @@ def test_a_conversation_that_runs_is_not_released() -> None:
     assert desk.released == []
 
 
-def test_the_longest_unused_conversation_is_forgotten_whole() -> None:
+def test_conversations_in_use_are_not_forgotten_for_new_ones() -> None:
     desk = Desk(limit=2)
+    calls = [Call().says(str(n)) for n in range(10)]
+    for call in calls:
+        desk.answers(desk.asks(call), Message.of("assistant", "Ok."))
+    for call in calls:
+        assert len(desk.belonging(desk.asks(call.hears("Ok.").says("Yes.")))) == 1
+    desk.now = RELEASED_AFTER
+    running = desk.asks(calls[0].hears("Ok.").says("Go on."))
+    running.conversation.running = 1
+    desk.now = 2 * RELEASED_AFTER
+    desk.asks(Call().says("new"))
+    assert [c.number for c in desk.all] == [1, 11]
+
+
+def test_the_longest_unused_conversation_is_forgotten_whole() -> None:
+    desk = Desk(limit=2, active_limit=2)
     calls = [Call().says(str(n)) for n in range(3)]
     first = desk.asks(calls[0])
     desk.answers(first, Message.of("assistant", "Ok."))

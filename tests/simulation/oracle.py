@@ -18,6 +18,7 @@ from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
 from rtllm.engine.request_planner import MISSES
 from rtllm.engine.snapshot import EngineSnapshot
+from rtllm.scheduling.connection_pool import CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
 from simulation.records import (
@@ -741,7 +742,8 @@ class Oracle:
         there = {(c, tenant) for c, tenants in held.tenants.items() for tenant in tenants}
         for (connection, tenant), since in list(seen.items()):
             if (connection, tenant) not in there:
-                if connection in held.tenants and now - since < TENANT_STAYS:
+                may_go = len(held.tenants) >= CROWDED  # who loses nothing by it, which law 2 judges
+                if connection in held.tenants and not may_go and now - since < TENANT_STAYS:
                     raise Violation("2", f"conversation {tenant} lost its place on {connection}")
                 del seen[connection, tenant]
         for place in there:

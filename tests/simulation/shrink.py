@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from simulation.play import Outcome, play
 from simulation.records import Violation
+from simulation.worlds import world_of
 
 SMALL = 30
 """How many turns a small round has."""
@@ -68,14 +69,16 @@ def smallest_like(outcome: Outcome, tries: int) -> Outcome:
     return best
 
 
-def shortest_story(seed: int, tries: int = 200) -> str:
+def shortest_story(seed: int, tries: int = 200, callers: int | None = None) -> str:
     """Tell the shortest story that was found of a round that breaks a law.
 
     Args:
         seed: The seed of the round.
         tries: How many runs may be tried.
+        callers: How many callers talk at a time; None for as many as the seed says.
     """
-    outcome = play(seed, recording=True)
+    world, length = world_of(seed, callers)
+    outcome = play(seed, world=world, turns=length, recording=True)
     broken = outcome.violation
     if broken is None:
         return f"round {seed} breaks no law"

@@ -1,6 +1,7 @@
 """The engine in a world that does its worst: all laws hold at each step.
 
-`--simulation-turns` says how many turns are played, `--simulation-seed` where to begin. A
+`--simulation-turns` says how many turns are played, `--simulation-seed` where to begin, and
+`--simulation-callers` how many callers talk at a time (else each round has its own number). A
 failure names the seed of its round and tells the shortest story that was found::
 
     pytest tests/simulation --simulation-turns 100000
@@ -16,7 +17,7 @@ import pytest
 
 from simulation.play import play
 from simulation.shrink import shortest_story
-from simulation.worlds import KINDS, sized
+from simulation.worlds import KINDS, sized, world_of
 
 SHARDS = 8
 """In so many tests, for as many cores."""
@@ -24,22 +25,24 @@ ROUNDS = 10_000
 """The most rounds that a shard plays."""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_all_laws_hold_whatever_a_service_or_a_network_does(
     shard: int, pytestconfig: pytest.Config
 ) -> None:
     left = pytestconfig.getoption("--simulation-turns") // SHARDS
+    callers = pytestconfig.getoption("--simulation-callers")
     first = (pytestconfig.getoption("--simulation-seed") * SHARDS + shard) * ROUNDS
     figures: Counter[str] = Counter()
     for seed in range(first, first + ROUNDS):
         if left <= 0:
             break
-        outcome = play(seed)
+        world, turns = world_of(seed, callers)
+        outcome = play(seed, world=world, turns=turns)
         left -= outcome.turns
         figures += outcome.figures
         if outcome.violation is not None:
-            pytest.fail(shortest_story(seed), pytrace=False)
+            pytest.fail(shortest_story(seed, callers=callers), pytrace=False)
     assert figures["ended completed"] > figures["ended failed"]
 
 

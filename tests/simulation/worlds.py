@@ -339,10 +339,6 @@ def crowd(choose: Decisions) -> World:
     )
 
 
-DRIFTING = True
-"""Whether ids drift between the events of an answer, on some hosts. Today's decoders take such
-an item for two; switch it on once they know an item by its place or its id."""
-
 KINDS: tuple[Callable[[Decisions], World], ...] = (
     calm,
     storm,
@@ -363,15 +359,23 @@ LENGTHS = (40, 60, 120)
 """How many turns a round has."""
 
 
-def world_of(seed: int) -> tuple[World, int]:
-    """Choose the world of a round, and how many turns it has."""
+def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
+    """Choose the world of a round, and how many turns it has.
+
+    Args:
+        seed: The seed of the round.
+        callers: How many callers talk at a time; None for as many as the seed says.
+    """
     choose = Decisions(seed * 7919 + 11)
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
     if ids == "place":  # then nothing tells whose a late frame is
         world = replace(world, late=0.0, without=world.without | {"late frames"})
-    return replace(world, ids=ids, drifting=DRIFTING and choose.below(3) == 2), turns
+    world = replace(world, ids=ids, drifting=choose.below(3) == 2)
+    if callers is not None:
+        world, turns = replace(world, callers=callers), max(turns, 3 * callers)
+    return world, turns
 
 
 def sized(callers: int) -> World:

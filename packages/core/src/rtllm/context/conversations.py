@@ -13,7 +13,9 @@ from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.outline import Hidden, Outline, ResponseAnchor
 
 CONVERSATIONS = 512
-"""How many conversations are remembered."""
+"""How many conversations are remembered at least, the active ones included."""
+ACTIVE_CONVERSATIONS = 4096
+"""How many conversations are remembered at most, if so many are active."""
 RESPONSES = 24
 """How many responses of each conversation are remembered."""
 RELEASED_AFTER = 600.0
@@ -92,11 +94,19 @@ class Conversations:
 
     Args:
         on_released: Called with the number of each conversation whose lanes are now free.
-        limit: How many are remembered; beyond that the longest unused one is forgotten.
+        limit: How many are remembered; beyond that those unused for longest are forgotten, unless
+            they run or had a request within `RELEASED_AFTER`.
+        active_limit: How many are remembered even then.
     """
 
-    def __init__(self, on_released: Callable[[int], None], limit: int = CONVERSATIONS) -> None:
+    def __init__(
+        self,
+        on_released: Callable[[int], None],
+        limit: int = CONVERSATIONS,
+        active_limit: int = ACTIVE_CONVERSATIONS,
+    ) -> None:
         self._limit = limit
+        self._active_limit = active_limit
         self._on_released = on_released
         self._known: OrderedDict[int, Conversation] = OrderedDict()
         self._named: dict[str, Conversation] = {}
@@ -132,7 +142,7 @@ class Conversations:
             self._part(branch, found, context)
             found = branch
         self._note(found, context, now)
-        self._forget_surplus()
+        self._forget_surplus(now)
         return replace(asked, conversation=found)
 
     def _begin(self, context: Outline, name: str | None) -> Conversation:
@@ -337,9 +347,14 @@ class Conversations:
         self._hidden_bytes = 0
         self._has_forgotten = self._has_forgotten or self._number > 0
 
-    def _forget_surplus(self) -> None:
+    def _forget_surplus(self, now: float) -> None:
+        """Forget the conversations unused for longest, but none that is active before it must."""
         while len(self._known) > self._limit:
-            number, oldest = self._known.popitem(last=False)
+            number, oldest = next(iter(self._known.items()))
+            is_active = oldest.running or now - oldest.last_request < RELEASED_AFTER
+            if is_active and len(self._known) <= self._active_limit:
+                return
+            del self._known[number]
             for known in oldest.responses:
                 self._forget(oldest, known)
             for key in oldest.keys:

@@ -304,11 +304,9 @@ class ConnectionPool:
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:
             return None
-        is_prepared = anchor.state.length == (
-            0,
-            0,
-        )  # a warmed-up prompt, which any conversation may continue
-        if self.lanes_on and is_prepared and not connection.has_room_for(conversation):
+        # A warmed-up prompt can be continued by every conversation, a stored response anywhere.
+        need_not_stay = anchor.stored or anchor.state.length == (0, 0)
+        if self.lanes_on and need_not_stay and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
             return None
