@@ -1,10 +1,10 @@
-"""What works on Azure: `OpenAILLM.azure(...)` of both plugins, case by case.
+"""Azure cases: `OpenAILLM.azure(...)` of both plugins, case by case.
 
     uv run benchmarks/run.py --only azure
 
-The simulator plays the Azure host: it has a dated and a v1 API, knows the deployments by name,
-and refuses what a model doesn't take. A case works if the answer comes, and comes in the way
-that the case is about.
+The simulator simulates an Azure host: it has a dated and a v1 API, knows the deployments by name,
+and rejects parameters that a model doesn't accept. A case works if the response comes, and in the
+way that the case requires.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from videosdk.plugins.openai import OpenAILLM as StockLLM
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 
-Plugin = type[Any]  # two classes without a common base but the framework's untyped one
+Plugin = type[Any]  # the two classes have no common base but the framework's untyped one
 ANSWER = "This is Azure."
 DATED: dict[str, Any] = {"api_version": "2024-10-21"}
 CASE_LIMIT = 5.0  # seconds
@@ -32,11 +32,11 @@ CASE_LIMIT = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to use Azure.
+    """One use of Azure.
 
     Attributes:
-        name: What the table calls it.
-        works: Tries it; False, or any error, if it doesn't work.
+        name: Its name in the table.
+        works: Runs it; False, or any error, if it doesn't work.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Case:
 async def _open(
     plugin: Plugin, service: Simulator, environment: Mapping[str, str] | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """An object of `azure(...)`, made in an environment that holds nothing else."""
+    """Create an object with `azure(...)`, in an environment with no other variables."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("OPENAI_", "AZURE_"))}
     with mock.patch.dict(os.environ, {**kept, **(environment or {})}, clear=True):
         if "client" not in options and "base_url" not in options:
@@ -68,7 +68,7 @@ async def _answers(model: Any) -> bool:
 
 
 def _asks(**options: Any) -> Callable[[Plugin, Simulator], Awaitable[bool]]:
-    """The case works if an object with these options gets an answer."""
+    """Return a case that works if an object with these options gets a response."""
 
     async def works(plugin: Plugin, service: Simulator) -> bool:
         async with _open(plugin, service, **options) as model:
@@ -80,7 +80,7 @@ def _asks(**options: Any) -> Callable[[Plugin, Simulator], Awaitable[bool]]:
 def _authorised(
     expected: Mapping[str, str], environment: Mapping[str, str], **options: Any
 ) -> Callable[[Plugin, Simulator], Awaitable[bool]]:
-    """The case works if the request carried this credential and no other."""
+    """Return a case that works if the request had this credential and no other."""
 
     async def works(plugin: Plugin, service: Simulator) -> bool:
         async with _open(plugin, service, environment, **DATED, **options) as model:
@@ -93,7 +93,7 @@ def _authorised(
 
 
 def _refreshed(*, is_async: bool) -> Callable[[Plugin, Simulator], Awaitable[bool]]:
-    """The case works if each request carries a fresh token."""
+    """Return a case that works if each request has a new token."""
 
     async def works(plugin: Plugin, service: Simulator) -> bool:
         given: list[str] = []
@@ -143,7 +143,7 @@ async def _users_client(plugin: Plugin, service: Simulator) -> bool:
 
 
 async def _closed_with_the_object(plugin: Plugin, service: Simulator) -> bool:
-    """What was made on the way is found by listening at its making."""
+    """Check that all clients which the object created are closed with it."""
     made: list[Any] = []
     make = openai.AsyncAzureOpenAI.__init__
 
@@ -164,7 +164,7 @@ CASES = (
     Case('model="o4-mini" with defaults', _asks(model="o4-mini", api_key="key", **DATED)),
     Case("a deployment with a name of its own", _own_deployment),
     Case(
-        "azure_ad_token= beside AZURE_OPENAI_API_KEY",
+        "azure_ad_token= and AZURE_OPENAI_API_KEY",
         _authorised(
             {"Authorization": "Bearer t"},
             {"AZURE_OPENAI_API_KEY": "k"},
@@ -172,7 +172,7 @@ CASES = (
         ),
     ),
     Case(
-        "api_key= beside AZURE_OPENAI_AD_TOKEN",
+        "api_key= and AZURE_OPENAI_AD_TOKEN",
         _authorised({"api-key": "k"}, {"AZURE_OPENAI_AD_TOKEN": "t"}, api_key="k"),
     ),
     Case(
@@ -182,27 +182,27 @@ CASES = (
     Case("azure_ad_token_provider=, plain", _refreshed(is_async=False)),
     Case("azure_ad_token_provider=, async", _refreshed(is_async=True)),
     Case("streaming=True: the Responses WebSocket", _socket),
-    Case("a subclass's azure() gives the subclass", _subclass),
+    Case("a subclass's azure() returns the subclass", _subclass),
     Case("a client of the user's", _users_client),
     Case("its own client is closed with the object", _closed_with_the_object),
 )
 
 
 async def works(case: Case, plugin: Plugin) -> bool:
-    """Try a case on a host of its own."""
+    """Run a case on a new host."""
     async with Simulator(ANSWER, lanes="off", models=["prod"]) as service:
-        with contextlib.suppress(Exception):  # an error is an answer to the question, too
+        with contextlib.suppress(Exception):  # an error means that it does not work
             return await asyncio.wait_for(case.works(plugin, service), CASE_LIMIT)
         return False
 
 
 async def run() -> list[tuple[Case, bool, bool]]:
-    """Try all cases: whether each works with the stock plugin, and with ours."""
+    """Run all cases with the stock plugin and with rtllm."""
     return [(case, await works(case, StockLLM), await works(case, OpenAILLM)) for case in CASES]
 
 
 def table_of(rows: list[tuple[Case, bool, bool]]) -> Table:
-    """What works, and how many."""
+    """Create a table of the cases that work, with their number."""
     table = Table(title="VideoSDK: OpenAILLM.azure(…)")
     for name in ("case", "stock", "rtllm"):
         table.add_column(name)

@@ -1,10 +1,10 @@
-"""User CPU of the client, per delta and per turn, compared with an older edition of rtllm.
+"""User CPU time of the client, per delta and per turn, compared with an older edition of rtllm.
 
     git worktree add ../first 9031681
     uv run benchmarks/cost.py --against ../first
 
-Both editions answer the same turns of LiveKit's `LLM.chat()` through one server, which runs in a
-process of its own. Runs alternate; the table shows medians and their ratio.
+Both editions run the same turns of LiveKit's `LLM.chat()` with one server, which runs in a process
+of its own. Runs alternate; the table shows medians and their ratio.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ PARTS: dict[Part, tuple[int, int, int, str]] = {
     "100 items": (6, 40, 100, "go on"),
     "1000 items": (1, 80, 1000, "go on"),
 }
-"""Of each part: how many calls, how many measured turns in each, how many items the context has
+"""For each part: how many calls, how many measured turns in each, how many items the context has
 in the middle of them, and the text of each request."""
 
 
 def serve(pipe: Connection) -> None:
-    """Answer each turn; a turn that asks for many deltas gets them."""
+    """Answer each turn; a turn that requests many deltas gets them."""
     from rtllm.simulator import Reply, Request, Simulator, Text  # noqa: PLC0415
 
     def script(request: Request) -> Reply:
@@ -56,14 +56,14 @@ def serve(pipe: Connection) -> None:
 
 
 async def measure(part: Part, base_url: str) -> float:
-    """Measure one run; returns microseconds of user CPU per delta or turn."""
+    """Measure one run; return the microseconds of user CPU time per delta or turn."""
     from livekit.agents import llm  # noqa: PLC0415 - the parent doesn't need it
 
     from rtllm_livekit import LLM  # noqa: PLC0415
 
     model = LLM(api_key="key", base_url=base_url, lanes=True)
-    # A collection of all that the frameworks' imports made takes a tenth of a second, and would
-    # fall into the measured turns of one edition or the other by chance.
+    # A garbage collection of everything that the frameworks' imports created takes a tenth of a
+    # second, and would occur during the measured turns of one edition or the other by chance.
     gc.collect()
     gc.freeze()
 
@@ -109,7 +109,7 @@ def run_in(edition: Path, part: Part, base_url: str) -> float:
 
 
 def compare(against: Path, runs: int) -> Table:
-    """Alternate runs of both editions and put the medians into a table."""
+    """Alternate runs of both editions, and create a table of the medians."""
     here = Path(__file__).resolve().parent.parent
     table = Table("user CPU, µs", "older", "this", "ratio", title=f"medians of {runs} runs")
     ours, theirs = multiprocessing.Pipe()
@@ -133,7 +133,7 @@ def main(
     against: Annotated[Path | None, typer.Option(help="The older edition's checkout.")] = None,
     runs: Annotated[int, typer.Option(help="Runs of each edition.")] = 11,
     part: Annotated[
-        str | None, typer.Option(help="Measure this part only, in this process.")
+        str | None, typer.Option(help="Measure only this part, in this process.")
     ] = None,
     url: Annotated[str, typer.Option(help="The server, with --part.")] = "",
 ) -> None:
@@ -144,7 +144,7 @@ def main(
     elif against is not None:
         Console().print(compare(against, runs))
     else:
-        raise typer.BadParameter("give --against, the folder of a checkout of the older edition")
+        raise typer.BadParameter("pass --against: the folder of a checkout of the older edition")
 
 
 if __name__ == "__main__":

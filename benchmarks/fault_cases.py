@@ -1,12 +1,12 @@
-"""Faults in the second of three turns: both plugins, on both SDKs, by the same list.
+"""Faults in the second of three turns: both plugins, on both SDKs, with the same cases.
 
-The list is the tests' own (`tests/faults/cases`), as far as a case means the same to both
-plugins: faults of the service and the socket, no keywords of ours, nothing beside the session.
-Time is virtual, so that a plugin that hangs costs nothing but its mark.
+The cases are those of the tests (`tests/faults/cases`) that have the same meaning for both plugins:
+faults of the service and the WebSocket, without keywords of rtllm, in one session. Time is virtual,
+so a plugin that hangs only fails its case.
 
-A case passes if every turn ends within two minutes or tells an error, nothing is said twice, no
-call runs twice, each request shows the model what the agent asked with, what a second try cures
-is answered (what none cures is told by an error), and the turn behind the fault is answered.
+A case passes if every turn ends within two minutes or reports an error, no text is emitted twice,
+no call runs twice, and each request has the agent's context. If a retry can help, the turn must be
+answered; otherwise an error must be reported. The turn after the fault must be answered.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ FAULTS = tuple(
 
 
 class Stage(Protocol):
-    """What the stages of both SDKs have."""
+    """The common interface of the stages of both SDKs."""
 
     service: Simulator
 
@@ -53,34 +53,34 @@ class Stage(Protocol):
         """The requests so far."""
 
     def check_context(self, entry: Entry) -> None:
-        """Raise if the model saw another context than the agent asked with."""
+        """Raise if the model saw another context than that of the agent."""
 
 
 class Line(Protocol):
-    """A session of either SDK as its caller has it."""
+    """A session of either SDK, as its caller sees it."""
 
     @property
     def spoken(self) -> list[str]:
-        """What the agent said, in order."""
+        """The texts that the agent said, in order."""
 
     @property
     def runs(self) -> list[str]:
-        """What tools were run with."""
+        """The arguments that tools were run with."""
 
     @property
     def errors(self) -> int:
-        """How many errors were told."""
+        """How many errors were reported."""
 
     async def says(self, text: str) -> None:
-        """The caller says something; returns when the turn is over."""
+        """Say something as the caller; return when the turn is over."""
 
     async def interrupt(self) -> None:
-        """The caller interrupts."""
+        """Interrupt as the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An SDK, and how a session on it begins."""
+    """An SDK, and how to start a session on it."""
 
     name: str
     line: Callable[..., contextlib.AbstractAsyncContextManager[tuple[Stage, Line]]]
@@ -88,7 +88,7 @@ class Kind:
 
 
 def _options(case: Case, host: Host, *, stock: bool) -> dict[str, Any]:
-    """Keywords of a stage; ours without a warm connection, which would meet the fault first."""
+    """Return the keywords of a stage; rtllm without a warm connection to get the fault."""
     known: dict[str, Any] = {"lanes": host.lanes, "store": host.store}
     return {**known, "warm_connections": 0} if case.handshake is not None and not stock else known
 
@@ -97,7 +97,7 @@ def _options(case: Case, host: Host, *, stock: bool) -> dict[str, Any]:
 
 
 class _Looker(Agent):
-    """An agent with a tool that notes its runs."""
+    """An agent with a tool that records its runs."""
 
     def __init__(self) -> None:
         super().__init__(instructions="Be kind.")
@@ -137,7 +137,7 @@ class _LiveKit:
         return self._agent.runs
 
     async def says(self, text: str) -> None:
-        with contextlib.suppress(Exception):  # whatever the framework lets through
+        with contextlib.suppress(Exception):  # any exception that the framework lets through
             await self._session.run(user_input=text)
 
     async def interrupt(self) -> None:
@@ -157,10 +157,10 @@ async def _on_livekit(case: Case, host: Host, *, stock: bool) -> AsyncIterator[t
 
 
 class _PlainLooker(videosdk_stages.Plain):
-    """An agent with a tool that notes its runs."""
+    """An agent with a tool that records its runs."""
 
     def __init__(self) -> None:
-        super().__init__()  # the framework finds its tool by itself
+        super().__init__()  # the framework finds its tool itself
         self.looked: list[str] = []
 
     @videosdk_stages.tool
@@ -220,7 +220,7 @@ KINDS = (
 
 
 async def _play(kind: Kind, case: Case, host: Host, *, stock: bool) -> str | None:
-    """Play a case; returns what went wrong, None if nothing did."""
+    """Run a case; return what went wrong, None if nothing did."""
     async with kind.line(case, host, stock=stock) as (on, line):
         service = on.service
         for number, text in enumerate(("Hello.", case.caller, "And then?")):
@@ -233,7 +233,7 @@ async def _play(kind: Kind, case: Case, host: Host, *, stock: bool) -> str | Non
             except TimeoutError:
                 if number != 1 or not line.errors:
                     return "hangs"
-                # VideoSDK's pipeline waits for ever behind an error, whoever told it.
+                # VideoSDK's pipeline waits forever after an error, in both plugins.
                 with contextlib.suppress(TimeoutError):
                     await line.interrupt()
             service.fault, service.on_connect = None, None
@@ -269,9 +269,9 @@ async def _spoil(service: Simulator, case: Case) -> None:
 
 def _wrong(ends: Ends, case: Case, line: Line, *, answered: bool) -> str | None:
     if ends.error is None and not case.silent and not answered:
-        return "not cured"
+        return "not recovered"
     if ends.error is not None and not line.errors:
-        return "no error told"
+        return "no error"
     return None
 
 
@@ -299,7 +299,7 @@ def run(*, short: bool = False) -> list[tuple[str, list[str | None]]]:
         for host in EVERY_HOST[:1] if short else EVERY_HOST:
             for stock in (True, False):
                 if stock and host.lanes == "off":
-                    continue  # it knows no lanes, so it is the same as with them
+                    continue  # it has no lanes, so the result is the same
                 lanes = "lanes" if host.lanes == "on" else "no lanes"
                 stored = "stored" if host.store else "store=False"
                 who = f"stock, {stored}" if stock else f"rtllm, {lanes}, {stored}"
@@ -317,11 +317,11 @@ def _one(kind: Kind, case: Case, host: Host, *, stock: bool) -> str | None:
 
 
 def table_of(rows: list[tuple[str, list[str | None]]]) -> Table:
-    """How many cases pass, and what goes wrong in the others."""
+    """Create a table of how many cases pass, and of the defects in the others."""
     table = Table(title=f"{len(FAULTS)} faults in the second of three turns")
     table.add_column("plugin and host")
     table.add_column("pass", justify="right")
-    table.add_column("what goes wrong in the others")
+    table.add_column("defects in the others")
     for name, results in rows:
         wrong = Counter(result for result in results if result is not None)
         told = ", ".join(f"{what} {count}" for what, count in wrong.most_common())

@@ -1,10 +1,10 @@
-"""Time to first text through a relay that adds a round trip: ordinary, prewarmed, after a cut.
+"""Time to first text through a relay: in an ordinary turn, prewarmed, and after a barge-in.
 
     uv run benchmarks/latency.py [--short]
 
-Both plugins run against the same simulator, whose model answers at once, so that what is
-left is the way: handshakes and round trips. After a barge-in the time counts from the cut.
-Figures are medians in round trips of the relay.
+Both plugins run against the same simulator, whose model responds at once, so that only handshakes
+and round trips remain. After a barge-in the time is measured from the interruption. Figures are
+medians in round trips of the relay.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ def _ours(base_url: str, store: bool, *, lanes: bool) -> llm.LLM[Any]:
 
 
 def settings(*, store: bool) -> list[Setting]:
-    """Both plugins on every kind of host."""
+    """List both plugins on every kind of host."""
     said = "stored" if store else "store=False"
     return [
         Setting(f"stock, {said}", "on", lambda url: _stock(url, store)),
@@ -71,7 +71,7 @@ def settings(*, store: bool) -> list[Setting]:
 
 
 class Talk:
-    """A caller who talks to a model and keeps what was heard."""
+    """A caller who talks to a model and remembers what was heard."""
 
     def __init__(self, model: llm.LLM[Any]) -> None:
         self._model = model
@@ -81,7 +81,7 @@ class Talk:
         self._count = 0
 
     async def turn(self) -> float:
-        """Ask and hear the answer whole; returns the seconds to the first text."""
+        """Send a request and read the full response; return the seconds to the first text."""
         began = self._ask("tell")
         first, text = 0.0, ""
         async with self._model.chat(chat_ctx=self._ctx) as stream:
@@ -93,7 +93,7 @@ class Talk:
         return first
 
     async def cut(self) -> None:
-        """Ask, and cut the answer at its first words."""
+        """Send a request, and cancel the response at its first text."""
         self._ask("long")
         stream = self._model.chat(chat_ctx=self._ctx)
         async for chunk in stream:
@@ -110,7 +110,7 @@ class Talk:
 
 @asynccontextmanager
 async def _host(lanes: LaneMode) -> AsyncIterator[tuple[Simulator, Relay]]:
-    """A simulator whose long answers run on for two round trips, behind the relay."""
+    """Run a simulator, whose long responses take two more round trips, with the relay."""
 
     def model(request: Request) -> Reply:
         if request.last_user_text.startswith("long"):
@@ -144,7 +144,7 @@ async def measure(setting: Setting, rounds: int) -> Times:
             ordinary.append(await talk.turn())
             await talk.cut()
             after.append(await talk.turn())
-            await asyncio.sleep(6 * ROUND_TRIP)  # a caller listens and thinks, too
+            await asyncio.sleep(6 * ROUND_TRIP)  # a caller listens for a while
         sockets = len(simulator.journal.connections) - opened
         await model.aclose()
     return Times(
@@ -157,7 +157,7 @@ async def measure(setting: Setting, rounds: int) -> Times:
 
 
 def table_of(rows: list[tuple[Setting, Times]]) -> Table:
-    """The figures in round trips."""
+    """Create a table of the figures in round trips."""
     table = Table(title=f"Time to first text, in round trips of {ROUND_TRIP * 1000:.0f} ms")
     table.add_column("plugin and host")
     for name in ("ordinary", "first after prewarm", "after a barge-in", "ratio", "sockets/cuts"):
@@ -186,7 +186,7 @@ async def run(rounds: int) -> list[tuple[Setting, Times]]:
 def main(
     short: Annotated[bool, typer.Option(help="A few rounds only.")] = False,
 ) -> None:
-    """Measure the time to first text of both plugins, side by side."""
+    """Measure the time to first text of both plugins."""
     Console(width=110).print(table_of(asyncio.run(run(5 if short else 20))))
 
 

@@ -1,8 +1,8 @@
-"""Call flows on LiveKit: how voice agents really use a model, each with both plugins.
+"""Call flows on LiveKit, as voice agents use a model, each with both plugins.
 
-A flow gets a stage (`tests/livekit_adapter/stage.py`: a simulator and a model that notes every
-context) and does what callers and agents do. Nothing is asserted here; what the model saw is
-compared afterwards.
+A flow gets a stage (`tests/livekit_adapter/stage.py`: a simulator and a model that records every
+context) and acts as callers and agents do. Nothing is asserted here; the contexts that the model
+saw are compared afterwards.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ CUT_AFTER = 2  # pieces
 
 
 def model(request: Request) -> Reply | str:
-    """The model's part in every flow."""
+    """Play the model in every flow."""
     asked = request.last_user_text
     if request.trailing_outputs:
         left = asked.count("again") - sum(
@@ -50,17 +50,17 @@ async def look(what: str) -> str:
 
 
 def agent(**options: Any) -> Agent:
-    """The agent of most flows."""
+    """Create the agent of most flows."""
     return Agent(**{"instructions": PROMPT, "tools": [look], **options})
 
 
 async def say(session: AgentSession[Any], words: str) -> None:
-    """The caller says something and hears the answer whole."""
+    """Say something as the caller, and hear the full response."""
     await asyncio.wait_for(session.run(user_input=words), 20)
 
 
 async def cut(session: AgentSession[Any], stage: Stage, words: str) -> None:
-    """The caller says something and interrupts the answer at its first words."""
+    """Say something as the caller, and interrupt the response at its first words."""
     before = len(stage.entries)
     speech = session.generate_reply(user_input=words)
     await until(lambda: len(stage.entries) > before and stage.entries[-1].deltas >= CUT_AFTER)
@@ -70,28 +70,28 @@ async def cut(session: AgentSession[Any], stage: Stage, words: str) -> None:
 
 
 async def plain_turns(stage: Stage) -> None:
-    """Fifteen turns."""
+    """Run fifteen turns."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(15):
             await say(session, f"Question {number}")
 
 
 async def one_tool(stage: Stage) -> None:
-    """A tool in every second turn."""
+    """Run a tool in every second turn."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(6):
             await say(session, f"Please look at {number}" if number % 2 else f"Hello {number}")
 
 
 async def parallel_tools(stage: Stage) -> None:
-    """Two calls at once."""
+    """Run two calls at once."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(4):
             await say(session, f"Please look twice, {number}")
 
 
 async def chain_of_tools(stage: Stage) -> None:
-    """One call after the other."""
+    """Run one call after the other."""
     async with session_of(stage.llm, agent()) as session:
         await say(session, "Hello")
         await say(session, "look again")
@@ -99,7 +99,7 @@ async def chain_of_tools(stage: Stage) -> None:
 
 
 async def instructions_of_one_reply(stage: Stage) -> None:
-    """A greeting and a nudge by ``generate_reply(instructions=…)``."""
+    """Generate a greeting and a reminder with ``generate_reply(instructions=…)``."""
     async with session_of(stage.llm, agent()) as session:
         await session.generate_reply(instructions="Greet the caller.")
         await say(session, "Hello")
@@ -109,7 +109,7 @@ async def instructions_of_one_reply(stage: Stage) -> None:
 
 
 async def said_between(stage: Stage) -> None:
-    """Words that the agent says without the model."""
+    """Let the agent say text without the model."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(4):
             await say(session, f"Question {number}")
@@ -117,7 +117,7 @@ async def said_between(stage: Stage) -> None:
 
 
 async def updated_instructions(stage: Stage) -> None:
-    """New instructions before every second turn."""
+    """Set new instructions before every second turn."""
     running = agent()
     async with session_of(stage.llm, running) as session:
         for number in range(8):
@@ -127,7 +127,7 @@ async def updated_instructions(stage: Stage) -> None:
 
 
 async def handoffs(stage: Stage) -> None:
-    """From one agent to another and back, with the history."""
+    """Hand off from one agent to another and back, with the history."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(4):
             await say(session, f"Question {number}")
@@ -137,7 +137,7 @@ async def handoffs(stage: Stage) -> None:
 
 
 async def cuts_while_speaking(stage: Stage) -> None:
-    """Five interruptions in the middle of an answer, with a turn between."""
+    """Interrupt five times in the middle of a response, with a turn between interruptions."""
     async with session_of(stage.llm, agent()) as session:
         await say(session, "Hello")
         for number in range(5):
@@ -146,7 +146,7 @@ async def cuts_while_speaking(stage: Stage) -> None:
 
 
 async def cuts_in_a_row(stage: Stage) -> None:
-    """Four interruptions one after the other."""
+    """Interrupt four times in a row."""
     async with session_of(stage.llm, agent()) as session:
         await say(session, "Hello")
         for number in range(4):
@@ -156,7 +156,7 @@ async def cuts_in_a_row(stage: Stage) -> None:
 
 
 def heard(ctx: llm.ChatContext, share: float) -> None:
-    """Only a part of the last answer was played; what is left is what was heard."""
+    """Shorten the last response to the part that was heard."""
     message = ctx.messages()[-1]
     words = (message.text_content or "").split()
     kept = words[: int(len(words) * share)]
@@ -168,7 +168,7 @@ def heard(ctx: llm.ChatContext, share: float) -> None:
 
 
 async def cuts_after_the_answer(stage: Stage) -> None:
-    """The ordinary voice barge-in: all was generated, half was heard."""
+    """Run ordinary barge-ins: the response was complete, and half of it was heard."""
     ctx = start()
     for number in range(8):
         await turn(stage, ctx, f"Question {number}")
@@ -177,7 +177,7 @@ async def cuts_after_the_answer(stage: Stage) -> None:
 
 
 async def answers_unheard(stage: Stage) -> None:
-    """All was generated, nothing was heard."""
+    """Interrupt responses that were complete, but not heard at all."""
     ctx = start()
     for number in range(6):
         await turn(stage, ctx, f"Question {number}")
@@ -186,7 +186,7 @@ async def answers_unheard(stage: Stage) -> None:
 
 
 async def drafts(stage: Stage) -> None:
-    """Preemptive drafts: two are thrown away before each answer."""
+    """Generate preemptive drafts: two are dropped before each response."""
     ctx = start()
     for number in range(5):
         for guess in ("Ques", "Question"):
@@ -200,7 +200,7 @@ async def drafts(stage: Stage) -> None:
 
 
 async def rewritten_on_adoption(stage: Stage) -> None:
-    """A draft is adopted and its question rewritten in place."""
+    """Adopt a draft and rewrite its question in place."""
     ctx = start()
     for number in range(5):
         await turn(stage, ctx, f"question {number}")
@@ -208,7 +208,7 @@ async def rewritten_on_adoption(stage: Stage) -> None:
 
 
 async def window(stage: Stage) -> None:
-    """A history that is cut to its last items before each turn."""
+    """Limit the history to its last items before each turn."""
     ctx = start()
     for number in range(8):
         ctx.truncate(max_items=6)
@@ -216,7 +216,7 @@ async def window(stage: Stage) -> None:
 
 
 async def rewinds(stage: Stage) -> None:
-    """The caller goes back to an earlier point."""
+    """Return to an earlier point of the conversation."""
     ctx = start()
     for number in range(4):
         await turn(stage, ctx, f"Question {number}")
@@ -227,7 +227,7 @@ async def rewinds(stage: Stage) -> None:
 
 
 async def retrieved_text(stage: Stage) -> None:
-    """Text that is added to one request only, as retrieval does."""
+    """Add text to one request only, as retrieval does."""
     ctx = start()
     for number in range(5):
         ctx.add_message(role="user", content=f"Question {number}")
@@ -238,7 +238,7 @@ async def retrieved_text(stage: Stage) -> None:
 
 
 async def two_sessions(stage: Stage) -> None:
-    """Two callers on one model object, turn about."""
+    """Serve two callers with one model object, alternating."""
     async with (
         session_of(stage.llm, agent()) as one,
         session_of(stage.llm, agent(instructions="You are another desk.")) as two,
@@ -249,7 +249,7 @@ async def two_sessions(stage: Stage) -> None:
 
 
 async def two_sessions_at_once(stage: Stage) -> None:
-    """Two callers on one model object at the same time."""
+    """Serve two callers with one model object at the same time."""
 
     async def caller(name: str) -> None:
         async with session_of(stage.llm, agent(instructions=f"You serve {name}.")) as session:
@@ -260,7 +260,7 @@ async def two_sessions_at_once(stage: Stage) -> None:
 
 
 async def side_calls(stage: Stage) -> None:
-    """A summary after each turn, on the same object."""
+    """Generate a summary after each turn, on the same object."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(4):
             await say(session, f"Question {number}")
@@ -271,14 +271,14 @@ async def side_calls(stage: Stage) -> None:
 
 
 def start() -> llm.ChatContext:
-    """A context that holds the instructions only."""
+    """Create a context with the instructions only."""
     ctx = llm.ChatContext.empty()
     ctx.add_message(role="system", content=PROMPT)
     return ctx
 
 
 async def a_long_call(stage: Stage) -> None:
-    """Thirty turns with a tool now and then and a barge-in in every sixth."""
+    """Run thirty turns, some with a tool, and a barge-in in every sixth."""
     async with session_of(stage.llm, agent()) as session:
         for number in range(30):
             if number % 6 == 5:
@@ -288,7 +288,7 @@ async def a_long_call(stage: Stage) -> None:
 
 
 async def ten_callers(stage: Stage) -> None:
-    """Ten callers on one model object, turn about, all greeted with the same words."""
+    """Serve ten callers with one model object, alternating, all greeted with the same words."""
     callers = [start() for _ in range(10)]
     for ctx in callers:
         ctx.add_message(role="assistant", content="Good day, how can I help you?")
@@ -298,7 +298,7 @@ async def ten_callers(stage: Stage) -> None:
 
 
 async def restored_history(stage: Stage) -> None:
-    """A history that is stored and restored between turns, so that no object is the same."""
+    """Store and restore the history between turns, so that no object is the same."""
     ctx = start()
     for number in range(6):
         ctx = llm.ChatContext.from_dict(ctx.to_dict())

@@ -1,4 +1,4 @@
-"""A TCP relay that adds a fixed delay to each direction, as a distant host has it."""
+"""A TCP relay that adds a fixed delay to each direction, like a distant host."""
 
 import asyncio
 from types import TracebackType
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Forwards connections to a server, late.
+    """Forwards connections to a server, with a delay.
 
     Args:
         target: The server's base URL.
-        round_trip: Seconds that a round trip takes longer; half of it each way.
+        round_trip: Seconds to add to a round trip; half of it in each direction.
     """
 
     def __init__(self, target: str, round_trip: float) -> None:
@@ -26,7 +26,7 @@ class Relay:
     def base_url(self) -> str:
         """The base URL to use instead of the server's own."""
         if self._server is None:
-            raise RuntimeError("the relay isn't running")
+            raise RuntimeError("the relay is not running; use it as: async with Relay(…)")
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}{self._path}"
 
@@ -47,7 +47,7 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection in a task of our own, which is cancelled at the end."""
+        """Serve one connection in a separate task, which is cancelled at the end."""
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -59,13 +59,13 @@ class Relay:
         try:
             await asyncio.gather(self._forward(reader, up_writer), self._forward(up_reader, writer))
         except OSError:
-            pass  # one side is gone: so is the other
+            pass  # one side has closed, so the other is closed too
         finally:
             writer.close()
             up_writer.close()
 
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        """Forward in order, each piece its delay after it came."""
+        """Forward pieces in order, each with its delay."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 

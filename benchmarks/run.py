@@ -1,11 +1,11 @@
-"""rtllm beside the stock plugins of LiveKit and VideoSDK, on the same server, in the same run.
+"""rtllm compared with the stock plugins of LiveKit and VideoSDK, on the same server.
 
     uv run benchmarks/run.py [--short] [--flows] [--only livekit|videosdk|azure|faults|latency]
 
-First the call flows of `livekit_flows.py` and `videosdk_flows.py`: what the model saw against
-what the agent asked, how much of what the service knew was continued, requests, bytes, sockets.
-Then what works on Azure, what becomes of a turn in which something breaks (`fault_cases.py`), and
-`latency.py`. The README's tables are printed by this script.
+First the call flows of `livekit_flows.py` and `videosdk_flows.py`: whether the model saw the
+agent's contexts, how many responses were continued of those possible, requests, bytes, connections.
+Then the Azure cases, the fault cases (`fault_cases.py`), and `latency.py`. This script prints the
+README's tables.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PARTS: Sequence[Part] = get_args(Part)
 
 
 def show(console: Console, suite: Suite[AnyStage], *, each: bool) -> None:
-    """Play an SDK's flows and print the tables."""
+    """Run an SDK's flows and print the tables."""
     scores = asyncio.run(play_all(suite))
     for table in tables_of(suite, scores, each=each):
         console.print(table)
@@ -36,8 +36,8 @@ def show(console: Console, suite: Suite[AnyStage], *, each: bool) -> None:
 
 def main(
     short: Annotated[bool, typer.Option(help="Fewer rounds, fewer hosts.")] = False,
-    flows: Annotated[bool, typer.Option(help="A table for each flow, too.")] = False,
-    only: Annotated[Part | None, typer.Option(help="This part only.")] = None,
+    flows: Annotated[bool, typer.Option(help="Also print a table for each flow.")] = False,
+    only: Annotated[Part | None, typer.Option(help="Run only this part.")] = None,
 ) -> None:
     """Compare the plugins and print the tables."""
     logging.disable(logging.CRITICAL)

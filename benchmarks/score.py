@@ -1,7 +1,7 @@
-"""How a call flow is scored, and the table of the scores: the same for every SDK.
+"""Scores of call flows, and the table of the scores: the same for every SDK.
 
-A flow is played on a stage: a simulator, and a model object that notes every context it is
-asked with. What the model saw is taken from the simulator's journal and compared afterwards.
+A flow runs on a stage: a simulator, and a model object that records the context of each request.
+The context that the model saw is taken from the simulator's journal and compared afterwards.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ FLOW_LIMIT = 60.0  # seconds
 
 
 class Stage(Protocol):
-    """What is judged: both adapters' stages in `tests` fit."""
+    """The interface of the stages: both adapters' stages in `tests` have it."""
 
     service: Simulator
 
     def check_context(self, entry: Entry, /) -> None:
-        """Raise `AssertionError` if the model saw another context than it was asked with."""
+        """Raise `AssertionError` if the model saw another context than that of the request."""
 
     def begins_with(self, entry: Entry, known: Entry, /) -> bool:
-        """Whether what was asked begins with what an earlier request came to."""
+        """Whether a request begins with an earlier request and its response."""
 
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
@@ -37,8 +37,8 @@ class Setting(Generic[AnyStage]):
     """A plugin on a kind of host.
 
     Attributes:
-        name: What the tables call it.
-        stage: Opens a fresh stage.
+        name: Its name in the tables.
+        stage: Creates a new stage.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Setting(Generic[AnyStage]):
 
 @dataclass(frozen=True, slots=True)
 class Suite(Generic[AnyStage]):
-    """An SDK's flows and the settings to play them in.
+    """An SDK's flows, and the settings to run them in.
 
     Attributes:
         name: The SDK.
-        flows: What callers and agents do.
+        flows: The flows.
         settings: The rows of the table.
-        unanswered: How many turns of a stage came to nothing; None where a flow can't go on
-            behind such a turn, so that there is none to count.
+        unanswered: Counts the unanswered turns of a stage; None if a flow ends with such a turn, so
+            that there is nothing to count.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Suite(Generic[AnyStage]):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What came of one flow, or of several."""
+    """The scores of one flow, or of several."""
 
     requests: int = 0
     right: int = 0
@@ -94,7 +94,7 @@ async def play(
     flow: Callable[[AnyStage], Awaitable[None]],
     setting: Setting[AnyStage],
 ) -> Score:
-    """Play one flow in one setting; one that hangs counts as one more turn unanswered."""
+    """Run one flow in one setting; a flow that hangs counts as one more unanswered turn."""
     async with setting.stage() as stage:
         hung = 0
         try:
@@ -118,9 +118,9 @@ async def play(
 
 
 def could_continue(stage: Stage, entry: Entry) -> bool:
-    """Whether a context begins with any completed state, wherever that is remembered.
+    """Whether a context begins with any completed response, wherever that is remembered.
 
-    Chat Completions remember nothing.
+    Chat Completions remembers no responses.
     """
     return entry.api != "chat" and any(
         known.outcome == "completed" and stage.begins_with(entry, known)
@@ -129,7 +129,7 @@ def could_continue(stage: Stage, entry: Entry) -> bool:
 
 
 def sees_what_was_asked(stage: Stage, entry: Entry) -> bool:
-    """Whether the model saw the context that the agent asked with."""
+    """Whether the model saw the context of the request."""
     try:
         stage.check_context(entry)
     except AssertionError:
@@ -138,7 +138,7 @@ def sees_what_was_asked(stage: Stage, entry: Entry) -> bool:
 
 
 async def play_all(suite: Suite[AnyStage]) -> dict[str, dict[str, Score]]:
-    """Play every flow in every setting: scores by the setting's and the flow's name."""
+    """Run every flow in every setting; return the scores by setting and flow."""
     return {
         setting.name: {flow.__name__: await play(suite, flow, setting) for flow in suite.flows}
         for setting in suite.settings
@@ -146,12 +146,12 @@ async def play_all(suite: Suite[AnyStage]) -> dict[str, dict[str, Score]]:
 
 
 def table_of(rows: Sequence[tuple[str, Score]], title: str, *, unanswered: bool) -> Table:
-    """The scores as a table, on request with the turns that came to nothing."""
+    """Create a table of the scores, on request with the unanswered turns."""
     unanswered = unanswered or any(score.unanswered for _, score in rows)
     table = Table(title=title)
     table.add_column("plugin and host", no_wrap=True)
-    names = ["contexts right", "chained", "refused", "requests", "KB sent", "sockets"]
-    for name in [*names, *(["turns unanswered"] if unanswered else [])]:
+    names = ["correct contexts", "chained", "rejected", "requests", "KB sent", "sockets"]
+    for name in [*names, *(["unanswered turns"] if unanswered else [])]:
         table.add_column(name, justify="right")
     for name, score in rows:
         share = f"{100 * score.chained / score.eligible:.0f} %" if score.eligible else "-"
@@ -171,7 +171,7 @@ def table_of(rows: Sequence[tuple[str, Score]], title: str, *, unanswered: bool)
 def tables_of(
     suite: Suite[AnyStage], scores: dict[str, dict[str, Score]], *, each: bool
 ) -> Iterable[Table]:
-    """The table of all flows together; with `each`, one for each flow, too."""
+    """Create the table of all flows together; with `each`, also one for each flow."""
     counts = suite.unanswered is not None
     totals = [(name, sum(by_flow.values(), Score())) for name, by_flow in scores.items()]
     yield table_of(totals, f"{suite.name}: {len(suite.flows)} call flows", unanswered=counts)

@@ -1,4 +1,4 @@
-"""A caller on a VideoSDK line, who talks on whatever the model does, and counts silence."""
+"""A caller on a VideoSDK line, who goes on speaking in any case, and counts unanswered turns."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ TURN_LIMIT = 3.0  # seconds; the simulator answers in milliseconds
 
 
 class Caller:
-    """One caller: each turn ends, with an answer or without.
+    """One caller; each turn ends, with a response or without.
 
-    The turns go the way of recognised speech. A turn is unanswered if nothing, or the answer to
-    something else, is the agent's last message behind it; the stage notes it, and the caller
-    interrupts and talks on, as callers do.
+    The caller's words take the path of recognised speech. A turn is unanswered if the agent's last
+    message after it is missing, or is the response to something else. The stage records it, and the
+    caller interrupts and goes on speaking, as callers do.
     """
 
     def __init__(self, stage: Stage, line: Talk) -> None:
@@ -24,7 +24,7 @@ class Caller:
         self.line = line
 
     async def say(self, words: str, *, wants_answer: bool = True) -> None:
-        """Say something, and hear the answer whole."""
+        """Say something, and hear the full response."""
         first = len(self._stage.entries)
         task = await self._begin(words)
         if task is not None:
@@ -33,7 +33,7 @@ class Caller:
             self._stage.unanswered.append(words)
 
     async def cut(self, words: str, *, after_deltas: int) -> None:
-        """Say something, and interrupt once that many pieces of the answer were sent."""
+        """Say something, and interrupt once this many pieces of the response were sent."""
         first = len(self._stage.entries)
         task = await self._begin(words)
         if task is None:
@@ -52,7 +52,7 @@ class Caller:
         await self._end(task)
 
     async def interrupt_late(self, heard: str) -> None:
-        """Interrupt when the answer is whole, but only a part of it was heard."""
+        """Interrupt when the response is complete but only a part of it was heard."""
         if self.line.last[0] == "assistant":
             self.line.context._items.pop()
             self.line.pipeline.orchestrator._partial_response = heard
@@ -66,14 +66,14 @@ class Caller:
             return None
 
     async def _end(self, task: asyncio.Task[None]) -> None:
-        """Wait for a turn; one that hangs is interrupted, and given up if that doesn't help."""
+        """Wait for a turn; one that hangs is interrupted, and abandoned if that doesn't help."""
         _, hanging = await asyncio.wait([task], timeout=TURN_LIMIT)
         if hanging:
             with contextlib.suppress(TimeoutError):
                 await self.line.barge_in()
             await asyncio.wait([task], timeout=TURN_LIMIT)
         if task.done() and not task.cancelled():
-            task.exception()  # what the framework lets fall; the missing answer counts it
+            task.exception()  # the framework drops it; the missing response is counted
 
     def _heard_answer_since(self, first: int) -> bool:
         role, text = self.line.last if self.line.history() else ("", "")
@@ -91,6 +91,6 @@ class Caller:
 
 @asynccontextmanager
 async def call(stage: Stage, agent: Any = None, **pipeline: Any) -> AsyncIterator[Caller]:
-    """A caller on the line with an agent."""
+    """Put a caller on the line with an agent."""
     async with talk(stage.llm, agent or Plain(), **pipeline) as line:
         yield Caller(stage, line)

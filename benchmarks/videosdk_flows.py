@@ -1,8 +1,8 @@
 """Call flows on VideoSDK's pipeline, each with both plugins.
 
-A flow gets a stage (`tests/videosdk_adapter/stage.py`: a simulator and a model that notes every
-context) and does what callers and agents do. Nothing is asserted here; what the model saw is
-compared afterwards.
+A flow gets a stage (`tests/videosdk_adapter/stage.py`: a simulator and a model that records every
+context) and acts as callers and agents do. Nothing is asserted here; the contexts that the model
+saw are compared afterwards.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ PROMPT = "You are a kind receptionist of a small hotel. Answer in a sentence or 
 
 
 def model(request: Request) -> Reply | str:
-    """The model's part in every flow."""
+    """Play the model in every flow."""
     asked = request.last_user_text.split()
     number = request.index
     users = [n for n, item in enumerate(request.context) if item.get("role") == "user"]
@@ -60,7 +60,7 @@ async def look(what: str) -> str:
 
 @tool
 async def fail(what: str) -> str:
-    """Look something up where it can't be found.
+    """Look something up that can't be found.
 
     Args:
         what: What to look up.
@@ -89,35 +89,35 @@ class Receptionist(Plain):
 
 
 async def plain_turns(on: Stage) -> None:
-    """Twelve turns."""
+    """Run twelve turns."""
     async with call(on, Receptionist()) as caller:
         for number in range(12):
             await caller.say(f"Question {number}")
 
 
 async def one_tool(on: Stage) -> None:
-    """A tool in every second turn."""
+    """Run a tool in every second turn."""
     async with call(on, Receptionist()) as caller:
         for number in range(6):
             await caller.say(f"look at {number}" if number % 2 else f"Hello {number}")
 
 
 async def words_before_a_tool(on: Stage) -> None:
-    """The model says a word before it calls."""
+    """Let the model say something before it calls a tool."""
     async with call(on, Receptionist()) as caller:
         for number in range(4):
             await caller.say(f"look politely at {number}")
 
 
 async def three_parallel_tools(on: Stage) -> None:
-    """Three calls at once."""
+    """Run three calls at once."""
     async with call(on, Receptionist()) as caller:
         for number in range(4):
             await caller.say(f"three {number}" if number % 2 else f"Hello {number}")
 
 
 async def chain_of_tools(on: Stage) -> None:
-    """One call after the other."""
+    """Run one call after the other."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         await caller.say("look again again")
@@ -125,7 +125,7 @@ async def chain_of_tools(on: Stage) -> None:
 
 
 async def a_tool_that_raises(on: Stage) -> None:
-    """The conversation goes on behind it."""
+    """Let a tool raise; the conversation must continue."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         await caller.say("fail now")
@@ -134,18 +134,18 @@ async def a_tool_that_raises(on: Stage) -> None:
 
 
 async def a_tool_without_async(on: Stage) -> None:
-    """The framework runs it and fails behind it."""
+    """Run a tool that is not async; the framework runs it and fails afterwards."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         await caller.say("plain now")
         await caller.say("Still there?")
 
 
-# -- words that no model said ---------------------------------------------------------------------
+# -- text without the model ----------------------------------------------------------------------
 
 
 async def said_between(on: Stage) -> None:
-    """Words that the agent says without the model."""
+    """Let the agent say text without the model."""
     async with call(on, Receptionist()) as caller:
         for number in range(4):
             await caller.say(f"Question {number}")
@@ -153,7 +153,7 @@ async def said_between(on: Stage) -> None:
 
 
 async def said_inside_a_tool(on: Stage) -> None:
-    """The tool lets the agent say something while it works."""
+    """Let the agent say something while a tool works."""
     agent: Any = None
 
     @tool
@@ -175,7 +175,7 @@ async def said_inside_a_tool(on: Stage) -> None:
 
 
 async def replies_without_a_caller(on: Stage) -> None:
-    """``session.reply(…)`` between turns."""
+    """Call ``session.reply(…)`` between turns."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         async with asyncio.timeout(10):
@@ -188,7 +188,7 @@ async def replies_without_a_caller(on: Stage) -> None:
 
 
 async def edited_instructions(on: Stage) -> None:
-    """New instructions before every second turn."""
+    """Set new instructions before every second turn."""
     async with call(on, Receptionist()) as caller:
         for number in range(6):
             if number % 2:
@@ -197,7 +197,7 @@ async def edited_instructions(on: Stage) -> None:
 
 
 async def replaced_instructions(on: Stage) -> None:
-    """The system text is replaced in its place."""
+    """Replace the system text in place."""
     async with call(on, Receptionist()) as caller:
         for number in range(6):
             if number % 2:
@@ -206,7 +206,7 @@ async def replaced_instructions(on: Stage) -> None:
 
 
 async def updated_instructions(on: Stage) -> None:
-    """An ``AgentConfigUpdate`` in the history."""
+    """Add an ``AgentConfigUpdate`` to the history."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         caller.line.context.add_config_update(instructions="Speak French.")
@@ -215,12 +215,12 @@ async def updated_instructions(on: Stage) -> None:
 
 
 async def handoffs(on: Stage) -> None:
-    """A tool gives the caller to another agent."""
+    """Transfer the caller to another agent by a tool."""
     bob = Receptionist("You are Bob of the restaurant.")
 
     @tool
     async def transfer() -> Any:
-        """Give the caller to Bob."""
+        """Transfer the caller to Bob."""
         return bob
 
     async with call(on, Receptionist(more_tools=[transfer])) as caller:
@@ -231,7 +231,7 @@ async def handoffs(on: Stage) -> None:
 
 
 async def window_and_summary(on: Stage) -> None:
-    """A history that is cut to six items, the rest summed up by the same model."""
+    """Limit the history to six items, with a summary of the rest by the same model."""
     window = ContextWindow(max_context_items=6, keep_recent_turns=1)
     async with call(on, Receptionist(), context_window=window) as caller:
         for number in range(8):
@@ -239,7 +239,7 @@ async def window_and_summary(on: Stage) -> None:
 
 
 async def truncation(on: Stage) -> None:
-    """A history that is cut to its last items, without a summary."""
+    """Limit the history to its last items, without a summary."""
     async with call(on, Receptionist()) as caller:
         for number in range(8):
             caller.line.context.truncate(max_items=6)
@@ -247,7 +247,7 @@ async def truncation(on: Stage) -> None:
 
 
 async def knowledge_base(on: Stage) -> None:
-    """Text of a knowledge base before each question, for its one request."""
+    """Add text of a knowledge base before each question, for its request only."""
 
     class Base:
         async def process_query(self, text: str) -> str:
@@ -261,7 +261,7 @@ async def knowledge_base(on: Stage) -> None:
 
 
 async def taken_back(on: Stage) -> None:
-    """A turn that was begun too early is taken back: as many items, other words."""
+    """Take back a turn that was begun too early: as many items, other words."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         for number in range(3):
@@ -274,7 +274,7 @@ async def taken_back(on: Stage) -> None:
 
 
 async def two_agents(on: Stage) -> None:
-    """Two callers on one model object, turn about."""
+    """Serve two callers with one model object, alternating."""
     ada = Receptionist("You are Ada. The code is 1234.")
     async with call(on, ada) as one, call(on, Receptionist("You are Bob.")) as two:
         for number in range(4):
@@ -283,9 +283,9 @@ async def two_agents(on: Stage) -> None:
 
 
 async def two_agents_at_once(on: Stage) -> None:
-    """Two callers on one model object at the same time.
+    """Serve two callers with one model object at the same time.
 
-    Both stay on the line to the end: a session that closes closes its model object.
+    Both stay on the line to the end, because a session that closes closes its model object.
     """
 
     async def talks(name: str, caller: Caller) -> None:
@@ -298,7 +298,7 @@ async def two_agents_at_once(on: Stage) -> None:
 
 
 async def side_calls(on: Stage) -> None:
-    """A summary after each turn, on the same object."""
+    """Generate a summary after each turn, on the same object."""
     async with call(on, Receptionist()) as caller:
         for number in range(4):
             await caller.say(f"Question {number}")
@@ -313,7 +313,7 @@ async def side_calls(on: Stage) -> None:
 
 
 async def cuts_before_words(on: Stage) -> None:
-    """Interrupted before the answer's first word, with a turn between."""
+    """Interrupt before the response's first word, with a turn between interruptions."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         for number in range(3):
@@ -322,7 +322,7 @@ async def cuts_before_words(on: Stage) -> None:
 
 
 async def cuts_within_words(on: Stage) -> None:
-    """Interrupted in the middle of the answer, with a turn between."""
+    """Interrupt in the middle of the response, with a turn between interruptions."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         for number in range(4):
@@ -331,7 +331,7 @@ async def cuts_within_words(on: Stage) -> None:
 
 
 async def cuts_after_the_answer(on: Stage) -> None:
-    """The ordinary barge-in: all was generated, a part was heard."""
+    """Run ordinary barge-ins: the response was complete, and a part of it was heard."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         for number in range(4):
@@ -341,7 +341,7 @@ async def cuts_after_the_answer(on: Stage) -> None:
 
 
 async def cuts_in_a_row(on: Stage) -> None:
-    """Three interruptions one after the other."""
+    """Interrupt three times in a row."""
     async with call(on, Receptionist()) as caller:
         await caller.say("Hello")
         for number in range(3):
@@ -351,7 +351,7 @@ async def cuts_in_a_row(on: Stage) -> None:
 
 
 async def a_long_call(on: Stage) -> None:
-    """Twenty-four turns with a tool now and then and a barge-in in every sixth."""
+    """Run twenty-four turns, some with a tool, and a barge-in in every sixth."""
     async with call(on, Receptionist()) as caller:
         for number in range(24):
             if number % 6 == 5:

@@ -1,10 +1,10 @@
-"""rtllm against a server that nobody here wrote: @copilotkit/aimock (npm), socket and HTTP.
+"""rtllm against @copilotkit/aimock (npm), a server of another project: WebSocket and HTTP.
 
     uv run outside/aimock.py
 
-aimock answers from fixtures, knows no lanes (it ignores ``stream_id``) and remembers nothing.
-The script installs it into a temporary folder, so Node.js with npm must be there; without it
-the script says so and ends with code 3. The result stands in ``docs/outside.md``.
+aimock answers from fixtures, does not support lanes (it ignores ``stream_id``) and remembers
+nothing. The script installs it into a temporary folder, which requires Node.js with npm; without
+them it ends with code 3. The result is in ``docs/outside.md``.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def aimock() -> AsyncIterator[Server]:
     """Install and start the server."""
     npm = shutil.which("npm")
     if npm is None:
-        print("npm is not on this machine: aimock can't be installed", file=sys.stderr)
+        print("npm was not found, so aimock can't be installed; install Node.js", file=sys.stderr)
         raise SystemExit(NOT_HERE)
     fixtures = Path(__file__).with_name("aimock.json")
     port = free_port()
@@ -56,7 +56,7 @@ async def aimock() -> AsyncIterator[Server]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Find a port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 async def until_ready(url: str, limit: float) -> None:
-    """Wait until a server answers, at most so many seconds."""
+    """Wait until a server responds, with a limit in seconds."""
     async with asyncio.timeout(limit), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -75,7 +75,7 @@ async def until_ready(url: str, limit: float) -> None:
 
 
 async def main() -> int:
-    """Run all checks; the number of those that failed."""
+    """Run all checks; return the number of those that failed."""
     async with aimock() as server:
         return await run_all(server, (*OVER_THE_SOCKET, *OVER_HTTP))
 

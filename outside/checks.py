@@ -1,4 +1,4 @@
-"""What is tried over a foreign server's WebSocket, and how all checks are run and shown."""
+"""Checks over a WebSocket of another project's server; running all checks, and their table."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,13 +30,13 @@ from rtllm_livekit import LLM
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A foreign server that runs.
+    """A running server of another project.
 
     Attributes:
-        name: What it is, with its version.
+        name: Its name and version.
         base_url: Its API's root.
         key: A key that it accepts.
-        model: The model that answers.
+        model: The model.
         lacks: The APIs that it doesn't have.
     """
 
@@ -48,12 +48,12 @@ class Server:
 
     @property
     def options(self) -> dict[str, str]:
-        """What each LLM is told of it."""
+        """Return the options of each LLM."""
         return {"base_url": self.base_url, "api_key": self.key, "model": self.model}
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...]:
-    """One message of all that was said, then the calls."""
+    """Return one message with all text, then the calls."""
     text = " ".join(i.text for i in output if isinstance(i, Message) and i.text)
     message = [Message.of("assistant", text)] if text else []
     return (*message, *(i for i in output if isinstance(i, ToolCall)))
@@ -74,7 +74,7 @@ class Talk:
         self.items: list[Item] = [Message.of("system", "Be brief.")]
 
     async def ask(self, words: str, pieces: int | None = None) -> str:
-        """Ask, and hear the answer whole or only some pieces of it."""
+        """Ask, and read the full response or only some pieces of it."""
         self.items.append(Message.of("user", words))
         heard: list[str] = []
         request = Request(
@@ -93,7 +93,7 @@ class Talk:
 
 
 async def a_conversation(server: Server) -> str:
-    """Turns are answered and chained; the host is found to ignore lanes."""
+    """Check that turns are answered and chained, and the host is found to ignore lanes."""
     talk = Talk(server)
     said = [await talk.ask("hello"), await talk.ask("hello again"), await talk.ask("goodbye")]
     await talk.client.aclose()
@@ -104,7 +104,7 @@ async def a_conversation(server: Server) -> str:
 
 
 async def a_barge_in(server: Server) -> str:
-    """A cut answer runs out elsewhere; the next one is the right one."""
+    """Check that a cancelled response drains, and the next one is correct."""
     talk = Talk(server)
     await talk.ask("hello")
     heard = await talk.ask("tell me a story", pieces=2)
@@ -115,7 +115,7 @@ async def a_barge_in(server: Server) -> str:
 
 
 async def an_error(server: Server) -> str:
-    """An error frame without status ends the turn with the server's words."""
+    """Check that an error frame without status fails the turn with the server's text."""
     talk = Talk(server)
     try:
         await talk.ask("broken")
@@ -127,7 +127,7 @@ async def an_error(server: Server) -> str:
 
 
 async def a_livekit_session(server: Server) -> str:
-    """A real session: turns, two parallel tools, and the answer to their outputs."""
+    """Run a real session: turns, two parallel tools, and the response to their outputs."""
     line = LiveKitLine(LLM, {**server.options, "lanes": True})
     said = await line.session("hello", "the weather, please", "goodbye")
     await line.aclose()
@@ -139,7 +139,7 @@ async def a_livekit_session(server: Server) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to try, and the API that it needs."""
+    """One check, and the API that it needs."""
 
     name: str
     api: Api
@@ -155,7 +155,7 @@ OVER_THE_SOCKET = (
 
 
 async def is_missing(server: Server, api: Api) -> bool:
-    """Whether a server really hasn't an API that it is said to lack."""
+    """Whether a server indeed doesn't have an API that it should lack."""
     path = "/chat/completions" if api == "chat" else "/responses"
     async with aiohttp.ClientSession() as http:
         url = server.base_url + path
@@ -170,7 +170,7 @@ async def is_missing(server: Server, api: Api) -> bool:
 
 
 async def run_all(server: Server, checks: Sequence[Check]) -> int:
-    """Run the checks and print a table; the number of those that failed."""
+    """Run the checks and print a table; return the number of those that failed."""
     failed = 0
     table = Table(title=f"rtllm against {server.name}")
     for name in ("check", "result", "seen"):
@@ -181,9 +181,9 @@ async def run_all(server: Server, checks: Sequence[Check]) -> int:
                 if check.api not in server.lacks:
                     seen, result = await check.run(server), "works"
                 else:
-                    assert await is_missing(server, check.api), "it is there after all"
+                    assert await is_missing(server, check.api), "the server has this API"
                     seen, result = f"the server has no {check.api}", "left out"
-        except Exception as error:  # noqa: BLE001 - the table tells it, and the exit code
+        except Exception as error:  # noqa: BLE001 - shown in the table, and in the exit code
             seen, result = f"{type(error).__name__}: {error}", "FAILS"
             failed += 1
         table.add_row(check.name, result, seen)

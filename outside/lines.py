@@ -1,4 +1,4 @@
-"""The adapters' HTTP ways as conversations: each LLM asked alone, and in a session of its own."""
+"""HTTP protocols of the adapters as conversations: each LLM alone, and in a session."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ City = Literal["Paris", "Rome"]
 
 
 class Line(ABC):
-    """A conversation over one way.
+    """A conversation over one protocol.
 
     Attributes:
-        reports: What each of its turns cost.
+        reports: The reports of its turns.
         looked_up: The cities that its session's tool was called for.
     """
 
@@ -39,19 +39,19 @@ class Line(ABC):
 
     @abstractmethod
     async def ask(self, words: str, pieces: int | None = None) -> list[str]:
-        """Ask; the pieces of the answer, or its first ones, behind which it is cut."""
+        """Ask; return the pieces of the response, or its first ones and cancel it."""
 
     @abstractmethod
     def take_back(self) -> None:
-        """Forget the last words: they were refused."""
+        """Remove the last words, which were rejected."""
 
     @abstractmethod
     async def session(self, *caller: str) -> list[str]:
-        """Hold a real session with two tools; what the agent said."""
+        """Hold a real session with two tools; return what the agent said."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """End it."""
+        """End the conversation."""
 
 
 class Forecaster(livekit.Agent):
@@ -73,7 +73,7 @@ class Forecaster(livekit.Agent):
 
 
 class LiveKitLine(Line):
-    """LiveKit's."""
+    """A conversation with an LLM of LiveKit's adapter."""
 
     def __init__(self, make: Callable[..., llm.LLM[Any]], options: Options) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class LiveKitLine(Line):
         self._context.add_message(role="system", content=INSTRUCTIONS)
 
     async def ask(self, words: str, pieces: int | None = None) -> list[str]:
-        """Ask; a cut is the stream left early."""
+        """Ask; to cancel, the stream is left early."""
         self._context.add_message(role="user", content=words)
         once = APIConnectOptions(max_retry=0, timeout=LIMIT)
         heard: list[str] = []
@@ -96,7 +96,7 @@ class LiveKitLine(Line):
         return heard
 
     def take_back(self) -> None:
-        """Take the last message out of the context."""
+        """Remove the last message from the context."""
         self._context.items.pop()
 
     async def session(self, *caller: str) -> list[str]:
@@ -135,15 +135,16 @@ class Caster(videosdk.Agent):  # type: ignore[misc]  # the framework has no type
         """Say nothing: the caller begins."""
 
     async def on_exit(self) -> None:
-        """Leave quietly."""
+        """Say nothing."""
 
 
 class VideoSdkLine(Line):
-    """VideoSDK's."""
+    """A conversation with an LLM of VideoSDK's adapter."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        # Short answers: without a TTS nobody empties the framework's queue of 50 pieces.
+        # Short responses, because without a TTS the framework's queue of 50 pieces is never
+        # emptied.
         self._llm = OpenAILLM(
             **options,
             on_turn=self.reports.append,
@@ -155,7 +156,7 @@ class VideoSdkLine(Line):
         self._context.add_message(role=videosdk.ChatRole.SYSTEM, content=INSTRUCTIONS)
 
     async def ask(self, words: str, pieces: int | None = None) -> list[str]:
-        """Ask; a cut is the framework's."""
+        """Ask; to cancel, the framework's method is called."""
         self._context.add_message(role=videosdk.ChatRole.USER, content=words)
         heard: list[str] = []
         async with aclosing(self._llm.chat(self._context)) as chunks:
@@ -168,12 +169,12 @@ class VideoSdkLine(Line):
         return heard
 
     def take_back(self) -> None:
-        """Take the last message out of the context."""
+        """Remove the last message from the context."""
         self._context.items.pop()
 
     async def session(self, *caller: str) -> list[str]:
-        """Hold a session on the path that recognised speech takes."""
-        logging.disable(logging.CRITICAL)  # the framework misses its room, which isn't needed
+        """Hold a session on the path of recognised speech."""
+        logging.disable(logging.CRITICAL)  # the framework reports a missing room
         try:
             agent = Caster(self.looked_up)
             pipeline = videosdk.Pipeline(llm=self._llm)
@@ -181,7 +182,7 @@ class VideoSdkLine(Line):
             await session.start()
             line = pipeline.orchestrator
             for words in caller:
-                await line._process_final_transcript(words)  # no public way without audio
+                await line._process_final_transcript(words)  # no public method without audio
                 await asyncio.wait([line._current_generation_task])
             said = [
                 "".join(part for part in item.content if isinstance(part, str))
@@ -216,4 +217,4 @@ LINES: dict[str, tuple[Api, Callable[[Options], Line]]] = {
         lambda options: VideoSdkLine({**options, "streaming": False}),
     ),
 }
-"""Each HTTP way by name: the API that it speaks, and what begins a conversation over it."""
+"""The HTTP protocols by name: the API, and the function that begins a conversation."""

@@ -1,10 +1,10 @@
-"""rtllm against LiteLLM's proxy, which puts a Responses WebSocket before a Chat Completions host.
+"""rtllm against LiteLLM's proxy, a Responses WebSocket in front of a Chat Completions host.
 
     uv run outside/litellm_proxy.py
 
-The proxy runs in an environment of its own; behind it stands aimock (npm). LiteLLM knows no
-lanes and rebuilds what it remembers from its own ids. Takes about a minute, most of it the
-proxy's start. The result stands in ``docs/outside.md``.
+The proxy runs in an environment of its own; its upstream is aimock (npm). LiteLLM does not support
+lanes and restores its memory from its own ids. Takes about a minute, mostly for the proxy's start.
+The result is in ``docs/outside.md``.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ general_settings: {{ master_key: {key} }}
 
 
 def write_config(folder: str, upstream: str) -> Path:
-    """Write LiteLLM's settings; gives the file."""
+    """Write LiteLLM's settings; return the file."""
     path = Path(folder, "litellm.yaml")
     path.write_text(CONFIG.format(upstream=upstream, key=KEY))
     return path
 
 
 async def main() -> int:
-    """Run all checks; the number of those that failed."""
+    """Run all checks; return the number of those that failed."""
     uv = shutil.which("uv") or "uv"
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,8 @@
 # ///
 """llama.cpp's own server with a tiny random model: `uv run outside/llama_cpp_server.py PORT`.
 
-The wheel of xllamacpp holds that server; it runs until standard input ends. The model says
-small letters and spaces, and ends after some thirty of them.
+The wheel of xllamacpp contains that server; it runs until standard input ends. The model generates
+lowercase letters and spaces, and ends after about thirty of them.
 """
 
 import sys
@@ -54,7 +54,7 @@ def write_model(path: Path) -> None:
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     embedding, output = (weights(len(TOKENS), WIDTH, scale=0.3) for _ in range(2))
-    embedding[:, 0] = 3  # the same of each token: so the output's first column is a bias
+    embedding[:, 0] = 3  # the same for each token, so the output's first column is a bias
     said = ["</s>", "\u2581", *map(chr, range(ord("a"), ord("z") + 1))]
     output[:, 0] = [0 if token in said else -8 for token in TOKENS]
     writer.add_tensor("token_embd.weight", embedding)

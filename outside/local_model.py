@@ -1,12 +1,12 @@
-"""rtllm against servers of local models: llama.cpp's by default, or one that runs already.
+"""rtllm against servers of local models: llama.cpp's by default, or one that already runs.
 
     uv run outside/local_model.py
     uv run outside/local_model.py --base-url http://127.0.0.1:8000/v1 --model noise
 
-The first form starts llama.cpp's server with a random model (`llama_cpp_server.py`), from wheels
-in an environment of its own. What such a model says is noise, so the protocol is checked: text
-in pieces, usage, an error in the server's words, a cut, and that the conversation goes on. The
-results stand in ``docs/outside.md``.
+The first form starts llama.cpp's server with a random model (`llama_cpp_server.py`), from wheels in
+an environment of its own. The text of such a model is random, so only the protocol is checked: text
+in pieces, usage, an error with the server's text, a cancellation, and that the conversation
+continues. The results are in ``docs/outside.md``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TOO_LONG = "word " * 6000  # beyond either model's 4096 tokens
 
 @asynccontextmanager
 async def llama_cpp() -> AsyncIterator[Server]:
-    """Start llama.cpp's server; the first time uv fetches its wheel."""
+    """Start llama.cpp's server; the first time uv downloads its wheel."""
     port = free_port()
     script = Path(__file__).with_name("llama_cpp_server.py")
     process = await asyncio.create_subprocess_exec(
@@ -56,7 +56,7 @@ async def llama_cpp() -> AsyncIterator[Server]:
 
 
 async def a_conversation(line: Line) -> str:
-    """Answers come in pieces with their usage, and each turn has the ones before it."""
+    """Check that responses come in pieces with their usage, and each turn has the earlier ones."""
     pieces = [len(await line.ask(words)) for words in ("hello", "and then?", "goodbye")]
     assert all(pieces), pieces
     assert max(pieces) > 1, pieces
@@ -69,14 +69,14 @@ async def a_conversation(line: Line) -> str:
 
 
 async def a_session(line: Line) -> str:
-    """A real session that offers a tool, which noise never calls."""
+    """Run a real session with a tool, which a random model never calls."""
     said = await line.session("hello", "the weather, please", "goodbye")
     assert len(said) == 3, (said, [report.error for report in line.reports])
     return f"3 answers; {told(line)}"
 
 
 async def an_error(line: Line) -> str:
-    """A context that is too long is refused in the server's words; others then aren't."""
+    """Check that a context that is too long fails with the server's text, and a later one works."""
     await line.ask("hello")
     try:
         await line.ask(TOO_LONG)
@@ -91,21 +91,21 @@ async def an_error(line: Line) -> str:
 
 
 async def a_cut(line: Line) -> str:
-    """A cut answer stays away, and the conversation goes on."""
-    for _ in range(3):  # now and then noise is over before it could be cut
+    """Check that a cancelled response does not come back, and the conversation continues."""
+    for _ in range(3):  # sometimes a random response ends before it could be cancelled
         await line.ask("hello", pieces=1)
     assert await line.ask("goodbye")
     outcomes = [report.outcome for report in line.reports]
     assert "cancelled" in outcomes[:3], outcomes
     assert outcomes[3] == "completed", outcomes
-    return f"{outcomes.count('cancelled')} cut, then answered"
+    return f"{outcomes.count('cancelled')} cancelled, then answered"
 
 
 def told(line: Line) -> str:
-    """What the requests met."""
+    """Summarize the faults of the requests."""
     assert {report.protocol for report in line.reports} == {"http"}
-    met = [f"{r.fault}: {r.action}" for report in line.reports for r in report.recoveries]
-    return f"met {sorted(set(met))}" if met else "nothing met"
+    faults = [f"{r.fault}: {r.action}" for report in line.reports for r in report.recoveries]
+    return f"faults: {sorted(set(faults))}" if faults else "no faults"
 
 
 CHECKS = (
@@ -117,9 +117,9 @@ CHECKS = (
 
 
 async def main() -> int:
-    """Run all checks; the number of those that failed."""
+    """Run all checks; return the number of those that failed."""
     options = argparse.ArgumentParser(description="rtllm against a server of a local model")
-    options.add_argument("--base-url", help="of a server that runs; else llama.cpp's is started")
+    options.add_argument("--base-url", help="a running server; by default llama.cpp's is started")
     options.add_argument("--model", default="noise", help="the name of its model")
     given = options.parse_args()
     if given.base_url:

@@ -4,11 +4,11 @@
 # [tool.uv.sources]
 # rtllm = { path = "../packages/core", editable = true }
 # ///
-"""The simulator against a client that nobody here wrote: openai-agents' WebSocket model.
+"""The simulator with a client of another project: openai-agents' WebSocket model.
 
     uv run outside/openai_agents.py
 
-An environment of its own is made by uv. The result stands in ``docs/outside.md``.
+uv creates an environment of its own for it. The result is in ``docs/outside.md``.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ async def main() -> None:
         assert result.final_output == "You said: thanks"
         assert len(journal.entries[-1].context) >= 8
         chained = sum(entry.previous_response_id is not None for entry in journal.entries)
-        print(f"4 requests, {chained} chained, {len(journal.connections)} connection, 0 refused")
+        print(f"4 requests, {chained} chained, {len(journal.connections)} connection, 0 rejected")
         await provider.aclose()
 
 

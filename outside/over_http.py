@@ -1,4 +1,4 @@
-"""What is tried over HTTP, each way of both adapters, where the server answers from fixtures."""
+"""Checks over HTTP with both adapters, for a server that answers from fixtures."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,14 +14,14 @@ GOODBYE = "Goodbye!"
 
 
 async def a_conversation(line: Line) -> str:
-    """Three turns, chained where the API can continue answers."""
+    """Run three turns, chained if the API can continue responses."""
     said = ["".join(await line.ask(words)) for words in ("hello", "hello again", "goodbye")]
     assert said == [HELLO, HELLO, GOODBYE], said
     return chained(line)
 
 
 async def a_session(line: Line) -> str:
-    """A real session with two parallel tools and the answer to their outputs."""
+    """Run a real session with two parallel tools and the response to their outputs."""
     said = await line.session("hello", "the weather, please", "goodbye")
     assert said[1:] == [FORECAST, GOODBYE], said
     assert sorted(line.looked_up) == ["Paris", "Rome"], line.looked_up
@@ -30,7 +30,7 @@ async def a_session(line: Line) -> str:
 
 
 async def an_error(line: Line) -> str:
-    """The server's rate limit ends the turn in its words, and the next turn is answered."""
+    """Check that the server's rate limit fails the turn with its text, and the next turn works."""
     try:
         await line.ask("broken")
     except (APIError, TurnError) as error:
@@ -44,7 +44,7 @@ async def an_error(line: Line) -> str:
 
 
 async def a_cut(line: Line) -> str:
-    """A cut answer stays away, and the next one is the right one."""
+    """Check that a cancelled response does not come back, and the next one is correct."""
     await line.ask("hello")
     heard = "".join(await line.ask("tell me a story", pieces=2))
     said = "".join(await line.ask("goodbye"))
@@ -55,7 +55,7 @@ async def a_cut(line: Line) -> str:
 
 
 def chained(line: Line) -> str:
-    """How many requests there were, and how many of them continued an answer."""
+    """Count the requests, and how many of them continued a response."""
     ways = {report.protocol for report in line.reports}
     assert ways == {"http"}, ways
     count = sum(report.chained for report in line.reports)
@@ -65,7 +65,7 @@ def chained(line: Line) -> str:
 
 
 def over_each_line(what: str, try_out: Callable[[Line], Awaitable[str]]) -> list[Check]:
-    """A check for each HTTP way of both adapters."""
+    """Create a check for each HTTP protocol of both adapters."""
 
     def on(name: str) -> Check:
         api, begin = LINES[name]

@@ -4,11 +4,11 @@
 # [tool.uv.sources]
 # rtllm = { path = "../packages/core", editable = true }
 # ///
-"""The simulator against a client that nobody here wrote: pipecat's OpenAIResponsesLLMService.
+"""The simulator with a client of another project: pipecat's OpenAIResponsesLLMService.
 
     uv run outside/pipecat_service.py
 
-An environment of its own is made by uv. The result stands in ``docs/outside.md``.
+uv creates an environment of its own for it. The result is in ``docs/outside.md``.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def main() -> None:
         assert ends == 3
         assert not journal.refused, [entry.error_message for entry in journal.refused]
         chained = sum(entry.previous_response_id is not None for entry in journal.entries)
-        print(f"3 requests, {chained} chained, {len(journal.connections)} connection, 0 refused")
+        print(f"3 requests, {chained} chained, {len(journal.connections)} connection, 0 rejected")
 
 
 if __name__ == "__main__":

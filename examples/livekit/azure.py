@@ -2,12 +2,12 @@
 
     uv run examples/livekit/azure.py [--entra]
 
-Without AZURE_OPENAI_ENDPOINT it talks to the built-in simulator; with it (and
-AZURE_OPENAI_API_KEY, or --entra) to your resource. What to expect: two answers each way. Over
-the WebSocket the second request holds one item, for the rest is known there.
+Without AZURE_OPENAI_ENDPOINT it uses the built-in simulator; with it (and AZURE_OPENAI_API_KEY, or
+--entra) your resource. It prints two responses over each protocol. Over the WebSocket the second
+request has one item, because the service already has the others.
 
 --entra signs in with azure-identity (`pip install "rtllm[azure]"`, then `az login` or a managed
-identity): a token is asked for anew with each handshake and each HTTP request.
+identity); a token is requested for each handshake and each HTTP request.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ SCOPE = "https://ai.azure.com/.default"
 
 
 async def entra(stack: AsyncExitStack) -> Callable[[], Awaitable[str]]:
-    """A function that gives tokens of whoever is signed in."""
+    """Return a function that returns tokens of the user who is signed in."""
     try:
         from azure.identity.aio import (  # noqa: PLC0415 - an extra
             DefaultAzureCredential,
@@ -43,7 +43,7 @@ async def entra(stack: AsyncExitStack) -> Callable[[], Awaitable[str]]:
 
 
 async def ask(model: LLM, context: llm.ChatContext, words: str) -> str:
-    """Ask one question, and record the answer."""
+    """Ask one question, and record the response."""
     context.add_message(role="user", content=words)
     answer = (await model.chat(chat_ctx=context).collect()).text
     context.add_message(role="assistant", content=answer)
@@ -51,7 +51,7 @@ async def ask(model: LLM, context: llm.ChatContext, words: str) -> str:
 
 
 async def run(model: str, deployment: str | None, *, with_entra: bool) -> None:
-    """Ask twice each way."""
+    """Ask twice over each protocol."""
     console = Console()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(http_context.open())
@@ -81,8 +81,8 @@ async def run(model: str, deployment: str | None, *, with_entra: bool) -> None:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="What the deployment runs.")] = "gpt-5.6-luna",
-    deployment: Annotated[str | None, typer.Option(help="Its name, if another.")] = None,
+    model: Annotated[str, typer.Option(help="The deployment's model.")] = "gpt-5.6-luna",
+    deployment: Annotated[str | None, typer.Option(help="The deployment's name.")] = None,
     entra: Annotated[bool, typer.Option("--entra", help="Sign in with azure-identity.")] = False,
 ) -> None:
     """Ask a model on Azure, over the WebSocket and over HTTP."""

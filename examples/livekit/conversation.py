@@ -1,10 +1,10 @@
-"""A LiveKit agent with tools holds a conversation, with one barge-in, and shows each turn.
+"""Run a conversation of a LiveKit agent with tools and one barge-in, and show each turn.
 
     uv run examples/livekit/conversation.py
 
-Without OPENAI_API_KEY it talks to the built-in simulator; with it, to the real service. What
-to expect: six turns, eight requests. The first goes out whole; every later one is chained, the
-one after the barge-in too, over one connection, and no word is said twice.
+Without OPENAI_API_KEY it uses the built-in simulator; with it, the real service. It prints six
+turns with eight requests. The first request has the full context. Every later one is chained over
+one connection, including the one after the barge-in, and no text is spoken twice.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from rtllm_livekit import LLM
 CALLER = (
     "Hello, who am I talking to?",
     "Do you have a table tonight, or tomorrow?",
-    "Tell me about the menu, please.",  # interrupted while the answer is spoken
+    "Tell me about the menu, please.",  # interrupted while the response is spoken
     "Sorry, only the fish.",
     "Then book the table tonight for two.",
     "Thank you, goodbye.",
@@ -66,7 +66,7 @@ class Receptionist(Agent):
 
 
 def model_stand_in(request: Request) -> Reply:
-    """What the simulator answers: the model's part of this conversation."""
+    """Play the model of this conversation in the simulator."""
     outputs = [str(item["output"]) for item in request.trailing_outputs]
     said = request.last_user_text
     if outputs and "booked" in outputs[0]:
@@ -91,7 +91,7 @@ def model_stand_in(request: Request) -> Reply:
 
 
 class Transcript(TextOutput):
-    """Prints what the agent says as it comes, and tells when it began."""
+    """Prints the agent's words as they come, and records whether it has begun."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(label="transcript", next_in_chain=None)
@@ -101,7 +101,7 @@ class Transcript(TextOutput):
         self.spoke = asyncio.Event()
 
     async def capture_text(self, text: str) -> None:
-        """Print a piece of the answer."""
+        """Print a piece of the response."""
         if not self.words:
             self._console.print("[bold cyan]agent [/]  ", end="")
         self.words += len(text.split())
@@ -118,7 +118,7 @@ class Transcript(TextOutput):
 
 
 def table_of(reports: list[TurnReport]) -> Table:
-    """One row for each request of the session."""
+    """Create a table with one row for each request of the session."""
     table = Table(title="What each request cost")
     for name in (
         "request",
@@ -177,7 +177,7 @@ async def run(model: str) -> None:
                 lanes=True,
                 on_turn=reports.append,
             )
-            console.print("[dim]the built-in simulator, since OPENAI_API_KEY is not set[/]")
+            console.print("[dim]the built-in simulator, because OPENAI_API_KEY is not set[/]")
         stack.push_async_callback(llm.aclose)
         session = await stack.enter_async_context(
             AgentSession[None](llm=llm, vad=None, turn_handling={"turn_detection": "manual"})
@@ -195,9 +195,9 @@ async def run(model: str) -> None:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="The model that answers.")] = "gpt-5.6-luna",
+    model: Annotated[str, typer.Option(help="The model.")] = "gpt-5.6-luna",
 ) -> None:
-    """Let a LiveKit agent hold a conversation, and show what each turn cost."""
+    """Run a conversation of a LiveKit agent, and show the cost of each turn."""
     asyncio.run(run(model))
 
 

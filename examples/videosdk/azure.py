@@ -2,9 +2,9 @@
 
     uv run examples/videosdk/azure.py
 
-Without AZURE_OPENAI_ENDPOINT it talks to the built-in simulator; with it (and
-AZURE_OPENAI_API_KEY, or a token) to your resource. What to expect: two answers each way. Over
-the WebSocket the second request holds one item, for the rest is known there.
+Without AZURE_OPENAI_ENDPOINT it uses the built-in simulator; with it (and AZURE_OPENAI_API_KEY, or
+a token) your resource. It prints two responses over each protocol. Over the WebSocket the second
+request has one item, because the service already has the others.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from rtllm_videosdk import OpenAILLM
 
 
 async def ask(llm: OpenAILLM, context: ChatContext, words: str) -> str:
-    """Ask one question, and record the answer."""
+    """Ask one question, and record the response."""
     context.add_message(role=ChatRole.USER, content=words)
     answer = "".join([chunk.content async for chunk in llm.chat(context)])
     context.add_message(role=ChatRole.ASSISTANT, content=answer)
@@ -30,7 +30,7 @@ async def ask(llm: OpenAILLM, context: ChatContext, words: str) -> str:
 
 
 async def run(model: str, deployment: str | None) -> None:
-    """Ask twice each way."""
+    """Ask twice over each protocol."""
     console = Console()
     async with AsyncExitStack() as stack:
         endpoint, key = os.environ.get("AZURE_OPENAI_ENDPOINT"), None
@@ -45,7 +45,7 @@ async def run(model: str, deployment: str | None) -> None:
                 azure_endpoint=endpoint,
                 azure_deployment=deployment,
                 api_key=key,
-                # azure_ad_token_provider=…: a function, asked again for each request
+                # azure_ad_token_provider=…: a function, called for each request
                 streaming=streaming,
                 on_turn=reports.append,
             )
@@ -58,8 +58,8 @@ async def run(model: str, deployment: str | None) -> None:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="What the deployment runs.")] = "gpt-5.6-luna",
-    deployment: Annotated[str | None, typer.Option(help="Its name, if another.")] = None,
+    model: Annotated[str, typer.Option(help="The deployment's model.")] = "gpt-5.6-luna",
+    deployment: Annotated[str | None, typer.Option(help="The deployment's name.")] = None,
 ) -> None:
     """Ask a model on Azure, over HTTP and over the WebSocket."""
     asyncio.run(run(model, deployment))

@@ -1,11 +1,11 @@
-"""A VideoSDK agent with tools holds a conversation, with one barge-in, and shows each turn.
+"""Run a conversation of a VideoSDK agent with tools and one barge-in, and show each turn.
 
     uv run examples/videosdk/conversation.py
 
-Without OPENAI_API_KEY it talks to the built-in simulator; with it, to the real service. What
-to expect: six turns, eight requests. The first goes out whole; every later one is chained, the
-one after the barge-in too, over one connection. Both tool calls of the second turn run, and no
-word is said twice.
+Without OPENAI_API_KEY it uses the built-in simulator; with it, the real service. It prints six
+turns with eight requests. The first request has the full context. Every later one is chained over
+one connection, including the one after the barge-in. Both tool calls of the second turn run, and no
+text is spoken twice.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from rtllm_videosdk import OpenAILLM
 CALLER = (
     "Hello, who am I talking to?",
     "Do you have a table tonight, or tomorrow?",
-    "Tell me about the menu, please.",  # interrupted while the answer is spoken
+    "Tell me about the menu, please.",  # interrupted while the response is spoken
     "Sorry, only the fish.",
     "Then book the table tonight for two.",
     "Thank you, goodbye.",
@@ -69,14 +69,14 @@ class Receptionist(Agent):  # type: ignore[misc]  # the framework has no types
         )
 
     async def on_enter(self) -> None:
-        """Say nothing by itself: the caller begins."""
+        """Say nothing: the caller begins."""
 
     async def on_exit(self) -> None:
-        """Leave quietly."""
+        """Say nothing."""
 
 
 def model_stand_in(request: Request) -> Reply:
-    """What the simulator answers: the model's part of this conversation."""
+    """Play the model of this conversation in the simulator."""
     outputs = [str(item["output"]) for item in request.trailing_outputs]
     said = request.last_user_text
     if outputs and "booked" in outputs[0]:
@@ -101,7 +101,7 @@ def model_stand_in(request: Request) -> Reply:
 
 
 def table_of(reports: list[TurnReport]) -> Table:
-    """One row for each request of the session."""
+    """Create a table with one row for each request of the session."""
     table = Table(title="What each request cost")
     for name in (
         "request",
@@ -129,7 +129,7 @@ def table_of(reports: list[TurnReport]) -> Table:
 
 
 class Ear:
-    """Prints what the agent says as it comes, and tells when enough was heard."""
+    """Prints the agent's words as they come, and tells when enough was heard."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -137,20 +137,20 @@ class Ear:
         self.enough = asyncio.Event()
 
     def hear(self, chunk: dict[str, Any]) -> None:
-        """Take a piece of the answer."""
+        """Take a piece of the response."""
         self._console.print(chunk["content"], end="", highlight=False)
         self.words += len(chunk["content"].split())
         if self.words >= 6:
             self.enough.set()
 
     def begin(self) -> None:
-        """Wait for another answer."""
+        """Wait for another response."""
         self.words = 0
         self.enough.clear()
 
 
 async def talk(pipeline: Any, console: Console) -> None:
-    """Hold the conversation, on the path that recognised speech takes."""
+    """Hold the conversation, on the path of recognised speech."""
     line, ear = pipeline.orchestrator, Ear(console)
 
     def hear(chunk: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ async def talk(pipeline: Any, console: Console) -> None:
     for number, words in enumerate(CALLER):
         console.print(f"[bold green]caller[/]  {words}\n[bold cyan]agent [/]  ", end="")
         ear.begin()
-        await line._process_final_transcript(words)  # there is no public way without audio
+        await line._process_final_transcript(words)  # there is no public method without audio
         answer = line._current_generation_task
         if number == INTERRUPTED:
             await ear.enough.wait()
@@ -172,7 +172,7 @@ async def talk(pipeline: Any, console: Console) -> None:
 
 async def run(model: str) -> None:
     """Set everything up, talk, and print the figures."""
-    logging.disable(logging.WARNING)  # the framework misses its room, which isn't needed here
+    logging.disable(logging.WARNING)  # the framework reports a missing room
     console = Console()
     reports: list[TurnReport] = []
     async with AsyncExitStack() as stack:
@@ -191,14 +191,14 @@ async def run(model: str) -> None:
                 lanes=True,
                 on_turn=reports.append,
             )
-            console.print("[dim]the built-in simulator, since OPENAI_API_KEY is not set[/]")
+            console.print("[dim]the built-in simulator, because OPENAI_API_KEY is not set[/]")
         stack.push_async_callback(llm.aclose)
         pipeline = Pipeline(llm=llm)
         session = AgentSession(agent=Receptionist(), pipeline=pipeline)
         await session.start()
         await talk(pipeline, console)
         usage, connections = llm.usage.all, len({r.connection for r in reports})
-        logging.disable(logging.CRITICAL)  # and its analytics miss a session id at the end
+        logging.disable(logging.CRITICAL)  # its analytics report a missing session id at the end
         await session.close()
     console.print(table_of(reports))
     console.print(
@@ -208,9 +208,9 @@ async def run(model: str) -> None:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="The model that answers.")] = "gpt-5.6-luna",
+    model: Annotated[str, typer.Option(help="The model.")] = "gpt-5.6-luna",
 ) -> None:
-    """Let a VideoSDK agent hold a conversation, and show what each turn cost."""
+    """Run a conversation of a VideoSDK agent, and show the cost of each turn."""
     asyncio.run(run(model))
 
 
