@@ -8,6 +8,7 @@ lint:
     uv run ruff format --check
     uv run mypy
     uv run lint-imports
+    uv run codespell
 
 # the pure parts: under a minute
 test *args:
