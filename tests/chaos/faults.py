@@ -83,7 +83,7 @@ faults: st.SearchStrategy[Any] = st.one_of(
         every=st.sampled_from([1.0, 4.0]),
         **_at,
     ),
-    # As behind a cut cable. One that answers pings and nothing else is found out only by a
+    # As after a cut cable. One that answers pings and nothing else is noticed only by a
     # turn's own limit; two at once cost two attempts.
     st.builds(Silence, scope=st.just("connection"), pongs=st.just(False), **_at),
     st.builds(Garbage, frame=st.sampled_from(sorted(GARBAGE.values())), **_at),

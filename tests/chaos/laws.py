@@ -18,7 +18,7 @@ LONGEST_GAP = 30.0
 """Seconds between two words, with the base limit of 5 s that the stories have."""
 _SLACK = 0.5
 _QUIET = 400.0
-"""Virtual seconds in which all that was cut must have run out, or be given up."""
+"""Virtual seconds within which every cut response must have ended or been abandoned."""
 
 
 class Broken(AssertionError):
@@ -39,8 +39,8 @@ class Chat:
 
     Attributes:
         number: Its number, which travels with its requests.
-        text: What was given out, in order and without blanks.
-        calls: The ids of the calls that were given out.
+        text: What was emitted, in order and without blanks.
+        calls: The ids of the calls that were emitted.
         latest: When it got words last, in seconds of the loop.
         longest: The longest wait between two words.
     """
@@ -106,7 +106,7 @@ class Notes:
         chats: What the framework asked and got.
         runs: The arguments of each call that was run.
         reports: The report of each turn.
-        errors: The errors that the framework was told.
+        errors: The errors that the framework received.
         story: Tells what happened.
         failed: Counts the turns that ended in an error for the framework.
     """
@@ -128,9 +128,9 @@ class Notes:
         """The requests that arrived."""
         return self.service.journal.entries
 
-    def broken(self, law: str, told: str) -> Broken:
+    def broken(self, law: str, details: str) -> Broken:
         """A broken law, with the story."""
-        return Broken(law, f"{told}\n{self.host}\n{self.story()}")
+        return Broken(law, f"{details}\n{self.host}\n{self.story()}")
 
     def entries_of(self, number: int) -> list[Entry]:
         """The requests of one `chat`."""
@@ -153,7 +153,7 @@ class Notes:
         self._one_error_each()
 
     def _nothing_twice(self, chat: Chat) -> None:
-        """All that a `chat` gave out is the beginning of one response."""
+        """All that a `chat` emitted is the beginning of one response."""
         replies = [self.replies[e.index] for e in self.entries_of(chat.number) if self._ran(e)]
         if chat.text and not any(said(r).startswith(chat.text) for r in replies):
             told = [said(r) for r in replies]
@@ -202,7 +202,7 @@ class Notes:
                 raise self.broken("lanes", f"{len(names)} names on {connection}")
 
     async def quiet(self) -> None:
-        """Wait until every attempt is in the books, or is given up."""
+        """Wait until every attempt has its usage counted or has been abandoned."""
         try:
             async with asyncio.timeout(_QUIET):
                 while self.usage().all.attempts < self._sent():
@@ -228,7 +228,7 @@ class Notes:
             raise self.broken("books", f"{books} for {tokens} input tokens")
 
     def _whole_answers(self) -> None:
-        """A turn that ended as completed gave out all of its response."""
+        """A turn that ended as completed emitted all of its response."""
         by_id: dict[str | None, Entry] = {e.response_id: e for e in self.entries if e.response_id}
         for report in self.reports:
             entry = by_id.get(report.response_id)
@@ -266,7 +266,7 @@ def generates(entry: Entry) -> bool:
 
 
 def works(notes: Notes, before: int) -> None:
-    """Check that a clean turn has worked: its last `chat` gave out a whole answer."""
+    """Check that a clean turn has worked: its last `chat` emitted a complete answer."""
     new = [chat for number, chat in notes.chats.items() if number >= before]
     whole: list[str] = []
     if new:

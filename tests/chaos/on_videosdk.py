@@ -24,7 +24,7 @@ from videosdk_adapter.talks import Plain, Talk, talk, tool
 
 
 class ChaosLLM(RecordingLLM):
-    """Notes what each `chat` gave out."""
+    """Notes what each `chat` emitted."""
 
     def __init__(self, chats: dict[int, Chat], *args: Any, **options: Any) -> None:
         self._chats = chats
@@ -77,7 +77,7 @@ class Pipelines:
         await asyncio.wait([task])
 
     async def draft(self, caller: int, words: str) -> None:
-        """A summary on the same object: a context of its own, that nobody's pipeline asks."""
+        """A summary on the same object, with a context of its own, outside any pipeline."""
         ctx = ChatContext.empty()
         ctx.add_message(role="user", content=words)
         task = asyncio.create_task(chunks_of(self._llm, ctx))

@@ -84,7 +84,7 @@ hosts = st.builds(
 
 @dataclass(frozen=True)
 class Orders:
-    """What the model shall do in one turn; it stands in the caller's words.
+    """What the model must do in one turn; it is written in the caller's words.
 
     Attributes:
         rounds: Rounds of tool calls.
@@ -117,7 +117,7 @@ class Step:
     Attributes:
         what: What kind of thing.
         caller: To whom.
-        orders: What the model shall do.
+        orders: What the model must do.
         after: Virtual seconds until a cut, a close or a blow.
         much: A number, for what has one.
         faults: What happens to the next requests.

@@ -34,7 +34,7 @@ def words_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def calls_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """Calls that were given out don't keep a turn from being sent again."""
+    """Calls that were emitted don't keep a turn from being sent again."""
     patch.setattr(TurnProgress, "has_emitted", property(lambda self: bool(self.text_emitted)))
 
 
@@ -58,7 +58,7 @@ def stays_open(patch: pytest.MonkeyPatch) -> None:
 
 
 def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
-    """What nobody listened to isn't in the books."""
+    """An answer without a listener is missing in the usage totals."""
     enter = UsageLedger.enter
 
     def only_heard(self: UsageLedger, account: UsageCategory, usage: Usage | None) -> None:
@@ -75,7 +75,7 @@ def unknown_is_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def tells_twice(patch: pytest.MonkeyPatch) -> None:
-    """Each error is told twice."""
+    """Each error is emitted twice."""
     run, tell = LLMStream._run, OpenAILLM._tell
 
     async def run_twice(self: LLMStream) -> None:
@@ -94,7 +94,7 @@ def tells_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def dead_sockets_kept(patch: pytest.MonkeyPatch) -> None:
-    """A lost connection is used again, and that is never cured."""
+    """A lost connection is used again, each time."""
     patch.setattr(Engine, "_connection_lost", lambda self, connection, fault, now: None)
     patch.setitem(recovery.TABLE, FaultKind.DROPPED, recovery.PolicyRow(ConnectionLost))
 

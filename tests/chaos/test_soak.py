@@ -136,7 +136,7 @@ async def soak(way: str, minutes: float) -> Soak:
             group.create_task(played.watch())
             for number in range(CONVERSATIONS):
                 group.create_task(played.converse(number))
-        # Nobody asks any more: what is idle is closed by itself.
+        # No caller asks any more: idle connections are closed by themselves.
         await asyncio.sleep(3600.0)
         left = len(service.journal.open_connections)
         await llm.aclose()

@@ -150,8 +150,8 @@ class Talk:
         items: What was said and done since.
         guide: Text for the ``instructions`` field of each request.
         model: The model it asks.
-        ids: How the framework names its items: each for good, all anew for each request, each
-            for good behind an opening that all talks share, or not at all.
+        ids: How the framework names its items: with lasting ids, with new ids for each request,
+            with lasting ids after an opening that all calls share, or without ids.
         marks: Whether it keeps marks with what it records.
     """
 
@@ -195,7 +195,7 @@ class Talk:
         self.items.append(Message.of("user", words))
 
     def user_says_instead(self, words: str) -> None:
-        """What the user said last is thrown away with all that followed, and replaced."""
+        """Drop the user's latest words with all that followed, and replace them."""
         while self.items:
             last = self.items.pop()
             if isinstance(last, Message) and last.role == "user":

@@ -275,7 +275,7 @@ class Driver:
         return [a.turn for a in lost if not a.turn.abandoned]
 
     def abandon(self, turn: Turn) -> None:
-        """Nobody reads a turn's answer any more; waits for nothing."""
+        """Stop reading a turn's answer; wait for nothing."""
         if turn.abandoned or turn.over:
             return
         turn.abandoned = True
@@ -300,10 +300,10 @@ class Driver:
         self.law(7, not strange, lambda: f"{talk.number} is shown {strange}")
 
     def check_view(self, attempt: Attempt) -> None:
-        """Law 1: the model sees exactly the legal context."""
+        """Law 1: the model sees exactly the normalized context."""
         wanted = attempt.turn.wanted
         texts, body = split_lead(attempt.ticket.view)
-        # What travelled in a field may not stand at the head of the chained items, too.
+        # What was sent in a field must not be repeated at the head of the chained items.
         lead = attempt.ticket.lead + "\n".join(texts)
         self.law(1, lead == wanted.lead, lambda: f"it sees {lead!r}, not {wanted.lead!r}")
         self.law(1, canonical(body) == wanted.body, lambda: f"it sees {body}\nnot {wanted.body}")
@@ -504,7 +504,7 @@ class Anything(Driver, RuleBasedStateMachine):
     def ordinary_turn(
         self, index: int, said: str, shape: Shape, how: Recording, updated: str | None
     ) -> None:
-        """A turn that nobody disturbs, with its tool round, perhaps under other instructions."""
+        """An undisturbed turn, with its tool round, perhaps under other instructions."""
         talk = self.talk_at(index)
         if updated is not None:
             talk.system[-1:] = [Message.of("system", updated)]

@@ -37,7 +37,7 @@ class Response:
         recorded: The same, with outputs in the form in which the framework records them;
             None if it records something else.
         field: Whether the system texts travelled in ``instructions``.
-        connection: Where it was made.
+        connection: The connection it was made on.
         lane: On which lane.
         stored: Whether it is kept beyond the connection.
     """
@@ -156,7 +156,7 @@ class Service:
         Args:
             number: The connection's number.
             frame: The frame.
-            guide: Text that must stand last in ``instructions`` and belongs to no context.
+            guide: Text that must come last in ``instructions`` and belongs to no context.
         """
         body = json.loads(frame)
         assert body["type"] == "response.create"
@@ -297,7 +297,7 @@ def _check_message(role: str, parts: tuple[tuple[str, ...], ...]) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A legal context, cut once for many comparisons."""
+    """A normalized context, split once for many comparisons."""
 
     lead: str
     whole: tuple[Unit, ...]

@@ -29,7 +29,7 @@ def keyed(item: Item, key: str) -> Item:
 
 
 class Desk:
-    """Conversations, and what became of them."""
+    """Conversations, and how each was prepared."""
 
     def __init__(self, limit: int = 512, active_limit: int = 4096) -> None:
         self.released: list[int] = []
@@ -100,7 +100,7 @@ class Call:
 
 
 class Rebuilt(Call):
-    """A context that is made anew for each request."""
+    """A context that is rebuilt for each request."""
 
     def context(self) -> list[Item]:
         keys: Iterator[str] = self._keys

@@ -20,7 +20,7 @@ DONE = (ToolOutput("a", "x"), ToolOutput("b", "y"))
 def resent(
     context: tuple[Item, ...], output: tuple[Item, ...], recorded: tuple[Item, ...], *later: Item
 ) -> tuple[Item, ...]:
-    """A later context sent whole, with what an earlier output held beside."""
+    """Make a later full context, with the hidden items of an earlier output."""
     hidden = find_hidden_items(Outline.of((*context, *recorded)), output, recorded)
     now = Outline.of((*context, *recorded, *later))
     return restore_hidden_items(now, now.items, hidden)

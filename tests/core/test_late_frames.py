@@ -1,4 +1,4 @@
-"""Late frames of a response that ended are told from the next one's, also where ids restart."""
+"""Late frames of an ended response are kept from the next one, also if ids restart."""
 
 import json
 from typing import Any

@@ -140,7 +140,7 @@ def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
 
 
 def hidden_on_content(patch: pytest.MonkeyPatch) -> None:
-    """Hidden items are put back for whoever says the same."""
+    """Hidden items are put back into every context with the same words."""
     with_hidden = rtllm.context.planner._with_hidden
     matching: list[tuple[KnownResponse, Proof]] = []
     plan = RequestPlanner.plan

@@ -1,4 +1,4 @@
-"""A context made legal: every change, and what never changes."""
+"""A normalized context: every change, and what never changes."""
 
 from itertools import pairwise
 

@@ -263,7 +263,7 @@ def test_edited_instructions_of_an_unknown_context_stay_items() -> None:
 
 
 def test_a_text_for_one_request_only_is_no_edit() -> None:
-    """The greeting's instructions stand behind the lead once, and are gone in the next turn."""
+    """The greeting's instructions follow the leading system texts once, and are gone next turn."""
     book = Book()
     book.knows([S, NUDGE], A1)
     plan = book.plan(S, A1, U1)

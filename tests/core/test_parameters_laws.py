@@ -87,7 +87,7 @@ _SAMPLING = {"temperature", "top_p", "logprobs", "top_logprobs", "include"}
 
 
 def made(options: Mapping[str, Any], api: Api, model: str, *, with_tools: bool) -> Body | None:
-    """A body; None where the options can't be sent to that API or model."""
+    """Make a body; None if the options can't be sent to that API or model."""
     try:
         return body_of(options, {}, api=api, model=model, with_tools=with_tools)
     except ConfigError:

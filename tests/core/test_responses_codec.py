@@ -505,7 +505,7 @@ def test_frames_lost_or_doubled_never_double_a_call(order: list[int]) -> None:
 
 
 def _played(*frames: dict[str, Any]) -> tuple[str, list[str], Assembler]:
-    """The text and calls that some frames bring, and the assembler behind them."""
+    """The text and calls that some frames bring, and the assembler after them."""
     assembler = Assembler()
     text, calls = "", []
     for frame in frames:

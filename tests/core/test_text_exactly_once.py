@@ -87,11 +87,11 @@ def test_law_every_word_and_call_comes_once_whatever_the_hosts_habits(
     spoken(events).encode()  # no lone half is passed on
 
 
-# -- single habits, each told apart ------------------------------------------------------------
+# -- single habits, each on its own -------------------------------------------------------------
 
 
 def heard(*frames: dict[str, Any] | str) -> tuple[str, list[tuple[str, str]], Assembler]:
-    """The words and calls that some frames bring, and the decoder behind them."""
+    """The words and calls that some frames bring, and the decoder after them."""
     decoder, events = Assembler(), list[Event]()
     for frame in frames:
         data = frame if isinstance(frame, str) else json.dumps(frame)

@@ -1,4 +1,4 @@
-"""Tools, case by case: what becomes of Python, and what comes back."""
+"""Tools, case by case: the schema of a Python function, and the arguments of a call."""
 
 from __future__ import annotations
 

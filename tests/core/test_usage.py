@@ -1,4 +1,4 @@
-"""The books: every attempt once, and unknown is not zero."""
+"""Usage: every attempt is counted once, and unknown is not zero."""
 
 import pytest
 

@@ -40,7 +40,7 @@ class Case:
 
     Attributes:
         name: What happens.
-        kind: The row of the table; None where nothing has to be recovered.
+        kind: The row of the table; None if nothing has to be recovered.
         phase: How far the attempt is that it strikes.
         ends: How the turn ends.
         videosdk: How it ends there, where that differs: calls are held until the response is
@@ -51,11 +51,11 @@ class Case:
         always: Whether it strikes each time, not only the first one.
         says: What the model answers with in this turn.
         options: More keywords of both adapters.
-        forgets: Whether the client is told, or must assume, that earlier states are gone.
+        forgets: Whether the client learns, or must assume, that earlier states are gone.
         lanes: Whether it strikes only where there are lanes.
         closed: Whether the client is closed while the turn runs; on VideoSDK that is a cut.
         between: What happens to the open connections before the turn.
-        lost: Requests that went into a connection which nobody reads any more.
+        lost: Requests written to a connection that is not read any more.
         silent: Whether the turn may end with nothing said.
         next_way: How the third turn goes; None if that depends on the host.
         caller: What the caller says.

@@ -65,7 +65,7 @@ class Line:
 
 @asynccontextmanager
 async def in_pipeline(case: Case, host: Host, **more: Any) -> AsyncIterator[tuple[Stage, Line]]:
-    """A pipeline on a host that is told what the model says."""
+    """A pipeline on a host with a scripted model."""
     options: dict[str, Any] = {**host.options, **case.options, "max_retries": BUDGET, **more}
     if case.renewable:
         options["api_key"] = lambda: KEY

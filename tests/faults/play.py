@@ -55,7 +55,7 @@ class Line(Protocol):
 
     @property
     def errors(self) -> list[Any]:
-        """The turns' errors so far, as events told them."""
+        """The turns' errors so far, as events reported them."""
 
     async def says(self, text: str) -> None:
         """The caller says something; returns when the turn is over, however it ended."""
@@ -114,7 +114,7 @@ class Played:
         self._check_second()
         self._check_third(remembered)
         self._check_words()
-        # A resend may go whole, and so may the turn after a fault if nothing is left of a state.
+        # A resend may send the full context, and so may the turn after a fault if no state is left.
         whole = range(self._began[1], len(self._stage.entries))
         await self._stage.check(
             whole=whole,
@@ -153,7 +153,7 @@ class Played:
         await asyncio.sleep(1.0)
 
     async def _booked(self) -> None:
-        """Wait until what nobody answers any more is given up, and booked."""
+        """Wait until unanswered responses are abandoned and their usage is counted."""
         async with asyncio.timeout(_A_LONG_TIME):
             while self._stage.llm.usage.all.attempts < sum(r.attempts for r in self._stage.reports):
                 await asyncio.sleep(1.0)
@@ -186,7 +186,7 @@ class Played:
         runs = self._line.runs
         assert len(runs) == len(set(runs)) == ends.runs, (runs, story)
         failed = [report for report in self._stage.reports if report.outcome == "failed"]
-        if not self._case.closed:  # a cut while it connects may be told as either
+        if not self._case.closed:  # a cut while it connects may be reported as either
             assert len(failed) == len(errors)
         if ends.error is None and not self._case.silent:
             assert _WORD.search(self._line.spoken[1]), self._line.spoken

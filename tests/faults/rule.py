@@ -30,7 +30,7 @@ class Rule:
     A fault is given without its phase: the method sets it.
 
     Attributes:
-        kind: The row; None where nothing has to be recovered.
+        kind: The row; None if nothing has to be recovered.
         error: What a turn ends with when nothing more is tried.
     """
 

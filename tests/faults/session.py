@@ -73,7 +73,7 @@ class Line:
 
 @asynccontextmanager
 async def in_session(case: Case, host: Host, **more: Any) -> AsyncIterator[tuple[Stage, Line]]:
-    """A session on a host that is told what the model says."""
+    """A session on a host with a scripted model."""
     options: dict[str, Any] = {**host.options, **case.options, **more}
     if case.renewable:
         options["api_key"] = lambda: KEY

@@ -16,7 +16,7 @@ EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "given out", "
 BEGUN: tuple[Phase, ...] = ("created", "given out", "whole")
 
 STRIKES: Mapping[FaultKind, tuple[Phase, ...]] = {
-    # what the service says instead of an answer
+    # what the service sends instead of an answer
     FaultKind.CHAIN_MISS: ("sent", "created", "given out"),
     FaultKind.ITEMS_REFUSED: ("sent",),
     FaultKind.LANES_REFUSED: ("sent",),

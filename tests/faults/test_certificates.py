@@ -28,7 +28,7 @@ adapters = pytest.mark.parametrize("adapter", ADAPTERS)
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """An authority that everybody here trusts."""
+    """An authority that all clients here trust."""
     made = Authority()
     monkeypatch.setenv("SSL_CERT_FILE", str(made.write(tmp_path / "authority.pem")))
     # aiohttp made its context when it was imported, before that was said.

@@ -12,7 +12,7 @@ GUIDE = "lk.expressive.instructions"
 
 
 def legal(ctx: llm.ChatContext) -> llm.ChatContext:
-    """A copy in which every call has an output behind it and every output a call before it."""
+    """A copy in which every call has an output after it and every output a call before it."""
     items: list[llm.ChatItem] = [i for i in ctx.copy().items if i.id != GUIDE]
     answered = {i.call_id for i in items if i.type == "function_call_output"}
     called = {i.call_id for i in items if i.type == "function_call"}

@@ -35,7 +35,7 @@ class Stage(Oracle):
     """A simulator, an LLM on it, and what happened.
 
     Attributes:
-        store: What the LLM was told to store.
+        store: The LLM's ``store`` keyword.
         lanes: What the host does with lanes.
         joined_words: Whether several messages of one answer count as one, with blanks between.
     """
@@ -122,7 +122,7 @@ async def stage(
             model = RecordingStock(api_key=KEY, base_url=service.base_url + "/responses", **options)
         else:
             options.setdefault("lanes", lanes != "off")
-            options.setdefault("fallback", None)  # the socket by itself, unless a test says so
+            options.setdefault("fallback", None)  # the socket by itself, unless a test sets it
             options = {"api_key": KEY, "base_url": service.base_url, **options}
             model = RecordingLLM(on_turn=reports.append, **options)
         try:

@@ -112,7 +112,7 @@ async def test_a_superseded_draft_is_no_part_of_the_next_context(host: Any) -> N
     async with stage(script, **host) as st:
         ctx = hello("One")
         await turn(st, ctx)
-        for number in range(5):  # as many as run beside their parent on eight lanes
+        for number in range(5):  # as many as run next to their parent on eight lanes
             sent = ctx.copy()
             sent.add_message(role="user", content=f"draft {number}")
             stream = st.llm.chat(chat_ctx=sent, conn_options=ONCE)
@@ -254,7 +254,7 @@ async def test_the_guide_may_change_beside_updated_instructions(host: Any) -> No
         assert [is_chained(e) for e in st.entries] == [False, False, True, True]
 
 
-# -- made legal ---------------------------------------------------------------------------------
+# -- normalized contexts ------------------------------------------------------------------------
 
 
 async def test_a_context_with_equal_counts_of_orphans_is_legal(

@@ -1,4 +1,4 @@
-"""Provider tools on LiveKit: offered, their work told, chained and put back after a loss."""
+"""Provider tools on LiveKit: offered, reported, chained and put back after a loss."""
 
 from __future__ import annotations
 

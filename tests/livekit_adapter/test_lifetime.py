@@ -1,4 +1,4 @@
-"""A dropped LLM is freed with its sockets and tasks, whoever its callbacks belong to."""
+"""A dropped LLM is freed with its sockets and tasks, also if its callbacks refer to it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> Non
 
 
 @ways
-@pytest.mark.parametrize("callback", ["on_turn", "api_key closure", "lent client"])
+@pytest.mark.parametrize("callback", ["on_turn", "api_key closure", "passed client"])
 async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
     async with in_job() as service:
         owner = made(way, callback, service)
@@ -75,7 +75,7 @@ async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
 
 @ways
 @pytest.mark.parametrize(
-    "callback", ["on_turn", "api_key closure", "lent client", "token provider"]
+    "callback", ["on_turn", "api_key closure", "passed client", "token provider"]
 )
 async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: str) -> None:
     gate = asyncio.Event()

@@ -73,7 +73,7 @@ async def test_after_a_call_nothing_is_repeated(stock: bool, flag: bool) -> None
             stream._retry_on_chunk_sent = False
         chunks, error = await chunks_of(stream)
         if stock and flag:
-            assert len(calls_of(chunks)) == 2  # booked twice
+            assert len(calls_of(chunks)) == 2  # the tool would run twice
         else:
             assert len(calls_of(chunks)) == 1
             assert error is not None

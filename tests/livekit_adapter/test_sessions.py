@@ -276,7 +276,7 @@ async def test_updated_instructions_cost_one_resend_in_all(any_host: Any) -> Non
 
 
 class Clock(Agent):
-    """An agent that is told the time each turn."""
+    """An agent whose prompt contains the time of each turn."""
 
     minute = 0
 
@@ -708,7 +708,7 @@ async def test_a_fallback_takes_over_from_a_silent_model(stock: bool) -> None:
         if stock:
             await first.service.journal.wait_for(1)
             done, _ = await asyncio.wait([answer], timeout=60.0)
-            assert not done  # it waits for ever
+            assert not done  # it waits without a limit
             answer.cancel()
             await asyncio.wait([answer])
         else:

@@ -118,7 +118,7 @@ async def test_a_default_that_the_framework_does_not_see_is_left_out_and_not_nul
 
     @function_tool
     async def handle(a: int, b: int = object()) -> str:  # type: ignore[assignment]
-        """Have a default that is no JSON."""
+        """Have a default that is not JSON."""
         return f"{a} {b}"
 
     for tool in encoded(odd, handle):
@@ -196,7 +196,7 @@ def test_a_raw_tool_that_changes_is_encoded_anew_and_else_once(
 def test_no_warning_of_pydantics_reaches_the_user() -> None:
     @function_tool
     async def handle(a: int = object()) -> str:  # type: ignore[assignment]
-        """Have a default that is no JSON."""
+        """Have a default that is not JSON."""
         return str(a)
 
     with warnings.catch_warnings():

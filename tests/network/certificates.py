@@ -39,7 +39,7 @@ class Authority:
         )
 
     def trusting(self) -> ssl.SSLContext:
-        """A context for clients that trust this authority and nobody else."""
+        """A context for clients that trust this authority only."""
         context = ssl.create_default_context()
         self._authority.configure_trust(context)
         return context

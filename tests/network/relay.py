@@ -27,7 +27,7 @@ End: TypeAlias = Literal["reset", "close", "swallow", "stall"]
 """How a link goes bad.
 
 ``reset``: RST to both sides, no FIN. ``close``: FIN to both, after what has passed.
-``swallow``: half-open; bytes, FIN and RST of either side vanish, nobody is told.
+``swallow``: half-open; bytes, FIN and RST of either side vanish, without an error.
 ``stall``: nothing is read any more, so that the senders' buffers fill up.
 """
 
@@ -69,7 +69,7 @@ class Flow:
         self._cut_at, self._cut_how = at, how
 
     def swallow(self) -> None:
-        """Hand nothing on any more, and tell nobody."""
+        """Forward nothing more, without an error to either side."""
         self._swallows = True
 
     def stall(self) -> None:
@@ -256,7 +256,7 @@ class Relay:
         self.links: list[Link] = []
 
     def aim(self, target: str) -> None:
-        """Forward to another server from now on; open links stay where they are."""
+        """Forward new links to another server; open links keep theirs."""
         parts = urlsplit(target)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
 
@@ -279,7 +279,7 @@ class Relay:
         """Wait for the link with this number.
 
         Raises:
-            TimeoutError: If nobody comes.
+            TimeoutError: If no client connects.
         """
         async with asyncio.timeout(_PATIENCE):
             while len(self.links) <= number:

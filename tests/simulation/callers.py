@@ -102,7 +102,7 @@ class Call:
         return f"{self.owner}-{next(self.numbers)}"
 
     def say(self, text: str) -> None:
-        """Add what the user said."""
+        """Add the user's words."""
         self.items.append(
             (replace(Message.of("user", text), key=self.key()), message("user", text))
         )
@@ -113,7 +113,7 @@ class Call:
         self.items.append((said, message("system", text)))
 
     def unsay(self) -> None:
-        """Throw away what the user said last, and what followed it."""
+        """Drop the user's latest words, and what followed them."""
         while self.items:
             _, seen = self.items.pop()
             if seen[:2] == ("message", "user"):
@@ -139,7 +139,7 @@ class Call:
                 self.items.append((done, ("output", call.call_id, output)))
 
     def window(self) -> None:
-        """Drop the oldest items, up to something that the user said."""
+        """Drop the oldest items, up to a message of the user."""
         if len(self.items) <= WINDOW or self.is_anonymous:
             return
         for at in range(WINDOW // 2, len(self.items)):
@@ -234,7 +234,7 @@ def _lead(world: World, choose: Decisions) -> list[str]:
 
 
 def words_of(call: Call, choose: Decisions, world: World) -> str:
-    """Choose what the user says next."""
+    """Choose the user's next words."""
     call.words += 1
     if not call.says_secrets:
         return SAYINGS[(call.words if world.twins else choose.below(5)) % len(SAYINGS)]
@@ -245,7 +245,7 @@ def words_of(call: Call, choose: Decisions, world: World) -> str:
 
 
 def request_of(call: Call, serial: int, choose: Decisions, *, is_odd: bool) -> Request:
-    """Build a request for the call as it stands."""
+    """Build a request for the call in its current state."""
     settings: dict[str, object] = {"metadata": {"t": serial}}
     if not call.store:  # left out means yes
         settings["store"] = False

@@ -17,7 +17,7 @@ class Decisions:
 
     Args:
         seed: What to draw from.
-        replayed: Choices made before, to be made again; behind their end each choice is 0.
+        replayed: Choices made before, to be repeated; after their end each choice is 0.
         recording: Whether to keep what is drawn in `made`.
     """
 

@@ -1,4 +1,4 @@
-"""The network and the service behind it: connections, lanes, memory, answers and accidents."""
+"""The network and the service: connections, lanes, memory, answers and accidents."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Pipe:
         number: The engine's number of it.
         model: The model that it was opened for.
         state: connecting, open, or gone.
-        is_dead: Whether nothing passes any more, without a word.
+        is_dead: Whether nothing passes any more, without an error.
         frozen: Whether frames wait.
         is_blocked: Whether writes wait.
         has_trouble: What made it unreliable, if anything did.
         inbound: Frames that wait.
         outbound: Requests that wait to be written.
-        unsent: Bytes that the engine was not told to be written.
+        unsent: Bytes whose writing was not reported to the engine.
         queues: The service's requests, by lane.
         newest: What each lane remembers.
         names: The lanes that were named.
@@ -509,7 +509,7 @@ class Network:
             return  # a host that was never heard to name lanes means the request
         if not self.world.uses_lanes and cause == "error without lane":
             if pipe.frozen or not pipe.queues.get(None):
-                return  # there is nobody whose error it could be
+                return  # no request is left that the error could belong to
             self._end_default(pipe)
         elif not self.world.uses_lanes:
             pipe.is_over = True

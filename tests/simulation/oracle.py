@@ -1,8 +1,8 @@
-"""The judge: the eight laws, and the order of the engine's own books, at each step.
+"""The judge: the eight laws, and the order of the engine's own records, at each step.
 
 It knows what each caller's context is, what the service saw and said, which frames the engine
 was handed, and what went wrong on purpose. A turn may be sent again, or fail, only for a cause:
-each fault that is played excuses its victims and nobody else.
+each fault that is played excuses only the turns it hit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
-from rtllm.engine.actions import Booked, Deliver, Finish, Send, StartHttp
+from rtllm.engine.actions import Deliver, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
 from rtllm.engine.request_planner import MISSES
 from rtllm.engine.snapshot import EngineSnapshot
@@ -292,7 +292,7 @@ class Oracle:
             raise Violation("7", f"call {owner} continues a response of call {parent.call.owner}")
 
     def _check_context(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
-        """Law 1: what the model sees is what the caller's framework has, made legal."""
+        """Law 1: the model sees the context of the caller's framework, normalized."""
         wanted, parent, own = turn.wanted, attempt.parent, self._own(attempt)
         if parent is None:
             seen = canonical(own)
@@ -492,7 +492,7 @@ class Oracle:
         if response is not None and not response.is_known:
             response.is_known = True
             if attempt.abandoned is not None and not self.sim.world.uses_lanes:
-                response.is_forgotten = True  # one memory a connection is kept for nobody
+                response.is_forgotten = True  # a connection has only one
             if response.call is not None:
                 response.call.responses.append(response)
 
@@ -602,7 +602,7 @@ class Oracle:
         return turn
 
     def _check_failed(self, turn: TurnRecord, action: Finish) -> None:
-        """Law 5: no failure without a cause; law 8: a refusal is told in its own words."""
+        """Law 5: no failure without a cause; law 8: a refusal is reported in its own words."""
         attempt = turn.current
         hung = self.sim.network.waits_in_vain(turn.engine, turn.began)
         cause = (attempt.excuse if attempt is not None else None) or turn.wait_excuse
@@ -641,7 +641,7 @@ class Oracle:
 
     # -- books ---------------------------------------------------------------------------------
 
-    def booked(self, engine: int, action: Booked) -> None:
+    def booked(self, engine: int, action: RecordUsage) -> None:
         """Law 6: each attempt is counted once, with what the service counted."""
         attempt = self.attempts.get((engine, action.attempt))
         if attempt is None:
@@ -731,7 +731,7 @@ class Oracle:
         self._inspect_timers(engine, held)
 
     def _inspect_guests(self, engine: int, held: EngineSnapshot) -> None:
-        """Law 2: where nobody is idle for long, nobody loses his place on a connection."""
+        """Law 2: while no caller pauses for long, none loses its place on a connection."""
         if not self.is_calm:
             return
         seen = self._guests.setdefault(engine, {})
@@ -771,9 +771,9 @@ class Oracle:
             raise Violation("order", f"{held.timer_entries} entries for {len(timers)} deadlines")
 
     def inspect_end(self) -> None:
-        """All turns are over, and all attempts are in the books."""
+        """All turns are over, and the usage of all attempts is counted."""
         if self.open_turns:
             raise Violation("4", f"turns {[t.serial for t in self.open_turns.values()]} never end")
         left = [a.number for a in self.open_attempts.values() if a.connection > 0 or a.is_written]
         if left:
-            raise Violation("6", f"attempts {left} are never booked")
+            raise Violation("6", f"attempts {left} are never counted")

@@ -17,12 +17,12 @@ from rtllm.codec.frames import Frame
 from rtllm.codec.responses_decoder import Assembler
 from rtllm.engine.actions import (
     Action,
-    Booked,
     Close,
     Connect,
     Deliver,
     Finish,
     Ping,
+    RecordUsage,
     Send,
     StartHttp,
     WakeAt,
@@ -42,7 +42,7 @@ from simulation.worlds import World, world_of
 INSPECTED_EVERY = 50
 """Facts between two inspections of an engine's books."""
 DRAINED_FOR = 130.0
-"""Seconds that a round goes on after its last turn, where it is not closed at once."""
+"""Seconds that a round goes on after its last turn, if it is not closed at once."""
 AT_ONE_MOMENT = 400
 """So many ticks without time going on are a loop."""
 
@@ -66,7 +66,7 @@ class FragileAssembler(Assembler):
 def fragile_decoder() -> Iterator[None]:
     """Give engines a decoder with a bug, and keep their complaints out of the logs.
 
-    A round is short, so the garbage of its cycles is collected behind it: a quarter of the time.
+    A round is short, so its cyclic garbage is collected after it: this saves a quarter of the time.
     """
     log, module = logging.getLogger("rtllm"), SENDER
     level = log.level
@@ -86,18 +86,18 @@ def fragile_decoder() -> Iterator[None]:
 
 @dataclass
 class Outcome:
-    """What became of a round.
+    """The outcome of a round.
 
     Attributes:
         seed: What it was played from.
         world: What was played.
         turns: How many turns were asked.
-        facts: How many facts the engines were told.
+        facts: How many facts were passed to the engines.
         violation: The law that was broken; None if none was.
         figures: What was counted.
-        story: One line for each fact and action, where that was wanted.
+        story: One line for each fact and action, if that was wanted.
         made: The choices, where they were recorded.
-        digest: A digest of the story, where that was wanted.
+        digest: A digest of the story, if that was wanted.
     """
 
     seed: int
@@ -306,7 +306,7 @@ class Simulation:
                     self.oracle.delivered(engine, action, fact, subject)
                 case WakeAt(at):
                     self._wake(engine, at)
-                case Booked():
+                case RecordUsage():
                     self.oracle.booked(engine, action)
                 case Finish():
                     self._finish(engine, action, fact, subject)
@@ -327,7 +327,7 @@ class Simulation:
         for action in actions:
             if isinstance(action, Send | StartHttp):
                 is_launched = True
-            elif is_launched and isinstance(action, Booked | Finish | Deliver):
+            elif is_launched and isinstance(action, RecordUsage | Finish | Deliver):
                 raise Violation("order", f"{fact} launches a turn before it has settled")
 
     def _wake(self, engine: int, at: float) -> None:

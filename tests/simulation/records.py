@@ -28,12 +28,12 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the model must see for a request: the caller's context, made legal.
+    """What the model must see for a request: the caller's context, normalized.
 
     Attributes:
         lead: The leading system texts.
         guide: Text that always goes into ``instructions``.
-        body: The items behind the leading system texts, runs of calls and outputs sorted.
+        body: The items after the leading system texts, runs of calls and outputs sorted.
         keys: The framework's ids of its items.
     """
 
@@ -49,7 +49,7 @@ class Response:
 
     Attributes:
         id: Its id.
-        call: Whose it is; None if it was prepared for nobody.
+        call: The call it belongs to; None for a preparation.
         model: The model that made it.
         raw: All that the model saw and said, system texts that were chained included.
         recorded: The same in the form in which the framework records it; None if it records
@@ -108,10 +108,10 @@ class AttemptRecord:
         response_id: The service's id of the answer.
         ended: The last event that the engine was given: completed, incomplete, failed, empty,
             error, or what happened to the connection.
-        usage: What the service counted, if the engine was told.
-        is_booked: Whether the engine booked it.
-        category: What the books say.
-        is_doomed: Whether the engine was told, rightly or by an ambiguous frame, that it ended.
+        usage: What the service counted, if the engine received it.
+        is_booked: Whether the engine counted its usage.
+        category: The category it was counted in.
+        is_doomed: Whether the engine learned, rightly or from an ambiguous frame, that it ended.
         is_unsure: Whether an error came that may have been its own or another's.
         is_slow: Whether an item is open that may take long.
     """

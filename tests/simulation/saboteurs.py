@@ -25,7 +25,7 @@ from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
 from rtllm.context.hidden_items import restore_hidden_items
 from rtllm.context.outline import Hidden, Outline, ResponseAnchor
-from rtllm.engine.actions import Action, Booked
+from rtllm.engine.actions import Action, RecordUsage
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, LanelessError
@@ -98,7 +98,7 @@ def catch(saboteur: Saboteur, turns: int, first: int = 0) -> Caught | None:
 
     Args:
         saboteur: The defect.
-        turns: After how many turns to give up.
+        turns: After how many turns to stop searching.
         first: The seed of the first round.
     """
     played, seed = 0, first
@@ -225,7 +225,7 @@ def takes_late_frames(patch: Patch) -> None:
 
 
 def calls_it_complete(patch: Patch) -> None:
-    """An answer without its last event counts as complete, and what may lack is not told."""
+    """An answer without its last event counts as complete; what may lack is not reported."""
     complete = Turns._complete
 
     def completed(
@@ -332,7 +332,7 @@ def fails_together(patch: Patch) -> None:
     patch.setattr(Turns, "fail", together)
 
 
-# -- law 6: the books ------------------------------------------------------------------------------
+# -- law 6: usage ----------------------------------------------------------------------------------
 
 
 def _with_bookings(patch: Patch, change: Callable[[Attempt, list[Action]], None]) -> None:
@@ -348,7 +348,9 @@ def _with_bookings(patch: Patch, change: Callable[[Attempt, list[Action]], None]
 def forgets_to_book_the_cancelled(patch: Patch) -> None:
     def forget(attempt: Attempt, actions: list[Action]) -> None:
         if attempt.abandoned is not None:
-            booked = [a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number]
+            booked = [
+                a for a in actions if isinstance(a, RecordUsage) and a.attempt == attempt.number
+            ]
             for action in booked:
                 actions.remove(action)
 
@@ -358,7 +360,9 @@ def forgets_to_book_the_cancelled(patch: Patch) -> None:
 def books_twice(patch: Patch) -> None:
     def twice(attempt: Attempt, actions: list[Action]) -> None:
         if attempt.fault is not None:
-            actions += [a for a in actions if isinstance(a, Booked) and a.attempt == attempt.number]
+            actions += [
+                a for a in actions if isinstance(a, RecordUsage) and a.attempt == attempt.number
+            ]
 
     _with_bookings(patch, twice)
 

@@ -1,4 +1,4 @@
-"""What the service says to one request, frame by frame, with or without a fault."""
+"""The frames that the service sends for one request, with or without a fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSALS = (
     (403, "permission"),
 )
 LATE = ("progress", "delta", "done", "call", "completed")
-"""The frames that may come behind the end once more."""
+"""The frames that may come once more after the end."""
 GAP = 0.25
 """Seconds between two frames of an answer, at most."""
 
@@ -63,7 +63,7 @@ class Script:
         phase: The phase of its message.
         tokens: The tokens of its hidden items.
         usage: Tokens that the service counts.
-        late: Frames behind its end.
+        late: Frames after its end.
     """
 
     response_id: str

@@ -15,7 +15,7 @@ SMALL = 30
 
 
 def shape_of(violation: Violation | None) -> str:
-    """Tell what a violation is, whoever met it: without numbers, names and words."""
+    """Describe a violation so that equal ones compare equal: without numbers, names and words."""
     return "" if violation is None else re.sub(r"[0-9'\"(\[].*", "", str(violation)[7:])
 
 

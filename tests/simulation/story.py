@@ -7,12 +7,12 @@ from typing import Any
 
 from rtllm.engine.actions import (
     Action,
-    Booked,
     Close,
     Connect,
     Deliver,
     Finish,
     Ping,
+    RecordUsage,
     Send,
     StartHttp,
     WakeAt,
@@ -57,7 +57,7 @@ def _told_action(action: Action) -> str:
             return f"deliver to turn {turn}: {list(events)}"
         case Finish(turn, report, error):
             return f"finish turn {turn}: {report.outcome}" + (f", {error!r}" if error else "")
-        case Booked(turn, attempt, category, usage):
+        case RecordUsage(turn, attempt, category, usage):
             return f"book attempt {attempt} of turn {turn}: {category}, {usage}"
         case Ping(connection):
             return f"ping {connection}"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rtllm.content.items import Message
 from rtllm.content.request import Request
-from rtllm.engine.actions import Action, Booked, Connect, Finish, Send, StartHttp
+from rtllm.engine.actions import Action, Connect, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -30,7 +30,7 @@ def only(kind: type[Wanted], actions: Sequence[Action]) -> Wanted:
 def question(
     *texts: str, key: str | None = None, warm_up: bool = False, unsent: tuple[str, ...] = ()
 ) -> PreparedRequest:
-    """Ask after alternating words of a user and an assistant, behind one system text."""
+    """Ask after alternating words of a user and an assistant, after one system text."""
     items = [Message.of("system", "You are Ada.")]
     for place, text in enumerate(texts):
         said = Message.of("user" if place % 2 == 0 else "assistant", text)
@@ -80,7 +80,7 @@ def test_cancelling_a_turn_over_http_ends_it_once() -> None:
     engine.sent(only(StartHttp, actions).attempt, 0.1)
     actions = engine.cancel(turn, 0.2)
     assert only(Finish, actions).report.outcome == "cancelled"
-    assert only(Booked, actions).category == "cancelled"
+    assert only(RecordUsage, actions).category == "cancelled"
     assert not engine.snapshot().turns
 
 

@@ -55,8 +55,8 @@ HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "h
 
 
 Keys = Literal["kept", "fresh", "none", "template"]
-"""How a framework names its items: each for good, all anew for each request, not at all, or each
-for good behind an opening that all calls share."""
+"""How a framework names its items: with lasting ids, with new ids for each request, without ids,
+or with lasting ids after an opening that all calls share."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class World:
         warm_ups: How often a prompt is prepared when a call begins.
         junk: How often a frame that means nothing comes with an answer.
         ids: Which names of an item its events bear: its id, its place, or both.
-        late: How often frames come behind the end of an answer.
+        late: How often frames come after the end of an answer.
         start: Seconds until an answer begins, at most.
         lag: Seconds by which timers are late, at most.
         keys: How callers' items may be named.

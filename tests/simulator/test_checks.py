@@ -444,7 +444,7 @@ def test_json_object_needs_the_word_json() -> None:
 
 
 def reasoned() -> tuple[Store, list[Any]]:
-    """A store that has given out a reasoning item and the call it led to."""
+    """A store that has sent a reasoning item and the call it led to."""
     store = Store()
     born = [
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"},

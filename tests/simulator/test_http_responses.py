@@ -478,7 +478,7 @@ async def test_the_answer_ends_with_its_client() -> None:
             await client.responses.retrieve(str(entry.response_id))
 
 
-# -- a client that nobody here wrote -----------------------------------------------------------
+# -- an independent client ----------------------------------------------------------------------
 
 
 async def test_the_stock_plugin_has_a_tool_called_over_http() -> None:

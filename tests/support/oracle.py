@@ -117,7 +117,7 @@ class Oracle(ABC):
         assert set(missed) <= set(whole), f"not chained: {missed}\n{self.story()}"
 
     async def _check_books(self, lost: int) -> None:
-        """Check that each attempt was reported and booked, and each turn as it went."""
+        """Check that each attempt was reported and counted, and each turn as it went."""
         sent = sum(report.attempts for report in self.reports)
         await until(lambda: self.llm.usage.all.attempts == sent)
         assert len(self.entries) <= sent <= len(self.entries) + lost, self.story()
@@ -127,7 +127,7 @@ class Oracle(ABC):
                 assert report.chained == is_chained(by_id[report.response_id]), report
 
     def should_chain(self, entry: Entry) -> bool:
-        """Whether a request begins with a completed state that is in reach, by the journal."""
+        """Whether a request begins with a completed state that can be continued, by the journal."""
         return any(
             known.outcome == "completed"
             and known.body["model"] == entry.body["model"]

@@ -34,7 +34,7 @@ async def make_client(reports: list[TurnReport]) -> AsyncIterator[MakeClient]:
 
     def make(simulator: Simulator, **options: Any) -> Client:
         on_turn: Callable[[TurnReport], None] = reports.append
-        # The socket by itself, unless a test says otherwise.
+        # The socket by itself, unless a test sets a fallback.
         settings: dict[str, Any] = {"lanes": True, "fallback": None, "on_turn": on_turn, **options}
         key = settings.pop("key", "key")
         client = Client(endpoint(simulator.base_url), Credentials(key), **settings)

@@ -224,7 +224,7 @@ async def test_error_frames_of_every_shape_end_the_turn(
 async def test_what_does_not_pass_ends_with_its_own_error(
     make_client: MakeClient, fault: Any, kind: type[TurnError], requests: int
 ) -> None:
-    """A budget of two paid resends; a close before output has one free resend besides."""
+    """A budget of two paid resends; a close before output has one free resend in addition."""
     async with Simulator("one two three", fault=fault) as simulator:
         caller = Caller(make_client(simulator), limits=QUICK, retry=RetryPolicy(2, 0.0))
         with pytest.raises(kind) as error:

@@ -1,4 +1,4 @@
-"""Reasoning and phases that no framework records survive a resend of the whole context."""
+"""Reasoning and phases that no framework records survive a resend of the full context."""
 
 from typing import Any
 

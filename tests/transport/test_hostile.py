@@ -1,4 +1,4 @@
-"""Hosts, keys and texts that nobody means well with."""
+"""Hosts, keys and texts made to do harm."""
 
 import asyncio
 import json

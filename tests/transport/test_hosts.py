@@ -121,7 +121,7 @@ async def test_what_a_host_hangs_on_a_call_goes_back(manner: str) -> None:
         caller = Caller(client, tools=(TOOL,))
         heard = await caller.say("Weather?")
         call = next(event.call for event in heard if isinstance(event, ToolCallReady))
-        # A framework that keeps nothing beside its call: it is remembered by belonging.
+        # A framework that keeps nothing but the call: its conversation is found by its words.
         kept: list[Item] = [i for i in caller.items if not isinstance(i, ToolCall)]
         key = next(i.key for i in caller.items if isinstance(i, ToolCall))
         kept.append(ToolCall(call.call_id, call.name, call.arguments, key))

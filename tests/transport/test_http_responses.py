@@ -423,7 +423,7 @@ async def test_what_a_key_function_raises_is_not_shown(*, websocket: bool) -> No
 async def test_where_only_http_is_there_a_dropped_request_is_sent_again(
     make_client: MakeClient, reports: list[TurnReport]
 ) -> None:
-    """The host said that it has no socket: a bad moment of HTTP is no reason to take that."""
+    """The host reported that it has no socket: an HTTP error does not bring the socket back."""
     plan: list[Any] = [None, Abort(), None, Abort(), Abort(), Abort()]
     async with Simulator("hello", no_websocket=404, fault=plan) as simulator:
         caller = Caller(

@@ -56,7 +56,7 @@ async def test_a_new_connection_can_be_prepared_so_that_nothing_is_sent_twice(
         assert [e.body.get("generate") for e in simulator.journal.entries[:2]] == [None, False]
         assert reports[1].chained
         assert reports[1].items_sent == 1
-        assert len(reports) == 2  # preparing is no turn
+        assert len(reports) == 2  # a preparation is not a turn
         books = client.usage
         assert books.warm_up.attempts == 1
         assert books.warm_up.input > 0

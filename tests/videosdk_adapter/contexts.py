@@ -111,7 +111,7 @@ def wanted(context: ChatContext) -> list[Unit]:
 class Segment:
     """What lies between two things that the caller (or the system) said.
 
-    The framework records the words of a turn as one message behind its tool rounds, while the
+    The framework records the words of a turn as one message after its tool rounds, while the
     model said them between these: as a segment, both are the same.
     """
 
@@ -122,7 +122,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Seen:
-    """A context as the model sees it, or as it shall."""
+    """A context as the model sees it, or must see it."""
 
     lead: tuple[str, ...]
     segments: tuple[Segment, ...]

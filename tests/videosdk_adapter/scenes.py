@@ -18,7 +18,7 @@ from videosdk_adapter.talks import Plain, tool
 
 both_ways = pytest.mark.parametrize("streaming", [False, True], ids=["http", "socket"])
 
-HANGS = 5.0  # virtual seconds after which a plugin that waits for nothing is given up
+HANGS = 5.0  # virtual seconds after which a plugin is taken to wait without a limit
 
 
 class Weather:

@@ -31,11 +31,11 @@ class Stage(Oracle):
     Attributes:
         asked: What each `chat()` call asked with.
         options: The LLM's keywords, and what the host does with lanes.
-        errors: The errors that the LLM's event told.
+        errors: The errors that the LLM emitted as events.
         unanswered: What callers of benchmarks said that came to nothing.
         unseen: Whether calls that can't run were answered without the framework.
         reordered: Whether the framework has the words of a turn in another order than they were
-            said in, since somebody spoke between them.
+            spoken in, since words of the user came between them.
     """
 
     told: ToldScript
@@ -168,7 +168,7 @@ async def stage(
             options.setdefault("wss_url", f"{service.base_url}/responses".replace("http", "ws", 1))
             model = RecordingStock(contexts, asked, **options)
         else:
-            # The socket by itself, unless a test says so.
+            # The socket by itself, unless a test sets a fallback.
             known = {"on_turn": reports.append, "lanes": lanes != "off", "fallback": None}
             model = RecordingLLM(contexts, asked, **{**known, **options})
         st = Stage(service, told, model, asked, {**options, "lanes": lanes}, reports=reports)

@@ -1,4 +1,4 @@
-"""Answers: every ending ends, frames belong to their request, failures are told once."""
+"""Answers: every ending ends, frames belong to their request, failures are reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts whose call ids start anew in each conversation: nothing of one caller reaches another."""
+"""Hosts whose call ids restart in each conversation: callers are still kept apart."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def booking(request: Request) -> Reply | str:
 
 
 def told(entry: Entry) -> list[str]:
-    """What the model saw, in order: texts, and the kinds of what is no text."""
+    """What the model saw, in order: texts, and the kinds of all other items."""
     texts: list[str] = []
     for item in entry.context:
         content = item.get("content")
@@ -267,7 +267,7 @@ async def test_a_call_that_is_recorded_after_the_turn(host: Host, when: str) -> 
 
 
 async def test_a_call_that_only_a_fork_shows(host: Host) -> None:
-    """The tool was cut; the next request is made with a fork of what it left behind."""
+    """The tool was cut; the next request is made with a fork of what it left."""
     async with stage(booking, **host) as st:
         ctx = context(("user", "I am ONE, book"))
         stream = st.llm.chat(ctx, tools=[book])
@@ -423,7 +423,7 @@ async def test_contexts_of_equal_content_and_call_ids_are_told_apart(
 
 
 async def test_broken_calls_of_two_rounds_with_the_same_ids(host: Host) -> None:
-    """What was wrong is told once for each round, beside the call of that round."""
+    """A problem is reported once for each round, next to the call of that round."""
 
     def script(request: Request) -> Reply | str:
         rounds = len([i for i in request.context if i.get("type") == "function_call"]) // 2
@@ -482,13 +482,13 @@ async def test_a_context_of_the_users_own_kind(host: Host) -> None:
         assert told(st.entries[-1])[1:] == ["function_call", "function_call_output", spoken, "bye"]
 
 
-# -- what is told about a context -----------------------------------------------------------------
+# -- problems reported about a context ------------------------------------------------------------
 
 
 async def test_each_request_tells_the_ids_of_its_context(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of what is sent stand on the items, also in nested chats; words moved have none."""
+    """Problems of sent items are attached to them, also in nested chats; words moved have none."""
     asked: list[rtllm.Request] = []
     for kind in (rtllm.Client, rtllm.ChatClient):
         original: Any = kind.ask

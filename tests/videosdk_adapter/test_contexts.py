@@ -12,7 +12,7 @@ from videosdk_adapter.scenes import Weather, both_ways, on_demand, say
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import Plain, talk, tool
 
-# -- contexts are made legal --------------------------------------------------------------------
+# -- contexts are normalized --------------------------------------------------------------------
 
 
 @both

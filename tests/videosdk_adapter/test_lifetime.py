@@ -1,4 +1,4 @@
-"""A dropped LLM is freed with its sockets and tasks, whoever its callbacks belong to."""
+"""A dropped LLM is freed with its sockets and tasks, also if its callbacks refer to it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_one_that_is_dropped_idle_is_freed(way: str, callback: str) -> Non
 
 
 @ways
-@pytest.mark.parametrize("callback", ["on_turn", "lent client", "token provider"])
+@pytest.mark.parametrize("callback", ["on_turn", "passed client", "token provider"])
 async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
     async with hosted() as service:
         owner = made(way, callback, service)
@@ -83,7 +83,7 @@ async def test_one_that_was_closed_is_freed(way: str, callback: str) -> None:
 
 
 @ways
-@pytest.mark.parametrize("callback", ["on_turn closure", "lent client", "async token provider"])
+@pytest.mark.parametrize("callback", ["on_turn closure", "passed client", "async token provider"])
 async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: str) -> None:
     gate = asyncio.Event()
     async with hosted(Reply.of(Text(pieces=("One ", Pause(gate), "two.")))) as service:

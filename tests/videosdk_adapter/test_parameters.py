@@ -54,7 +54,7 @@ class Case:
     """What is said to which model, and what arrives of it.
 
     Attributes:
-        responses: What arrives over the socket; None where it is an error.
+        responses: What arrives over the socket; None if it is an error.
         chat: What arrives over Chat Completions.
         warns: The ways on which there is a warning.
     """
@@ -421,7 +421,7 @@ async def test_a_refused_effort_is_stepped_to_the_nearest_that_the_service_names
     ]
     assert efforts == ["none", "low", "low", "low", "low"]
     assert ["temperature" in body for body in bodies] == [True, True, False, False, False]
-    assert len(warned(caplog)) == 1  # the temperature is nobody's choice
+    assert len(warned(caplog)) == 1  # the temperature was left at its default
     assert "'low'" in warned(caplog)[0]
 
 

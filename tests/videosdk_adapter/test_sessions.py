@@ -56,7 +56,7 @@ class Tools:
 
 
 def outputs(request: Request) -> str:
-    """What came of the calls behind the caller's last words."""
+    """The outcomes of the calls after the caller's last words."""
     texts: list[str] = []
     for item in request.context:
         if item.get("role") == "user":

@@ -216,7 +216,7 @@ async def test_the_frameworks_dump_holds_no_key(stock: bool) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_one_object_on_two_loops_one_after_the_other(stock: bool) -> None:
-    """A loop takes its sockets along, whether or not somebody closed the object before."""
+    """A closed loop closes its sockets, whether or not the object was closed before."""
     first, second = _on_two_loops(stock=stock)
     assert first == ("Hi.", None)
     assert (second == ("Hi.", None)) is not stock

@@ -72,7 +72,7 @@ async def test_null_is_the_default_and_the_chain_holds(host: Host) -> None:
     await st.check()
     assert len(st.entries) == 3
     if st.entries[0].connection >= 0:
-        assert is_chained(st.entries[1])  # behind the call, whose arguments are recorded otherwise
+        assert is_chained(st.entries[1])  # though its arguments are recorded in another form
     offered = st.entries[0].body["tools"][0]
     assert offered.get("function", offered)["strict"] is True
 
@@ -110,7 +110,7 @@ async def test_a_call_that_does_not_fit_is_told_to_the_model_and_not_run(
 
 
 def offered(made: Any) -> tuple[dict[str, Any], Any]:
-    """A tool as it is offered, and what becomes of a call's arguments."""
+    """A tool as it is offered, and how a call's arguments are read."""
     offer = ToolEncoder().offer([made])
     [encoded] = [msgspec.json.decode(raw) for raw in offer.encoded]
     check_tools([encoded])

@@ -1,7 +1,7 @@
 """A call on a stage, and one check of what must hold after any call.
 
 The answers are made of words that occur nowhere else, so that each word tells whether it was
-played, how often, and whether the model was told of it.
+played, how often, and whether the model saw it in a later context.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def has_results(request: Request) -> bool:
 
 @dataclass
 class Line:
-    """A call, the service behind it, and what both noted."""
+    """A call, its service, and what both noted."""
 
     stage: Stage
     call: PhoneCall
@@ -78,13 +78,13 @@ class Line:
         self.check_heard()
 
     def check_heard(self) -> None:
-        """Nothing was played twice, and the model was told only of what was played."""
+        """Nothing was played twice, and the model saw only what was played."""
         twice = [w for w, count in Counter(self.played).items() if _WORD.match(w) and count > 1]
         assert not twice, f"played twice: {twice}"
         assert self.told_unheard() == set(), self.stage.story()
 
     def told_unheard(self) -> set[str]:
-        """Words of answers in the model's contexts that nobody had heard."""
+        """Words of answers in the model's contexts that were never played."""
         told = {
             word
             for context in self.contexts

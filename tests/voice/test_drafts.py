@@ -35,7 +35,7 @@ class Scribe(Agent):
 async def test_an_adopted_draft_goes_on_and_its_message_is_rewritten(
     any_host: Any, thinks: float
 ) -> None:
-    # With turns told by the recogniser no draft is begun at the final transcript, so that of
+    # If the recogniser decides the turns, no draft is begun at the final transcript, so that of
     # the early one is adopted.
     async with line(
         any_host,

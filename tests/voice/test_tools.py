@@ -35,7 +35,7 @@ class Desk(Agent):
 
     @function_tool
     async def look_up(self, ctx: RunContext[Any]) -> str:
-        """Look something up, and say so."""
+        """Look something up, and speak meanwhile."""
         self.ran["look_up"] += 1
         ctx.session.say("This takes a moment.")
         await asyncio.sleep(self.seconds)
@@ -117,7 +117,7 @@ async def test_a_barge_in_into_the_answer_after_a_tool(any_host: Any) -> None:
         await on.call.quiet()
         assert on.call.heard[0].interrupted
         assert desk.ran == {"book": 1}
-        # The state with the call still stands: only the cut answer was lost.
+        # The state with the call is still stored: only the cut answer was lost.
         assert on.chained == [False, True, on.keeps_older_states, True]
 
 
@@ -189,7 +189,7 @@ async def test_the_colleague_knows_what_was_heard(any_host: Any) -> None:
         return Reply.of(Call("hand_over"))
 
     desk = Desk()
-    # The new agent's instructions stand where the old one's stood: a resend is right.
+    # The new agent's instructions replace the old one's: a resend is right.
     async with line(any_host, script, agent=desk, whole=range(9)) as on:
         await on.call.caller_says("Tell me a story.")
         await on.call.agent_says(3)

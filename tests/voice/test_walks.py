@@ -1,4 +1,4 @@
-"""Calls that nobody would think of: callers who do anything at any time, by chance."""
+"""Calls with unusual callers, who do anything at any time, by chance."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""A hall of callers on one LLM object, who say the same and hear the same, and the two laws.
+"""Many callers on one LLM object who say and hear the same words, and two laws about them.
 
 Each caller has secrets of its own: in reasoning, in the items of hosted tools, in what its tools
-return. Who asks is told by the request's metadata, which takes no part in belonging. From the
+return. The request's metadata names the caller; it is not used to find a conversation. From the
 simulator's journal alone the hall finds
 
 * *crossings*: a request that continues or carries what is another caller's, or is billed to it;
-* *missed chains*: a request that went whole although what it begins with was known, its own and
-  in reach.
+* *missed chains*: a request that sent the full context although its beginning was stored, was
+  the caller's own, and could have been continued.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ NAME_IN_SECRET = re.compile(r"secret-(\w+)-of")
 
 
 def secret(caller: str, kind: str) -> str:
-    """Words that stand in one caller's items only."""
+    """Words that occur in one caller's items only."""
     return f"secret-{caller}-of-{kind}"
 
 
@@ -81,7 +81,7 @@ class Side(Protocol):
 
 
 def hidden_of(caller: str, secrets: Secrets) -> list[Part]:
-    """What a response holds beside its words."""
+    """What a response holds in addition to its words."""
     if secrets == "none":
         return []
     thought = Reasoning(summary=secret(caller, "thought"))
@@ -253,7 +253,7 @@ class Hall:
         return found
 
     def missed(self) -> list[str]:
-        """Requests that went whole although what they begin with was theirs and in reach."""
+        """Requests that sent the full context although they could have continued a stored one."""
         return [
             f"#{entry.index} begins with #{known.index}"
             for entry in self.entries
@@ -289,7 +289,7 @@ class Hall:
         """Check both laws.
 
         Args:
-            whole: How many requests of each caller go whole where all is in reach; None if
+            whole: How many requests of each caller may send the full context; None if
                 it doesn't matter.
             callers: How many there were.
         """

@@ -1,4 +1,4 @@
-"""Calls that go on turn by turn, on both SDKs: whoever says the same stays by himself."""
+"""Calls over several turns, on both SDKs: callers who say the same are kept apart."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_forty_callers(side: Any, host: str) -> None:
 
 @pytest.mark.parametrize("store", [True, False], ids=["stored", "unstored"])
 async def test_connections_are_lost_between_turns(side: Any, callers: int, store: bool) -> None:
-    """Unstored, all goes whole once; what is hidden returns to its own caller."""
+    """Unstored, the full context is sent once; hidden items return to their own caller."""
     async with hall_of(side, "lanes-stored" if store else "lanes-unstored") as hall:
 
         async def call(name: str) -> None:
@@ -72,7 +72,7 @@ async def test_connections_are_lost_between_turns(side: Any, callers: int, store
     ],
 )
 async def test_a_first_answer_that_is_cut(side: Any, callers: int, at: str, lost: bool) -> None:
-    """Nothing of it may be continued: the second request goes whole too."""
+    """Nothing of it may be continued: the second request sends the full context too."""
     async with hall_of(side, at) as hall:
 
         async def call(name: str) -> None:

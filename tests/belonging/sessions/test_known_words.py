@@ -67,7 +67,7 @@ async def test_examples_hold_what_another_was_answered(side: Any, host: str, sec
 
 
 async def test_what_comes_under_new_ids_costs_the_caller_nothing(side: Any, host: str) -> None:
-    """Whoever is taken for the caller, the caller stays who he is."""
+    """A caller keeps his own conversation, whatever other callers said before."""
     async with hall_of(side, host, secrets="sealed") as hall:
 
         async def second() -> None:
@@ -179,7 +179,7 @@ async def test_some_are_answered_while_others_still_listen(side: Any, any_host: 
 
 
 async def test_marks_alone_tell_whose_answer_it_was(host: str, callers: int) -> None:
-    """LiveKit's context is made anew for each turn, with all but the ids."""
+    """LiveKit's context is rebuilt for each turn, with all but the ids."""
     async with hall_of(LiveKit(), host) as hall:
 
         async def call(name: str) -> None:
@@ -188,12 +188,12 @@ async def test_marks_alone_tell_whose_answer_it_was(host: str, callers: int) -> 
                 for text in ("hello", "more", "thanks"):
                     await hall.together()
                     await line.say(text)
-                    anew = llm.ChatContext.empty()
+                    rebuilt = llm.ChatContext.empty()
                     for message in line.context.copy(exclude_instructions=True).messages():
-                        anew.add_message(
+                        rebuilt.add_message(
                             role=message.role, content=message.content, extra=message.extra
                         )
-                    await line.replace(anew)
+                    await line.replace(rebuilt)
 
         await hall.play(callers, call)
         hall.check(callers=callers)

@@ -159,7 +159,7 @@ async def other_words(line: LiveKitLine, hall: Hall) -> None:
 
 
 async def new_ids(line: LiveKitLine, hall: Hall) -> None:
-    """Rebuilt without what the framework recorded beside the words."""
+    """Rebuilt from the words, without what the framework recorded in addition."""
     del hall
     said = [pair for pair in line.history() if pair[0] != "system"]
     await line.replace(SIDE.opening(*said))

@@ -1,4 +1,4 @@
-"""Summaries and judges beside turns, and fallbacks around, on both SDKs."""
+"""Summaries and judges during turns, and fallback adapters around the LLM, on both SDKs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An item, its id, a call's output or sealed reasoning is refused."""
+"""An item, its id, a call's output or encrypted reasoning is refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ AGAIN: More = {"always": True, "forgets": True}
 CASES = (
     RULE.sent("a call lacks its output", NO_OUTPUT),
     RULE.sent("an item is unknown", NO_ITEM),
-    RULE.sent("sealed reasoning can't be read", UNSEALED),
+    RULE.sent("encrypted reasoning can't be read", UNSEALED),
     RULE.sent("an item is unknown, whatever is sent", NO_ITEM, RULE.fails(2), **AGAIN),
 )

@@ -31,7 +31,7 @@ class RtllmError(Exception):
 
 
 class ConfigError(RtllmError, ValueError):
-    """A setting is not valid; raised where it was given."""
+    """A setting is not valid; raised by the constructor or call that got it."""
 
 
 class EmptyContext(RtllmError, ValueError):

@@ -220,7 +220,7 @@ class Reply:
         return self._question.ask(context, self._unsent, record, no_calls=turn.refused)
 
     def _take_broken(self, turn: Turn, response: Response) -> list[Item]:
-        """Remove invalid calls from a response; the model is told what was wrong.
+        """Remove invalid calls from a response; the model gets an error output for each.
 
         Returns:
             These calls, which the framework never gets, and their outputs.

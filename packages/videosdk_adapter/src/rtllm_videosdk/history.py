@@ -95,12 +95,12 @@ class Unseen:
     Attributes:
         items: The calls, and the outputs that tell the model what was wrong.
         at: How many of the framework's items come before them.
-        beside: The calls of the same response that the framework has, if there are any.
+        siblings: The calls of the same response that the framework has, if there are any.
     """
 
     items: tuple[Item, ...]
     at: int
-    beside: CallGroup | None = None
+    siblings: CallGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +139,20 @@ def arranged(
     def add(some: Iterable[Unseen]) -> None:
         for one in some:
             made.extend(
-                _Placed(i, one.beside if isinstance(i, ToolCall) else None) for i in one.items
+                _Placed(i, one.siblings if isinstance(i, ToolCall) else None) for i in one.items
             )
 
     for place, item in enumerate(items):
         group = groups.get(place)
-        add(u for u in unseen if u.beside is None and u.at == place)
+        add(u for u in unseen if u.siblings is None and u.at == place)
         if place in moves.before:
             made.append(_Placed(moves.before[place]))
         if group is not None and firsts[group] == place:
-            add(u for u in unseen if u.beside is group)
+            add(u for u in unseen if u.siblings is group)
         kept = moves.instead.get(place, item)
         if kept is not None:
             made.append(_Placed(kept, group))
-    add(u for u in unseen if u.beside is None and u.at >= len(items))
+    add(u for u in unseen if u.siblings is None and u.at >= len(items))
     return _together(made)
 
 

@@ -311,7 +311,7 @@ class ChatAssembler:
         return [TextDelta(text, refusal)] if text else []
 
     def _collect_reasoning(self, delta: object) -> None:
-        """Collect reasoning beside the text: some hosts require it in the next request."""
+        """Collect reasoning next to the text: some hosts require it in the next request."""
         thought = read_field(delta, "reasoning_content")
         if isinstance(thought, str):
             before = self._message_fields.get("reasoning_content", "")

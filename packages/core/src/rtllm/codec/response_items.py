@@ -141,7 +141,7 @@ class ItemState:
         self.rest += rest
         return rest
 
-    def give_up(self, text: str, to: "ItemState") -> None:
+    def move_end(self, text: str, to: "ItemState") -> None:
         """Move a text that came after this item's final text to the item that it belongs to."""
         own = self.said.removesuffix(text)
         if own != self.said and any(f and own.startswith(f) for f in self.finals.values()):

@@ -260,7 +260,7 @@ class Assembler:
         if item is None:
             item = self._items.add(item_id, place, "message")
             if self._speaking is not None and not self._speaking.is_closed:
-                self._speaking.give_up(text, item)
+                self._speaking.move_end(text, item)
             self._speaking = item
             return item
         self._items.know(item, item_id, place, "message")

@@ -75,7 +75,7 @@ def restore_hidden_items(
         items: The last items of it, which are to be sent.
         hidden: The hidden items of the responses that the context begins with.
     """
-    known = {(one.beside, one.unit): one for one in hidden}
+    known = {(one.anchor, one.unit): one for one in hidden}
     if not known:
         return tuple(items)
     begin = len(context.items) - len(items)

@@ -337,14 +337,14 @@ class Hidden:
     """A hidden item next to a recorded one; see `rtllm.context.hidden_items`.
 
     Attributes:
-        beside: The recorded item's fingerprint.
+        anchor: The recorded item's fingerprint.
         unit: The recorded item's unit in the context, for a message; None for a call, whose
             fingerprint is unique.
         before: Reasoning and hosted tools' items that came before it.
         phase: The message's phase.
     """
 
-    beside: bytes
+    anchor: bytes
     unit: int | None
     before: tuple[Item, ...]
     phase: str | None

@@ -128,7 +128,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class RecordUsage:
     """Record one attempt in the usage ledger: it has ended, or its end will never be known.
 
     Attributes:
@@ -157,4 +157,4 @@ class WakeAt:
     at: float
 
 
-Action = Connect | Send | Ping | Close | StartHttp | Deliver | Finish | Booked | WakeAt
+Action = Connect | Send | Ping | Close | StartHttp | Deliver | Finish | RecordUsage | WakeAt

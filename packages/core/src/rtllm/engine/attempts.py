@@ -3,7 +3,7 @@
 import logging
 
 from rtllm.content.items import Item, ToolCall
-from rtllm.engine.actions import Booked
+from rtllm.engine.actions import RecordUsage
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
 from rtllm.engine.request_planner import Placement
@@ -79,7 +79,7 @@ class Attempts:
         if attempt.begun:
             tell = attempt.on_late_usage if attempt.category == "cancelled" else None
             self._state.actions.append(
-                Booked(attempt.turn, attempt.number, attempt.category, attempt.usage, tell)
+                RecordUsage(attempt.turn, attempt.number, attempt.category, attempt.usage, tell)
             )
         if connection is not None and attempt.connection < 0:
             if decoder.created:

@@ -1,9 +1,9 @@
-"""Cancellation: what a barge-in leaves running, and how long that may take to drain.
+"""Cancellation: the attempts that a barge-in leaves running, and their time limit for draining.
 
-A cancelled turn is over at once: `rtllm.engine.turns.Turns.finish` reports it, and no wait delays
-the caller. No event is documented that stops an answer, so the turn's attempt drains on its lane:
-it is read unheard until it ends, and its usage is booked. `rtllm.scheduling` places the next
-request on another lane, or on another connection. Over HTTP the exchange is cut off instead.
+A cancelled turn is over at once: `rtllm.engine.turns.Turns.finish` reports it, and the caller does
+not wait. There is no documented event that stops a response, so the turn's attempt drains on its
+lane: its frames are read until it ends, and its usage is recorded. `rtllm.scheduling` places the
+next request on another lane, or on another connection. Over HTTP the exchange is cancelled instead.
 """
 
 from rtllm.content.usage import UsageCategory
@@ -13,14 +13,14 @@ from rtllm.engine.state import EngineState
 from rtllm.retry.faults import CANCELLED
 
 DRAIN_LIMIT = 60.0
-"""Seconds that a cancelled answer may take to end before its connection is given up."""
+"""Seconds that a cancelled response may drain before its connection is closed."""
 
 
 class Cancellation:
-    """Leaves attempts that no turn waits for any more, and gives them up when they don't end.
+    """Drains attempts that no turn waits for any more, within a time limit.
 
     Args:
-        state: What the engine holds.
+        state: The engine's shared state.
         attempts: Ends them.
     """
 
@@ -29,11 +29,11 @@ class Cancellation:
         self._attempts = attempts
 
     def abandon(self, attempt: Attempt, category: UsageCategory, now: float) -> None:
-        """Let an attempt drain without its turn; over HTTP it is cut off.
+        """Let an attempt drain without its turn; over HTTP it is cancelled.
 
         Args:
             attempt: The attempt.
-            category: What its tokens count as.
+            category: The usage category of its tokens.
             now: When.
         """
         if attempt.finished or attempt.abandoned is not None:
@@ -46,16 +46,16 @@ class Cancellation:
         self._state.planner.abandon(attempt.number)
         self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
 
-    def give_up(self, number: int, now: float) -> int | None:
-        """Tell which connection to close, since an answer on it did not drain in time.
+    def drain_timed_out(self, number: int, now: float) -> int | None:
+        """Return the connection to close because a response on it did not drain in time.
 
         Args:
             number: The attempt.
             now: When.
 
         Returns:
-            The connection's number. None if the attempt has ended, or if turns still need its
-            connection: then it is looked at again later.
+            The connection's number. None if the attempt has ended, or if turns still use its
+            connection; then it is checked again later.
         """
         attempt = self._state.attempts.get(number)
         if attempt is None:

@@ -162,7 +162,7 @@ class Connection:
         """Find the attempt that a frame is for.
 
         Returns:
-            The attempt; or what an error that names none means; None if nobody waits for it.
+            The attempt; the effect of an error without a lane; or None for a frame without attempt.
         """
         lane = frame.lane
         queue = self._running.get(lane)

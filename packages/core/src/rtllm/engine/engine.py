@@ -29,8 +29,8 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.engine.turns import Turns
 from rtllm.retry.faults import (
-    ANSWER_GIVEN_UP,
     CLIENT_CLOSED,
+    DRAIN_TIMED_OUT,
     NO_SIGN_OF_LIFE,
     STREAM_BROKEN_OFF,
     Fault,
@@ -175,11 +175,11 @@ class Engine:
                 case "ping":
                     self._watch(number, now)
                 case "drain":
-                    self._give_up_drain(number, now)
+                    self._end_drain(number, now)
                 case "silence":
                     self._turns.end_after_silence(number, now)
                 case "leave":
-                    self._close_connection(number, ANSWER_GIVEN_UP, now)
+                    self._close_connection(number, DRAIN_TIMED_OUT, now)
                 case "upkeep":
                     self._look_after_connections(now)
                 case _:
@@ -298,14 +298,14 @@ class Engine:
         self._state.actions.clear()
         return actions
 
-    def _give_up_drain(self, number: int, now: float) -> None:
+    def _end_drain(self, number: int, now: float) -> None:
         """Close the connection of a cancelled response that does not end, once no turn uses it."""
-        connection = self._cancellation.give_up(number, now)
+        connection = self._cancellation.drain_timed_out(number, now)
         if connection is not None:
             logger.info(
                 "closing connection %d: a cancelled response did not end in time", connection
             )
-            self._close_connection(connection, ANSWER_GIVEN_UP, now)
+            self._close_connection(connection, DRAIN_TIMED_OUT, now)
 
     def _release_idle(self, now: float) -> None:
         """Release what is kept for idle conversations, and schedule the next check."""

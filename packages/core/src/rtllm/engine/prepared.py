@@ -98,7 +98,6 @@ class PreparedRequest:
             rejected: The parameters that models have rejected.
             dialect: The dialect to encode in.
             carried: Returns the fields that go back with a call.
-            carried: What goes back beside a call.
         """
         request = self.request
         body = chat.parameters(

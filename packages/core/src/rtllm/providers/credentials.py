@@ -20,7 +20,6 @@ class Credentials:
         api_key: The key or token, or a function, plain or async, that returns one.
         organization: The OpenAI organization, sent as a header.
         project: The OpenAI project, sent as a header.
-        project: OpenAI project, sent as a header.
         headers: Additional headers; they override the others.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Backoff: how long a resend waits, and the wait that a client's turns share."""
+"""Backoff: the wait before a resend, and the wait that a client's turns share."""
 
 from rtllm.content.timeouts import RetryPolicy
 
 FIRST_INTERVAL = 0.1
-"""Seconds before the first paid resend at most, as LiveKit Agents has it (*seen* in 1.8.9)."""
+"""The longest wait before the first retry in seconds, as in LiveKit Agents (*seen* in 1.8.9)."""
 
 
 def backoff(
@@ -12,13 +12,13 @@ def backoff(
     """Compute the wait before a resend.
 
     Args:
-        policy: What the turn may try.
-        paid_resends: How many resends of the turn were paid for before this one.
-        retry_after: Seconds that the service asks for; None if it names no wait.
-        jitter: A random number from 0 to 1: turns that failed together must not return together.
+        policy: The turn's retry policy.
+        paid_resends: How many resends of the turn were charged to the budget before.
+        retry_after: The wait that the service asks for, in seconds; None if it asks for none.
+        jitter: A random number from 0 to 1, so that turns that failed together retry separately.
 
     Returns:
-        Seconds: the service's own wait as it is; else from half to one and a half intervals.
+        The wait in seconds: the service's, or 0.5 to 1.5 intervals.
     """
     if retry_after is not None:
         return retry_after

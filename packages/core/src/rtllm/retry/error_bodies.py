@@ -44,19 +44,19 @@ def error_object(body: object) -> dict[str, Any]:
     return found
 
 
-def with_status(body: object, told: str) -> dict[str, Any]:
+def with_status(body: object, fallback: str) -> dict[str, Any]:
     """Read the error in a body; add a message with the status if the body has no text.
 
     Args:
         body: The body, decoded.
-        told: A message that names what was rejected, and the status.
+        fallback: A message that names what was rejected, and the status.
     """
     error = error_object(body)
     message = error.get("message")
     if not message:
-        error["message"] = told
+        error["message"] = fallback
     elif str(message).startswith(WEB_PAGE):
-        error["message"] = f"{told} and {message}"
+        error["message"] = f"{fallback} and {message}"
     return error
 
 

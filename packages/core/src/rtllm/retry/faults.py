@@ -119,7 +119,7 @@ WARM_UP_NEEDS_SOCKET = Fault(FaultKind.REFUSED, "a prompt can be warmed up only 
 ANSWER_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended in the middle of the response")
 STREAM_BROKEN_OFF = Fault(FaultKind.DROPPED, "the stream ended before the response's last event")
 NO_SIGN_OF_LIFE = Fault(FaultKind.DROPPED, "the connection did not answer a ping")
-ANSWER_GIVEN_UP = Fault(FaultKind.DROPPED, "the response did not end in time")
+DRAIN_TIMED_OUT = Fault(FaultKind.DROPPED, "the response did not end in time")
 CANCELLED = Fault(FaultKind.DROPPED, "the response was cancelled")
 
 

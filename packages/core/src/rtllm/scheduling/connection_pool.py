@@ -246,7 +246,7 @@ class ConnectionPool:
         if anchor.stored:
             return True
         on_its_own = anchor.home.connection not in avoid
-        return on_its_own and self._seat_beside(anchor, conversation) is not None
+        return on_its_own and self._seat_next_to(anchor, conversation) is not None
 
     def choose(
         self,
@@ -269,9 +269,9 @@ class ConnectionPool:
             The connection and lane, or None if a new connection is needed.
         """
         if anchor is not None:
-            beside = self._seat_beside(anchor, conversation)
-            if beside is not None and beside.connection not in avoid:
-                return beside
+            seat = self._seat_next_to(anchor, conversation)
+            if seat is not None and seat.connection not in avoid:
+                return seat
         usable = [
             c
             for c in self._connections.values()
@@ -299,7 +299,7 @@ class ConnectionPool:
         lane = self._free_lane(connection, conversation, None)
         return None if lane is None else LaneChoice(number, lane.name, is_open=True)
 
-    def _seat_beside(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
+    def _seat_next_to(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
         """Choose a lane on the connection that remembers an anchor; None if it no longer does."""
         connection = self._connections.get(anchor.home.connection)
         if connection is None or not connection.is_open:

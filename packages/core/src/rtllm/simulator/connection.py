@@ -266,7 +266,7 @@ class Connection:
         )
 
     async def fail(self, fault: ErrorFrame, tag: str | None, sequence_number: int) -> None:
-        """Send a scripted error frame; close the connection if the fault says so."""
+        """Send a scripted error frame; close the connection if the fault requires it."""
         await self.send(fault.frame(tag, sequence_number))
         if fault.then_close is not None:
             await self.close(fault.then_close)

@@ -128,7 +128,7 @@ class Generation:
         return event
 
     def opening(self) -> list[Event]:
-        """Create ``queued`` if the pace says so, then ``created`` and ``in_progress``."""
+        """Create ``queued`` if the pace has it, then ``created`` and ``in_progress``."""
         opening = [("queued", "queued")] if self._pace.queued else []
         opening += [("created", "in_progress"), ("in_progress", "in_progress")]
         return [

@@ -72,7 +72,7 @@ class Simulator:
         drop_on: When a lane forgets its old response: at the start or the end of its next request.
         forgets_on_failure: Whether ``response.failed`` makes the connection forget everything, as
             at Vercel.
-        reasoning: Whether models that reason return it. ``scripted``: if the script says so.
+        reasoning: Whether models that reason return it. ``scripted``: if the script has it.
             ``given``: each of their replies begins with a reasoning item, unless the effort is
             ``none``; its encrypted content comes only if ``include`` asks for it. ``demanded``: in
             addition, a client that resends a call of the current turn without a parent must send

@@ -16,7 +16,7 @@ from rtllm.errors import ToolArgumentsError, ToolSchemaError
 from rtllm.tools.arguments import problems_of, raw_problems, read
 from rtllm.tools.null_defaults import Nulls, without_stand_ins
 from rtllm.tools.repair import repaired
-from rtllm.tools.schema import described, schema_of, told_by
+from rtllm.tools.schema import described, docstring_texts, schema_of
 from rtllm.tools.schema_nodes import Json
 from rtllm.tools.signature import Signature
 from rtllm.tools.strict_schema import NotStrictError, closed
@@ -127,7 +127,6 @@ class FunctionTool(Generic[T]):
             without: Parameters that the model does not give, such as a framework's context.
             strict: True if the schema must be strict, False if it must not be; None if it should be
                 when possible.
-            nulls: What null may mean; see `Nulls`.
             nulls: What null may stand for; see `Nulls`.
 
         Raises:
@@ -137,7 +136,7 @@ class FunctionTool(Generic[T]):
         called = name or getattr(function, "__name__", None) or type(function).__name__
         if isinstance(function, type):
             raise ToolSchemaError(called, "it is a type; use FunctionTool.of_model for it")
-        text, texts = told_by(function)
+        text, texts = docstring_texts(function)
         try:
             signature = Signature(function, texts, without)
             adapter: TypeAdapter[BaseModel] = TypeAdapter(signature.model)
@@ -182,7 +181,7 @@ class FunctionTool(Generic[T]):
             schema = schema_of(adapter)
         except (TypeError, ValueError, PydanticUserError) as error:
             raise ToolSchemaError(called, _first_line(error)) from error
-        text, texts = told_by(model) if _has_own_docstring(model) else ("", {})
+        text, texts = docstring_texts(model) if _has_own_docstring(model) else ("", {})
         schema = described(schema, texts)
         schema.pop("description", None)
 

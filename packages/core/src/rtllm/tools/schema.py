@@ -57,7 +57,7 @@ def schema_of(adapter: TypeAdapter[Any]) -> Json:
 
 
 def _require_tags(place: object, root: Json) -> None:
-    """Require the discriminator of each union, as pydantic does without saying so."""
+    """Require the discriminator of each union: pydantic does, but its schema omits it."""
     if isinstance(place, list):
         for inner in place:
             _require_tags(inner, root)
@@ -65,12 +65,12 @@ def _require_tags(place: object, root: Json) -> None:
         return
     for inner in place.values():
         _require_tags(inner, root)
-    told = place.get("discriminator")
-    if not isinstance(told, dict) or not isinstance(place.get("oneOf"), list):
+    discriminator = place.get("discriminator")
+    if not isinstance(discriminator, dict) or not isinstance(place.get("oneOf"), list):
         return
     for option in place["oneOf"]:
         branch = target(option, root)
-        required = {*branch.get("required", ()), told.get("propertyName")}
+        required = {*branch.get("required", ()), discriminator.get("propertyName")}
         if isinstance(branch, dict) and isinstance(branch.get("properties"), dict):
             branch["required"] = [name for name in branch["properties"] if name in required]
 
@@ -90,11 +90,9 @@ def described(schema: Json, texts: Mapping[str, str]) -> Json:
     return {**schema, "properties": properties}
 
 
-def told_by(documented: object) -> tuple[str, dict[str, str]]:
+def docstring_texts(documented: object) -> tuple[str, dict[str, str]]:
     """Parse a docstring into its text, and the texts of its arguments or attributes."""
     text = inspect.cleandoc(getattr(documented, "__doc__", None) or "")
-    told = docstring_parser.parse(text)
-    said = {
-        param.arg_name.lstrip("*"): param.description for param in told.params if param.description
-    }
-    return (told.description or "").strip(), said
+    parsed = docstring_parser.parse(text)
+    arguments = {p.arg_name.lstrip("*"): p.description for p in parsed.params if p.description}
+    return (parsed.description or "").strip(), arguments

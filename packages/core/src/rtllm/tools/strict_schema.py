@@ -97,15 +97,15 @@ class _Closer:
         reference = str(node["$ref"])
         if reference != "#" and not reference.startswith(tuple(f"#/{w}/" for w in DEFINITIONS)):
             raise NotStrictError(f"{at} refers to {reference!r}, which is not a definition")
-        beside = {k: v for k, v in node.items() if k != "$ref" and k not in DEFINITIONS}
-        if not beside:
+        others = {k: v for k, v in node.items() if k != "$ref" and k not in DEFINITIONS}
+        if not others:
             return node
         if reference in self._inside or reference == "#":
-            return {**beside, "anyOf": [{"$ref": reference}]}
+            return {**others, "anyOf": [{"$ref": reference}]}
         # A reference can't have other keywords next to it, so it is expanded.
         self._inside.append(reference)
         try:
-            return self.node({**target(node, self._root), **beside}, at)
+            return self.node({**target(node, self._root), **others}, at)
         finally:
             self._inside.pop()
 
@@ -155,7 +155,7 @@ class _Closer:
 
     def _optional(self, given: object, at: str) -> Json:
         node = self.node(given, at)
-        assert isinstance(given, Mapping)  # noqa: S101 - else there is no such node
+        assert isinstance(given, Mapping)  # noqa: S101 - `node` has checked it
         default = given.get("default")
         if admits_null(given, self._root):
             if default is not None:

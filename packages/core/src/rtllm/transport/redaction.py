@@ -1,7 +1,7 @@
-"""Redaction: what a host says of a request, without the credentials that the request had.
+"""Redaction: removes a request's credentials from the error text of a host.
 
-A misconfigured gateway, or an address that is not the intended one, may repeat a request's headers
-in its refusal; from there they would reach exceptions and logs.
+A misconfigured gateway, or a host at a wrong address, may repeat a request's headers in a
+rejection. From there they would get into exceptions and logs.
 """
 
 import re
@@ -11,16 +11,16 @@ from dataclasses import replace
 from rtllm.retry.faults import Fault
 
 _SECRETS = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
-"""What the names of headers have in them that hold a secret."""
+"""Parts of the names of headers with secrets."""
 _SHORTEST = 8
-"""Characters of a value at least: a shorter one may be a word of the host's sentence."""
+"""Minimum characters of a secret; a shorter value may be a word of the host's sentence."""
 
 
 def redact(fault: Fault, headers: Mapping[str, str]) -> Fault:
-    """Replace the credentials of a request in what its host says.
+    """Replace the credentials of a request in the fault that its host reports.
 
     Args:
-        fault: What the host says.
+        fault: The fault.
         headers: The request's headers.
     """
     message, said = fault.message, fault.said

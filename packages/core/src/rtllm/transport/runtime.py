@@ -12,12 +12,12 @@ from rtllm.content.events import Event
 from rtllm.content.usage import Usage, UsageLedger
 from rtllm.engine.actions import (
     Action,
-    Booked,
     Close,
     Connect,
     Deliver,
     Finish,
     Ping,
+    RecordUsage,
     Send,
     StartHttp,
     WakeAt,
@@ -235,7 +235,7 @@ class Runtime:
                 self._mailboxes[action.turn].put(action)
             case WakeAt():
                 self._set_timer(action.at)
-            case Booked():
+            case RecordUsage():
                 self._books.enter(action.category, action.usage)
                 if action.tell is not None and action.usage is not None:
                     _tell(action.tell, action.usage)
