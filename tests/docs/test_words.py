@@ -25,7 +25,7 @@ AVOIDED: dict[str, str] = {
     r"(?<!there )\b(is|are|was|were|be) no (?!longer\b|more\b|reason\b|need\b|less\b)": "is not a",
     # conditions
     r"\bNone where\b": "None if",
-    r"\bwhere (it|nothing|none|they|one|that) (is|are|isn't|was|has|can|can't|may)\b": "if, when",
+    r"(?<=[\w,] )where (it|nothing|none|they|that) (is|are|isn't|was|has|can|may)\b": "if, when",
     # places for relations
     r"\bbesides?\b": "next to, in addition to, compared with",
     r"\bbehind\b": "after",

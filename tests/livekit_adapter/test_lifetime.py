@@ -95,7 +95,7 @@ async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: 
 
 
 @ways
-@pytest.mark.parametrize("callback", ["on_turn", "async api_key", "lent client"])
+@pytest.mark.parametrize("callback", ["on_turn", "async api_key", "passed client"])
 async def test_a_cut_turn_holds_nothing(way: str, callback: str) -> None:
     async with hosted(Reply.of(Text(pieces=("One ", Pause(asyncio.Event()), "two.")))) as service:
         owner = made(way, callback, service)

@@ -1,4 +1,4 @@
-"""An agent that owns its LLM and lends it functions of its own, and whether both are freed."""
+"""An agent that owns its LLM and passes it functions of its own, and whether both are freed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.memory import clients_of
 
 
 class Owner:
-    """An agent that owns its LLM, and lends it functions of its own."""
+    """An agent that owns its LLM, and passes it functions of its own."""
 
     llm: Any
 
@@ -33,14 +33,14 @@ class Owner:
         return "sk-test"
 
 
-_LENT: list[Any] = []
-"""What lies under the lent clients of a test, to be closed at its end."""
+_PASSED: list[Any] = []
+"""HTTP clients that tests passed to their LLMs, to be closed at the test's end."""
 
 
 def _client(owner: Owner, service: Simulator) -> dict[str, Any]:
-    _LENT.append(openai.DefaultAsyncHttpxClient())
+    _PASSED.append(openai.DefaultAsyncHttpxClient())
     client = openai.AsyncOpenAI(
-        api_key=owner.late_key, base_url=service.base_url, http_client=_LENT[-1]
+        api_key=owner.late_key, base_url=service.base_url, http_client=_PASSED[-1]
     )
     return {"client": client}
 
@@ -52,7 +52,7 @@ CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
     "api_key": lambda owner, _: {"api_key": owner.key},
     "async api_key": lambda owner, _: {"api_key": owner.late_key},
     "api_key closure": lambda owner, _: {"api_key": lambda: str(owner.key())},
-    "lent client": _client,
+    "passed client": _client,
     "token provider": lambda owner, _: {"azure_ad_token_provider": owner.key},
     "async token provider": lambda owner, _: {"azure_ad_token_provider": owner.late_key},
     "dated token provider": lambda owner, _: {
@@ -60,35 +60,35 @@ CALLBACKS: dict[str, Callable[[Owner, Simulator], dict[str, Any]]] = {
         "api_version": "2024-10-21",
     },
 }
-"""What an owner lends its LLM, as keywords."""
+"""What an owner passes to its LLM, as keywords."""
 
 
 def give_llm(
     owner: Owner, kind: Any, azure: Any, callback: str, service: Simulator, **options: Any
 ) -> None:
-    """Give an owner its LLM: a class, its constructor for Azure, and what the owner lends."""
-    lent = CALLBACKS[callback](owner, service)
-    options = {"model": "gpt-4.1", **options, **lent}
-    if "azure_ad_token_provider" in lent:
+    """Give an owner its LLM: a class, its constructor for Azure, and what the owner passes."""
+    passed = CALLBACKS[callback](owner, service)
+    options = {"model": "gpt-4.1", **options, **passed}
+    if "azure_ad_token_provider" in passed:
         owner.llm = azure(azure_endpoint=service.azure_endpoint, **options)
-    elif "client" in lent:
+    elif "client" in passed:
         owner.llm = kind(**options)
     else:
         owner.llm = kind(**{"api_key": "sk-test", "base_url": service.base_url, **options})
 
 
 def is_theirs(way: str, callback: str) -> bool:
-    """Whether the sockets are those of a lent client, which is never closed here."""
-    return callback == "lent client" and way in ("http", "chat")
+    """Whether the sockets are those of a passed client, which is never closed here."""
+    return callback == "passed client" and way in ("http", "chat")
 
 
 @asynccontextmanager
 async def hosted(reply: Any = "Hi.") -> AsyncIterator[Simulator]:
-    """A service; what was lent is closed at the end."""
+    """A service; passed clients are closed at the end."""
     async with Simulator(reply) as service:
         yield service
-        while _LENT:
-            await _LENT.pop().aclose()
+        while _PASSED:
+            await _PASSED.pop().aclose()
 
 
 def refs(owner: Owner) -> list[weakref.ref[object]]:

@@ -11,7 +11,7 @@ from rtllm.engine.request_planner import Placement, RequestPlanner
 
 
 def items_counted(patch: pytest.MonkeyPatch) -> None:
-    """The stock plugins' way: what is behind the first n items is new."""
+    """As in the stock plugins: all items after the first n count as new."""
 
     def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
         known = self.closed + len(self.run)

@@ -26,7 +26,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class Agent(Owner):
-    """It offers a tool, too, which holds it."""
+    """An owner with a tool, which refers to it, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ async def test_a_running_turn_goes_on_and_then_all_is_freed(way: str, callback: 
 
 
 @ways
-@pytest.mark.parametrize("callback", ["on_turn", "lent client"])
+@pytest.mark.parametrize("callback", ["on_turn", "passed client"])
 async def test_a_cut_turn_holds_nothing(way: str, callback: str) -> None:
     async with hosted(Reply.of(Text(pieces=("One ", Pause(asyncio.Event()), "two.")))) as service:
         owner = made(way, callback, service)
