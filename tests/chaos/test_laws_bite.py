@@ -131,7 +131,7 @@ def test_a_broken_client_breaks_a_law(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if breaking is calls_forgotten and way == "videosdk":
-        pytest.skip("its calls are held: they are given out when nothing can break any more")
+        pytest.skip("its calls are held, and emitted when nothing can break any more")
     breaking(monkeypatch)
     broken: set[str] = set()
     for number in range(MOST_ROUNDS):

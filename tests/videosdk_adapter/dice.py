@@ -61,7 +61,7 @@ class Chance:
         self.work = work
 
     def reply(self, request: Request) -> Reply:
-        """What the model says: a line of orders stands in the caller's words."""
+        """What the model says: a line of orders is part of the caller's words."""
         orders = request.last_user_text.split("; ")
         behind = request.context[::-1]
         rounds = 0
