@@ -12,7 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import httpx2
@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from livekit_adapter.asking import ONCE, answer, context, hello, turn
 from livekit_adapter.sessions import errors_of, session_of
 from livekit_adapter.stage import stage
+from network.proxy import Proxy
 from rtllm import ConfigError, EmptyContext
 from rtllm.simulator import (
     DelayHandshake,
@@ -566,59 +567,6 @@ async def test_stock_dies_with_its_first_http_context() -> None:
             with pytest.raises(Exception, match=r"losed|onnection"):
                 await collect(model, hello())
         await model.aclose()
-
-
-class Proxy:
-    """A tiny HTTP proxy: absolute addresses and CONNECT."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        line, _, rest = head.partition("\r\n")
-        self.lines.append(line)
-        method, target, version = line.split()
-        place = target if method == "CONNECT" else target.split("/", 3)[2]
-        host, _, port = place.partition(":")
-        up_reader, up_writer = await asyncio.open_connection(host, int(port or 80))
-        if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        else:
-            path = "/" + target.split("/", 3)[3]
-            up_writer.write(f"{method} {path} {version}\r\n{rest}".encode())
-        self._tasks |= {
-            asyncio.create_task(self._pipe(reader, up_writer)),
-            asyncio.create_task(self._pipe(up_reader, writer)),
-        }
-
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
 
 
 async def test_the_jobs_proxy_is_used() -> None:

@@ -18,9 +18,9 @@ class Authority:
     def __init__(self) -> None:
         self._authority = trustme.CA()
 
-    def right(self) -> ssl.SSLContext:
-        """A certificate for this machine's loopback addresses."""
-        return self._server(self._authority.issue_cert("127.0.0.1", "localhost", "::1"))
+    def right(self, *names: str) -> ssl.SSLContext:
+        """A certificate for this machine's loopback addresses, and for other names."""
+        return self._server(self._authority.issue_cert("127.0.0.1", "localhost", "::1", *names))
 
     def wrong_name(self) -> ssl.SSLContext:
         """A certificate that is valid, but for another host."""

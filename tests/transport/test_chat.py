@@ -89,7 +89,7 @@ class Making:
         self.made: list[AsyncOpenAI] = []
         self._url = simulator.base_url
 
-    def __call__(self) -> AsyncOpenAI:
+    def __call__(self, _: str | None = None) -> AsyncOpenAI:
         made = AsyncOpenAI(base_url=self._url, api_key="key")
         self.made.append(made)
         return made
@@ -527,7 +527,7 @@ async def test_a_refusal_is_the_turns_error(
     async with Simulator(fault=fault) as simulator:
         http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
         sdk = AsyncOpenAI(base_url=simulator.base_url, api_key="key", http_client=http)
-        client = ChatClient(make_client=lambda: sdk)
+        client = ChatClient(make_client=lambda _: sdk)
         with pytest.raises(error) as raised:
             await Caller(client).say("Hi")
         await client.aclose()
@@ -595,7 +595,7 @@ async def test_the_effort_that_a_refusal_names_is_sent_from_then_on() -> None:
 
 async def test_no_host_is_unreachable() -> None:
     client = ChatClient(
-        make_client=lambda: AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="key")
+        make_client=lambda _: AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="key")
     )
     with pytest.raises(ConnectFailed) as raised:
         await Caller(client, retry=NO_BUDGET).say("Hi")
@@ -611,7 +611,7 @@ async def test_a_token_that_is_refused_is_asked_for_anew_once() -> None:
 
     async with Simulator(api_key="new") as simulator:
         sdk = AsyncOpenAI(base_url=simulator.base_url, api_key=token)
-        client = ChatClient(make_client=lambda: sdk)
+        client = ChatClient(make_client=lambda _: sdk)
         assert spoken(await Caller(client, retry=NO_BUDGET).say("Hi")) == "You said: Hi"
         await client.aclose()
 
@@ -622,7 +622,7 @@ async def test_a_token_provider_that_raises_is_named_but_not_quoted() -> None:
 
     async with Simulator() as simulator:
         sdk = AsyncOpenAI(base_url=simulator.base_url, api_key=token)
-        client = ChatClient(make_client=lambda: sdk)
+        client = ChatClient(make_client=lambda _: sdk)
         with pytest.raises(TurnError, match="LookupError") as raised:
             await Caller(client, retry=NO_BUDGET).say("Hi")
         assert "secret" not in str(raised.value)
@@ -634,7 +634,7 @@ async def test_the_clients_own_limit_does_not_come_before_the_turns() -> None:
     script = Reply.of(Text(pieces=("one ", Pause(go), "two")))
     async with Simulator(script) as simulator:
         sdk = AsyncOpenAI(base_url=simulator.base_url, api_key="key", timeout=0.001)
-        client = ChatClient(make_client=lambda: sdk)
+        client = ChatClient(make_client=lambda _: sdk)
         caller = Caller(client)
         with client.ask(caller.request()) as answer:
             heard = [await anext(answer)]

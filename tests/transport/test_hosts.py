@@ -56,7 +56,7 @@ async def chat_of(
 ) -> AsyncIterator[tuple[Simulator, ChatClient]]:
     async with Simulator(script or echo(), manners=manners, strict=False) as simulator:
         client = ChatClient(
-            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key"), **options
+            make_client=lambda _: AsyncOpenAI(base_url=simulator.base_url, api_key="key"), **options
         )
         yield simulator, client
         await client.aclose()
@@ -162,7 +162,7 @@ async def test_an_answer_cut_before_its_first_word_is_a_failure(reason: str, ove
         client: Client | ChatClient
         if over == "chat":
             client = ChatClient(
-                make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+                make_client=lambda _: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
             )
         else:
             client = Client(endpoint(simulator.base_url), Credentials("key"), lanes=True)
@@ -257,7 +257,7 @@ async def test_a_call_that_the_host_could_not_read_is_asked_for_again() -> None:
     fault = in_turn(RefuseRequest(status=400, body=body), None)
     async with Simulator(fault=fault) as simulator:
         client = ChatClient(
-            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+            make_client=lambda _: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
         )
         assert spoken(await Caller(client).say("hello")) == "You said: hello"
         await client.aclose()
@@ -344,7 +344,7 @@ async def test_a_refusal_that_tells_nothing_changes_nothing_that_the_model_sees(
     fault = in_turn(RefuseRequest(status=400, body='{"error":{"message":"Bad request"}}'), None)
     async with Simulator(fault=fault, strict=False) as simulator:
         client = ChatClient(
-            make_client=lambda: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+            make_client=lambda _: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
         )
         await Caller(client, [*HISTORY], tools=(TOOL,)).say("hello")
         first, second = (entry.body["messages"] for entry in simulator.journal.entries)

@@ -107,7 +107,7 @@ async def test_what_a_refusal_quotes_of_the_request_is_logged_at_debug_only(
     refusal = RefuseRequest(status=400, body=f'{{"error": {{"message": "{told}"}}}}')
     async with Simulator(fault=in_turn(refusal, None), strict=False) as simulator:
         client = ChatClient(
-            make_client=lambda: openai.AsyncOpenAI(base_url=simulator.base_url, api_key=KEY)
+            make_client=lambda _: openai.AsyncOpenAI(base_url=simulator.base_url, api_key=KEY)
         )
         caller = Caller(client)
         caller.items.append(Message.of("user", WORDS))

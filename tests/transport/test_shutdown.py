@@ -139,7 +139,7 @@ def test_a_chat_client_imports_what_its_first_turn_needs() -> None:
 import sys
 from rtllm import ChatClient
 before = set(sys.modules)
-ChatClient(make_client=object)
+ChatClient(make_client=lambda _: object())
 missing = {
     "rtllm.transport.http_faults", "openai", "openai.resources.chat.completions.completions"
 } - set(sys.modules)

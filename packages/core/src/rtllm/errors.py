@@ -1,7 +1,6 @@
 """Errors, as one tree of types.
 
 RtllmError
-├── ConfigError (ValueError)      a setting that can't work
 ├── ConfigError (ValueError)      a setting is not valid
 ├── EmptyContext (ValueError)     the context has nothing to respond to
 ├── ToolSchemaError (ValueError)  a tool has no valid schema; names the tool

@@ -69,6 +69,8 @@ class ChatLLM(AskingLLM):
         strict_tools: False removes the ``strict`` of tools, True always sends it.
         think_tags: How to handle thoughts between tags in the text: "drop", "speak", or "prefilled"
             if the opening tag is never sent. Default: by the host.
+        proxy: The URL of an HTTP proxy, such as ``http://user:password@host:3128``. It takes
+            precedence over ``HTTPS_PROXY`` and ``NO_PROXY``. A `client` has its own.
         speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
             for no minimum.
         on_turn: Called with the report of each turn.
@@ -113,6 +115,7 @@ class ChatLLM(AskingLLM):
         dialect: Mapping[str, str] | None = None,
         strict_tools: bool | None = None,
         think_tags: ThinkTags | None = None,
+        proxy: str | None = None,
         speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -128,7 +131,9 @@ class ChatLLM(AskingLLM):
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,
+            proxy=proxy,
         )
+        reach.check_http()
         core = ChatClient(
             reach.client,
             make_client=reach.http if reach.client is None else None,

@@ -82,6 +82,9 @@ class LLM(AskingLLM):
         rebuild: Whether contexts that only an old connection remembers (``store=False``) are sent
             again to its replacement; that costs their input tokens once an hour. Otherwise the next
             turn sends its full context.
+        proxy: The URL of an HTTP proxy, such as ``http://user:password@host:3128``, for the
+            WebSocket and HTTP requests. It takes precedence over ``HTTPS_PROXY`` and ``NO_PROXY``.
+            With `client`, which has its own, only the WebSocket uses it.
         speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
             for no minimum.
         on_turn: Called with the report of each turn.
@@ -126,6 +129,7 @@ class LLM(AskingLLM):
         strict_tools: bool | None = None,
         think_tags: ThinkTags | None = None,
         rebuild: bool = False,
+        proxy: str | None = None,
         speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -142,6 +146,7 @@ class LLM(AskingLLM):
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,
+            proxy=proxy,
         )
         where, credentials = reach.socket({}, {})
         core = Client(
@@ -158,6 +163,7 @@ class LLM(AskingLLM):
             dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             http_client=reach.client,
             make_http_client=reach.http if reach.make_client is not None else None,
+            proxy=reach.proxy,
             on_turn=on_turn,
         )
         options = given(

@@ -100,6 +100,7 @@ class Clients:
                 websocket=links.websocket,
                 http_client=self.reach.client,
                 make_http_client=self._make_http_client(),
+                proxy=self.reach.proxy,
                 on_turn=self._on_turn,
                 books=self._books,
             )
@@ -109,14 +110,19 @@ class Clients:
         self._sockets.move_to_end(key)
         return client
 
-    def _make_http_client(self) -> Callable[[], object] | None:
+    def _make_http_client(self) -> Callable[[str | None], object] | None:
         """Return the factory of the Responses API's HTTP client, if it is a special one."""
         reach = self.reach
         return reach.http if reach.client is None and reach.make_client is not None else None
 
     def http(self) -> ChatClient:
-        """Return the client of Chat Completions; headers and query are sent with each request."""
+        """Return the client of Chat Completions; headers and query are sent with each request.
+
+        Raises:
+            ConfigError: If a proxy is set that it can't use.
+        """
         if self._http is None:
+            self.reach.check_http()
             lent = self.reach.client
             self._http = ChatClient(
                 lent,

@@ -126,6 +126,9 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         rebuild: Whether contexts that only an old connection remembers (``store=False``) are sent
             again to its replacement; that costs their input tokens once an hour. Otherwise the next
             turn sends its full context.
+        proxy: The URL of an HTTP proxy, such as ``http://user:password@host:3128``, for the
+            WebSocket and HTTP requests. It takes precedence over ``HTTPS_PROXY`` and ``NO_PROXY``.
+            With `client`, which has its own, only the WebSocket uses it.
         speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
             for no minimum.
         on_turn: Called with the report of each turn.
@@ -181,6 +184,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         strict_tools: bool | None = None,
         think_tags: ThinkTags | None = None,
         rebuild: bool = False,
+        proxy: str | None = None,
         speech_floor: float = 0.0,
         on_turn: Callable[[TurnReport], None] | None = None,
         model_family: str | None = None,
@@ -234,6 +238,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
                 organization=organization,
                 project=project,
                 client=client,
+                proxy=proxy,
             ),
             Links(
                 lanes,

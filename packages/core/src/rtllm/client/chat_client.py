@@ -15,7 +15,7 @@ from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import HostProfile, profile_named
-from rtllm.providers.http_clients import HttpClients
+from rtllm.providers.http_clients import HttpClients, MakeClient
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
 
@@ -26,8 +26,9 @@ class ChatClient(BaseClient):
     It takes the same requests as `Client`, with `Request.settings` named as in the Responses API. A
     setting that Chat Completions doesn't have is a `ConfigError` when the request is made. Settings
     may also hold Chat's own fields, and ``extra_body``, ``extra_headers`` and ``extra_query``. Chat
-    Completions can't continue a response, so every turn sends its full context. `Request.network`
-    is ignored, and `Request.hold_calls` makes no difference: calls always come at the end.
+    Completions can't continue a response, so every turn sends its full context. Of
+    `Request.network` only the proxy is used, and `Request.hold_calls` makes no difference: calls
+    always come at the end.
 
     One client works on every event loop it is used on, and reopens after it was closed. A client
     passed by the user works on the loops that it supports itself.
@@ -35,8 +36,8 @@ class ChatClient(BaseClient):
     Args:
         client: An ``AsyncOpenAI`` of the user's, or an object with the same interface. It is never
             closed here.
-        make_client: Creates such a client for an event loop; it is closed here. Pass it instead of
-            `client`.
+        make_client: Creates such a client for an event loop and the proxy in a request's network
+            settings, or None; it is closed here. Pass it instead of `client`.
         profile: The host's properties, or the name of a known host. None if nothing is known.
         dialect: How the host wants requests encoded, as with `Client`.
         on_turn: Called with the report of each turn.
@@ -51,7 +52,7 @@ class ChatClient(BaseClient):
         self,
         client: object | None = None,
         *,
-        make_client: Callable[[], object] | None = None,
+        make_client: MakeClient | None = None,
         profile: HostProfile | str | None = None,
         dialect: Mapping[str, str] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
@@ -94,13 +95,13 @@ class ChatClient(BaseClient):
         """Create the HTTP client of the running event loop, which takes a while.
 
         No connection is opened: every request that would open one costs tokens. The arguments are
-        those of `Client.prewarm`; they are ignored.
+        those of `Client.prewarm`; only the proxy is used.
         """
-        self._runtime().warm_http()
+        self._runtime().warm_http(network.proxy if network is not None else None)
 
     def _open(self, engine: Engine) -> Runtime:
         theirs, make = self._client, self._make_client
-        clients = HttpClients(lambda _: theirs if make is None else make(), owned=make is not None)
+        clients = HttpClients(make or (lambda _: theirs), owned=make is not None)
         runtime = Runtime(engine, self._books, weakref.ref(clients))
         self._http_clients[runtime] = clients
         return runtime

@@ -19,6 +19,12 @@ from rtllm.providers.dialects import checked_points
 from rtllm.providers.environment import chaining_is_off
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient, make_client
+from rtllm.providers.network import (
+    PROXY_OF_CLIENT,
+    NetworkConfig,
+    checked_proxy,
+    network_of,
+)
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.transport.runtime import Runtime
 
@@ -52,15 +58,18 @@ class Client(BaseClient):
         dialect: How the host wants requests encoded (`rtllm.providers.dialects.POINTS`), if its
             name does not tell and learning it from a rejected request is not wanted.
         http_client: An ``AsyncOpenAI`` of the user's, or an object with the same interface, for
-            requests over HTTP. It is never closed here. None to create one with these credentials.
-        make_http_client: Creates such a client; it is closed here.
+            requests over HTTP; its proxy and its TLS settings are those of the WebSocket too. It is
+            never closed here. None to create one with these credentials.
+        make_http_client: Creates such a client for the proxy in a request's network settings, or
+            None; it is closed here.
+        proxy: The URL of an HTTP proxy for the connections. With `http_client` only the WebSocket
+            uses it. Default: that of `http_client`, of `Request.network`, or ``HTTPS_PROXY``.
         on_turn: Called with the report of each turn.
         books: The usage ledger to record attempts in, shared with other clients. None for a ledger
             of its own.
 
     Raises:
-        ConfigError: If `fallback` is neither ``"http"`` nor None, `max_connections` is below 1, or
-            `profile` is not the name of a known host.
+        ConfigError: If a setting is not valid.
     """
 
     def __init__(
@@ -78,7 +87,8 @@ class Client(BaseClient):
         chaining: Chaining = "auto",
         dialect: Mapping[str, str] | None = None,
         http_client: object | None = None,
-        make_http_client: Callable[[], object] | None = None,
+        make_http_client: MakeClient | None = None,
+        proxy: str | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
         books: UsageLedger | None = None,
     ) -> None:
@@ -115,6 +125,16 @@ class Client(BaseClient):
         self._credentials = credentials
         self._http_client = http_client
         self._make_http_client = make_http_client
+        self._network = self._network_config(checked_proxy(proxy))
+        if proxy and http_client is not None and not websocket:
+            raise ConfigError(PROXY_OF_CLIENT)
+
+    def _network_config(self, proxy: str | None) -> NetworkConfig:
+        theirs = self._http_client
+        if theirs is None:
+            return NetworkConfig(proxy)
+        found = network_of(theirs, f"{self.endpoint.http_base}/responses") or NetworkConfig()
+        return replace(found, proxy=proxy) if proxy else found
 
     async def warm_up(self, request: Request) -> None:
         """Let the service process a prompt ahead, so that first turns send only what is new.
@@ -144,11 +164,9 @@ class Client(BaseClient):
 
     def _open(self, engine: Engine) -> Runtime:
         theirs, make_theirs = self._http_client, self._make_http_client
-        make: MakeClient = partial(make_client, self.endpoint)
+        make: MakeClient = make_theirs or partial(_make_client, self.endpoint, self._network)
         if theirs is not None:
             make = lambda _: theirs  # noqa: E731
-        elif make_theirs is not None:
-            make = lambda _: make_theirs()  # noqa: E731
         with_own_key = theirs is not None or make_theirs is not None
         clients = HttpClients(make, owned=theirs is None)
         credentials = weakref.ref(self._credentials)
@@ -159,6 +177,11 @@ class Client(BaseClient):
             credentials,
             None if with_own_key else credentials,
             self.endpoint,
+            self._network,
         )
         self._http_clients[runtime] = clients
         return runtime
+
+
+def _make_client(endpoint: Endpoint, network: NetworkConfig, proxy: str | None) -> object:
+    return make_client(endpoint, network.proxy_for(endpoint.http_base, proxy))

@@ -165,7 +165,7 @@ class Sender:
         dialect = self._state.knowledge.dialects.of(turn.model)
         network = request.network
         if self._state.options.api == "chat":
-            network = Network()  # its clients bring their own
+            network = Network(proxy=network.proxy)
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, full_context_reason="no chaining here")
             body = prepared.encode_chat(rejected, dialect, self._carried_with(member))

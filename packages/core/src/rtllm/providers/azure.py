@@ -197,7 +197,7 @@ def _client(
         "project": config.project,
         "max_retries": 0,
         "timeout": openai.Timeout(120.0, connect=CONNECT),
-        "http_client": patient_http(),
+        "http_client": patient_http(where.root, config.proxy),
     }
     if not dated:
         if version:

@@ -10,8 +10,16 @@ from typing import Any
 from rtllm.errors import ConfigError
 from rtllm.providers import environment
 from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
-from rtllm.providers.hosts import PROFILES, Endpoint, HostProfile, api_root, endpoint
+from rtllm.providers.hosts import (
+    OPENAI_BASE_URL,
+    PROFILES,
+    Endpoint,
+    HostProfile,
+    api_root,
+    endpoint,
+)
 from rtllm.providers.http_clients import patient_http
+from rtllm.providers.network import PROXY_OF_CLIENT, NetworkConfig, checked_proxy
 from rtllm.providers.openai_client import is_azure, key_of, query_of, root_of, same_origin, texts
 
 AZURE = PROFILES["azure"]
@@ -38,6 +46,7 @@ class ProviderConfig:
         deployment: Azure's name for the model, which is sent in the body.
         azure: Whether the host is known to be Azure, whatever its address.
         defaults: Settings that the user did not choose.
+        proxy: The URL of a proxy; None for the client's or the environment's.
     """
 
     key: ApiKey | None
@@ -52,6 +61,7 @@ class ProviderConfig:
     deployment: str | None = None
     azure: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    proxy: str | None = None
 
     def __repr__(self) -> str:
         return "ProviderConfig(…)"
@@ -92,10 +102,16 @@ class ProviderConfig:
             where = replace(where, profile=AZURE)
         return where, credentials
 
-    def http(self) -> Any:
-        """Create an HTTP client for Chat Completions, without retries of its own."""
+    def http(self, proxy: str | None = None) -> Any:
+        """Create an HTTP client for Chat Completions, without retries of its own.
+
+        Args:
+            proxy: The proxy of the requests' network settings, if this configuration has none.
+        """
+        url = self.base_url or OPENAI_BASE_URL
+        proxy = NetworkConfig(self.proxy).proxy_for(url, proxy)
         if self.make_client is not None:
-            return self.make_client(self)
+            return self.make_client(replace(self, proxy=proxy))
         import openai  # noqa: PLC0415 - slow to import, and needed over HTTP only
 
         root, query = api_root(self.base_url) if self.base_url else (None, {})
@@ -106,8 +122,17 @@ class ProviderConfig:
             organization=self.organization,
             project=self.project,
             max_retries=0,
-            http_client=patient_http(),
+            http_client=patient_http(url, proxy),
         )
+
+    def check_http(self) -> None:
+        """Check that a proxy can be used for HTTP requests.
+
+        Raises:
+            ConfigError: If a client of the user's sends them.
+        """
+        if self.proxy and self.client is not None:
+            raise ConfigError(PROXY_OF_CLIENT)
 
 
 def as_provider(key: ApiKey | None) -> Any:
@@ -129,6 +154,7 @@ def resolve_provider(
     organization: str | None = None,
     project: str | None = None,
     client: Any = None,
+    proxy: str | None = None,
 ) -> ProviderConfig:
     """Resolve the address and credentials: from arguments, then the client, then the environment.
 
@@ -139,16 +165,20 @@ def resolve_provider(
         organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
         project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
         client: An openai client whose address and credentials are used; or a `ProviderConfig`,
-            which is returned.
+            which is returned, with `proxy` if it is given.
+        proxy: The URL of an HTTP proxy, for the WebSocket and HTTP. Default: the client's, else
+            ``HTTPS_PROXY``.
 
     Raises:
-        ConfigError: If there is no key, or the client's key would be sent to another host.
+        ConfigError: If there is no key, the client's key would be sent to another host, or the
+            proxy's URL is not valid.
     """
     env = environment.variable
+    proxy = checked_proxy(proxy)
     if isinstance(client, ProviderConfig):  # already resolved, by `azure`
-        return client
+        return replace(client, proxy=proxy) if proxy else client
     if client is not None:
-        return _config_from_client(client, api_key, base_url, wss_url)
+        return replace(_config_from_client(client, api_key, base_url, wss_url), proxy=proxy)
     key = api_key or env(environment.API_KEY)
     if not key:
         raise ConfigError(NO_KEY)
@@ -158,6 +188,7 @@ def resolve_provider(
         socket_url=wss_url,
         organization=organization or env(environment.ORGANIZATION),
         project=project or env(environment.PROJECT),
+        proxy=proxy,
     )
 
 

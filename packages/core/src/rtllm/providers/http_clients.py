@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from rtllm.providers import environment
 from rtllm.providers.hosts import Endpoint
+from rtllm.providers.network import trusted_by_environment
 
 MakeClient = Callable[[str | None], Any]
-"""Creates an ``AsyncOpenAI``, or an object with the same interface, for a proxy's URL or None."""
+"""Creates an ``AsyncOpenAI``, or an object with the same interface.
+
+Its argument is the URL of the proxy in a request's network settings, or None.
+"""
 
 
 class HttpClients:
@@ -36,16 +41,30 @@ class HttpClients:
         return self._made.get(proxy)
 
 
-def patient_http(proxy: str | None = None) -> Any:
-    """Create an HTTP client that keeps connections open during the pauses of a conversation."""
+def patient_http(url: str, proxy: str | None = None) -> Any:
+    """Create an HTTP client that keeps connections open during the pauses of a conversation.
+
+    Args:
+        url: The API's root.
+        proxy: The URL of a proxy; None for the environment's.
+
+    Raises:
+        ConfigError: If the environment's certificates can't be loaded.
+    """
     import openai  # noqa: PLC0415 - slow to import
 
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
         max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
     )
+    trusted_by_environment()  # raises with the variable's name
+    proxy = proxy or environment.proxy_for(url)
+    # Without a proxy none is used: NO_PROXY means the same here and on the WebSocket.
+    direct = dict.fromkeys(("http://", "https://", "all://"))
     # Redirects aren't followed, because the caller's words and the user's headers would be sent
     # along.
-    return openai.DefaultAsyncHttpxClient(limits=limits, proxy=proxy, follow_redirects=False)
+    return openai.DefaultAsyncHttpxClient(
+        limits=limits, proxy=proxy, mounts=None if proxy else direct, follow_redirects=False
+    )
 
 
 def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
@@ -60,7 +79,7 @@ def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
         base_url=endpoint.http_base,
         default_query=endpoint.query,
         max_retries=0,
-        http_client=patient_http(proxy),
+        http_client=patient_http(endpoint.http_base, proxy),
     )
     _ = client.responses  # imports the modules that it needs
     return client

@@ -366,6 +366,23 @@ def redirected(fault: Fault, what: str) -> Fault:
     return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
 
 
+def proxy_refused(proxy: str, status: int, reason: str = "") -> Fault:
+    """Create the fault of a connection that a proxy refuses.
+
+    Args:
+        proxy: The proxy's host and port.
+        status: The status of its answer.
+        reason: The words of that status.
+    """
+    said = f" ({reason})" if reason else ""
+    message = f"the proxy {proxy} refused the connection with status {status}{said}"
+    if status == 407:
+        message += "; check the user and the password in the proxy's URL"
+    if status < 500:
+        return Fault(FaultKind.FORBIDDEN, message, status=status)
+    return Fault(FaultKind.UNREACHABLE, message)
+
+
 def from_close(code: int | None, reason: str) -> Fault:
     """Classify the close of a connection."""
     said = f" ({reason})" if reason else ""

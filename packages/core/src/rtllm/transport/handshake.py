@@ -8,14 +8,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import formatdate
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 
 from rtllm.content.request import Network
 from rtllm.errors import ConfigError
 from rtllm.providers.credentials import Credentials
-from rtllm.providers.environment import proxy_for
-from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake
+from rtllm.providers.network import (
+    NetworkConfig,
+    checked_scheme,
+    name_of,
+    trusted_by_environment,
+)
+from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
 from rtllm.transport.redaction import redact
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
@@ -97,10 +103,13 @@ class Dialer:
 
     Args:
         credentials: Called at each handshake; they are gone once the client is.
+        config: The network settings of the client.
     """
 
-    def __init__(self, credentials: weakref.ref[Credentials]) -> None:
+    def __init__(self, credentials: weakref.ref[Credentials], config: NetworkConfig) -> None:
         self._credentials = credentials
+        self._config = config
+        self._trusted: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
         self._connector: aiohttp.BaseConnector | None = None
         self._left: list[aiohttp.ClientSession] = []
@@ -116,20 +125,30 @@ class Dialer:
             FaultError: If it can't be opened.
         """
         headers = await self._headers()
+        try:
+            proxy = self._config.proxy_for(url, network.proxy)
+            via = name_of(checked_scheme(proxy)) if proxy else ""
+            session = self._session_for(network)
+            tls = await self._tls_for(url, network.connector)
+        except ConfigError as error:
+            raise FaultError(Fault(FaultKind.FORBIDDEN, str(error))) from None
         refusal = _Refusal()
         token = _refusal.set(refusal)
         try:
-            return await self._session_for(network).ws_connect(
+            return await session.ws_connect(
                 url,
                 headers=headers,
                 autoping=False,  # the reader answers pings, so that the engine notices them
                 max_msg_size=MAX_RECEIVED,
-                proxy=network.proxy or proxy_for(url),
+                proxy=proxy,
+                ssl=tls,
                 timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
             )
         # No cause is chained: aiohttp's exceptions hold the request's headers and a proxy's
         # password.
         except aiohttp.WSServerHandshakeError as error:
+            if via and error.status == 407:
+                raise FaultError(proxy_refused(via, 407)) from None
             fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
             raise FaultError(redact(fault, headers)) from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -140,7 +159,9 @@ class Dialer:
             message = f"TLS failed: {reason}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         except aiohttp.ClientHttpProxyError as error:
-            message = f"no connection: the proxy answered with status {error.status}"
+            raise FaultError(proxy_refused(via, error.status, error.message)) from None
+        except aiohttp.ClientProxyConnectionError as error:
+            message = f"no connection to the proxy {via}: {_why(error)}"
             raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # aiohttp raises RuntimeError if the session's event loop or connector is closed
@@ -156,6 +177,23 @@ class Dialer:
 
     async def _headers(self) -> dict[str, str]:
         return await headers_of(self._credentials())
+
+    async def _tls_for(self, url: str, connector: aiohttp.BaseConnector | None) -> Any:
+        """Return the TLS settings of a connection, as aiohttp takes them: True for the connector's.
+
+        In order: those of a passed openai client, those of a passed connector, the certificates
+        that the environment names, aiohttp's own.
+        """
+        if not url.startswith("wss:"):
+            return True
+        if (tls := self._config.tls) is not None:
+            tls.set_alpn_protocols(["http/1.1"])  # an HTTP/2 client offers h2
+            return tls
+        if getattr(connector, "_ssl", True) is not True or not self._config.uses_environment:
+            return True
+        if self._trusted is None:
+            self._trusted = await asyncio.to_thread(trusted_by_environment)
+        return True if self._trusted is None else self._trusted
 
     def _session_for(self, network: Network) -> aiohttp.ClientSession:
         """Return a session with the trust store of a given connector; an older session stays open.

@@ -16,6 +16,7 @@ from typing import Any
 from rtllm.engine.actions import StartHttp
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.http_clients import HttpClients
+from rtllm.providers.network import name_of, network_of
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import FaultError, headers_of
@@ -58,10 +59,10 @@ class HttpExchanges:
         """Cancel an exchange without waiting."""
         self._tasks.close(number)
 
-    def warm(self) -> None:
-        """Create the openai client, unless it exists."""
+    def warm(self, proxy: str | None = None) -> None:
+        """Create the openai client for a proxy, unless it exists."""
         if (clients := self._clients()) is not None:
-            self._note(clients, clients.get(), None)
+            self._note(clients, clients.get(proxy), proxy)
 
     async def aclose(self) -> None:
         """Cancel all exchanges and close the clients created here, each within a limit."""
@@ -105,6 +106,7 @@ class HttpExchanges:
                 began=began,
                 is_chat="messages" in action.body,
                 refreshable=_has_token_provider(client),
+                proxy=_proxy_of(client, error),
             )
         return None
 
@@ -209,6 +211,16 @@ async def close(thing: Any) -> None:
             waiting = closing()
             if inspect.isawaitable(waiting):
                 await waiting
+
+
+def _proxy_of(client: Any, error: Exception) -> str | None:
+    """Return the host and port of the proxy that a failed request used, if any."""
+    try:
+        url = str(error.request.url)  # type: ignore[attr-defined]  # the SDK's errors have it
+    except (AttributeError, RuntimeError):  # raised by the HTTP client if there is no request
+        return None
+    network = network_of(client, url)
+    return name_of(network.proxy) if network is not None and network.proxy else None
 
 
 def _has_token_provider(client: Any) -> bool:

@@ -1,5 +1,6 @@
 """Translation of the openai client's exceptions to faults."""
 
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -8,8 +9,17 @@ from typing import Any
 import openai
 
 from rtllm.codec.chat_decoder import from_body
+from rtllm.errors import ConfigError
 from rtllm.retry.error_bodies import read_body, with_status
-from rtllm.retry.faults import REDIRECTS, Fault, FaultKind, from_error, redirected, timed_out
+from rtllm.retry.faults import (
+    REDIRECTS,
+    Fault,
+    FaultKind,
+    from_error,
+    proxy_refused,
+    redirected,
+    timed_out,
+)
 from rtllm.transport.handshake import dated
 from rtllm.transport.redaction import redact
 
@@ -24,6 +34,7 @@ def fault_of(
     began: bool,
     is_chat: bool = False,
     refreshable: bool = False,
+    proxy: str | None = None,
 ) -> Fault:
     """Translate an exception of the openai client to a fault.
 
@@ -33,9 +44,14 @@ def fault_of(
         began: Whether the service had answered with a stream.
         is_chat: Whether the request was a chat completion, whose errors use other field names.
         refreshable: Whether the client requests a new key for each request.
+        proxy: The host and port of the client's proxy.
     """
+    if proxy and (refused := _refused_by_proxy(error, proxy)) is not None:
+        return refused
     read = from_body if is_chat else from_error
     fault = _fault_of(error, connect_timeout, read, began=began)
+    if proxy and fault.kind is FaultKind.UNREACHABLE:
+        return replace(fault, message=f"{fault.message} (through the proxy {proxy})")
     if fault.kind is FaultKind.UNAUTHORISED and refreshable:
         return replace(fault, kind=FaultKind.TOKEN_REFUSED)
     return fault
@@ -43,6 +59,8 @@ def fault_of(
 
 def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, began: bool) -> Fault:
     match error:
+        case ConfigError():  # raised when the client was created
+            return Fault(FaultKind.FORBIDDEN, str(error))
         case openai.APIStatusError():
             return _refusal(error, read)
         case openai.APIConnectionError():
@@ -58,6 +76,20 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
             # The user's own code, such as a token provider: the message may hold a secret.
             message = f"the request could not be sent: the client raised {type(error).__name__}"
             return Fault(FaultKind.UNREACHABLE, message)
+
+
+def _refused_by_proxy(error: Exception, proxy: str) -> Fault | None:
+    """Classify a refusal of the proxy; None if the error is another one."""
+    if isinstance(error, openai.APIStatusError):
+        return proxy_refused(proxy, 407) if error.status_code == 407 else None
+    for beneath in _beneath(error):
+        if "ProxyError" in _names(beneath):
+            found = _PROXY_STATUS.match(str(beneath))  # only the text has the status
+            return proxy_refused(proxy, int(found[1]), found[2]) if found is not None else None
+    return None
+
+
+_PROXY_STATUS = re.compile(r"(\d{3})\s*(.*)")
 
 
 def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:

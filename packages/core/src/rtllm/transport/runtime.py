@@ -31,6 +31,7 @@ from rtllm.errors import TurnError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.http_clients import HttpClients
+from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault
 from rtllm.transport.http import HttpExchanges
 from rtllm.transport.websocket import WebSockets
@@ -106,6 +107,7 @@ class Runtime:
         http_credentials: Called at each HTTP request, likewise; None if the HTTP clients have their
             own.
         endpoint: The WebSocket's address; None if there is none.
+        network: The network settings of its connections.
     """
 
     def __init__(
@@ -116,13 +118,14 @@ class Runtime:
         credentials: weakref.ref[Credentials] | None = None,
         http_credentials: weakref.ref[Credentials] | None = None,
         endpoint: Endpoint | None = None,
+        network: NetworkConfig | None = None,
     ) -> None:
         self._engine = engine
         self._books = books
         self._loop = asyncio.get_running_loop()
         self._sockets: WebSockets | None = None
         if endpoint is not None and credentials is not None:
-            self._sockets = WebSockets(endpoint, credentials, self)
+            self._sockets = WebSockets(endpoint, credentials, self, network or NetworkConfig())
         self._http = HttpExchanges(http, http_credentials, self)
         self._mailboxes: dict[int, Mailbox] = {}
         self._queue: deque[Action] = deque()
@@ -155,9 +158,9 @@ class Runtime:
         """Begin to open a connection if none is warm."""
         self._act(self._engine.warm(opening, self._loop.time()))
 
-    def warm_http(self) -> None:
-        """Create the HTTP client, unless it exists."""
-        self._http.warm()
+    def warm_http(self, proxy: str | None = None) -> None:
+        """Create the HTTP client for a proxy, unless it exists."""
+        self._http.warm(proxy)
 
     def shut(self) -> None:
         """End all turns and accept nothing new; later requests need another runtime."""

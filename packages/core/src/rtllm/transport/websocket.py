@@ -18,6 +18,7 @@ import aiohttp
 from rtllm.engine.actions import Connect, Send
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
+from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
 from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import Dialer, FaultError, Socket
@@ -80,13 +81,18 @@ class WebSockets:
         endpoint: The host's address.
         credentials: Called at each handshake; only the client holds them.
         facts: Receives the facts.
+        network: The network settings of the connections.
     """
 
     def __init__(
-        self, endpoint: Endpoint, credentials: weakref.ref[Credentials], facts: Facts
+        self,
+        endpoint: Endpoint,
+        credentials: weakref.ref[Credentials],
+        facts: Facts,
+        network: NetworkConfig,
     ) -> None:
         self._endpoint = endpoint
-        self._dialer = Dialer(credentials)
+        self._dialer = Dialer(credentials, network)
         self._facts = facts
         self._loop = asyncio.get_running_loop()
         self._tasks = NumberedTasks(facts, self._dialer.aclose)
