@@ -122,7 +122,7 @@ async def test_an_argument_beats_the_environment(
         ({"azure_endpoint": "https://r.openai.azure.com"}, "Either API key or Azure AD token"),
         (
             {"azure_endpoint": "https://r.example", "api_key": "k", "azure_ad_token": "t"},
-            "two credentials",
+            "api_key and azure_ad_token are all set",
         ),
         (
             {
@@ -130,7 +130,7 @@ async def test_an_argument_beats_the_environment(
                 "api_key": "k",
                 "base_url": "https://s.example",
             },
-            "two addresses",
+            "both azure_endpoint and base_url are set",
         ),
     ],
 )
