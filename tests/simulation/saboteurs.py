@@ -209,7 +209,7 @@ def counts_what_is_pulled(patch: Patch) -> None:
 
 def speaks_the_final_text_again(patch: Patch) -> None:
     """An item whose id differs between its events is taken for another one."""
-    message_done = Assembler._message_done
+    message_done = Assembler._complete_message
 
     def again(self: Assembler, entry: Any, item: Any) -> list[Event]:
         said, entry.said = entry.said, ""
@@ -217,7 +217,7 @@ def speaks_the_final_text_again(patch: Patch) -> None:
         entry.said = entry.said or said
         return events
 
-    patch.setattr(Assembler, "_message_done", again)
+    patch.setattr(Assembler, "_complete_message", again)
 
 
 def takes_late_frames(patch: Patch) -> None:
@@ -262,12 +262,12 @@ def loses_held_calls(patch: Patch) -> None:
 
 def loses_a_word(patch: Patch) -> None:
     """What only the end of an item tells is lost."""
-    message_done = Assembler._message_done
+    message_done = Assembler._complete_message
 
     def losing(self: Assembler, entry: Any, item: Any) -> list[Event]:
         return [e for e in message_done(self, entry, item) if not isinstance(e, TextDelta)]
 
-    patch.setattr(Assembler, "_message_done", losing)
+    patch.setattr(Assembler, "_complete_message", losing)
 
 
 # -- law 4: limits ---------------------------------------------------------------------------------

@@ -202,9 +202,9 @@ async def test_an_id_that_was_there_before_is_not_the_items_own() -> None:
 
 async def test_a_call_is_refused_though_an_earlier_one_of_its_id_was_taken() -> None:
     turn = await two_rounds()
-    turn.look_at([heard("go"), call(1, "a"), output(1)])
+    turn.update([heard("go"), call(1, "a"), output(1)])
     assert turn.refused
-    turn.look_at([heard("go"), call(1, "a"), output(1), call(1, "b")])
+    turn.update([heard("go"), call(1, "a"), output(1), call(1, "b")])
     assert not turn.refused
 
 

@@ -105,7 +105,7 @@ class AskingLLM(llm.LLM[Never]):
         self._parameters = Parameters(strict=asking.strict)
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](Frames())
-        self._body({}, asking.model, with_tools=False)  # raise here for settings that can't be sent
+        self._body({}, asking.model, with_tools=False)  # raises if a setting can't be sent
 
     def __repr__(self) -> str:
         where = f"{self.model} at {self.provider}"
@@ -149,7 +149,7 @@ class AskingLLM(llm.LLM[Never]):
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        reach = resolve_azure(
+        resolved = resolve_azure(
             model=model,
             azure_endpoint=azure_endpoint,
             azure_deployment=azure_deployment,
@@ -163,7 +163,7 @@ class AskingLLM(llm.LLM[Never]):
             client=client,
         )
         make: Any = cls  # each class has its own constructor, all with these two keywords
-        made: Self = make(model=model, client=reach, **options)
+        made: Self = make(model=model, client=resolved, **options)
         return made
 
     @property
@@ -173,7 +173,7 @@ class AskingLLM(llm.LLM[Never]):
 
     @property
     def provider(self) -> str:
-        """The host's name: ``openai`` for OpenAI's own, else the name of the host."""
+        """The host's name; ``openai`` for OpenAI itself."""
         return self._asking.host
 
     @property
@@ -249,11 +249,11 @@ class AskingLLM(llm.LLM[Never]):
             on_late_usage=late_usage_of(self, model),
         )
 
-        async def pictured() -> ResponseStream:
+        async def ask_with_pictures() -> ResponseStream:
             items = resolve_images(converted.items, await self._pictures.encode(taken))
             return self._client.ask(replace(request, items=items))
 
-        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]] = pictured
+        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
         if any(isinstance(one, NewImage) for one in taken):
             self._client.check(request)
         else:
@@ -307,17 +307,17 @@ def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
 
     The service completes the response and bills it, but LiveKit's own event of it has no tokens.
     """
-    known = weakref.ref(asked)
+    reference = weakref.ref(asked)
     began = time.time()
 
-    def tell(usage: Usage) -> None:
-        if (told := known()) is None:
+    def report(usage: Usage) -> None:
+        if (source := reference()) is None:
             return
-        metadata = Metadata(model_name=model, model_provider=told.provider)
-        told.emit(
+        metadata = Metadata(model_name=model, model_provider=source.provider)
+        source.emit(
             "metrics_collected",
             LLMMetrics(
-                label=told.label,
+                label=source.label,
                 request_id="",
                 timestamp=time.time(),
                 duration=time.time() - began,
@@ -334,7 +334,7 @@ def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
             ),
         )
 
-    return tell
+    return report
 
 
 def connect_limit(timeout: float | Timeout | None) -> float | None:

@@ -105,7 +105,7 @@ class Turn:
     def __post_init__(self) -> None:
         self._earlier = set(count_keys(self.base))
 
-    def goes_on_in(self, context: ChatContext, items: Sequence[Item]) -> bool:
+    def continues_in(self, context: ChatContext, items: Sequence[Item]) -> bool:
         """Whether a context continues this turn, after a call that the framework got.
 
         The framework drops a generator without closing it, so a turn may still be here when the
@@ -115,18 +115,17 @@ class Turn:
         if context is not self.context or tuple(items[:known]) != self.base:
             return False
         mine = self.calls_in(items)
-        latest: dict[
-            str, bool
-        ] = {}  # by call id: whether the newest such call belongs to this turn
-        behind = False
+        # By call id: whether the newest call with it belongs to this turn.
+        latest: dict[str, bool] = {}
+        is_after_own_call = False
         for place, item in enumerate(items[known:], known):
             if isinstance(item, ToolCall):
                 latest[item.call_id] = place in mine
             if isinstance(item, ToolCall | ToolOutput):
-                behind = behind or latest.get(item.call_id, False)
+                is_after_own_call = is_after_own_call or latest.get(item.call_id, False)
             elif isinstance(item, Message) and item.role == "user":
-                behind = False
-        return behind
+                is_after_own_call = False
+        return is_after_own_call
 
     def calls_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
         """Find the calls of this turn in its context, by index, with their responses."""
@@ -160,11 +159,11 @@ class Turn:
         earlier = self._earlier | others
         return matching_calls(self.given, items, earlier=earlier, first=len(self.base))
 
-    def look_at(self, items: Sequence[Item]) -> None:
-        """Update the turn from its context, and drop calls that are void.
+    def update(self, items: Sequence[Item]) -> None:
+        """Update the turn from its context, and drop held calls that are void.
 
-        Held calls are void if the framework did not accept one (its limit), or if the caller or the
-        agent spoke in between.
+        They are void if the framework did not accept a call (its limit), or if the caller spoke in
+        between.
         """
         tail = items[len(self.base) :]
         taken = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
@@ -196,7 +195,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _UnrecordedCalls:
     """Calls of a completed turn that its context had not recorded yet.
 
     Attributes:
@@ -220,7 +219,7 @@ class Turns:
     def __init__(self) -> None:
         self.history = CallHistory()
         self._open: list[Turn] = []
-        self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_Ended]]] = {}
+        self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_UnrecordedCalls]]] = {}
 
     def open(self, turn: Turn) -> None:
         """Expect nested calls of a turn."""
@@ -239,7 +238,7 @@ class Turns:
         self._bind(turn, items)
         left = tuple(one for one in turn.given if one.key is None)
         if left:
-            self._keep(turn.context, _Ended(left, frozenset(count_keys(items))))
+            self._keep(turn.context, _UnrecordedCalls(left, frozenset(count_keys(items))))
 
     def join(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
         """Return the turn that a context continues, None if it begins a new one."""
@@ -252,8 +251,8 @@ class Turns:
         for turn in reversed(mine):
             self._bind(turn, items, settled)
         for turn in reversed(mine):
-            if turn.goes_on_in(context, items):
-                turn.look_at(items)
+            if turn.continues_in(context, items):
+                turn.update(items)
                 return turn
         for turn in mine:
             turn.superseded = True
@@ -270,23 +269,23 @@ class Turns:
     def look_at(self, turn: Turn, items: Sequence[Item]) -> None:
         """Update a turn from its context."""
         self._bind(turn, items)
-        turn.look_at(items)
+        turn.update(items)
 
     def _bind(
         self, turn: Turn, items: Sequence[object], others: AbstractSet[str] = frozenset()
     ) -> None:
         """Bind the items that recorded a turn's calls to the responses of these calls."""
-        beside = {
+        of_open_turns = {
             one.key
             for other in self._open
             if other is not turn and other.context is turn.context
             for one in other.given
             if one.key is not None
         }
-        for key, group in turn.claim(items, others | beside):
+        for key, group in turn.claim(items, others | of_open_turns):
             self.history.bind(key, group)
 
-    def _keep(self, context: ChatContext, ended: _Ended) -> None:
+    def _keep(self, context: ChatContext, ended: _UnrecordedCalls) -> None:
         kept = self._ended
         identity = id(context)
 

@@ -1,4 +1,4 @@
-"""Decoder of the Responses API: from events to the agent's events."""
+"""Decoder of the Responses API: from the service's events to the agent's events."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -116,39 +116,39 @@ class Assembler:
         if self.ended is not None or self._sequence.is_repeat(frame):
             return (), None
         if frame.type == "response.output_text.delta":
-            return self._delta(frame, refusal=False), None
+            return self._take_delta(frame, refusal=False), None
         self._last_delta = None
         if frame.is_error:
             return (), from_error(*error_of(frame))
         if frame.is_terminal:
             return self._end(frame)
-        return self._in_between(frame), None
+        return self._other_event(frame), None
 
-    def _in_between(self, frame: Frame) -> Sequence[Event]:
+    def _other_event(self, frame: Frame) -> Sequence[Event]:
         match frame.type:
             case "response.refusal.delta":
-                return self._delta(frame, refusal=True)
+                return self._take_delta(frame, refusal=True)
             case "response.output_text.done":
-                return self._part_done(frame, frame.text, refusal=False)
+                return self._complete_part(frame, frame.text, refusal=False)
             case "response.refusal.done":
-                return self._part_done(frame, frame.refusal, refusal=True)
+                return self._complete_part(frame, frame.refusal, refusal=True)
             case "response.content_part.done":
                 text, refused = _text_of([mapping(frame.part)])
-                return self._part_done(frame, text, refusal=refused)
+                return self._complete_part(frame, text, refusal=refused)
             case "response.output_item.added":
-                return self._added(frame)
+                return self._add_item(frame)
             case "response.output_item.done":
-                return self._item_done(frame)
+                return self._complete_item(frame)
             case "response.function_call_arguments.delta" | "response.function_call_arguments.done":
-                return self._arguments(frame)
+                return self._take_arguments(frame)
             case "response.created" | "response.in_progress" | "response.queued":
-                return self._accepted(frame)
+                return self._note_acceptance(frame)
             case _:
                 item = self._items.find(_string(frame.item_id), _number(frame.output_index))
                 self._touched_slow = item is not None and item.is_slow
                 return ()
 
-    def _accepted(self, frame: Frame) -> Sequence[Event]:
+    def _note_acceptance(self, frame: Frame) -> Sequence[Event]:
         response = mapping(frame.response)
         if not self.created and response:
             parent = response.get("previous_response_id")
@@ -158,18 +158,18 @@ class Assembler:
             self.forgets = response.get("store") is False
         self.created = True
         self.in_progress = self.in_progress or frame.type == "response.in_progress"
-        said_id = _string(response.get("id"))
-        self._know_response(said_id)
-        self.response_id = self.response_id or said_id
+        response_id = _string(response.get("id"))
+        self._know_response(response_id)
+        self.response_id = self.response_id or response_id
         return ()
 
     def _know_response(self, response_id: str | None) -> None:
         if response_id is not None and response_id not in self._response_ids:
             self._response_ids.append(response_id)
 
-    # -- which item an event means ---------------------------------------------------------------
+    # -- which item an event refers to -----------------------------------------------------------
 
-    def _added(self, frame: Frame) -> Sequence[Event]:
+    def _add_item(self, frame: Frame) -> Sequence[Event]:
         fields = mapping(frame.item)
         item_id, place = _names(frame, fields)
         kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
@@ -177,7 +177,7 @@ class Assembler:
         if item is not None and _begins_another(item, item_id, place):
             item = None
         if item is None:
-            item = self._unannounced(item_id, place, kind)
+            item = self._find_unannounced(item_id, place, kind)
         if item is None:
             item = self._items.add(item_id, place, kind)
         else:
@@ -192,7 +192,7 @@ class Assembler:
             self._calling = item
         return ()
 
-    def _unannounced(
+    def _find_unannounced(
         self, item_id: str | None, place: int | None, kind: str | None
     ) -> ItemState | None:
         """Find the item that an announcement refers to, if other events of it came before."""
@@ -206,7 +206,7 @@ class Assembler:
     def _message_of_delta(self, frame: Frame) -> ItemState:
         last = self._last_delta
         if last is not None and last[:2] == (frame.item_id, frame.output_index):
-            # Nothing but deltas came since: what the same names meant, they mean.
+            # Only deltas came since, so the same id and index mean the same item.
             last[2].named += _string(frame.item_id) is not None
             return last[2]
         item = self._find_message_of_delta(frame)
@@ -218,7 +218,7 @@ class Assembler:
         item_id, place = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, place, "message")
         if item is None:
-            item = self._message_going_on(item_id, place)
+            item = self._current_message(item_id, place)
         elif item.is_closed or item.finals:
             item = None if _is_another(item, item_id) or item.is_elsewhere(place) else item
         if item is None:
@@ -227,7 +227,7 @@ class Assembler:
             self._items.know(item, item_id, place, "message")
         return item
 
-    def _message_going_on(self, item_id: str | None, place: int | None) -> ItemState | None:
+    def _current_message(self, item_id: str | None, place: int | None) -> ItemState | None:
         """Find the only message that a delta without a known id or index can refer to."""
         item = self._speaking
         if item is None or (item_id is None and place is None):
@@ -243,8 +243,8 @@ class Assembler:
         item = self._items.find(item_id, place, "message")
         if item is not None and not item.is_closed and part in item.finals:
             is_related = text in item.said or text.startswith(item.finals[part])
-            is_named_so = item_id in item.ids and not item.is_elsewhere(place)
-            if not is_related and not is_named_so:
+            has_its_id = item_id in item.ids and not item.is_elsewhere(place)
+            if not is_related and not has_its_id:
                 item = None  # the index is reused
         if item is not None and item.is_closed:
             said = item.final or item.said
@@ -276,7 +276,7 @@ class Assembler:
 
     # -- messages --------------------------------------------------------------------------------
 
-    def _delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
+    def _take_delta(self, frame: Frame, *, refusal: bool) -> Sequence[Event]:
         text = frame.delta
         if not isinstance(text, str) or not text:
             return ()
@@ -291,9 +291,9 @@ class Assembler:
                     _string(frame.item_id), _number(frame.output_index), "message"
                 )
         self._speaking = item
-        return self._spoken(item, item.say(text, part), refusal=refusal)
+        return self._pass_on(item, item.say(text, part), refusal=refusal)
 
-    def _spoken(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
+    def _pass_on(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
         """Pass on text that was just added to an item."""
         begins = len(item.said) == len(text)
         if self._drops_thoughts and not refusal:
@@ -302,20 +302,20 @@ class Assembler:
             begins = not item.thoughts.spoke
             text = item.thoughts.feed(text)
             self._touched_slow = self._touched_slow or item.thoughts.in_thought
-        return self._passed_on(text, begins=begins, refusal=refusal)
+        return self._text_event(text, begins=begins, refusal=refusal)
 
     def _without_thoughts(self, text: str) -> str:
         """Return a message's text as it is recorded: without thoughts, if they are dropped."""
         return without_thoughts(text, prefilled=self._prefilled) if self._drops_thoughts else text
 
-    def _thought_ended(self, item: ItemState) -> Sequence[Event]:
+    def _end_thought(self, item: ItemState) -> Sequence[Event]:
         """Return the text that was held because it might have begun a thought."""
         if item.thoughts is None:
             return ()
         begins = not item.thoughts.spoke
-        return self._passed_on(item.thoughts.finish(), begins=begins, refusal=False)
+        return self._text_event(item.thoughts.finish(), begins=begins, refusal=False)
 
-    def _passed_on(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
+    def _text_event(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
         if not text:
             return ()
         if begins and self._spoke:  # another message: a space keeps its words apart
@@ -323,7 +323,7 @@ class Assembler:
         self._spoke = True
         return (TextDelta(text, refusal),)
 
-    def _part_done(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
+    def _complete_part(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
         if not isinstance(text, str) or not text:
             return ()
         text = clean(text)
@@ -334,16 +334,16 @@ class Assembler:
             return ()
         self._speaking = item
         rest = item.complete(text, part)
-        return self._spoken(item, rest, refusal=refusal)
+        return self._pass_on(item, rest, refusal=refusal)
 
-    def _message_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+    def _complete_message(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
         text, refused = _text_of(fields.get("content"))
         phase = _string(fields.get("phase"))
         events: list[Event] = []
         if not text:
-            events += self._spoken(item, item.say_half(), refusal=refused)
-        events += self._spoken(item, item.complete_all(text), refusal=refused)
-        events += self._thought_ended(item)
+            events += self._pass_on(item, item.say_half(), refusal=refused)
+        events += self._pass_on(item, item.complete_all(text), refusal=refused)
+        events += self._end_thought(item)
         if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
             events.append(PhaseChanged(phase))
         if item.done is None or text.startswith(item.final):
@@ -352,7 +352,7 @@ class Assembler:
 
     # -- items -----------------------------------------------------------------------------------
 
-    def _item_done(self, frame: Frame) -> Sequence[Event]:
+    def _complete_item(self, frame: Frame) -> Sequence[Event]:
         fields, encoded = strict(frame.item)
         item_id, place = _names(frame, fields)
         kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
@@ -370,19 +370,19 @@ class Assembler:
         self._touched_slow = item.is_slow
         item.is_open = False
         item.is_closed = kind is not None
-        return self._finished(item, fields, encoded)
+        return self._complete_by_kind(item, fields, encoded)
 
-    def _finished(
+    def _complete_by_kind(
         self, item: ItemState, fields: Mapping[str, Any], encoded: bytes
     ) -> Sequence[Event]:
         kind = fields.get("type")
         if kind == "message":
-            return self._message_done(item, fields)
+            return self._complete_message(item, fields)
         if item.done is not None:
             return ()
         match kind:
             case "function_call":
-                return self._call_done(item, fields)
+                return self._complete_call(item, fields)
             case "reasoning":
                 item.done = Reasoning(encoded)
             case str():
@@ -400,7 +400,7 @@ class Assembler:
             return None
         return item if call_id is None or item.call_id is None else None
 
-    def _arguments(self, frame: Frame) -> Sequence[Event]:
+    def _take_arguments(self, frame: Frame) -> Sequence[Event]:
         is_final = frame.type == "response.function_call_arguments.done"
         text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
         item_id, place = _string(frame.item_id), _number(frame.output_index)
@@ -421,9 +421,9 @@ class Assembler:
             item.arguments += text
             return ()
         item.final_arguments = text or item.final_arguments
-        return self._called(item, text) if _waits(item) and text else ()
+        return self._emit_call(item, text) if _waits(item) and text else ()
 
-    def _call_done(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
+    def _complete_call(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
         call_id = _string(fields.get("call_id")) or item.call_id
         name = _string(fields.get("name")) or item.name
         if fields.get("status") not in (None, "completed") or call_id is None or name is None:
@@ -431,9 +431,9 @@ class Assembler:
             return ()
         self._items.know_call(item, call_id, name)
         text = _best_arguments(_arguments_of(fields.get("arguments")), item)
-        return self._called(item, text) if text else ()  # else a later event may have them
+        return self._emit_call(item, text) if text else ()  # else a later event may have them
 
-    def _called(self, item: ItemState, arguments: str) -> Sequence[Event]:
+    def _emit_call(self, item: ItemState, arguments: str) -> Sequence[Event]:
         if item.call_id is None or item.name is None or item.call_id in self._call_ids:
             return ()  # already received under another id or index: must not run twice
         self._call_ids.add(item.call_id)
@@ -446,9 +446,9 @@ class Assembler:
 
     def _end(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         response = mapping(frame.response)
-        said_id = _string(response.get("id"))
-        self._know_response(said_id)
-        self.response_id = said_id or self.response_id
+        response_id = _string(response.get("id"))
+        self._know_response(response_id)
+        self.response_id = response_id or self.response_id
         usage = usage_of(response)
         status = str(frame.type).removeprefix("response.")
         if status == "done":
@@ -514,22 +514,22 @@ class Assembler:
             if kind == "message" and item.said.startswith(text):
                 unclaimed[item] = item.said[len(text) :]
             item.is_closed = True
-            events += self._finished(item, fields, _encoded(fields))
+            events += self._complete_by_kind(item, fields, _encoded(fields))
         for item in self._items:
             if item.kind == "function_call" and item.done is None and runs_calls:
-                events += self._settled(item)
+                events += self._finish_call(item)
             elif item.done is None and (item.said or item.half):
-                events += self._spoken(item, item.say_half(), refusal=False)
-                events += self._thought_ended(item)
+                events += self._pass_on(item, item.say_half(), refusal=False)
+                events += self._end_thought(item)
                 item.done = Message.of("assistant", self._without_thoughts(item.said))
         return events
 
-    def _settled(self, item: ItemState) -> Sequence[Event]:
+    def _finish_call(self, item: ItemState) -> Sequence[Event]:
         """Emit a call of a completed response whose final arguments never came."""
         text = _best_arguments("", item)
         if text and is_json(text):
-            return self._called(item, text)
-        return self._called(item, text) if item.is_closed else ()
+            return self._emit_call(item, text)
+        return self._emit_call(item, text) if item.is_closed else ()
 
 
 def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> bool:
@@ -584,9 +584,10 @@ def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
 
 def _best_arguments(given: str, item: ItemState) -> str:
     """Return the most complete arguments of a call from its different events."""
-    told = [t for t in (given, item.final_arguments, clean_escapes(item.arguments)) if t.strip()]
-    full = next((t for t in told if "".join(t.split()) != "{}" and is_json(t)), None)
-    return full or next(iter(told), "")
+    texts = (given, item.final_arguments, clean_escapes(item.arguments))
+    candidates = [text for text in texts if text.strip()]
+    full = next((t for t in candidates if "".join(t.split()) != "{}" and is_json(t)), None)
+    return full or next(iter(candidates), "")
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:

@@ -177,7 +177,7 @@ class Turns:
         *,
         pauses: bool = False,
     ) -> None:
-        """Recover from a fault as the recovery table says.
+        """Recover from a fault by the recovery table (``docs/recovery.md``).
 
         Args:
             turn: The turn.

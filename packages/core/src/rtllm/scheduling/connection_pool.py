@@ -1,4 +1,4 @@
-"""Pool of connections and lanes, as values: which one an attempt uses, and what each remembers.
+"""The pool of connections and lanes: which one an attempt uses, and what each remembers.
 
 For each lane of a connection the service remembers the newest response that ended there. So a lane
 is both a slot for one running response and the memory of one response. Each conversation uses up to
@@ -26,10 +26,8 @@ from rtllm.scheduling.lanes import (
 LANES_PER_CONVERSATION = 8
 ACTIVE_PER_CONNECTION = 8  # documented: 16, and requests beyond that are queued without notice
 NAMES_PER_CONNECTION = 32  # documented, never freed; 4 conversations with 8 lanes use them all
-IDLE_BEFORE_DISPLACED = 60.0  # seconds
-IDLE_BEFORE_CLOSED = (
-    900.0  # seconds; callers may be silent for long, and sending a full context is slow
-)
+IDLE_BEFORE_EVICTED = 60.0  # seconds
+IDLE_BEFORE_CLOSED = 900.0  # seconds; callers may be silent for long, and a full context is slow
 ROTATE_AT = 11 / 12
 """The part of a connection's lifetime after which it is replaced: 55 of 60 minutes."""
 MAX_CONNECTIONS = 512
@@ -245,8 +243,8 @@ class ConnectionPool:
         """Whether an anchor can be continued right now, without using some connections."""
         if anchor.stored:
             return True
-        on_its_own = anchor.home.connection not in avoid
-        return on_its_own and self._seat_next_to(anchor, conversation) is not None
+        is_usable = anchor.home.connection not in avoid
+        return is_usable and self._seat_next_to(anchor, conversation) is not None
 
     def choose(
         self,
@@ -281,9 +279,9 @@ class ConnectionPool:
             lane = self._free_lane(connection, conversation, None)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open)
-        displaced = self._displaceable(usable, now)
-        if displaced is not None:
-            connection, tenant = displaced
+        evictable = self._find_evictable(usable, now)
+        if evictable is not None:
+            connection, tenant = evictable
             lane = self._free_lane(connection, conversation, None, evicted=tenant)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open, evicts=tenant)
@@ -335,12 +333,13 @@ class ConnectionPool:
             connection.waiting < CONVERSATIONS_PER_CONNECTION
         )
 
-    def _displaceable(
+    def _find_evictable(
         self, usable: list[PooledConnection], now: float
     ) -> tuple[PooledConnection, int] | None:
         """Find an idle conversation to evict.
 
-        A side call; with many connections one that loses nothing by it; at their limit any.
+        Idle side calls may be evicted; from `CROWDED` connections on, also conversations whose
+        responses are all stored; at the limit of connections, every idle conversation.
         """
         at_cap = len(self._connections) >= self._max
         is_crowded = len(self._connections) >= CROWDED
@@ -352,7 +351,7 @@ class ConnectionPool:
                 lanes = [lane for lane in connection.lanes.values() if lane.conversation == number]
                 if any(connection.busy(lane) or lane.forks for lane in lanes):
                     continue
-                idle_side_call = tenant.turns < 2 and now - tenant.last_used > IDLE_BEFORE_DISPLACED
+                idle_side_call = tenant.turns < 2 and now - tenant.last_used > IDLE_BEFORE_EVICTED
                 if not idle_side_call and not at_cap and not (is_crowded and tenant.is_stored):
                     continue
                 key = (not idle_side_call, tenant.last_used)
@@ -431,12 +430,12 @@ class ConnectionPool:
         if seat.evicts is not None:
             self._evict(connection, seat.evicts)
         if not connection.lanes_on:
-            for tenant in [g for g in connection.tenants if g != conversation]:
-                self._evict(connection, tenant)
-        stay = connection.tenants.setdefault(conversation, Tenant(now))
-        stay.last_used = now
-        stay.turns += 1
-        stay.is_stored = stay.is_stored and stored
+            for other in [number for number in connection.tenants if number != conversation]:
+                self._evict(connection, other)
+        tenant = connection.tenants.setdefault(conversation, Tenant(now))
+        tenant.last_used = now
+        tenant.turns += 1
+        tenant.is_stored = tenant.is_stored and stored
         parent: Lane | None = None
         if anchor is not None and anchor.home.connection == seat.connection:
             held = connection.use_lane(anchor.home.lane)
@@ -495,7 +494,7 @@ class ConnectionPool:
         self._tick += 1
         lane.used = self._tick
         if was_abandoned and not connection.lanes_on:
-            response_id = None  # the connection's only memory: better free it
+            response_id = None  # so that the connection's only memory is free
         lane.newest = response_id
         lane.eviction_cost = EvictionCost.NOTHING
         if response_id is not None:

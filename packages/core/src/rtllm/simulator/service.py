@@ -1,4 +1,4 @@
-"""The service independent of transports: prepares requests, makes replies, keeps responses."""
+"""The simulated service, whatever the transport: checks requests, replies, keeps responses."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Service:
             inputs.check_ids(given, self.store, stored=body.get("store") is not False)
             if self.options.reasoning == "demanded" and parent is None:
                 inputs.check_reasoning_kept(given, self.store)
-        context = [*(parent.context if parent else ()), *map(self._resolved, given)]
+        context = [*(parent.context if parent else ()), *map(self._resolve_reference, given)]
         if self.options.strict:
             checks.check_context(body, context)
         entry.context = context
@@ -116,7 +116,7 @@ class Service:
             generates=body.get("generate") is not False and not prewarm,
         )
 
-    def _resolved(self, item: Item) -> Item:
+    def _resolve_reference(self, item: Item) -> Item:
         if inputs.type_of(item) != "item_reference":
             return item
         if item["id"] not in self.store.items:
@@ -167,9 +167,9 @@ class Service:
         completed: bool,
         whole: dict[str, Any],
     ) -> None:
-        """Keep a response that has completed, or is at least incomplete.
+        """Keep a response that has ended as completed or incomplete.
 
-        An incomplete one is kept only in the store, because it is unproven that lanes keep it.
+        An incomplete one is kept only in the store, because it is not known whether lanes keep it.
         ``whole`` is the response object of its last event.
         """
         context = (*prepared.request.context, *generation.output)

@@ -96,16 +96,15 @@ class Mailbox:
 class Runtime:
     """The I/O of one client on one event loop.
 
-    Tasks and timers hold it, and the event loop holds those. So nothing here may refer to the
-    client, which could otherwise never be garbage-collected.
+    The event loop keeps this object alive through its tasks and timers. So nothing here may refer
+    to the client, which could otherwise never be garbage-collected.
 
     Args:
         engine: The engine of the running event loop.
         books: The usage ledger.
-        http: Creates the HTTP clients; only the client holds it.
-        credentials: Called at each handshake; only the client holds them. None without a WebSocket.
-        http_credentials: Called at each HTTP request, likewise; None if the HTTP clients have their
-            own.
+        http: Creates the HTTP clients; a weak reference, like those to the credentials.
+        credentials: Called at each handshake; None without a WebSocket.
+        http_credentials: Called at each HTTP request; None if the HTTP clients have their own.
         endpoint: The WebSocket's address; None if there is none.
         network: The network settings of its connections.
     """
@@ -152,7 +151,7 @@ class Runtime:
 
     def cancel(self, turn: int) -> None:
         """End a turn that its consumer stopped reading, without waiting."""
-        self._tell(self._engine.cancel, turn)
+        self._report(self._engine.cancel, turn)
 
     def warm(self, opening: Opening) -> None:
         """Begin to open a connection if none is warm."""
@@ -180,33 +179,33 @@ class Runtime:
 
     def connected(self, number: int) -> None:
         """Report that a connection is open."""
-        self._tell(self._engine.connected, number)
+        self._report(self._engine.connected, number)
 
     def connect_failed(self, number: int, fault: Fault) -> None:
         """Report that a connection could not be opened."""
-        self._tell(self._engine.connect_failed, number, fault)
+        self._report(self._engine.connect_failed, number, fault)
 
     def received(self, number: int, data: Any) -> None:
         """Report a frame, or a piece of an HTTP response."""
-        self._tell(self._engine.received, number, data)
+        self._report(self._engine.received, number, data)
 
     def sent(self, attempt: int) -> None:
         """Report that a request was written."""
-        self._tell(self._engine.sent, attempt)
+        self._report(self._engine.sent, attempt)
 
     def heard(self, number: int) -> None:
         """Report a ping or a pong."""
-        self._tell(self._engine.heard, number)
+        self._report(self._engine.heard, number)
 
     def lost(self, number: int, fault: Fault | None) -> None:
         """Report that a connection is over."""
-        self._tell(self._engine.lost, number, fault)
+        self._report(self._engine.lost, number, fault)
 
     def loop_ends(self) -> None:
         """Report that the event loop cancels its tasks; nothing is opened any more."""
         self.shut()
 
-    def _tell(self, fact: Callable[..., list[Action]], *about: Any) -> None:
+    def _report(self, fact: Callable[..., list[Action]], *about: Any) -> None:
         """Report a fact to the engine, and carry out its actions; does nothing after `shut`."""
         if not self._is_shut:
             self._act(fact(*about, self._loop.time()))
@@ -241,7 +240,7 @@ class Runtime:
             case RecordUsage():
                 self._books.enter(action.category, action.usage)
                 if action.tell is not None and action.usage is not None:
-                    _tell(action.tell, action.usage)
+                    _report_late(action.tell, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case StartHttp():
@@ -273,8 +272,8 @@ class Runtime:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
 
 
-def _tell(tell: Callable[[Usage], None], usage: Usage) -> None:
+def _report_late(callback: Callable[[Usage], None], usage: Usage) -> None:
     try:
-        tell(usage)
+        callback(usage)
     except Exception:
         logger.exception("on_late_usage raised")
