@@ -1,6 +1,6 @@
 """Proxies and certificates, of every class, over the socket and over HTTP.
 
-The host is `https://model.example`, which only the proxy can find, behind a certificate of the
+The host is `https://model.example`, which only the proxy can find, with a certificate of the
 tests' own authority.
 """
 
