@@ -7,7 +7,7 @@ from av import VideoFrame
 from videosdk.agents import ChatContext, ChatRole, ImageContent
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.convert import as_recorded, calls_in, taken
+from rtllm_videosdk.convert import as_recorded, calls_in, copy_context
 from rtllm_videosdk.images import Pictures
 from videosdk_adapter.asking import context
 
@@ -26,14 +26,18 @@ def call(n: int, arguments: str = "{}") -> ToolCall:
 
 def keys(ctx: ChatContext) -> list[str | None]:
     """The keys of what is sent."""
-    items = [item for item in taken(ctx).items if isinstance(item, Message | ToolCall | ToolOutput)]
-    assert len(items) == len(taken(ctx).items)
+    items = [
+        item
+        for item in copy_context(ctx).items
+        if isinstance(item, Message | ToolCall | ToolOutput)
+    ]
+    assert len(items) == len(copy_context(ctx).items)
     return [item.key for item in items]
 
 
 def test_a_context_is_taken_by_value() -> None:
     ctx = context(("system", "Be kind."), ("user", "Hello"))
-    before = taken(ctx).items
+    before = copy_context(ctx).items
     ctx.items[1].content = "Changed"
     ctx.items.clear()
     assert before == (Message.of("system", "Be kind."), heard("Hello"))
@@ -41,20 +45,20 @@ def test_a_context_is_taken_by_value() -> None:
 
 def test_all_system_and_developer_texts_count() -> None:
     ctx = context(("system", "One."), ("user", "Hello"), ("developer", "Two."))
-    roles = [item.role for item in taken(ctx).items if isinstance(item, Message)]
+    roles = [item.role for item in copy_context(ctx).items if isinstance(item, Message)]
     assert roles == ["system", "user", "system"]
 
 
 def test_an_update_of_the_tools_alone_changes_no_text() -> None:
     ctx = context(("system", "One."), ("system", "Two."))
     ctx.add_config_update(tools=["a"])
-    assert len(taken(ctx).items) == 2
+    assert len(copy_context(ctx).items) == 2
 
 
 def test_instructions_without_a_place_come_first() -> None:
     ctx = context(("user", "Hello"))
     ctx.add_config_update(instructions="Be kind.")
-    assert taken(ctx).items == (Message.of("system", "Be kind."), heard("Hello"))
+    assert copy_context(ctx).items == (Message.of("system", "Be kind."), heard("Hello"))
 
 
 def test_emptied_messages_and_marks_are_left_out() -> None:
@@ -64,7 +68,7 @@ def test_emptied_messages_and_marks_are_left_out() -> None:
     ctx.add_message(role=ChatRole.USER, content=[])
     ctx.items[-1].content = None
     ctx.add_message(role=ChatRole.ASSISTANT, content=["", ""])
-    assert taken(ctx).items == (heard("Hello"),)
+    assert copy_context(ctx).items == (heard("Hello"),)
 
 
 def test_each_item_keeps_the_id_that_the_framework_gave_it() -> None:
@@ -72,7 +76,7 @@ def test_each_item_keeps_the_id_that_the_framework_gave_it() -> None:
     ctx.add_function_call("work", "{}", call_id="call_1")
     ctx.add_function_output("work", "done", "call_1")
     assert keys(ctx) == [item.id for item in ctx.items]
-    assert taken(ctx).unsent == ()
+    assert copy_context(ctx).unsent == ()
     assert [one.key for one in calls_in(ctx)] == [ctx.items[2].id]
 
 
@@ -80,7 +84,7 @@ async def test_a_message_with_a_picture_keeps_its_id() -> None:
     ctx = ChatContext.empty()
     picture = ImageContent(image=VideoFrame(8, 8, "rgb24"))
     ctx.add_message(role=ChatRole.USER, content=["Look", picture])
-    (message,) = await Pictures().resolve(taken(ctx).items)
+    (message,) = await Pictures().resolve(copy_context(ctx).items)
     assert isinstance(message, Message)
     assert message.has_images
     assert message.key == ctx.items[0].id
@@ -95,7 +99,7 @@ def test_the_ids_of_what_is_not_sent_are_taken_too() -> None:
     ctx.add_config_update(tools=["a"])
     ctx.items.append(Note())
     assert keys(ctx) == [ctx.items[0].id]
-    assert taken(ctx).unsent == tuple(item.id for item in ctx.items[1:])
+    assert copy_context(ctx).unsent == tuple(item.id for item in ctx.items[1:])
 
 
 def test_instructions_that_were_updated_keep_the_id_of_the_message_in_whose_place_they_are() -> (
@@ -104,16 +108,19 @@ def test_instructions_that_were_updated_keep_the_id_of_the_message_in_whose_plac
     ctx = context(("system", "One."), ("user", "Hello"), ("system", "Two."))
     update = ctx.add_config_update(instructions="Three.")
     first, hello, second = (item.id for item in ctx.items[:3])
-    assert [i.text for i in taken(ctx).items if isinstance(i, Message)] == ["Three.", "Hello"]
+    assert [i.text for i in copy_context(ctx).items if isinstance(i, Message)] == [
+        "Three.",
+        "Hello",
+    ]
     assert keys(ctx) == [first, hello]
-    assert taken(ctx).unsent == (second, update.id)
+    assert copy_context(ctx).unsent == (second, update.id)
 
 
 def test_instructions_without_a_place_have_no_id() -> None:
     ctx = context(("user", "Hello"))
     update = ctx.add_config_update(instructions="Be kind.")
     assert keys(ctx) == [None, ctx.items[0].id]
-    assert taken(ctx).unsent == (update.id,)
+    assert copy_context(ctx).unsent == (update.id,)
 
 
 @pytest.mark.parametrize("unusable", [None, "", 7, b"x"])
@@ -122,7 +129,7 @@ def test_an_id_that_is_no_text_is_none(unusable: object) -> None:
     for item in ctx.items:
         object.__setattr__(item, "id", unusable)
     assert keys(ctx) == [None]
-    assert taken(ctx).unsent == ()
+    assert copy_context(ctx).unsent == ()
 
 
 @pytest.mark.parametrize(

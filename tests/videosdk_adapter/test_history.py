@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, arranged
+from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, arrange
 from rtllm_videosdk.parallel_calls import Turn
 from videosdk_adapter.asking import context
 
@@ -41,7 +41,7 @@ def history(*calls: ToolCall, words: str = "Look. ") -> CallHistory:
 
 
 def placed(items: Sequence[Item], known: CallHistory, **more: Any) -> tuple[Item, ...]:
-    return arranged(items, known.groups_in(items), **more)
+    return arrange(items, known.groups_in(items), **more)
 
 
 def test_words_go_back_before_their_calls() -> None:
@@ -134,14 +134,14 @@ def test_what_the_framework_does_not_know_stands_in_its_place() -> None:
     group = CallGroup((call(2),))
     alone = Unseen((call(0), output(0)), 1)
     beside = Unseen((call(1), output(1)), 1, group)
-    made = arranged(items, {}, {1: group}, [alone, beside])
+    made = arrange(items, {}, {1: group}, [alone, beside])
     assert made == (heard("go"), call(0), output(0), call(1), call(2), output(1), output(2))
 
 
 def test_unseen_calls_come_once_for_all_calls_of_their_response() -> None:
     items: list[Item] = [heard("go"), call(1), output(1), call(2), output(2)]
     group = CallGroup((call(1), call(2)))
-    made = arranged(items, {}, {1: group, 3: group}, [Unseen((call(7), output(7)), 1, group)])
+    made = arrange(items, {}, {1: group, 3: group}, [Unseen((call(7), output(7)), 1, group)])
     calls = [i.call_id for i in made if isinstance(i, ToolCall)]
     assert calls == ["call_7", "call_1", "call_2"]
 
@@ -150,7 +150,7 @@ def test_unseen_calls_stand_beside_those_of_their_response_and_no_other_of_the_s
     items: list[Item] = [heard("go"), call(1, "a"), output(1), call(1, "b"), output(1)]
     first, second = CallGroup((call(1),)), CallGroup((call(1),))
     unseen = [Unseen((call(7), output(7)), 1, first), Unseen((call(8), output(8)), 3, second)]
-    made = arranged(items, {}, {1: first, 3: second}, unseen)
+    made = arrange(items, {}, {1: first, 3: second}, unseen)
     assert [i.call_id for i in made if isinstance(i, ToolCall)] == [
         "call_7",
         "call_1",
@@ -248,7 +248,7 @@ def test_law_no_word_is_lost_and_none_comes_from_another_turn(
     case: tuple[list[Item], Mapping[int, CallGroup], Mapping[int, CallGroup]],
 ) -> None:
     items, known, own = case
-    made = arranged(items, known, own)
+    made = arrange(items, known, own)
     assert not spoken(items) - spoken(made), "lost"
     of_this_turn = Counter(w for group in set(own.values()) for w in group.words.split())
     assert spoken(made) - spoken(items) <= of_this_turn
@@ -266,4 +266,4 @@ def test_law_a_turn_that_is_over_adds_no_word(
     case: tuple[list[Item], Mapping[int, CallGroup], Mapping[int, CallGroup]],
 ) -> None:
     items, known, own = case
-    assert spoken(arranged(items, {**known, **own})) == spoken(items)
+    assert spoken(arrange(items, {**known, **own})) == spoken(items)

@@ -145,7 +145,7 @@ def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:
             continue
         else:
             if item.type not in _NEVER_SENT:
-                _tell_unknown(item.type)
+                _log_unknown(item.type)
             continue
         group = groups.get(key)
         if group is None or (item.type == "message" and group.message is not None):
@@ -171,7 +171,7 @@ def _stray(entries: list[_Group | llm.ChatMessage]) -> _Group:
 
 
 @cache
-def _tell_unknown(kind: str) -> None:
+def _log_unknown(kind: str) -> None:
     """Log once that items of a type are not sent."""
     logger.warning("items of the unknown type %r are not sent", kind)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from videosdk.agents import ChatContext, LLMResponse
 
 from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
-from rtllm_videosdk.convert import as_recorded, taken
+from rtllm_videosdk.convert import as_recorded, copy_context
 from rtllm_videosdk.errors import cannot_call
 from rtllm_videosdk.generation import (
     Generation,
@@ -21,7 +21,7 @@ from rtllm_videosdk.generation import (
     text_chunk,
 )
 from rtllm_videosdk.graph import Graph, GraphStream
-from rtllm_videosdk.history import CallGroup, Unseen, arranged
+from rtllm_videosdk.history import CallGroup, Unseen, arrange
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import MOST_ANSWERED, Turn, Turns
 from rtllm_videosdk.tools import Offered
@@ -117,7 +117,7 @@ class Reply:
         while True:
             turn.waiting = False
             response = Response()
-            async with aclosing(self._answered(turn, items, response)) as chunks:
+            async with aclosing(self._ask_until_valid(turn, items, response)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             if self._generation.was_cut() or response.group is None or turn.refused:
@@ -157,7 +157,7 @@ class Reply:
             self._memory.turns.close(self.turn)
 
     async def _items(self) -> tuple[Item, ...]:
-        context = taken(self._context)
+        context = copy_context(self._context)
         self._unsent = context.unsent
         return await self._memory.pictures.resolve(context.items)
 
@@ -169,7 +169,7 @@ class Reply:
         self.turn = self._generation.turn = turn
         return turn
 
-    async def _answered(
+    async def _ask_until_valid(
         self, turn: Turn, items: tuple[Item, ...], response: Response
     ) -> AsyncGenerator[LLMResponse, None]:
         """Repeat the request until the response has no invalid call, or also something valid."""
@@ -187,7 +187,7 @@ class Reply:
             if response.ended is None:
                 return
             response.calls = [question.offered.as_run(call) for call in response.calls]
-            broken = self._take_broken(turn, response)
+            broken = self._answer_invalid_calls(turn, response)
             if response.calls:
                 heard = graph is None and not self.nested  # when nested, the framework drops text
                 words = response.text if heard else ""
@@ -204,7 +204,7 @@ class Reply:
             yield text_chunk("", at_the_end)
 
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
-        context = arranged(
+        context = arrange(
             items,
             self._memory.turns.history.groups_in(items),
             turn.calls_in(items),
@@ -219,7 +219,7 @@ class Reply:
 
         return self._question.ask(context, self._unsent, record, no_calls=turn.refused)
 
-    def _take_broken(self, turn: Turn, response: Response) -> list[Item]:
+    def _answer_invalid_calls(self, turn: Turn, response: Response) -> list[Item]:
         """Remove invalid calls from a response; the model gets an error output for each.
 
         Returns:

@@ -49,7 +49,7 @@ class Pictured:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ContextCopy:
     """A copy of a context.
 
     Attributes:
@@ -61,7 +61,7 @@ class Taken:
     unsent: tuple[str, ...] = ()
 
 
-def taken(context: ChatContext) -> Taken:
+def copy_context(context: ChatContext) -> ContextCopy:
     """Copy a context, except pictures, which take long to encode.
 
     All system messages are sent. If the context has an `AgentConfigUpdate` with instructions, the
@@ -85,7 +85,7 @@ def taken(context: ChatContext) -> Taken:
             made.append(item)
         else:
             unsent.append(_key(entry))
-    return Taken(tuple(made), tuple(key for key in unsent if key is not None))
+    return ContextCopy(tuple(made), tuple(key for key in unsent if key is not None))
 
 
 def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:

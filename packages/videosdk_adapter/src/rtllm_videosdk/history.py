@@ -115,7 +115,7 @@ class _Moves:
     instead: dict[int, Message | None] = field(default_factory=dict)
 
 
-def arranged(
+def arrange(
     items: Sequence[Item],
     known: Mapping[int, CallGroup],
     own: Mapping[int, CallGroup] | None = None,

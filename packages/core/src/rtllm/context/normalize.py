@@ -81,7 +81,7 @@ def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -
     notes: list[ContextRepair] = []
     given = list(items)
     pairs = _Pairs(given, notes, keeps_id)
-    legal: list[Item] = []
+    normalized: list[Item] = []
     run: list[_Pair] = []
     for position, item in enumerate(given):
         if isinstance(item, ToolCall):
@@ -89,17 +89,17 @@ def normalize_context(items: Iterable[Item], keeps_id: KeepsId = carries_data) -
                 run.append(pair)
             continue
         if run:
-            legal += _closed(run)
+            normalized += _with_outputs(run)
             run = []
         if isinstance(item, Message):
             if len(item.parts) == 1 and isinstance(item.parts[0], Text) and item.parts[0].text:
-                legal.append(item)  # nearly all are such
-            else:  # nearly all messages
-                legal += _message_made_legal(item, notes)
-        elif not isinstance(item, ToolOutput):  # outputs follow their call
-            legal.append(item)
-    legal += _closed(run)
-    return NormalizedContext(tuple(legal), tuple(notes))
+                normalized.append(item)  # most messages
+            else:
+                normalized += _normalize_message(item, notes)
+        elif not isinstance(item, ToolOutput):  # outputs are added after their calls
+            normalized.append(item)
+    normalized += _with_outputs(run)
+    return NormalizedContext(tuple(normalized), tuple(notes))
 
 
 def normalize_repaired(
@@ -107,8 +107,8 @@ def normalize_repaired(
 ) -> NormalizedContext:
     """Normalize a context whose texts contain halves of surrogate pairs."""
     sound = repair_texts(items)
-    legal = normalize_context(sound.items, keeps_id)
-    return NormalizedContext(legal.items, (*sound.notes, *legal.notes))
+    normalized = normalize_context(sound.items, keeps_id)
+    return NormalizedContext(normalized.items, (*sound.notes, *normalized.notes))
 
 
 def repair_texts(items: Iterable[Item]) -> NormalizedContext:
@@ -158,7 +158,7 @@ class _Pair:
     answered_at: int
 
 
-def _closed(run: Sequence[_Pair]) -> list[Item]:
+def _with_outputs(run: Sequence[_Pair]) -> list[Item]:
     """Return the calls of a run, then their outputs in the order of arrival."""
     answered = sorted(run, key=lambda pair: pair.answered_at)
     return [*(pair.call for pair in run), *(pair.output for pair in answered)]
@@ -227,7 +227,7 @@ class _Pairs:
         return unique
 
 
-def _message_made_legal(message: Message, notes: list[ContextRepair]) -> list[Item]:
+def _normalize_message(message: Message, notes: list[ContextRepair]) -> list[Item]:
     parts = tuple(p for p in message.parts if isinstance(p, Image) or p.text)
     if message.role == "assistant" and message.has_images:
         notes.append(ContextRepair("image moved", message.role))

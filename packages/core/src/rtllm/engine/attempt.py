@@ -154,9 +154,9 @@ class Attempt:
 def is_forgotten(decoder: Decoder, *, asked_to_store: bool) -> bool:
     """Whether a service reports that it does not know the response that was continued.
 
-    Its first event tells. A service that knows the response names a parent, the same or another
-    one. A service that doesn't names none, lacks the field, or says that it stores nothing though
-    it was asked to.
+    Its first event shows this: a service that knows the response names a parent, the same or
+    another one. A service that doesn't names none, lacks the field, or reports that it stores
+    nothing though it was asked to.
     """
     parent = getattr(decoder, "parent", None)
     return not parent or (asked_to_store and getattr(decoder, "forgets", False))

@@ -320,7 +320,7 @@ class RequestPlanner:
         anchor = placement.plan.anchor
         if anchor is None:
             if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
-                self._puts_back = False  # the host rejects these items, then
+                self._puts_back = False  # the host rejects hidden items
             return None
         self.pool.evict(anchor)
         if anchor in self._prepared:

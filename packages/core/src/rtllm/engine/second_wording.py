@@ -74,7 +74,7 @@ def reconsider(
     if parameter is not None:
         return replace(fault, kind=FaultKind.PARAMETER_REFUSED, param=parameter)
     if fault.kind is FaultKind.SERVER:
-        return fault  # it is sent again as it is, and in full
+        return fault  # a resend in the same form, with the full context
     if fault.kind is FaultKind.PARAMETER_REFUSED:
         return fault if fault.code in _PARAMETER_CODES else replace(fault, kind=FaultKind.REFUSED)
     if is_final or not _may_mean_parent(fault):
@@ -83,7 +83,7 @@ def reconsider(
         return replace(fault, kind=FaultKind.CHAIN_MISS)
     if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
         return replace(fault, kind=FaultKind.ITEMS_REFUSED)
-    return _plainly(fault, prepared, knowledge, changes)
+    return _try_plainest_form(fault, prepared, knowledge, changes)
 
 
 def _may_be_form(fault: Fault) -> bool:
@@ -103,7 +103,7 @@ def _may_mean_parent(fault: Fault) -> bool:
     return fault.kind is FaultKind.REFUSED and (not named or named.startswith(_OF_THE_CONTEXT))
 
 
-def _plainly(
+def _try_plainest_form(
     fault: Fault,
     prepared: PreparedRequest,
     knowledge: HostKnowledge,

@@ -1,4 +1,4 @@
-"""Sending of turns: which protocol, which connection, and what of the context."""
+"""Sending of turns: which protocol, which connection, and which part of the context."""
 
 import logging
 from collections import deque
@@ -133,7 +133,7 @@ class Sender:
         connection = self._state.connections.find(placement.seat.connection)
         if connection is None:
             raise RuntimeError(f"connection {placement.seat.connection} is not open")
-        decoder = Assembler(**self._reading(placement.model))
+        decoder = Assembler(**self._decoder_options(placement.model))
         attempt = self._attempts.begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
         turn.bytes_sent += len(data)
@@ -177,7 +177,7 @@ class Sender:
                 member, turn.model, whole=constraints.full_context, bare=constraints.bare
             )
             data = self._encode(prepared, plan, None)
-            decoder = SseAssembler(**self._reading(turn.model))
+            decoder = SseAssembler(**self._decoder_options(turn.model))
             body, size = http_body(data), len(data)
             headers, query = dict(request.headers), dict(request.query)
         placement = Placement(
@@ -215,7 +215,7 @@ class Sender:
             plan, lane, knowledge.rejected, generate=generate, dialect=knowledge.dialects.of(model)
         )
 
-    def _reading(self, model: str) -> dict[str, bool]:
+    def _decoder_options(self, model: str) -> dict[str, bool]:
         """Return the decoder options for a model's responses."""
         thoughts = self._state.knowledge.dialects.of(model).thoughts
         return {"drops_thoughts": thoughts != "spoken", "prefilled": thoughts == "prefilled"}

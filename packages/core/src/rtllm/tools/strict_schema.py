@@ -166,7 +166,7 @@ class _Closer:
         if self._nulls == "never" or (self._nulls == "default" and "default" not in given):
             raise NotStrictError(f"{at} is optional, and the receiver does not take null for that")
         if default is not None:
-            node = _noted(node, _told_default(default))
+            node = _noted(node, _default_note(default))
         return _nullable(node)
 
 
@@ -210,9 +210,9 @@ def _with_rules_described(node: Json) -> Json:
     return _noted(node, " ".join(notes))
 
 
-def _told_default(default: object) -> str:
-    told = msgspec.json.encode(default).decode()
-    return f"Default: {told}." if len(told) <= _LONGEST_DEFAULT else ""
+def _default_note(default: object) -> str:
+    text = msgspec.json.encode(default).decode()
+    return f"Default: {text}." if len(text) <= _LONGEST_DEFAULT else ""
 
 
 def _noted(node: Json, note: str) -> Json:
