@@ -12,7 +12,7 @@ lint:
 
 # the pure parts: under a minute
 test *args:
-    uv run pytest --deselect tests/core/test_laws.py --deselect tests/core/test_laws_bite.py tests/core {{args}}
+    uv run pytest --deselect tests/core/test_laws.py --deselect tests/core/test_laws_bite.py tests/core tests/support {{args}}
 
 # everything, as the README says
 test-all *args:
