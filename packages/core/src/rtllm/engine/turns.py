@@ -235,7 +235,9 @@ class Turns:
     def _share_wait(self, turn: ActiveTurn, wait: float, now: float) -> None:
         """Let all requests of a rate-limited model wait for the same moment."""
         if self._state.rate_limits.until(turn.model, now) is None:
-            logger.warning("the service limits the rate of %s; wait %.1f s", turn.model, wait)
+            logger.warning(
+                "the service limits the rate of %s; its requests wait %.1f s", turn.model, wait
+            )
         self._state.rate_limits.note(turn.model, now + wait)
 
     def _conditions(self, turn: ActiveTurn) -> Conditions:

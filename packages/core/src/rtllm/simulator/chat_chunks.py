@@ -113,7 +113,9 @@ class Completion:
                 case Pause():
                     await part.wait()
                 case Hosted():
-                    raise ValueError(f"Chat Completions has no {part.type}")
+                    raise ValueError(
+                        f"Chat Completions has no {part.type}; use Hosted with the Responses API"
+                    )
                 case Reasoning():
                     given = part.tokens
                     self._reasoning_tokens += tokens(part.summary) if given is None else given

@@ -244,7 +244,9 @@ class Journal:
                 while not self._holds(predicate):
                     await self._next_change()
         except TimeoutError:
-            raise TimeoutError(f"not within {timeout:g} s: {self!r}") from None
+            raise TimeoutError(
+                f"the condition was not met within {timeout:g} s: {self!r}"
+            ) from None
 
     def _holds(self, predicate: Callable[[Journal], object]) -> bool:
         try:
