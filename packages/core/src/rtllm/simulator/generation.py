@@ -119,6 +119,10 @@ class Generation:
         """Return the full ``response`` object at this moment."""
         return {**self._response, "status": status, **changes}
 
+    def change(self, changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Change the ``response`` object that the events carry."""
+        self._response = changed(self._response)
+
     def event(self, kind: str, **fields: Any) -> Event:
         """Create the next event. Objects in it are copied, since items still change."""
         event: Event = {"type": kind, "sequence_number": self._sequence}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from rtllm.simulator import refusal
 from rtllm.simulator.refusal import RequestError
 
 Body = dict[str, Any]
@@ -54,6 +55,31 @@ def dressed(chunk: dict[str, Any], manners: Collection[str]) -> Iterator[dict[st
 def _with_delta(chunk: dict[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     choice = {**chunk["choices"][0], "delta": dict(delta)}
     return {**chunk, "choices": [choice]}
+
+
+def opened(response: dict[str, Any], asked: str | None, manners: Collection[str]) -> dict[str, Any]:
+    """Return the ``response`` object as a host with these manners sends it.
+
+    Args:
+        response: The object as OpenAI would send it.
+        asked: The requested parent.
+        manners: The manners.
+    """
+    name = "previous_response_id"
+    if asked is None:
+        return response
+    if "hides parents" in manners:
+        return {**response, name: None}
+    if "omits parents" in manners:
+        return {key: value for key, value in response.items() if key != name}
+    if "renames parents" in manners:
+        return {**response, name: f"{asked}_of_the_host"}
+    return {**response, name: asked} if "claims parents" in manners else response
+
+
+def missed(error: RequestError, manners: Collection[str]) -> RequestError:
+    """Return the error of an unknown parent as a host with these manners sends it."""
+    return RequestError("Conversation state is gone.") if "vague misses" in manners else error
 
 
 # -- rejections -----------------------------------------------------------------------------
@@ -208,6 +234,11 @@ def _no_parent(body: Body) -> None:
         raise RequestError("Invalid Responses API request", code="invalid_prompt")
 
 
+def _no_generate(body: Body) -> None:
+    if "generate" in body:
+        raise refusal.unknown_parameter("generate")
+
+
 def _no_nulls(body: Body) -> None:
     for place, item in enumerate(body.get("input") or ()):
         if any(value is None for value in item.values()):
@@ -234,8 +265,28 @@ REFUSALS: Mapping[str, Callable[[Body], None]] = {
     "no unknown fields": _no_unknown_fields,
     "no parent": _no_parent,
     "no nulls": _no_nulls,
+    "no generate": _no_generate,
 }
 """The rejections, by the names of the manners."""
 
-MANNERS: tuple[str, ...] = (*REFUSALS, "thinks in the words", "ignores parents")
-"""All manners. ``ignores parents``: a parent is accepted and ignored, as the response shows."""
+_OF_STATE = (
+    "ignores parents",
+    "hides parents",
+    "omits parents",
+    "renames parents",
+    "claims parents",
+    "vague misses",
+    "ignores generate",
+    "counts only input",
+)
+MANNERS: tuple[str, ...] = (*REFUSALS, "thinks in the words", *_OF_STATE)
+"""All manners.
+
+``ignores parents``: a parent is accepted and ignored, as the response shows. The other ones of the
+state are assumed, so that code can be tested that asks for them. ``hides parents``, ``omits
+parents``, ``renames parents``: a parent is continued, but the response names none, lacks the field,
+or names another one; ``claims parents``: it names the requested one, also if that was ignored.
+``vague misses``: the error of an unknown parent names neither code nor field. ``ignores generate``:
+``generate: false`` is accepted, and a response is generated. ``counts only input``: the input
+tokens leave out what the parent had.
+"""

@@ -15,6 +15,8 @@ from rtllm.simulator import refusal
 
 Item: TypeAlias = dict[str, Any]
 DropOn: TypeAlias = Literal["start", "end"]
+Remembers: TypeAlias = Literal["lanes", "connection", "everything", "everywhere", "nothing"]
+Evicts: TypeAlias = Literal["own lane", "any lane", "never"]
 V = TypeVar("V")
 
 
@@ -96,12 +98,24 @@ class ConnectionMemory:
         drop_on: When a lane forgets its old response: when its next request starts (clients must
             expect this), or when that one has ended.
         forgets_on_failure: Whether a failed response makes the connection forget all others.
+        remembers: What is kept without ``store``: the newest response of each lane, or of the
+            connection; every response of the connection, or of all connections; or nothing.
+        evicts: When an error evicts the parent: on its own lane, on any lane, or never.
     """
 
     def __init__(
-        self, store: Store, *, drop_on: DropOn = "start", forgets_on_failure: bool = False
+        self,
+        store: Store,
+        *,
+        drop_on: DropOn = "start",
+        forgets_on_failure: bool = False,
+        remembers: Remembers = "lanes",
+        evicts: Evicts = "own lane",
     ) -> None:
         self.store = store
+        self._remembers = remembers
+        self._evicts = evicts
+        self._older: dict[str, Remembered] = {}
         self._forgets_on_failure = forgets_on_failure
         self._drop_on = drop_on
         self._newest: dict[str | None, Remembered] = {}
@@ -117,20 +131,33 @@ class ConnectionMemory:
         """
         parent = None if parent_id is None else self._find(parent_id)
         if self._drop_on == "start":
-            self._newest.pop(lane, None)
+            self._newest.pop(self._place(lane), None)
         return parent
+
+    def _place(self, lane: str | None) -> str | None:
+        """Return the lane whose memory a lane uses."""
+        return None if self._remembers == "connection" else lane
 
     def _find(self, response_id: str) -> Remembered:
         for response in self._newest.values():
             if response.id == response_id:
                 return response
+        if response_id in self._older:
+            return self._older[response_id]
         if response_id in self.store.responses:
             return self.store.responses[response_id]
         raise refusal.parent_not_found(response_id)
 
     def complete(self, lane: str | None, response: Remembered) -> None:
         """Make a completed response the newest of its lane."""
-        self._newest[lane] = response
+        match self._remembers:
+            case "nothing":
+                return
+            case "everything":
+                self._older[response.id] = response
+            case "everywhere":
+                self.store.responses[response.id] = response
+        self._newest[self._place(lane)] = response
 
     def fail(self, lane: str | None, parent_id: str | None, *, began: bool = False) -> None:
         """End a request with an error: a parent on the same lane is evicted.
@@ -141,9 +168,12 @@ class ConnectionMemory:
         """
         if began and self._forgets_on_failure:
             self._newest.clear()
-        newest = self._newest.get(lane)
-        if newest is not None and newest.id == parent_id:
-            del self._newest[lane]
+        if self._evicts == "never":
+            return
+        own = self._place(lane)
+        for place, newest in list(self._newest.items()):
+            if newest.id == parent_id and (place == own or self._evicts == "any lane"):
+                del self._newest[place]
 
     def held(self) -> dict[str | None, str]:
         """Return the response ids that the lanes hold, for tests and debugging."""

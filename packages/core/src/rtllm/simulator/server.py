@@ -16,7 +16,7 @@ from rtllm.simulator.generation import Pace, Split, words
 from rtllm.simulator.handshake import Handshakes
 from rtllm.simulator.journal import Journal
 from rtllm.simulator.manners import MANNERS
-from rtllm.simulator.memory import DropOn
+from rtllm.simulator.memory import DropOn, Evicts, Remembers
 from rtllm.simulator.models import KNOWN_MODELS
 from rtllm.simulator.posted import Posted, refused, service_headers
 from rtllm.simulator.posted_response import PostedResponse
@@ -66,12 +66,21 @@ class Simulator:
             which a connection is closed (1001).
         no_websocket: The status of every upgrade on a host without WebSocket: 404, 405 or 426. HTTP
             works as usual.
+        no_responses: The status of every ``POST /responses`` on a host that has them on its
+            WebSocket only, such as 404.
         one_model: Whether a connection is bound to the model of its first request; another model
             gets an error and a close (1008).
         model_in_query: Whether an upgrade must name the model in its query.
         drop_on: When a lane forgets its old response: at the start or the end of its next request.
         forgets_on_failure: Whether ``response.failed`` makes the connection forget everything, as
             at Vercel.
+        remembers: What a connection keeps without ``store``: the newest response of each of its
+            ``lanes`` (as documented for OpenAI), or of the ``connection``; ``everything``;
+            ``everywhere``: every connection finds it; or ``nothing``.
+        evicts: When an error evicts the parent of its request: on its ``own lane`` (as documented
+            for OpenAI), on ``any lane``, or ``never``.
+        stores: Whether ``store: true`` is obeyed; an account without data retention does not.
+        keeps_incomplete: Whether incomplete responses are remembered like complete ones.
         reasoning: Whether models that reason return it. ``scripted``: if the script has it.
             ``given``: each of their replies begins with a reasoning item, unless the effort is
             ``none``; its encrypted content comes only if ``include`` asks for it. ``demanded``: in
@@ -111,10 +120,15 @@ class Simulator:
         max_connections: int | None = None,
         idle: float | None = None,
         no_websocket: int | None = None,
+        no_responses: int | None = None,
         one_model: bool = False,
         model_in_query: bool = False,
         drop_on: DropOn = "start",
         forgets_on_failure: bool = False,
+        remembers: Remembers = "lanes",
+        evicts: Evicts = "own lane",
+        stores: bool = True,
+        keeps_incomplete: bool = False,
         reasoning: ReasoningMode = "scripted",
         phases: bool = False,
         keep: int = 10_000,
@@ -138,10 +152,15 @@ class Simulator:
             max_connections=max_connections,
             idle=idle,
             no_websocket=no_websocket,
+            no_responses=no_responses,
             one_model=one_model,
             model_in_query=model_in_query,
             drop_on=drop_on,
             forgets_on_failure=forgets_on_failure,
+            remembers=remembers,
+            evicts=evicts,
+            stores=stores,
+            keeps_incomplete=keeps_incomplete,
             reasoning=reasoning,
             phases=phases,
             keep=keep,
@@ -279,6 +298,8 @@ class Simulator:
         return await self._run(ChatExchange(self._service, request, None), request)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
+        if (status := self._service.options.no_responses) is not None:
+            return refused(RequestError(f"Invalid URL (POST {request.path})", status=status))
         return await self._run(PostedResponse(self._service, request), request)
 
     async def _azure_chat(self, request: web.Request) -> web.StreamResponse:

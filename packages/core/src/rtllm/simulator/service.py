@@ -11,7 +11,15 @@ from rtllm.simulator import checks, inputs, manners, models, refusal
 from rtllm.simulator.faults import Fault, FaultPlan, as_list
 from rtllm.simulator.generation import Generation, Pace, context_tokens, tokens
 from rtllm.simulator.journal import Entry, Journal, as_items
-from rtllm.simulator.memory import ConnectionMemory, DropOn, Item, Remembered, Store
+from rtllm.simulator.memory import (
+    ConnectionMemory,
+    DropOn,
+    Evicts,
+    Item,
+    Remembered,
+    Remembers,
+    Store,
+)
 from rtllm.simulator.script import Reply, Request, Script, as_reply
 
 LaneMode: TypeAlias = Literal["on", "off", "refuse", "ignore"]
@@ -34,10 +42,15 @@ class Options:
     max_connections: int | None = None
     idle: float | None = None
     no_websocket: int | None = None
+    no_responses: int | None = None
     one_model: bool = False
     model_in_query: bool = False
     drop_on: DropOn = "start"
     forgets_on_failure: bool = False
+    remembers: Remembers = "lanes"
+    evicts: Evicts = "own lane"
+    stores: bool = True
+    keeps_incomplete: bool = False
     reasoning: ReasoningMode = "scripted"
     phases: bool = False
     keep: int = 10_000
@@ -76,6 +89,8 @@ class Service:
             self.store,
             drop_on=self.options.drop_on,
             forgets_on_failure=self.options.forgets_on_failure,
+            remembers=self.options.remembers,
+            evicts=self.options.evicts,
         )
 
     def prepare(self, entry: Entry, memory: ConnectionMemory, lane: str | None) -> Prepared:
@@ -90,7 +105,10 @@ class Service:
             checks.check_body(body, self.options.models, posted=posted)
         manners.check(body, self.options.manners)
         parent_id = None if self._ignores_parents else entry.previous_response_id
-        parent = memory.begin(lane, parent_id)
+        try:
+            parent = memory.begin(lane, parent_id)
+        except refusal.RequestError as error:
+            raise manners.missed(error, self.options.manners) from None
         given = as_items(body.get("input"))
         if self.options.strict:
             inputs.check_ids(given, self.store, stored=body.get("store") is not False)
@@ -100,7 +118,6 @@ class Service:
         if self.options.strict:
             checks.check_context(body, context)
         entry.context = context
-        prewarm = (body.get("prompt_cache_options") or {}).get("prewarm")
         return Prepared(
             entry=entry,
             request=Request(
@@ -113,8 +130,15 @@ class Service:
                 index=entry.index,
             ),
             parent=parent,
-            generates=body.get("generate") is not False and not prewarm,
+            generates=self._generates(body),
         )
+
+    def _generates(self, body: dict[str, Any]) -> bool:
+        """Whether a response is wanted."""
+        if "ignores generate" in self.options.manners:
+            return True
+        prewarm = (body.get("prompt_cache_options") or {}).get("prewarm")
+        return body.get("generate") is not False and not prewarm
 
     def _resolve_reference(self, item: Item) -> Item:
         if inputs.type_of(item) != "item_reference":
@@ -136,16 +160,23 @@ class Service:
         body = prepared.request.body
         if self._ignores_parents:
             body = {k: v for k, v in body.items() if k != "previous_response_id"}
-        visible = context_tokens(prepared.request.context)
+        parent = prepared.parent
+        seen = prepared.request.context
+        if "counts only input" in self.options.manners and parent is not None:
+            seen, parent = seen[len(parent.context) :], None
+        visible = context_tokens(seen)
         settings = tokens(body.get("instructions")) + tokens(body.get("tools"))
-        return Generation(
+        generation = Generation(
             body,
             input_tokens=visible + settings,
-            cached_tokens=prepared.parent.tokens if prepared.parent else 0,
+            cached_tokens=parent.tokens if parent else 0,
             pace=self.options.pace,
             sealed=self.options.reasoning == "scripted"
             or "reasoning.encrypted_content" in (body.get("include") or ()),
         )
+        asked = prepared.entry.previous_response_id
+        generation.change(lambda opened: manners.opened(opened, asked, self.options.manners))
+        return generation
 
     async def reply(self, request: Request) -> Reply:
         """Call the script, and add what the model adds by itself."""
@@ -169,15 +200,16 @@ class Service:
     ) -> None:
         """Keep a response that has ended as completed or incomplete.
 
-        An incomplete one is kept only in the store, because it is not known whether lanes keep it.
+        An incomplete one is kept only in the store, because it is not known whether lanes keep it,
+        unless the option says so.
         ``whole`` is the response object of its last event.
         """
         context = (*prepared.request.context, *generation.output)
         response = Remembered(generation.id, context, context_tokens(context))
         self.store.note_output(generation.output)
-        if prepared.request.body.get("store") is not False:
+        if self.options.stores and prepared.request.body.get("store") is not False:
             self.store.keep(response, generation.output, whole)
-        if completed:
+        if completed or self.options.keeps_incomplete:
             memory.complete(lane, response)
 
 
