@@ -13,7 +13,17 @@ import rtllm_livekit
 import rtllm_videosdk
 
 CORE = Path(rtllm.__file__).parent
-PURE = ("codec", "content", "context", "engine", "parameters", "retry", "scheduling", "tools")
+PURE = (
+    "codec",
+    "content",
+    "context",
+    "doctor/judgements",
+    "engine",
+    "parameters",
+    "retry",
+    "scheduling",
+    "tools",
+)
 IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
 
 CLASSIFIERS = {

@@ -3,10 +3,12 @@
 import typer
 
 from rtllm._version import __version__
+from rtllm.cli.doctor import doctor
 from rtllm.cli.simulate import simulate
 
 app = typer.Typer(help="Tools around rtllm, the model client for voice agents.")
 app.command()(simulate)
+app.command()(doctor)
 
 
 @app.command()

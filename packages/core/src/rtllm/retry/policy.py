@@ -247,6 +247,11 @@ def limits_rate(fault: Fault) -> bool:
     return fault.kind is FaultKind.BUSY and error_type(RateLimited, fault) is RateLimited
 
 
+def lacks_websocket(fault: Fault) -> bool:
+    """Whether a host reports that it has no WebSocket."""
+    return fault.kind is FaultKind.NO_WEBSOCKET
+
+
 def refuses_lanes(fault: Fault) -> bool:
     """Whether a host reports that it does not support lanes."""
     return fault.kind is FaultKind.LANES_REFUSED

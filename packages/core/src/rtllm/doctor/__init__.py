@@ -1,0 +1,31 @@
+"""The doctor: checks on a host what this library assumes, with the user's own key.
+
+`verify_protocol` sends a few small requests and returns a `Report` that can be posted. What the
+replies mean is decided in ``judgements``, without I/O; ``probes`` sends the requests.
+"""
+
+from rtllm.doctor.judgements.findings import Finding
+from rtllm.doctor.judgements.questions import QUESTIONS
+from rtllm.doctor.judgements.report import Report, scrub, to_data, to_markdown
+from rtllm.doctor.judgements.steps import Cost
+from rtllm.doctor.probes.check import CannotCheckError, Check
+from rtllm.doctor.target import Target, target_of
+from rtllm.doctor.verify import CHECKS, Transport, cost, verify_protocol
+
+__all__ = [
+    "CHECKS",
+    "QUESTIONS",
+    "CannotCheckError",
+    "Check",
+    "Cost",
+    "Finding",
+    "Report",
+    "Target",
+    "Transport",
+    "cost",
+    "scrub",
+    "target_of",
+    "to_data",
+    "to_markdown",
+    "verify_protocol",
+]

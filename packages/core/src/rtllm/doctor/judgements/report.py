@@ -1,0 +1,177 @@
+"""Report: the findings as Markdown that can be posted, and as data."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rtllm.content.usage import Usage
+from rtllm.doctor.judgements.findings import Finding, exit_status, keywords
+from rtllm.doctor.judgements.questions import LEFT_OUT, QUESTIONS
+
+_IDS = re.compile(
+    r"\b(?:org|proj|user|acct|asst|req|resp|msg|sess|rs|fc|call|key|ft)[-_][A-Za-z0-9_-]{6,}"
+    r"|\bsk-[A-Za-z0-9_*.-]+"
+    r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{13,}"
+    r"|\b[A-Za-z0-9+/_-]{40,}"
+    r"|[\w.+-]+@[\w-]+\.[\w.]+"
+)
+_QUERY = re.compile(r"(\b(?:https?|wss?)://[^\s?'\"]+)\?[^\s'\"]*")
+_RESOURCE = re.compile(
+    r"\b[\w-]+(?=\.(?:openai\.azure\.(?:com|us)|cognitiveservices\.azure\.com"
+    r"|services\.ai\.azure\.com|models\.ai\.azure\.com))"
+)
+_LONGEST = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of one run.
+
+    Attributes:
+        host: The name of the host's profile.
+        address: The host's name in its address.
+        model: The model.
+        on: When, as a date.
+        versions: The versions of this library and of Python.
+        findings: The findings.
+        requests: How many requests were sent.
+        usage: The tokens of those whose usage was reported.
+        unknown: How many ended without usage.
+    """
+
+    host: str
+    address: str
+    model: str
+    on: str
+    versions: str
+    findings: tuple[Finding, ...]
+    requests: int
+    usage: Usage
+    unknown: int
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command."""
+        return exit_status(self.findings)
+
+    def scrubbed(self, secrets: Sequence[str]) -> "Report":
+        """Return the report without secrets and without ids.
+
+        Args:
+            secrets: Keys and the like.
+        """
+        return replace(
+            self,
+            address=scrub(self.address, secrets),
+            model=scrub(self.model, secrets),
+            findings=tuple(replace(each, seen=scrub(each.seen, secrets)) for each in self.findings),
+        )
+
+
+def scrub(text: str, secrets: Sequence[str] = ()) -> str:
+    """Remove from a text what identifies an account: keys, ids, queries, resource names.
+
+    Args:
+        text: The text, such as the sentence of a host.
+        secrets: Keys that must not be in it.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "…")
+    text = _RESOURCE.sub("…", _IDS.sub("…", _QUERY.sub(r"\1?…", text)))
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def verdict_of(findings: Iterable[Finding]) -> str:
+    """Summarize findings in one sentence."""
+    known = list(findings)
+    status = exit_status(known)
+    if status == 2:
+        return "Nothing could be checked."
+    if status == 0:
+        return "All assumptions of the code hold on this host. No keyword is needed."
+    named = keywords(known)
+    wrong = ", ".join(each.name for each in known if each.verdict == "differs")
+    if not named:
+        return f"Not as assumed: {wrong}. No keyword is needed."
+    return f"Not as assumed: {wrong}. Set: {'; '.join(f'`{each}`' for each in named)}."
+
+
+def to_markdown(report: Report) -> str:
+    """Write a report as Markdown."""
+    used = report.usage
+    tokens = f"{used.input} input tokens ({used.cached or 0} cached), {used.output} output tokens"
+    if report.unknown:
+        tokens += f", without {report.unknown} requests whose usage is unknown"
+    lines = [
+        "# rtllm doctor --verify-protocol",
+        "",
+        f"**{verdict_of(report.findings)}**",
+        "",
+        f"- host: `{report.host}` at {report.address}, model {report.model}",
+        f"- {report.on}, {report.versions}",
+        f"- cost: {report.requests} requests, {tokens}",
+        "",
+    ]
+    for finding in _in_order(report.findings):
+        lines += [*_lines_of(finding), ""]
+    lines.append("Not checked by this command:")
+    lines.append("")
+    lines += [f"- {each}" for each in LEFT_OUT]
+    return "\n".join(lines)
+
+
+def _lines_of(finding: Finding) -> list[str]:
+    head = f"- **{finding.name}**: {finding.verdict} ({finding.certainty}). {finding.question}"
+    lines = [
+        head,
+        f"  - asked: {finding.asked}",
+        f"  - seen: {finding.seen}",
+        f"  - means: {finding.meaning}",
+    ]
+    if finding.keyword:
+        lines.append(f"  - set: `{finding.keyword}`")
+    return lines
+
+
+def _in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings as their questions; those that differ come first."""
+    order = {name: place for place, name in enumerate(QUESTIONS)}
+    return sorted(findings, key=lambda each: (each.verdict != "differs", order[each.name]))
+
+
+def to_data(report: Report) -> dict[str, Any]:
+    """Convert a report to plain data, for JSON."""
+    return {
+        "verdict": verdict_of(report.findings),
+        "exit_status": report.exit_status,
+        "keywords": list(keywords(report.findings)),
+        "host": report.host,
+        "address": report.address,
+        "model": report.model,
+        "date": report.on,
+        "versions": report.versions,
+        "cost": {
+            "requests": report.requests,
+            "input_tokens": report.usage.input,
+            "cached_tokens": report.usage.cached or 0,
+            "output_tokens": report.usage.output,
+            "without_usage": report.unknown,
+        },
+        "findings": [
+            {
+                "name": each.name,
+                "question": each.question,
+                "verdict": each.verdict,
+                "asked": each.asked,
+                "seen": each.seen,
+                "means": each.meaning,
+                "set": each.keyword or None,
+                "certainty": each.certainty,
+            }
+            for each in _in_order(report.findings)
+        ],
+        "left_out": list(LEFT_OUT),
+    }

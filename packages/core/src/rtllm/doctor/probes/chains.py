@@ -1,0 +1,189 @@
+"""Checks of continued responses, of warm-ups and of cancelled responses, without lanes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rtllm.doctor.judgements.chains import (
+    Continued,
+    judge_incomplete,
+    judge_kept,
+    judge_named,
+    judge_stored,
+    judge_tokens,
+    judge_unknown,
+    judge_unstored,
+    judge_warm_up,
+)
+from rtllm.doctor.judgements.connections import judge_http, judge_usage, judge_websocket
+from rtllm.doctor.judgements.findings import Finding, not_checked
+from rtllm.doctor.judgements.replies import Baseline, Reply
+from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, SHORTEST_CAP, TELL, Step
+from rtllm.doctor.probes.check import CannotCheckError, Check
+from rtllm.doctor.probes.lab import Lab, Line, new_word
+from rtllm.doctor.probes.wire import ACCEPT_LIMIT
+from rtllm.retry.policy import lacks_websocket
+from rtllm.transport.handshake import FaultError
+
+_ALONE = Step()
+_TOLD = Step(TELL, 3)
+_ASKED = Step(after=_TOLD)
+_STORED = replace(_TOLD, stored=True)
+
+
+class Continuation(Check):
+    """Two turns on one connection. It is the first check, so it finds what stops all others."""
+
+    answers = ("websocket", "parent-kept", "parent-named", "input-tokens")
+    steps = (_ALONE, _TOLD, _ASKED)
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Ask for a word that was never told; tell one, and ask for it."""
+        try:
+            line = await lab.connect()
+        except FaultError as error:
+            if not lacks_websocket(error.fault):
+                raise CannotCheckError(error.fault) from None
+            lab.has_websocket = False
+            return [judge_websocket(Reply(fault=error.fault))]
+        alone = await self._first(lab, line)
+        word = new_word()
+        told = await line.ask(_TOLD, word)
+        if told.fault is not None:
+            raise CannotCheckError(told.fault)
+        if alone.usage is not None and told.usage is not None:
+            lab.baseline = Baseline(told.usage.input, alone.usage.input)
+        asked = await line.ask(_ASKED, word, told.response_id)
+        turn = Continued(told, asked, word, lab.baseline)
+        lab.keeps_unstored = turn.kept == "kept"
+        return [
+            judge_websocket(alone),
+            judge_kept(lab.profile, turn),
+            judge_named(lab.profile, turn),
+            judge_tokens(turn),
+        ]
+
+    async def _first(self, lab: Lab, line: Line) -> Reply:
+        reply = await line.ask(_ALONE, "", accept=ACCEPT_LIMIT)
+        if is_refused_form(reply) and lab.leave_out_optional():
+            reply = await line.ask(_ALONE, "", accept=ACCEPT_LIMIT)
+        if reply.fault is not None:
+            raise CannotCheckError(reply.fault)
+        return reply
+
+
+def is_refused_form(reply: Reply) -> bool:
+    """Whether a request was refused for its form, possibly an optional setting."""
+    return reply.fault is not None and reply.fault.status in (400, 422)
+
+
+class UnknownParent(Check):
+    """A request that continues a response that never existed."""
+
+    answers = ("unknown-parent",)
+    steps = (Step(),)
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Continue an id that the host never gave."""
+        line = await lab.connect()
+        reply = await line.ask(self.steps[0], "", f"resp_{'0' * 48}")
+        return [judge_unknown(lab.profile, reply)]
+
+
+class OtherConnection(Check):
+    """Responses of one connection, continued on another."""
+
+    answers = ("stored-elsewhere", "unstored-elsewhere")
+    steps = (_STORED, Step(after=_STORED), _TOLD, _ASKED)
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word on one connection, stored and not; ask for it on another."""
+        first, second = await lab.connect(), await lab.connect()
+        stored = await self._turn(lab, first, second, _STORED)
+        unstored = await self._turn(lab, first, second, _TOLD)
+        return [judge_stored(lab.profile, stored), judge_unstored(unstored)]
+
+    async def _turn(self, lab: Lab, first: Line, second: Line, step: Step) -> Continued:
+        word = new_word()
+        told = await first.ask(step, word)
+        asked = await second.ask(Step(after=step), word, told.response_id)
+        return Continued(told, asked, word, lab.baseline)
+
+
+class WarmUp(Check):
+    """A context that is processed without a response, and continued."""
+
+    answers = ("warm-up",)
+    steps = (replace(_TOLD, generates=False), Step(after=_TOLD))
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word without a response, and ask for it."""
+        line, word = await lab.connect(), new_word()
+        warmed = await line.ask(self.steps[0], word)
+        asked = Reply(fault=warmed.fault)
+        if warmed.fault is None:
+            asked = await line.ask(self.steps[1], word, warmed.response_id)
+        return [judge_warm_up(warmed, Continued(warmed, asked, word, lab.baseline))]
+
+
+_CUT = Step(f"Remember this word: {{word}}. {COUNT}", SHORTEST_CAP, cap=SHORTEST_CAP)
+
+
+class IncompleteParent(Check):
+    """A response that is cut at its output limit, and continued."""
+
+    answers = ("incomplete-parent",)
+    steps = (_CUT, Step(after=_CUT))
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word in a request whose response is cut, and ask for it."""
+        line, word = await lab.connect(), new_word()
+        told = await line.ask(_CUT, word)
+        if told.fault is not None:
+            return [not_checked("incomplete-parent", "a response cut at 16 tokens", told.summary)]
+        asked = await line.ask(self.steps[1], word, told.response_id)
+        return [judge_incomplete(Continued(told, asked, word, lab.baseline))]
+
+
+COUNTED = Step(COUNT, 90, cap=LONG_CAP)
+"""A request with a long response."""
+
+
+class CancelledResponse(Check):
+    """A long response, of which only the beginning is used."""
+
+    answers = ("drained-usage",)
+    steps = (COUNTED,)
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Use the first text of a long response, and wait for its usage."""
+        line = await lab.connect()
+        running = line.start(COUNTED, "")
+        await running.speaks()
+        read = len(running.text)
+        return [judge_usage(await lab.noted(running), read)]
+
+
+class OverHttp(Check):
+    """Two turns over HTTP."""
+
+    answers = ("http", "http-chain")
+    steps = (_STORED, Step(after=_STORED))
+    needs = "http"
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word over HTTP, stored, and ask for it."""
+        word, is_first = new_word(), not lab.replies
+        told = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
+        if is_first and is_refused_form(told) and lab.leave_out_optional():
+            told = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
+        if is_first and told.fault is not None:
+            raise CannotCheckError(told.fault)
+        found = judge_http(told)
+        if told.fault is not None:
+            return [
+                found,
+                not_checked("http-chain", "two turns over HTTP", told.summary),
+            ]
+        asked = await lab.noted(lab.post(self.steps[1], word, told.response_id))
+        turn = Continued(told, asked, word, lab.baseline)
+        return [found, judge_stored(lab.profile, turn, "http-chain")]

@@ -1,0 +1,135 @@
+"""Lab: what the checks of one run share: the host, the requests, and what was learned so far."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from rtllm.codec.responses_encoder import http_body, request_frame
+from rtllm.content.usage import Usage
+from rtllm.doctor.judgements.replies import Baseline, Reply
+from rtllm.doctor.judgements.steps import Step
+from rtllm.doctor.probes.wire import ANSWER_LIMIT, Exchange, Wire
+from rtllm.doctor.target import Target
+from rtllm.providers.hosts import HostProfile
+
+_WORDS = ("harbor", "copper", "meadow", "marble", "saddle", "violet", "willow", "button")
+
+
+def new_word() -> str:
+    """Make up a word that no model can guess."""
+    return f"{secrets.choice(_WORDS)}-{secrets.randbelow(900_000) + 100_000}"
+
+
+class Lab:
+    """What the checks of one run share.
+
+    Args:
+        target: The host.
+        wire: Its connections.
+
+    Attributes:
+        baseline: Token counts of the host; None until they are known.
+        has_lanes: Whether the host has lanes; None until it is known.
+        has_websocket: Whether it has a WebSocket.
+        keeps_unstored: Whether it continues responses that are not stored.
+        replies: All replies so far.
+    """
+
+    def __init__(self, target: Target, wire: Wire) -> None:
+        self._target = target
+        self._wire = wire
+        self._optional = {**target.optional_settings()}
+        self._caps = True
+        self.baseline: Baseline | None = None
+        self.has_lanes: bool | None = None
+        self.has_websocket = True
+        self.keeps_unstored = True
+        self.replies: list[Reply] = []
+
+    @property
+    def profile(self) -> HostProfile:
+        """What is known about the host."""
+        return self._target.profile
+
+    async def connect(self) -> "Line":
+        """Open a connection.
+
+        Raises:
+            FaultError: If it can't be opened.
+        """
+        return Line(self, self._wire, await self._wire.connect())
+
+    def post(self, step: Step, word: str, parent: str | None = None) -> Exchange:
+        """Send a request over HTTP."""
+        return self._wire.post(http_body(self.frame(step, word, parent)))
+
+    def leave_out_optional(self) -> bool:
+        """Leave out from now on what a host may refuse; whether anything was sent of it."""
+        had = self._caps or bool(self._optional)
+        self._optional, self._caps = {}, False
+        return had
+
+    def frame(self, step: Step, word: str, parent: str | None) -> bytes:
+        """Encode the request of a step."""
+        settings: dict[str, Any] = {
+            "model": self._target.model,
+            "store": step.stored,
+            **self._optional,
+        }
+        if self._caps or step.cap is not None:
+            settings["max_output_tokens"] = step.limit(self._target.usual_cap)
+        if not step.generates:
+            settings["generate"] = False
+        return request_frame(
+            settings,
+            (),
+            step.items(word),
+            previous_response_id=parent,
+            lane=step.lane,
+            types_all=True,
+        )
+
+    async def noted(self, exchange: Exchange, accept: float = ANSWER_LIMIT) -> Reply:
+        """Wait for the end of a request, and count its tokens."""
+        reply = await exchange.reply(accept)
+        self.replies.append(reply)
+        return reply
+
+    def used(self) -> tuple[Usage, int]:
+        """Return the tokens of all replies, and how many ended without reporting any."""
+        known = [reply.usage for reply in self.replies if reply.usage is not None]
+        unknown = sum(reply.ended is not None and reply.usage is None for reply in self.replies)
+        cached = sum(usage.cached or 0 for usage in known)
+        return (
+            Usage(
+                sum(usage.input for usage in known),
+                sum(usage.output for usage in known),
+                cached,
+            ),
+            unknown,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One connection of a lab.
+
+    Attributes:
+        lab: The lab.
+        wire: Its connections.
+        number: The number of this one.
+    """
+
+    lab: Lab
+    wire: Wire
+    number: int
+
+    def start(self, step: Step, word: str, parent: str | None = None) -> Exchange:
+        """Send a request without waiting."""
+        return self.wire.send(self.number, self.lab.frame(step, word, parent), step.lane)
+
+    async def ask(
+        self, step: Step, word: str, parent: str | None = None, accept: float = ANSWER_LIMIT
+    ) -> Reply:
+        """Send a request and wait for its end."""
+        return await self.lab.noted(self.start(step, word, parent), accept)

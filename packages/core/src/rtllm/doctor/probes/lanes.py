@@ -1,0 +1,127 @@
+"""Checks of lanes, and of what each of them keeps."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rtllm.doctor.judgements.chains import Continued
+from rtllm.doctor.judgements.connections import (
+    have_lanes,
+    judge_failed_continuation,
+    judge_fork,
+    judge_lane_memory,
+    judge_lanes,
+    judge_older,
+    judge_running,
+    judge_warm_up_lane,
+)
+from rtllm.doctor.judgements.findings import Finding, not_checked
+from rtllm.doctor.judgements.replies import Reply
+from rtllm.doctor.judgements.steps import TELL, Step
+from rtllm.doctor.probes.chains import COUNTED
+from rtllm.doctor.probes.check import Check
+from rtllm.doctor.probes.lab import Lab, Line, new_word
+
+
+def _tell(lane: str) -> Step:
+    return Step(TELL, 3, lane=lane)
+
+
+def _ask(lane: str, after: Step) -> Step:
+    return Step(lane=lane, after=after)
+
+
+class Lanes(Check):
+    """Two requests at once, each on a lane of its own."""
+
+    answers = ("lanes",)
+    steps = (_tell("a"), _tell("b"))
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Send two requests without waiting in between."""
+        line = await lab.connect()
+        running = [line.start(step, new_word()) for step in self.steps]
+        replies = await asyncio.gather(*(lab.noted(each) for each in running))
+        lab.has_lanes = have_lanes(replies)
+        return [judge_lanes(lab.profile, replies)]
+
+
+_FIRST, _SECOND = _tell("a"), _tell("b")
+_NEXT = replace(COUNTED, lane="a")
+_BROKEN_FORK = Step(broken=True, lane="f", after=_SECOND)
+_BROKEN_OWN = replace(_BROKEN_FORK, lane="b")
+
+
+class LaneMemory(Check):
+    """What each lane keeps: while others work, while it works, afterwards, and after failures."""
+
+    answers = ("lane-memory", "lane-running", "lane-older", "failed-fork", "failed-continuation")
+    steps = (
+        _FIRST,
+        _SECOND,
+        _ask("c", _FIRST),
+        _NEXT,
+        _ask("d", _FIRST),
+        _ask("e", _FIRST),
+        _BROKEN_FORK,
+        _ask("g", _SECOND),
+        _BROKEN_OWN,
+        _ask("h", _SECOND),
+    )
+    needs = "lanes"
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word on each of two lanes, and ask for both on others."""
+        line, one, two = await lab.connect(), new_word(), new_word()
+        first = await line.ask(_FIRST, one)
+        second = await line.ask(_SECOND, two)
+
+        async def asks(lane: str, told: Reply, word: str) -> Continued:
+            asked = await line.ask(_ask(lane, _FIRST), word, told.response_id)
+            return Continued(told, asked, word, lab.baseline)
+
+        turn = await asks("c", first, one)
+        found = [judge_lane_memory(turn)]
+        if turn.kept != "kept":
+            return found
+        found.append(await self._while_running(lab, line, first, one))
+        found.append(judge_older(await asks("e", first, one)))
+        failed = await line.ask(_BROKEN_FORK, two, second.response_id)
+        found.append(judge_fork(failed, await asks("g", second, two)))
+        failed = await line.ask(_BROKEN_OWN, two, second.response_id)
+        found.append(judge_failed_continuation(failed, await asks("h", second, two)))
+        return found
+
+    async def _while_running(self, lab: Lab, line: Line, first: Reply, word: str) -> Finding:
+        """Ask for the word while its lane is busy with a long response."""
+        busy = line.start(_NEXT, word)
+        await busy.begins()
+        running = line.start(_ask("d", _FIRST), word, first.response_id)
+        await running.begins()
+        was_busy = not busy.over
+        asked = await lab.noted(running)
+        await lab.noted(busy)
+        if not was_busy:
+            return not_checked("lane-running", "a fork of a busy lane", "the lane was idle again")
+        return judge_running(Continued(first, asked, word, lab.baseline))
+
+
+_WARMED = Step(TELL, 3, lane="a", generates=False)
+
+
+class WarmUpLane(Check):
+    """A warm-up on a lane that keeps a response."""
+
+    answers = ("warm-up-lane",)
+    steps = (_FIRST, _WARMED, _ask("b", _FIRST))
+    needs = "lanes"
+
+    async def run(self, lab: Lab) -> Sequence[Finding]:
+        """Tell a word, warm another one up on the same lane, and ask for the first."""
+        line, word = await lab.connect(), new_word()
+        told = await line.ask(_FIRST, word)
+        warmed = await line.ask(_WARMED, new_word())
+        if warmed.fault is not None:
+            return [not_checked("warm-up-lane", "`generate: false` on a lane", warmed.summary)]
+        asked = await line.ask(self.steps[2], word, told.response_id)
+        return [judge_warm_up_lane(Continued(told, asked, word, lab.baseline))]

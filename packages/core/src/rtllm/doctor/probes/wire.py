@@ -1,0 +1,250 @@
+"""Wire: the connections and HTTP exchanges of one run, carried by the library's own transport.
+
+Frames are read and responses decoded as in a client, but nothing is retried: a fault is a result.
+"""
+
+import asyncio
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rtllm.codec import frames
+from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.sse import SseAssembler
+from rtllm.content.events import Event, TextDelta
+from rtllm.content.request import Network
+from rtllm.doctor.judgements.replies import Reply
+from rtllm.doctor.target import Target
+from rtllm.engine.actions import Connect, Send, StartHttp
+from rtllm.retry.faults import ANSWER_BROKEN_OFF, CANCELLED, Fault, Wait, timed_out
+from rtllm.transport.handshake import FaultError
+from rtllm.transport.http import HttpExchanges
+from rtllm.transport.websocket import WebSockets
+
+CONNECT_LIMIT = 7.0
+"""Seconds for opening a connection."""
+ACCEPT_LIMIT = 7.0
+"""Seconds until the first event of the first request: together within 15 seconds."""
+ANSWER_LIMIT = 60.0
+"""Seconds for a whole response."""
+
+
+class Exchange:
+    """One request, and what came of it so far.
+
+    Attributes:
+        lane: The lane that it was sent on.
+        over: Whether its response has ended.
+    """
+
+    def __init__(self, lane: str | None, decoder: Assembler) -> None:
+        self.lane = lane
+        self._decoder = decoder
+        self._text = ""
+        self._fault: Fault | None = None
+        self._tagged = True
+        self._changed = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether its response has ended."""
+        return self._fault is not None or self._decoder.ended is not None
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._text
+
+    def feed(self, piece: Any, *, lane: str | None) -> None:
+        """Take a frame, or a piece of an HTTP response."""
+        self._tagged = self._tagged and lane == self.lane
+        events, fault = self._decoder.feed(piece)
+        self._take(events, fault)
+
+    def finish(self, fault: Fault | None) -> None:
+        """Take the end of the connection or of the HTTP response."""
+        if fault is None and isinstance(self._decoder, SseAssembler):
+            self._take(*self._decoder.finish())
+        if not self.over:
+            self._fault = fault or ANSWER_BROKEN_OFF
+        self._changed.set()
+
+    def _take(self, events: Sequence[Event], fault: Fault | None) -> None:
+        self._text += "".join(each.text for each in events if isinstance(each, TextDelta))
+        self._fault = self._fault or fault
+        self._changed.set()
+
+    async def begins(self) -> None:
+        """Wait until the host works on it, or it is over."""
+        await self._until(lambda: self._decoder.in_progress, ANSWER_LIMIT)
+
+    async def speaks(self) -> None:
+        """Wait until it has text, or it is over."""
+        await self._until(lambda: bool(self._text), ANSWER_LIMIT)
+
+    async def reply(self, accept: float = ANSWER_LIMIT) -> Reply:
+        """Wait until it is over.
+
+        Args:
+            accept: Seconds until the host must have accepted it.
+        """
+        await self._until(lambda: self._decoder.created, accept)
+        await self._until(lambda: False, ANSWER_LIMIT, "the whole turn")
+        return Reply(
+            self._decoder.response_id,
+            self._decoder.parent,
+            self._text,
+            self._decoder.ended,
+            self._fault,
+            self._tagged,
+        )
+
+    async def _until(
+        self, condition: Callable[[], bool], limit: float, wait: Wait = "the first output"
+    ) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                while not (self.over or condition()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            self._fault = timed_out(wait, limit)
+
+
+class Wire:
+    """The connections and HTTP exchanges of one run, as a context manager that closes all.
+
+    Args:
+        target: The host.
+
+    Attributes:
+        exchanges: All requests so far.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.exchanges: list[Exchange] = []
+        self._running: dict[int, list[Exchange]] = {}
+        self._lost: dict[int, Fault] = {}
+        self._opening: dict[int, asyncio.Future[None]] = {}
+        self._numbers = itertools.count(1)
+        credentials = weakref.ref(target.credentials)
+        self._sockets = WebSockets(target.endpoint, credentials, self)
+        self._http = HttpExchanges(
+            weakref.ref(target.clients), None if target.has_own_key else credentials, self
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._sockets.aclose()
+        finally:
+            await self._http.aclose()
+
+    async def connect(self) -> int:
+        """Open a connection; return its number.
+
+        Raises:
+            FaultError: If it can't be opened in time.
+        """
+        number = next(self._numbers)
+        self._opening[number] = opening = asyncio.get_running_loop().create_future()
+        self._sockets.connect(Connect(number, self._target.model, Network()))
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                await opening
+        except TimeoutError:
+            self._sockets.close(number)
+            raise FaultError(timed_out("a connection", CONNECT_LIMIT)) from None
+        return number
+
+    def send(self, number: int, frame: bytes, lane: str | None) -> Exchange:
+        """Send a request on a connection."""
+        exchange = self._begin(number, Exchange(lane, Assembler()))
+        self._sockets.send(Send(number, len(self.exchanges), frame))
+        return exchange
+
+    def post(self, body: dict[str, Any]) -> Exchange:
+        """Send a request over HTTP."""
+        number = -next(self._numbers)
+        exchange = self._begin(number, Exchange(None, SseAssembler()))
+        self._http.start(
+            StartHttp(
+                number,
+                len(self.exchanges),
+                body,
+                Network(),
+                {},
+                {},
+                connect_timeout=CONNECT_LIMIT,
+                total_timeout=ANSWER_LIMIT,
+            )
+        )
+        return exchange
+
+    def _begin(self, number: int, exchange: Exchange) -> Exchange:
+        self.exchanges.append(exchange)
+        if number < 0:
+            self._running[number] = []
+        if number in self._running:
+            self._running[number].append(exchange)
+        else:
+            exchange.finish(self._lost.get(number, CANCELLED))
+        return exchange
+
+    def hang_up(self) -> None:
+        """Close the open connections, without waiting; new ones may be opened."""
+        for number in [each for each in self._running if each > 0]:
+            del self._running[number]
+            self._sockets.close(number)
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    def connected(self, number: int) -> None:
+        """Note that a connection is open."""
+        self._running.setdefault(number, [])
+        opening = self._opening.pop(number, None)
+        if opening is not None and not opening.done():
+            opening.set_result(None)
+
+    def connect_failed(self, number: int, fault: Fault) -> None:
+        """Note that a connection could not be opened."""
+        opening = self._opening.pop(number, None)
+        if opening is not None and not opening.done():
+            opening.set_exception(FaultError(fault))
+
+    def received(self, number: int, data: Any) -> None:
+        """Pass a frame, or a piece of an HTTP response, to the request that it belongs to."""
+        frame = frames.read(data) if number > 0 else data
+        lane = frame.lane if isinstance(frame, frames.Frame) else None
+        running = [each for each in self._running.get(number, ()) if not each.over]
+        owner = next((each for each in running if each.lane == lane), None)
+        if owner is None and lane is None:  # a host that ignores lanes answers in order
+            owner = next(iter(running), None)
+        if owner is not None and frame is not None:
+            owner.feed(frame, lane=lane)
+
+    def sent(self, attempt: int) -> None:
+        """Do nothing: only answers count."""
+
+    def heard(self, number: int) -> None:
+        """Do nothing: each wait has a limit of its own."""
+
+    def lost(self, number: int, fault: Fault | None) -> None:
+        """Note that a connection or an exchange is over."""
+        if fault is not None:
+            self._lost[number] = fault
+        for exchange in self._running.pop(number, ()):
+            exchange.finish(fault)
+
+    def loop_ends(self) -> None:
+        """Do nothing: the run itself is cancelled."""

@@ -1,0 +1,42 @@
+"""A simulated host for the checks: a model that remembers the word that it was told."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rtllm.doctor.judgements.steps import ASK, COUNT
+from rtllm.simulator import HOSTS, Request, Simulator
+from rtllm.simulator.script import text_of
+
+PER_DELTA = 0.01
+"""Seconds between deltas, so that a long response takes a while."""
+_TOLD = re.compile(r"Remember this word: (\S+)\.")
+_NUMBERS = "one two three four five six seven eight nine ten " * 4
+
+
+def remembers_words() -> Callable[[Request], str]:
+    """Create the script of a model that does what the checks ask for."""
+
+    def script(request: Request) -> str:
+        asked = request.last_user_text
+        if COUNT in asked:
+            return _NUMBERS.strip()
+        if asked != ASK:
+            return "OK"
+        texts = [text_of(item) for item in request.context if item.get("role") == "user"]
+        words = [found[1] for text in texts if (found := _TOLD.search(text)) is not None]
+        return words[-1] if words else "UNKNOWN"
+
+    return script
+
+
+def simulated_host(profile: str = "openai", **options: Any) -> Simulator:
+    """Create a simulated host.
+
+    Args:
+        profile: The name of a known host; of those that the simulator does not know, OpenAI's
+            behavior is used.
+        options: Options of the simulator.
+    """
+    settings = {"per_delta": PER_DELTA, **HOSTS.get(profile, {}), **options}
+    return Simulator(remembers_words(), **settings)

@@ -1,0 +1,100 @@
+"""Target: the host to check, with the credentials and the model."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from rtllm.doctor.judgements.steps import CAP, REASONING_CAP
+from rtllm.parameters.families import family_of, quickest_effort
+from rtllm.providers.config import ProviderConfig
+from rtllm.providers.credentials import Credentials
+from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
+from rtllm.providers.http_clients import HttpClients, make_client
+
+_SHORTEST_SECRET = 8
+"""Characters of a secret at least: a shorter one may be a word of the host's sentence."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Target:
+    """The host to check.
+
+    Attributes:
+        endpoint: Its address and profile.
+        credentials: The key or token.
+        model: The model; on Azure the deployment.
+        clients: The HTTP clients.
+        has_own_key: Whether the HTTP clients have a key of their own.
+        secrets: What no report may contain.
+        is_deployment: Whether the model is the user's own name for it, which no report shows.
+    """
+
+    endpoint: Endpoint
+    credentials: Credentials
+    model: str
+    clients: HttpClients
+    has_own_key: bool
+    secrets: tuple[str, ...] = ()
+    is_deployment: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Target {self.endpoint.profile.name}, {self.model}>"
+
+    @property
+    def profile(self) -> HostProfile:
+        """What is known about the host."""
+        return self.endpoint.profile
+
+    @property
+    def shown_model(self) -> str:
+        """The model, for reports."""
+        return "a deployment" if self.is_deployment else self.model
+
+    @property
+    def usual_cap(self) -> int:
+        """The limit of output tokens of a short response."""
+        family = family_of(self.model)
+        if family is None:
+            return REASONING_CAP
+        return CAP if not family.reasons or quickest_effort(self.model) == "none" else REASONING_CAP
+
+    def optional_settings(self) -> dict[str, Any]:
+        """Return the settings that a host may refuse, and that only save tokens."""
+        effort = quickest_effort(self.model)
+        return {} if effort is None else {"reasoning": {"effort": effort}}
+
+
+def target_of(
+    config: ProviderConfig, model: str, profile: HostProfile | str | None = None
+) -> Target:
+    """Create the target of a provider configuration, as the adapters create their clients.
+
+    Args:
+        config: The address and credentials; see `resolve_provider` and `resolve_azure`.
+        model: The model; a deployment of the configuration takes precedence.
+        profile: The host's properties if its address does not tell them.
+
+    Raises:
+        ConfigError: If there is no key, or the profile's name is not known.
+    """
+    endpoint, credentials = config.socket({}, {})
+    if profile is not None:
+        endpoint = replace(endpoint, profile=profile_named(profile))
+    if config.client is not None:
+        clients = HttpClients(lambda _: config.client, owned=False)
+    elif config.make_client is not None:
+        clients = HttpClients(lambda _: config.http(), owned=True)
+    else:
+        clients = HttpClients(partial(make_client, endpoint), owned=True)
+    known = (config.key, config.organization, config.project, config.deployment)
+    words = (word.strip() for word in known if isinstance(word, str))
+    secrets = tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
+    return Target(
+        endpoint,
+        credentials,
+        config.deployment or model,
+        clients,
+        config.client is not None or config.make_client is not None,
+        secrets,
+        config.deployment is not None,
+    )

@@ -1,0 +1,147 @@
+"""The checks of ``--verify-protocol``, in order, with one limit for all."""
+
+import asyncio
+import platform
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from rtllm._version import __version__
+from rtllm.doctor.judgements.findings import Finding, not_checked
+from rtllm.doctor.judgements.report import Report
+from rtllm.doctor.judgements.steps import Cost, cost_of
+from rtllm.doctor.probes.chains import (
+    CancelledResponse,
+    Continuation,
+    IncompleteParent,
+    OtherConnection,
+    OverHttp,
+    UnknownParent,
+    WarmUp,
+)
+from rtllm.doctor.probes.check import Check
+from rtllm.doctor.probes.lab import Lab
+from rtllm.doctor.probes.lanes import LaneMemory, Lanes, WarmUpLane
+from rtllm.doctor.probes.wire import Wire
+from rtllm.doctor.target import Target
+from rtllm.transport.handshake import FaultError
+
+Transport = Literal["websocket", "http", "both"]
+"""What to check."""
+
+CHECKS: tuple[Check, ...] = (
+    Continuation(),
+    UnknownParent(),
+    OtherConnection(),
+    Lanes(),
+    LaneMemory(),
+    WarmUp(),
+    WarmUpLane(),
+    IncompleteParent(),
+    CancelledResponse(),
+    OverHttp(),
+)
+"""All checks, in order: later ones use what earlier ones learned."""
+
+CHECK_LIMIT = 120.0
+"""Seconds for one check."""
+TOTAL_LIMIT = 600.0
+"""Seconds for all; checks after it are not made."""
+_POINTLESS = "an earlier answer left nothing to ask"
+
+
+def checks_of(transport: Transport) -> tuple[Check, ...]:
+    """List the checks of a transport."""
+    if transport == "both":
+        return CHECKS
+    return tuple(each for each in CHECKS if (each.needs == "http") == (transport == "http"))
+
+
+def cost(target: Target, transport: Transport = "both") -> Cost:
+    """Estimate what the checks cost."""
+    steps = [step for check in checks_of(transport) for step in check.steps]
+    return cost_of(steps, target.usual_cap)
+
+
+async def verify_protocol(
+    target: Target,
+    *,
+    on: str,
+    transport: Transport = "both",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Check on a host what this library assumes about the protocol.
+
+    It sends the requests that `cost` estimates. All connections are closed at the end, also if it
+    is cancelled.
+
+    Args:
+        target: The host.
+        on: The date, for the report.
+        transport: What to check.
+        progress: Called with the names of the questions before each check.
+
+    Raises:
+        CannotCheckError: If nothing can be checked.
+    """
+    findings: list[Finding] = []
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + TOTAL_LIMIT
+    async with Wire(target) as wire:
+        lab = Lab(target, wire)
+        for check in checks_of(transport):
+            if (obstacle := _obstacle(lab, check)) is not None:
+                findings += _unanswered(check, obstacle)
+                continue
+            progress(", ".join(check.answers))
+            findings += await _run(lab, check, min(deadline - loop.time(), CHECK_LIMIT))
+            wire.hang_up()
+        used, unknown = lab.used()
+        requests = len(wire.exchanges)
+    report = Report(
+        target.profile.name,
+        target.endpoint.host,
+        target.shown_model,
+        on,
+        f"rtllm {__version__}, Python {platform.python_version()}",
+        tuple(findings),
+        requests,
+        used,
+        unknown,
+    )
+    return report.scrubbed(target.secrets)
+
+
+def _obstacle(lab: Lab, check: Check) -> str | None:
+    """Return why a check can't be made; None if it can."""
+    if check.needs != "http" and not lab.has_websocket:
+        return "the host has no WebSocket"
+    if check.needs != "lanes":
+        return None
+    if not lab.has_lanes:
+        return "the host has no lanes" if lab.has_lanes is False else "no lanes were seen"
+    if not lab.keeps_unstored:
+        return "the host does not continue responses that are not stored"
+    return None
+
+
+def _unanswered(check: Check, why: str) -> list[Finding]:
+    return [not_checked(name, "nothing", why) for name in check.answers]
+
+
+async def _run(lab: Lab, check: Check, limit: float) -> Sequence[Finding]:
+    """Make one check within a limit."""
+    if limit <= 0:
+        return _unanswered(check, "the time for all checks was over")
+    try:
+        async with asyncio.timeout(limit):
+            found = await check.run(lab)
+    except FaultError as error:
+        return _unanswered(check, error.fault.message)
+    except TimeoutError:
+        return _unanswered(check, f"not within {limit:.0f} s")
+    answered = {each.name for each in found}
+    left = [name for name in check.answers if name not in answered]
+    return [
+        *found,
+        *(not_checked(name, "nothing", "not possible after the answer before it") for name in left),
+    ]

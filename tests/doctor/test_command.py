@@ -1,0 +1,188 @@
+"""The command as a program: its questions, its exit status, and what it leaves open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from doctor.conftest import KEY
+from rtllm.doctor.simulated import simulated_host
+from rtllm.simulator import Simulator
+
+pytestmark = pytest.mark.real_time
+PROGRAM = "from rtllm.cli import main; main()"
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+}
+
+
+@dataclass
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+async def start(
+    options: tuple[str, ...],
+    environment: Mapping[str, str],
+    stdin: int = asyncio.subprocess.DEVNULL,
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, "doctor", "--verify-protocol", *options),
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**ENVIRONMENT, **environment},
+    )
+
+
+async def end(process: asyncio.subprocess.Process) -> Ran:
+    async with asyncio.timeout(40):
+        out, err = await process.communicate()
+    ran = Ran(process.returncode or 0, out.decode(), err.decode())
+    assert "Traceback" not in ran.err
+    assert KEY not in ran.out + ran.err
+    return ran
+
+
+async def doctor(*options: str, **environment: str) -> Ran:
+    return await end(await start(options, environment))
+
+
+def at(service: Simulator, *more: str) -> tuple[str, ...]:
+    """The options for a simulated OpenAI."""
+    known = ("--host-profile", "openai", "--model", "gpt-4.1")
+    return ("--base-url", service.base_url, *known, *more)
+
+
+async def test_it_says_that_there_is_no_key_and_what_works_without() -> None:
+    ran = await doctor()
+    assert ran.status == 2
+    assert "there is no key" in ran.err
+    assert "--simulate" in ran.err
+
+
+async def test_without_a_key_it_can_check_a_simulated_host() -> None:
+    ran = await doctor("--simulate", "--json")
+    assert (ran.status, json.loads(ran.out)["keywords"]) == (0, [])
+
+
+async def test_a_wrong_key_is_one_sentence() -> None:
+    async with simulated_host(api_key="another") as service:
+        ran = await doctor(*at(service, "--yes"), OPENAI_API_KEY=KEY)
+    assert ran.status == 2
+    assert "Incorrect API key provided. Check the key." in ran.err
+    assert ran.out == ""
+
+
+async def test_an_unknown_model_is_one_sentence() -> None:
+    async with simulated_host() as service:
+        ran = await doctor(*at(service, "--yes", "--model", "gpt-0"), OPENAI_API_KEY=KEY)
+    assert ran.status == 2
+    assert "Check --model" in ran.err
+
+
+async def test_no_network_is_one_sentence() -> None:
+    async with Simulator() as service:
+        closed = at(service, "--yes")
+    ran = await doctor(*closed, OPENAI_API_KEY=KEY)
+    assert ran.status == 2
+    assert "no connection" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--base-url", "nowhere"), "base_url"),
+        (("--base-url", "http://127.0.0.1:9/v1"), "pass --model"),
+        (("--host-profile", "opneai"), "did you mean 'openai'?"),
+    ],
+)
+async def test_options_that_can_not_work_are_named(options: tuple[str, ...], said: str) -> None:
+    ran = await doctor(*options, OPENAI_API_KEY=KEY)
+    assert ran.status == 2
+    assert said in ran.err
+
+
+async def test_nothing_is_sent_without_a_terminal_to_ask_on() -> None:
+    async with simulated_host() as service:
+        ran = await doctor(*at(service), OPENAI_API_KEY=KEY)
+        assert service.journal.connections == []
+    assert ran.status == 2
+    assert "30 requests" in ran.err
+    assert "pass --yes" in ran.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+@pytest.mark.parametrize(("answer", "status", "requests"), [("n", 2, 0), ("y", 0, 30)])
+async def test_it_asks_before_it_sends(answer: str, status: int, requests: int) -> None:
+    own, theirs = pty.openpty()
+    async with simulated_host(api_key=KEY) as service:
+        process = await start(at(service), {"OPENAI_API_KEY": KEY}, theirs)
+        os.close(theirs)
+        os.write(own, f"{answer}\n".encode())
+        ran = await end(process)
+        os.close(own)
+        assert len(service.journal.entries) == requests
+    assert ran.status == status
+    assert "Send them?" in ran.err
+
+
+async def test_the_key_may_be_in_another_variable() -> None:
+    async with simulated_host(api_key=KEY, lanes="ignore") as service:
+        options = at(service, "--yes", "--api-key-env", "MY_KEY", "--transport", "websocket")
+        ran = await doctor(*options, MY_KEY=KEY)
+        missing = await doctor(*options)
+    assert ran.status == 1
+    assert "Set: `lanes=False`." in ran.out
+    assert missing.status == 2
+
+
+async def test_a_query_is_in_no_output() -> None:
+    async with simulated_host() as service:
+        address = f"{service.base_url}?subscription=hidden-word"
+        options = at(service, "--yes", "--transport", "http", "--base-url", address)
+        ran = await doctor(*options, OPENAI_API_KEY=KEY)
+        assert service.journal.entries[0].query["subscription"] == "hidden-word"
+    assert ran.status == 0
+    assert "hidden-word" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("version", [(), ("--api-version", "2025-04-01-preview")])
+async def test_azure(version: tuple[str, ...]) -> None:
+    async with simulated_host("azure", models=["our-own-deployment"], api_key=KEY) as service:
+        ran = await doctor(
+            *("--azure", "--yes", *version),
+            AZURE_OPENAI_ENDPOINT=service.azure_endpoint,
+            AZURE_OPENAI_API_KEY=KEY,
+            AZURE_OPENAI_DEPLOYMENT="our-own-deployment",
+        )
+    assert (ran.status, "host: `azure`" in ran.out) == (0, True)
+    assert "our-own-deployment" not in ran.out + ran.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_an_interrupt_leaves_nothing_open(transport: str) -> None:
+    async with simulated_host(time_to_first=60.0) as service:
+        chosen = at(service, "--yes", "--transport", transport)
+        process = await start(chosen, {"OPENAI_API_KEY": KEY})
+        entry = (await service.journal.wait_for(1))[0]
+        process.send_signal(signal.SIGINT)
+        ran = await end(process)
+        await service.journal.wait(lambda journal: not journal.open_connections)
+        assert entry.outcome == "dropped"
+        if transport == "websocket":
+            assert service.journal.connections[0].close_code == 1000
+    assert ran.status == 130
+    assert "interrupted" in ran.err
+    assert ran.out == ""

@@ -1,0 +1,139 @@
+"""What a report contains, and what it must not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from doctor.conftest import KEY, examine
+from rtllm.content.events import ResponseEnded
+from rtllm.content.usage import Usage
+from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown
+from rtllm.doctor.judgements.chains import Continued, judge_kept, judge_tokens
+from rtllm.doctor.judgements.findings import exit_status, not_checked
+from rtllm.doctor.judgements.replies import Baseline, Reply, kept
+from rtllm.doctor.judgements.report import verdict_of
+from rtllm.providers.hosts import PROFILES
+from rtllm.retry.faults import from_error
+from rtllm.simulator import RefuseRequest
+
+WORD = "harbor-123456"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"Incorrect API key provided: {KEY}.", "Incorrect API key provided: …."),
+        ("Incorrect API key provided: sk-ab***yz.", "Incorrect API key provided: …"),
+        (
+            "Rate limit for gpt-4.1 in organization org-Ab12Cd34",
+            "Rate limit for gpt-4.1 in organization …",
+        ),
+        ("Response resp_0123456789abcdef not found", "Response … not found"),
+        ("request 0f3c5a7e-1234-5678-9abc-def012345678", "request …"),
+        (
+            "no connection to https://h.example/v1?key=hidden",
+            "no connection to https://h.example/v1?…",
+        ),
+        ("my-company.openai.azure.com", "….openai.azure.com"),
+        ("ask someone@example.com", "ask …"),
+        (
+            "model gpt-5.6-luna, previous_response_not_found",
+            "model gpt-5.6-luna, previous_response_not_found",
+        ),
+    ],
+)
+def test_what_identifies_an_account_is_removed(said: str, shown: str) -> None:
+    assert scrub(said, [KEY]) == shown
+
+
+async def test_a_host_that_repeats_the_key_does_not_get_it_into_the_report() -> None:
+    refused = RefuseRequest(400, {"error": {"message": f"Bad header Bearer {KEY}, org-1234567"}})
+
+    def plan(request: object) -> RefuseRequest | None:
+        is_warm_up = getattr(request, "body", {}).get("generate") is False
+        return refused if is_warm_up else None
+
+    report = await examine(fault=plan)
+    for text in (to_markdown(report), json.dumps(to_data(report))):
+        assert "Bad header Bearer …" in text or "Bad header Bearer \\u2026" in text
+        assert KEY not in text
+        assert "org-1234567" not in text
+        assert "resp_" not in text
+
+
+async def test_the_data_has_what_the_markdown_has() -> None:
+    report = await examine(lanes="ignore")
+    data, text = to_data(report), to_markdown(report)
+    assert data["keywords"] == ["lanes=False"]
+    assert data["exit_status"] == 1
+    assert data["verdict"] in text
+    assert "  - set: `lanes=False`" in text
+    assert {each["name"] for each in data["findings"]} == set(QUESTIONS)
+    assert data["findings"][0]["name"] == "lanes"  # what differs comes first
+    for each in data["findings"]:
+        assert each["means"] in text
+
+
+def test_nothing_checked_is_neither_good_nor_bad() -> None:
+    nothing = [not_checked(name, "nothing", "no time") for name in QUESTIONS]
+    assert exit_status(nothing) == 2
+    assert verdict_of(nothing) == "Nothing could be checked."
+
+
+# -- judgements that no simulated host needs -------------------------------------------------------
+
+
+def answered(text: str, tokens: int | None = None, outcome: str = "completed") -> Reply:
+    usage = None if tokens is None else Usage(tokens, 3)
+    ended = ResponseEnded(outcome, usage=usage)  # type: ignore[arg-type]
+    return Reply("resp_2", "resp_1", text, ended)
+
+
+def refused(status: int, code: str | None = None) -> Reply:
+    return Reply(fault=from_error({"message": "no", "code": code}, status))
+
+
+BASE = Baseline(told=30, question=40)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (answered(f"The word is {WORD}."), "kept"),
+        (answered("123456"), "kept"),
+        (answered("UNKNOWN"), "ignored"),
+        (answered("UNKNOWN", 41), "ignored"),
+        (answered("I can't say.", 72), "unclear"),
+        (answered("", None, "empty"), "unclear"),
+        (answered("The w", 41, "incomplete"), "unclear"),
+        (refused(400, "previous_response_not_found"), "missed"),
+        (refused(400), "refused"),
+        (refused(429), "failed"),
+        (refused(500), "failed"),
+        (Reply(), "failed"),
+    ],
+)
+def test_whether_a_request_knew_the_response(reply: Reply, expected: str) -> None:
+    assert kept(reply, WORD, BASE) == expected
+
+
+@pytest.mark.parametrize("asked", [answered("I can't say.", 72), refused(500), Reply()])
+def test_an_answer_that_does_not_tell_is_no_finding(asked: Reply) -> None:
+    turn = Continued(answered("OK", 30), asked, WORD, BASE)
+    assert judge_kept(PROFILES["openai"], turn).verdict == "not checked"
+
+
+def test_a_first_turn_that_failed_tells_nothing_about_the_second() -> None:
+    turn = Continued(refused(500), answered("UNKNOWN", 40), WORD, BASE)
+    finding = judge_kept(PROFILES["openai"], turn)
+    assert finding.verdict == "not checked"
+    assert "error 500" in finding.seen
+    assert judge_tokens(turn).verdict == "not checked"
+
+
+def test_a_host_that_keeps_more_than_its_profile_says() -> None:
+    turn = Continued(answered("OK", 30), answered(WORD, 80), WORD, BASE)
+    finding = judge_kept(PROFILES["groq"], turn)
+    assert (finding.verdict, finding.keyword[:13]) == ("differs", "host_profile=")

@@ -1,0 +1,219 @@
+"""Simulated hosts that differ in each question: the report names it, and the right keyword."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from doctor.conftest import MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
+from rtllm.doctor import CHECKS, QUESTIONS, CannotCheckError, cost, verify_protocol
+from rtllm.doctor.simulated import simulated_host
+from rtllm.doctor.verify import checks_of
+from rtllm.simulator import HOSTS, AcceptThen, ErrorFrame, Mangle, RefuseHandshake, Silence
+
+STORED = "store=True (if stored-elsewhere holds), or chaining=False"
+WARM_UP = "rebuild=False (the default), and no Client.warm_up"
+LANES_OFF = {"lanes": "lanes=False"}
+NOT_STORED = {"stored-elsewhere": "store=False", "http-chain": "store=False"}
+FORGETFUL = dict.fromkeys(
+    ("parent-kept", "unknown-parent", "stored-elsewhere", "http-chain"), "chaining=False"
+)
+
+
+async def test_every_assumption_holds_on_a_host_like_openai() -> None:
+    report = await examine()
+    assert verdicts(report) == dict.fromkeys(QUESTIONS, "holds")
+    assert report.exit_status == 0
+
+
+@pytest.mark.parametrize("host", ["azure", "xai", "vercel", "litellm"])
+async def test_what_is_assumed_of_a_known_host_holds_on_it(host: str) -> None:
+    report = await examine(host, **HOSTS[host])
+    assert differing(report) == {}
+    assert report.exit_status == 0
+    assert verdicts(report)["lane-memory"] == "not checked"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"lanes": "off"}, LANES_OFF),
+        ({"lanes": "refuse"}, LANES_OFF),
+        ({"lanes": "ignore"}, LANES_OFF),
+        ({"remembers": "connection"}, {"lane-memory": "lanes=False"}),
+        ({"remembers": "nothing"}, {"parent-kept": STORED, "warm-up": WARM_UP}),
+        ({"stores": False}, NOT_STORED),
+        ({"evicts": "any lane"}, {"failed-fork": ""}),
+        ({"no_websocket": 404}, {"websocket": "use_websocket=False"}),
+        ({"no_responses": 404}, {"http": "fallback=None"}),
+        ({"manners": ["ignores parents"]}, {**FORGETFUL, "warm-up": WARM_UP}),
+        ({"manners": ["vague misses"]}, {"unknown-parent": "chaining=False"}),
+        ({"manners": ["no generate"]}, {"warm-up": WARM_UP}),
+        ({"manners": ["ignores generate"]}, {"warm-up": WARM_UP}),
+        ({"manners": ["counts only input"]}, {"input-tokens": ""}),
+        ({"fault": Mangle("usage_missing")}, {"drained-usage": ""}),
+    ],
+    ids=str,
+)
+async def test_a_wrong_assumption_is_named_with_its_keyword(
+    options: dict[str, Any], expected: dict[str, str]
+) -> None:
+    report = await examine(**options)
+    assert differing(report) == expected
+    assert report.exit_status == 1
+
+
+async def test_a_host_that_has_lanes_though_none_are_known() -> None:
+    report = await examine("azure")
+    assert differing(report) == {"lanes": "lanes=True"}
+    assert verdicts(report)["lane-memory"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("manners", "named", "keywords"),
+    [
+        ((), "the same response", {}),
+        (("renames parents",), "another id", {}),
+        (("hides parents",), "null", {"parent-named": "chaining=True"}),
+        (("omits parents",), "missing", {"parent-named": "chaining=True"}),
+        (
+            ("ignores parents", "claims parents"),
+            "the same response, though it was ignored",
+            {**FORGETFUL, "warm-up": WARM_UP, "parent-named": "chaining=False"},
+        ),
+    ],
+)
+async def test_what_created_names_decides_on_a_host_that_is_not_known(
+    manners: tuple[str, ...], named: str, keywords: dict[str, str]
+) -> None:
+    report = await examine(None, manners=manners, lanes="off")
+    assert (seen(report, "parent-named"), differing(report)) == (named, keywords)
+
+
+@pytest.mark.parametrize("manner", ["hides parents", "omits parents", "renames parents"])
+async def test_what_created_names_is_not_read_on_a_host_that_documents_chaining(
+    manner: str,
+) -> None:
+    report = await examine(manners=[manner])
+    assert differing(report) == {}
+    assert "not read" in meaning(report, "parent-named")
+
+
+async def test_an_ignored_parent_is_noticed_on_a_host_that_is_not_known() -> None:
+    report = await examine(None, manners=["ignores parents"], lanes="off")
+    assert verdicts(report)["unknown-parent"] == "holds"
+    assert "noticed" in meaning(report, "parent-kept")
+
+
+async def test_a_host_that_refuses_parents_with_an_error_of_its_own() -> None:
+    report = await examine(None, manners=["no parent"], lanes="off")
+    assert differing(report)["parent-kept"] == "chaining=False"
+    assert (await examine("openrouter", manners=["no parent"], lanes="off")).exit_status == 1
+    kept = verdicts(await examine("openrouter", manners=["no parent"], lanes="off"))
+    assert kept["parent-kept"] == kept["unknown-parent"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"drop_on": "end"}, ["lane-running"]),
+        ({"remembers": "everything"}, ["lane-running", "lane-older", "failed-continuation"]),
+        ({"remembers": "everywhere"}, ["unstored-elsewhere", "lane-older"]),
+        ({"evicts": "never", "drop_on": "end"}, ["failed-continuation"]),
+        ({"keeps_incomplete": True}, ["incomplete-parent"]),
+    ],
+    ids=str,
+)
+async def test_a_host_that_keeps_more_does_no_harm(
+    options: dict[str, Any], names: list[str]
+) -> None:
+    usual, report = await examine(), await examine(**options)
+    assert report.exit_status == 0
+    for name in names:
+        assert "the answer had the word" in seen(report, name)
+        assert meaning(report, name) != meaning(usual, name)
+
+
+async def test_a_host_that_reports_no_usage_leaves_its_counting_open() -> None:
+    report = await examine(fault=Mangle("usage_missing"))
+    assert verdicts(report)["input-tokens"] == "not checked"
+    assert report.usage.total == 0
+    assert report.unknown > 10
+
+
+async def test_settings_that_a_host_refuses_are_left_out() -> None:
+    assert (await examine(manners=["no effort"])).exit_status == 0
+
+
+async def test_one_transport_alone() -> None:
+    http = await examine(transport="http")
+    assert list(verdicts(http)) == ["http", "http-chain"]
+    assert http.requests == 2
+    assert "http" not in verdicts(await examine(transport="websocket"))
+
+
+async def test_the_estimate_names_every_request() -> None:
+    async with simulated_host() as service:
+        target = target_at(service)
+        told = cost(target)
+        report = await verify_protocol(target, on=ON)
+        assert report.requests == told.requests == len(service.journal.entries)
+        stored = [e for e in service.journal.entries if e.body["store"] is True]
+        assert len(stored) == told.stored
+        most = sum(e.body["max_output_tokens"] for e in service.journal.entries)
+    assert report.usage.input / 2 < told.input_tokens < 2 * report.usage.input
+    assert report.usage.output <= told.output_tokens <= told.most_output <= most
+
+
+def test_each_question_is_answered_by_one_check() -> None:
+    answered = [name for check in CHECKS for name in check.answers]
+    assert sorted(answered) == sorted(QUESTIONS)
+    assert {*checks_of("http"), *checks_of("websocket")} == set(CHECKS)
+
+
+# -- nothing can be checked -----------------------------------------------------------------------
+
+
+async def why_not(model: str = MODEL, **options: Any) -> str:
+    async with simulated_host(**options) as service:
+        with pytest.raises(CannotCheckError) as caught:
+            await verify_protocol(target_at(service, model=model), on=ON)
+        await service.journal.wait(lambda journal: not journal.open_connections)
+    return str(caught.value)
+
+
+async def test_a_wrong_key() -> None:
+    assert "Incorrect API key" in await why_not(api_key="another")
+    assert "Incorrect API key" in await why_not(api_key="another", no_websocket=404)
+
+
+async def test_an_unknown_model() -> None:
+    assert "does not exist" in await why_not("gpt-0")
+    assert "does not exist" in await why_not("gpt-0", no_websocket=404)
+
+
+async def test_a_connection_that_closes_at_once() -> None:
+    late = AcceptThen(close=1008, reason="not here")
+    assert "1008" in await why_not(on_connect=lambda _: late)
+
+
+async def test_a_rate_limit() -> None:
+    limit = RefuseHandshake(429, {"error": {"message": "Too many.", "code": "slow_down"}})
+    assert await why_not(on_connect=lambda _: limit) == "Too many."
+
+
+async def test_a_host_that_never_answers() -> None:
+    assert "waited 7 s" in await why_not(fault=Silence())
+
+
+async def test_a_later_failure_leaves_only_its_own_question_open() -> None:
+    busy = ErrorFrame(code="rate_limit_exceeded", status=429, message="Wait.")
+
+    def plan(request: Any) -> Any:
+        return busy if request.body.get("generate") is False else None
+
+    report = await examine(fault=plan)
+    assert differing(report) == {}
+    assert verdicts(report)["warm-up"] == verdicts(report)["warm-up-lane"] == "not checked"
+    assert "Wait." in seen(report, "warm-up")
