@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from doctor.conftest import KEY
+from doctor.runs import KEY
 from rtllm.doctor.simulated import simulated_host
 from rtllm.simulator import Simulator
 

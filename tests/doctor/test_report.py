@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from doctor.conftest import KEY, examine
+from doctor.runs import KEY, examine
 from rtllm.content.events import ResponseEnded
 from rtllm.content.usage import Usage
 from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown
@@ -95,7 +95,7 @@ def refused(status: int, code: str | None = None) -> Reply:
     return Reply(fault=from_error({"message": "no", "code": code}, status))
 
 
-BASE = Baseline(told=30, question=40)
+BASE = Baseline(message=30, question=40)
 
 
 @pytest.mark.parametrize(

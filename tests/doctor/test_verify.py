@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from doctor.conftest import MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
+from doctor.runs import MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
 from rtllm.doctor import CHECKS, QUESTIONS, CannotCheckError, cost, verify_protocol
 from rtllm.doctor.simulated import simulated_host
 from rtllm.doctor.verify import checks_of
@@ -156,14 +156,14 @@ async def test_one_transport_alone() -> None:
 async def test_the_estimate_names_every_request() -> None:
     async with simulated_host() as service:
         target = target_at(service)
-        told = cost(target)
+        estimate = cost(target)
         report = await verify_protocol(target, on=ON)
-        assert report.requests == told.requests == len(service.journal.entries)
+        assert report.requests == estimate.requests == len(service.journal.entries)
         stored = [e for e in service.journal.entries if e.body["store"] is True]
-        assert len(stored) == told.stored
+        assert len(stored) == estimate.stored
         most = sum(e.body["max_output_tokens"] for e in service.journal.entries)
-    assert report.usage.input / 2 < told.input_tokens < 2 * report.usage.input
-    assert report.usage.output <= told.output_tokens <= told.most_output <= most
+    assert report.usage.input / 2 < estimate.input_tokens < 2 * report.usage.input
+    assert report.usage.output <= estimate.output_tokens <= estimate.most_output <= most
 
 
 def test_each_question_is_answered_by_one_check() -> None:

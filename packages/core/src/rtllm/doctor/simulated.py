@@ -1,4 +1,4 @@
-"""A simulated host for the checks: a model that remembers the word that it was told."""
+"""A simulated host for the checks: a model that remembers the word that it was given."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from rtllm.simulator.script import text_of
 
 PER_DELTA = 0.01
 """Seconds between deltas, so that a long response takes a while."""
-_TOLD = re.compile(r"Remember this word: (\S+)\.")
+_GIVEN = re.compile(r"Remember this word: (\S+)\.")
 _NUMBERS = "one two three four five six seven eight nine ten " * 4
 
 
@@ -24,7 +24,7 @@ def remembers_words() -> Callable[[Request], str]:
         if asked != ASK:
             return "OK"
         texts = [text_of(item) for item in request.context if item.get("role") == "user"]
-        words = [found[1] for text in texts if (found := _TOLD.search(text)) is not None]
+        words = [found[1] for text in texts if (found := _GIVEN.search(text)) is not None]
         return words[-1] if words else "UNKNOWN"
 
     return script

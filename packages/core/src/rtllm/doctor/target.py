@@ -1,7 +1,6 @@
 """Target: the host to check, with the credentials and the model."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from rtllm.doctor.judgements.steps import CAP, REASONING_CAP
@@ -10,6 +9,7 @@ from rtllm.providers.config import ProviderConfig
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, make_client
+from rtllm.providers.network import NetworkConfig, network_of
 
 _SHORTEST_SECRET = 8
 """Characters of a secret at least: a shorter one may be a word of the host's sentence."""
@@ -23,6 +23,7 @@ class Target:
         endpoint: Its address and profile.
         credentials: The key or token.
         model: The model; on Azure the deployment.
+        network: The proxy and the certificates.
         clients: The HTTP clients.
         has_own_key: Whether the HTTP clients have a key of their own.
         secrets: What no report may contain.
@@ -32,6 +33,7 @@ class Target:
     endpoint: Endpoint
     credentials: Credentials
     model: str
+    network: NetworkConfig
     clients: HttpClients
     has_own_key: bool
     secrets: tuple[str, ...] = ()
@@ -80,12 +82,15 @@ def target_of(
     endpoint, credentials = config.socket({}, {})
     if profile is not None:
         endpoint = replace(endpoint, profile=profile_named(profile))
+    network = NetworkConfig(config.proxy)
     if config.client is not None:
+        network = network_of(config.client, f"{endpoint.http_base}/responses") or network
         clients = HttpClients(lambda _: config.client, owned=False)
     elif config.make_client is not None:
-        clients = HttpClients(lambda _: config.http(), owned=True)
+        clients = HttpClients(config.http, owned=True)
     else:
-        clients = HttpClients(partial(make_client, endpoint), owned=True)
+        proxy = network.proxy_for(endpoint.http_base)
+        clients = HttpClients(lambda _: make_client(endpoint, proxy), owned=True)
     known = (config.key, config.organization, config.project, config.deployment)
     words = (word.strip() for word in known if isinstance(word, str))
     secrets = tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
@@ -93,6 +98,7 @@ def target_of(
         endpoint,
         credentials,
         config.deployment or model,
+        network,
         clients,
         config.client is not None or config.make_client is not None,
         secrets,

@@ -200,8 +200,8 @@ class Service:
     ) -> None:
         """Keep a response that has ended as completed or incomplete.
 
-        An incomplete one is kept only in the store, because it is not known whether lanes keep it,
-        unless the option says so.
+        By default an incomplete one is kept only in the store, because it is not known whether
+        lanes keep it.
         ``whole`` is the response object of its last event.
         """
         context = (*prepared.request.context, *generation.output)

@@ -19,40 +19,40 @@ class Continued:
     """A response with a word, and a request that continues it and asks for the word.
 
     Attributes:
-        told: The reply to the message with the word.
-        asked: The reply to the question.
+        first: The reply to the message with the word.
+        second: The reply to the question.
         word: The word.
         baseline: Token counts, if the host reports them.
     """
 
-    told: Reply
-    asked: Reply
+    first: Reply
+    second: Reply
     word: str
     baseline: Baseline | None = None
 
     @property
     def kept(self) -> Kept:
         """Whether the question knew the response."""
-        if self.told.response_id is None or self.told.fault is not None:
+        if self.first.response_id is None or self.first.fault is not None:
             return "failed"
-        return kept(self.asked, self.word, self.baseline)
+        return kept(self.second, self.word, self.baseline)
 
     @property
     def seen(self) -> str:
         """What came back for the question."""
-        if self.told.fault is not None:
-            return f"the response to continue failed ({self.told.summary})"
-        return seen(self.asked, self.kept)
+        if self.first.fault is not None:
+            return f"the response to continue failed ({self.first.summary})"
+        return seen(self.second, self.kept)
 
     @property
     def parent(self) -> str:
         """What the question's response says that it continues."""
-        named = self.asked.parent
+        named = self.second.parent
         if named is None:
             return "missing"
         if not named:
             return "null"
-        return "the same response" if named == self.told.response_id else "another id"
+        return "the same response" if named == self.first.response_id else "another id"
 
 
 def is_detected(profile: HostProfile, reply: Reply) -> bool:
@@ -91,7 +91,7 @@ def _ignored(profile: HostProfile, name: str, asked: str, turn: Continued) -> Fi
         meaning = "no response is continued on this host"
         return holds(name, asked, turn.seen, meaning, "likely")
     meaning = _WITHOUT_CONTEXT
-    if is_detected(profile, turn.asked):
+    if is_detected(profile, turn.second):
         meaning = "the first continued turn is noticed and sent again in full; that costs its time"
     return differs(name, asked, turn.seen, meaning, _NO_CHAIN)
 
@@ -105,7 +105,7 @@ def judge_named(profile: HostProfile, turn: Continued) -> Finding:
     if profile.keeps_parents:
         meaning = "not read on this host, which documents chaining"
         return holds(name, asked, shown, meaning)
-    is_known, is_named = turn.kept == "kept", bool(turn.asked.parent)
+    is_known, is_named = turn.kept == "kept", bool(turn.second.parent)
     if is_known == is_named:
         meaning = "a response that is not known any more is noticed before any text is emitted"
         return holds(name, asked, shown, meaning)
@@ -119,12 +119,12 @@ def judge_tokens(turn: Continued) -> Finding:
     """Judge which input tokens of a continued response are counted."""
     name, asked = "input-tokens", "the usage of a message, of a question, and of both as two turns"
     base = turn.baseline
-    if base is None or turn.asked.usage is None:
+    if base is None or turn.second.usage is None:
         return not_checked(name, asked, "the host reported no usage")
     if turn.kept not in ("kept", "unclear"):
         return not_checked(name, asked, "the second turn continued nothing")
-    shown = f"{base.told}, {base.question}, and {turn.asked.usage.input} as the second turn"
-    if base.counts_context(turn.asked):
+    shown = f"{base.message}, {base.question}, and {turn.second.usage.input} as the second turn"
+    if base.counts_context(turn.second):
         return holds(name, asked, shown, "`llm.usage` and its costs are as on OpenAI", "likely")
     meaning = "`llm.usage` has fewer tokens than the context, as this host counts; chaining works"
     return differs(name, asked, shown, meaning)
@@ -220,7 +220,7 @@ def judge_incomplete(turn: Continued) -> Finding:
     """Judge whether an incomplete response is continued if it is not stored."""
     name = "incomplete-parent"
     asked = "a response cut at its output limit with `store=False`, continued by a question"
-    if turn.told.ended is None or turn.told.ended.outcome != "incomplete":
+    if turn.first.ended is None or turn.first.ended.outcome != "incomplete":
         return not_checked(name, asked, "the response was not cut")
     return judge_extra(
         name,

@@ -1,4 +1,4 @@
-"""Replies: what became of one request, and whether it knew an earlier one."""
+"""Replies: the outcome of one request, and whether it knew an earlier one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ _OF_THE_ACCOUNT = (401, 402, 403, 429)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
         response_id: The id of the response.
@@ -86,18 +86,18 @@ class Baseline:
     """Token counts of the host, to judge others by.
 
     Attributes:
-        told: The input tokens of the message with the word.
+        message: The input tokens of the message with the word.
         question: The input tokens of the question alone.
     """
 
-    told: int
+    message: int
     question: int
 
     def counts_context(self, reply: Reply) -> bool | None:
         """Whether a continued question's tokens include the earlier message; None if unknown."""
-        if reply.usage is None or not self.told:
+        if reply.usage is None or not self.message:
             return None
-        return reply.usage.input >= self.question + self.told / 2
+        return reply.usage.input >= self.question + self.message / 2
 
 
 def kept(reply: Reply, word: str, baseline: Baseline | None = None) -> Kept:

@@ -36,7 +36,7 @@ class Step:
     """One request.
 
     Attributes:
-        text: What the user says; ``{word}`` is replaced.
+        text: The user's message; ``{word}`` is replaced.
         output: How many output tokens are expected.
         after: The request whose response it continues.
         lane: Its lane; None for the default one.

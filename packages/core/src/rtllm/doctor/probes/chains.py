@@ -25,19 +25,19 @@ from rtllm.retry.policy import lacks_websocket
 from rtllm.transport.handshake import FaultError
 
 _ALONE = Step()
-_TOLD = Step(TELL, 3)
-_ASKED = Step(after=_TOLD)
-_STORED = replace(_TOLD, stored=True)
+_GIVEN = Step(TELL, 3)
+_ASKED = Step(after=_GIVEN)
+_STORED = replace(_GIVEN, stored=True)
 
 
 class Continuation(Check):
     """Two turns on one connection. It is the first check, so it finds what stops all others."""
 
     answers = ("websocket", "parent-kept", "parent-named", "input-tokens")
-    steps = (_ALONE, _TOLD, _ASKED)
+    steps = (_ALONE, _GIVEN, _ASKED)
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
-        """Ask for a word that was never told; tell one, and ask for it."""
+        """Ask for a word that was never given; give one, and ask for it."""
         try:
             line = await lab.connect()
         except FaultError as error:
@@ -47,13 +47,13 @@ class Continuation(Check):
             return [judge_websocket(Reply(fault=error.fault))]
         alone = await self._first(lab, line)
         word = new_word()
-        told = await line.ask(_TOLD, word)
-        if told.fault is not None:
-            raise CannotCheckError(told.fault)
-        if alone.usage is not None and told.usage is not None:
-            lab.baseline = Baseline(told.usage.input, alone.usage.input)
-        asked = await line.ask(_ASKED, word, told.response_id)
-        turn = Continued(told, asked, word, lab.baseline)
+        first = await line.ask(_GIVEN, word)
+        if first.fault is not None:
+            raise CannotCheckError(first.fault)
+        if alone.usage is not None and first.usage is not None:
+            lab.baseline = Baseline(first.usage.input, alone.usage.input)
+        second = await line.ask(_ASKED, word, first.response_id)
+        turn = Continued(first, second, word, lab.baseline)
         lab.keeps_unstored = turn.kept == "kept"
         return [
             judge_websocket(alone),
@@ -93,36 +93,36 @@ class OtherConnection(Check):
     """Responses of one connection, continued on another."""
 
     answers = ("stored-elsewhere", "unstored-elsewhere")
-    steps = (_STORED, Step(after=_STORED), _TOLD, _ASKED)
+    steps = (_STORED, Step(after=_STORED), _GIVEN, _ASKED)
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word on one connection, stored and not; ask for it on another."""
-        first, second = await lab.connect(), await lab.connect()
-        stored = await self._turn(lab, first, second, _STORED)
-        unstored = await self._turn(lab, first, second, _TOLD)
+        one, other = await lab.connect(), await lab.connect()
+        stored = await self._turn(lab, one, other, _STORED)
+        unstored = await self._turn(lab, one, other, _GIVEN)
         return [judge_stored(lab.profile, stored), judge_unstored(unstored)]
 
-    async def _turn(self, lab: Lab, first: Line, second: Line, step: Step) -> Continued:
+    async def _turn(self, lab: Lab, one: Line, other: Line, step: Step) -> Continued:
         word = new_word()
-        told = await first.ask(step, word)
-        asked = await second.ask(Step(after=step), word, told.response_id)
-        return Continued(told, asked, word, lab.baseline)
+        first = await one.ask(step, word)
+        second = await other.ask(Step(after=step), word, first.response_id)
+        return Continued(first, second, word, lab.baseline)
 
 
 class WarmUp(Check):
     """A context that is processed without a response, and continued."""
 
     answers = ("warm-up",)
-    steps = (replace(_TOLD, generates=False), Step(after=_TOLD))
+    steps = (replace(_GIVEN, generates=False), Step(after=_GIVEN))
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word without a response, and ask for it."""
         line, word = await lab.connect(), new_word()
         warmed = await line.ask(self.steps[0], word)
-        asked = Reply(fault=warmed.fault)
+        second = Reply(fault=warmed.fault)
         if warmed.fault is None:
-            asked = await line.ask(self.steps[1], word, warmed.response_id)
-        return [judge_warm_up(warmed, Continued(warmed, asked, word, lab.baseline))]
+            second = await line.ask(self.steps[1], word, warmed.response_id)
+        return [judge_warm_up(warmed, Continued(warmed, second, word, lab.baseline))]
 
 
 _CUT = Step(f"Remember this word: {{word}}. {COUNT}", SHORTEST_CAP, cap=SHORTEST_CAP)
@@ -137,11 +137,11 @@ class IncompleteParent(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word in a request whose response is cut, and ask for it."""
         line, word = await lab.connect(), new_word()
-        told = await line.ask(_CUT, word)
-        if told.fault is not None:
-            return [not_checked("incomplete-parent", "a response cut at 16 tokens", told.summary)]
-        asked = await line.ask(self.steps[1], word, told.response_id)
-        return [judge_incomplete(Continued(told, asked, word, lab.baseline))]
+        first = await line.ask(_CUT, word)
+        if first.fault is not None:
+            return [not_checked("incomplete-parent", "a response cut at 16 tokens", first.summary)]
+        second = await line.ask(self.steps[1], word, first.response_id)
+        return [judge_incomplete(Continued(first, second, word, lab.baseline))]
 
 
 COUNTED = Step(COUNT, 90, cap=LONG_CAP)
@@ -173,17 +173,17 @@ class OverHttp(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word over HTTP, stored, and ask for it."""
         word, is_first = new_word(), not lab.replies
-        told = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
-        if is_first and is_refused_form(told) and lab.leave_out_optional():
-            told = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
-        if is_first and told.fault is not None:
-            raise CannotCheckError(told.fault)
-        found = judge_http(told)
-        if told.fault is not None:
+        first = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
+        if is_first and is_refused_form(first) and lab.leave_out_optional():
+            first = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
+        if is_first and first.fault is not None:
+            raise CannotCheckError(first.fault)
+        found = judge_http(first)
+        if first.fault is not None:
             return [
                 found,
-                not_checked("http-chain", "two turns over HTTP", told.summary),
+                not_checked("http-chain", "two turns over HTTP", first.summary),
             ]
-        asked = await lab.noted(lab.post(self.steps[1], word, told.response_id))
-        turn = Continued(told, asked, word, lab.baseline)
+        second = await lab.noted(lab.post(self.steps[1], word, first.response_id))
+        turn = Continued(first, second, word, lab.baseline)
         return [found, judge_stored(lab.profile, turn, "http-chain")]

@@ -76,9 +76,9 @@ class LaneMemory(Check):
         first = await line.ask(_FIRST, one)
         second = await line.ask(_SECOND, two)
 
-        async def asks(lane: str, told: Reply, word: str) -> Continued:
-            asked = await line.ask(_ask(lane, _FIRST), word, told.response_id)
-            return Continued(told, asked, word, lab.baseline)
+        async def asks(lane: str, parent: Reply, word: str) -> Continued:
+            second = await line.ask(_ask(lane, _FIRST), word, parent.response_id)
+            return Continued(parent, second, word, lab.baseline)
 
         turn = await asks("c", first, one)
         found = [judge_lane_memory(turn)]
@@ -99,11 +99,11 @@ class LaneMemory(Check):
         running = line.start(_ask("d", _FIRST), word, first.response_id)
         await running.begins()
         was_busy = not busy.over
-        asked = await lab.noted(running)
+        second = await lab.noted(running)
         await lab.noted(busy)
         if not was_busy:
             return not_checked("lane-running", "a fork of a busy lane", "the lane was idle again")
-        return judge_running(Continued(first, asked, word, lab.baseline))
+        return judge_running(Continued(first, second, word, lab.baseline))
 
 
 _WARMED = Step(TELL, 3, lane="a", generates=False)
@@ -119,9 +119,9 @@ class WarmUpLane(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word, warm another one up on the same lane, and ask for the first."""
         line, word = await lab.connect(), new_word()
-        told = await line.ask(_FIRST, word)
+        first = await line.ask(_FIRST, word)
         warmed = await line.ask(_WARMED, new_word())
         if warmed.fault is not None:
             return [not_checked("warm-up-lane", "`generate: false` on a lane", warmed.summary)]
-        asked = await line.ask(self.steps[2], word, told.response_id)
-        return [judge_warm_up_lane(Continued(told, asked, word, lab.baseline))]
+        second = await line.ask(self.steps[2], word, first.response_id)
+        return [judge_warm_up_lane(Continued(first, second, word, lab.baseline))]

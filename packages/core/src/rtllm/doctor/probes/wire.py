@@ -131,7 +131,7 @@ class Wire:
         self._opening: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
         credentials = weakref.ref(target.credentials)
-        self._sockets = WebSockets(target.endpoint, credentials, self)
+        self._sockets = WebSockets(target.endpoint, credentials, self, target.network)
         self._http = HttpExchanges(
             weakref.ref(target.clients), None if target.has_own_key else credentials, self
         )
