@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from openai import AsyncOpenAI
 
-from doctor.runs import MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
-from rtllm.doctor import CHECKS, QUESTIONS, CannotCheckError, cost, verify_protocol
+from doctor.runs import KEY, MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
+from rtllm.doctor import CHECKS, QUESTIONS, CannotCheckError, cost, target_of, verify_protocol
 from rtllm.doctor.simulated import simulated_host
 from rtllm.doctor.verify import checks_of
-from rtllm.simulator import HOSTS, AcceptThen, ErrorFrame, Mangle, RefuseHandshake, Silence
+from rtllm.providers.config import resolve_provider
+from rtllm.simulator import (
+    HOSTS,
+    AcceptThen,
+    DelayHandshake,
+    ErrorFrame,
+    Mangle,
+    RefuseHandshake,
+    Silence,
+)
 
 STORED = "store=True (if stored-elsewhere holds), or chaining=False"
 WARM_UP = "rebuild=False (the default), and no Client.warm_up"
@@ -153,6 +164,20 @@ async def test_one_transport_alone() -> None:
     assert "http" not in verdicts(await examine(transport="websocket"))
 
 
+async def test_a_client_of_the_users_and_a_token_function() -> None:
+    async with simulated_host(api_key=KEY) as service:
+        client = AsyncOpenAI(api_key=KEY, base_url=service.base_url)
+        ways = (
+            resolve_provider(client=client),
+            resolve_provider(api_key=lambda: KEY, base_url=service.base_url),
+        )
+        for config in ways:
+            report = await verify_protocol(target_of(config, MODEL, "openai"), on=ON)
+            assert report.exit_status == 0
+        assert not client.is_closed()
+        await client.close()
+
+
 async def test_the_estimate_names_every_request() -> None:
     async with simulated_host() as service:
         target = target_at(service)
@@ -203,8 +228,12 @@ async def test_a_rate_limit() -> None:
     assert await why_not(on_connect=lambda _: limit) == "Too many."
 
 
-async def test_a_host_that_never_answers() -> None:
-    assert "waited 7 s" in await why_not(fault=Silence())
+async def test_a_host_that_never_answers_is_noticed_within_15_seconds() -> None:
+    loop = asyncio.get_running_loop()
+    for options in ({"fault": Silence()}, {"on_connect": lambda _: DelayHandshake(60.0)}):
+        began = loop.time()
+        assert "waited 7 s" in await why_not(**options)
+        assert loop.time() - began < 15
 
 
 async def test_a_later_failure_leaves_only_its_own_question_open() -> None:

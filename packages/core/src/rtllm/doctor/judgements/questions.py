@@ -103,7 +103,7 @@ _QUESTIONS = (
     ),
     Question(
         "drained-usage",
-        "Does the usage of a response arrive that is cancelled?",
+        "Does the usage of a cancelled response arrive?",
         "yes, at its end; until then, and without it, it is unknown",
     ),
     Question("http", "Does `POST /responses` answer with a stream?", "yes", "fallback=None"),
