@@ -6,7 +6,10 @@ from rtllm._version import __version__
 from rtllm.cli.doctor import doctor
 from rtllm.cli.simulate import simulate
 
-app = typer.Typer(help="Tools around rtllm, the model client for voice agents.")
+app = typer.Typer(
+    help="Tools around rtllm, the model client for voice agents.",
+    pretty_exceptions_show_locals=False,  # a traceback with local variables might show a key
+)
 app.command()(simulate)
 app.command()(doctor)
 

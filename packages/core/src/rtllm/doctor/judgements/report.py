@@ -10,7 +10,8 @@ from rtllm.doctor.judgements.findings import Finding, exit_status, keywords
 from rtllm.doctor.judgements.questions import LEFT_OUT, QUESTIONS
 
 _IDS = re.compile(
-    r"\b(?:org|proj|user|acct|asst|req|resp|msg|sess|rs|fc|call|key|ft)[-_][A-Za-z0-9_-]{6,}"
+    r"\b(?:org|proj)[-_][A-Za-z0-9_-]{6,}"
+    r"|\b(?:user|acct|asst|req|resp|msg|sess|rs|fc|call|key)[-_](?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{6,}"
     r"|\bsk-[A-Za-z0-9_*.-]+"
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{13,}"
     r"|\b[A-Za-z0-9+/_-]{40,}"
