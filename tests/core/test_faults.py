@@ -87,8 +87,14 @@ def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) ->
         ({"error": {"code": "server_error", "message": "m"}}, FaultKind.SERVER, "m"),
         ({"type": "error", "error": None}, FaultKind.REFUSED, "no reason given"),
         ({"type": "error", "error": "Oh"}, FaultKind.REFUSED, "Oh"),
+        ({"type": "error", "detail": "Oh"}, FaultKind.REFUSED, "Oh"),
+        ({"type": "error", "detail": [{"loc": ["x"], "msg": "Oh"}]}, FaultKind.REFUSED, "x: Oh"),
+        ({"type": "error", "error": [{"message": "Oh"}]}, FaultKind.REFUSED, "Oh"),
     ],
-    ids=["b", "c", "d", "d, a number", "d, bare", "e", "f", "null", "a string"],
+    ids=[
+        *("b", "c", "d", "d, a number", "d, bare", "e", "f", "null", "a string"),
+        *("a detail", "details", "a list"),
+    ],
 )
 def test_an_error_frame_of_any_shape_is_understood(
     frame: dict[str, Any], kind: FaultKind, message: str
@@ -281,6 +287,9 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: FaultKind) -> None
     assert "because" in fault.message
 
 
+NOON = "Wed, 21 Oct 2026 12:00:00 GMT"
+
+
 @pytest.mark.parametrize(
     ("headers", "message", "seconds"),
     [
@@ -304,13 +313,32 @@ def test_a_close_is_named_by_its_code(code: int | None, kind: FaultKind) -> None
         ({}, "Rate limited. Please retry after 2 seconds. See the docs", 2.0),
         ({}, "the tool will try again in a moment", None),
         ({"retry-after": "x"}, "try again in 1s", 1.0),
+        ({}, "Try again in about 3 seconds", 3.0),
+        ({"date": NOON}, "Please try again at 2026-10-21T12:00:04Z.", 4.0),
+        ({"date": NOON}, "Please wait until 2026-10-21 12:01:00+00:00", 60.0),
+        ({"date": NOON}, "Your limit resets at 2026-10-21T12:00:04.5", 4.5),
+        ({"date": NOON}, "try again at 2026-10-21T11:00:00Z", 0.0),
+        ({"date": NOON}, "try again at 2026-99-21T11:00:00Z", None),
+        ({}, "try again at 2026-10-21T12:00:04Z", None),
+        ({"date": NOON, "retry-after": "2026-10-21T12:00:04Z"}, "", 4.0),
+        ({"x-ratelimit-reset-tokens": "6m0s"}, "", 360.0),
+        ({"x-ratelimit-reset-tokens": "120ms"}, "", 0.12),
+        ({"x-ratelimit-reset-tokens": "1s"}, "try again in 3s", 3.0),
+        ({"x-ratelimit-reset-requests": "2"}, "", 2.0),
+        ({"x-ratelimit-reset": "2.5"}, "", 2.5),
+        ({"x-ratelimit-reset": "1761048000"}, "", None),
+        ({"x-ratelimit-reset": "soon"}, "", None),
+        ({"x-ratelimit-reset": "2026-10-21T12:00:04Z", "date": NOON}, "", 4.0),
+        ({"x-ratelimit-reset-tokens": "2s", "x-ratelimit-remaining-tokens": "7"}, "", None),
+        ({"x-ratelimit-reset-tokens": "2s", "x-ratelimit-reset-requests": "3s"}, "", 3.0),
         ({}, "", None),
     ],
 )
 def test_the_wait_is_read_from_headers_or_else_from_the_sentence(
     headers: dict[str, str], message: str, seconds: float | None
 ) -> None:
-    assert retry_after(headers, message) == (None if seconds is None else pytest.approx(seconds))
+    wait = retry_after(headers, message, resets=True)
+    assert wait == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_a_silence_says_what_was_waited_for() -> None:

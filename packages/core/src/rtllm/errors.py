@@ -83,6 +83,9 @@ class Details:
         attempts: How many requests were sent for this turn, including the failed one.
         emitted: Characters of text and number of tool calls that were already emitted.
         retry_after: Seconds that the service asked to wait, if it did.
+        address: The address that was asked, with the method, without the query.
+        tries: How often the turn was tried, including connections that could not be opened.
+        seconds: How long the turn took.
     """
 
     code: str | None = None
@@ -93,6 +96,9 @@ class Details:
     attempts: int = 1
     emitted: tuple[int, int] = (0, 0)
     retry_after: float | None = None
+    address: str | None = None
+    tries: int = 1
+    seconds: float | None = None
 
 
 class TurnError(RtllmError):
@@ -118,10 +124,13 @@ class TurnError(RtllmError):
             known.append(f"param {d.param}")
         if d.request_id:
             known.append(f"request {d.request_id}")
+        if d.tries > 1 and d.seconds is not None:
+            known.append(f"{d.tries} attempts in {d.seconds:.{1 if d.seconds < 9.95 else 0}f} s")
         text, calls = d.emitted
         if text or calls:
             known.append(f"after {text} characters and {calls} tool calls were emitted")
-        return f"{self.message} ({', '.join(known)})" if known else self.message
+        said = f"{d.address}: {self.message}" if d.address else self.message
+        return f"{said} ({', '.join(known)})" if known else said
 
 
 class RequestRejected(TurnError):

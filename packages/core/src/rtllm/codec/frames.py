@@ -34,6 +34,7 @@ class Frame(msgspec.Struct):
     status_code: Any = None
     code: Any = None
     message: Any = None
+    detail: Any = None
     param: Any = None
 
     @property
@@ -122,7 +123,7 @@ def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, 
     """
     error = mapping(frame.error)
     if not error:
-        said = frame.message if frame.message is not None else _text(frame.error)
+        said = next((x for x in (frame.message, _text(frame.error), frame.detail) if x), None)
         error = {"code": frame.code, "message": said, "param": frame.param}
     given = (frame.status, frame.status_code, error.get("status"), error.get("status_code"))
     status = next((number for g in given if (number := _status(g)) is not None), None)
@@ -144,10 +145,10 @@ def _status(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _text(raw: msgspec.Raw) -> str | None:
-    """Return the text of an error that is only a text."""
+def _text(raw: msgspec.Raw) -> str | list[Any] | None:
+    """Return an error that is only a text, or a list."""
     try:
         value = msgspec.json.decode(raw) if raw else None
     except _REFUSED:
         return None
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str | list) else None

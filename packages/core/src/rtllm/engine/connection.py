@@ -75,6 +75,7 @@ class Connection:
         is_doubted: Whether a turn on it timed out and nothing has arrived since.
         unsent: Bytes that are not written yet, by attempt.
         ignores_lanes: Whether the host proved to ignore lanes.
+        address: The address that it asks, with the method, without the query.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Connection:
         self.is_doubted = False
         self.unsent: dict[int, int] = {}
         self.ignores_lanes = False
+        self.address: str | None = None
         self._lanes_proved = False
         self._running: dict[str | None, deque[Attempt]] = {}
         self._late_frames = LateFrames()

@@ -186,6 +186,12 @@ class Engine:
                     self._release_idle(now)
         return self._settle(now)
 
+    def asked(self, number: int, address: str, now: float) -> list[Action]:
+        """Record the address that a connection or an HTTP exchange asks, for its errors."""
+        if (connection := self._state.connections.find(number)) is not None:
+            connection.address = address
+        return self._settle(now)
+
     def connected(self, number: int, now: float) -> list[Action]:
         """Record that a connection is open, or that an HTTP exchange was answered with a stream."""
         connection = self._state.connections.find(number)
@@ -323,6 +329,7 @@ class Engine:
 
     def _connect_failed(self, connection: Connection, fault: Fault, now: float) -> None:
         logger.debug("connection %d could not be opened: %s", connection.number, fault.kind.name)
+        fault = fault.at(connection.address)
         waiting = self._turns.waiting_for(connection.number)
         for turn in waiting:
             self._turns.stop_waiting(turn)
@@ -346,7 +353,7 @@ class Engine:
             return
         number, was_open = connection.number, connection.state == "open"
         was_used = was_open and self._state.pool.was_used(number)
-        reason = connection.close_reason(fault)
+        reason = connection.close_reason(fault).at(connection.address)
         for attempt in self._state.connections.remove(connection, close=False):
             self._turns.fail(attempt, reason, now, with_connection=True)
         self._state.place_queued()

@@ -19,7 +19,6 @@ from rtllm.retry.policy import (
     decide,
     error_type,
     lesson_of,
-    message_of,
 )
 
 
@@ -192,7 +191,9 @@ class TurnProgress:
         self.paid += resend.paid
         return replace(resend, wait=wait)
 
-    def error(self, kind: type[TurnError], fault: Fault, *, whole: bool = False) -> TurnError:
+    def error(
+        self, kind: type[TurnError], fault: Fault, *, whole: bool = False, now: float | None = None
+    ) -> TurnError:
         """Return the error that a failed turn ends with."""
         if lesson_of(fault) == "no http" and self._socket_fault is not None:
             fault = self._socket_fault  # the WebSocket's fault says more than that HTTP failed too
@@ -205,5 +206,8 @@ class TurnProgress:
             attempts=self.attempts,
             emitted=(self.text_emitted, self.calls_emitted),
             retry_after=fault.retry_after,
+            address=fault.address,
+            tries=max(1, len(self.recoveries)),
+            seconds=None if now is None else now - self._began,
         )
-        return error_type(kind, fault)(message_of(fault, self.attempts), details)
+        return error_type(kind, fault)(fault.message, details)

@@ -162,7 +162,7 @@ class Turns:
         """
         if attempt.finished:
             return
-        attempt.fault = fault
+        attempt.fault = fault = self._located(fault, attempt.connection)
         self._attempts.end(attempt, now)
         turn = self._state.turns.get(attempt.turn)
         if turn is not None and turn.attempt is attempt:
@@ -189,6 +189,7 @@ class Turns:
         """
         self.stop_waiting(turn)
         attempt = turn.attempt
+        fault = self._located(fault, attempt.connection if attempt is not None else connection)
         if attempt is not None:
             fault = reconsider(
                 fault,
@@ -224,8 +225,13 @@ class Turns:
         elif isinstance(action, Complete):
             self._complete_without_end(turn, fault, action, now)
         else:
-            error = turn.progress.error(action.error, fault, whole=complete)
+            error = turn.progress.error(action.error, fault, whole=complete, now=now)
             self.finish(turn, "failed", error, now)
+
+    def _located(self, fault: Fault, number: int | None) -> Fault:
+        """Add the address of a connection or an HTTP exchange to its fault."""
+        connection = self._state.connections.find(number) if number is not None else None
+        return fault if connection is None else fault.at(connection.address)
 
     def pause(self, turn: ActiveTurn, until: float) -> None:
         """Let a turn wait before it is sent."""

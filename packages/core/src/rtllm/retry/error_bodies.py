@@ -18,7 +18,9 @@ _DEEPEST = 6
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
-_SENTENCES = ("message", "msg", "detail", "error_description", "error", "title", "reason")
+_SENTENCES = (
+    *("message", "msg", "detail", "faultstring", "error_description", "error", "title", "reason"),
+)
 _CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
 """Fields that are not part of a body's text."""
 _NAMES = ("code", "type", "param", "status")
@@ -107,9 +109,10 @@ def _collect_text(text: str, found: dict[str, Any], depth: int) -> None:
 def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) -> None:
     # The inner error first, then the object around it: xAI and Kilo put the sentence in "error",
     # next to a code.
-    inner = body.get("error")
-    if isinstance(inner, Mapping | list):
-        _collect(inner, found, depth + 1)
+    for name in ("error", "errors", "fault"):
+        inner = body.get(name)
+        if isinstance(inner, Mapping | list):
+            _collect(inner, found, depth + 1)
     for name in _NAMES:
         value = body.get(name)
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
@@ -123,7 +126,8 @@ def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) 
     details = body.get("details")
     if isinstance(details, list) and "param" not in found:  # seen: Azure's invalid_payload
         _collect_list(details, found, depth + 1)
-    if (reason := _filtered(body.get("innererror"))) and "message" in found:
+    reason = _inner_reason(body.get("innererror"))
+    if reason and "message" in found and reason not in found["message"]:
         found["message"] = f"{found['message']} ({reason})"
     metadata = body.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
@@ -162,11 +166,14 @@ def _place(loc: object) -> str:
     return ".".join(steps[1:] if steps[:1] == ["body"] else steps)
 
 
-def _filtered(inner: object) -> str:
-    """List the categories that Azure's content filter found."""
-    results = inner.get("content_filter_result") if isinstance(inner, Mapping) else None
-    if not isinstance(results, Mapping):
+def _inner_reason(inner: object) -> str:
+    """Return what Azure's inner error adds: the categories that were filtered, or its sentence."""
+    if not isinstance(inner, Mapping):
         return ""
+    results = inner.get("content_filter_result")
+    if not isinstance(results, Mapping):
+        message = inner.get("message")
+        return message.strip()[:LONGEST] if isinstance(message, str) else ""
     hits = [
         f"{name}: {result.get('severity') or 'found'}"
         for name, result in results.items()

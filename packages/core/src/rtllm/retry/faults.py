@@ -7,6 +7,7 @@ gives nothing else, and a comment marks each such place.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Literal
@@ -90,6 +91,7 @@ class Fault:
         has_code: Whether the error came with a code, as errors of the API itself do.
         said: The full text of the body, for searching words.
         points: The points of the dialect to change, if the form was rejected.
+        address: The address that was asked, with the method, without the query.
     """
 
     kind: FaultKind
@@ -102,12 +104,17 @@ class Fault:
     has_code: bool = False
     said: str = ""
     points: tuple[tuple[str, str], ...] = ()
+    address: str | None = None
 
     @property
     def words(self) -> str:
         """The message, the field, and the rest of the body's text without codes and types."""
         known = (self.message, self.param, self.said)
         return " ".join(word for word in known if word)
+
+    def at(self, address: str | None) -> "Fault":
+        """Return this fault with the address that was asked, unless it has one."""
+        return replace(self, address=address) if address and not self.address else self
 
 
 CLIENT_CLOSED = Fault(FaultKind.CLOSED, "the client was closed")
@@ -146,7 +153,7 @@ def connection_broke(why: str) -> Fault:
 
 def not_opened(error: Exception) -> Fault:
     """Create the fault of a connection that could not be opened because of a bug."""
-    return Fault(FaultKind.UNREACHABLE, f"could not connect: {type(error).__name__}")
+    return Fault(FaultKind.UNREACHABLE, f"no connection ({type(error).__name__})")
 
 
 def cut_at_once(message: str, reason: str) -> Fault:
@@ -250,12 +257,23 @@ _CONTINUED_WORDS = re.compile(r"\bprevious_response(?:_id\b|_not_found\b)")
 _NUMBER = re.compile(r"[0-9]{3}")
 # Seen: "Please try again in 1.3s", "in 1m3s", "in 6m0s", "Please retry after 2 seconds".
 _WAIT = re.compile(
-    r"(?:try again|retry|wait)[\w ]{0,20}? (?:in|after|for)\s+"
+    r"(?:try again|retry|wait)[\w ]{0,20}? (?:in|after|for)\s+(?:about |around )?"
     r"((?:\d+(?:\.\d+)?\s*"
     r"(?:ms|milliseconds?|h|hours?|m|minutes?|mins?|s|sec|secs|seconds?)[\s,]*)+)(?![a-z])",
     re.IGNORECASE,
 )
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
+_SPANS = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
+_PLAIN = re.compile(r"\d+(?:\.\d+)?")
+_EPOCH = 1e9
+"""A larger number is a moment, not a span of seconds."""
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
+# Seen: "Please try again at 2026-02-01T10:00:00Z".
+_WAIT_UNTIL = re.compile(
+    r"(?:try again|retry|wait|resets?)[\w ]{0,20}? (?:at|after|until)\s+"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?)",
+    re.IGNORECASE,
+)
 _UNITS = (("ms", 0.001), ("mil", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 REDIRECTS = (300, 301, 302, 303, 307, 308)
@@ -280,7 +298,7 @@ def from_error(
         begun: Whether the response had begun (``response.failed``).
     """
     found = error_object(error)
-    message = _word(found.get("message")) or "no reason given"
+    message = " ".join((_word(found.get("message")) or "no reason given").split())
     code, kind_word = _word(found.get("code")), _word(found.get("type"))
     if code is not None and _NUMBER.fullmatch(code):
         status, code = status or int(code), None
@@ -296,7 +314,7 @@ def from_error(
         status,
         param,
         lowered.get("x-request-id"),
-        retry_after(lowered, message),
+        retry_after(lowered, message, resets=kind is FaultKind.BUSY),
         has_code=code is not None,
         said=str(found.get("said", "")),
     )
@@ -361,7 +379,7 @@ def redirected(fault: Fault, what: str) -> Fault:
     """Create the fault of a redirected connection or request."""
     message = (
         f"the service redirects the {what}; redirects are not followed, because the key would be "
-        "sent along. Use the final URL as base_url"
+        "sent along; use the final URL as base_url"
     )
     return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
 
@@ -402,36 +420,70 @@ def timed_out(waited_for: Wait, seconds: float) -> Fault:
     return Fault(FaultKind.TIMEOUT, f"waited {seconds:g} s for {waited_for}", "timeout")
 
 
-def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
-    """Read how long to wait, in seconds, from the headers or else the service's sentence.
+def retry_after(
+    headers: Mapping[str, str], message: str = "", *, resets: bool = False
+) -> float | None:
+    """Read how long to wait, in seconds: from the headers, else from the service's sentence.
 
     Args:
         headers: Headers with lowercase names. A date is relative to the one in ``date``.
         message: The sentence.
+        resets: Whether to read also when the rate limits are reset.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
-    try:
-        until = parsedate_to_datetime(headers["retry-after"])
-        return max(0.0, (until - parsedate_to_datetime(headers["date"])).total_seconds())
-    except (KeyError, ValueError, TypeError):
-        pass
-    return _wait_in(message)
+    if (wait := _until(headers.get("retry-after", ""), headers)) is not None:
+        return wait
+    if (wait := _wait_in(message, headers)) is not None:
+        return wait
+    return _longest_reset(headers) if resets else None
 
 
-def _wait_in(message: str) -> float | None:
+def _wait_in(message: str, headers: Mapping[str, str]) -> float | None:
     """Return the wait that a sentence names, in seconds."""
-    found = _WAIT.search(message)
-    if found is None:
-        return None
+    if (found := _WAIT.search(message)) is not None:
+        return _span(found[1])
+    found = _WAIT_UNTIL.search(message)
+    return _until(found[1], headers) if found is not None else None
+
+
+def _span(text: str) -> float:
+    """Return a span of time such as ``1m3.5s`` in seconds."""
     seconds = 0.0
-    for number, unit in _SPAN.findall(found[1]):
+    for number, unit in _SPAN.findall(text):
         factor = next(factor for begin, factor in _UNITS if unit.lower().startswith(begin))
         seconds += float(number) * factor
     return seconds
+
+
+def _until(text: str, headers: Mapping[str, str]) -> float | None:
+    """Return the seconds from the ``date`` header to a date in either form; None if unknown."""
+    try:
+        now = parsedate_to_datetime(headers["date"])
+        then = datetime.fromisoformat(text) if _ISO.match(text) else parsedate_to_datetime(text)
+        then = then if then.tzinfo is not None else then.replace(tzinfo=now.tzinfo)
+        return max(0.0, (then - now).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _longest_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the longest time until a limit is reset that is used up, as far as is known."""
+    waits = []
+    for name, value in headers.items():
+        _, found, limit = name.partition("x-ratelimit-reset")
+        if not found or headers.get(f"x-ratelimit-remaining{limit}", "0") not in ("0", "0.0", ""):
+            continue
+        if _SPANS.fullmatch(value):
+            waits.append(_span(value))
+        elif _PLAIN.fullmatch(value) and float(value) < _EPOCH:
+            waits.append(float(value))
+        elif (wait := _until(value, headers)) is not None:
+            waits.append(wait)
+    return max(waits, default=None)
 
 
 def is_of_substance(fault: Fault) -> bool:

@@ -185,18 +185,6 @@ def error_type(error: type[TurnError], fault: Fault) -> type[TurnError]:
     return Overloaded if error is RateLimited and overloaded else error
 
 
-_SAY_TRIES = frozenset(
-    {FaultKind.UNREACHABLE, FaultKind.TIMEOUT, FaultKind.UNRESPONSIVE, FaultKind.DROPPED}
-)
-"""Faults whose message does not tell that several attempts were made."""
-
-
-def message_of(fault: Fault, attempts: int) -> str:
-    """Compose the message of a turn's error, with the number of attempts if it matters."""
-    tried = attempts > 1 and fault.kind in _SAY_TRIES
-    return f"{fault.message} ({attempts} attempts)" if tried else fault.message
-
-
 def lesson_of(fault: Fault) -> Lesson | None:
     """Return what a fault teaches about the host."""
     return _LESSONS.get(fault.kind)

@@ -8,6 +8,9 @@ from rtllm.retry.faults import Fault
 class Facts(Protocol):
     """Receives the facts about connections and HTTP exchanges, by their numbers."""
 
+    def asked(self, number: int, address: str) -> None:
+        """Report the address that a connection or an exchange asks, without its query."""
+
     def connected(self, number: int) -> None:
         """Report that a connection is open, or that the service answers with a stream."""
 

@@ -22,6 +22,7 @@ from rtllm.providers.network import (
     trusted_by_environment,
 )
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
+from rtllm.transport.reasons import reason_of
 from rtllm.transport.redaction import redact
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
@@ -161,15 +162,14 @@ class Dialer:
         except aiohttp.ClientHttpProxyError as error:
             raise FaultError(proxy_refused(via, error.status, error.message)) from None
         except aiohttp.ClientProxyConnectionError as error:
-            message = f"no connection to the proxy {via}: {_why(error)}"
+            message = f"no connection to the proxy {via} ({_why(error)})"
             raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             # aiohttp raises RuntimeError if the session's event loop or connector is closed
-            message = f"no connection to {url.partition('?')[0]}: {_why(error)}"
-            raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
+            raise FaultError(Fault(FaultKind.UNREACHABLE, _why(error))) from None
         except (ValueError, TypeError, UnicodeError) as error:
             # an address or a header that can't be encoded
-            reason = _why(error)
+            reason = type(error).__name__
             message = f"no connection: the URL or a header can't be encoded for the wire ({reason})"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
         finally:
@@ -254,8 +254,4 @@ def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector
 
 def _why(error: Exception) -> str:
     """Describe an exception without its address and headers."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+    return reason_of(error) or f"no connection ({type(error).__name__})"

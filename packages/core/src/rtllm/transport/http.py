@@ -17,9 +17,11 @@ from rtllm.engine.actions import StartHttp
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.http_clients import HttpClients
 from rtllm.providers.network import name_of, network_of
+from rtllm.providers.openai_client import is_azure
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import FaultError, headers_of
+from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ class HttpExchanges:
             if self._credentials is not None:
                 headers = await headers_of(self._credentials())
             client = await self._client(action.network.proxy)
+            if (address := _address_of(client, action)) is not None:
+                self._facts.asked(action.connection, address)
             self._facts.sent(action.attempt)
             async with aclosing(_pieces(client, action, headers)) as pieces:
                 async for piece in pieces:
@@ -211,6 +215,19 @@ async def close(thing: Any) -> None:
             waiting = closing()
             if inspect.isawaitable(waiting):
                 await waiting
+
+
+def _address_of(client: Any, action: StartHttp) -> str | None:
+    """Return the address that a client will ask, with the method."""
+    base = getattr(client, "base_url", None)
+    if base is None:
+        return None
+    url = without_secrets(str(base)).rstrip("/")
+    if "messages" not in action.body:
+        return f"POST {url}/responses"
+    if is_azure(client) and "/deployments/" not in url:
+        url += f"/deployments/{action.body.get('model')}"
+    return f"POST {url}/chat/completions"
 
 
 def _proxy_of(client: Any, error: Exception) -> str | None:

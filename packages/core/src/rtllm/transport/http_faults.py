@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from rtllm.retry.faults import (
     timed_out,
 )
 from rtllm.transport.handshake import dated
-from rtllm.transport.redaction import redact
+from rtllm.transport.reasons import beneath_of, reason_of
+from rtllm.transport.redaction import redact, without_secrets
 
 ReadError = Callable[..., Fault]
 """Classifies the service's error object; see `rtllm.retry.faults.from_error`."""
@@ -47,9 +48,9 @@ def fault_of(
         proxy: The host and port of the client's proxy.
     """
     if proxy and (refused := _refused_by_proxy(error, proxy)) is not None:
-        return refused
+        return refused.at(_asked(error))
     read = from_body if is_chat else from_error
-    fault = _fault_of(error, connect_timeout, read, began=began)
+    fault = _fault_of(error, connect_timeout, read, began=began).at(_asked(error))
     if proxy and fault.kind is FaultKind.UNREACHABLE:
         return replace(fault, message=f"{fault.message} (through the proxy {proxy})")
     if fault.kind is FaultKind.UNAUTHORISED and refreshable:
@@ -82,7 +83,7 @@ def _refused_by_proxy(error: Exception, proxy: str) -> Fault | None:
     """Classify a refusal of the proxy; None if the error is another one."""
     if isinstance(error, openai.APIStatusError):
         return proxy_refused(proxy, 407) if error.status_code == 407 else None
-    for beneath in _beneath(error):
+    for beneath in beneath_of(error):
         if "ProxyError" in _names(beneath):
             found = _PROXY_STATUS.match(str(beneath))  # only the text has the status
             return proxy_refused(proxy, int(found[1]), found[2]) if found is not None else None
@@ -121,7 +122,7 @@ _BROKEN = frozenset({"ReadError", "WriteError", "CloseError", "RemoteProtocolErr
 
 def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     """Classify a lost connection by the HTTP client's exception underneath."""
-    beneath = list(_beneath(error))
+    beneath = list(beneath_of(error))
     names = frozenset[str]().union(*map(_names, beneath))
     if "LocalProtocolError" in names:  # its text repeats the header, which may be the key
         return Fault(
@@ -136,28 +137,17 @@ def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     if "TimeoutException" in names or isinstance(error, openai.APITimeoutError):
         return Fault(FaultKind.TIMEOUT, "the HTTP client's own timeout expired", "timeout")
     if names & _NO_CONNECTION or not (began or names & _BROKEN):
-        return Fault(FaultKind.UNREACHABLE, f"no connection{_asked(error)}: {said}")
+        return Fault(FaultKind.UNREACHABLE, reason_of(error) or f"no connection ({said})")
     return Fault(FaultKind.DROPPED, f"the connection broke: {said}")
 
 
-def _asked(error: Exception) -> str:
+def _asked(error: Exception) -> str | None:
     """Return the request's method and URL, without the query, which may hold a key."""
     try:
         request: Any = error.request  # type: ignore[attr-defined]  # the SDK's errors have it
-        address = str(request.url).partition("?")[0]
+        return f"{request.method} {without_secrets(str(request.url))}"
     except (AttributeError, RuntimeError):  # raised by the HTTP client if there is no request
-        return ""
-    return f" for {request.method} {address}"
-
-
-def _beneath(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and its causes."""
-    found: BaseException | None = error
-    for _ in range(8):
-        if found is None:
-            return
-        yield found
-        found = found.__cause__ or found.__context__
+        return None
 
 
 def _names(error: BaseException) -> frozenset[str]:

@@ -7,6 +7,7 @@ rejection. From there they would get into exceptions and logs.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit, urlunsplit
 
 from rtllm.retry.faults import Fault
 
@@ -14,6 +15,12 @@ _SECRETS = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 """Parts of the names of headers with secrets."""
 _SHORTEST = 8
 """Minimum characters of a secret; a shorter value may be a word of the host's sentence."""
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without its query, fragment, user and password."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def redact(fault: Fault, headers: Mapping[str, str]) -> Fault:

@@ -177,6 +177,10 @@ class Runtime:
 
     # -- facts ---------------------------------------------------------------------------------
 
+    def asked(self, number: int, address: str) -> None:
+        """Report the address that a connection or an exchange asks, without its query."""
+        self._report(self._engine.asked, number, address)
+
     def connected(self, number: int) -> None:
         """Report that a connection is open."""
         self._report(self._engine.connected, number)

@@ -22,6 +22,7 @@ from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
 from rtllm.transport.facts import Facts
 from rtllm.transport.handshake import Dialer, FaultError, Socket
+from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class WebSockets:
     async def _dial(self, action: Connect) -> Socket | None:
         try:
             url = self._endpoint.for_model(action.model)
+            self._facts.asked(action.connection, f"WebSocket {without_secrets(url)}")
             return await self._dialer.dial(url, action.network)
         except FaultError as error:
             fault = error.fault

@@ -209,6 +209,9 @@ class Wire:
 
     # -- facts ---------------------------------------------------------------------------------
 
+    def asked(self, number: int, address: str) -> None:
+        """Ignore the address, which the report names by itself."""
+
     def connected(self, number: int) -> None:
         """Note that a connection is open."""
         self._running.setdefault(number, [])
