@@ -38,6 +38,7 @@ WORD = "harbor-123456"
         ),
         ("my-company.openai.azure.com", "….openai.azure.com"),
         ("ask someone@example.com", "ask …"),
+        ("user-defined call_not_found", "user-defined call_not_found"),
         (
             "model gpt-5.6-luna, previous_response_not_found",
             "model gpt-5.6-luna, previous_response_not_found",
