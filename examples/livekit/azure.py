@@ -11,17 +11,18 @@ identity); a token is requested for each handshake and each HTTP request.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
-from livekit.agents import llm
+from livekit.agents import APIError, llm
 from livekit.agents.utils import http_context
 from rich.console import Console
 
-from rtllm import TurnReport
+from rtllm import ConfigError, TurnReport
 from rtllm.simulator import HOSTS, Simulator, echo
 from rtllm_livekit import LLM
 
@@ -86,7 +87,12 @@ def main(
     entra: Annotated[bool, typer.Option("--entra", help="Sign in with azure-identity.")] = False,
 ) -> None:
     """Ask a model on Azure, over the WebSocket and over HTTP."""
-    asyncio.run(run(model, deployment, with_entra=entra))
+    logging.disable(logging.ERROR)  # the framework logs a failed turn with its traceback
+    try:
+        asyncio.run(run(model, deployment, with_entra=entra))
+    except (APIError, ConfigError) as error:
+        typer.echo(f"{error.message if isinstance(error, APIError) else error}", err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

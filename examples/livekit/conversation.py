@@ -8,9 +8,11 @@ one connection, including the one after the barge-in, and no text is spoken twic
 """
 
 import asyncio
+import logging
 import os
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from livekit.agents import Agent, AgentSession, function_tool
@@ -18,7 +20,7 @@ from livekit.agents.voice.io import TextOutput
 from rich.console import Console
 from rich.table import Table
 
-from rtllm import TurnReport
+from rtllm import ConfigError, TurnReport
 from rtllm.simulator import Call, Reply, Request, Simulator
 from rtllm_livekit import LLM
 
@@ -31,6 +33,8 @@ CALLER = (
     "Thank you, goodbye.",
 )
 INTERRUPTED = 2
+FIRST_TURN = 8.0
+"""Seconds for the first turn."""
 
 
 class Receptionist(Agent):
@@ -145,6 +149,44 @@ def table_of(reports: list[TurnReport]) -> Table:
     return table
 
 
+class Failed(Exception):
+    """The conversation can't go on."""
+
+
+class Watch:
+    """Collects the reports of the turns, and ends the conversation at the first one that fails."""
+
+    def __init__(self) -> None:
+        self.reports: list[TurnReport] = []
+        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def note(self, report: TurnReport) -> None:
+        """Take the report of a turn."""
+        self.reports.append(report)
+        if report.error is not None and not self._failure.done():
+            self._failure.set_result(report.error)
+
+    async def until_failure(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Run a conversation.
+
+        Raises:
+            Failed: If a turn fails, or the first one takes too long.
+        """
+        talking = asyncio.create_task(conversation)
+        either = (talking, self._failure)
+        await asyncio.wait(either, timeout=FIRST_TURN, return_when=asyncio.FIRST_COMPLETED)
+        if self.reports:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not talking.done():
+            talking.cancel()
+            await asyncio.wait([talking])
+        if self._failure.done():
+            raise Failed(self._failure.result())
+        if not self.reports:
+            raise Failed(f"no response within {FIRST_TURN:g} s; check the network")
+        await talking
+
+
 async def talk(session: AgentSession[None], heard: Transcript, console: Console) -> None:
     """Hold the conversation."""
     for number, words in enumerate(CALLER):
@@ -160,11 +202,12 @@ async def talk(session: AgentSession[None], heard: Transcript, console: Console)
 
 async def run(model: str) -> None:
     """Set everything up, talk, and print the figures."""
+    logging.disable(logging.ERROR)  # the framework logs a failed turn with its traceback
     console = Console()
-    reports: list[TurnReport] = []
+    watch = Watch()
     async with AsyncExitStack() as stack:
         if os.environ.get("OPENAI_API_KEY"):
-            llm = LLM(model=model, on_turn=reports.append)
+            llm = LLM(model=model, on_turn=watch.note)
             console.print(f"[dim]{model} on {llm.provider}[/]")
         else:
             simulator = await stack.enter_async_context(
@@ -175,7 +218,7 @@ async def run(model: str) -> None:
                 api_key="simulated",
                 base_url=simulator.base_url,
                 lanes=True,
-                on_turn=reports.append,
+                on_turn=watch.note,
             )
             console.print("[dim]the built-in simulator, because OPENAI_API_KEY is not set[/]")
         stack.push_async_callback(llm.aclose)
@@ -185,12 +228,12 @@ async def run(model: str) -> None:
         heard = Transcript(console)
         session.output.transcription = heard
         await session.start(Receptionist())
-        await talk(session, heard, console)
-    console.print(table_of(reports))
+        await watch.until_failure(talk(session, heard, console))
+    console.print(table_of(watch.reports))
     total = llm.usage.all
     console.print(
         f"{total.attempts} responses, {total.input} tokens in ({total.cached} from the cache), "
-        f"{total.output} out; connections used: {len({r.connection for r in reports})}"
+        f"{total.output} out; connections used: {len({r.connection for r in watch.reports})}"
     )
 
 
@@ -198,7 +241,11 @@ def main(
     model: Annotated[str, typer.Option(help="The model.")] = "gpt-5.6-luna",
 ) -> None:
     """Run a conversation of a LiveKit agent, and show the cost of each turn."""
-    asyncio.run(run(model))
+    try:
+        asyncio.run(run(model))
+    except (ConfigError, Failed) as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from videosdk.agents import ChatContext, ChatRole
 
-from rtllm import TurnReport
+from rtllm import RtllmError, TurnReport
 from rtllm.simulator import Simulator, echo
 from rtllm_videosdk import OpenAILLM
 
@@ -62,7 +62,11 @@ def main(
     deployment: Annotated[str | None, typer.Option(help="The deployment's name.")] = None,
 ) -> None:
     """Ask a model on Azure, over HTTP and over the WebSocket."""
-    asyncio.run(run(model, deployment))
+    try:
+        asyncio.run(run(model, deployment))
+    except RtllmError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

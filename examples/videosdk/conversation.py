@@ -11,6 +11,7 @@ text is spoken twice.
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from videosdk.agents import Agent, AgentSession, Pipeline, function_tool
 
-from rtllm import TurnReport
+from rtllm import ConfigError, TurnReport
 from rtllm.simulator import Call, Reply, Request, Simulator
 from rtllm_videosdk import OpenAILLM
 
@@ -32,6 +33,8 @@ CALLER = (
     "Thank you, goodbye.",
 )
 INTERRUPTED = 2
+FIRST_TURN = 8.0
+"""Seconds for the first turn."""
 
 
 @function_tool  # type: ignore[untyped-decorator]  # the framework has no types
@@ -149,6 +152,44 @@ class Ear:
         self.enough.clear()
 
 
+class Failed(Exception):
+    """The conversation can't go on."""
+
+
+class Watch:
+    """Collects the reports of the turns, and ends the conversation at the first one that fails."""
+
+    def __init__(self) -> None:
+        self.reports: list[TurnReport] = []
+        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def note(self, report: TurnReport) -> None:
+        """Take the report of a turn."""
+        self.reports.append(report)
+        if report.error is not None and not self._failure.done():
+            self._failure.set_result(report.error)
+
+    async def until_failure(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Run a conversation.
+
+        Raises:
+            Failed: If a turn fails, or the first one takes too long.
+        """
+        talking = asyncio.create_task(conversation)
+        either = (talking, self._failure)
+        await asyncio.wait(either, timeout=FIRST_TURN, return_when=asyncio.FIRST_COMPLETED)
+        if self.reports:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not talking.done():
+            talking.cancel()
+            await asyncio.wait([talking])
+        if self._failure.done():
+            raise Failed(self._failure.result())
+        if not self.reports:
+            raise Failed(f"no response within {FIRST_TURN:g} s; check the network")
+        await talking
+
+
 async def talk(pipeline: Any, console: Console) -> None:
     """Hold the conversation, on the path of recognised speech."""
     line, ear = pipeline.orchestrator, Ear(console)
@@ -172,12 +213,12 @@ async def talk(pipeline: Any, console: Console) -> None:
 
 async def run(model: str) -> None:
     """Set everything up, talk, and print the figures."""
-    logging.disable(logging.WARNING)  # the framework reports a missing room
+    logging.disable(logging.ERROR)  # the framework reports a missing room, and tracebacks
     console = Console()
-    reports: list[TurnReport] = []
+    watch = Watch()
     async with AsyncExitStack() as stack:
         if os.environ.get("OPENAI_API_KEY"):
-            llm = OpenAILLM(model=model, streaming=True, on_turn=reports.append)
+            llm = OpenAILLM(model=model, streaming=True, on_turn=watch.note)
             console.print(f"[dim]{model} on OpenAI[/]")
         else:
             simulator = await stack.enter_async_context(
@@ -189,18 +230,18 @@ async def run(model: str) -> None:
                 base_url=simulator.base_url,
                 streaming=True,
                 lanes=True,
-                on_turn=reports.append,
+                on_turn=watch.note,
             )
             console.print("[dim]the built-in simulator, because OPENAI_API_KEY is not set[/]")
         stack.push_async_callback(llm.aclose)
         pipeline = Pipeline(llm=llm)
         session = AgentSession(agent=Receptionist(), pipeline=pipeline)
         await session.start()
-        await talk(pipeline, console)
-        usage, connections = llm.usage.all, len({r.connection for r in reports})
+        await watch.until_failure(talk(pipeline, console))
+        usage, connections = llm.usage.all, len({r.connection for r in watch.reports})
         logging.disable(logging.CRITICAL)  # its analytics report a missing session id at the end
         await session.close()
-    console.print(table_of(reports))
+    console.print(table_of(watch.reports))
     console.print(
         f"{usage.attempts} responses, {usage.input} tokens in ({usage.cached} from the cache), "
         f"{usage.output} out; connections used: {connections}"
@@ -211,7 +252,11 @@ def main(
     model: Annotated[str, typer.Option(help="The model.")] = "gpt-5.6-luna",
 ) -> None:
     """Run a conversation of a VideoSDK agent, and show the cost of each turn."""
-    asyncio.run(run(model))
+    try:
+        asyncio.run(run(model))
+    except (ConfigError, Failed) as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":
