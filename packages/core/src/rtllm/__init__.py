@@ -23,7 +23,7 @@ from rtllm.content.items import (
     ToolOutput,
 )
 from rtllm.content.request import Network, Request
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.timeouts import SILENCE_LIMIT, RetryPolicy, Timeouts
 from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
 from rtllm.engine.options import Chaining
@@ -67,6 +67,7 @@ from rtllm.tools.strict_check import why_not_strict
 from rtllm.tools.structured_output import parse_answer, response_format_of, with_form
 
 __all__ = [
+    "SILENCE_LIMIT",
     "Api",
     "ApiKey",
     "Body",

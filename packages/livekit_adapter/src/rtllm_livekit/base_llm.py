@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Never, Protocol, Self
+from typing import Any, Literal, Never, Self
 
 import aiohttp
 from livekit.agents import APIConnectOptions, get_job_context, llm, utils
@@ -19,7 +19,6 @@ from rtllm import (
     Body,
     ChatClient,
     Client,
-    ConfigError,
     ImageCache,
     Network,
     NewImage,
@@ -27,7 +26,6 @@ from rtllm import (
     Request,
     ResponseStream,
     RetryPolicy,
-    Timeouts,
     TokenProvider,
     Usage,
     UsageSnapshot,
@@ -39,18 +37,11 @@ from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import Frames
 from rtllm_livekit.settings import body_of, given
 from rtllm_livekit.stream import LLMStream
+from rtllm_livekit.timeouts import Waits
 from rtllm_livekit.tools import ToolEncoder
 
 _OPENAI = "openai"
 _NO_URL_YET = "data:,"
-
-
-class Timeout(Protocol):
-    """The common interface of `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout`."""
-
-    @property
-    def connect(self) -> float | None:
-        """Seconds for a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +56,7 @@ class Asking:
         options: The settings of every request by keyword, without unset ones.
         headers: Whether a request may have headers and query parameters of its own; on a WebSocket
             they are sent when it opens.
-        connect: Seconds for connecting.
-        speech_floor: The minimum speed of speech in characters per second.
+        waits: Its time limits.
         breakpoints: Whether prompt cache breakpoints are sent.
         strict: Whether a parameter that can't be sent unchanged is an error.
         retries: The number of retries, in place of that in ``conn_options``.
@@ -79,8 +69,7 @@ class Asking:
     api: Api
     options: Mapping[str, Any]
     headers: bool
-    connect: float | None
-    speech_floor: float
+    waits: Waits
     breakpoints: bool | Literal["auto"]
     strict: bool
     retries: int | None = None
@@ -235,9 +224,7 @@ class AskingLLM(llm.LLM[Never]):
             settings=body.settings,
             tools=encoded,
             guide=converted.guide,
-            limits=Timeouts.of(
-                conn_options.timeout, asking.connect, speech_floor=asking.speech_floor
-            ),
+            limits=asking.waits.limits(conn_options),
             retry=RetryPolicy(budget, conn_options.retry_interval),
             untouched=body.untouched,
             strict_parameters=asking.strict,
@@ -292,7 +279,7 @@ class AskingLLM(llm.LLM[Never]):
             if loop is not None:
                 loop.call_soon_threadsafe(self.prewarm)
             return
-        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._asking.connect or float("inf"))
+        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._asking.waits.connect or float("inf"))
         self._client.prewarm(self._asking.model, network(), limit)
 
     async def aclose(self) -> None:
@@ -335,18 +322,6 @@ def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
         )
 
     return report
-
-
-def connect_limit(timeout: float | Timeout | None) -> float | None:
-    """Return the limit for connecting, in seconds.
-
-    Raises:
-        ConfigError: If it is not more than 0.
-    """
-    limit = timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
-    if limit is not None and limit <= 0:
-        raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
-    return limit
 
 
 def network() -> Network:

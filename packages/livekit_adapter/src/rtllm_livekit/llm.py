@@ -7,6 +7,7 @@ from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
 
 from rtllm import (
+    SILENCE_LIMIT,
     ApiKey,
     Chaining,
     Client,
@@ -20,8 +21,9 @@ from rtllm import (
     dialect_with,
     resolve_provider,
 )
-from rtllm_livekit.base_llm import Asking, AskingLLM, Timeout, connect_limit
+from rtllm_livekit.base_llm import Asking, AskingLLM
 from rtllm_livekit.settings import given, more
+from rtllm_livekit.timeouts import Timeout, Waits
 
 if TYPE_CHECKING:
     import openai
@@ -87,6 +89,11 @@ class LLM(AskingLLM):
             With `client`, which has its own, only the WebSocket uses it.
         speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
             for no minimum.
+        first_output_timeout: Seconds for the first output of each attempt. Default:
+            ``conn_options.timeout``, which also limits each gap.
+        silence_limit: Seconds from `chat` to the first output, over all attempts; then the turn
+            fails. It does not run while the model reasons or uses hosted tools. The default gives
+            way to ``conn_options`` of your own. None: no such limit.
         on_turn: Called with the report of each turn.
         parameters: Additional parameters of each request, by their names in either API, such as
             ``{"safety_identifier": "caller-7"}``. A session passes none with its calls.
@@ -131,6 +138,8 @@ class LLM(AskingLLM):
         rebuild: bool = False,
         proxy: str | None = None,
         speech_floor: float = 0.0,
+        first_output_timeout: float | None = None,
+        silence_limit: float | None = SILENCE_LIMIT,
         on_turn: Callable[[TurnReport], None] | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
@@ -140,8 +149,7 @@ class LLM(AskingLLM):
             raise ConfigError(
                 f"warm_connections is {warm_connections}; expected 0 or more connections"
             )
-        if speech_floor < 0:
-            raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
+        waits = Waits(timeout, speech_floor, first_output_timeout, silence_limit)
         reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
@@ -186,8 +194,7 @@ class LLM(AskingLLM):
             api="responses",
             options=options,
             headers=not use_websocket,
-            connect=connect_limit(timeout),
-            speech_floor=speech_floor,
+            waits=waits,
             breakpoints=prompt_cache_breakpoints,
             strict=strict_parameters,
         )

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolChoice
 
 from rtllm import (
+    SILENCE_LIMIT,
     Api,
     Body,
     Chaining,
@@ -43,7 +44,7 @@ from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import Turns
 from rtllm_videosdk.private_settings import Extra, Guarded
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
-from rtllm_videosdk.timeouts import limits_of
+from rtllm_videosdk.timeouts import Waits
 from rtllm_videosdk.tools import ToolEncoder
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,11 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             With `client`, which has its own, only the WebSocket uses it.
         speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
             for no minimum.
+        first_output_timeout: Seconds for the first output of each attempt. Default:
+            ``timeout.read``, which also limits each gap.
+        silence_limit: Seconds from `chat` to the first output, over all attempts; then the turn
+            fails. It does not run while the model reasons or uses hosted tools. The default gives
+            way to a longer ``timeout``. None: no such limit.
         on_turn: Called with the report of each turn.
         model_family: The model's family if its name does not tell it (a deployment's name).
         parameters: Additional parameters of each request, by their names in either API, such as
@@ -186,6 +192,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         rebuild: bool = False,
         proxy: str | None = None,
         speech_floor: float = 0.0,
+        first_output_timeout: float | None = None,
+        silence_limit: float | None = SILENCE_LIMIT,
         on_turn: Callable[[TurnReport], None] | None = None,
         model_family: str | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -198,8 +206,6 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             raise ConfigError(
                 f"warm_connections is {warm_connections}; expected 0 or more connections"
             )
-        if speech_floor < 0:
-            raise ConfigError(f"speech_floor is {speech_floor}; expected 0 or more characters/s")
         if max_retries < 0:
             raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
         if not isinstance(streaming, bool):
@@ -223,7 +229,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
         self._extra = Extra(extra_headers, extra_query, extra_body, parameters)
-        self._limits = limits_of(timeout, speech_floor)
+        self._waits = Waits(speech_floor, first_output_timeout, silence_limit)
+        self._limits = self._waits.limits(timeout)
         self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
@@ -470,7 +477,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         model = str(call.get("model") or self._clients.reach.deployment or self.model)
         limits = self._limits
         if body.timeout is not None:
-            limits = limits_of(body.timeout, limits.speech_floor)
+            limits = self._waits.limits(body.timeout)
         settings = body.settings
         client: Any
         if self.streaming:

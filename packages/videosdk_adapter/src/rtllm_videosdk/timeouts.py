@@ -1,28 +1,56 @@
 """Timeouts in all accepted forms, converted to time limits of a turn."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from rtllm import ConfigError, Timeouts
+from rtllm import SILENCE_LIMIT, ConfigError, Timeouts
 
 READ, CONNECT = 10.0, 15.0
 """The original's defaults, in seconds."""
 
 
-def limits_of(timeout: Any, speech_floor: float = 0.0) -> Timeouts:
-    """Convert seconds, or an httpx, httpx2 or openai ``Timeout``, to time limits.
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The constructor's time limits, except for its ``timeout``.
 
-    ``read`` limits the wait for the first output and for each gap, ``connect`` that for a
-    connection. A part that is None is limited only by the turn.
-
-    Args:
-        timeout: Any of these; None for the original's defaults.
+    Attributes:
         speech_floor: The minimum speed of speech in characters per second.
-
-    Raises:
-        ConfigError: If it is none of these, or not more than 0 seconds.
+        first_output: Seconds for the first output of an attempt; None for the base limit.
+        silence: Seconds for the first output of a turn; None for no limit.
     """
+
+    speech_floor: float = 0.0
+    first_output: float | None = None
+    silence: float | None = SILENCE_LIMIT
+
+    def limits(self, timeout: Any) -> Timeouts:
+        """Convert seconds, or an httpx, httpx2 or openai ``Timeout``, to time limits.
+
+        ``read`` limits the wait for the first output and for each gap, ``connect`` that for a
+        connection. A part that is None is limited only by the turn. The default silence limit
+        gives way to a longer ``read``.
+
+        Args:
+            timeout: Any of these; None for the original's defaults.
+
+        Raises:
+            ConfigError: If it is none of these, or not more than 0 seconds.
+        """
+        read, connect = _seconds_of(timeout)
+        gives_way = self.silence == SILENCE_LIMIT and read > SILENCE_LIMIT
+        return Timeouts.of(
+            read,
+            connect,
+            speech_floor=self.speech_floor,
+            first_output=self.first_output,
+            silence=None if gives_way else self.silence,
+        )
+
+
+def _seconds_of(timeout: Any) -> tuple[float, float]:
+    """Return the limits for a gap and for a connection."""
     if timeout is None:
-        return Timeouts.of(READ, CONNECT, speech_floor=speech_floor)
+        return READ, CONNECT
     whole = Timeouts().whole
     if isinstance(timeout, int | float):
         read = connect = float(timeout)
@@ -35,4 +63,4 @@ def limits_of(timeout: Any, speech_floor: float = 0.0) -> Timeouts:
         )
     if read <= 0 or connect <= 0:
         raise ConfigError(f"timeout is {timeout!r}; expected more than 0 seconds")
-    return Timeouts.of(read, connect, speech_floor=speech_floor)
+    return read, connect

@@ -12,6 +12,7 @@ the fact.
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from rtllm.codec.frames import read
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = 60.0
 """Seconds until idle conversations are checked again, if some were running."""
+
+LONG_WAIT = 5.0
+"""Seconds without output after which a warning tells that a turn waits: callers notice by then."""
 
 
 class Engine:
@@ -115,16 +119,21 @@ class Engine:
             member = self._state.planner.join(prepared.context, now, request.conversation)
             self._release_idle(now)
         can_fall_back = self._state.can_fall_back(now) and not request.warm_up
+        limits = request.limits
+        if request.warm_up:
+            limits = replace(limits, silence=None)  # no word is expected
         turn = ActiveTurn(
             self._state.next_turn(),
             prepared,
             member,
-            Progress(request.limits, request.retry, now, can_fall_back=can_fall_back),
+            Progress(limits, request.retry, now, can_fall_back=can_fall_back),
             now,
             self._state.connections.newest,
         )
         self._state.turns[turn.number] = turn
         self._turns.make_due(turn, now)
+        if not request.warm_up:
+            self._state.timers.set(("slow", turn.number), now + LONG_WAIT)
         return turn.number, self._settle(now)
 
     def cancel(self, turn: int, now: float) -> list[Action]:
@@ -170,6 +179,8 @@ class Engine:
             match kind:
                 case "turn":
                     self._turns.look_after(number, now)
+                case "slow":
+                    self._turns.warn_if_silent(number, now)
                 case "connect":
                     self._connect_timed_out(number, now)
                 case "ping":

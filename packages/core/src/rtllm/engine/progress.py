@@ -46,6 +46,8 @@ class TurnProgress:
         self._began = now
         self._since = now
         self._slow_since: float | None = None
+        self._slow_began: float | None = None
+        self._slow_seconds = 0.0
         self._speech_until: float | None = None
         self._had_output = False
         self._phase: Phase = "connecting"
@@ -58,7 +60,7 @@ class TurnProgress:
         """Record that an attempt looks for a connection."""
         self._phase = "connecting"
         self._since = now
-        self._slow_since = None
+        self._end_slow_item(now)
         self._speech_until = None
         self._had_output = False
 
@@ -96,9 +98,16 @@ class TurnProgress:
         """Record an event of a reasoning, tool call or hosted tool item, perhaps its last."""
         if is_open:
             self._slow_since = now
+            if self._slow_began is None:
+                self._slow_began = now
         elif self._slow_since is not None:
-            self._slow_since = None
+            self._end_slow_item(now)
             self._since = now
+
+    def _end_slow_item(self, now: float) -> None:
+        if self._slow_began is not None:
+            self._slow_seconds += now - self._slow_began
+        self._slow_began = self._slow_since = None
 
     def note_emitted(self, *, text: int = 0, calls: int = 0) -> None:
         """Record text (in characters) or calls as emitted; from then on nothing is sent again."""
@@ -130,18 +139,45 @@ class TurnProgress:
     def deadline(self) -> tuple[float, Wait, float]:
         """Return when the current wait ends, what it waits for, and its limit in seconds."""
         limits = self.limits
+        at: float
+        what: Wait
         if self._phase == "connecting":
             at, what, seconds = self._since + limits.connect, "a connection", limits.connect
         elif self._slow_since is not None:
             at, what, seconds = self._slow_since + limits.open_item, "more output", limits.open_item
-        else:
+        elif self._had_output or limits.first_output is None:
             what = "more output" if self._had_output else "the first output"
             at, seconds = self._since + limits.base, limits.base
+        else:
+            what, seconds = "the first output", limits.first_output
+            at = self._since + seconds
         if self._speech_until is not None and self._speech_until < at:
             at, what = self._speech_until, "enough speech"
-        last = self._began + limits.whole
-        wait: tuple[float, Wait, float] = (at, what, seconds)  # type: ignore[assignment]
-        return wait if at <= last else (last, "the whole turn", limits.whole)
+        has_spoken = self._had_output or self.has_emitted or self._slow_since is not None
+        last = self._last_moment(has_spoken=has_spoken)
+        return (at, what, seconds) if at <= last[0] else last
+
+    def _last_moment(self, *, has_spoken: bool) -> tuple[float, Wait, float]:
+        """Return when the turn ends whatever its attempts do, and by which limit.
+
+        Args:
+            has_spoken: Whether the limit for the turn's first word no longer counts.
+        """
+        limits = self.limits
+        end: tuple[float, Wait, float] = (
+            self._began + limits.whole,
+            "the whole turn",
+            limits.whole,
+        )
+        if limits.silence is not None and not has_spoken:
+            silent = self._began + limits.silence + self._slow_seconds
+            end = min(end, (silent, "the turn's first word", limits.silence))
+        return end
+
+    @property
+    def _resend_until(self) -> float:
+        """When it is too late to send the turn again; output that wasn't emitted is lost then."""
+        return self._last_moment(has_spoken=self.has_emitted)[0]
 
     def ran_out(self) -> Fault:
         """Return the fault of the wait that has just timed out."""
@@ -150,7 +186,7 @@ class TurnProgress:
 
     def may_wait(self, until: float, now: float) -> bool:
         """Whether a wait before sending is within the turn's limits."""
-        return until - now <= self.retry.max_wait and until < self._began + self.limits.whole
+        return until - now <= self.retry.max_wait and until < self._resend_until
 
     def decide(self, fault: Fault, now: float, jitter: float, *, whole: bool = False) -> Action:
         """Decide how to handle a fault, and count it.
@@ -166,10 +202,11 @@ class TurnProgress:
         ends = whole and (self.has_emitted or fault.kind in ENDS_WHOLE)
         phase, left = self.phase(whole=ends), self.retry.budget - self.paid
         action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
+        self._end_slow_item(now)
         if isinstance(action, Resend):
             action = self._paid(fault, action, now, jitter)
             by_http = self._can_fall_back and TABLE[fault.kind].falls_back(phase)
-            if isinstance(action, Fail) and by_http and now < self._began + self.limits.whole:
+            if isinstance(action, Fail) and by_http and now < self._resend_until:
                 action = BY_HTTP
         if lesson_of(fault) == "no http" and self._socket_fault is not None:
             action = Fail(TABLE[self._socket_fault.kind].error)
@@ -185,7 +222,7 @@ class TurnProgress:
         wait = 0.0
         if resend.waits:
             wait = backoff(self.retry, self.paid, fault.retry_after, jitter)
-        too_late = now + wait >= self._began + self.limits.whole
+        too_late = now + wait >= self._resend_until
         if too_late or wait > self.retry.max_wait:
             return Fail(TABLE[fault.kind].error)
         self.paid += resend.paid

@@ -333,6 +333,7 @@ class Turns:
             return
         turn.become("over")
         self._state.timers.clear(("turn", turn.number))
+        self._state.timers.clear(("slow", turn.number))
         del self._state.turns[turn.number]
         if turn.attempt is not None:
             self._cancellation.abandon(
@@ -367,6 +368,24 @@ class Turns:
                 # for it.
                 self._state.connections.doubt(now - turn.progress.limits.base / 2, now)
         self.recover(turn, fault, now, waited_for)
+
+    def warn_if_silent(self, number: int, now: float) -> None:
+        """Warn of a turn that has waited for its first output for long."""
+        turn = self._state.turns.get(number)
+        if turn is None or turn.progress.has_emitted:
+            return
+        until, waits_for, _ = turn.progress.deadline()
+        logger.warning(
+            "turn %d of conversation %d has no output after %.1f s (attempt %d, connection %s): it "
+            "waits for %s, for %.1f s more",
+            number,
+            turn.member.conversation.number,
+            now - turn.began,
+            turn.progress.attempts,
+            turn.attempt.connection if turn.attempt is not None else turn.waits_for,
+            "its next attempt" if turn.state == "pausing" else waits_for,
+            max(0.0, until - now),
+        )
 
     def end_after_silence(self, number: int, now: float) -> None:
         """End a response if nothing followed its ``finish_reason``."""

@@ -412,7 +412,14 @@ def from_close(code: int | None, reason: str) -> Fault:
     return Fault(FaultKind.DROPPED, message, None if code is None else str(code))
 
 
-Wait = Literal["a connection", "the first output", "more output", "enough speech", "the whole turn"]
+Wait = Literal[
+    "a connection",
+    "the first output",
+    "more output",
+    "enough speech",
+    "the turn's first word",
+    "the whole turn",
+]
 
 
 def timed_out(waited_for: Wait, seconds: float) -> Fault:
