@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import Callable
 
 import pytest
+
+from support.event_loops import LoopFactory, loop_factory
 
 for _name in list(os.environ):
     if _name.startswith(("OPENAI_", "AZURE_OPENAI_")):
@@ -73,19 +73,5 @@ class _EventLoops:
     def __init__(self, chosen: str) -> None:
         self._chosen = chosen
 
-    def pytest_asyncio_loop_factories(
-        self,
-    ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-        if self._chosen == "uvloop":
-            import uvloop  # noqa: PLC0415 - only on the platforms that have it
-
-            return {"uvloop": uvloop.new_event_loop}
-        return {"eager": _eager_loop}
-
-
-def _eager_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop whose tasks run until their first wait as soon as they are made."""
-    loop = asyncio.new_event_loop()
-    if sys.version_info >= (3, 12):
-        loop.set_task_factory(asyncio.eager_task_factory)
-    return loop
+    def pytest_asyncio_loop_factories(self) -> dict[str, LoopFactory]:
+        return loop_factory(self._chosen, asyncio.new_event_loop)

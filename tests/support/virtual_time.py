@@ -8,26 +8,16 @@ them: limits are whole seconds. A test that runs another loop in a thread is mar
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 from rtllm_livekit.testing import VirtualTimeLoop
+from support.event_loops import LoopFactory, loop_factory
 
 
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
-    """Time jumps in all tests of the folder, but for those that are marked, and on uvloop."""
-    chosen = config.getoption("--event-loop")
-    if chosen == "uvloop" or item.get_closest_marker("real_time") is not None:
-        return None if chosen != "default" else {"real": asyncio.new_event_loop}
-    return {"virtual": VirtualTimeLoop if chosen == "default" else _eager_loop}
-
-
-def _eager_loop() -> VirtualTimeLoop:
-    loop = VirtualTimeLoop()
-    if sys.version_info >= (3, 12):
-        loop.set_task_factory(asyncio.eager_task_factory)
-    return loop
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """Time jumps in all tests of the folder, but for those that are marked."""
+    is_real = item.get_closest_marker("real_time") is not None
+    make = asyncio.new_event_loop if is_real else VirtualTimeLoop
+    return loop_factory(item.config.getoption("--event-loop"), make)
