@@ -1,10 +1,12 @@
 """One turn: its phases, its deadlines, and what it may still try."""
 
+from typing import Any
+
 import pytest
 
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.engine.progress import TurnProgress
-from rtllm.errors import RateLimited, ResponseFailed
+from rtllm.errors import ConfigError, RateLimited, ResponseFailed, TurnTimeout
 from rtllm.retry.faults import Fault, FaultKind
 from rtllm.retry.policy import Fail, Finish, Resend
 
@@ -252,3 +254,76 @@ def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_
 def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -> None:
     it = sent()
     assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, whole=True) == Finish("unfinished")
+
+
+# -- the silence of a turn ---------------------------------------------------------------------
+
+
+def silent(limit: float = 12.0) -> TurnProgress:
+    it = turn(Timeouts(base=10.0, connect=3.0, open_item=30.0, whole=120.0, silence=limit))
+    it.connecting(0.0)
+    it.sent(1.0)
+    return it
+
+
+def test_the_silence_of_a_turn_ends_with_its_limit_over_all_attempts() -> None:
+    it = silent()
+    assert it.deadline() == (11.0, "the first output", 10.0)
+    assert isinstance(it.decide(it.ran_out(), 11.0, 0.5), Resend)
+    it.connecting(11.0)
+    it.sent(11.5)
+    assert it.deadline() == (12.0, "the turn's first word", 12.0)
+    fault = it.ran_out()
+    assert fault.message == "waited 12 s for the turn's first word"
+    assert it.decide(fault, 12.0, 0.5) == Fail(TurnTimeout)
+
+
+def test_output_ends_the_silence_of_a_turn() -> None:
+    it = silent()
+    it.output(5.0)
+    it.note_emitted(text=3)
+    assert it.deadline() == (15.0, "more output", 10.0)
+
+
+def test_the_silence_of_a_turn_does_not_run_while_a_slow_item_is_open() -> None:
+    it = silent(11.0)
+    it.slow_item(2.0, is_open=True)
+    it.slow_item(20.0, is_open=True)
+    assert it.deadline() == (50.0, "more output", 30.0)
+    it.slow_item(22.0, is_open=False)
+    assert it.deadline() == (31.0, "the turn's first word", 11.0)
+
+
+def test_no_attempt_begins_after_the_silence_of_a_turn() -> None:
+    it = silent(4.0)
+    late = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, retry_after=3.0)
+    assert it.decide(late, 2.0, 0.5) == Fail(RateLimited)
+
+
+def test_output_that_was_not_emitted_does_not_end_the_silence() -> None:
+    it = silent()
+    it.output(11.0)
+    assert it.decide(Fault(FaultKind.TIMEOUT, "gone"), 13.0, 0.5) == Fail(TurnTimeout)
+
+
+def test_the_first_output_may_have_its_own_limit() -> None:
+    it = turn(Timeouts(base=10.0, first_output=4.0))
+    it.connecting(0.0)
+    it.sent(1.0)
+    assert it.deadline() == (5.0, "the first output", 4.0)
+    it.output(4.0)
+    assert it.deadline() == (14.0, "more output", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"silence": 0}, "silence_limit is 0; expected more than 0 seconds, or None"),
+        ({"silence": "12"}, "silence_limit is '12'"),
+        ({"first_output": -1.0}, r"first_output_timeout is -1\.0"),
+        ({"speech_floor": -1.0}, r"speech_floor is -1\.0; expected 0 or more characters/s"),
+    ],
+)
+def test_limits_that_limit_nothing_are_refused(limits: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Timeouts(**limits)

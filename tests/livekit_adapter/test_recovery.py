@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent
-from livekit.agents._exceptions import APIConnectionError, APIError, APIStatusError
+from livekit.agents._exceptions import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+)
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
 from livekit_adapter.asking import (
     TWICE_MORE,
@@ -22,14 +28,18 @@ from livekit_adapter.asking import (
 )
 from livekit_adapter.sessions import errors_of, said_in, session_of
 from livekit_adapter.stage import stage
+from rtllm import ConfigError
 from rtllm.simulator import (
     Abort,
     Call,
     Close,
     ErrorFrame,
     Reply,
+    Silence,
+    Simulator,
     echo,
 )
+from rtllm_livekit import LLM, ChatLLM
 from support.oracle import is_chained
 from support.stock import both
 from support.waiting import until
@@ -187,3 +197,22 @@ async def test_one_failed_turn_leaves_the_session_usable() -> None:
         await session.run(user_input="Three")
         assert said_in(session)[-1] == ("assistant", "You said: Three")
         await st.check(refused=1)
+
+
+async def test_a_dead_service_ends_a_turn_within_the_silence_limit() -> None:
+    async with Simulator(fault=Silence(phase="sent")) as service:
+        model = LLM(api_key="key", base_url=service.base_url)
+        for conn_options, seconds in ((DEFAULT_API_CONNECT_OPTIONS, 12.0), (TWICE_MORE, 15.0)):
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(APITimeoutError):
+                await model.chat(chat_ctx=hello(), conn_options=conn_options).collect()
+            assert asyncio.get_running_loop().time() - began == pytest.approx(seconds, abs=1.0)
+        await model.aclose()
+
+
+@pytest.mark.parametrize("make", [LLM, ChatLLM])
+@pytest.mark.parametrize("keyword", ["silence_limit", "first_output_timeout", "speech_floor"])
+def test_a_limit_that_limits_nothing_is_refused(make: type[LLM], keyword: str) -> None:
+    keywords: dict[str, Any] = {keyword: -1}
+    with pytest.raises(ConfigError, match=f"{keyword} is -1"):
+        make(api_key="key", **keywords)

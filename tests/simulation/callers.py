@@ -18,6 +18,8 @@ from support.contexts import Unit, by_value, canonical, message
 
 NO_RESULT = "no result: interrupted or failed"
 LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
+IMPATIENT = replace(LIMITS, silence=18.0)
+"""The limits of every other turn."""
 RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
 WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=20.0)
 TOOLS = (msgspec.Raw(b'{"type":"function","name":"look_up","parameters":{},"strict":false}'),)
@@ -261,7 +263,7 @@ def request_of(call: Call, serial: int, choose: Decisions, *, is_odd: bool) -> R
         settings=settings,
         tools=TOOLS,
         guide=call.guide,
-        limits=LIMITS,
+        limits=IMPATIENT if serial % 2 else LIMITS,
         retry=RETRY,
         hold_calls=call.hold_calls,
         unsent=(call.trace,) if call.trace else (),

@@ -160,6 +160,10 @@ class Oracle:
         now, limits = self.sim.now, turn.request.limits
         if now > turn.began + limits.whole + 1.5:
             raise Violation("4", f"turn {turn.serial} outlives its limit of {limits.whole:g} s")
+        quiet_until = turn.began + (limits.silence or limits.whole) + 1.5
+        is_silent = not (turn.text or turn.calls or turn.was_slow)
+        if is_silent and now > quiet_until:
+            raise Violation("4", f"turn {turn.serial} is silent for {now - turn.began:.1f} s")
         current = turn.current
         patience = limits.open_item if current is not None and current.is_slow else limits.base
         due = turn.useful_at + max(patience, limits.connect) + PATIENCE
@@ -167,7 +171,10 @@ class Oracle:
             due = now + patience + PATIENCE
         if now > due:
             raise Violation("4", f"turn {turn.serial} waits without progress")
-        self.sim.at(min(due + 0.1, turn.began + limits.whole + 1.6), lambda: self.watch(turn))
+        next_look = min(due, turn.began + limits.whole + 1.5)
+        if is_silent:
+            next_look = min(next_look, quiet_until)
+        self.sim.at(next_look + 0.1, lambda: self.watch(turn))
 
     def _waits_anew(self, turn: TurnRecord) -> bool:
         """Whether a turn has begun to wait for another connection since it was last looked at."""
@@ -469,6 +476,7 @@ class Oracle:
             self._feed_end(attempt, step, response)
         if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
             turn.useful_at = self.sim.now
+            turn.was_slow = turn.was_slow or kind in ("open", "slow", "call")
 
     def is_current(self, turn: TurnRecord | None, attempt: AttemptRecord) -> bool:
         """Whether a turn waits for an attempt."""

@@ -173,6 +173,7 @@ class TurnRecord:
         must_fail: The words of a refusal that ends it.
         not_before: When it may be sent again at the earliest.
         useful_at: When it last made progress.
+        was_slow: Whether an item was open that may take long, or output is held.
     """
 
     serial: int
@@ -195,6 +196,7 @@ class TurnRecord:
     must_fail: str | None = None
     not_before: float = 0.0
     useful_at: float = 0.0
+    was_slow: bool = False
     has_ended: bool = False
     waits_for: int | None = None
     called: list[ToolCall] = field(default_factory=list)

@@ -273,6 +273,16 @@ def loses_a_word(patch: Patch) -> None:
 # -- law 4: limits ---------------------------------------------------------------------------------
 
 
+def lets_callers_wait(patch: Patch) -> None:
+    """Only the whole turn has a limit over its attempts, not its silence."""
+    last_moment = Progress._last_moment
+
+    def of_the_turn(self: Progress, **_: bool) -> Any:
+        return last_moment(self, has_spoken=True)
+
+    patch.setattr(Progress, "_last_moment", of_the_turn)
+
+
 def never_times_out(patch: Patch) -> None:
     patch.setattr(Turns, "watch", lambda *_: None)
 
@@ -576,6 +586,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("calls an answer complete that lacks its end", "3, w2", calls_it_complete),
     ("loses calls that are held", "3, w2", loses_held_calls),
     ("never times out", "4", never_times_out),
+    ("lets callers wait for their first word", "4", lets_callers_wait),
     ("is not woken again", "4, w9", is_not_woken_again),
     ("wakes again and again", "4, w9", wakes_again_and_again),
     ("leaks deadlines", "4, w9", leaks_deadlines),

@@ -15,6 +15,7 @@ from rtllm import (
     RequestRejected,
     ResponseFailed,
     RetryPolicy,
+    Timeouts,
     TurnError,
     TurnReport,
     TurnTimeout,
@@ -30,6 +31,7 @@ from rtllm.simulator import (
     FailedResponse,
     Garbage,
     Mangle,
+    Pause,
     Refusal,
     RefuseHandshake,
     Reply,
@@ -416,3 +418,29 @@ async def test_a_turn_that_runs_when_the_client_is_closed_ends(make_client: Make
             await asking
         simulator.fault = None
         assert spoken(await Caller(client).say("again")) == "You said: again"
+
+
+# -- the silence of a turn ---------------------------------------------------------------------
+
+PATIENT = Timeouts(base=10.0, connect=10.0, open_item=30.0, whole=120.0, silence=12.0)
+
+
+async def test_a_dead_service_is_silent_no_longer_than_the_limit(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Simulator(fault=Silence(phase="sent")) as simulator:
+        caller = Caller(make_client(simulator), limits=PATIENT)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TurnTimeout, match="waited 12 s for the turn's first word"):
+            await caller.say("Hello?")
+        assert asyncio.get_running_loop().time() - began == pytest.approx(12.0, abs=0.5)
+        warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert len([w for w in warnings if "has no output after 5.0 s" in w]) == 1
+
+
+async def test_a_turn_that_speaks_in_time_warns_of_nothing(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Simulator(Reply.of(Text(pieces=("One", Pause(15.0), " two")))) as simulator:
+        assert spoken(await Caller(make_client(simulator)).say("Hello?")) == "One two"
+        assert not [r for r in caplog.records if "has no output" in r.getMessage()]
