@@ -251,14 +251,14 @@ async def play(story: Story, *, sessions: bool) -> int:
         Broken: If a law is broken.
     """
     host = story.host
-    told, handshakes, chats = NotedScript(model), Handshakes(), dict[int, Chat]()
+    answers, handshakes, chats = NotedScript(model), Handshakes(), dict[int, Chat]()
     before = asyncio.all_tasks()
     options = APIConnectOptions(max_retry=host.budget, retry_interval=0.5, timeout=5.0)
     async with (
         http_context.open(),
-        Simulator(told, on_connect=handshakes, **host.simulator) as service,
+        Simulator(answers, on_connect=handshakes, **host.simulator) as service,
     ):
-        stage = Stage(service, told, None, host.store, host.lanes)
+        stage = Stage(service, answers, None, host.store, host.lanes)
         kwargs: dict[str, Any] = {} if host.store is None else {"store": host.store}
         stage.llm = ChaosLLM(
             chats,
@@ -272,7 +272,7 @@ async def play(story: Story, *, sessions: bool) -> int:
         notes = Notes(
             host,
             service,
-            told.replies,
+            answers.replies,
             lambda: stage.llm.usage,
             partial(check_context, stage),
             stage.story,

@@ -18,7 +18,7 @@ from support.contexts import Unit, without_blanks
 from support.oracle import KEY
 from videosdk_adapter.asking import chunks_of
 from videosdk_adapter.contexts import Seen, flat
-from videosdk_adapter.models import RecordingLLM, ToldScript
+from videosdk_adapter.models import ContextScript, RecordingLLM
 from videosdk_adapter.stage import Stage
 from videosdk_adapter.talks import Plain, Talk, talk, tool
 
@@ -105,7 +105,7 @@ class Pipelines:
         await self._llm.aclose()
 
 
-class ToldWords(ToldScript):
+class BareWordsScript(ContextScript):
     """Compares words without blanks, which differ between messages and merged ones."""
 
     def words(self, index: int) -> str:
@@ -131,14 +131,16 @@ async def play(story: Story) -> int:
     host = story.host
     contexts: list[ChatContext] = []
     asked: list[list[Unit]] = []
-    told, handshakes, chats = ToldWords(model, contexts), Handshakes(), dict[int, Chat]()
+    answers, handshakes, chats = BareWordsScript(model, contexts), Handshakes(), dict[int, Chat]()
     before = asyncio.all_tasks()
     metrics_collector.current_turn = None
-    async with Simulator(told, on_connect=handshakes, **host.simulator) as service:
+    async with Simulator(answers, on_connect=handshakes, **host.simulator) as service:
         options: dict[str, Any] = {"streaming": host.way != "http", **host.client}
         if host.store is not None:
             options["store"] = host.store
-        stage = Stage(service, told, None, asked, {**options, "lanes": host.lanes}, reordered=True)
+        stage = Stage(
+            service, answers, None, asked, {**options, "lanes": host.lanes}, reordered=True
+        )
         stage.llm = ChaosLLM(
             chats,
             contexts,
@@ -153,7 +155,7 @@ async def play(story: Story) -> int:
         notes = Notes(
             host,
             service,
-            told.replies,
+            answers.replies,
             lambda: stage.llm.usage,
             partial(check_context, stage),
             stage.story,

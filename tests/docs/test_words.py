@@ -87,7 +87,6 @@ ALLOWED = (
         "user behind tool",
         "the public name of a dialect's point, which users write in `dialect=`",
     ),
-    Allowed("tests/support/oracle.py", "told: Its script", "the name of a field"),
 )
 
 

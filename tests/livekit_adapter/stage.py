@@ -90,7 +90,7 @@ class Stage(Oracle):
 
     def begins_with(self, entry: Entry, known: Entry) -> bool:
         """Whether a request's context begins with what another one came to."""
-        recorded = recorded_of(self.told.replies[known.index])
+        recorded = recorded_of(self.answers.replies[known.index])
         if not recorded:
             return False
         state, asked = self.asked_by(known), self.asked_by(entry)
@@ -112,11 +112,11 @@ async def stage(
     **options: Any,
 ) -> AsyncIterator[Stage]:
     """A simulator with a script, and an LLM on it."""
-    told = NotedScript(script)
+    answers = NotedScript(script)
     reports: list[TurnReport] = []
     if store is not None:
         options["store"] = store
-    async with http_context.open(), Simulator(told, lanes=lanes, **(simulator or {})) as service:
+    async with http_context.open(), Simulator(answers, lanes=lanes, **(simulator or {})) as service:
         model: Any
         if stock:
             model = RecordingStock(api_key=KEY, base_url=service.base_url + "/responses", **options)
@@ -126,6 +126,6 @@ async def stage(
             options = {"api_key": KEY, "base_url": service.base_url, **options}
             model = RecordingLLM(on_turn=reports.append, **options)
         try:
-            yield Stage(service, told, model, store, lanes, reports=reports)
+            yield Stage(service, answers, model, store, lanes, reports=reports)
         finally:
             await model.aclose()

@@ -220,7 +220,7 @@ class Play:
 async def _played(played: list[tuple[int, str, int]], host: dict[str, Any]) -> Stage:
     async with stage("", **host) as st_:
         play = Play(st_)
-        st_.told.script = play.script
+        st_.answers.script = play.script
         for caller, what, much in played:
             await play.step(caller, what, much)
         play.release()

@@ -426,7 +426,7 @@ async def test_an_interruption_before_anything_came_leaves_the_question(any_host
     async with stage(script, **any_host) as st, session_of(st.llm, assistant()) as session:
         await ask(session, "Hello")
         speech = session.generate_reply(user_input="Wait")
-        await until(lambda: len(st.told.replies) == 1 and len(st.asked_texts("Wait")) >= 1)
+        await until(lambda: len(st.answers.replies) == 1 and len(st.asked_texts("Wait")) >= 1)
         await session.interrupt()
         await speech
         await ask(session, "Hm")

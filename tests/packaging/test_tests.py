@@ -29,7 +29,7 @@ FRAMEWORKS_OWN = {
     "_activity": "LiveKit's recogniser speaks to a session's activity",
     "_current_generation_task": _TURNS,
     "_event_ch": "the channel of LiveKit's stream, to note what it gives out",
-    "_generate_summary": "VideoSDK's own summary, beside a turn",
+    "_generate_summary": "VideoSDK's own summary, during a turn",
     "_items": _HISTORY,
     "_JobContextVar": "LiveKit's job, without a worker",
     "_partial_response": _PARTIAL,

@@ -29,13 +29,13 @@ class Oracle(ABC):
 
     Attributes:
         service: The simulator.
-        told: Its script, which notes its answers.
+        answers: Its script, which notes its answers.
         llm: The model.
         reports: The reports of its turns.
     """
 
     service: Simulator
-    told: Any
+    answers: Any
     llm: Any
     reports: list[TurnReport] = field(default_factory=list, kw_only=True)
 
@@ -150,7 +150,7 @@ class Oracle(ABC):
 
     def story(self) -> str:
         """What happened, to be read."""
-        return "\n".join(told(entry) for entry in self.entries)
+        return "\n".join(line_of(entry) for entry in self.entries)
 
 
 def is_chained(entry: Entry) -> bool:
@@ -158,7 +158,7 @@ def is_chained(entry: Entry) -> bool:
     return entry.previous_response_id is not None
 
 
-def told(entry: Entry) -> str:
+def line_of(entry: Entry) -> str:
     """A request and its answer, to be read."""
     parent = f" after {entry.previous_response_id}" if entry.previous_response_id else ""
     return (

@@ -14,7 +14,7 @@ from support.scripts import NotedScript, calls_of, words_of
 from videosdk_adapter.contexts import as_recorded, wanted
 
 
-class ToldScript(NotedScript):
+class ContextScript(NotedScript):
     """A script that also notes the framework's context when a request is answered."""
 
     def __init__(self, script: Script | Reply | str, contexts: list[ChatContext]) -> None:

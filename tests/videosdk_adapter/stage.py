@@ -19,7 +19,7 @@ from rtllm.simulator import Entry, Reply, Script, Simulator
 from support.contexts import Unit, message
 from support.oracle import KEY, Oracle
 from videosdk_adapter.contexts import Seen, Segment, flat
-from videosdk_adapter.models import RecordingLLM, RecordingStock, ToldScript, number_of
+from videosdk_adapter.models import ContextScript, RecordingLLM, RecordingStock, number_of
 
 Host: TypeAlias = dict[str, Any]
 
@@ -38,7 +38,7 @@ class Stage(Oracle):
             spoken in, since words of the user came between them.
     """
 
-    told: ToldScript
+    answers: ContextScript
     asked: list[list[Unit]]
     options: Mapping[str, Any]
     errors: list[Any] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Stage(Oracle):
 
     def at_answer(self, entry: Entry) -> list[Unit]:
         """The framework's context when a request was answered, or asked if it never was."""
-        return self.told.at_answer.get(entry.index, self.asked[number_of(entry)])
+        return self.answers.at_answer.get(entry.index, self.asked[number_of(entry)])
 
     def check_context(self, entry: Entry) -> None:
         """Check that the model saw exactly what the framework asked with."""
@@ -113,20 +113,20 @@ class Stage(Oracle):
         """Whether more was said in a turn that goes on than is recorded: words before calls."""
         called = {unit[1] for unit in seen.tools if unit[0] == "call"}
         said = [
-            self.told.words(index)
-            for index in sorted(self.told.replies)
-            if called & {call[1] for call in self.told.calls(index)}
+            self.answers.words(index)
+            for index in sorted(self.answers.replies)
+            if called & {call[1] for call in self.answers.calls(index)}
         ]
-        told = ["".join(said) + asked.words, *(words + asked.words for words in said)]
+        possible = ["".join(said) + asked.words, *(words + asked.words for words in said)]
         if self.reordered:
-            return sorted(seen.words) in map(sorted, told)
-        return seen.words in told
+            return sorted(seen.words) in map(sorted, possible)
+        return seen.words in possible
 
     def begins_with(self, entry: Entry, known: Entry) -> bool:
         """Whether what was asked begins with what an earlier request came to."""
-        if known.index not in self.told.replies:
+        if known.index not in self.answers.replies:
             return False
-        calls, text = self.told.calls(known.index), self.told.words(known.index)
+        calls, text = self.answers.calls(known.index), self.answers.words(known.index)
         words = [message("assistant", text)] if text else []
         before = Seen.of([*flat(known.context), *words, *calls])
         now = Seen.of(self.at_answer(entry))
@@ -158,10 +158,10 @@ async def stage(
     """A simulator with a script, and an LLM on it."""
     contexts: list[ChatContext] = []
     asked: list[list[Unit]] = []
-    told = ToldScript(script, contexts)
+    answers = ContextScript(script, contexts)
     reports: list[TurnReport] = []
     options = {"streaming": streaming, **options}
-    async with Simulator(told, lanes=lanes, **(simulator or {})) as service:
+    async with Simulator(answers, lanes=lanes, **(simulator or {})) as service:
         options = {"api_key": KEY, "base_url": service.base_url, **options}
         model: Any
         if stock:
@@ -171,7 +171,7 @@ async def stage(
             # The socket by itself, unless a test sets a fallback.
             known = {"on_turn": reports.append, "lanes": lanes != "off", "fallback": None}
             model = RecordingLLM(contexts, asked, **{**known, **options})
-        st = Stage(service, told, model, asked, {**options, "lanes": lanes}, reports=reports)
+        st = Stage(service, answers, model, asked, {**options, "lanes": lanes}, reports=reports)
 
         def note(error: Any) -> None:
             st.errors.append(error)

@@ -69,11 +69,11 @@ class Talk:
 
     def history(self) -> list[tuple[str, str]]:
         """The context as pairs: role or type, and text."""
-        told: list[tuple[str, str]] = []
+        pairs: list[tuple[str, str]] = []
         for unit in objects_of(self.context):
             is_message = unit[0] == "message"
-            told.append((unit[1], text_of(unit)) if is_message else (unit[0], unit[-1]))
-        return [pair for pair in told if pair[0] != "system"]
+            pairs.append((unit[1], text_of(unit)) if is_message else (unit[0], unit[-1]))
+        return [pair for pair in pairs if pair[0] != "system"]
 
     @property
     def last(self) -> tuple[str, str]:

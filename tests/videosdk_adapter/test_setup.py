@@ -471,8 +471,8 @@ async def test_arguments_are_parsed_and_empty_ones_are_an_object(host: Host) -> 
     reply = Reply.of(Call("here", ""), Call("here", '{"city": "Zürich"}'))
     async with stage(reply, **host) as st, talk(st.llm, Plain(tools=[here])) as c:
         st.service.script = lambda r: "Done." if r.trailing_outputs else reply
-        st.told.script = st.service.script
-        st.service.script = st.told
+        st.answers.script = st.service.script
+        st.service.script = st.answers
         await c.say("go")
         await c.say("again")
     await st.check()
