@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +17,9 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from livekit.agents import APIConnectOptions
 from livekit.agents import job as livekit_job
 
-from livekit_adapter import asking as of_livekit
+from network.asking import ask, closing
 from network.certificates import Authority
 from network.proxy import Proxy
 from network.relay import Relay
@@ -29,7 +27,6 @@ from rtllm import ChatClient, Client, ConfigError, Credentials, endpoint
 from rtllm.simulator import Simulator, echo
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter import asking as of_videosdk
 
 KEY = "sk-secret-1"
 URL = "https://model.example/v1"
@@ -66,29 +63,6 @@ OVER_HTTP: dict[str, Callable[..., Any]] = {
 ALL = {**SOCKETS, **OVER_HTTP}
 every_class = pytest.mark.parametrize("name", ALL)
 every_socket = pytest.mark.parametrize("name", SOCKETS)
-
-
-async def ask(model: Any) -> str:
-    """Ask as the framework of the model does; an error is raised."""
-    if isinstance(model, OpenAILLM):
-        chunks, error = await of_videosdk.chunks_of(model, of_videosdk.hello())
-        text = of_videosdk.text_of(chunks)
-    else:
-        options = APIConnectOptions(max_retry=0, timeout=5.0)
-        stream = model.chat(chat_ctx=of_livekit.hello(), conn_options=options)
-        heard, error = await of_livekit.chunks_of(stream)
-        text = of_livekit.text_of(heard)
-    if error is not None:
-        raise error
-    return text
-
-
-@asynccontextmanager
-async def closing(model: Any) -> AsyncIterator[Any]:
-    try:
-        yield model
-    finally:
-        await model.aclose()
 
 
 @dataclass
@@ -280,7 +254,7 @@ async def test_a_client_that_ignores_the_environment_ignores_it_on_the_socket_to
 
 
 @pytest.mark.parametrize("name", ["livekit", "videosdk"])
-async def test_a_proxy_beside_a_client_is_for_the_socket(name: str, host: Host) -> None:
+async def test_a_proxy_with_a_client_is_for_the_socket(name: str, host: Host) -> None:
     async with Proxy(host.relay.base_url) as proxy, lent(host) as client:
         model = LENT[name](client=client, proxy=proxy.url)
         async with closing(model):

@@ -50,7 +50,8 @@ class Asking:
 
     Attributes:
         model: The model's name in the body.
-        family: The model's family if its name does not tell it.
+        family: The model's family, as the user named it.
+        deployed: The model of a deployment, as far as the user named it.
         host: The host's name.
         api: The API to use.
         options: The settings of every request by keyword, without unset ones.
@@ -65,6 +66,7 @@ class Asking:
 
     model: str
     family: str | None
+    deployed: str | None
     host: str
     api: Api
     options: Mapping[str, Any]
@@ -260,13 +262,19 @@ class AskingLLM(llm.LLM[Never]):
             asking.options,
             call,
             api=asking.api,
-            model=asking.family or model,
+            model=self._family_of(model),
             with_tools=with_tools,
             headers=asking.headers,
         )
 
+    def _family_of(self, model: str) -> str:
+        """Return the model whose family determines the parameters."""
+        asking = self._asking
+        served = self._client.model_of(model) if asking.host.startswith("azure") else None
+        return asking.family or served or asking.deployed or model
+
     def _sends_breakpoints(self, model: str) -> bool:
-        family = self._asking.family or model
+        family = self._family_of(model)
         if self._asking.breakpoints == "auto":
             return self._asking.host == _OPENAI and takes_cache_breakpoints(family)
         return self._parameters.breakpoints(family, self._asking.breakpoints)

@@ -97,7 +97,8 @@ class LLM(AskingLLM):
         on_turn: Called with the report of each turn.
         parameters: Additional parameters of each request, by their names in either API, such as
             ``{"safety_identifier": "caller-7"}``. A session passes none with its calls.
-        model_family: The model's family if its name does not tell it (a deployment's name).
+        model_family: The model's family if its name does not tell it (a deployment's name). Default
+            on Azure: that of the model that the responses name, from the second turn on.
         strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
             Otherwise the nearest supported value is sent, or none, with one warning.
 
@@ -189,7 +190,8 @@ class LLM(AskingLLM):
         ) | more(parameters)
         asking = Asking(
             model=reach.deployment or str(model),
-            family=model_family or (str(model) if reach.deployment else None),
+            family=model_family,
+            deployed=str(model) if reach.deployment else None,
             host=core.endpoint.profile.name,
             api="responses",
             options=options,

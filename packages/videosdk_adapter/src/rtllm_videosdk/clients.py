@@ -110,6 +110,13 @@ class Clients:
         self._sockets.move_to_end(key)
         return client
 
+    def model_of(self, deployment: str) -> str | None:
+        """Return the model that responds to the name of a deployment on Azure, if known."""
+        if not self.reach.host.startswith("azure"):
+            return None
+        known = (client.model_of(deployment) for client in self._current())
+        return next((model for model in known if model is not None), None)
+
     def _make_http_client(self) -> Callable[[str | None], object] | None:
         """Return the factory of the Responses API's HTTP client, if it is a special one."""
         reach = self.reach

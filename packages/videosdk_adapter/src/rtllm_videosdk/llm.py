@@ -138,7 +138,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             fails. It does not run while the model reasons or uses hosted tools. The default gives
             way to a longer ``timeout``. None: no such limit.
         on_turn: Called with the report of each turn.
-        model_family: The model's family if its name does not tell it (a deployment's name).
+        model_family: The model's family if its name does not tell it (a deployment's name). Default
+            on Azure: that of the model that the responses name, from the second turn on.
         parameters: Additional parameters of each request, by their names in either API, such as
             ``{"service_tier": "priority"}``. A pipeline passes none with its calls.
         strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
@@ -529,10 +530,16 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             options,
             call,
             api=api,
-            model=self.model_family or str(call.get("model") or self.model),
+            model=self._family_of(call),
             defaults=defaults,
             with_tools=with_tools,
         )
+
+    def _family_of(self, call: Mapping[str, Any]) -> str:
+        """Return the model whose family determines the parameters."""
+        model = call.get("model")
+        asked = str(model or self._clients.reach.deployment or self.model)
+        return self.model_family or self._clients.model_of(asked) or str(model or self.model)
 
     def _connect(self) -> None:
         """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""

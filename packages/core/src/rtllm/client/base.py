@@ -100,6 +100,13 @@ class BaseClient(ABC):
         """
         prepare(request, self._knowledge.keeps_id)
 
+    def model_of(self, deployment: str) -> str | None:
+        """Return the model that responds to the name of a deployment, if that is known.
+
+        Responses name it; None before the first one, or if its family is not known.
+        """
+        return self._knowledge.model_of(deployment)
+
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
         await self._leaving.close()

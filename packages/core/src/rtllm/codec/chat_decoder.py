@@ -126,6 +126,7 @@ class ChatAssembler:
 
     def __init__(self, thoughts: ThoughtFilter | None = None) -> None:
         self.response_id: str | None = None
+        self.model: str | None = None
         self.created = False
         self.in_progress = False
         self.ended: ResponseEnded | None = None
@@ -204,6 +205,7 @@ class ChatAssembler:
         if (error := error_of(chunk)) is not None:
             return (), error
         self.response_id = self.response_id or _string(chunk, "id")
+        self.model = self.model or _string(chunk, "model")
         self._tier = _string(chunk, "service_tier") or self._tier
         self._usage = usage_of(chunk, self._tier) or self._usage
         choices = _list(chunk, "choices")

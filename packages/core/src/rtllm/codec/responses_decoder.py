@@ -35,6 +35,7 @@ class Assembler:
         parent: The id of the continued response, as the service reports it; empty if it reports
             none, and None if it did not report it (yet).
         forgets: Whether the service reported that it does not store the response.
+        model: The model that the service names; None until then.
 
     Args:
         drops_thoughts: Whether thoughts are removed from the text.
@@ -44,6 +45,7 @@ class Assembler:
     def __init__(self, *, drops_thoughts: bool = False, prefilled: bool = False) -> None:
         self.parent: str | None = None
         self.forgets = False
+        self.model: str | None = None
         self._drops_thoughts = drops_thoughts
         self._prefilled = prefilled
         self.response_id: str | None = None
@@ -156,6 +158,7 @@ class Assembler:
             if "previous_response_id" in response and not self.parent:
                 self.parent = ""
             self.forgets = response.get("store") is False
+            self.model = _string(response.get("model"))
         self.created = True
         self.in_progress = self.in_progress or frame.type == "response.in_progress"
         response_id = _string(response.get("id"))

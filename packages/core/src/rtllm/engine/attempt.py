@@ -16,6 +16,7 @@ class Decoder(Protocol):
     """A decoder of one response: pieces in, events out; see `rtllm.codec`."""
 
     response_id: str | None
+    model: str | None
     created: bool
     in_progress: bool
     ended: ResponseEnded | None

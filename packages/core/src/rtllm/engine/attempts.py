@@ -97,6 +97,7 @@ class Attempts:
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
         """Remember the calls of a complete response, and the fields that the host wants back."""
         self._state.knowledge.dialects.took(attempt.placement.model)
+        self._state.knowledge.note_model(attempt.placement.model, attempt.decoder.model)
         for item in output:
             if isinstance(item, ToolCall):
                 self._state.knowledge.issued(item.call_id)

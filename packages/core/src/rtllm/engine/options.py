@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtllm.content.call_ids import carries_data
+from rtllm.parameters.families import family_of
 from rtllm.providers.host_dialects import HostDialects
 from rtllm.providers.hosts import HostProfile
 from rtllm.retry.rejections import RejectedParameters
@@ -48,6 +49,7 @@ class HostKnowledge:
         self.lanes = lanes
         self.dialects = HostDialects(name, dialect)
         self.forgets = False
+        self._models: dict[str, str] = {}
         self._issued: OrderedDict[str, None] = OrderedDict()
         self.rejected = RejectedParameters()
         self.finishes_early: set[str] = set()
@@ -55,6 +57,15 @@ class HostKnowledge:
 
     def __repr__(self) -> str:
         return f"<HostKnowledge of {self.name}: lanes {'on' if self.lanes else 'off'}>"
+
+    def note_model(self, asked: str, served: str | None) -> None:
+        """Remember the model that responds to a name, if its family is known."""
+        if served and served != asked and family_of(served) is not None:
+            self._models[asked] = served
+
+    def model_of(self, asked: str) -> str | None:
+        """Return the model that responds to a name, such as that of a deployment, if known."""
+        return self._models.get(asked)
 
     def issued(self, call_id: str) -> None:
         """Remember the id of a call that the host made."""

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from rtllm.errors import ConfigError
 from rtllm.providers import environment
 from rtllm.providers.config import ProviderConfig, as_provider, resolve_provider
-from rtllm.providers.credentials import ApiKey, checked_key
-from rtllm.providers.http_clients import patient_http
+from rtllm.providers.credentials import ApiKey, KeyHeaders, checked_key
+from rtllm.providers.http_clients import key_auth, patient_http
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 
@@ -66,13 +66,16 @@ def resolve_azure(
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
         raise ConfigError("both azure_endpoint and base_url are set; pass only one of them")
-    address = base_url or azure_endpoint or env(environment.AZURE_ENDPOINT)
+    name = "base_url" if base_url else "azure_endpoint"
+    address = base_url or azure_endpoint
+    if not address:
+        name, address = environment.AZURE_ENDPOINT, env(environment.AZURE_ENDPOINT)
     if not address:
         raise ConfigError(
             "Azure endpoint must be provided either through azure_endpoint parameter "
             "or AZURE_OPENAI_ENDPOINT environment variable"
         )
-    where = azure_address(address, "base_url" if base_url else "azure_endpoint")
+    where = azure_address(address, name)
     deployment = azure_deployment or env(environment.AZURE_DEPLOYMENT) or where.deployment
     version = api_version or where.version
     if version is None and not where.is_v1:
@@ -96,6 +99,7 @@ def resolve_azure(
         deployment=deployment,
         azure=True,
         defaults=defaults or {},
+        key_headers=None if is_token else KeyHeaders(),
     )
 
 
@@ -128,7 +132,7 @@ def azure_address(address: str, name: str = "azure_endpoint") -> AzureAddress:
     Args:
         address: The resource alone, or with ``/openai``, ``/openai/v1``, a deployment, an operation
             and a version.
-        name: The keyword that it was passed as.
+        name: The keyword that it was passed as, or its variable.
 
     Raises:
         ConfigError: If it has no scheme or no host.
@@ -199,11 +203,12 @@ def _client(
         "timeout": openai.Timeout(120.0, connect=CONNECT),
         "http_client": patient_http(where.root, config.proxy),
     }
+    if config.key_headers is not None and isinstance(config.key, str):
+        http = common["http_client"]
+        http.auth = key_auth(http, checked_key(config.key), config.key_headers)
     if not dated:
         if version:
             common["default_query"] = {"api-version": version}
-        if not is_token and isinstance(config.key, str):
-            _send_as_api_key(common["http_client"], checked_key(config.key))
         return openai.AsyncOpenAI(
             api_key=as_provider(config.key), base_url=config.base_url, **common
         )
@@ -217,13 +222,3 @@ def _client(
         kind = "azure_ad_token_provider" if callable(config.key) else "azure_ad_token"
     common[kind] = as_provider(config.key)  # a plain function may block, so it runs in a thread
     return openai.AsyncAzureOpenAI(**common)
-
-
-def _send_as_api_key(http: Any, key: str) -> None:
-    """Send the key in the ``api-key`` header, as Azure documents; *seen*: gateways require it."""
-
-    async def replace_header(request: Any) -> None:
-        request.headers.pop("Authorization", None)
-        request.headers["api-key"] = key
-
-    http.event_hooks = {"request": [replace_header]}

@@ -9,7 +9,13 @@ from typing import Any
 
 from rtllm.errors import ConfigError
 from rtllm.providers import environment
-from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key, checked_key
+from rtllm.providers.credentials import (
+    ApiKey,
+    Credentials,
+    KeyHeaders,
+    ask_for_key,
+    checked_key,
+)
 from rtllm.providers.hosts import (
     OPENAI_BASE_URL,
     PROFILES,
@@ -20,7 +26,15 @@ from rtllm.providers.hosts import (
 )
 from rtllm.providers.http_clients import patient_http
 from rtllm.providers.network import PROXY_OF_CLIENT, NetworkConfig, checked_proxy
-from rtllm.providers.openai_client import is_azure, key_of, query_of, root_of, same_origin, texts
+from rtllm.providers.openai_client import (
+    has_token,
+    is_azure,
+    key_of,
+    query_of,
+    root_of,
+    same_origin,
+    texts,
+)
 
 AZURE = PROFILES["azure"]
 NO_KEY = (
@@ -47,6 +61,7 @@ class ProviderConfig:
         azure: Whether the host is known to be Azure, whatever its address.
         defaults: Settings that the user did not choose.
         proxy: The URL of a proxy; None for the client's or the environment's.
+        key_headers: The headers for a key of Azure's, as far as is known.
     """
 
     key: ApiKey | None
@@ -62,6 +77,7 @@ class ProviderConfig:
     azure: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
     proxy: str | None = None
+    key_headers: KeyHeaders | None = None
 
     def __repr__(self) -> str:
         return "ProviderConfig(…)"
@@ -96,6 +112,7 @@ class ProviderConfig:
             organization=self.organization,
             project=self.project,
             headers={**self.headers, **headers},
+            key_headers=self.key_headers,
         )
         where = endpoint(self.socket_url or self.base_url, {**self.query, **query})
         if self.azure and where.profile.name != AZURE.name:
@@ -221,4 +238,5 @@ def _config_from_client(
         client=client,
         deployment=getattr(client, "_azure_deployment", None),
         azure=is_azure(client),
+        key_headers=KeyHeaders() if is_azure(client) and not has_token(client) else None,
     )

@@ -3,11 +3,41 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from rtllm.errors import ConfigError
 
+KeyHeader = Literal["Authorization", "api-key"]
+
 ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that returns one for each handshake."""
+
+
+@dataclass(slots=True)
+class KeyHeaders:
+    """The headers that carry a key of Azure's: ``Authorization`` or ``api-key``.
+
+    Azure documents both, and gateways in front of it often accept only one. After a 401 the other
+    one is tried once, and remembered if it is accepted.
+
+    Attributes:
+        socket: The header for handshakes of the WebSocket.
+        http: The header for HTTP requests.
+    """
+
+    socket: KeyHeader = "Authorization"
+    http: KeyHeader = "api-key"
+
+
+def other_header(header: KeyHeader) -> KeyHeader:
+    """Return the other one of the two headers."""
+    return "api-key" if header == "Authorization" else "Authorization"
+
+
+def key_header(header: KeyHeader, key: str) -> dict[str, str]:
+    """Return the header that carries a key."""
+    return {header: key if header == "api-key" else f"Bearer {key}"}
 
 
 class Credentials:
@@ -21,12 +51,13 @@ class Credentials:
         organization: The OpenAI organization, sent as a header.
         project: The OpenAI project, sent as a header.
         headers: Additional headers; they override the others.
+        key_headers: The headers for a key of Azure's; None if it is always a bearer.
 
     Raises:
         ConfigError: If the key has characters that a header can't have.
     """
 
-    __slots__ = ("__weakref__", "_api_key", "_headers")
+    __slots__ = ("__weakref__", "_api_key", "_headers", "_key_headers")
 
     def __init__(
         self,
@@ -35,10 +66,12 @@ class Credentials:
         organization: str | None = None,
         project: str | None = None,
         headers: Mapping[str, str] | None = None,
+        key_headers: KeyHeaders | None = None,
     ) -> None:
         if isinstance(api_key, str) and api_key.strip():
             checked_key(api_key)
         self._api_key = api_key
+        self._key_headers = key_headers
         self._headers: dict[str, str] = {}
         if organization:
             self._headers["OpenAI-Organization"] = organization
@@ -63,7 +96,23 @@ class Credentials:
         key = self._api_key
         if callable(key):
             key = await ask_for_key(key)
-        return {"Authorization": f"Bearer {checked_key(key)}", **self._headers}
+        header = self._key_headers.socket if self._key_headers else "Authorization"
+        return {**key_header(header, checked_key(key)), **self._headers}
+
+    def with_other_header(self) -> dict[str, str] | None:
+        """Return the headers of a handshake after a 401, with the key in the other header.
+
+        None if the key has one header only.
+        """
+        if self._key_headers is None or not isinstance(self._api_key, str):
+            return None
+        header = other_header(self._key_headers.socket)
+        return {**key_header(header, checked_key(self._api_key)), **self._headers}
+
+    def keep_other_header(self) -> None:
+        """Remember that the other header was accepted."""
+        if self._key_headers is not None:
+            self._key_headers.socket = other_header(self._key_headers.socket)
 
 
 async def ask_for_key(provide: Callable[[], str | Awaitable[str]]) -> str:

@@ -1,9 +1,11 @@
 """HTTP clients of the openai SDK."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from importlib import import_module
 from typing import Any
 
 from rtllm.providers import environment
+from rtllm.providers.credentials import KeyHeader, KeyHeaders, key_header, other_header
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import trusted_by_environment
 
@@ -65,6 +67,40 @@ def patient_http(url: str, proxy: str | None = None) -> Any:
     return openai.DefaultAsyncHttpxClient(
         limits=limits, proxy=proxy, mounts=None if proxy else direct, follow_redirects=False
     )
+
+
+def key_auth(http: Any, key: str, headers: KeyHeaders) -> Any:
+    """Create an authentication of an HTTP client that tries both headers for a key of Azure's.
+
+    Args:
+        http: The client.
+        key: The key.
+        headers: Which header to try first; remembers the one that was accepted.
+    """
+    # The SDK works with httpx2 and httpx, and neither is a dependency of ours.
+    kind = next(kind for kind in type(http).__mro__ if kind.__name__ == "AsyncClient")
+    base: Any = import_module(kind.__module__.partition(".")[0]).Auth
+
+    class KeyAuth(base):  # type: ignore[misc]  # the base class depends on the SDK's version
+        """Sends a key, after a 401 once more in the other header."""
+
+        def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+            """Yield the request, perhaps twice."""
+            first = headers.http
+            _set_key(request, first, key)
+            if (yield request).status_code != 401:
+                return
+            second = other_header(first)
+            _set_key(request, second, key)
+            if (yield request).status_code != 401:
+                headers.http = second
+
+    return KeyAuth()
+
+
+def _set_key(request: Any, header: KeyHeader, key: str) -> None:
+    request.headers.pop(other_header(header), None)
+    request.headers.update(key_header(header, key))
 
 
 def make_client(endpoint: Endpoint, proxy: str | None) -> Any:

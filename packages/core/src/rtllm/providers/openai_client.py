@@ -12,6 +12,12 @@ def is_azure(client: Any) -> bool:
     return hasattr(client, "_azure_ad_token") or hasattr(client, "_azure_endpoint")
 
 
+def has_token(client: Any) -> bool:
+    """Whether a client for Azure uses a token or a token provider, not a key."""
+    provider = getattr(client, "_azure_ad_token_provider", None)
+    return callable(provider) or bool(getattr(client, "_azure_ad_token", None))
+
+
 def root_of(client: Any) -> str | None:
     """Return the API's root on a client's host, which the WebSocket's URL is derived from."""
     base_url = getattr(client, "base_url", None)

@@ -116,7 +116,7 @@ class Dialer:
         self._left: list[aiohttp.ClientSession] = []
 
     async def dial(self, url: str, network: Network) -> Socket:
-        """Open a WebSocket.
+        """Open a WebSocket; a key of Azure's is tried in both headers.
 
         Args:
             url: The full URL.
@@ -126,6 +126,23 @@ class Dialer:
             FaultError: If it can't be opened.
         """
         headers = await self._headers()
+        try:
+            return await self._open(url, network, headers)
+        except FaultError as error:
+            credentials = self._credentials()
+            if error.fault.status != 401 or credentials is None:
+                raise
+            others, rejected = credentials.with_other_header(), error
+        if others is None:
+            raise rejected
+        try:
+            socket = await self._open(url, network, others)
+        except FaultError:
+            raise rejected from None
+        credentials.keep_other_header()
+        return socket
+
+    async def _open(self, url: str, network: Network, headers: Mapping[str, str]) -> Socket:
         try:
             proxy = self._config.proxy_for(url, network.proxy)
             via = name_of(checked_scheme(proxy)) if proxy else ""
