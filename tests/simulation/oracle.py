@@ -145,6 +145,9 @@ class Oracle:
         """Note a turn that is about to be asked."""
         self.turns[turn.serial] = turn
         self.figures["turns"] += 1
+        limited = self.rate_limits.get((turn.engine, turn.request.model), 0.0)
+        if limited - self.sim.now <= turn.request.retry.max_wait:
+            turn.not_before = limited
 
     def numbered(self, turn: TurnRecord, number: int) -> None:
         """Note the engine's number of a turn."""
@@ -265,9 +268,6 @@ class Oracle:
             raise Violation("8", f"turn {serial} is sent again after a refusal in substance")
         if self.sim.now < turn.not_before:
             raise Violation("8", f"turn {serial} is sent again before the service wants it")
-        shared = self.rate_limits.get((turn.engine, attempt.body["model"]), 0.0) - self.sim.now
-        if 0 < shared <= RETRY.max_wait:
-            raise Violation("8", f"turn {serial} does not wait out another turn's rate limit")
         if before is None:
             return
         if before.excuse is None:
@@ -619,6 +619,8 @@ class Oracle:
         was_cut = attempt is not None and attempt.ended == "incomplete"
         if cause is None and was_cut and turn.emitted_from is None:
             cause = "cut at once"  # an answer that is cut before its first word is a failure
+        if cause is None and turn.causes and "first word" in str(action.error):
+            cause = "silence"  # what befell earlier attempts left the last one no time
         if cause is None:
             raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
         self.figures[f"failed by {cause}"] += 1

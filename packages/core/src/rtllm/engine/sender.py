@@ -55,7 +55,12 @@ class Sender:
     def place(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn or let it wait; an error ends this turn and no other."""
         until = self._state.rate_limits.until(turn.model, now)
-        if until is not None and turn.progress.may_wait(until, now):
+        if (
+            until is not None
+            and not turn.constraints.has_waited
+            and turn.progress.may_wait(until, now)
+        ):
+            turn.constraints.has_waited = True
             self._turns.pause(turn, until)
             return
         try:

@@ -34,6 +34,7 @@ class SendConstraints:
         over_http: Use HTTP.
         avoid: The connections not to use.
         met_unresponsive: Whether one of them never sent anything.
+        has_waited: Whether it has waited for a rate limit: it does so once for each attempt.
     """
 
     full_context: bool = False
@@ -41,6 +42,7 @@ class SendConstraints:
     over_http: bool = False
     avoid: set[int] = field(default_factory=set)
     met_unresponsive: bool = False
+    has_waited: bool = False
 
 
 @dataclass(slots=True, eq=False)

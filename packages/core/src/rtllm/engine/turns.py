@@ -18,7 +18,7 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
-from rtllm.retry.policy import Conditions, Resend, lesson_of, limits_rate, qualify
+from rtllm.retry.policy import Conditions, Resend, ends_connection, lesson_of, limits_rate, qualify
 from rtllm.retry.policy import Finish as Complete
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,8 @@ class Turns:
             return
         attempt.fault = fault = self._located(fault, attempt.connection)
         self._attempts.end(attempt, now)
+        if ends_connection(fault) and not with_connection:
+            self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
         turn = self._state.turns.get(attempt.turn)
         if turn is not None and turn.attempt is attempt:
             self.recover(turn, fault, now, pauses=with_connection)
@@ -245,6 +247,7 @@ class Turns:
                 "the service limits the rate of %s; its requests wait %.1f s", turn.model, wait
             )
         self._state.rate_limits.note(turn.model, now + wait)
+        turn.constraints.has_waited = True  # this wait, which others' do not prolong
 
     def _conditions(self, turn: ActiveTurn) -> Conditions:
         request, attempt = turn.prepared.request, turn.attempt
@@ -270,6 +273,7 @@ class Turns:
         """Abandon the current attempt, and set the constraints of the next one."""
         attempt, constraints, lesson = turn.attempt, turn.constraints, lesson_of(fault)
         turn.attempt = None
+        constraints.has_waited = False
         if attempt is not None:
             self._cancellation.abandon(attempt, "superseded", now)
             if resend.elsewhere and attempt.connection > 0:
