@@ -200,3 +200,57 @@ def test_a_parameter_without_a_type_is_left_to_its_default(
     assert list(encoded["parameters"]["properties"]) == ["a"]
     assert ToolEncoder().offer([lost]).encoded == ()
     assert "'lost' can't be offered to the model: the parameter 'b' has no type" in caplog.text
+
+
+def mcp_tool(description: str = "Look up the time.") -> Any:
+    """A tool of an MCP server, as the framework makes it anew at each registration."""
+
+    async def run(**_: Any) -> str:
+        return "noon"
+
+    schema = {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]}
+    run._tool_info = FunctionToolInfo("clock", description, schema)  # type: ignore[attr-defined]
+    return run
+
+
+@pytest.mark.parametrize("kind", ["the same object", "a class's tool", "an MCP server's tool"])
+def test_a_tool_that_is_registered_twice_is_one_tool(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk()
+    twice = {
+        "the same object": [desk.book, desk.book],
+        "a class's tool": [desk.book, Desk().book],
+        "an MCP server's tool": [mcp_tool(), mcp_tool()],
+    }[kind]
+    offered = ToolEncoder().offer(twice)
+    assert len(offered.encoded) == 1
+    assert caplog.records == []
+
+
+def test_another_tool_of_the_same_name_is_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    offered = ToolEncoder().offer([mcp_tool(), mcp_tool("Look up the clock.")])
+    assert len(offered.encoded) == 1
+    assert b"the time" in bytes(offered.encoded[0])
+    assert "another tool before it has the same name" in caplog.text
+
+
+async def test_an_agents_tools_that_are_updated_stay_one_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The framework appends a class's tools again at each update."""
+
+    class Clerk(Plain):
+        @tool
+        async def look_up(self, word: str) -> str:
+            """Look up a word."""
+            return word
+
+    agent = Clerk()
+    agent.update_tools(list(agent.tools))
+    assert len(agent.tools) > 1
+    offered = ToolEncoder().offer(agent.tools)
+    assert len(offered.encoded) == 1
+    assert caplog.records == []

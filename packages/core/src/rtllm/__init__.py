@@ -7,6 +7,7 @@ adapters, tests and tools.
 from rtllm._version import __version__
 from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
 from rtllm.client.chat_client import ChatClient
+from rtllm.client.checks import check_settings
 from rtllm.client.client import Client, FallbackProtocol, Lanes
 from rtllm.client.stream import ResponseStream
 from rtllm.codec.carried_fields import signature_of, with_signature
@@ -131,6 +132,7 @@ __all__ = [
     "UsageLedger",
     "UsageSnapshot",
     "__version__",
+    "check_settings",
     "dialect_with",
     "endpoint",
     "parse_answer",

@@ -10,11 +10,11 @@ from rtllm import (
     SILENCE_LIMIT,
     ApiKey,
     ChatClient,
-    ConfigError,
     HostProfile,
     ProviderConfig,
     ThinkTags,
     TurnReport,
+    check_settings,
     dialect_with,
     resolve_provider,
 )
@@ -133,8 +133,12 @@ class ChatLLM(AskingLLM):
         strict_parameters: bool = False,
     ) -> None:
         retries = None if isinstance(max_retries, NotGiven) else max_retries
-        if retries is not None and retries < 0:
-            raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
+        check_settings(
+            max_retries=0 if retries is None else retries,
+            host_profile=host_profile,
+            model_family=model_family,
+            strict_parameters=strict_parameters,
+        )
         waits = Waits(timeout, speech_floor, first_output_timeout, silence_limit)
         reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,

@@ -11,13 +11,13 @@ from rtllm import (
     ApiKey,
     Chaining,
     Client,
-    ConfigError,
     FallbackProtocol,
     HostProfile,
     Lanes,
     ProviderConfig,
     ThinkTags,
     TurnReport,
+    check_settings,
     dialect_with,
     resolve_provider,
 )
@@ -146,10 +146,13 @@ class LLM(AskingLLM):
         model_family: str | None = None,
         strict_parameters: bool = False,
     ) -> None:
-        if warm_connections < 0:
-            raise ConfigError(
-                f"warm_connections is {warm_connections}; expected 0 or more connections"
-            )
+        check_settings(
+            use_websocket=use_websocket,
+            warm_connections=warm_connections,
+            host_profile=host_profile,
+            model_family=model_family,
+            strict_parameters=strict_parameters,
+        )
         waits = Waits(timeout, speech_floor, first_output_timeout, silence_limit)
         reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,

@@ -31,6 +31,7 @@ from rtllm import (
     TurnError,
     TurnReport,
     UsageSnapshot,
+    check_settings,
     dialect_with,
     resolve_azure,
     resolve_provider,
@@ -203,14 +204,20 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         failure_text: str | None = None,
     ) -> None:
         super().__init__()
-        if warm_connections < 0:
-            raise ConfigError(
-                f"warm_connections is {warm_connections}; expected 0 or more connections"
-            )
-        if max_retries < 0:
-            raise ConfigError(f"max_retries is {max_retries}; expected 0 or more")
-        if not isinstance(streaming, bool):
-            raise ConfigError(f"streaming is {streaming!r}; expected True or False")
+        check_settings(
+            streaming=streaming,
+            use_websocket=use_websocket,
+            lanes=lanes,
+            warm_connections=warm_connections,
+            max_connections=max_connections,
+            max_retries=max_retries,
+            fallback=fallback,
+            host_profile=host_profile,
+            chaining=chaining,
+            rebuild=rebuild,
+            on_turn=on_turn,
+            strict_parameters=strict_parameters,
+        )
         if on_refusal not in ("speak", "error"):
             raise ConfigError(f"on_refusal is {on_refusal!r}; expected 'speak' or 'error'")
         self.model = model
@@ -261,6 +268,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
             ),
             on_turn=on_turn,
         )
+        self._clients.reach.check()
         self._body({}, with_tools=False)  # raise here for settings that can't be sent
         if streaming:
             self._clients.reach.socket({}, {})
@@ -539,6 +547,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         """Return the model whose family determines the parameters."""
         model = call.get("model")
         asked = str(model or self._clients.reach.deployment or self.model)
+        check_settings(model_family=self.model_family)
         return self.model_family or self._clients.model_of(asked) or str(model or self.model)
 
     def _connect(self) -> None:

@@ -111,9 +111,10 @@ class ToolEncoder:
             made = self._made_once(name, tool)
             if made is None:
                 continue
-            if offered.get(name) is made:
-                continue  # the framework passes it twice, but it is one tool
-            if name in offered:
+            known = offered.get(name)
+            if known is not None and known.tool.encoded == made.tool.encoded:
+                continue  # the framework registered it again, but it is one tool
+            if known is not None:
                 self._tell(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
             offered[name] = made

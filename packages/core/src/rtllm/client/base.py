@@ -1,7 +1,6 @@
 """The parts that the Responses client and the Chat Completions client share."""
 
 import asyncio
-import inspect
 import logging
 import secrets
 import weakref
@@ -9,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
+from rtllm.client.checks import check_settings
 from rtllm.client.shutdown import ABANDONED_LIMIT, Shutdown
 from rtllm.client.stream import ResponseStream
 from rtllm.content.request import Request
@@ -18,7 +18,6 @@ from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
-from rtllm.errors import ConfigError
 from rtllm.providers.http_clients import HttpClients
 from rtllm.transport.runtime import Runtime
 
@@ -42,8 +41,7 @@ class BaseClient(ABC):
         on_turn: Callable[[TurnReport], None] | None,
         books: UsageLedger | None,
     ) -> None:
-        if inspect.iscoroutinefunction(on_turn):
-            raise ConfigError("on_turn is async; expected a plain function, which is not awaited")
+        check_settings(on_turn=on_turn)
         self._options = options
         self._knowledge = knowledge
         self._on_turn = on_turn

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from rtllm.client.base import BaseClient
+from rtllm.client.checks import check_settings
 from rtllm.content.request import Network, Request
 from rtllm.content.usage import UsageLedger
 from rtllm.engine.connection import Opening
@@ -92,17 +93,18 @@ class Client(BaseClient):
         on_turn: Callable[[TurnReport], None] | None = None,
         books: UsageLedger | None = None,
     ) -> None:
-        if fallback not in ("http", None):
-            raise ConfigError(f"fallback is {fallback!r}; expected 'http' or None")
-        if max_connections < 1:
-            raise ConfigError(f"max_connections is {max_connections!r}; expected 1 or more")
+        check_settings(
+            lanes=lanes,
+            warm_connections=warm_connections,
+            max_connections=max_connections,
+            rebuild=rebuild,
+            websocket=websocket,
+            fallback=fallback,
+            chaining=chaining,
+        )
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
         profile = endpoint.profile
-        if chaining not in (True, False, "auto"):
-            raise ConfigError(f"chaining is {chaining!r}; expected True, False or 'auto'")
-        if lanes not in (True, False, "auto"):
-            raise ConfigError(f"lanes is {lanes!r}; expected True, False or 'auto'")
         if chaining == "auto" and chaining_is_off():
             chaining = False
         uses_lanes = profile.lanes if lanes == "auto" else lanes

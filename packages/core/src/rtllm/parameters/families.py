@@ -7,7 +7,10 @@ rejections (seen). A model that no row matches is unknown, and nothing is assume
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, get_args
+
+from rtllm.errors import ConfigError
 
 Api = Literal["responses", "chat"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -126,6 +129,33 @@ def family_of(model: str) -> Family | None:
     """
     name = _bare(model)
     return next((family for scheme, family in _ROWS if re.fullmatch(scheme, name)), None)
+
+
+KNOWN_MODELS = (
+    *("gpt-3.5-turbo", "gpt-4", "gpt-4-turbo", "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
+    *("gpt-4.1-nano", "o1", "o1-pro", "o3", "o3-mini", "o3-pro", "o4-mini", "gpt-5-chat"),
+    *("gpt-5-pro", "gpt-5", "gpt-5-mini", "gpt-5-nano", "gpt-5.1", "gpt-5.1-chat", "gpt-5.2"),
+    *("gpt-5.2-chat", "gpt-5.2-pro", "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.5"),
+    *("gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna", "gpt-6-sol", "gpt-6-luna", "gpt-6-astra"),
+    *("gpt-6.1-sol", "gpt-6.1-terra", "gpt-6.2-astra", "gpt-6.2-sol"),
+)
+"""Names of models whose families are known, without snapshots."""
+
+
+def checked_family(name: object) -> str | None:
+    """Check the name of a model family: that of any of its models, or None.
+
+    Raises:
+        ConfigError: If the family isn't known.
+    """
+    if name is None or (isinstance(name, str) and family_of(name) is not None):
+        return name
+    near = get_close_matches(str(name).lower(), KNOWN_MODELS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(
+        f"model_family is {name!r}; expected the name of a known model: "
+        f"{', '.join(map(repr, KNOWN_MODELS))}{hint}"
+    )
 
 
 def takes_cache_breakpoints(model: str) -> bool:

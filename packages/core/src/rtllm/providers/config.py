@@ -114,7 +114,9 @@ class ProviderConfig:
             headers={**self.headers, **headers},
             key_headers=self.key_headers,
         )
-        where = endpoint(self.socket_url or self.base_url, {**self.query, **query})
+        name = "wss_url" if self.socket_url else "base_url"
+        url = self.socket_url or self.base_url
+        where = endpoint(url, {**self.query, **query}, name=name)
         if self.azure and where.profile.name != AZURE.name:
             where = replace(where, profile=AZURE)
         return where, credentials
@@ -141,6 +143,15 @@ class ProviderConfig:
             max_retries=0,
             http_client=patient_http(url, proxy),
         )
+
+    def check(self) -> None:
+        """Check the addresses.
+
+        Raises:
+            ConfigError: If one is not valid.
+        """
+        for name, url in (("base_url", self.base_url), ("wss_url", self.socket_url)):
+            endpoint(url, name=name)
 
     def check_http(self) -> None:
         """Check that a proxy can be used for HTTP requests.

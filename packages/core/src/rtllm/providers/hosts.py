@@ -230,19 +230,22 @@ class Endpoint:
         return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-def endpoint(base_url: str | None, query: Mapping[str, str] | None = None) -> Endpoint:
+def endpoint(
+    base_url: str | None, query: Mapping[str, str] | None = None, *, name: str = "base_url"
+) -> Endpoint:
     """Derive the WebSocket's URL from an API root or a full endpoint.
 
     Args:
         base_url: For example ``https://host/v1``; also with ``http``, ``ws`` or ``wss``, and with
             ``/responses`` at the end. None for OpenAI's own.
         query: Additional query parameters, which override those of the URL.
+        name: The keyword that the URL was passed as, for errors.
 
     Raises:
         ConfigError: If the URL has no host, another scheme, a fragment or credentials.
     """
     given = base_url or OPENAI_BASE_URL
-    parts = _checked(given)
+    parts = _checked(given, name)
     path = parts.path.rstrip("/")
     path = _without_operation(path) + "/responses"
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
@@ -270,25 +273,27 @@ def api_root(base_url: str) -> tuple[str, dict[str, str]]:
     return root, dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
-def _checked(base_url: str) -> SplitResult:
+def _checked(base_url: str, name: str) -> SplitResult:
     wanted = "expected for example 'https://api.openai.com/v1'"
     address = base_url.strip()
     if "@" in address.partition("?")[0]:  # first, so that no later message repeats them
-        raise ConfigError("base_url contains credentials; remove them and pass the key as api_key")
+        raise ConfigError(f"{name} contains credentials; remove them and pass the key as api_key")
     # A query or fragment may hold a key, so that no message repeats it.
     shown = re.split(r"[?#]", address, maxsplit=1)[0]
     try:
         parts = urlsplit(address)
         _ = parts.port
     except ValueError as error:
-        raise ConfigError(f"base_url {shown!r} is not a valid URL ({error}); {wanted}") from None
+        raise ConfigError(f"{name} {shown!r} is not a valid URL ({error}); {wanted}") from None
+    if "://" not in address:
+        raise ConfigError(f"{name} {shown!r} has no scheme; {wanted}")
     if parts.scheme not in ("http", "https", "ws", "wss"):
         raise ConfigError(
-            f"base_url {shown!r} has the scheme {parts.scheme!r}, "
+            f"{name} {shown!r} has the scheme {parts.scheme!r}, "
             f"not http, https, ws or wss; {wanted}"
         )
     if not parts.hostname:
-        raise ConfigError(f"base_url {shown!r} names no host; {wanted}")
+        raise ConfigError(f"{name} {shown!r} names no host; {wanted}")
     if parts.fragment:
-        raise ConfigError(f"base_url {shown!r} has a fragment ('#…'); {wanted}")
+        raise ConfigError(f"{name} {shown!r} has a fragment ('#…'); {wanted}")
     return parts

@@ -1,0 +1,81 @@
+"""Checks of settings, where they are given."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rtllm.errors import ConfigError
+from rtllm.parameters.families import checked_family
+from rtllm.providers.hosts import profile_named
+
+
+def check_settings(**settings: Any) -> None:
+    """Check settings that are given, by their keywords; None is checked like any other value.
+
+    Known keywords are those of the clients, of the adapters' constructors, and `model_family`.
+
+    Raises:
+        ConfigError: If one is not valid. It tells what was given and what is accepted.
+    """
+    for name, value in settings.items():
+        _CHECKS[name](name, value)
+
+
+def _switch(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; expected True or False")
+
+
+def _switch_or_auto(name: str, value: Any) -> None:
+    if not isinstance(value, bool) and value != "auto":
+        raise ConfigError(f"{name} is {value!r}; expected True, False or 'auto'")
+
+
+def _fallback(name: str, value: Any) -> None:
+    if value not in ("http", None):
+        raise ConfigError(f"{name} is {value!r}; expected 'http' or None")
+
+
+def _count(least: int, unit: str = "") -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name} is {value!r}; expected {least} or more{unit}")
+
+    return check
+
+
+def _callback(name: str, value: Any) -> None:
+    if value is None:
+        return
+    called = getattr(value, "__call__", None)  # noqa: B004 - an object with an async call
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called):
+        raise ConfigError(f"{name} is async; expected a plain function, which is not awaited")
+    if not callable(value):
+        raise ConfigError(f"{name} is {type(value).__name__}; expected a function of one report")
+
+
+def _profile(_: str, value: Any) -> None:
+    if value is not None:
+        profile_named(value)
+
+
+def _family(_: str, value: Any) -> None:
+    checked_family(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "chaining": _switch_or_auto,
+    "fallback": _fallback,
+    "host_profile": _profile,
+    "lanes": _switch_or_auto,
+    "max_connections": _count(1),
+    "max_retries": _count(0),
+    "model_family": _family,
+    "on_turn": _callback,
+    "rebuild": _switch,
+    "streaming": _switch,
+    "strict_parameters": _switch,
+    "use_websocket": _switch,
+    "warm_connections": _count(0, " connections"),
+    "websocket": _switch,
+}
