@@ -1,4 +1,4 @@
-"""Bad settings: refused where they are given, with what is accepted, by every constructor."""
+"""Bad settings: every constructor refuses them, and tells what is accepted."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_a_parameter_without_a_type_is_left_to_its_default(
 
 
 def mcp_tool(description: str = "Look up the time.") -> Any:
-    """A tool of an MCP server, as the framework makes it anew at each registration."""
+    """A tool of an MCP server, created again at each registration, as by the framework."""
 
     async def run(**_: Any) -> str:
         return "noon"

@@ -1,4 +1,4 @@
-"""Checks of settings, where they are given."""
+"""Checks of settings in the constructors that get them."""
 
 import inspect
 from collections.abc import Callable
