@@ -31,5 +31,9 @@ chaos turns="20000" *args:
 simulate turns="100000" *args:
     uv run pytest tests/simulation/test_simulation.py --simulation-turns {{turns}} {{args}}
 
+# mangled and random frames on the engine
+fuzz seconds="60" *args:
+    uv run pytest tests/fuzz --fuzz-seconds {{seconds}} {{args}}
+
 example:
     uv run examples/livekit/conversation.py

@@ -46,6 +46,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many callers talk at a time in the simulation (default: each round its own)",
     )
     group.addoption(
+        "--fuzz-seconds",
+        type=float,
+        default=2.0,
+        help="how long the engine is fuzzed (default: %(default)s s)",
+    )
+    group.addoption(
+        "--fuzz-seed",
+        type=int,
+        default=1,
+        help="the first round of the fuzz target (default: %(default)s); a failure names its own",
+    )
+    group.addoption(
         "--soak",
         type=float,
         nargs="?",

@@ -593,3 +593,26 @@ def test_the_terminal_event_ends_the_response_whatever_its_id() -> None:
     assert events == [ResponseEnded("empty", None, "r1-encoded", Usage(10, 5, 4, 2, 3))]
     assert set(assembler.response_ids) == {"r1", "r1-encoded"}
     assert assembler.response_id == "r1-encoded"
+
+
+def test_deltas_after_an_empty_message_are_another_messages() -> None:
+    """Found by the fuzz target, on a host that names neither item nor place in its deltas."""
+    empty = {"type": "message", "role": "assistant", "content": [{"type": "output_text"}]}
+    frames: list[dict[str, Any]] = [
+        {"type": "response.output_text.done", "item_id": "a", "output_index": 0, "text": ""},
+        {"type": "response.output_item.done", "item": empty},
+        {"type": "response.output_text.delta", "delta": "One "},
+        {"type": "response.output_text.delta", "delta": "two"},
+        {
+            "type": "response.output_text.done",
+            "item_id": "b",
+            "output_index": 1,
+            "text": "One two three",
+        },
+    ]
+    decoder, heard = Assembler(), ""
+    for number, frame in enumerate(frames):
+        one = read(json.dumps({**frame, "sequence_number": number}))
+        assert one is not None
+        heard += "".join(e.text for e in decoder.feed(one)[0] if isinstance(e, TextDelta))
+    assert heard == "One two three"

@@ -234,7 +234,8 @@ class Assembler:
         """Find the only message that a delta without a known id or index can refer to."""
         item = self._speaking
         if item is None or (item_id is None and place is None):
-            return item
+            is_past = item is not None and item.is_closed and not item.said
+            return None if is_past else item  # an empty message is over: this is another one's
         if item.is_closed or item.is_elsewhere(place):
             return None
         return None if item.finals and _is_another(item, item_id) else item
