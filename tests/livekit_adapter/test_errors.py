@@ -27,6 +27,7 @@ from livekit_adapter.asking import (
 )
 from livekit_adapter.sessions import errors_of
 from livekit_adapter.stage import stage
+from rtllm import ConnectFailed
 from rtllm.simulator import (
     Abort,
     AcceptThen,
@@ -432,3 +433,13 @@ async def test_an_answer_that_stays_empty_is_an_end_and_no_error() -> None:
         assert events == []
         assert st.reports[0].outcome == "empty"
         assert st.llm.usage.all.attempts == 2
+
+
+async def test_a_connection_error_says_its_reason_once_and_keeps_its_cause() -> None:
+    model = LLM(api_key="k", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(APIConnectionError) as caught:
+        await model.chat(chat_ctx=hello(), conn_options=ONCE).collect()
+    assert str(caught.value).startswith("WebSocket ws://127.0.0.1:9/v1/responses: connection")
+    assert str(caught.value).count("connection refused") == 1
+    assert isinstance(caught.value.__cause__, ConnectFailed)
+    await model.aclose()

@@ -25,6 +25,20 @@ _DEFAULT_STATUS: dict[type[TurnError], int] = {
 _CONNECTION = (ConnectFailed, ConnectionLost)
 
 
+class LLMConnectionError(APIConnectionError):
+    """A connection that failed or was lost. Its text does not repeat that of its cause."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class LLMTimeoutError(APITimeoutError):
+    """A timeout. Its text does not repeat that of its cause."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
 def to_livekit(error: TurnError) -> APIError:
     """Translate the error of a failed turn to LiveKit's.
 
@@ -34,10 +48,10 @@ def to_livekit(error: TurnError) -> APIError:
     """
     details = error.details
     if isinstance(error, TurnTimeout):
-        return APITimeoutError(str(error), retryable=False)
+        return LLMTimeoutError(str(error), retryable=False)
     status = details.status or _DEFAULT_STATUS.get(type(error))
     if isinstance(error, _CONNECTION) and status is None:
-        return APIConnectionError(str(error), retryable=False)
+        return LLMConnectionError(str(error), retryable=False)
     body = {"message": error.message, "code": details.code, "param": details.param}
     if status is None and isinstance(error, RequestRejected):
         return APIError(str(error), body=body, retryable=False)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from livekit.agents import APIConnectionError, APIConnectOptions, llm
+from livekit.agents import APIConnectOptions, llm
 from opentelemetry import trace
 
 from rtllm import (
@@ -60,9 +60,7 @@ class LLMStream(llm.LLMStream):
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
         except TurnError as error:
-            failure = to_livekit(error)
-            # LiveKit would repeat the cause in the text of a connection error.
-            raise failure from None if isinstance(failure, APIConnectionError) else error
+            raise to_livekit(error) from error
         finally:
             if answer.report is not None:
                 _annotate(trace.get_current_span(), answer.report)
