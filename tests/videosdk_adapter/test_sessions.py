@@ -314,7 +314,7 @@ async def test_calls_that_never_can_run_end_the_turn(host: Host) -> None:
         stage(Reply.of(Call("weather", "{")), **host) as st,
         talk(st.llm, Plain(tools=[Tools().weather])) as c,
     ):
-        with pytest.raises(Exception, match="no JSON"):
+        with pytest.raises(Exception, match="not JSON"):
             await c.say("go")
         assert len(st.errors) == 1
         assert len(st.entries) == 3
