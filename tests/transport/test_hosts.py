@@ -350,3 +350,26 @@ async def test_a_refusal_that_tells_nothing_changes_nothing_that_the_model_sees(
         first, second = (entry.body["messages"] for entry in simulator.journal.entries)
         assert first == second
         await client.aclose()
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_input_tokens_show_that_a_host_forgets_what_it_claims_to_continue(
+    *, websocket: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    manners = ["ignores parents", "claims parents"]
+    async with responses_of(manners, websocket=websocket) as (sim, client, reports):
+        caller = Caller(client, [Message.of("system", "You are Acme's agent. " * 30)])
+        for text in ("one", "two", "three", "four", "five"):
+            await caller.say(text)
+        assert [report.chained for report in reports] == [False, True, True, False, False]
+        texts = [text for role, text in sim.journal.entries[-1].texts() if role == "user"]
+        assert texts == ["one", "two", "three", "four", "five"]
+        assert len([r for r in caplog.records if "forgets contexts" in r.getMessage()]) == 1
+
+
+async def test_input_tokens_that_count_the_whole_context_prove_that_it_is_kept() -> None:
+    async with responses_of([], websocket=True) as (_, client, reports):
+        caller = Caller(client, [Message.of("system", "You are Acme's agent. " * 30)])
+        for number in range(8):
+            await caller.say(str(number))
+        assert [report.chained for report in reports] == [False] + 7 * [True]

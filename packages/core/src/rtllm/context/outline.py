@@ -370,6 +370,8 @@ class ResponseAnchor:
         home: The lane that it ended on.
         stored: Whether the service stores it beyond the connection's memory.
         private: Whether it, or what it continues, has a picture or a hosted tool's item.
+        input_tokens: The most input tokens that the service counted for it or for a response that
+            it continues; 0 if it counted none.
     """
 
     response_id: str
@@ -381,6 +383,7 @@ class ResponseAnchor:
     home: LaneAddress
     stored: bool
     private: bool = False
+    input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

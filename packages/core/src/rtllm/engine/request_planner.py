@@ -22,6 +22,10 @@ PREPARED = 4
 """How many warmed-up prompts are remembered."""
 EXCHANGED = 64
 """How many rotated connections are remembered, to explain full contexts."""
+TOO_LITTLE = 2
+"""After this many continued responses in a row with too few input tokens, the host forgets."""
+FEW_TOKENS = 40
+"""Fewer input tokens than this prove nothing."""
 MISSES = 3
 """After this many consecutive misses without a hit, assume that the host stores no responses."""
 
@@ -99,6 +103,7 @@ class RequestPlanner:
         self._rebuilds = rebuilds
         self._misses = 0
         self._has_remembered = False
+        self._too_little = 0
         self._puts_back = True
         self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
         self._conversations = Conversations(self.pool.release)
@@ -258,6 +263,7 @@ class RequestPlanner:
         recorded: tuple[Item, ...] | None,
         now: float,
         output: tuple[Item, ...] = (),
+        input_tokens: int | None = None,
     ) -> None:
         """Record that an attempt has ended on the service.
 
@@ -268,6 +274,7 @@ class RequestPlanner:
                 something else, so that the response can't be continued.
             now: When, in seconds on the same clock.
             output: All items of the response, recorded or not.
+            input_tokens: The input tokens that the service counted; None if it named none.
         """
         placement = self._placed.pop(attempt)
         if attempt in self._abandoned:
@@ -301,6 +308,8 @@ class RequestPlanner:
                 placement.home,
                 placement.stored,
                 _is_private(placement, output),
+                # What it continues counts too, whatever the service counted this time.
+                max(input_tokens or 0, parent.input_tokens if parent is not None else 0),
             )
             if conversation.number < 0:
                 self._prepared.append(anchor)
@@ -332,6 +341,21 @@ class RequestPlanner:
         self._misses = 0
         self._memory = "none" if anchor.stored else "stored"
         return self._memory
+
+    def counts_too_little(self, parent: ResponseAnchor, input_tokens: int | None) -> bool:
+        """Count a continued response's input tokens, and judge by them whether the host forgets.
+
+        A service bills what a continued response knows as its input (documented by OpenAI), so
+        these tokens can't be fewer than the parent's own.
+
+        Returns:
+            Whether they were less than half of those, several times in a row.
+        """
+        if input_tokens is None or parent.input_tokens < FEW_TOKENS:
+            return False
+        is_too_little = 2 * input_tokens < parent.input_tokens
+        self._too_little = self._too_little + 1 if is_too_little else 0
+        return self._too_little >= TOO_LITTLE
 
     def forgets(self) -> None:
         """Record that the host keeps no response, so that none is continued any more."""
