@@ -21,7 +21,14 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from rtllm import FunctionTool, ToolArgumentsError, ToolSchemaError, why_not_strict
+from rtllm import (
+    FunctionTool,
+    ToolArgumentsError,
+    ToolSchemaError,
+    legal_tool_name,
+    tool_choice_of,
+    why_not_strict,
+)
 
 
 class Unit(enum.StrEnum):
@@ -589,3 +596,20 @@ def test_a_check_of_the_users_that_breaks_is_told_to_the_model() -> None:
     assert tool.arguments('{"city":"Ulm"}') == Fussy(city="Ulm")
     with pytest.raises(ToolArgumentsError, match="KeyError"):
         tool.arguments('{"city":"Atlantis"}')
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def test_a_legal_name_stays_and_others_become_legal_and_stay_apart() -> None:
+    assert legal_tool_name("look_up-2") == "look_up-2"
+    given = ["calendar.look", "calendar/look", "", "ä", "x" * 65, "y" * 200, "\ud83d"]
+    made = [legal_tool_name(name) for name in given]
+    assert len(set(made)) == len(given)
+    for name in made:
+        FunctionTool.of_schema(name, None)
+    assert made[0].startswith("calendar_look_")
+    assert tool_choice_of({"type": "function", "function": {"name": "calendar.look"}}) == {
+        "type": "function",
+        "name": made[0],
+    }

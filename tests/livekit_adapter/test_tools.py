@@ -19,9 +19,10 @@ from core.tool_types import TYPES, function_of, instances
 from livekit_adapter.asking import answer, hello
 from livekit_adapter.sessions import session_of
 from livekit_adapter.stage import stage
-from rtllm.simulator import Call, Reply, echo, fixed
+from rtllm.simulator import Call, Reply, Request, echo, fixed
 from rtllm.simulator.tools import check_tools
 from rtllm_livekit.tools import ToolEncoder
+from support.oracle import is_chained
 
 
 class Guest(BaseModel):
@@ -202,3 +203,28 @@ def test_no_warning_of_pydantics_reaches_the_user() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(encoded(handle)) == 1
+
+
+async def test_a_name_that_services_refuse_is_made_legal_and_found_again(any_host: Any) -> None:
+    got: list[str] = []
+
+    @function_tool(name="calendar.look/up")
+    async def look(day: str) -> str:
+        """Look a day up."""
+        got.append(day)
+        return "free"
+
+    def script(request: Request) -> Reply | str:
+        if request.last_user_text == "go" and not request.trailing_outputs:
+            offered = request.body["tools"][0]
+            return Reply.of(Call(offered.get("function", offered)["name"], {"day": "today"}))
+        return "Done."
+
+    async with stage(script, **any_host) as st_:
+        agent = Agent(instructions="Be kind.", tools=[look])
+        async with session_of(st_.llm, agent) as session:
+            await session.run(user_input="go")
+            await session.run(user_input="thanks")
+        assert got == ["today"]
+        # The oracle compares names with the framework's; that the chain holds shows the same.
+        assert st_.entries[-1].connection < 0 or all(map(is_chained, st_.entries[-2:]))

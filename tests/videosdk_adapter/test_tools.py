@@ -254,3 +254,30 @@ async def test_an_agents_tools_that_are_updated_stay_one_each(
     offered = ToolEncoder().offer(agent.tools)
     assert len(offered.encoded) == 1
     assert caplog.records == []
+
+
+async def test_a_name_that_services_refuse_is_made_legal_and_found_again(host: Host) -> None:
+    got: list[str] = []
+
+    @tool
+    async def look(day: str) -> str:
+        """Look a day up."""
+        got.append(day)
+        return "free"
+
+    look._tool_info = FunctionToolInfo("calendar.look/up", "Look a day up.", None)  # type: ignore[attr-defined]
+
+    def script(request: Request) -> Reply | str:
+        if request.last_user_text == "go" and not request.trailing_outputs:
+            offered = request.body["tools"][0]
+            return Reply.of(Call(offered.get("function", offered)["name"], {"day": "today"}))
+        return "Done."
+
+    async with stage(script, **host) as st, talk(st.llm, Plain(tools=[look])) as c:
+        await c.say("go")
+        await c.say("thanks")
+    assert got == ["today"]
+    assert len(st.entries) == 3
+    if st.entries[0].connection >= 0:
+        assert is_chained(st.entries[1])
+        assert is_chained(st.entries[2])

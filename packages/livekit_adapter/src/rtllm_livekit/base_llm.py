@@ -253,6 +253,7 @@ class AskingLLM(llm.LLM[Never]):
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
+            names=self._tools.names,
         )
 
     def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:

@@ -13,7 +13,7 @@ from typing import Any
 
 from livekit.agents import llm
 
-from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput
+from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput, legal_tool_name
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
             items += [
                 ToolCall(
                     c.call_id,
-                    c.name,
+                    legal_tool_name(c.name),
                     c.arguments,
                     _key(c.id),
                     mark_in(c.extra),

@@ -1,6 +1,6 @@
 """One response as LiveKit reads it: from events to chunks."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from livekit.agents import APIConnectOptions, llm
@@ -29,6 +29,7 @@ class LLMStream(llm.LLMStream):
         chat_ctx: The context of the request.
         tools: The tools of the request.
         conn_options: The retries and time limits.
+        names: The framework's names of the tools that the service knows by another name.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class LLMStream(llm.LLMStream):
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
+        names: Mapping[str, str],
     ) -> None:
+        self._names = names
         self._answer = answer  # first: where tasks are eager, the base class begins to read here
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
         # Recovery happens inside the stream; the base class must never replay a chunk.
@@ -56,7 +59,7 @@ class LLMStream(llm.LLMStream):
                     if answer.mark != mark:  # another attempt has started
                         mark = answer.mark
                         extra = extra_with(mark)
-                    chunk = _chunk(answer.response_id or "", extra, event)
+                    chunk = _chunk(answer.response_id or "", extra, event, self._names)
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
         except TurnError as error:
@@ -66,7 +69,9 @@ class LLMStream(llm.LLMStream):
                 _annotate(trace.get_current_span(), answer.report)
 
 
-def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.ChatChunk | None:
+def _chunk(
+    response_id: str, extra: dict[str, Any] | None, event: Event, names: Mapping[str, str]
+) -> llm.ChatChunk | None:
     # LiveKit stores `extra` with the message and the call that it records.
     if isinstance(event, TextDelta):
         delta = llm.ChoiceDelta(role="assistant", content=event.text, extra=extra)
@@ -79,7 +84,7 @@ def _chunk(response_id: str, extra: dict[str, Any] | None, event: Event) -> llm.
             role="assistant",
             tool_calls=[
                 llm.FunctionToolCall(
-                    name=call.name,
+                    name=names.get(call.name, call.name),
                     arguments=call.arguments or "{}",
                     call_id=call.call_id,
                     extra=extra,

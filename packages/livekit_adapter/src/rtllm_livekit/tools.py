@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from livekit.agents import llm
 
-from rtllm import FunctionTool, ToolSchemaError
+from rtllm import FunctionTool, ToolSchemaError, legal_tool_name
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ class ToolEncoder:
             tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
         ] = OrderedDict()
         self._told: set[str] = set()
+        self.names: dict[str, str] = {}
+        """The framework's names of the tools that the service knows by another name."""
 
     def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[msgspec.Raw, ...]:
         """Encode the tools of a request, in their order.
@@ -48,6 +50,7 @@ class ToolEncoder:
         encoded: list[msgspec.Raw] = []
         for tool in llm.ToolContext(list(tools)).flatten():
             try:
+                self._note_name(tool)
                 raw = self._encoded_once(tool)
             except ToolSchemaError as error:
                 self._tell(error)
@@ -82,7 +85,7 @@ class ToolEncoder:
         given = tool.info.raw_schema
         wanted = given.get("strict")
         made = FunctionTool.of_schema(
-            tool.info.name,
+            legal_tool_name(tool.info.name),
             given.get("parameters"),
             description=given.get("description"),
             strict=False if wanted is False else None,
@@ -94,6 +97,12 @@ class ToolEncoder:
         if not more:
             return made.encoded
         return msgspec.Raw(msgspec.json.encode({**made.for_responses(), **more}))
+
+    def _note_name(self, tool: llm.Tool) -> None:
+        if isinstance(tool, llm.RawFunctionTool | llm.FunctionTool):
+            name = tool.info.name
+            if (legal := legal_tool_name(name)) != name:
+                self.names[legal] = name
 
     def _hosted(self, tool: llm.Tool) -> msgspec.Raw | None:
         to_dict = getattr(tool, "to_dict", None)
@@ -117,7 +126,7 @@ def _function(tool: llm.FunctionTool[..., Any]) -> FunctionTool[dict[str, Any]]:
     def made(strict: bool | None) -> FunctionTool[dict[str, Any]]:
         return FunctionTool.of(
             tool,
-            name=tool.info.name,
+            name=legal_tool_name(tool.info.name),
             description=(tool.info.description or "").strip(),
             without=context,
             strict=strict,

@@ -112,7 +112,7 @@ class Reply:
         turn = self._join(items)
         if self.nested and self._question.offered.tools and turn.held:
             while turn.held and not self._generation.was_cut():
-                yield call_chunk(turn.hand_out())
+                yield self._hand_out(turn)
             return
         while True:
             turn.waiting = False
@@ -127,7 +127,7 @@ class Reply:
             if not self.nested:
                 self._memory.turns.open(turn)
             while turn.held:
-                yield call_chunk(turn.hand_out(), at_the_end)
+                yield self._hand_out(turn, at_the_end)
                 at_the_end = None
                 if not self.nested:
                     # The tool and every nested `chat` have completed.
@@ -202,6 +202,11 @@ class Reply:
             return
         if at_the_end := known_at_the_end(response, question.model):
             yield text_chunk("", at_the_end)
+
+    def _hand_out(self, turn: Turn, metadata: dict[str, Any] | None = None) -> LLMResponse:
+        """Give the framework the next call, by its own name of the tool."""
+        call = turn.hand_out()
+        return call_chunk(call, self._question.offered.names.get(call.name, call.name), metadata)
 
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
         context = arrange(

@@ -20,7 +20,7 @@ from videosdk.agents import (
     ImageContent,
 )
 
-from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput, with_signature
+from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput, legal_tool_name, with_signature
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,8 @@ def _call(entry: FunctionCall) -> ToolCall:
     kept = getattr(entry, "metadata", None)
     signature = kept.get("thought_signature") if isinstance(kept, Mapping) else None
     carried = with_signature(signature)
-    return ToolCall(entry.call_id, entry.name, arguments, key=_key(entry), carried=carried)
+    name = legal_tool_name(entry.name)
+    return ToolCall(entry.call_id, name, arguments, key=_key(entry), carried=carried)
 
 
 def _instructs(entry: object) -> bool:

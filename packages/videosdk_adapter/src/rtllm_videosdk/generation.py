@@ -187,10 +187,16 @@ def text_chunk(text: str, metadata: dict[str, Any] | None = None) -> LLMResponse
     return LLMResponse(content=text, role=ChatRole.ASSISTANT, metadata=metadata)
 
 
-def call_chunk(call: ToolCall, metadata: dict[str, Any] | None = None) -> LLMResponse:
-    """Create a chunk with a call to run. The framework reads ``call_id``, others ``id``."""
+def call_chunk(call: ToolCall, name: str, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    """Create a chunk with a call to run. The framework reads ``call_id``, others ``id``.
+
+    Args:
+        call: The call.
+        name: The framework's name of the tool.
+        metadata: What belongs to the end of the response.
+    """
     function = {
-        "name": call.name,
+        "name": name,
         "arguments": arguments_of(call),
         "id": call.call_id,
         "call_id": call.call_id,

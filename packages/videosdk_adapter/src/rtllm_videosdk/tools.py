@@ -17,7 +17,7 @@ import msgspec
 from pydantic.fields import FieldInfo
 from videosdk.agents import get_tool_info, is_function_tool
 
-from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolSchemaError
+from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolSchemaError, legal_tool_name
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +51,13 @@ class Offered:
 
     Attributes:
         encoded: The encoded tools.
-        tools: The tools by name.
+        tools: The tools by the names that the service knows.
+        names: The framework's names of those that the service knows by another name.
     """
 
     encoded: tuple[msgspec.Raw, ...] = ()
     tools: Mapping[str, Runnable] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def as_run(self, call: ToolCall) -> ToolCall:
         """Return a call as the framework runs and records it: defaults left out instead of null."""
@@ -103,11 +105,15 @@ class ToolEncoder:
     def offer(self, tools: Sequence[Any] | None) -> Offered:
         """Encode the tools of a request, in their order."""
         offered: dict[str, Runnable] = {}
+        names: dict[str, str] = {}
         for tool in tools or ():
             if not is_function_tool(tool):
                 self._tell(ToolSchemaError(_name_of(tool), "it is not a function tool"))
                 continue
-            name = get_tool_info(tool).name
+            given = get_tool_info(tool).name
+            name = legal_tool_name(given)
+            if name != given:
+                names[name] = given
             made = self._made_once(name, tool)
             if made is None:
                 continue
@@ -118,7 +124,7 @@ class ToolEncoder:
                 self._tell(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
             offered[name] = made
-        return Offered(tuple(one.tool.encoded for one in offered.values()), offered)
+        return Offered(tuple(one.tool.encoded for one in offered.values()), offered, names)
 
     def _made_once(self, name: str, tool: Any) -> Runnable | None:
         # The tool's info is kept with the result, so that its id is not reused. Its description and

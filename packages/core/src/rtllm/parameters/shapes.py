@@ -1,8 +1,9 @@
 """Values in the form of the Responses API, converted from either API's."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
+from rtllm.content.tool_names import legal_tool_name
 from rtllm.errors import ConfigError
 
 _TOOL_CHOICES = ("auto", "required", "none")
@@ -30,7 +31,7 @@ def _named_choice(choice: Mapping[str, Any]) -> dict[str, Any] | None:
         case "function" | "custom" as kind:
             inner = choice.get(kind)
             name = inner.get("name") if isinstance(inner, Mapping) else choice.get("name")
-            return {"type": kind, "name": name} if isinstance(name, str) and name else None
+            return {"type": kind, "name": legal_tool_name(name)} if _is_name(name) else None
         case "allowed_tools":
             inner = choice.get("allowed_tools")
             return _allowed(inner if isinstance(inner, Mapping) else choice)
@@ -38,6 +39,10 @@ def _named_choice(choice: Mapping[str, Any]) -> dict[str, Any] | None:
             return dict(without_nulls(choice))  # a hosted tool's choice, already in the API's form
         case _:
             return None
+
+
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(name)
 
 
 def _allowed(choice: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 import copy
 import inspect
 import logging
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import ValidationError
 
+from rtllm.content.tool_names import LEGAL_NAME
 from rtllm.errors import ToolArgumentsError, ToolSchemaError
 from rtllm.tools.arguments import problems_of, raw_problems, read
 from rtllm.tools.null_defaults import Nulls, without_stand_ins
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 M = TypeVar("M")
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FunctionTool(Generic[T]):
@@ -73,7 +71,7 @@ class FunctionTool(Generic[T]):
         nulls: Nulls,
     ) -> None:
         """Use `of`, `of_model` or `of_schema`."""
-        if not _NAME.fullmatch(name):
+        if not LEGAL_NAME.fullmatch(name):
             raise ToolSchemaError(
                 name, "a name has 1 to 64 of the characters A-Z a-z 0-9 _ -; rename the tool"
             )

@@ -1,0 +1,27 @@
+"""Names of tools as the services accept them."""
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+
+LEGAL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Documented by OpenAI; other hosts accept these names as well."""
+
+_KEPT = 55
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@lru_cache(maxsize=4096)
+def legal_tool_name(name: str) -> str:
+    """Return a name that the services accept: the same one if it is legal.
+
+    Otherwise a readable name with a hash of the given one, so that two tools never share a name and
+    a history names a tool as the request does.
+
+    Args:
+        name: The framework's name of a tool, such as ``calendar.book``.
+    """
+    if LEGAL_NAME.fullmatch(name):
+        return name
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{_ILLEGAL.sub('_', name)[:_KEPT]}_{digest}"
