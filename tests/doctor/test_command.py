@@ -18,7 +18,12 @@ from rtllm.doctor.simulated import simulated_host
 from rtllm.simulator import Simulator
 
 pytestmark = pytest.mark.real_time
-PROGRAM = "from rtllm.cli import main; main()"
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+from rtllm.cli import main
+main()
+"""
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
 }

@@ -71,7 +71,7 @@ async def test_two_virtual_times_at_once_are_refused() -> None:
         finally:
             running.close()
 
-    with pytest.raises(RuntimeError, match="one VirtualTimeLoop at a time"):
+    with pytest.raises(RuntimeError, match="run only one at a time"):
         await asyncio.to_thread(run)
 
 
@@ -450,7 +450,7 @@ async def test_a_call_that_has_not_begun_and_words_that_are_none() -> None:
         with pytest.raises(RuntimeError, match="async with"):
             _ = call.session
         async with call:
-            with pytest.raises(ValueError, match="at least a word"):
+            with pytest.raises(ValueError, match="at least one word"):
                 await call.caller_says("  ")
 
 

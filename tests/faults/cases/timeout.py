@@ -18,6 +18,7 @@ DEAD = Silence(scope="connection", pongs=False)
 NO_WORD = Silence(scope="connection")
 SLOW = Dribble(every=2.0, after=12)
 FLOOR: More = {"speech_floor": 5.0}
+PATIENT: More = {"silence_limit": None}
 
 CASES = (
     RULE.connecting("the upgrade isn't answered", LATE),
@@ -26,7 +27,7 @@ CASES = (
     RULE.sent("silence when sent", MUTE),
     RULE.sent("a dead connection", DEAD),
     UNRESPONSIVE.sent("a connection that never says a word", NO_WORD, between="close"),
-    RULE.sent("silence each time", MUTE, RULE.fails(3), always=True),
+    RULE.sent("silence each time", MUTE, RULE.fails(3), always=True, options=PATIENT),
     RULE.created("nothing but in_progress when created", PROGRESS),
     RULE.created("nothing but keepalive when created", KEEPALIVE),
     RULE.in_a_call("silence in a call's arguments", MUTE),
