@@ -133,6 +133,7 @@ async def test_a_fault_is_one_exception_and_one_event(row: Row, host: Any) -> No
         with pytest.raises(APIError, match=row.says) as caught:
             await answer(st, hello(), conn_options=TWICE_MORE)
         error = caught.value
+        assert isinstance(error, APIError)
         assert kind_of(error) is row.error
         assert getattr(error, "status_code", None) == row.status
         assert not error.retryable
@@ -164,6 +165,7 @@ async def test_a_fault_after_words_is_not_tried_again(row: Row) -> None:
         events = errors_of(st.llm)
         chunks, error = await chunks_of(st.llm.chat(chat_ctx=hello(), conn_options=TWICE_MORE))
         assert text_of(chunks) == "one two "
+        assert isinstance(error, APIError)
         assert kind_of(error) is row.error
         assert not error.retryable
         assert len(events) == 1
@@ -346,6 +348,7 @@ async def test_silence_ends_in_a_timeout(phase: Any, scope: Any, noise: Any) -> 
         events = errors_of(st.llm)
         stream = st.llm.chat(chat_ctx=hello(), conn_options=QUICK)
         chunks, error = await chunks_of(stream)
+        assert isinstance(error, APIError)
         assert kind_of(error) is APITimeoutError
         assert not error.retryable
         assert text_of(chunks) == ("one " if phase == "output" else "")
