@@ -79,7 +79,10 @@ class Attempts:
         self._state.planner.complete(attempt.number, response_id, recorded, now, output, tokens)
         parent = attempt.placement.plan.anchor
         if parent is not None and self._state.planner.counts_too_little(parent, tokens):
-            self._give_up_chaining(parent.input_tokens, tokens)
+            self._state.without_state(
+                f"counts {tokens} input tokens for a response that continues one of "
+                f"{parent.input_tokens}, so it forgets contexts"
+            )
         if attempt.begun:
             tell = attempt.on_late_usage if attempt.category == "cancelled" else None
             self._state.actions.append(
@@ -97,17 +100,6 @@ class Attempts:
                 self._state.fallback.answered()
             if connection.state == "leaving" and connection.is_idle:
                 self._state.connections.remove(connection)
-
-    def _give_up_chaining(self, known: int, counted: int | None) -> None:
-        """Send full contexts from now on: the host forgets what it seems to continue."""
-        self._state.knowledge.without_state()
-        self._state.planner.forgets()
-        logger.warning(
-            "the host counts %s input tokens for a response that continues one of %s: it forgets "
-            "contexts, so they are sent in full from now on; chaining=False saves the try",
-            counted,
-            known,
-        )
 
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
         """Remember the calls of a complete response, and the fields that the host wants back."""

@@ -78,13 +78,18 @@ class HostKnowledge:
         """Whether a call id must be sent back unchanged, since it may carry the host's data."""
         return call_id in self._issued or carries_data(call_id)
 
-    def without_state(self) -> None:
-        """Record that the host ignores the responses that it is asked to continue."""
+    def without_state(self, reason: str) -> None:
+        """Record that the host forgets the responses that it is asked to continue.
+
+        Args:
+            reason: How that shows.
+        """
         if not self.forgets:
             logger.warning(
-                "%s accepts previous_response_id but ignores it. From now on each turn sends its "
-                "full context. Pass chaining=False to avoid the failed attempt",
+                "%s %s. From now on each turn sends its full context. Pass chaining=False to avoid "
+                "the failed attempt",
                 self.name,
+                reason,
             )
         self.forgets = True
 

@@ -108,6 +108,15 @@ class EngineState:
         self.pool.without_lanes()
         self.knowledge.without_lanes()
 
+    def without_state(self, reason: str) -> None:
+        """Continue no responses any more.
+
+        Args:
+            reason: How the host shows that it forgets them, for a warning.
+        """
+        self.planner.forgets()
+        self.knowledge.without_state(reason)
+
     def queue(self, turn: ActiveTurn) -> None:
         """Queue a turn until a connection is free, within its time limit."""
         if not self._has_told_full:

@@ -76,7 +76,7 @@ class Turns:
         if attempt.connection < 0 and isinstance(decoder, ExchangeDecoder):
             self._attempts.expect_end(attempt, decoder, now)
         if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
-            self._state.knowledge.without_state()
+            self._state.without_state("accepts previous_response_id but ignores it")
             self.recover(turn, PARENT_IGNORED, now)
             turn = None
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
@@ -288,8 +288,6 @@ class Turns:
                 self._state.fallback.learn(now, fault, others_work=others_work)
             elif attempt is not None:
                 self._state.max_frame = min(self._state.max_frame, attempt.size - 1)
-        if lesson == "parent ignored":
-            self._state.planner.forgets()
         if lesson == "form refused":
             model, dialects = turn.model, self._state.knowledge.dialects
             guessed = guessed_points(fault, dialects.of(model))

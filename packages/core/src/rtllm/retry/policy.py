@@ -154,7 +154,6 @@ Action = Resend | Fail | Finish
 
 Lesson = Literal[
     "parent lost",
-    "parent ignored",
     "items refused",
     "lanes refused",
     "parameter refused",
@@ -169,7 +168,6 @@ _LESSONS: Mapping[FaultKind, Lesson] = {
     FaultKind.ITEMS_REFUSED: "items refused",
     FaultKind.LANES_REFUSED: "lanes refused",
     FaultKind.PARAMETER_REFUSED: "parameter refused",
-    FaultKind.PARENT_IGNORED: "parent ignored",
     FaultKind.FORM_REFUSED: "form refused",
     FaultKind.TOO_LARGE: "too large",
     FaultKind.NO_HTTP: "no http",
