@@ -50,7 +50,6 @@ class ToolEncoder:
         encoded: list[msgspec.Raw] = []
         for tool in llm.ToolContext(list(tools)).flatten():
             try:
-                self._note_name(tool)
                 raw = self._encoded_once(tool)
             except ToolSchemaError as error:
                 self._tell(error)
@@ -75,6 +74,8 @@ class ToolEncoder:
             self._encoded.move_to_end(key)
             return known[1]
         self._encoded[key] = (tool.info, None)  # stays so if it can't be built
+        if (legal := legal_tool_name(tool.info.name)) != tool.info.name:
+            self.names[legal] = tool.info.name
         if len(self._encoded) > _CACHED:
             self._encoded.popitem(last=False)
         raw = self._raw(tool) if isinstance(tool, llm.RawFunctionTool) else _function(tool).encoded
@@ -97,12 +98,6 @@ class ToolEncoder:
         if not more:
             return made.encoded
         return msgspec.Raw(msgspec.json.encode({**made.for_responses(), **more}))
-
-    def _note_name(self, tool: llm.Tool) -> None:
-        if isinstance(tool, llm.RawFunctionTool | llm.FunctionTool):
-            name = tool.info.name
-            if (legal := legal_tool_name(name)) != name:
-                self.names[legal] = name
 
     def _hosted(self, tool: llm.Tool) -> msgspec.Raw | None:
         to_dict = getattr(tool, "to_dict", None)
