@@ -77,8 +77,8 @@ class Caller:
 
     def _heard_answer_since(self, first: int) -> bool:
         role, text = self.line.last if self.line.history() else ("", "")
-        told = self._stage.answers
-        replies = [told.words(index) for index in told.replies if index >= first]
+        answers = self._stage.answers
+        replies = [answers.words(index) for index in answers.replies if index >= first]
         return role == "assistant" and any(words and text.endswith(words) for words in replies)
 
     async def _until(self, holds: Callable[[], object]) -> bool:

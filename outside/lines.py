@@ -43,7 +43,7 @@ class Line(ABC):
 
     @abstractmethod
     def take_back(self) -> None:
-        """Remove the last words, which were rejected."""
+        """Remove the last message, which the service rejected."""
 
     @abstractmethod
     async def session(self, *caller: str) -> list[str]:

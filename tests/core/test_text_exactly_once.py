@@ -364,8 +364,8 @@ def test_an_incomplete_response_runs_no_call(arguments: Any, status: dict[str, s
 def test_halves_in_arguments_are_joined_or_replaced(text: str, expected: str) -> None:
     cut = text.index("d") + 2 if "\\" in text else text.index(HIGH) + 1
     frames = [arguments_event("delta", text[:cut]), arguments_event("delta", text[cut:])]
-    for told in (frames, [arguments_event("done", text)]):
-        _, calls, _ = heard(added(call("")), *told, done(call(...)), end())
+    for pieces_of_call in (frames, [arguments_event("done", text)]):
+        _, calls, _ = heard(added(call("")), *pieces_of_call, done(call(...)), end())
         assert [json.loads(a) for _, a in calls] == [{"x": expected}]
 
 

@@ -99,8 +99,13 @@ def test_law_a_tool_that_is_not_strict_could_not_be(case: Case) -> None:
         return
     reason = case.tool.why_not_strict or ""
     assert any(
-        told in reason
-        for told in ("additional properties", "prefixItems", "null can't mean its default", "items")
+        cause in reason
+        for cause in (
+            "additional properties",
+            "prefixItems",
+            "null can't mean its default",
+            "items",
+        )
     ), reason
 
 

@@ -58,7 +58,7 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 def _shown(*_: Any, **__: Any) -> None:
-    """Stands for a framework's class where a snippet leaves arguments out."""
+    """Placeholder for a framework's class whose arguments a snippet omits."""
 
 
 PRELUDES: dict[str, dict[str, Any]] = {

@@ -752,7 +752,7 @@ class Oracle:
         there = {(c, tenant) for c, tenants in held.tenants.items() for tenant in tenants}
         for (connection, tenant), since in list(seen.items()):
             if (connection, tenant) not in there:
-                may_go = len(held.tenants) >= CROWDED  # who loses nothing by it, which law 2 judges
+                may_go = len(held.tenants) >= CROWDED  # if its responses are stored: law 2
                 if connection in held.tenants and not may_go and now - since < TENANT_STAYS:
                     raise Violation("2", f"conversation {tenant} lost its place on {connection}")
                 del seen[connection, tenant]

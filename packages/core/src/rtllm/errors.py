@@ -61,10 +61,10 @@ class ToolArgumentsError(RtllmError, ValueError):
     """
 
     def __init__(self, tool: str, problems: tuple[tuple[str, str], ...]) -> None:
-        told = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
+        reasons = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
         super().__init__(
-            f"the arguments of {tool!r} are not valid: {told}. Nothing was run; correct them and "
-            f"call {tool!r} again"
+            f"the arguments of {tool!r} are not valid: {reasons}. Nothing was run; correct them "
+            f"and call {tool!r} again"
         )
         self.tool = tool
         self.problems = problems

@@ -78,8 +78,8 @@ class ChatLLM(AskingLLM):
         first_output_timeout: Seconds for the first output of each attempt. Default:
             ``conn_options.timeout``, which also limits each gap.
         silence_limit: Seconds from `chat` to the first output, over all attempts; then the turn
-            fails. It does not run while the model reasons or uses hosted tools. The default gives
-            way to ``conn_options`` of your own. None: no such limit.
+            fails. It does not run while the model reasons or uses hosted tools. The default does
+            not apply with ``conn_options`` of your own. None: no such limit.
         on_turn: Called with the report of each turn.
         parameters: Additional parameters of each request, by their names in either API.
         model_family: The model's family if its name does not tell it (a deployment's name). Default

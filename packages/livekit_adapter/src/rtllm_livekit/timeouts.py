@@ -48,7 +48,7 @@ class Waits:
         return timeout if isinstance(timeout, int | float) else getattr(timeout, "connect", None)
 
     def limits(self, conn_options: APIConnectOptions) -> Timeouts:
-        """Derive a turn's limits; the default silence limit gives way to the user's options."""
+        """Derive a turn's limits; with options of the user the default silence limit is off."""
         is_own = conn_options is not DEFAULT_API_CONNECT_OPTIONS
         return Timeouts.of(
             conn_options.timeout,

@@ -37,7 +37,7 @@ class ToolEncoder:
         self._encoded: OrderedDict[
             tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
         ] = OrderedDict()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.names: dict[str, str] = {}
         """The framework's names of the tools that the service knows by another name."""
 
@@ -52,11 +52,11 @@ class ToolEncoder:
             try:
                 raw = self._encoded_once(tool)
             except ToolSchemaError as error:
-                self._tell(error)
+                self._log_once(error)
                 raw = None
             except Exception as error:  # noqa: BLE001 - whatever pydantic, typing and msgspec raise
                 name = getattr(getattr(tool, "info", None), "name", type(tool).__name__)
-                self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
+                self._log_once(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
                 raw = None
             if raw is not None:
                 encoded.append(raw)
@@ -93,7 +93,7 @@ class ToolEncoder:
             nulls="never",
         )
         if wanted is True and made.why_not_strict is not None:
-            self._tell(ToolSchemaError(made.name, f"not strict, because {made.why_not_strict}"))
+            self._log_once(ToolSchemaError(made.name, f"not strict, because {made.why_not_strict}"))
         more = {name: given[name] for name in _MORE_FIELDS if given.get(name) is not None}
         if not more:
             return made.encoded
@@ -104,13 +104,13 @@ class ToolEncoder:
         value = to_dict() if callable(to_dict) else None
         if not isinstance(value, Mapping):
             name = type(tool).__name__
-            self._tell(ToolSchemaError(name, "it is not a function tool or an OpenAI tool"))
+            self._log_once(ToolSchemaError(name, "it is not a function tool or an OpenAI tool"))
             return None
         return msgspec.Raw(msgspec.json.encode({k: v for k, v in value.items() if v is not None}))
 
-    def _tell(self, error: ToolSchemaError) -> None:
-        if str(error) not in self._told:
-            self._told.add(str(error))
+    def _log_once(self, error: ToolSchemaError) -> None:
+        if str(error) not in self._logged:
+            self._logged.add(str(error))
             logger.warning("%s", error)
 
 

@@ -239,11 +239,11 @@ class Reply:
         if not broken or turn.refused:
             return []
         turn.failed_calls += 1
-        told = "; ".join(why for _, why in broken)
+        reasons = "; ".join(why for _, why in broken)
         if turn.failed_calls > MOST_ANSWERED:
             ended = response.ended
-            raise cannot_call(told, ended.response_id if ended is not None else None)
-        logger.warning("a tool call is not valid; the model is asked to correct it: %s", told)
+            raise cannot_call(reasons, ended.response_id if ended is not None else None)
+        logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
         response.calls = [call for call, why in judged if why is None]
         outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
         return [*(call for call, _ in broken), *outputs]

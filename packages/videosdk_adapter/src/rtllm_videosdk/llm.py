@@ -136,8 +136,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         first_output_timeout: Seconds for the first output of each attempt. Default:
             ``timeout.read``, which also limits each gap.
         silence_limit: Seconds from `chat` to the first output, over all attempts; then the turn
-            fails. It does not run while the model reasons or uses hosted tools. The default gives
-            way to a longer ``timeout``. None: no such limit.
+            fails. It does not run while the model reasons or uses hosted tools. The default does
+            not apply with a longer ``timeout``. None: no such limit.
         on_turn: Called with the report of each turn.
         model_family: The model's family if its name does not tell it (a deployment's name). Default
             on Azure: that of the model that the responses name, from the second turn on.

@@ -27,8 +27,8 @@ class Waits:
         """Convert seconds, or an httpx, httpx2 or openai ``Timeout``, to time limits.
 
         ``read`` limits the wait for the first output and for each gap, ``connect`` that for a
-        connection. A part that is None is limited only by the turn. The default silence limit
-        gives way to a longer ``read``.
+        connection. A part that is None is limited only by the turn. With a ``read`` longer than
+        the default silence limit, that limit is off.
 
         Args:
             timeout: Any of these; None for the original's defaults.
@@ -37,13 +37,13 @@ class Waits:
             ConfigError: If it is none of these, or not more than 0 seconds.
         """
         read, connect = _seconds_of(timeout)
-        gives_way = self.silence == SILENCE_LIMIT and read > SILENCE_LIMIT
+        is_patient = self.silence == SILENCE_LIMIT and read > SILENCE_LIMIT
         return Timeouts.of(
             read,
             connect,
             speech_floor=self.speech_floor,
             first_output=self.first_output,
-            silence=None if gives_way else self.silence,
+            silence=None if is_patient else self.silence,
         )
 
 

@@ -100,7 +100,7 @@ class ToolEncoder:
         self._made: OrderedDict[tuple[int, str, bytes], tuple[object, Runnable | None]] = (
             OrderedDict()
         )
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def offer(self, tools: Sequence[Any] | None) -> Offered:
         """Encode the tools of a request, in their order."""
@@ -108,7 +108,7 @@ class ToolEncoder:
         names: dict[str, str] = {}
         for tool in tools or ():
             if not is_function_tool(tool):
-                self._tell(ToolSchemaError(_name_of(tool), "it is not a function tool"))
+                self._log_once(ToolSchemaError(_name_of(tool), "it is not a function tool"))
                 continue
             given = get_tool_info(tool).name
             name = legal_tool_name(given)
@@ -121,7 +121,7 @@ class ToolEncoder:
             if known is not None and known.tool.encoded == made.tool.encoded:
                 continue  # the framework registered it again, but it is one tool
             if known is not None:
-                self._tell(ToolSchemaError(name, "another tool before it has the same name"))
+                self._log_once(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
             offered[name] = made
         return Offered(tuple(one.tool.encoded for one in offered.values()), offered, names)
@@ -140,17 +140,17 @@ class ToolEncoder:
         try:
             made = _made(name, said, tool)
         except ToolSchemaError as error:
-            self._tell(error)
+            self._log_once(error)
         except Exception as error:  # noqa: BLE001 - whatever pydantic and typing raise
-            self._tell(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
+            self._log_once(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
         self._made[key] = (info, made)
         if len(self._made) > _CACHED:
             self._made.popitem(last=False)
         return made
 
-    def _tell(self, error: ToolSchemaError) -> None:
-        if str(error) not in self._told:
-            self._told.add(str(error))
+    def _log_once(self, error: ToolSchemaError) -> None:
+        if str(error) not in self._logged:
+            self._logged.add(str(error))
             logger.warning("%s", error)
 
 

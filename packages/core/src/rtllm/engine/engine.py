@@ -44,7 +44,7 @@ LOOK_AGAIN = 60.0
 """Seconds until idle conversations are checked again, if some were running."""
 
 LONG_WAIT = 5.0
-"""Seconds without output after which a warning tells that a turn waits: callers notice by then."""
+"""Seconds without output after which a warning is logged: callers notice the silence by then."""
 
 
 class Engine:

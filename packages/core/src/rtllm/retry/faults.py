@@ -364,8 +364,8 @@ def _of_status(status: int | None) -> FaultKind | None:
 
 def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     """Classify a rejected upgrade. Its body is mostly JSON; from proxies also HTML or text."""
-    told = f"the service rejected the connection with status {status}"
-    error = with_status(read_body(body), told)
+    message = f"the service rejected the connection with status {status}"
+    error = with_status(read_body(body), message)
     fault = from_error(error, status, headers)
     if status in _NO_UPGRADE and (not fault.has_code or fault.code in _NO_SOCKET_CODES):
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)

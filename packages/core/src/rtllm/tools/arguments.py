@@ -12,7 +12,7 @@ from rtllm.tools.schema_nodes import Json
 Problems = tuple[tuple[str, str], ...]
 
 _DEEPEST = 100  # levels; how many a decoder takes by itself depends on the Python version
-_MOST_TOLD = 8
+_MOST_PROBLEMS = 8
 _LONGEST_SCHEMA = 200
 
 
@@ -55,20 +55,20 @@ def _is_deeper_than(limit: int, value: object) -> bool:
 def problems_of(error: ValidationError, schema: Json) -> Problems:
     """Convert pydantic's errors to words for the model."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [(_place(one["loc"]), _what(one, schema)) for one in found[:_MOST_TOLD]]
-    if len(found) > _MOST_TOLD:
-        told.append(("", f"and {len(found) - _MOST_TOLD} more"))
-    return tuple(told)
+    problems = [(_place(one["loc"]), _what(one, schema)) for one in found[:_MOST_PROBLEMS]]
+    if len(found) > _MOST_PROBLEMS:
+        problems.append(("", f"and {len(found) - _MOST_PROBLEMS} more"))
+    return tuple(problems)
 
 
 def raw_problems(value: Json, schema: Json) -> Problems:
     """Check arguments against the top level of a raw schema; their values are not checked."""
     properties: Json = schema.get("properties", {})
     missing = [name for name in schema.get("required", ()) if name not in value]
-    told = [(name, _missing(properties.get(name))) for name in missing]
+    problems = [(name, _missing(properties.get(name))) for name in missing]
     if schema.get("additionalProperties") is False:
-        told += [(name, _unknown(properties)) for name in value if name not in properties]
-    return tuple(told[:_MOST_TOLD])
+        problems += [(name, _unknown(properties)) for name in value if name not in properties]
+    return tuple(problems[:_MOST_PROBLEMS])
 
 
 def _place(steps: Sequence[int | str]) -> str:
@@ -88,8 +88,8 @@ def _what(error: ErrorDetails, schema: Json) -> str:
 
 
 def _missing(schema: Any) -> str:
-    told = msgspec.json.encode(schema).decode() if schema else ""
-    expected = f"; expected {told}" if told and len(told) <= _LONGEST_SCHEMA else ""
+    encoded = msgspec.json.encode(schema).decode() if schema else ""
+    expected = f"; expected {encoded}" if encoded and len(encoded) <= _LONGEST_SCHEMA else ""
     return f"it is missing and required{expected}"
 
 

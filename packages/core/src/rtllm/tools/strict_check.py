@@ -96,8 +96,8 @@ class _Judge:
         yield from self._of_size(at, deep)
 
     def _of_reference(self, schema: Mapping[str, Any], at: str) -> Iterator[str]:
-        if beside := sorted(schema.keys() - _WITH_REFERENCE):
-            yield f"{at} has {beside[0]!r} next to a reference"
+        if forbidden := sorted(schema.keys() - _WITH_REFERENCE):
+            yield f"{at} has {forbidden[0]!r} next to a reference"
         if not target(schema, self._root):
             yield f"{at} refers to {schema['$ref']!r}, which does not exist"
 
