@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import av
 from videosdk.agents import (
     AgentConfigUpdate,
     ChatContext,
@@ -140,3 +141,10 @@ class Seen:
                 opened.append((unit, [], []))
         segments = tuple(Segment(u, "".join(w), Counter(t)) for u, w, t in opened)
         return cls(tuple(lead), segments)
+
+
+def black_frame() -> av.VideoFrame:
+    """Make a small frame of one colour; a new one holds noise that no JPEG buffer may hold."""
+    frame = av.VideoFrame(64, 48, "rgb24")
+    frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+    return frame

@@ -8,7 +8,6 @@ import logging
 import threading
 from typing import Any
 
-import av
 import httpx
 import openai
 import pytest
@@ -23,6 +22,7 @@ from support.oracle import KEY
 from support.stock import both
 from support.waiting import until
 from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.contexts import black_frame
 from videosdk_adapter.scenes import HANGS, both_ways, read
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import tool
@@ -254,7 +254,7 @@ async def test_a_picture_is_encoded_once_and_off_the_loop(
         return str(encode(self))
 
     ctx = hello("Look:")
-    frame = ImageContent(image=av.VideoFrame(64, 48, "rgb24"))
+    frame = ImageContent(image=black_frame())
     ctx.add_message(role=ChatRole.USER, content=["This: ", frame])
     async with stage("I see.", streaming=streaming, stock=stock) as st:
         monkeypatch.setattr("videosdk_adapter.models.wanted", lambda _: [])

@@ -8,7 +8,6 @@ import logging
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import av
 import httpx
 import openai
 import pytest
@@ -23,7 +22,7 @@ from rtllm_videosdk.timeouts import Waits
 from support.contexts import pictures_of
 from support.oracle import KEY
 from videosdk_adapter.asking import calls_of, chunks_of, hello, text_of
-from videosdk_adapter.contexts import flat
+from videosdk_adapter.contexts import black_frame, flat
 from videosdk_adapter.stage import Host, stage
 from videosdk_adapter.talks import Plain, talk, tool
 
@@ -493,7 +492,7 @@ async def test_pictures_are_encoded_once_and_off_the_loop(
         encoded.append(threading.current_thread() is threading.main_thread())
         return str(original(self))
 
-    frame = av.VideoFrame(64, 48, "rgb24")
+    frame = black_frame()
     async with stage("I see.", **host) as st, talk(st.llm) as c:
         c.context.add_message(
             role=ChatRole.USER,
