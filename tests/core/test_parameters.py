@@ -18,14 +18,14 @@ from rtllm.parameters import (
     quickest_effort,
     takes_cache_breakpoints,
 )
-from rtllm.parameters.catalog import FROM_THE_CONTEXT
-from rtllm.parameters.families import nearest
-from rtllm.parameters.rejections import (
+from rtllm.parameters.adjustments import (
     DROPPABLE,
     apply_rejection,
-    nearest_supported,
+    find_replacement,
     supported_values,
 )
+from rtllm.parameters.catalog import FROM_THE_CONTEXT
+from rtllm.parameters.families import nearest
 from rtllm.simulator import models
 from rtllm.simulator.refusal import unsupported_value
 
@@ -315,9 +315,9 @@ def test_the_values_that_the_services_words_name_are_found(family: Any) -> None:
 
 def test_a_refused_effort_is_stepped_and_others_are_left_out() -> None:
     body = {"reasoning": {"effort": "none", "summary": "auto"}, "temperature": 0.5}
-    assert nearest_supported(body, "reasoning.effort", _LOW_UP) == "low"
-    assert nearest_supported(body, "reasoning.effort", "Unsupported parameter.") is None
-    assert nearest_supported(body, "temperature", "Supported values are: '1'.") is None
+    assert find_replacement(body, "reasoning.effort", _LOW_UP) == "low"
+    assert find_replacement(body, "reasoning.effort", "Unsupported parameter.") is None
+    assert find_replacement(body, "temperature", "Supported values are: '1'.") is None
     low = {**body, "reasoning": {"effort": "low", "summary": "auto"}}
     assert apply_rejection(body, "reasoning.effort", ("low", "high")) == low
     assert apply_rejection(low, "reasoning.effort", ("low", "high")) == low
@@ -328,7 +328,7 @@ def test_a_refused_effort_is_stepped_and_others_are_left_out() -> None:
 
 
 def test_a_value_that_is_named_and_refused_all_the_same_is_left_out() -> None:
-    assert nearest_supported({"reasoning": {"effort": "low"}}, "reasoning.effort", _LOW_UP) is None
+    assert find_replacement({"reasoning": {"effort": "low"}}, "reasoning.effort", _LOW_UP) is None
 
 
 def test_of_two_as_near_the_lower_is_taken() -> None:

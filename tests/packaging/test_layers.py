@@ -27,7 +27,7 @@ PURE = (
 IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
 
 CLASSIFIERS = {
-    "engine/second_wording.py",
+    "engine/rejection_analysis.py",
     "transport/handshake.py",
     "transport/http_faults.py",
 }

@@ -42,7 +42,7 @@ from rtllm.errors import ConnectionLost, RequestRejected
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import CANCELLED, Fault, FaultKind
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
-from rtllm.retry.rejections import RejectedParameters
+from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
 from rtllm.scheduling.lanes import LaneChoice
 from simulation.play import play

@@ -18,7 +18,7 @@ from videosdk.agents.utils import FunctionToolInfo
 from rtllm import ConfigError
 from rtllm.simulator import Call, ErrorFrame, Reply, Request, Simulator, Text, only
 from rtllm_videosdk import OpenAILLM
-from rtllm_videosdk.timeouts import Waits
+from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from support.contexts import pictures_of
 from support.oracle import KEY
 from videosdk_adapter.asking import calls_of, chunks_of, hello, text_of
@@ -81,7 +81,7 @@ def test_a_setting_that_cannot_work_is_refused_at_once(options: dict[str, Any]) 
 )
 async def test_timeouts_of_all_kinds(host: Host, given: Any) -> None:
     async with stage("Hi.", **host, timeout=given) as st:
-        assert Waits().limits(given).base == 3.0
+        assert VideoSDKTimeouts().limits(given).base == 3.0
         chunks, error = await chunks_of(st.llm, hello())
         assert (text_of(chunks), error) == ("Hi.", None)
 

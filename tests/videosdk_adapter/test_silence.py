@@ -10,7 +10,7 @@ import pytest
 from rtllm import ConfigError, TurnTimeout
 from rtllm.simulator import Silence, Simulator
 from rtllm_videosdk import OpenAILLM
-from rtllm_videosdk.timeouts import Waits
+from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from videosdk_adapter.asking import chunks_of, hello
 
 
@@ -28,15 +28,15 @@ async def test_a_dead_service_ends_a_turn_within_the_silence_limit(streaming: bo
 @pytest.mark.parametrize(
     ("waits", "timeout", "silence"),
     [
-        (Waits(), None, 12.0),
-        (Waits(), 5.0, 12.0),
-        (Waits(), 30.0, None),
-        (Waits(silence=7.0), 30.0, 7.0),
-        (Waits(silence=None), None, None),
+        (VideoSDKTimeouts(), None, 12.0),
+        (VideoSDKTimeouts(), 5.0, 12.0),
+        (VideoSDKTimeouts(), 30.0, None),
+        (VideoSDKTimeouts(silence=7.0), 30.0, 7.0),
+        (VideoSDKTimeouts(silence=None), None, None),
     ],
 )
 def test_the_default_gives_way_to_a_longer_timeout(
-    waits: Waits, timeout: float | None, silence: float | None
+    waits: VideoSDKTimeouts, timeout: float | None, silence: float | None
 ) -> None:
     assert waits.limits(timeout).silence == silence
 

@@ -37,7 +37,7 @@ from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import Frames
 from rtllm_livekit.settings import body_of, given
 from rtllm_livekit.stream import LLMStream
-from rtllm_livekit.timeouts import Waits
+from rtllm_livekit.timeouts import LiveKitTimeouts
 from rtllm_livekit.tools import ToolEncoder
 
 _OPENAI = "openai"
@@ -45,19 +45,19 @@ _NO_URL_YET = "data:,"
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RequestSettings:
     """The settings of an LLM's requests.
 
     Attributes:
         model: The model's name in the body.
         family: The model's family, as the user named it.
-        deployed: The model of a deployment, as far as the user named it.
+        deployed_model: The model of a deployment, as far as the user named it.
         host: The host's name.
         api: The API to use.
         options: The settings of every request by keyword, without unset ones.
         headers: Whether a request may have headers and query parameters of its own; on a WebSocket
             they are sent when it opens.
-        waits: Its time limits.
+        timeouts: Its time limits.
         breakpoints: Whether prompt cache breakpoints are sent.
         strict: Whether a parameter that can't be sent unchanged is an error.
         retries: The number of retries, in place of that in ``conn_options``.
@@ -66,37 +66,37 @@ class Asking:
 
     model: str
     family: str | None
-    deployed: str | None
+    deployed_model: str | None
     host: str
     api: Api
     options: Mapping[str, Any]
     headers: bool
-    waits: Waits
+    timeouts: LiveKitTimeouts
     breakpoints: bool | Literal["auto"]
     strict: bool
     retries: int | None = None
     conversation: str | None = None
 
 
-class AskingLLM(llm.LLM[Never]):
+class BaseLLM(llm.LLM[Never]):
     """An LLM that uses a client of the core.
 
     Args:
         client: The client; closed with this object.
-        asking: The settings of its requests.
+        settings: The settings of its requests.
 
     Raises:
         ConfigError: (a `ValueError`) If a setting is not valid.
     """
 
-    def __init__(self, client: Client | ChatClient, asking: Asking) -> None:
+    def __init__(self, client: Client | ChatClient, settings: RequestSettings) -> None:
         super().__init__()
         self._client = client
-        self._asking = asking
-        self._parameters = Parameters(strict=asking.strict)
+        self._settings = settings
+        self._parameters = Parameters(strict=settings.strict)
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](Frames())
-        self._body({}, asking.model, with_tools=False)  # raises if a setting can't be sent
+        self._body({}, settings.model, with_tools=False)  # raises if a setting can't be sent
 
     def __repr__(self) -> str:
         where = f"{self.model} at {self.provider}"
@@ -160,12 +160,12 @@ class AskingLLM(llm.LLM[Never]):
     @property
     def model(self) -> str:
         """The model."""
-        return self._asking.model
+        return self._settings.model
 
     @property
     def provider(self) -> str:
         """The host's name; ``openai`` for OpenAI itself."""
-        return self._asking.host
+        return self._settings.host
 
     @property
     def usage(self) -> UsageSnapshot:
@@ -203,7 +203,7 @@ class AskingLLM(llm.LLM[Never]):
             EmptyContext: (a `ValueError`) If the context has nothing to respond to.
             ConfigError: (a `ValueError`) If a setting can't be sent.
         """
-        asking = self._asking
+        settings = self._settings
         call = {
             **(extra_kwargs if is_given(extra_kwargs) else {}),
             **given(
@@ -212,11 +212,11 @@ class AskingLLM(llm.LLM[Never]):
                 response_format=response_format,
             ),
         }
-        model = str(call.get("model", asking.model))
+        model = str(call.get("model", settings.model))
         encoded = self._tools.encode(tools or [])
         body = self._body(call, model, with_tools=bool(encoded))
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
-        budget = conn_options.max_retry if asking.retries is None else asking.retries
+        budget = conn_options.max_retry if settings.retries is None else settings.retries
         taken = self._pictures.take(converted.frames)
         urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in taken]
         request = Request(
@@ -226,15 +226,15 @@ class AskingLLM(llm.LLM[Never]):
             settings=body.settings,
             tools=encoded,
             guide=converted.guide,
-            limits=asking.waits.limits(conn_options),
+            limits=settings.timeouts.limits(conn_options),
             retry=RetryPolicy(budget, conn_options.retry_interval),
             untouched=body.untouched,
-            strict_parameters=asking.strict,
+            strict_parameters=settings.strict,
             headers=body.headers,
             query=body.query,
             network=network(),
             unsent=converted.unsent,
-            conversation=asking.conversation,
+            conversation=settings.conversation,
             on_late_usage=late_usage_of(self, model),
         )
 
@@ -257,28 +257,28 @@ class AskingLLM(llm.LLM[Never]):
         )
 
     def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
-        asking = self._asking
+        settings = self._settings
         return body_of(
             self._parameters,
-            asking.options,
+            settings.options,
             call,
-            api=asking.api,
+            api=settings.api,
             model=self._family_of(model),
             with_tools=with_tools,
-            headers=asking.headers,
+            headers=settings.headers,
         )
 
     def _family_of(self, model: str) -> str:
         """Return the model whose family determines the parameters."""
-        asking = self._asking
-        served = self._client.model_of(model) if asking.host.startswith("azure") else None
-        return asking.family or served or asking.deployed or model
+        settings = self._settings
+        served = self._client.model_of(model) if settings.host.startswith("azure") else None
+        return settings.family or served or settings.deployed_model or model
 
     def _sends_breakpoints(self, model: str) -> bool:
         family = self._family_of(model)
-        if self._asking.breakpoints == "auto":
-            return self._asking.host == _OPENAI and takes_cache_breakpoints(family)
-        return self._parameters.breakpoints(family, self._asking.breakpoints)
+        if self._settings.breakpoints == "auto":
+            return self._settings.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._parameters.breakpoints(family, self._settings.breakpoints)
 
     def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Begin to open a connection if none is warm; may be called often."""
@@ -288,8 +288,9 @@ class AskingLLM(llm.LLM[Never]):
             if loop is not None:
                 loop.call_soon_threadsafe(self.prewarm)
             return
-        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, self._asking.waits.connect or float("inf"))
-        self._client.prewarm(self._asking.model, network(), limit)
+        connect = self._settings.timeouts.connect
+        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, connect or float("inf"))
+        self._client.prewarm(self._settings.model, network(), limit)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""

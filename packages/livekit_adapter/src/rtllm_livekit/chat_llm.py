@@ -18,16 +18,16 @@ from rtllm import (
     dialect_with,
     resolve_provider,
 )
-from rtllm_livekit.base_llm import Asking, AskingLLM
+from rtllm_livekit.base_llm import BaseLLM, RequestSettings
 from rtllm_livekit.llm import ServiceTier, Verbosity
 from rtllm_livekit.settings import given, more
-from rtllm_livekit.timeouts import Timeout, Waits
+from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
     import openai
 
 
-class ChatLLM(AskingLLM):
+class ChatLLM(BaseLLM):
     """A drop-in for ``livekit.plugins.openai.LLM``.
 
     Chat Completions can't continue a response, so every turn sends its full context. Use `LLM` if
@@ -139,7 +139,7 @@ class ChatLLM(AskingLLM):
             model_family=model_family,
             strict_parameters=strict_parameters,
         )
-        waits = Waits(timeout, speech_floor, first_output_timeout, silence_limit)
+        timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
@@ -174,17 +174,17 @@ class ChatLLM(AskingLLM):
             extra_headers=extra_headers,
             extra_query=extra_query,
         ) | more(parameters)
-        asking = Asking(
+        settings = RequestSettings(
             model=reach.deployment or str(model),
             family=model_family,
-            deployed=str(model) if reach.deployment else None,
+            deployed_model=str(model) if reach.deployment else None,
             host=reach.host,
             api="chat",
             options=options,
             headers=True,
-            waits=waits,
+            timeouts=timeouts,
             breakpoints=prompt_cache_breakpoints,
             strict=strict_parameters,
             retries=retries,
         )
-        super().__init__(core, asking)
+        super().__init__(core, settings)

@@ -21,9 +21,9 @@ from rtllm import (
     dialect_with,
     resolve_provider,
 )
-from rtllm_livekit.base_llm import Asking, AskingLLM
+from rtllm_livekit.base_llm import BaseLLM, RequestSettings
 from rtllm_livekit.settings import given, more
-from rtllm_livekit.timeouts import Timeout, Waits
+from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
     import openai
@@ -34,7 +34,7 @@ ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "u
 Verbosity = Literal["low", "medium", "high"]
 
 
-class LLM(AskingLLM):
+class LLM(BaseLLM):
     """A drop-in for ``livekit.plugins.openai.responses.LLM``.
 
     It continues responses in each conversation, needs no new connection after a barge-in, and never
@@ -153,7 +153,7 @@ class LLM(AskingLLM):
             model_family=model_family,
             strict_parameters=strict_parameters,
         )
-        waits = Waits(timeout, speech_floor, first_output_timeout, silence_limit)
+        timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         reach = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
@@ -191,16 +191,16 @@ class LLM(AskingLLM):
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
         ) | more(parameters)
-        asking = Asking(
+        settings = RequestSettings(
             model=reach.deployment or str(model),
             family=model_family,
-            deployed=str(model) if reach.deployment else None,
+            deployed_model=str(model) if reach.deployment else None,
             host=core.endpoint.profile.name,
             api="responses",
             options=options,
             headers=not use_websocket,
-            waits=waits,
+            timeouts=timeouts,
             breakpoints=prompt_cache_breakpoints,
             strict=strict_parameters,
         )
-        super().__init__(core, asking)
+        super().__init__(core, settings)

@@ -18,7 +18,7 @@ class Timeout(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class LiveKitTimeouts:
     """The constructor's time limits.
 
     Attributes:

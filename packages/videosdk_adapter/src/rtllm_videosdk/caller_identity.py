@@ -13,7 +13,7 @@ from videosdk.agents.content_generation import ContentGeneration
 from videosdk.agents.pipeline import Pipeline
 
 
-def asking_pipeline() -> object | None:
+def calling_pipeline() -> object | None:
     """Return the framework's `ContentGeneration` that is calling, None for another caller."""
     return _calling(ContentGeneration)
 

@@ -19,7 +19,7 @@ from rtllm import (
     Usage,
     signature_of,
 )
-from rtllm_videosdk.caller_identity import asking_pipeline
+from rtllm_videosdk.caller_identity import calling_pipeline
 from rtllm_videosdk.errors import declined, no_decision
 from rtllm_videosdk.graph import GraphStream
 from rtllm_videosdk.history import CallGroup
@@ -42,7 +42,7 @@ class Generation:
     """
 
     def __init__(self, context: object) -> None:
-        self.owner = asking_pipeline()
+        self.owner = calling_pipeline()
         self.context = context
         self.turn: Turn | None = None
         self._cut = False

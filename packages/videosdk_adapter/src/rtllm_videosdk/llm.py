@@ -36,16 +36,16 @@ from rtllm import (
     resolve_azure,
     resolve_provider,
 )
-from rtllm_videosdk.caller_identity import asking_pipeline, ending_pipeline, uses
+from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses
 from rtllm_videosdk.chat_call import Memory, Question, Record, Reply
 from rtllm_videosdk.clients import Clients, Links
 from rtllm_videosdk.generation import Generation, OnRefusal, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import Turns
-from rtllm_videosdk.private_settings import Extra, Guarded
+from rtllm_videosdk.private_settings import Extra, PrivateSettings
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
-from rtllm_videosdk.timeouts import Waits
+from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from rtllm_videosdk.tools import ToolEncoder
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ _OPTIONS = (
 )
 
 
-class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no types
+class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
     It continues responses in each conversation, needs no new connection after a barge-in, runs all
@@ -237,8 +237,8 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
         self._extra = Extra(extra_headers, extra_query, extra_body, parameters)
-        self._waits = Waits(speech_floor, first_output_timeout, silence_limit)
-        self._limits = self._waits.limits(timeout)
+        self._timeouts = VideoSDKTimeouts(speech_floor, first_output_timeout, silence_limit)
+        self._limits = self._timeouts.limits(timeout)
         self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
@@ -412,7 +412,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         started, or if there is none, the newest of all.
         """
         running = list(self._running)
-        owner = asking_pipeline()
+        owner = calling_pipeline()
         mine = [generation for generation in running if generation.owner is owner]
         if owner is None and (mine or running):
             newest = (mine or running)[-1]
@@ -486,7 +486,7 @@ class OpenAILLM(Guarded, LLM):  # type: ignore[misc]  # the framework has no typ
         model = str(call.get("model") or self._clients.reach.deployment or self.model)
         limits = self._limits
         if body.timeout is not None:
-            limits = self._waits.limits(body.timeout)
+            limits = self._timeouts.limits(body.timeout)
         settings = body.settings
         client: Any
         if self.streaming:

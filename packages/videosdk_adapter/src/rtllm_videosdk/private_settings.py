@@ -22,8 +22,8 @@ class Extra:
         return "Extra(…)"
 
 
-class Guarded:
-    """The key, headers, query, body and parameters of an LLM: assignable, but never printed."""
+class PrivateSettings:
+    """The private settings of an LLM: key, headers, query, body, parameters. Never printed."""
 
     _clients: Clients
     _extra: Extra

@@ -10,7 +10,7 @@ READ, CONNECT = 10.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class VideoSDKTimeouts:
     """The constructor's time limits, except for its ``timeout``.
 
     Attributes:

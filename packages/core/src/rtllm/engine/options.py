@@ -10,7 +10,7 @@ from rtllm.content.call_ids import carries_data
 from rtllm.parameters.families import family_of
 from rtllm.providers.host_dialects import HostDialects
 from rtllm.providers.hosts import HostProfile
-from rtllm.retry.rejections import RejectedParameters
+from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from rtllm.context.normalize import ContextRepair, KeepsId, normalize_context, n
 from rtllm.context.outline import Outline, Plan
 from rtllm.errors import ConfigError, EmptyContext
 from rtllm.providers.dialects import Dialect
-from rtllm.retry.rejections import RejectedParameters
+from rtllm.retry.rejected_parameters import RejectedParameters
 
 OPENAI = Dialect()
 
@@ -65,7 +65,7 @@ class PreparedRequest:
         request = self.request
         lead = self.context.items[: len(self.context.lead)] if plan.lead_in_field else ()
         texts = [item.text for item in lead if isinstance(item, Message)]
-        settings = {"model": request.model, **rejected.applied_to(request)}
+        settings = {"model": request.model, **rejected.adjust_settings(request)}
         if request.warm_up or not generate:
             settings["generate"] = False
         if dialect.store == "left out" and settings.get("store") is False:
@@ -101,7 +101,7 @@ class PreparedRequest:
         """
         request = self.request
         body = chat.parameters(
-            {"stream_options": {"include_usage": True}, **rejected.applied_to(request)},
+            {"stream_options": {"include_usage": True}, **rejected.adjust_settings(request)},
             request.tools,
         )
         if "stream_options" in rejected.of(request.model) or dialect.stream_options == "left out":

@@ -10,10 +10,10 @@ from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.rejection_analysis import analyze_rejection, guessed_points
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
 from rtllm.engine.request_planner import Placement
-from rtllm.engine.second_wording import guessed_points, reconsider
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
@@ -193,7 +193,7 @@ class Turns:
         attempt = turn.attempt
         fault = self._located(fault, attempt.connection if attempt is not None else connection)
         if attempt is not None:
-            fault = reconsider(
+            fault = analyze_rejection(
                 fault,
                 turn.prepared,
                 attempt.placement.plan,

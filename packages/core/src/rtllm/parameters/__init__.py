@@ -1,5 +1,6 @@
 """Parameters: what model families accept, where each parameter goes, and how others are handled."""
 
+from rtllm.parameters.adjustments import DROPPABLE, drop_parameter
 from rtllm.parameters.body import Body, Parameters, body_of
 from rtllm.parameters.catalog import TABLE, Row
 from rtllm.parameters.families import (
@@ -11,7 +12,6 @@ from rtllm.parameters.families import (
     quickest_effort,
     takes_cache_breakpoints,
 )
-from rtllm.parameters.rejections import DROPPABLE, without
 from rtllm.parameters.shapes import text_format_of, tool_choice_of, without_nulls
 
 __all__ = [
@@ -25,11 +25,11 @@ __all__ = [
     "Parameters",
     "Row",
     "body_of",
+    "drop_parameter",
     "family_of",
     "quickest_effort",
     "takes_cache_breakpoints",
     "text_format_of",
     "tool_choice_of",
-    "without",
     "without_nulls",
 ]

@@ -55,7 +55,7 @@ class Parameters:
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def body(
         self,
@@ -99,8 +99,8 @@ class Parameters:
 
     def warn(self, warning: str) -> None:
         """Log a warning, unless it was logged before."""
-        if warning not in self._told:
-            self._told.add(warning)
+        if warning not in self._warned:
+            self._warned.add(warning)
             logger.warning("%s", warning)
 
 

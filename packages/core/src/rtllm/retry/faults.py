@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Literal
 
-from rtllm.parameters.rejections import DROPPABLE
+from rtllm.parameters.adjustments import DROPPABLE
 from rtllm.retry.error_bodies import error_object, read_body, with_status
 
 

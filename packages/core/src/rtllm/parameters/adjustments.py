@@ -1,4 +1,4 @@
-"""Handling of parameters that the service rejected."""
+"""Adjustments of settings after a rejection: which parameter it names, and what to send instead."""
 
 import re
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def wanted_value(message: str, parameter: str) -> str | None:
+def requested_value(message: str, parameter: str) -> str | None:
     """Return the value that a rejection asks for; None if it names none."""
     for name, value in _WANTED.findall(message):
         if any(re.fullmatch(alias, name) for alias in _aliases(parameter)):
@@ -59,14 +59,14 @@ def wanted_value(message: str, parameter: str) -> str | None:
     return None
 
 
-def named_in(words: str, settings: Mapping[str, Any]) -> str | None:
+def find_parameter(words: str, settings: Mapping[str, Any]) -> str | None:
     """Find the parameter that a rejection names, among those that were sent and may be dropped.
 
     Hosts name it in their sentence, as a path, or in a list of details; often without a code.
     """
     found: list[tuple[int, str]] = []
     for parameter in DROPPABLE:
-        if value_of(settings, parameter) is None and parameter != "stream_options":
+        if get_parameter(settings, parameter) is None and parameter != "stream_options":
             continue
         for alias in _aliases(parameter):
             if (match := re.search(rf"(?<![\w-]){alias}(?![\w-])", words)) is not None:
@@ -78,7 +78,7 @@ def _aliases(parameter: str) -> tuple[str, ...]:
     return _ALIASES.get(parameter, (re.escape(parameter),))
 
 
-def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
+def get_parameter(settings: Mapping[str, Any], parameter: str) -> Any:
     """Return the value of a parameter in settings; None if it is not set.
 
     Args:
@@ -90,16 +90,16 @@ def value_of(settings: Mapping[str, Any], parameter: str) -> Any:
     return value.get(inner) if inner and isinstance(value, Mapping) else None if inner else value
 
 
-def nearest_supported(settings: Mapping[str, Any], parameter: str, message: str) -> str | None:
+def find_replacement(settings: Mapping[str, Any], parameter: str, message: str) -> str | None:
     """Return the value to replace a rejected one with; None to drop the parameter."""
     if parameter not in STEPPABLE:
         return None
-    refused = value_of(settings, parameter)
+    refused = get_parameter(settings, parameter)
     other = nearest(refused, supported_values(message))
     return None if other == refused else other
 
 
-def put(settings: Mapping[str, Any], parameter: str, value: object) -> dict[str, Any]:
+def set_parameter(settings: Mapping[str, Any], parameter: str, value: object) -> dict[str, Any]:
     """Return a copy of settings with a parameter set."""
     outer, _, inner = parameter.partition(".")
     present = settings.get(outer)
@@ -119,17 +119,17 @@ def apply_rejection(
         parameter: The parameter.
         supported: The values that the service accepts; empty to drop the parameter.
     """
-    value = value_of(settings, parameter)
+    value = get_parameter(settings, parameter)
     if value is None or value in supported:
         return dict(settings)
     other = nearest(value, supported)
     if other is None:
-        return without(settings, parameter)
+        return drop_parameter(settings, parameter)
     outer, _, inner = parameter.partition(".")
     return {**settings, outer: {**settings[outer], inner: other} if inner else other}
 
 
-def without(settings: Mapping[str, Any], parameter: str) -> dict[str, Any]:
+def drop_parameter(settings: Mapping[str, Any], parameter: str) -> dict[str, Any]:
     """Return a copy of settings without one parameter.
 
     Args:

@@ -1,4 +1,4 @@
-"""After a rejection: which field, form or continued response to change in the next attempt."""
+"""Analysis of a rejection: which parameter, form or continued response to change in a resend."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _INVALID_REQUEST = re.compile(r"invalid.{0,40}request|invalid.{0,20}(input|paylo
 _FIRST_PARTY = ("openai", "azure")
 
 
-def reconsider(
+def analyze_rejection(
     fault: Fault,
     prepared: PreparedRequest,
     plan: Plan,
@@ -65,7 +65,7 @@ def reconsider(
     wanted = tuple(point for point in wanted if not is_final and changes((point,)))
     parameter = None
     if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
-        parameter = knowledge.rejected.meant_by(prepared.request, fault.words, fault.param)
+        parameter = knowledge.rejected.find_rejected(prepared.request, fault.words, fault.param)
     if wanted and (parameter is None or parameter != fault.param):
         if is_last and knowledge.name not in _FIRST_PARTY:  # no further attempt is left
             plain = knowledge.dialects.settable(plain_points(dialect, on_a_guess=False))

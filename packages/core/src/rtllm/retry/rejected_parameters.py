@@ -4,15 +4,15 @@ import logging
 from collections.abc import Collection, Mapping
 
 from rtllm.content.request import Request
-from rtllm.parameters.rejections import (
+from rtllm.parameters.adjustments import (
     DROPPABLE,
     apply_rejection,
-    named_in,
-    nearest_supported,
-    put,
+    find_parameter,
+    find_replacement,
+    get_parameter,
+    requested_value,
+    set_parameter,
     supported_values,
-    value_of,
-    wanted_value,
 )
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class RejectedParameters:
     def __init__(self) -> None:
         self._of_model: dict[str, dict[str, tuple[str, ...]]] = {}
         self._wanted: dict[str, dict[str, str]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def note(self, request: Request, parameter: str, refusal: str) -> None:
         """Replace or leave out a parameter from now on, for the model that rejected it.
@@ -34,34 +34,34 @@ class RejectedParameters:
             parameter: The rejected parameter.
             refusal: The service's sentence, which may list the supported values.
         """
-        value = wanted_value(refusal, parameter)
-        if value is not None and value_of(self.applied_to(request), parameter) != value:
+        value = requested_value(refusal, parameter)
+        if value is not None and get_parameter(self.adjust_settings(request), parameter) != value:
             self._wanted.setdefault(request.model, {})[parameter] = value
             self._warn(request, parameter, value)
             return
         self._wanted.get(request.model, {}).pop(parameter, None)
-        other = nearest_supported(self.applied_to(request), parameter, refusal)
+        other = find_replacement(self.adjust_settings(request), parameter, refusal)
         refused = self._of_model.setdefault(request.model, {})
         refused[parameter] = supported_values(refusal) if other is not None else ()
-        if value_of(request.settings, parameter) is None:  # set by the library, not by the user
+        if get_parameter(request.settings, parameter) is None:  # set by the library, not the user
             self._warn(request, parameter, None)
 
-    def applied_to(self, request: Request) -> Mapping[str, object]:
+    def adjust_settings(self, request: Request) -> Mapping[str, object]:
         """Return a request's settings as its model accepts them; each change is logged once."""
         settings: Mapping[str, object] = request.settings
         for parameter, supported in self._of_model.get(request.model, {}).items():
             if request.strict_parameters and parameter not in request.untouched:
                 continue
             fitting = apply_rejection(settings, parameter, supported)
-            if (other := value_of(fitting, parameter)) != value_of(settings, parameter):
+            if (other := get_parameter(fitting, parameter)) != get_parameter(settings, parameter):
                 self._warn(request, parameter, other)
             settings = fitting
         if request.tools:  # seen: it is required only for requests with tools
             for parameter, value in self._wanted.get(request.model, {}).items():
-                settings = put(settings, parameter, value)
+                settings = set_parameter(settings, parameter, value)
         return settings
 
-    def meant_by(self, request: Request, words: str, param: str | None) -> str | None:
+    def find_rejected(self, request: Request, words: str, param: str | None) -> str | None:
         """Find the parameter that a rejection refers to, if it can be changed or left out.
 
         Args:
@@ -69,16 +69,16 @@ class RejectedParameters:
             words: The full text of the rejection.
             param: The field that it names.
         """
-        settings = self.applied_to(request)
+        settings = self.adjust_settings(request)
         if param in DROPPABLE and self._can_change(settings, request, param, words):
             return param
         if (param or "").partition("[")[0].partition(".")[0] in ("messages", "input"):
             return None
         for parameter in DROPPABLE:
-            value = wanted_value(words, parameter)
-            if value is not None and request.tools and value_of(settings, parameter) != value:
+            value = requested_value(words, parameter)
+            if value is not None and request.tools and get_parameter(settings, parameter) != value:
                 return parameter
-        named = named_in(words, settings)
+        named = find_parameter(words, settings)
         if named is None or not self._can_change(settings, request, named, words):
             return None
         return named
@@ -88,15 +88,15 @@ class RejectedParameters:
     ) -> bool:
         if parameter == "stream_options":
             return parameter not in self.of(request.model)
-        present = value_of(settings, parameter)
-        wanted = wanted_value(words, parameter) if request.tools else None
+        present = get_parameter(settings, parameter)
+        wanted = requested_value(words, parameter) if request.tools else None
         return present is not None or wanted not in (None, present)
 
     def _warn(self, request: Request, parameter: str, other: object) -> None:
-        told = (request.model, parameter)
-        if told in self._told or parameter in request.untouched:
+        warning = (request.model, parameter)
+        if warning in self._warned or parameter in request.untouched:
             return
-        self._told.add(told)
+        self._warned.add(warning)
         what = "it is not sent" if other is None else f"{other!r} is sent"
         logger.warning("model %s rejects %s; from now on %s", request.model, parameter, what)
 
