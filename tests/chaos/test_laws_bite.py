@@ -59,24 +59,26 @@ def stays_open(patch: pytest.MonkeyPatch) -> None:
 
 def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
     """An answer without a listener is missing in the usage totals."""
-    enter = UsageLedger.enter
+    record = UsageLedger.record
 
     def only_heard(self: UsageLedger, account: UsageCategory, usage: Usage | None) -> None:
         if account != "cancelled":
-            enter(self, account, usage)
+            record(self, account, usage)
 
-    patch.setattr(UsageLedger, "enter", only_heard)
+    patch.setattr(UsageLedger, "record", only_heard)
 
 
 def unknown_is_nothing(patch: pytest.MonkeyPatch) -> None:
     """An attempt whose usage is unknown counts as if it had used nothing."""
-    enter = UsageLedger.enter
-    patch.setattr(UsageLedger, "enter", lambda self, a, usage: enter(self, a, usage or Usage(0, 0)))
+    record = UsageLedger.record
+    patch.setattr(
+        UsageLedger, "record", lambda self, a, usage: record(self, a, usage or Usage(0, 0))
+    )
 
 
 def tells_twice(patch: pytest.MonkeyPatch) -> None:
     """Each error is emitted twice."""
-    run, tell = LLMStream._run, OpenAILLM._tell
+    run, tell = LLMStream._run, OpenAILLM._report_error
 
     async def run_twice(self: LLMStream) -> None:
         try:
@@ -90,7 +92,7 @@ def tells_twice(patch: pytest.MonkeyPatch) -> None:
         self.emit("error", error)
 
     patch.setattr(LLMStream, "_run", run_twice)
-    patch.setattr(OpenAILLM, "_tell", tell_twice)
+    patch.setattr(OpenAILLM, "_report_error", tell_twice)
 
 
 def dead_sockets_kept(patch: pytest.MonkeyPatch) -> None:

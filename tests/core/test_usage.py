@@ -24,18 +24,18 @@ def test_totals_add_up_field_by_field() -> None:
 
 
 @pytest.mark.parametrize("account", ["answered", "cancelled", "failed", "superseded", "warm-up"])
-def test_each_account_is_kept_apart_and_counts_in_all(account: UsageCategory) -> None:
-    books = UsageLedger()
-    books.enter(account, Usage(5, 6))
-    books.enter(account, None)
-    snapshot = books.snapshot()
+def test_each_account_is_kept_apart_and_counts_in_all(category: UsageCategory) -> None:
+    usage_ledger = UsageLedger()
+    usage_ledger.record(category, Usage(5, 6))
+    usage_ledger.record(category, None)
+    snapshot = usage_ledger.snapshot()
     expected = Totals(2, 1, 5, 6)
-    assert getattr(snapshot, account.replace("-", "_")) == expected
+    assert getattr(snapshot, category.replace("-", "_")) == expected
     assert snapshot.all == expected
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    books = UsageLedger()
-    before = books.snapshot()
-    books.enter("cancelled", Usage(1, 1))
+    usage_ledger = UsageLedger()
+    before = usage_ledger.snapshot()
+    usage_ledger.record("cancelled", Usage(1, 1))
     assert before.all == Totals()

@@ -447,8 +447,8 @@ async def test_a_fault_before_any_output_is_recovered(reports: Reports, fault: A
         assert spoken(await caller.say("Hi")) == "You said: Hi"
         assert len(simulator.journal.entries) == 2
         assert len(reports[0].recoveries) == 1
-        books = chat(caller).usage
-        assert (books.answered.attempts, books.all.attempts) == (1, 2)
+        usage_ledger = chat(caller).usage
+        assert (usage_ledger.answered.attempts, usage_ledger.all.attempts) == (1, 2)
 
 
 @pytest.mark.parametrize("fault", [Close(), Abort(), Close(phase="created"), Empty()], ids=str)

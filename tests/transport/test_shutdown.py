@@ -49,7 +49,7 @@ async def test_an_abandoned_client_ends_its_answers_and_closes(make_client: Make
     async with slow(gate) as simulator:
         client = make_client(simulator)
         task = await begun(client)
-        client.abandon()
+        client.close_when_idle()
         await asyncio.sleep(0)
         gate.set()
         assert await asyncio.wait_for(task, 20) == "One two."
@@ -63,7 +63,7 @@ async def test_what_was_asked_before_and_is_read_after_is_answered_and_closed(
         client = make_client(simulator)
         caller = Caller(client)
         answer = client.ask(caller.request())
-        client.abandon()
+        client.close_when_idle()
         with answer:
             assert spoken([event async for event in answer]) == "Hi."
         await closed(simulator)
@@ -73,7 +73,7 @@ async def test_an_answer_that_never_ends_is_ended_at_the_limit(make_client: Make
     async with slow(asyncio.Event()) as simulator:
         client = make_client(simulator)
         task = await begun(client)
-        client.abandon(limit=0.0)
+        client.close_when_idle(limit=0.0)
         with pytest.raises(TurnError, match="the client was closed"):
             await asyncio.wait_for(task, 20)
         await closed(simulator)
@@ -83,7 +83,7 @@ async def test_closing_waits_for_no_answer_of_an_abandoned_client(make_client: M
     async with slow(asyncio.Event()) as simulator:
         client = make_client(simulator)
         task = await begun(client)
-        client.abandon()
+        client.close_when_idle()
         await client.aclose()
         with pytest.raises(TurnError, match="the client was closed"):
             await asyncio.wait_for(task, 20)
@@ -102,7 +102,7 @@ async def test_any_thread_may_abandon_and_a_closed_loop_is_passed_over(
             client.prewarm("gpt-4.1", Caller(client).request().network)
 
         await asyncio.to_thread(asyncio.run, elsewhere())
-        thread = threading.Thread(target=client.abandon)
+        thread = threading.Thread(target=client.close_when_idle)
         thread.start()
         await asyncio.to_thread(thread.join)
         await closed(simulator)
@@ -126,7 +126,7 @@ async def test_one_loops_answer_keeps_only_that_loop_open(make_client: MakeClien
 
         running = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(other())))
         await asyncio.to_thread(ready.wait, 20)
-        client.abandon()
+        client.close_when_idle()
         await running
         assert client.connections
         gate.set()

@@ -57,10 +57,10 @@ async def test_a_new_connection_can_be_prepared_so_that_nothing_is_sent_twice(
         assert reports[1].chained
         assert reports[1].items_sent == 1
         assert len(reports) == 2  # a preparation is not a turn
-        books = client.usage
-        assert books.warm_up.attempts == 1
-        assert books.warm_up.input > 0
-        assert books.answered.attempts == 2
+        usage_ledger = client.usage
+        assert usage_ledger.warm_up.attempts == 1
+        assert usage_ledger.warm_up.input > 0
+        assert usage_ledger.answered.attempts == 2
         said = [t for t in simulator.journal.entries[-1].texts() if t[0] != "system"]
         assert said == [("user", "one"), ("assistant", "yes"), ("user", "two")]
 

@@ -167,7 +167,7 @@ async def two_rounds() -> Turn:
     turn = Turn(context(("user", "go")), (heard("go"),))
     for words in ("One. ", "Two. "):
         turn.hold(CallGroup((call(1),), words))
-        turn.hand_out()
+        turn.emit_next_call()
     return turn
 
 
@@ -195,7 +195,7 @@ async def test_an_id_that_was_there_before_is_not_the_items_own() -> None:
     base = (heard("go"), call(1, "x"), output(1), heard("again"))
     turn = Turn(context(("user", "go")), base)
     turn.hold(CallGroup((call(1),), "Two. "))
-    turn.hand_out()
+    turn.emit_next_call()
     items = [*base, call(1, "x"), output(1)]
     assert {p: g.words for p, g in turn.calls_in(items).items()} == {4: "Two. "}
 

@@ -117,7 +117,7 @@ def offered(made: Any) -> tuple[dict[str, Any], Any]:
 
     def run(arguments: str) -> Any:
         call = ToolCall("c", encoded["name"], arguments)
-        why = offer.why_not(call)
+        why = offer.explain_rejection(call)
         return why or json.loads(offer.as_run(call).arguments)
 
     return encoded, run

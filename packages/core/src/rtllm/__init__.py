@@ -25,7 +25,7 @@ from rtllm.content.items import (
 )
 from rtllm.content.request import Network, Request
 from rtllm.content.timeouts import SILENCE_LIMIT, RetryPolicy, Timeouts
-from rtllm.content.tool_names import legal_tool_name
+from rtllm.content.tool_names import ToolNames, legal_tool_name
 from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
 from rtllm.engine.options import Chaining
@@ -123,6 +123,7 @@ __all__ = [
     "ToolArgumentsError",
     "ToolCall",
     "ToolCallReady",
+    "ToolNames",
     "ToolOutput",
     "ToolSchemaError",
     "Totals",

@@ -35,7 +35,7 @@ from rtllm import (
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import Frames
-from rtllm_livekit.settings import body_of, given
+from rtllm_livekit.settings import body_of, set_keywords
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.timeouts import LiveKitTimeouts
 from rtllm_livekit.tools import ToolEncoder
@@ -154,8 +154,8 @@ class BaseLLM(llm.LLM[Never]):
             client=client,
         )
         make: Any = cls  # each class has its own constructor, all with these two keywords
-        made: Self = make(model=model, client=resolved, **options)
-        return made
+        created: Self = make(model=model, client=resolved, **options)
+        return created
 
     @property
     def model(self) -> str:
@@ -206,7 +206,7 @@ class BaseLLM(llm.LLM[Never]):
         settings = self._settings
         call = {
             **(extra_kwargs if is_given(extra_kwargs) else {}),
-            **given(
+            **set_keywords(
                 parallel_tool_calls=parallel_tool_calls,
                 tool_choice=tool_choice,
                 response_format=response_format,
@@ -217,8 +217,8 @@ class BaseLLM(llm.LLM[Never]):
         body = self._body(call, model, with_tools=bool(encoded))
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
         budget = conn_options.max_retry if settings.retries is None else settings.retries
-        taken = self._pictures.take(converted.frames)
-        urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in taken]
+        images = self._pictures.take(converted.frames)
+        urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in images]
         request = Request(
             items=resolve_images(converted.items, urls),
             model=model,
@@ -232,24 +232,24 @@ class BaseLLM(llm.LLM[Never]):
             strict_parameters=settings.strict,
             headers=body.headers,
             query=body.query,
-            network=network(),
+            network=job_network(),
             unsent=converted.unsent,
             conversation=settings.conversation,
-            on_late_usage=late_usage_of(self, model),
+            on_late_usage=late_usage_reporter(self, model),
         )
 
         async def ask_with_pictures() -> ResponseStream:
-            items = resolve_images(converted.items, await self._pictures.encode(taken))
+            items = resolve_images(converted.items, await self._pictures.encode(images))
             return self._client.ask(replace(request, items=items))
 
-        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
-        if any(isinstance(one, NewImage) for one in taken):
+        stream: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
+        if any(isinstance(one, NewImage) for one in images):
             self._client.check(request)
         else:
-            answer = self._client.ask(request)
+            stream = self._client.ask(request)
         return LLMStream(
             self,
-            answer,
+            stream,
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
@@ -290,7 +290,7 @@ class BaseLLM(llm.LLM[Never]):
             return
         connect = self._settings.timeouts.connect
         limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, connect or float("inf"))
-        self._client.prewarm(self._settings.model, network(), limit)
+        self._client.prewarm(self._settings.model, job_network(), limit)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""
@@ -299,12 +299,12 @@ class BaseLLM(llm.LLM[Never]):
         await self._client.aclose()
 
 
-def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
+def late_usage_reporter(source_llm: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
     """Return a function that reports the tokens of a cancelled response to LiveKit's metrics.
 
     The service completes the response and bills it, but LiveKit's own event of it has no tokens.
     """
-    reference = weakref.ref(asked)
+    reference = weakref.ref(source_llm)
     began = time.time()
 
     def report(usage: Usage) -> None:
@@ -334,7 +334,7 @@ def late_usage_of(asked: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
     return report
 
 
-def network() -> Network:
+def job_network() -> Network:
     """Return the job's connector, with its trust store, and its proxy, if there is a job."""
     connector: aiohttp.BaseConnector | None = None
     proxy: str | None = None

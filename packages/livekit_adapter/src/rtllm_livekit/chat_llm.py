@@ -20,7 +20,7 @@ from rtllm import (
 )
 from rtllm_livekit.base_llm import BaseLLM, RequestSettings
 from rtllm_livekit.llm import ServiceTier, Verbosity
-from rtllm_livekit.settings import given, more
+from rtllm_livekit.settings import checked_parameters, set_keywords
 from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
@@ -140,21 +140,21 @@ class ChatLLM(BaseLLM):
             strict_parameters=strict_parameters,
         )
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
-        reach = resolve_provider(
+        provider = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,
             proxy=proxy,
         )
-        reach.check_http()
+        provider.check_http()
         core = ChatClient(
-            reach.client,
-            make_client=reach.http if reach.client is None else None,
-            profile=host_profile or reach.profile,
+            provider.client,
+            make_client=provider.http if provider.client is None else None,
+            profile=host_profile or provider.profile,
             dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             on_turn=on_turn,
         )
-        options = given(
+        options = set_keywords(
             user=user,
             safety_identifier=safety_identifier,
             prompt_cache_key=prompt_cache_key,
@@ -173,12 +173,12 @@ class ChatLLM(BaseLLM):
             extra_body=extra_body,
             extra_headers=extra_headers,
             extra_query=extra_query,
-        ) | more(parameters)
+        ) | checked_parameters(parameters)
         settings = RequestSettings(
-            model=reach.deployment or str(model),
+            model=provider.deployment or str(model),
             family=model_family,
-            deployed_model=str(model) if reach.deployment else None,
-            host=reach.host,
+            deployed_model=str(model) if provider.deployment else None,
+            host=provider.host,
             api="chat",
             options=options,
             headers=True,

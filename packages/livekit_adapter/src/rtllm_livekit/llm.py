@@ -22,7 +22,7 @@ from rtllm import (
     resolve_provider,
 )
 from rtllm_livekit.base_llm import BaseLLM, RequestSettings
-from rtllm_livekit.settings import given, more
+from rtllm_livekit.settings import checked_parameters, set_keywords
 from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
@@ -154,13 +154,13 @@ class LLM(BaseLLM):
             strict_parameters=strict_parameters,
         )
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
-        reach = resolve_provider(
+        provider = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
             base_url=None if isinstance(base_url, NotGiven) else base_url,
             client=client,
             proxy=proxy,
         )
-        where, credentials = reach.socket({}, {})
+        where, credentials = provider.socket({}, {})
         core = Client(
             where,
             credentials,
@@ -173,12 +173,12 @@ class LLM(BaseLLM):
             profile=host_profile,
             chaining=chaining,
             dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
-            http_client=reach.client,
-            make_http_client=reach.http if reach.make_client is not None else None,
-            proxy=reach.proxy,
+            http_client=provider.client,
+            make_http_client=provider.http if provider.make_client is not None else None,
+            proxy=provider.proxy,
             on_turn=on_turn,
         )
-        options = given(
+        options = set_keywords(
             user=user,
             temperature=temperature,
             parallel_tool_calls=parallel_tool_calls,
@@ -190,11 +190,11 @@ class LLM(BaseLLM):
             verbosity=verbosity,
             max_output_tokens=max_output_tokens,
             prompt_cache_options=prompt_cache_options,
-        ) | more(parameters)
+        ) | checked_parameters(parameters)
         settings = RequestSettings(
-            model=reach.deployment or str(model),
+            model=provider.deployment or str(model),
             family=model_family,
-            deployed_model=str(model) if reach.deployment else None,
+            deployed_model=str(model) if provider.deployment else None,
             host=core.endpoint.profile.name,
             api="responses",
             options=options,

@@ -46,7 +46,7 @@ def body_of(
             )
     untouched: tuple[str, ...] = ()
     names = ("reasoning", _EFFORT)
-    if all(given.get(name) is None for given in (options, call) for name in names):
+    if all(source.get(name) is None for source in (options, call) for name in names):
         options, untouched = {**options, _EFFORT: quickest_effort(model)}, (_EFFORT,)
     options, call = with_form(options), with_form(call)
     return parameters.body(
@@ -54,12 +54,12 @@ def body_of(
     )
 
 
-def given(**keywords: Any) -> dict[str, Any]:
+def set_keywords(**keywords: Any) -> dict[str, Any]:
     """Return the keywords that were set."""
     return {name: value for name, value in keywords.items() if is_given(value)}
 
 
-def more(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def checked_parameters(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the constructor's ``parameters``, which override its other keywords.
 
     Raises:

@@ -1,6 +1,6 @@
 """One response as LiveKit reads it: from events to chunks."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from livekit.agents import APIConnectOptions, llm
@@ -12,6 +12,7 @@ from rtllm import (
     ResponseStream,
     TextDelta,
     ToolCallReady,
+    ToolNames,
     TurnError,
     TurnReport,
     Usage,
@@ -29,48 +30,48 @@ class LLMStream(llm.LLMStream):
         chat_ctx: The context of the request.
         tools: The tools of the request.
         conn_options: The retries and time limits.
-        names: The framework's names of the tools that the service knows by another name.
+        names: The framework's names of the tools.
     """
 
     def __init__(
         self,
         llm_: llm.LLM[Any],
-        answer: ResponseStream | Callable[[], Awaitable[ResponseStream]],
+        stream: ResponseStream | Callable[[], Awaitable[ResponseStream]],
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
-        names: Mapping[str, str],
+        names: ToolNames,
     ) -> None:
         self._names = names
-        self._answer = answer  # first: where tasks are eager, the base class begins to read here
+        self._stream = stream  # first: where tasks are eager, the base class begins to read here
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
         # Recovery happens inside the stream; the base class must never replay a chunk.
         self._retry_on_chunk_sent = False
 
     async def _run(self) -> None:
-        answer = self._answer if isinstance(self._answer, ResponseStream) else await self._answer()
+        stream = self._stream if isinstance(self._stream, ResponseStream) else await self._stream()
         try:
             with (
-                answer
+                stream
             ):  # leaving the block does not wait, because interrupt() waits for this method
                 mark, extra = None, None
-                async for event in answer:
-                    if answer.mark != mark:  # another attempt has started
-                        mark = answer.mark
+                async for event in stream:
+                    if stream.mark != mark:  # another attempt has started
+                        mark = stream.mark
                         extra = extra_with(mark)
-                    chunk = _chunk(answer.response_id or "", extra, event, self._names)
+                    chunk = _chunk(stream.response_id or "", extra, event, self._names)
                     if chunk is not None:
                         self._event_ch.send_nowait(chunk)
         except TurnError as error:
             raise to_livekit(error) from error
         finally:
-            if answer.report is not None:
-                _annotate(trace.get_current_span(), answer.report)
+            if stream.report is not None:
+                _annotate(trace.get_current_span(), stream.report)
 
 
 def _chunk(
-    response_id: str, extra: dict[str, Any] | None, event: Event, names: Mapping[str, str]
+    response_id: str, extra: dict[str, Any] | None, event: Event, names: ToolNames
 ) -> llm.ChatChunk | None:
     # LiveKit stores `extra` with the message and the call that it records.
     if isinstance(event, TextDelta):
@@ -84,7 +85,7 @@ def _chunk(
             role="assistant",
             tool_calls=[
                 llm.FunctionToolCall(
-                    name=names.get(call.name, call.name),
+                    name=names.to_framework(call.name),
                     arguments=call.arguments or "{}",
                     call_id=call.call_id,
                     extra=extra,

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from livekit.agents import llm
 
-from rtllm import FunctionTool, ToolSchemaError, legal_tool_name
+from rtllm import FunctionTool, ToolNames, ToolSchemaError, legal_tool_name
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,7 @@ class ToolEncoder:
             tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
         ] = OrderedDict()
         self._logged: set[str] = set()
-        self.names: dict[str, str] = {}
-        """The framework's names of the tools that the service knows by another name."""
+        self.names = ToolNames()
 
     def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[msgspec.Raw, ...]:
         """Encode the tools of a request, in their order.
@@ -74,8 +73,7 @@ class ToolEncoder:
             self._encoded.move_to_end(key)
             return known[1]
         self._encoded[key] = (tool.info, None)  # stays so if it can't be built
-        if (legal := legal_tool_name(tool.info.name)) != tool.info.name:
-            self.names[legal] = tool.info.name
+        self.names.to_service(tool.info.name)
         if len(self._encoded) > _CACHED:
             self._encoded.popitem(last=False)
         raw = self._raw(tool) if isinstance(tool, llm.RawFunctionTool) else _function(tool).encoded

@@ -27,9 +27,9 @@ def ending_pipeline() -> object | None:
     return getattr(getattr(pipeline, "orchestrator", None), "content_generation", None)
 
 
-def uses(owner: object, model: object) -> bool:
+def uses_model(pipeline: object, model: object) -> bool:
     """Whether a `ContentGeneration` still uses a model, directly or through a `FallbackLLM`."""
-    used = getattr(owner, "llm", None)
+    used = getattr(pipeline, "llm", None)
     return used is model or model in getattr(used, "providers", ())
 
 

@@ -10,21 +10,21 @@ from videosdk.agents import ChatContext, LLMResponse
 
 from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
 from rtllm_videosdk.convert import as_recorded, copy_context
-from rtllm_videosdk.errors import cannot_call
+from rtllm_videosdk.errors import invalid_call_error
 from rtllm_videosdk.generation import (
     Generation,
     OnRefusal,
     Response,
     call_chunk,
-    known_at_the_end,
-    pieces,
+    final_metadata,
+    read_response,
     text_chunk,
 )
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.history import CallGroup, Unseen, arrange
 from rtllm_videosdk.images import Pictures
-from rtllm_videosdk.parallel_calls import MOST_ANSWERED, Turn, Turns
-from rtllm_videosdk.tools import Offered
+from rtllm_videosdk.parallel_calls import MAX_INVALID_RESPONSES, OpenTurns, Turn
+from rtllm_videosdk.tools import OfferedTools
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
 
 @dataclass(slots=True)
-class Memory:
+class ChatState:
     """The state that an LLM keeps between calls of `chat`.
 
     Attributes:
@@ -40,11 +40,11 @@ class Memory:
         pictures: Encoded pictures.
     """
 
-    turns: Turns
+    turns: OpenTurns
     pictures: Pictures
 
 
-class Ask(Protocol):
+class AskFunction(Protocol):
     """Requests a response to a context."""
 
     def __call__(
@@ -62,7 +62,7 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatSettings:
     """The settings of one `chat`.
 
     Attributes:
@@ -73,33 +73,33 @@ class Question:
         model: The model's name, for the usage.
     """
 
-    ask: Ask
-    offered: Offered
+    ask: AskFunction
+    offered: OfferedTools
     graph: Graph | None
     on_refusal: OnRefusal
     model: str
 
 
-class Reply:
+class ChatCall:
     """The response to one `chat` call of the framework.
 
     Attributes:
         turn: The turn that it belongs to; None until that is known.
         nested: Whether it is called inside another one, after a tool.
-        spoke: Whether it emitted text.
+        has_spoken: Whether it emitted text.
     """
 
     def __init__(
-        self, memory: Memory, generation: Generation, context: ChatContext, question: Question
+        self, state: ChatState, generation: Generation, context: ChatContext, settings: ChatSettings
     ) -> None:
-        self._memory = memory
+        self._state = state
         self._generation = generation
         self._context = context
-        self._question = question
+        self._settings = settings
         self._unsent: tuple[str, ...] = ()
         self.turn: Turn | None = None
         self.nested = False
-        self.spoke = False
+        self.has_spoken = False
 
     async def chunks(self) -> AsyncGenerator[LLMResponse, None]:
         """Request the response, and yield text, calls and the metadata at the end.
@@ -110,9 +110,9 @@ class Reply:
         """
         items = await self._items()
         turn = self._join(items)
-        if self.nested and self._question.offered.tools and turn.held:
-            while turn.held and not self._generation.was_cut():
-                yield self._hand_out(turn)
+        if self.nested and self._settings.offered.tools and turn.held:
+            while turn.held and not self._generation.is_cancelled():
+                yield self._emit_call(turn)
             return
         while True:
             turn.waiting = False
@@ -120,21 +120,21 @@ class Reply:
             async with aclosing(self._ask_until_valid(turn, items, response)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            if self._generation.was_cut() or response.group is None or turn.refused:
+            if self._generation.is_cancelled() or response.group is None or turn.refused:
                 return
             turn.hold(response.group)
-            at_the_end: dict[str, Any] | None = known_at_the_end(response, self._question.model)
+            metadata: dict[str, Any] | None = final_metadata(response, self._settings.model)
             if not self.nested:
-                self._memory.turns.open(turn)
+                self._state.turns.open(turn)
             while turn.held:
-                yield self._hand_out(turn, at_the_end)
-                at_the_end = None
+                yield self._emit_call(turn, metadata)
+                metadata = None
                 if not self.nested:
                     # The tool and every nested `chat` have completed.
                     if self._is_over(turn):
                         return
                     items = await self._items()
-                    self._memory.turns.look_at(turn, items)
+                    self._state.turns.update(turn, items)
             if self.nested:
                 return
             # A tool raised, which the framework doesn't report; the model must say something.
@@ -145,7 +145,7 @@ class Reply:
         Raises:
             TurnError: If a nested `chat` failed.
         """
-        if self._generation.was_cut():
+        if self._generation.is_cancelled():
             return True
         if turn.error is not None:
             raise turn.error
@@ -154,15 +154,15 @@ class Reply:
     def close(self) -> None:
         """Drop the held calls, because the framework does not return for them."""
         if self.turn is not None and not self.nested:
-            self._memory.turns.close(self.turn)
+            self._state.turns.close(self.turn)
 
     async def _items(self) -> tuple[Item, ...]:
         context = copy_context(self._context)
         self._unsent = context.unsent
-        return await self._memory.pictures.resolve(context.items)
+        return await self._state.pictures.resolve(context.items)
 
     def _join(self, items: tuple[Item, ...]) -> Turn:
-        turn = self._memory.turns.join(self._context, items)
+        turn = self._state.turns.join(self._context, items)
         self.nested = turn is not None
         if turn is None:
             turn = Turn(self._context, items)
@@ -173,20 +173,20 @@ class Reply:
         self, turn: Turn, items: tuple[Item, ...], response: Response
     ) -> AsyncGenerator[LLMResponse, None]:
         """Repeat the request until the response has no invalid call, or also something valid."""
-        question = self._question
+        settings = self._settings
         while True:
             response.begin()
-            graph = GraphStream(question.graph) if question.graph is not None else None
-            reading = pieces(
-                self._generation, self._ask(turn, items), response, graph, question.on_refusal
+            graph = GraphStream(settings.graph) if settings.graph is not None else None
+            reading = read_response(
+                self._generation, self._ask(turn, items), response, graph, settings.on_refusal
             )
             async with aclosing(reading) as chunks:
                 async for chunk in chunks:
-                    self.spoke = True
+                    self.has_spoken = True
                     yield chunk
             if response.ended is None:
                 return
-            response.calls = [question.offered.as_run(call) for call in response.calls]
+            response.calls = [settings.offered.as_run(call) for call in response.calls]
             broken = self._answer_invalid_calls(turn, response)
             if response.calls:
                 heard = graph is None and not self.nested  # when nested, the framework drops text
@@ -200,29 +200,29 @@ class Reply:
                 break
         if response.calls:
             return
-        if at_the_end := known_at_the_end(response, question.model):
-            yield text_chunk("", at_the_end)
+        if metadata := final_metadata(response, settings.model):
+            yield text_chunk("", metadata)
 
-    def _hand_out(self, turn: Turn, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    def _emit_call(self, turn: Turn, metadata: dict[str, Any] | None = None) -> LLMResponse:
         """Give the framework the next call, by its own name of the tool."""
-        call = turn.hand_out()
-        return call_chunk(call, self._question.offered.names.get(call.name, call.name), metadata)
+        call = turn.emit_next_call()
+        return call_chunk(call, self._settings.offered.names.to_framework(call.name), metadata)
 
     def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
         context = arrange(
             items,
-            self._memory.turns.history.groups_in(items),
+            self._state.turns.history.groups_in(items),
             turn.calls_in(items),
             turn.unseen,
         )
-        offered, graph = self._question.offered, self._question.graph is not None
+        offered, graph = self._settings.offered, self._settings.graph is not None
         nested = self.nested
 
         def record(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
             run = (offered.as_run(one) if isinstance(one, ToolCall) else one for one in output)
             return as_recorded(tuple(run), nested=nested, graph=graph)
 
-        return self._question.ask(context, self._unsent, record, no_calls=turn.refused)
+        return self._settings.ask(context, self._unsent, record, no_calls=turn.refused)
 
     def _answer_invalid_calls(self, turn: Turn, response: Response) -> list[Item]:
         """Remove invalid calls from a response; the model gets an error output for each.
@@ -233,16 +233,16 @@ class Reply:
         Raises:
             ResponseFailed: If that happened too often in one turn.
         """
-        why_not = self._question.offered.why_not
-        judged = [(call, why_not(call)) for call in response.calls]
+        explain_rejection = self._settings.offered.explain_rejection
+        judged = [(call, explain_rejection(call)) for call in response.calls]
         broken = [(call, why) for call, why in judged if why is not None]
         if not broken or turn.refused:
             return []
         turn.failed_calls += 1
         reasons = "; ".join(why for _, why in broken)
-        if turn.failed_calls > MOST_ANSWERED:
+        if turn.failed_calls > MAX_INVALID_RESPONSES:
             ended = response.ended
-            raise cannot_call(reasons, ended.response_id if ended is not None else None)
+            raise invalid_call_error(reasons, ended.response_id if ended is not None else None)
         logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
         response.calls = [call for call, why in judged if why is None]
         outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]

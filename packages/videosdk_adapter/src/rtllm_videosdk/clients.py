@@ -24,7 +24,7 @@ _KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class ConnectionSettings:
     """Options of the connections; see `OpenAILLM`."""
 
     lanes: Lanes
@@ -42,25 +42,25 @@ class Clients:
     """Creates clients when they are needed. They share a usage ledger, which outlives them.
 
     Args:
-        reach: The provider configuration.
-        links: The options of the connections.
+        provider: The provider configuration.
+        connection_settings: The options of the connections.
         on_turn: Called with the report of each turn.
     """
 
     def __init__(
         self,
-        reach: ProviderConfig,
-        links: Links,
+        provider: ProviderConfig,
+        connection_settings: ConnectionSettings,
         *,
         on_turn: Callable[[TurnReport], None] | None,
     ) -> None:
-        self.reach = reach
-        self._links = links
+        self.provider = provider
+        self._connection_settings = connection_settings
         self._on_turn = on_turn
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
         self._retired: WeakSet[Client | ChatClient] = WeakSet()
-        self._books = UsageLedger()
+        self._usage_ledger = UsageLedger()
 
     def __repr__(self) -> str:
         return "Clients(…)"
@@ -68,12 +68,12 @@ class Clients:
     @property
     def websocket(self) -> bool:
         """Whether the Responses API is used over its WebSocket."""
-        return self._links.websocket
+        return self._connection_settings.websocket
 
     @property
     def usage(self) -> UsageSnapshot:
         """Tokens so far, of all clients."""
-        return self._books.snapshot()
+        return self._usage_ledger.snapshot()
 
     def socket(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Client:
         """Return the client whose handshakes have these headers and this query.
@@ -84,25 +84,25 @@ class Clients:
         key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
         client = self._sockets.get(key)
         if client is None:
-            where, credentials = self.reach.socket(headers, query)
-            links = self._links
+            where, credentials = self.provider.socket(headers, query)
+            connection_settings = self._connection_settings
             client = self._sockets[key] = Client(
                 where,
                 credentials,
-                lanes=links.lanes,
-                warm_connections=links.warm_connections,
-                max_connections=links.max_connections,
-                rebuild=links.rebuild,
-                fallback=links.fallback,
-                profile=links.host_profile,
-                chaining=links.chaining,
-                dialect=links.dialect,
-                websocket=links.websocket,
-                http_client=self.reach.client,
+                lanes=connection_settings.lanes,
+                warm_connections=connection_settings.warm_connections,
+                max_connections=connection_settings.max_connections,
+                rebuild=connection_settings.rebuild,
+                fallback=connection_settings.fallback,
+                profile=connection_settings.host_profile,
+                chaining=connection_settings.chaining,
+                dialect=connection_settings.dialect,
+                websocket=connection_settings.websocket,
+                http_client=self.provider.client,
                 make_http_client=self._make_http_client(),
-                proxy=self.reach.proxy,
+                proxy=self.provider.proxy,
                 on_turn=self._on_turn,
-                books=self._books,
+                usage_ledger=self._usage_ledger,
             )
             if len(self._sockets) > _KEPT:
                 _, oldest = self._sockets.popitem(last=False)
@@ -112,15 +112,16 @@ class Clients:
 
     def model_of(self, deployment: str) -> str | None:
         """Return the model that responds to the name of a deployment on Azure, if known."""
-        if not self.reach.host.startswith("azure"):
+        if not self.provider.host.startswith("azure"):
             return None
         known = (client.model_of(deployment) for client in self._current())
         return next((model for model in known if model is not None), None)
 
     def _make_http_client(self) -> Callable[[str | None], object] | None:
         """Return the factory of the Responses API's HTTP client, if it is a special one."""
-        reach = self.reach
-        return reach.http if reach.client is None and reach.make_client is not None else None
+        provider = self.provider
+        is_special = provider.client is None and provider.make_client is not None
+        return provider.http if is_special else None
 
     def http(self) -> ChatClient:
         """Return the client of Chat Completions; headers and query are sent with each request.
@@ -129,21 +130,21 @@ class Clients:
             ConfigError: If a proxy is set that it can't use.
         """
         if self._http is None:
-            self.reach.check_http()
-            lent = self.reach.client
+            self.provider.check_http()
+            own_client = self.provider.client
             self._http = ChatClient(
-                lent,
-                make_client=self.reach.http if lent is None else None,
-                profile=self._links.host_profile or self.reach.profile,
-                dialect=self._links.dialect,
+                own_client,
+                make_client=self.provider.http if own_client is None else None,
+                profile=self._connection_settings.host_profile or self.provider.profile,
+                dialect=self._connection_settings.dialect,
                 on_turn=self._on_turn,
-                books=self._books,
+                usage_ledger=self._usage_ledger,
             )
         return self._http
 
-    def reach_with(self, reach: ProviderConfig) -> None:
+    def set_provider(self, provider: ProviderConfig) -> None:
         """Use another address or key, from the next request on."""
-        self.reach = reach
+        self.provider = provider
         self._retire_all()
 
     def _current(self) -> list[Client | ChatClient]:
@@ -160,7 +161,7 @@ class Clients:
     def _retire(self, client: Client | ChatClient) -> None:
         """Send a client no more requests; it closes once its running responses are over."""
         self._retired.add(client)
-        client.abandon()
+        client.close_when_idle()
 
     async def aclose(self) -> None:
         """Close everything of the running loop at once; the next request opens new connections."""

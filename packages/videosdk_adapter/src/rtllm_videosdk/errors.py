@@ -19,19 +19,19 @@ the service's message, status, code and request id.
 from rtllm import Details, RequestRejected, ResponseFailed
 
 
-def declined(text: str, request_id: str | None) -> RequestRejected:
+def refusal_error(text: str, request_id: str | None) -> RequestRejected:
     """Create the error of a model that declined to respond, if refusals are errors."""
     details = Details(code="refusal", request_id=request_id)
     return RequestRejected(f"the model declined to answer: {text}", details)
 
 
-def cannot_call(reason: str, request_id: str | None) -> ResponseFailed:
+def invalid_call_error(reason: str, request_id: str | None) -> ResponseFailed:
     """Create the error of a turn in which the model kept making invalid calls."""
     details = Details(code="tool_call_invalid", request_id=request_id)
     return ResponseFailed(f"the model's tool calls can't be run: {reason}", details)
 
 
-def no_decision(request_id: str | None) -> ResponseFailed:
+def missing_decision_error(request_id: str | None) -> ResponseFailed:
     """Create the error of a graph's response with neither text nor a decision."""
     details = Details(code="graph_answer_invalid", request_id=request_id)
     return ResponseFailed("the response has no text to speak and no graph decision", details)

@@ -20,7 +20,7 @@ from rtllm import (
     signature_of,
 )
 from rtllm_videosdk.caller_identity import calling_pipeline
-from rtllm_videosdk.errors import declined, no_decision
+from rtllm_videosdk.errors import missing_decision_error, refusal_error
 from rtllm_videosdk.graph import GraphStream
 from rtllm_videosdk.history import CallGroup
 from rtllm_videosdk.parallel_calls import Turn
@@ -33,52 +33,52 @@ _FINISH = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
 class Generation:
-    """A running `chat` with its owner.
+    """A running `chat` and the pipeline that called it.
 
     Attributes:
-        owner: The framework's pipeline that called it; None for another caller.
+        pipeline: The framework's pipeline that called it; None for another caller.
         context: The framework's context, by identity.
         turn: The turn that it belongs to; None until that is known.
     """
 
     def __init__(self, context: object) -> None:
-        self.owner = calling_pipeline()
+        self.pipeline = calling_pipeline()
         self.context = context
         self.turn: Turn | None = None
-        self._cut = False
+        self._cancelled = False
         self._waiting: asyncio.Timeout | None = None
         self._loop = asyncio.get_running_loop()
 
-    def was_cut(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Whether it was cancelled."""
-        return self._cut
+        return self._cancelled
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """Cancel it without waiting; a waiting reader is woken."""
-        if self._cut:
+        if self._cancelled:
             return
-        self._cut = True
+        self._cancelled = True
         if self.turn is not None:
             self.turn.end()
         if self._waiting is not None:
             self._waiting.reschedule(self._loop.time())
 
-    async def next(self, answer: ResponseStream) -> Event | None:
+    async def next(self, stream: ResponseStream) -> Event | None:
         """Return the next event; None if the response is over or cancelled."""
-        if self._cut:
+        if self._cancelled:
             return None
         scope = asyncio.timeout(None)
         try:
             async with scope:
                 self._waiting = scope
-                event = await anext(answer, None)
+                event = await anext(stream, None)
         except TimeoutError:
             if not scope.expired():
                 raise
             return None
         finally:
             self._waiting = None
-        return None if self.was_cut() else event
+        return None if self.is_cancelled() else event
 
 
 @dataclass(slots=True)
@@ -109,9 +109,9 @@ class Response:
         self.calls, self.group, self.ended = [], None, None
 
 
-async def pieces(
+async def read_response(
     generation: Generation,
-    answer: ResponseStream,
+    stream: ResponseStream,
     response: Response,
     graph: GraphStream | None,
     on_refusal: OnRefusal,
@@ -121,8 +121,8 @@ async def pieces(
     Raises:
         TurnError: If the turn fails.
     """
-    with answer:  # leaving the block does not wait
-        while (event := await generation.next(answer)) is not None:
+    with stream:  # leaving the block does not wait
+        while (event := await generation.next(stream)) is not None:
             match event:
                 case TextDelta(text, is_refusal):
                     if is_refusal:
@@ -136,14 +136,14 @@ async def pieces(
                     response.calls.append(call)
                 case ResponseEnded():
                     response.ended = event
-                    response.spent = _added(response.spent, event.usage)
+                    response.spent = _add_usage(response.spent, event.usage)
                 case _:
                     pass
-    if generation.was_cut() or response.ended is None:
+    if generation.is_cancelled() or response.ended is None:
         return
-    _tell(response.ended, refused=bool(response.refusal))
+    _log_outcome(response.ended, refused=bool(response.refusal))
     if response.refusal and on_refusal == "error":
-        raise declined(response.refusal, response.ended.response_id)
+        raise refusal_error(response.refusal, response.ended.response_id)
     if graph is not None and not response.calls and (words := _decide(graph, response)):
         response.text = words
         yield text_chunk(words)
@@ -159,11 +159,11 @@ def _decide(graph: GraphStream, response: Response) -> str:
     if response.decision is not None or response.text or response.refusal:
         return ""
     if not graph.prose and response.ended is not None:
-        raise no_decision(response.ended.response_id)
+        raise missing_decision_error(response.ended.response_id)
     return graph.prose
 
 
-def _tell(ended: ResponseEnded, *, refused: bool) -> None:
+def _log_outcome(ended: ResponseEnded, *, refused: bool) -> None:
     if refused:
         logger.warning("response %s: the model declined to answer", ended.response_id)
     if ended.outcome == "incomplete":
@@ -215,14 +215,14 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     return arguments if isinstance(arguments, dict) else None
 
 
-def known_at_the_end(response: Response, model: str) -> dict[str, Any]:
+def final_metadata(response: Response, model: str) -> dict[str, Any]:
     """Create the metadata of a response's last chunk: its usage, and anything unusual."""
     metadata: dict[str, Any] = {}
     ended = response.ended
     if ended is None:
         return metadata
     if response.spent is not None:
-        metadata["usage"] = _usage(response.spent, ended.response_id, model)
+        metadata["usage"] = _usage_metadata(response.spent, ended.response_id, model)
     if (reason := finish_reason(ended)) is not None:
         metadata["finish_reason"] = reason
     if response.refusal:
@@ -232,7 +232,7 @@ def known_at_the_end(response: Response, model: str) -> dict[str, Any]:
     return metadata
 
 
-def _usage(usage: Usage, response_id: str | None, model: str) -> dict[str, Any]:
+def _usage_metadata(usage: Usage, response_id: str | None, model: str) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -244,7 +244,7 @@ def _usage(usage: Usage, response_id: str | None, model: str) -> dict[str, Any]:
     }
 
 
-def _added(one: Usage | None, other: Usage | None) -> Usage | None:
+def _add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     if one is None or other is None:
         return one or other
     return Usage(

@@ -36,14 +36,14 @@ from rtllm import (
     resolve_azure,
     resolve_provider,
 )
-from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses
-from rtllm_videosdk.chat_call import Memory, Question, Record, Reply
-from rtllm_videosdk.clients import Clients, Links
+from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
+from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
+from rtllm_videosdk.clients import Clients, ConnectionSettings
 from rtllm_videosdk.generation import Generation, OnRefusal, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import Pictures
-from rtllm_videosdk.parallel_calls import Turns
-from rtllm_videosdk.private_settings import Extra, PrivateSettings
+from rtllm_videosdk.parallel_calls import OpenTurns
+from rtllm_videosdk.private_settings import ExtraSettings, PrivateSettings
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
 from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from rtllm_videosdk.tools import ToolEncoder
@@ -236,15 +236,15 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         self.model_family = model_family
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
-        self._extra = Extra(extra_headers, extra_query, extra_body, parameters)
+        self._extra = ExtraSettings(extra_headers, extra_query, extra_body, parameters)
         self._timeouts = VideoSDKTimeouts(speech_floor, first_output_timeout, silence_limit)
         self._limits = self._timeouts.limits(timeout)
         self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
-        self._memory = Memory(Turns(), Pictures())
+        self._state = ChatState(OpenTurns(), Pictures())
         self._running: dict[Generation, None] = {}
-        self._owners: WeakSet[object] = WeakSet()
+        self._pipelines: WeakSet[object] = WeakSet()
         self._clients = Clients(
             resolve_provider(
                 api_key=api_key,
@@ -255,7 +255,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
                 client=client,
                 proxy=proxy,
             ),
-            Links(
+            ConnectionSettings(
                 lanes,
                 warm_connections,
                 max_connections,
@@ -268,17 +268,17 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             ),
             on_turn=on_turn,
         )
-        self._clients.reach.check()
+        self._clients.provider.check()
         self._body({}, with_tools=False)  # raise here for settings that can't be sent
         if streaming:
-            self._clients.reach.socket({}, {})
+            self._clients.provider.socket({}, {})
             self._connect()
         else:
             self._clients.http()  # its imports are slow, so they happen here, where no turn waits
 
     def __repr__(self) -> str:
-        running, images = len(self._running), len(self._memory.pictures)
-        where = f"{self.model} at {self._clients.reach.host}"
+        running, images = len(self._running), len(self._state.pictures)
+        where = f"{self.model} at {self._clients.provider.host}"
         return f"<{type(self).__name__} {where}, {running} running, {images} images>"
 
     @classmethod
@@ -326,7 +326,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        reach = resolve_azure(
+        provider = resolve_azure(
             model=model,
             azure_endpoint=azure_endpoint,
             azure_deployment=azure_deployment,
@@ -343,7 +343,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         )
         return cls(
             model=model,
-            client=reach,
+            client=provider,
             reasoning_effort=reasoning_effort,
             verbosity=verbosity,
             **options,
@@ -382,27 +382,27 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         """
         generation = Generation(messages)
         self._running[generation] = None
-        if generation.owner is not None:
-            self._owners.add(generation.owner)
-        reply: Reply | None = None
+        if generation.pipeline is not None:
+            self._pipelines.add(generation.pipeline)
+        chat_call: ChatCall | None = None
         try:
-            question = self._question(tools, conversational_graph, kwargs)
-            reply = Reply(self._memory, generation, messages, question)
-            async with aclosing(reply.chunks()) as chunks:
+            settings = self._chat_settings(tools, conversational_graph, kwargs)
+            chat_call = ChatCall(self._state, generation, messages, settings)
+            async with aclosing(chat_call.chunks()) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except Exception as error:
-            if generation.was_cut():
+            if generation.is_cancelled():
                 return
-            self._tell(error, reply)
+            self._report_error(error, chat_call)
             if not self.failure_text:
                 raise
-            before = " " if reply is not None and reply.spoke else ""
+            before = " " if chat_call is not None and chat_call.has_spoken else ""
             yield text_chunk(before + self.failure_text)
         finally:
             del self._running[generation]
-            if reply is not None:
-                reply.close()
+            if chat_call is not None:
+                chat_call.close()
 
     async def cancel_current_generation(self) -> None:
         """Cancel the caller's current generation, without waiting or sending anything.
@@ -412,13 +412,13 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         started, or if there is none, the newest of all.
         """
         running = list(self._running)
-        owner = calling_pipeline()
-        mine = [generation for generation in running if generation.owner is owner]
-        if owner is None and (mine or running):
+        pipeline = calling_pipeline()
+        mine = [generation for generation in running if generation.pipeline is pipeline]
+        if pipeline is None and (mine or running):
             newest = (mine or running)[-1]
             mine = [g for g in running if g.context is newest.context]
         for generation in mine:
-            generation.cut()
+            generation.cancel()
 
     async def prewarm(
         self, *, instructions: str | None = None, tools: list[FunctionTool] | None = None
@@ -442,7 +442,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         body = self._body({}, with_tools=bool(offered.encoded))
         request = Request(
             items=(Message.of("system", instructions),),
-            model=str(self._clients.reach.deployment or self.model),
+            model=str(self._clients.provider.deployment or self.model),
             record=lambda _: (),
             settings=body.settings,
             tools=offered.encoded,
@@ -463,27 +463,27 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         generations of the ending pipeline are cancelled.
         """
         ending = ending_pipeline()
-        others = [o for o in self._owners if o is not ending and uses(o, self)]
+        others = [o for o in self._pipelines if o is not ending and uses_model(o, self)]
         stays = ending is not None and bool(others)
         for generation in list(self._running):
-            if not stays or generation.owner is ending:
-                generation.cut()
+            if not stays or generation.pipeline is ending:
+                generation.cancel()
         if not stays:
-            self._memory.pictures.clear()
+            self._state.pictures.clear()
             await self._clients.aclose()
 
-    # -- asking ------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------
 
-    def _question(
+    def _chat_settings(
         self, tools: list[FunctionTool] | None, graph: Graph | None, call: Mapping[str, Any]
-    ) -> Question:
+    ) -> ChatSettings:
         """Copy everything but the context: settings, tools, and the client to use."""
         offered = self._tools.offer(tools)
         if graph is not None:
             response_format = text_format(graph)
             call = {**call, "text": {**call.get("text", {}), "format": response_format}}
         body = self._body(call, with_tools=bool(offered.encoded))
-        model = str(call.get("model") or self._clients.reach.deployment or self.model)
+        model = str(call.get("model") or self._clients.provider.deployment or self.model)
         limits = self._limits
         if body.timeout is not None:
             limits = self._timeouts.limits(body.timeout)
@@ -499,13 +499,13 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         def ask(
             items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
         ) -> ResponseStream:
-            said_no = {"tool_choice": "none"} if no_calls and offered.tools else {}
-            answer: ResponseStream = client.ask(
+            no_tools = {"tool_choice": "none"} if no_calls and offered.tools else {}
+            stream: ResponseStream = client.ask(
                 Request(
                     items=items,
                     model=model,
                     record=record,
-                    settings={**settings, **said_no},
+                    settings={**settings, **no_tools},
                     tools=offered.encoded,
                     limits=limits,
                     retry=self._retry,
@@ -516,9 +516,9 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
                     unsent=unsent,
                 )
             )
-            return answer
+            return stream
 
-        return Question(ask, offered, graph, self.on_refusal, model)
+        return ChatSettings(ask, offered, graph, self.on_refusal, model)
 
     def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
         api: Api = "responses" if self.streaming else "chat"
@@ -532,7 +532,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         if not isinstance(more, Mapping | None):
             raise ConfigError(f"parameters is {type(more).__name__}; expected an object")
         options |= more or {}
-        defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.reach.defaults}
+        defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.provider.defaults}
         return body_of(
             self._parameters,
             options,
@@ -546,7 +546,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
     def _family_of(self, call: Mapping[str, Any]) -> str:
         """Return the model whose family determines the parameters."""
         model = call.get("model")
-        asked = str(model or self._clients.reach.deployment or self.model)
+        asked = str(model or self._clients.provider.deployment or self.model)
         check_settings(model_family=self.model_family)
         return self.model_family or self._clients.model_of(asked) or str(model or self.model)
 
@@ -558,14 +558,14 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             return
         body = self._body({}, with_tools=False)
         client = self._clients.socket(body.headers, body.query)
-        model = self._clients.reach.deployment or self.model
+        model = self._clients.provider.deployment or self.model
         client.prewarm(model, Network(), self._limits.connect)
 
-    def _tell(self, error: Exception, reply: Reply | None) -> None:
+    def _report_error(self, error: Exception, chat_call: ChatCall | None) -> None:
         """Report a failed generation, once."""
-        turn = reply.turn if reply is not None else None
-        if turn is not None and turn.error is error:
-            return  # a nested chat reported it; the framework suppressed it and returned here
-        if turn is not None and reply is not None and reply.nested and not self.failure_text:
-            turn.error = error
+        if chat_call is not None and (turn := chat_call.turn) is not None:
+            if turn.error is error:
+                return  # a nested chat reported it; the framework suppressed it and returned here
+            if chat_call.nested and not self.failure_text:
+                turn.error = error
         self.emit("error", error)

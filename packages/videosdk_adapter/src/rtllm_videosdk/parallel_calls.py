@@ -19,12 +19,12 @@ from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm_videosdk.convert import calls_in
 from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, count_keys
 
-MOST_ANSWERED = 2
+MAX_INVALID_RESPONSES = 2
 """How many responses with invalid calls get an error output in one turn, before it fails."""
 
 
 @dataclass(slots=True)
-class HandedOut:
+class EmittedCall:
     """A call that the framework got.
 
     Attributes:
@@ -39,12 +39,12 @@ class HandedOut:
 
 
 def matching_calls(
-    given: Iterable[HandedOut],
+    given: Iterable[EmittedCall],
     items: Sequence[object],
     *,
     earlier: AbstractSet[str],
     first: int,
-) -> dict[int, HandedOut]:
+) -> dict[int, EmittedCall]:
     """Find the items that recorded calls, by index. The framework records them in order.
 
     Args:
@@ -55,7 +55,7 @@ def matching_calls(
     """
     left = list(given)
     counts = count_keys(items)
-    found: dict[int, HandedOut] = {}
+    found: dict[int, EmittedCall] = {}
     for place, item in enumerate(items):
         if not isinstance(item, ToolCall):
             continue
@@ -92,7 +92,7 @@ class Turn:
     context: ChatContext
     base: tuple[Item, ...]
     held: deque[tuple[ToolCall, CallGroup]] = field(default_factory=deque)
-    given: list[HandedOut] = field(default_factory=list)
+    given: list[EmittedCall] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     error: Exception | None = None
     waiting: bool = False
@@ -155,7 +155,7 @@ class Turn:
 
     def _recorded(
         self, items: Sequence[object], others: AbstractSet[str] = frozenset()
-    ) -> dict[int, HandedOut]:
+    ) -> dict[int, EmittedCall]:
         earlier = self._earlier | others
         return matching_calls(self.given, items, earlier=earlier, first=len(self.base))
 
@@ -176,10 +176,10 @@ class Turn:
         """Keep the calls of a response for later."""
         self.held.extend((call, group) for call in group.calls)
 
-    def hand_out(self) -> ToolCall:
+    def emit_next_call(self) -> ToolCall:
         """Return the next held call, for the framework."""
         call, group = self.held.popleft()
-        self.given.append(HandedOut(call.call_id, group))
+        self.given.append(EmittedCall(call.call_id, group))
         self.waiting = True
         task = asyncio.current_task()
         self._task = weakref.ref(task) if task is not None else None
@@ -203,11 +203,11 @@ class _UnrecordedCalls:
         earlier: The ids of items that recorded other calls.
     """
 
-    given: tuple[HandedOut, ...]
+    given: tuple[EmittedCall, ...]
     earlier: frozenset[str]
 
 
-class Turns:
+class OpenTurns:
     """The turns whose first generator is suspended at a call, and the calls of earlier turns.
 
     Contexts are distinguished by identity, never by content.
@@ -246,8 +246,8 @@ class Turns:
         mine = [turn for turn in self._open if turn.context is context]
         # Of several turns in one context, the turn of the task whose tool has just run.
         mine.sort(key=lambda turn: turn.runs_in(task))
-        self._catch_up(context, items)
-        settled = self._settle(context, items)
+        self._bind_copied_calls(context, items)
+        settled = self._bind_ended_turns(context, items)
         for turn in reversed(mine):
             self._bind(turn, items, settled)
         for turn in reversed(mine):
@@ -258,7 +258,7 @@ class Turns:
             turn.superseded = True
         return None
 
-    def _catch_up(self, copy: ChatContext, items: Sequence[Item]) -> None:
+    def _bind_copied_calls(self, copy: ChatContext, items: Sequence[Item]) -> None:
         """Bind the calls of another context that a copy of it has, after its turn was dropped."""
         new = {i.call_id for i in items if isinstance(i, ToolCall) and not self.history.knows(i)}
         for turn in self._open if new else ():
@@ -266,7 +266,7 @@ class Turns:
             if waits and turn.context is not copy and not turn.superseded:
                 self._bind(turn, calls_in(turn.context))
 
-    def look_at(self, turn: Turn, items: Sequence[Item]) -> None:
+    def update(self, turn: Turn, items: Sequence[Item]) -> None:
         """Update a turn from its context."""
         self._bind(turn, items)
         turn.update(items)
@@ -299,7 +299,7 @@ class Turns:
             return
         known[1].append(ended)
 
-    def _settle(self, context: ChatContext, items: Sequence[Item]) -> set[str]:
+    def _bind_ended_turns(self, context: ChatContext, items: Sequence[Item]) -> set[str]:
         """Bind what a context recorded of completed turns, and forget these turns.
 
         Returns:

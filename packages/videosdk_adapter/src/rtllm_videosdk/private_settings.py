@@ -11,7 +11,7 @@ from typing import Any
 from rtllm_videosdk.clients import Clients
 
 
-class Extra:
+class ExtraSettings:
     """Settings that are sent with requests, in an object without a repr of its contents."""
 
     def __init__(self, headers: Any, query: Any, body: Any, parameters: Any) -> None:
@@ -19,24 +19,24 @@ class Extra:
         self.parameters = parameters
 
     def __repr__(self) -> str:
-        return "Extra(…)"
+        return "ExtraSettings(…)"
 
 
 class PrivateSettings:
     """The private settings of an LLM: key, headers, query, body, parameters. Never printed."""
 
     _clients: Clients
-    _extra: Extra
+    _extra: ExtraSettings
 
     @property
     def api_key(self) -> str | None:
         """The key, if it is a text; a new value applies to the next connection."""
-        key = self._clients.reach.key
+        key = self._clients.provider.key
         return key if isinstance(key, str) else None
 
     @api_key.setter
     def api_key(self, key: str) -> None:
-        self._clients.reach_with(replace(self._clients.reach, key=key))
+        self._clients.set_provider(replace(self._clients.provider, key=key))
 
     @property
     def extra_headers(self) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ import msgspec
 from pydantic.fields import FieldInfo
 from videosdk.agents import get_tool_info, is_function_tool
 
-from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolSchemaError, legal_tool_name
+from rtllm import FunctionTool, ToolArgumentsError, ToolCall, ToolNames, ToolSchemaError
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,18 @@ class Runnable:
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferedTools:
     """The tools of one request.
 
     Attributes:
         encoded: The encoded tools.
         tools: The tools by the names that the service knows.
-        names: The framework's names of those that the service knows by another name.
+        names: The framework's names of these tools.
     """
 
     encoded: tuple[msgspec.Raw, ...] = ()
     tools: Mapping[str, Runnable] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: ToolNames = field(default_factory=ToolNames)
 
     def as_run(self, call: ToolCall) -> ToolCall:
         """Return a call as the framework runs and records it: defaults left out instead of null."""
@@ -67,11 +67,11 @@ class Offered:
         try:
             given = known.given(call.arguments)
             same = given == json.loads(call.arguments.strip() or "{}")
-        except (ValueError, RecursionError):  # invalid arguments, which `why_not` reports
+        except (ValueError, RecursionError):  # invalid arguments, which `explain_rejection` reports
             return call
         return call if same else replace(call, arguments=json.dumps(given))
 
-    def why_not(self, call: ToolCall) -> str | None:
+    def explain_rejection(self, call: ToolCall) -> str | None:
         """Return why a call can't run, in words for the model; None if it can."""
         known = self.tools.get(call.name)
         if known is None:
@@ -97,24 +97,21 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, str, bytes], tuple[object, Runnable | None]] = (
+        self._encoded: OrderedDict[tuple[int, str, bytes], tuple[object, Runnable | None]] = (
             OrderedDict()
         )
         self._logged: set[str] = set()
 
-    def offer(self, tools: Sequence[Any] | None) -> Offered:
+    def offer(self, tools: Sequence[Any] | None) -> OfferedTools:
         """Encode the tools of a request, in their order."""
         offered: dict[str, Runnable] = {}
-        names: dict[str, str] = {}
+        names = ToolNames()
         for tool in tools or ():
             if not is_function_tool(tool):
                 self._log_once(ToolSchemaError(_name_of(tool), "it is not a function tool"))
                 continue
-            given = get_tool_info(tool).name
-            name = legal_tool_name(given)
-            if name != given:
-                names[name] = given
-            made = self._made_once(name, tool)
+            name = names.to_service(get_tool_info(tool).name)
+            made = self._encode_once(name, tool)
             if made is None:
                 continue
             known = offered.get(name)
@@ -124,28 +121,32 @@ class ToolEncoder:
                 self._log_once(ToolSchemaError(name, "another tool before it has the same name"))
                 continue
             offered[name] = made
-        return Offered(tuple(one.tool.encoded for one in offered.values()), offered, names)
+        return OfferedTools(tuple(one.tool.encoded for one in offered.values()), offered, names)
 
-    def _made_once(self, name: str, tool: Any) -> Runnable | None:
+    def _encode_once(self, name: str, tool: Any) -> Runnable | None:
         # The tool's info is kept with the result, so that its id is not reused. Its description and
         # schema are part of the key, because users change them between turns.
         info = get_tool_info(tool)
-        said = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
+        description = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
         schema = info.parameters_schema
-        key = (id(info), f"{name} {said}", b"" if schema is None else msgspec.json.encode(schema))
-        if (known := self._made.get(key)) is not None:
-            self._made.move_to_end(key)
+        key = (
+            id(info),
+            f"{name} {description}",
+            b"" if schema is None else msgspec.json.encode(schema),
+        )
+        if (known := self._encoded.get(key)) is not None:
+            self._encoded.move_to_end(key)
             return known[1]
         made: Runnable | None = None
         try:
-            made = _made(name, said, tool)
+            made = _make_runnable(name, description, tool)
         except ToolSchemaError as error:
             self._log_once(error)
         except Exception as error:  # noqa: BLE001 - whatever pydantic and typing raise
             self._log_once(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
-        self._made[key] = (info, made)
-        if len(self._made) > _CACHED:
-            self._made.popitem(last=False)
+        self._encoded[key] = (info, made)
+        if len(self._encoded) > _CACHED:
+            self._encoded.popitem(last=False)
         return made
 
     def _log_once(self, error: ToolSchemaError) -> None:
@@ -158,7 +159,7 @@ def _name_of(tool: object) -> str:
     return str(getattr(tool, "__name__", None) or type(tool).__name__)
 
 
-def _made(name: str, description: str, tool: Any) -> Runnable:
+def _make_runnable(name: str, description: str, tool: Any) -> Runnable:
     schema = get_tool_info(tool).parameters_schema
     if schema is not None:
         return Runnable(FunctionTool.of_schema(name, schema, description=description), {})

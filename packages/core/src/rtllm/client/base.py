@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rtllm.client.checks import check_settings
-from rtllm.client.shutdown import ABANDONED_LIMIT, Shutdown
+from rtllm.client.shutdown import SHUTDOWN_LIMIT, Shutdown
 from rtllm.client.stream import ResponseStream
 from rtllm.content.request import Request
 from rtllm.content.usage import UsageLedger, UsageSnapshot
@@ -39,27 +39,27 @@ class BaseClient(ABC):
         options: EngineOptions,
         knowledge: HostKnowledge,
         on_turn: Callable[[TurnReport], None] | None,
-        books: UsageLedger | None,
+        usage_ledger: UsageLedger | None,
     ) -> None:
         check_settings(on_turn=on_turn)
         self._options = options
         self._knowledge = knowledge
         self._on_turn = on_turn
-        self._books = UsageLedger() if books is None else books
+        self._usage_ledger = UsageLedger() if usage_ledger is None else usage_ledger
         self._engines: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._runtimes: dict[asyncio.AbstractEventLoop, Runtime] = {}
         self._http_clients: weakref.WeakKeyDictionary[Runtime, HttpClients] = (
             weakref.WeakKeyDictionary()
         )
-        self._leaving = Shutdown(self._runtimes)
+        self._shutdown = Shutdown(self._runtimes)
         # A client that is garbage-collected must close its sockets even if its loop goes on. Its
         # response streams hold it, so none of them is running by then.
-        weakref.finalize(self, self._leaving.begin, 0.0).atexit = False
+        weakref.finalize(self, self._shutdown.begin, 0.0).atexit = False
 
     @property
     def usage(self) -> UsageSnapshot:
         """Tokens so far, including those of interrupted, failed and superseded attempts."""
-        return self._books.snapshot()
+        return self._usage_ledger.snapshot()
 
     @property
     def connections(self) -> tuple[ConnectionSnapshot, ...]:
@@ -76,7 +76,7 @@ class BaseClient(ABC):
         return self._ask(prepare(request, self._knowledge.keeps_id))
 
     def _ask(self, prepared: PreparedRequest) -> ResponseStream:
-        counted = self._leaving.answer()
+        counted = self._shutdown.add_stream()
 
         def begin() -> Runtime:
             runtime = self._runtime()
@@ -85,7 +85,7 @@ class BaseClient(ABC):
 
         def end(report: TurnReport) -> None:
             counted.ended()
-            self._tell(report)
+            self._report_turn(report)
 
         return ResponseStream(prepared, begin, end)
 
@@ -107,9 +107,9 @@ class BaseClient(ABC):
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the next request opens new ones."""
-        await self._leaving.close()
+        await self._shutdown.close()
 
-    def abandon(self, limit: float = ABANDONED_LIMIT) -> None:
+    def close_when_idle(self, limit: float = SHUTDOWN_LIMIT) -> None:
         """Close the connections of every event loop once no response stream runs there.
 
         Use it for a client that gets no further requests. Requests that it has already accepted are
@@ -120,7 +120,7 @@ class BaseClient(ABC):
         Args:
             limit: Seconds after which response streams that still run end with an error.
         """
-        self._leaving.begin(limit)
+        self._shutdown.begin(limit)
 
     def _runtime(self) -> Runtime:
         """Return the runtime of the running event loop; open one if needed."""
@@ -146,7 +146,7 @@ class BaseClient(ABC):
     def _open(self, engine: Engine) -> Runtime:
         """Create the runtime of the running event loop."""
 
-    def _tell(self, report: TurnReport) -> None:
+    def _report_turn(self, report: TurnReport) -> None:
         """Log a turn and pass its report to `on_turn`."""
         logger.info(
             "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",

@@ -41,7 +41,7 @@ class ChatClient(BaseClient):
         profile: The host's properties, or the name of a known host. None if nothing is known.
         dialect: How the host wants requests encoded, as with `Client`.
         on_turn: Called with the report of each turn.
-        books: The usage ledger to record attempts in, shared with other clients. None for a ledger
+        usage_ledger: The ledger to record attempts in, shared with other clients. None for a ledger
             of its own.
 
     Raises:
@@ -56,7 +56,7 @@ class ChatClient(BaseClient):
         profile: HostProfile | str | None = None,
         dialect: Mapping[str, str] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
-        books: UsageLedger | None = None,
+        usage_ledger: UsageLedger | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("pass either client or make_client; both or neither were given")
@@ -65,7 +65,7 @@ class ChatClient(BaseClient):
             EngineOptions(replace(known, memory="none"), api="chat", websocket=False),
             HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,
-            books,
+            usage_ledger,
         )
         preload_chat()
         self._client = client
@@ -102,6 +102,6 @@ class ChatClient(BaseClient):
     def _open(self, engine: Engine) -> Runtime:
         theirs, make = self._client, self._make_client
         clients = HttpClients(make or (lambda _: theirs), owned=make is not None)
-        runtime = Runtime(engine, self._books, weakref.ref(clients))
+        runtime = Runtime(engine, self._usage_ledger, weakref.ref(clients))
         self._http_clients[runtime] = clients
         return runtime

@@ -66,7 +66,7 @@ class Client(BaseClient):
         proxy: The URL of an HTTP proxy for the connections. With `http_client` only the WebSocket
             uses it. Default: that of `http_client`, of `Request.network`, or ``HTTPS_PROXY``.
         on_turn: Called with the report of each turn.
-        books: The usage ledger to record attempts in, shared with other clients. None for a ledger
+        usage_ledger: The ledger to record attempts in, shared with other clients. None for a ledger
             of its own.
 
     Raises:
@@ -91,7 +91,7 @@ class Client(BaseClient):
         make_http_client: MakeClient | None = None,
         proxy: str | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
-        books: UsageLedger | None = None,
+        usage_ledger: UsageLedger | None = None,
     ) -> None:
         check_settings(
             lanes=lanes,
@@ -121,7 +121,7 @@ class Client(BaseClient):
             ),
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,
-            books,
+            usage_ledger,
         )
         self.endpoint = endpoint
         self._credentials = credentials
@@ -150,8 +150,8 @@ class Client(BaseClient):
         Raises:
             TurnError: If the service rejects or fails it.
         """
-        with self.ask(replace(request, warm_up=True)) as answer:
-            async for _ in answer:
+        with self.ask(replace(request, warm_up=True)) as stream:
+            async for _ in stream:
                 pass
 
     def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
@@ -174,7 +174,7 @@ class Client(BaseClient):
         credentials = weakref.ref(self._credentials)
         runtime = Runtime(
             engine,
-            self._books,
+            self._usage_ledger,
             weakref.ref(clients),
             credentials,
             None if with_own_key else credentials,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Generic, Protocol, TypeVar
 
-ABANDONED_LIMIT = 180.0  # seconds: longer than a turn may take
+SHUTDOWN_LIMIT = 180.0  # seconds: longer than a turn may take
 
 Loop = asyncio.AbstractEventLoop
 
@@ -17,27 +17,27 @@ Loop = asyncio.AbstractEventLoop
 class Closable(Protocol):
     """An object that is closed on its event loop, such as a runtime."""
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """Accept nothing new from now on; later requests open another one."""
 
     async def aclose(self) -> None:
         """Close everything within a limit."""
 
 
-_Way = TypeVar("_Way", bound=Closable)
+_Runtime = TypeVar("_Runtime", bound=Closable)
 
 
-class Shutdown(Generic[_Way]):
+class Shutdown(Generic[_Runtime]):
     """Counts the response streams that run on each event loop, and closes its runtime.
 
     A loop's entries are touched only in that loop; `begin` may be called from any thread.
 
     Args:
-        routes: The open runtime of each event loop; closed ones are removed.
+        runtimes: The open runtime of each event loop; closed ones are removed.
     """
 
-    def __init__(self, routes: dict[Loop, _Way]) -> None:
-        self._routes = routes
+    def __init__(self, runtimes: dict[Loop, _Runtime]) -> None:
+        self._runtimes = runtimes
         self._limit: float | None = None
         self._running: dict[Loop, int] = {}
         self._timers: dict[Loop, asyncio.TimerHandle] = {}
@@ -49,13 +49,13 @@ class Shutdown(Generic[_Way]):
             limit: Seconds for the response streams that run.
         """
         self._limit = limit
-        for loop in list(self._routes):
+        for loop in list(self._runtimes):
             with suppress(RuntimeError):  # that loop is closed, and so are its sockets
-                loop.call_soon_threadsafe(self._leave, loop, limit, context=Context())
+                loop.call_soon_threadsafe(self._close_when_idle, loop, limit, context=Context())
 
-    def answer(self) -> "RunningAnswer":
+    def add_stream(self) -> "RunningStream":
         """Return a counter for one more response stream."""
-        return RunningAnswer(self)
+        return RunningStream(self)
 
     def count(self, loop: Loop, change: int) -> None:
         """Add a response stream that began (1) or ended (-1) on a loop."""
@@ -63,7 +63,7 @@ class Shutdown(Generic[_Way]):
         if not self._running[loop]:
             del self._running[loop]
         if self._limit is not None and not loop.is_closed():
-            self._leave(loop, self._limit)
+            self._close_when_idle(loop, self._limit)
 
     async def close(self) -> None:
         """Close the runtime of the running loop at once, and wait until it is closed.
@@ -84,7 +84,7 @@ class Shutdown(Generic[_Way]):
             if not task.cancelled():
                 task.result()
 
-    def _leave(self, loop: Loop, limit: float) -> None:
+    def _close_when_idle(self, loop: Loop, limit: float) -> None:
         if loop not in self._running:
             self._close_soon(loop)
         elif loop not in self._timers:
@@ -94,18 +94,18 @@ class Shutdown(Generic[_Way]):
         """Begin to close a loop's runtime, if it has one; later requests open another."""
         if (timer := self._timers.pop(loop, None)) is not None:
             timer.cancel()
-        if (route := self._routes.pop(loop, None)) is not None:
-            route.shut()
-            task = loop.create_task(route.aclose(), name="rtllm close client", context=Context())
+        if (runtime := self._runtimes.pop(loop, None)) is not None:
+            runtime.stop()
+            task = loop.create_task(runtime.aclose(), name="rtllm close client", context=Context())
             _closing[task] = self
             task.add_done_callback(_closing.pop, context=Context())
 
 
-class RunningAnswer:
+class RunningStream:
     """One response stream, counted from its beginning to its end."""
 
-    def __init__(self, leaving: Shutdown[_Way]) -> None:
-        self._count = leaving.count
+    def __init__(self, shutdown: Shutdown[_Runtime]) -> None:
+        self._count = shutdown.count
         self._loop: Loop | None = None
 
     def began(self) -> None:

@@ -27,12 +27,12 @@ class ResponseStream:
         self,
         prepared: PreparedRequest,
         runtime: Callable[[], Runtime],
-        tell: Callable[[TurnReport], None],
+        report_turn: Callable[[TurnReport], None],
     ) -> None:
         self.report: TurnReport | None = None
         self._prepared = prepared
         self._runtime_of_loop = runtime
-        self._tell = tell
+        self._report_turn = report_turn
         self._runtime: Runtime | None = None
         self._turn = 0
         self._mailbox: Mailbox | None = None
@@ -95,7 +95,7 @@ class ResponseStream:
         runtime, mailbox = self._runtime, self._mailbox
         if runtime is None or mailbox is None:  # nothing was sent
             self._over = True
-            self._let_go()
+            self._release_client()
             return
         runtime.cancel(self._turn)
         if mailbox.report is not None:
@@ -109,13 +109,13 @@ class ResponseStream:
             return
         self._over = True
         self.report = mailbox.report
-        tell = self._tell
-        self._let_go()
-        tell(mailbox.report)
+        report_turn = self._report_turn
+        self._release_client()
+        report_turn(mailbox.report)
 
-    def _let_go(self) -> None:
+    def _release_client(self) -> None:
         """Release the references to the client."""
-        self._runtime, self._runtime_of_loop, self._tell = None, _no_runtime, _ignore_report
+        self._runtime, self._runtime_of_loop, self._report_turn = None, _no_runtime, _ignore_report
 
 
 def _no_runtime() -> Runtime:

@@ -25,3 +25,24 @@ def legal_tool_name(name: str) -> str:
         return name
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{_ILLEGAL.sub('_', name)[:_KEPT]}_{digest}"
+
+
+class ToolNames:
+    """The framework's names of tools that the service knows by another name."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"ToolNames({self._given})"
+
+    def to_service(self, name: str) -> str:
+        """Return the service's name of a tool, and remember the framework's."""
+        legal = legal_tool_name(name)
+        if legal != name:
+            self._given[legal] = name
+        return legal
+
+    def to_framework(self, name: str) -> str:
+        """Return the framework's name of a tool that the service names."""
+        return self._given.get(name, name)

@@ -107,9 +107,9 @@ class UsageLedger:
     def __init__(self) -> None:
         self._totals: dict[UsageCategory, Totals] = {}
 
-    def enter(self, account: UsageCategory, usage: Usage | None) -> None:
+    def record(self, category: UsageCategory, usage: Usage | None) -> None:
         """Record one attempt that has ended, or whose end will never be known."""
-        self._totals[account] = self._totals.get(account, Totals()) + Totals.of(usage)
+        self._totals[category] = self._totals.get(category, Totals()) + Totals.of(usage)
 
     def snapshot(self) -> UsageSnapshot:
         """Return the usage so far."""

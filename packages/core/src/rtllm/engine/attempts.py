@@ -98,7 +98,7 @@ class Attempts:
         elif connection is not None:
             if attempt.fault is None:
                 self._state.fallback.answered()
-            if connection.state == "leaving" and connection.is_idle:
+            if connection.state == "closing" and connection.is_idle:
                 self._state.connections.remove(connection)
 
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:

@@ -14,15 +14,15 @@ from rtllm.engine.transitions import change
 from rtllm.retry.faults import Fault, belongs_to_connection, from_error
 from rtllm.retry.policy import ends_connection, refuses_lanes
 
-State = Literal["connecting", "open", "leaving", "closed"]
+State = Literal["connecting", "open", "closing", "closed"]
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     "connecting": frozenset({"open", "closed"}),
-    "open": frozenset({"leaving", "closed"}),
-    "leaving": frozenset({"closed"}),
+    "open": frozenset({"closing", "closed"}),
+    "closing": frozenset({"closed"}),
     "closed": frozenset(),
 }
-"""The allowed changes of a connection's state. *Leaving*: it accepts no new request, and is closed
+"""The allowed changes of a connection's state. *Closing*: it accepts no new request, and is closed
 once its attempts have ended."""
 
 

@@ -166,7 +166,7 @@ class Connections:
 
     # -- closing -------------------------------------------------------------------------------
 
-    def leave(self, connection: Connection, now: float, limit: float) -> None:
+    def close_when_idle(self, connection: Connection, now: float, limit: float) -> None:
         """Send no new request on a connection; it is closed once its attempts have ended.
 
         Args:
@@ -176,8 +176,8 @@ class Connections:
         """
         if connection.state == "open":
             self._pool.lost(connection.number)
-            connection.become("leaving")
-            self._timers.set(("leave", connection.number), now + limit)
+            connection.become("closing")
+            self._timers.set(("close", connection.number), now + limit)
 
     def retire(self, number: int, now: float, limit: float) -> None:
         """Send no new request on a connection, and close it once its attempts have ended.
@@ -188,14 +188,14 @@ class Connections:
             limit: Seconds that its attempts may take.
         """
         if (connection := self._by_number.get(number)) is not None:
-            self.leave(connection, now, limit)
+            self.close_when_idle(connection, now, limit)
             self.remove_idle([number])
 
     def read_out(self, connection: Connection, now: float) -> None:
         """Let an HTTP exchange end by itself, so that its connection can be reused."""
         if connection.state == "open":
-            connection.become("leaving")
-            self._timers.set(("leave", connection.number), now + READ_OUT_LIMIT)
+            connection.become("closing")
+            self._timers.set(("close", connection.number), now + READ_OUT_LIMIT)
         else:
             self.remove(connection)
 
@@ -213,7 +213,7 @@ class Connections:
         if self._by_number.pop(number, None) is None:
             return []
         self._pool.lost(number)
-        for kind in ("connect", "ping", "leave"):
+        for kind in ("connect", "ping", "close"):
             self._timers.clear((kind, number))
         if close:
             self._emit(Close(number))

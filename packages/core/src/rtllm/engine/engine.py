@@ -189,7 +189,7 @@ class Engine:
                     self._end_drain(number, now)
                 case "silence":
                     self._turns.end_after_silence(number, now)
-                case "leave":
+                case "close":
                     self._close_connection(number, DRAIN_TIMED_OUT, now)
                 case "upkeep":
                     self._look_after_connections(now)
@@ -382,7 +382,7 @@ class Engine:
     def _end_in_error(self, connection: Connection, error: LanelessError, now: float) -> None:
         """End or resend the attempts that an error without a lane concerns."""
         if error.is_over:
-            self._state.connections.leave(connection, now, DRAIN_LIMIT)
+            self._state.connections.close_when_idle(connection, now, DRAIN_LIMIT)
         for attempt in error.failed:
             self._turns.fail(attempt, error.fault, now)
         for attempt in error.displaced:

@@ -28,7 +28,7 @@ class ConnectionSnapshot:
 
     Attributes:
         number: Its number; negative for an HTTP exchange.
-        state: Its state: connecting, open, or leaving.
+        state: Its state: connecting, open, or closing.
         attempts: The numbers of the attempts that run on it.
         draining: How many of them are draining.
         unsent: Bytes that are not written yet.

@@ -101,7 +101,7 @@ class Runtime:
 
     Args:
         engine: The engine of the running event loop.
-        books: The usage ledger.
+        usage_ledger: The usage ledger.
         http: Creates the HTTP clients; a weak reference, like those to the credentials.
         credentials: Called at each handshake; None without a WebSocket.
         http_credentials: Called at each HTTP request; None if the HTTP clients have their own.
@@ -112,7 +112,7 @@ class Runtime:
     def __init__(
         self,
         engine: Engine,
-        books: UsageLedger,
+        usage_ledger: UsageLedger,
         http: weakref.ref[HttpClients],
         credentials: weakref.ref[Credentials] | None = None,
         http_credentials: weakref.ref[Credentials] | None = None,
@@ -120,7 +120,7 @@ class Runtime:
         network: NetworkConfig | None = None,
     ) -> None:
         self._engine = engine
-        self._books = books
+        self._usage_ledger = usage_ledger
         self._loop = asyncio.get_running_loop()
         self._sockets: WebSockets | None = None
         if endpoint is not None and credentials is not None:
@@ -129,11 +129,11 @@ class Runtime:
         self._mailboxes: dict[int, Mailbox] = {}
         self._queue: deque[Action] = deque()
         self._is_acting = False
-        self._is_shut = False
+        self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Runtime{' (shut)' if self._is_shut else ''} of {self._engine!r}>"
+        return f"<Runtime{' (stopped)' if self._is_stopped else ''} of {self._engine!r}>"
 
     @property
     def connections(self) -> tuple[ConnectionSnapshot, ...]:
@@ -161,16 +161,16 @@ class Runtime:
         """Create the HTTP client for a proxy, unless it exists."""
         self._http.warm(proxy)
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """End all turns and accept nothing new; later requests need another runtime."""
-        if not self._is_shut:
+        if not self._is_stopped:
             self._act(self._engine.close(self._loop.time()))
-            self._is_shut = True
+            self._is_stopped = True
             self._set_timer(None)
 
     async def aclose(self) -> None:
         """Close all connections within a limit."""
-        self.shut()
+        self.stop()
         if self._sockets is not None:
             await self._sockets.aclose()
         await self._http.aclose()
@@ -207,11 +207,11 @@ class Runtime:
 
     def loop_ends(self) -> None:
         """Report that the event loop cancels its tasks; nothing is opened any more."""
-        self.shut()
+        self.stop()
 
     def _report(self, fact: Callable[..., list[Action]], *about: Any) -> None:
-        """Report a fact to the engine, and carry out its actions; does nothing after `shut`."""
-        if not self._is_shut:
+        """Report a fact to the engine, and carry out its actions; does nothing after `stop`."""
+        if not self._is_stopped:
             self._act(fact(*about, self._loop.time()))
 
     def _tick(self, at: float) -> None:
@@ -242,7 +242,7 @@ class Runtime:
             case WakeAt():
                 self._set_timer(action.at)
             case RecordUsage():
-                self._books.enter(action.category, action.usage)
+                self._usage_ledger.record(action.category, action.usage)
                 if action.tell is not None and action.usage is not None:
                     _report_late(action.tell, action.usage)
             case Finish():
@@ -272,7 +272,7 @@ class Runtime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if at is not None and not self._is_shut:
+        if at is not None and not self._is_stopped:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
 
 
