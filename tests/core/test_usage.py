@@ -23,8 +23,8 @@ def test_totals_add_up_field_by_field() -> None:
     assert one + two == Totals(11, 22, 33, 44, 55, 66, 77)
 
 
-@pytest.mark.parametrize("account", ["answered", "cancelled", "failed", "superseded", "warm-up"])
-def test_each_account_is_kept_apart_and_counts_in_all(category: UsageCategory) -> None:
+@pytest.mark.parametrize("category", ["answered", "cancelled", "failed", "superseded", "warm-up"])
+def test_each_category_is_kept_apart_and_counts_in_all(category: UsageCategory) -> None:
     usage_ledger = UsageLedger()
     usage_ledger.record(category, Usage(5, 6))
     usage_ledger.record(category, None)
