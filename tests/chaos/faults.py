@@ -28,7 +28,7 @@ from rtllm.simulator import (
     rate_limited,
 )
 
-PHASES = ("sent", "headers", "created", "opened", "output", "item", "whole")
+PHASES = ("sent", "headers", "created", "opened", "output", "item", "complete")
 CLOSE_CODES = (1000, 1001, 1003, 1008, 1009, 1011, 1012, 1013, 4000, 4001)
 CODES = (
     ("server_error", 500, "server_error"),

@@ -13,7 +13,7 @@ from rtllm import TurnReport
 from rtllm.simulator import Call, Entry, Reply, Request, Simulator, Text
 
 WHOLE = 120.0
-"""Seconds that a turn may take (`rtllm.Timeouts.whole`)."""
+"""Seconds that a turn may take (`rtllm.Timeouts.total`)."""
 LONGEST_GAP = 30.0
 """Seconds between two words, with the base limit of 5 s that the stories have."""
 _SLACK = 0.5

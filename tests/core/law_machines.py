@@ -59,7 +59,7 @@ class Turn:
     member: Membership
     model: str
     guide: str
-    whole: bool = False
+    full_context: bool = False
     wanted: Wanted = field(init=False)
     avoid: set[int] = field(default_factory=set)
     waits_for: int | None = None
@@ -125,23 +125,23 @@ class Driver:
         self.launch(turn)
 
     def launch(self, turn: Turn) -> None:
-        plan, seat = self.planner.choose(
+        plan, lane_choice = self.planner.choose(
             turn.member,
             turn.model,
             self.now,
-            whole=turn.whole,
+            full_context=turn.full_context,
             avoid=turn.avoid,
         )
-        if seat is None or not seat.is_open:
-            number = self.pool.opening("m") if seat is None else seat.connection
-            if seat is None:
+        if lane_choice is None or not lane_choice.is_open:
+            number = self.pool.opening("m") if lane_choice is None else lane_choice.connection
+            if lane_choice is None:
                 self.opening.append(number)
             turn.waits_for = number
             self.pool.wait_for(number, +1)
             self.waiting.append(turn)
             return
         placement = Placement(
-            turn.member.conversation, turn.outline, turn.model, self.store, plan, seat
+            turn.member.conversation, turn.outline, turn.model, self.store, plan, lane_choice
         )
         self.check_belonging(turn, placement)
         self.check_chained(turn, placement)
@@ -149,11 +149,11 @@ class Driver:
         self.planner.commit(number, placement, self.now)
         for surplus in self.pool.surplus():
             self.retire(surplus)
-        for _ in range(self.pool.spares_missing(1)):
+        for _ in range(self.pool.count_missing_warm(1)):
             self.opening.append(self.pool.opening("m"))
-        ticket = self.service.send(seat.connection, self.frame(turn, placement), turn.guide)
+        ticket = self.service.send(lane_choice.connection, self.frame(turn, placement), turn.guide)
         self.attempts.append(Attempt(number, turn, placement, ticket))
-        running = self.service.running(seat.connection)
+        running = self.service.running(lane_choice.connection)
         self.law(2, len(running) <= (ACTIVE if self.lanes else 1), lambda: "too many at once")
 
     def frame(self, turn: Turn, placement: Placement) -> bytes:
@@ -166,7 +166,7 @@ class Driver:
             plan.items,
             instructions="\n".join([*texts, turn.guide] if turn.guide else texts),
             previous_response_id=plan.anchor.response_id if plan.anchor else None,
-            lane=placement.seat.lane,
+            lane=placement.lane_choice.lane,
         )
 
     def retire(self, number: int) -> None:
@@ -267,7 +267,7 @@ class Driver:
         self.pool.lost(number)
         self.leaving.discard(number)
         self.service.disconnect(number)
-        lost = [a for a in self.attempts if a.placement.seat.connection == number]
+        lost = [a for a in self.attempts if a.placement.lane_choice.connection == number]
         for attempt in lost:
             attempt.ticket.over = True
             self.ended(attempt, None, None)
@@ -316,7 +316,7 @@ class Driver:
         """Law 3: nothing is sent again that the service knows and a lane can continue."""
         anchor = placement.plan.anchor
         self.chained = anchor is not None
-        if turn.whole or not self.lanes:
+        if turn.full_context or not self.lanes:
             return
         mine = [r for r in self.service.responses.values() if self.made[r.id] is turn.talk]
         best: tuple[int, str] | None = None
@@ -363,11 +363,11 @@ class Driver:
         for attempt in self.attempts:
             if attempt.placement.conversation is not turn.member.conversation:
                 continue
-            if attempt.placement.seat.connection == number:
-                taken.add(attempt.placement.seat.lane)
+            if attempt.placement.lane_choice.connection == number:
+                taken.add(attempt.placement.lane_choice.lane)
                 before = attempt.placement.plan.anchor
                 if before is not None and not attempt.ticket.started:
-                    taken.add(before.home.lane)  # rests until the fork is in progress
+                    taken.add(before.lane_address.lane)  # rests until the fork is in progress
         return len(taken) >= LANES
 
     def known_of_others(self, talk: Talk) -> dict[Talk, int]:
@@ -585,8 +585,8 @@ class Anything(Driver, RuleBasedStateMachine):
         if how == "busy":
             self.launch(turn)  # the same delta, if it is still known
         elif how == "server":
-            turn.whole = True
-            turn.avoid.add(attempt.placement.seat.connection)
+            turn.full_context = True
+            turn.avoid.add(attempt.placement.lane_choice.connection)
             self.launch(turn)
         else:
             turn.over = True

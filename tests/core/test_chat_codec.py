@@ -613,7 +613,7 @@ def test_it_is_whole_once_the_service_has_finished() -> None:
     found = []
     for one in (said("Hi"), chunk(finish="stop")):
         assembler.feed(one)
-        found.append(assembler.whole)
+        found.append(assembler.is_complete)
     assert found == [False, True]
     assert assembler.output() == (Message.of("assistant", "Hi"),)
 

@@ -35,20 +35,22 @@ class Rig:
         self.pool.opened(number, self.now)
         return number
 
-    def seat(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> LaneChoice:
-        seat = self.pool.choose(conversation, anchor, "m", self.now)
-        assert seat is not None, "a new connection is wanted"
-        return seat
+    def lane_choice(
+        self, conversation: int = 1, anchor: ResponseAnchor | None = None
+    ) -> LaneChoice:
+        lane_choice = self.pool.choose(conversation, anchor, "m", self.now)
+        assert lane_choice is not None, "a new connection is wanted"
+        return lane_choice
 
     def send(
         self, conversation: int = 1, anchor: ResponseAnchor | None = None
     ) -> tuple[int, LaneChoice]:
-        seat, attempt = self.seat(conversation, anchor), next(self.numbers)
-        self.pool.commit(attempt, seat, conversation, anchor, self.now)
-        return attempt, seat
+        lane_choice, attempt = self.lane_choice(conversation, anchor), next(self.numbers)
+        self.pool.commit(attempt, lane_choice, conversation, anchor, self.now)
+        return attempt, lane_choice
 
     def end(self, attempt: int, *, stored: bool = False) -> ResponseAnchor:
-        home = self.pool.end(attempt, f"r{attempt}", self.now)
+        lane_address = self.pool.end(attempt, f"r{attempt}", self.now)
         return ResponseAnchor(
             f"r{attempt}",
             f"m{attempt}",
@@ -56,7 +58,7 @@ class Rig:
             NOTHING,
             NOBODY,
             False,
-            home or LaneAddress(0, None),
+            lane_address or LaneAddress(0, None),
             stored,
         )
 
@@ -76,18 +78,20 @@ def test_a_continuation_never_runs_on_its_parents_lane() -> None:
     rig = Rig()
     parent = rig.answer()
     for _ in range(12):
-        _, seat = rig.send(anchor=parent) if rig.reaches(parent) else (0, None)
-        assert seat is None or (seat.connection == 1 and seat.lane != parent.home.lane)
+        _, lane_choice = rig.send(anchor=parent) if rig.reaches(parent) else (0, None)
+        assert lane_choice is None or (
+            lane_choice.connection == 1 and lane_choice.lane != parent.lane_address.lane
+        )
 
 
 def test_a_barge_in_forks_beside_the_cut_answer() -> None:
     rig = Rig()
     parent = rig.answer()
-    cut, seat = rig.send(anchor=parent)
+    cut, lane_choice = rig.send(anchor=parent)
     rig.pool.abandon(cut)
     _, beside = rig.send(anchor=parent)
-    assert (beside.connection, seat.connection) == (1, 1)
-    assert len({parent.home.lane, seat.lane, beside.lane}) == 3
+    assert (beside.connection, lane_choice.connection) == (1, 1)
+    assert len({parent.lane_address.lane, lane_choice.lane, beside.lane}) == 3
 
 
 def test_six_running_drafts_their_parent_and_the_new_one_fit() -> None:
@@ -133,9 +137,9 @@ def test_abandoned_answers_are_given_up_before_states() -> None:
 def test_a_lane_that_remembers_nothing_is_used_again_first() -> None:
     rig = Rig()
     parent = rig.answer()
-    failed, seat = rig.send(anchor=parent)
+    failed, lane_choice = rig.send(anchor=parent)
     rig.pool.end(failed, None, 0.0)
-    assert rig.seat(anchor=parent).lane == seat.lane
+    assert rig.lane_choice(anchor=parent).lane == lane_choice.lane
 
 
 def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
@@ -146,7 +150,9 @@ def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
         rig.send()
     assert rig.pool.choose(1, None, "m", 0.0) is None
     rig.pool.in_progress(fork)
-    assert rig.pool.choose(1, None, "m", 0.0) == LaneChoice(1, parent.home.lane, is_open=True)
+    assert rig.pool.choose(1, None, "m", 0.0) == LaneChoice(
+        1, parent.lane_address.lane, is_open=True
+    )
 
 
 def test_a_failed_fork_leaves_its_parent_to_be_continued() -> None:
@@ -167,10 +173,10 @@ def test_no_more_than_eight_run_on_a_connection() -> None:
 def test_four_conversations_share_a_connection_and_the_fifth_gets_its_own() -> None:
     rig = Rig()
     states = [rig.answer(conversation) for conversation in range(1, 5)]
-    assert {state.home.connection for state in states} == {1}
+    assert {state.lane_address.connection for state in states} == {1}
     assert rig.pool.choose(5, None, "m", 0.0) is None
     assert rig.open() == 2
-    assert rig.seat(5).connection == 2
+    assert rig.lane_choice(5).connection == 2
 
 
 def test_names_are_never_more_than_thirty_two() -> None:
@@ -180,12 +186,12 @@ def test_names_are_never_more_than_thirty_two() -> None:
     for _ in range(12):
         for conversation in range(1, 5):
             last[conversation] = rig.answer(conversation, last.get(conversation))
-            names.add(last[conversation].home.lane)
+            names.add(last[conversation].lane_address.lane)
     assert len(names) == 32
     rig.pool.release(2)
     for _ in range(10):
         last[9] = rig.answer(9, last.get(9))
-        names.add(last[9].home.lane)
+        names.add(last[9].lane_address.lane)
     assert len(names) == 32
 
 
@@ -204,16 +210,16 @@ def test_a_conversation_keeps_its_lanes_from_its_neighbours() -> None:
 def test_a_known_conversation_stays_where_it_is() -> None:
     rig = Rig(connections=2)
     first = rig.answer(1)
-    assert rig.seat(1).connection == first.home.connection
+    assert rig.lane_choice(1).connection == first.lane_address.connection
 
 
 def test_a_connection_to_avoid_is_avoided() -> None:
     rig = Rig(connections=2)
     parent = rig.answer()
     assert not rig.pool.can_continue(parent, 1, {1})
-    seat = rig.pool.choose(1, parent, "m", 0.0, {1})
-    assert seat is not None
-    assert seat.connection == 2
+    lane_choice = rig.pool.choose(1, parent, "m", 0.0, {1})
+    assert lane_choice is not None
+    assert lane_choice.connection == 2
 
 
 def test_a_lost_connection_takes_its_memory_along_and_tells_what_ran() -> None:
@@ -234,7 +240,7 @@ def test_a_stored_answer_is_continued_over_any_connection() -> None:
     assert rig.reaches(stored)
     assert rig.pool.choose(1, stored, "m", 0.0) is None
     assert rig.open() == 2
-    assert rig.seat(1, stored).connection == 2
+    assert rig.lane_choice(1, stored).connection == 2
 
 
 def test_an_evicted_answer_is_out_of_reach() -> None:
@@ -248,10 +254,10 @@ def test_turns_wait_for_a_connection_that_is_being_made() -> None:
     rig = Rig(connections=0)
     assert rig.pool.choose(1, None, "m", 0.0) is None
     number = rig.pool.opening("m")
-    seat = rig.seat()
-    assert (seat.connection, seat.is_open) == (number, False)
+    lane_choice = rig.lane_choice()
+    assert (lane_choice.connection, lane_choice.is_open) == (number, False)
     rig.pool.opened(number, 0.0)
-    assert rig.seat().is_open
+    assert rig.lane_choice().is_open
 
 
 def test_without_lanes_one_turn_waits_for_a_connection() -> None:
@@ -260,14 +266,14 @@ def test_without_lanes_one_turn_waits_for_a_connection() -> None:
     rig.pool.wait_for(number, +1)
     assert rig.pool.choose(2, None, "m", 0.0) is None
     rig.pool.wait_for(number, -1)
-    assert rig.seat(2).connection == number
+    assert rig.lane_choice(2).connection == number
 
 
 def test_surplus_connections_are_the_idle_ones_longest_unused() -> None:
     rig = Rig(connections=4, limit=2)
     rig.answer(1)
-    attempt, seat = rig.send(1)
-    assert seat.connection == 1
+    attempt, lane_choice = rig.send(1)
+    assert lane_choice.connection == 1
     del attempt
     assert rig.pool.surplus() == [2, 3]
     assert Rig(connections=2, limit=2).pool.surplus() == []
@@ -287,15 +293,17 @@ def test_an_idle_side_call_is_displaced_only_after_a_while() -> None:
 def test_without_lanes_the_idle_home_is_continued() -> None:
     rig = Rig(lanes=False, connections=2)
     parent = rig.answer()
-    assert rig.seat(1, parent) == LaneChoice(parent.home.connection, None, is_open=True)
+    assert rig.lane_choice(1, parent) == LaneChoice(
+        parent.lane_address.connection, None, is_open=True
+    )
 
 
 def test_without_lanes_a_running_answer_blocks_its_connection() -> None:
     rig = Rig(lanes=False, connections=2)
     parent = rig.answer()
-    _, seat = rig.send(anchor=parent)
+    _, lane_choice = rig.send(anchor=parent)
     assert not rig.reaches(parent)
-    assert rig.seat(1).connection != seat.connection
+    assert rig.lane_choice(1).connection != lane_choice.connection
 
 
 def test_without_lanes_an_abandoned_answer_is_no_anchor() -> None:
@@ -315,11 +323,11 @@ def test_without_lanes_another_callers_connection_is_no_spare() -> None:
 @pytest.mark.parametrize("lanes", [True, False])
 def test_spares_are_wanted_where_a_barge_in_would_wait_for_one(*, lanes: bool) -> None:
     rig = Rig(lanes=lanes, connections=0)
-    assert rig.pool.spares_missing(1) == 1
+    assert rig.pool.count_missing_warm(1) == 1
     rig.open()
-    assert rig.pool.spares_missing(1) == 0
+    assert rig.pool.count_missing_warm(1) == 0
     rig.send()
-    assert rig.pool.spares_missing(1) == (0 if lanes else 1)
+    assert rig.pool.count_missing_warm(1) == (0 if lanes else 1)
 
 
 def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> None:
@@ -328,7 +336,7 @@ def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> N
     new = rig.answer(anchor=old)
     rig.pool.without_lanes()
     assert [rig.reaches(old), rig.reaches(new)] == [False, True]
-    assert rig.seat(1, new).lane is None
+    assert rig.lane_choice(1, new).lane is None
 
 
 def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
@@ -337,7 +345,7 @@ def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     rig.pool.without_lanes()
     assert rig.pool.choose(1, None, "m", 0.0) is None
     ended = rig.end(attempt)
-    assert ended.home == LaneAddress(1, None)
+    assert ended.lane_address == LaneAddress(1, None)
     assert rig.reaches(ended)
 
 
@@ -361,9 +369,9 @@ def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> ConnectionPool:
 
 
 def use(pool: ConnectionPool, now: float, attempt: int = 1) -> None:
-    seat = pool.choose(1, None, "m", now)
-    assert seat is not None
-    pool.commit(attempt, seat, 1, None, now)
+    lane_choice = pool.choose(1, None, "m", now)
+    assert lane_choice is not None
+    pool.commit(attempt, lane_choice, 1, None, now)
     pool.end(attempt, f"r{attempt}", now)
 
 
@@ -371,19 +379,19 @@ def test_a_connection_is_exchanged_before_its_lifetime_is_over() -> None:
     pool = upkeep_rig()
     for minute in range(0, 55, 5):
         use(pool, minute * 60.0, minute + 1)
-        assert pool.upkeep(minute * 60.0).exchange == ()
+        assert pool.upkeep(minute * 60.0).rotate == ()
     use(pool, 54.9 * 60, 99)
     due = pool.upkeep(54.9 * 60)
     assert due.next_at == pytest.approx(55 * 60)
-    assert pool.upkeep(55 * 60.0).exchange == (1,)
+    assert pool.upkeep(55 * 60.0).rotate == (1,)
 
 
 def test_an_exchange_that_failed_is_tried_again() -> None:
     pool = upkeep_rig(lifetime=1200.0)
     use(pool, 1000.0)
     assert pool.upkeep(1100.0) == Upkeep((1,), (), 1100.0 + NEXT_TRY)
-    assert pool.upkeep(1101.0).exchange == ()
-    assert pool.upkeep(1100.0 + NEXT_TRY).exchange == (1,)
+    assert pool.upkeep(1101.0).rotate == ()
+    assert pool.upkeep(1100.0 + NEXT_TRY).rotate == (1,)
 
 
 def test_a_connection_that_nobody_uses_is_closed() -> None:
@@ -396,18 +404,18 @@ def test_a_connection_that_nobody_uses_is_closed() -> None:
 def test_an_unused_connection_is_not_exchanged_for_ever() -> None:
     pool = upkeep_rig(lifetime=600.0)
     use(pool, 100.0)
-    assert pool.upkeep(550.0).exchange == (1,)
+    assert pool.upkeep(550.0).rotate == (1,)
     new = pool.opening("m")
     pool.opened(new, 550.0)
-    pool.exchanged(1, new)
+    pool.replace_connection(1, new)
     assert pool.upkeep(100.0 + IDLE_BEFORE_CLOSED).close == (new,)
 
 
 def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
     pool = upkeep_rig()
-    seat = pool.choose(1, None, "m", 0.0)
-    assert seat is not None
-    pool.commit(1, seat, 1, None, 0.0)
+    lane_choice = pool.choose(1, None, "m", 0.0)
+    assert lane_choice is not None
+    pool.commit(1, lane_choice, 1, None, 0.0)
     due = pool.upkeep(IDLE_BEFORE_CLOSED)
     assert due.close == ()
     assert due.next_at == 2 * IDLE_BEFORE_CLOSED
@@ -431,7 +439,7 @@ def test_whoever_looks_when_told_finds_an_old_connection_in_time(
             due = pool.upkeep(looked)
             if due.close:
                 return
-            if due.exchange:
+            if due.rotate:
                 assert looked == pytest.approx(lifetime * ROTATE_AT)
                 return
         assert at < lifetime * ROTATE_AT
@@ -454,15 +462,15 @@ def test_a_choice_changes_nothing_and_is_repeated_exactly() -> None:
     number = pool.opening("m")
     pool.opened(number, 0.0)
     for conversation in range(1, 5):
-        seat = pool.choose(conversation, None, "m", 0.0)
-        assert seat is not None
-        pool.commit(conversation, seat, conversation, None, float(conversation))
+        lane_choice = pool.choose(conversation, None, "m", 0.0)
+        assert lane_choice is not None
+        pool.commit(conversation, lane_choice, conversation, None, float(conversation))
         pool.end(conversation, None, float(conversation))
     before = repr(pool)
-    seat = pool.choose(9, None, "m", 100.0)
-    assert seat is not None
-    assert seat.evicts == 1
-    assert pool.choose(9, None, "m", 100.0) == seat
+    lane_choice = pool.choose(9, None, "m", 100.0)
+    assert lane_choice is not None
+    assert lane_choice.evicts == 1
+    assert pool.choose(9, None, "m", 100.0) == lane_choice
     assert repr(pool) == before
-    pool.commit(9, seat, 9, None, 100.0)
+    pool.commit(9, lane_choice, 9, None, 100.0)
     assert repr(pool) != before

@@ -17,7 +17,14 @@ from rtllm.context.conversations import (
     Conversations,
     Membership,
 )
-from rtllm.context.outline import Hidden, KnownPrefix, LaneAddress, Origin, Outline, ResponseAnchor
+from rtllm.context.outline import (
+    HiddenItems,
+    KnownPrefix,
+    LaneAddress,
+    Origin,
+    Outline,
+    ResponseAnchor,
+)
 
 PROMPT = Message.of("system", "You are Ada.")
 
@@ -45,7 +52,7 @@ class Desk:
         self,
         asked: Membership,
         *output: Item,
-        hidden: tuple[Hidden, ...] = (),
+        hidden: tuple[HiddenItems, ...] = (),
         private: bool = False,
     ) -> ResponseAnchor:
         mark = f"mark-{next(self._count)}"
@@ -130,7 +137,7 @@ def test_who_continues_it_on_its_content_does_not_refute_its_caller() -> None:
     anchor = desk.answers(desk.asks(call.says("Hi.")), Message.of("assistant", "Hello!"))
     stranger = desk.asks(Call().says("Hi.").hears("Hello!").says("Book it."))
     assert desk.belonging(stranger) == [(anchor.mark, Proof.CONTENT)]
-    desk.all.continued(anchor, stranger.context)
+    desk.all.record_continuation(anchor, stranger.context)
     asked = desk.asks(call.hears("Hello!").says("Book it."))
     assert desk.belonging(asked) == [(anchor.mark, Proof.KEYS)]
 
@@ -326,8 +333,8 @@ def test_a_side_call_is_a_conversation_of_its_own() -> None:
 # -- lifetime ---------------------------------------------------------------------------------
 
 
-def secret(size: int) -> tuple[Hidden, ...]:
-    return (Hidden(b"", 1, (Opaque("mcp_call", b"x" * size),), None),)
+def secret(size: int) -> tuple[HiddenItems, ...]:
+    return (HiddenItems(b"", 1, (Opaque("mcp_call", b"x" * size),), None),)
 
 
 def test_hidden_items_are_bounded_for_a_conversation_and_for_all() -> None:

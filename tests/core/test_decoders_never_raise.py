@@ -63,7 +63,7 @@ def _whatever(data: str | bytes, decoder: Assembler) -> None:
             event.text.encode()
         elif isinstance(event, ToolCallReady):
             event.call.arguments.encode()
-    _ = (decoder.whole, decoder.output(), decoder.ids, decoder.slow_item_open)
+    _ = (decoder.is_complete, decoder.output(), decoder.ids, decoder.slow_item_open)
 
 
 @given(st.lists(_frames, max_size=8), st.data())

@@ -12,7 +12,7 @@ SEALED = [Reasoning(b'{"type":"reasoning","encrypted_content":"%d"}' % n) for n 
 UNSEALED = Reasoning(b'{"type":"reasoning","encrypted_content":null}')
 SEARCHED = Opaque("web_search_call", b'{"type":"web_search_call","id":"ws_1"}')
 RETURNED = Opaque("web_search_call", b'{"type":"web_search_call"}')
-ASKED = (Message.of("system", "S"), Message.of("user", "hello"))
+COUNTED_REQUESTS = (Message.of("system", "S"), Message.of("user", "hello"))
 A, B = ToolCall("a", "look", "{}"), ToolCall("b", "look", "{}")
 DONE = (ToolOutput("a", "x"), ToolOutput("b", "y"))
 
@@ -28,19 +28,23 @@ def resent(
 
 def test_reasoning_stands_before_what_it_led_to() -> None:
     said = Message.of("assistant", "Hi.")
-    assert resent(ASKED, (SEALED[0], said), (said,)) == (*ASKED, SEALED[0], said)
+    assert resent(COUNTED_REQUESTS, (SEALED[0], said), (said,)) == (
+        *COUNTED_REQUESTS,
+        SEALED[0],
+        said,
+    )
 
 
 def test_each_call_has_its_own() -> None:
     output = (SEALED[0], A, SEALED[1], B)
-    assert resent(ASKED, output, (A, B), *DONE) == (*ASKED, *output, *DONE)
+    assert resent(COUNTED_REQUESTS, output, (A, B), *DONE) == (*COUNTED_REQUESTS, *output, *DONE)
 
 
 def test_the_order_in_which_a_framework_records_calls_does_not_matter() -> None:
-    hidden = find_hidden_items(Outline.of((*ASKED, A, B)), (SEALED[0], A, B), (A, B))
-    now = Outline.of((*ASKED, B, DONE[1], A, DONE[0]))
+    hidden = find_hidden_items(Outline.of((*COUNTED_REQUESTS, A, B)), (SEALED[0], A, B), (A, B))
+    now = Outline.of((*COUNTED_REQUESTS, B, DONE[1], A, DONE[0]))
     assert restore_hidden_items(now, now.items, hidden) == (
-        *ASKED,
+        *COUNTED_REQUESTS,
         B,
         DONE[1],
         SEALED[0],
@@ -51,24 +55,33 @@ def test_the_order_in_which_a_framework_records_calls_does_not_matter() -> None:
 
 def test_unsealed_reasoning_says_nothing_and_stays_away() -> None:
     said = Message.of("assistant", "Hi.")
-    assert resent(ASKED, (UNSEALED, said), (said,)) == (*ASKED, said)
+    assert resent(COUNTED_REQUESTS, (UNSEALED, said), (said,)) == (*COUNTED_REQUESTS, said)
 
 
 def test_a_hosted_tools_item_comes_back_too() -> None:
     said = Message.of("assistant", "Found.")
-    assert resent(ASKED, (SEARCHED, said), (said,)) == (*ASKED, RETURNED, said)
+    assert resent(COUNTED_REQUESTS, (SEARCHED, said), (said,)) == (
+        *COUNTED_REQUESTS,
+        RETURNED,
+        said,
+    )
 
 
 def test_equal_words_elsewhere_get_nothing() -> None:
     said = Message.of("assistant", "Yes.")
     later = (Message.of("user", "sure?"), said)
-    assert resent(ASKED, (SEALED[0], said), (said,), *later) == (*ASKED, SEALED[0], said, *later)
+    assert resent(COUNTED_REQUESTS, (SEALED[0], said), (said,), *later) == (
+        *COUNTED_REQUESTS,
+        SEALED[0],
+        said,
+        *later,
+    )
 
 
 def test_a_phase_comes_back_where_the_framework_records_none() -> None:
     said = Message.of("assistant", "Hi.", "final_answer")
     plain = Message.of("assistant", "Hi.")
-    assert resent(ASKED, (said,), (plain,)) == (*ASKED, said)
+    assert resent(COUNTED_REQUESTS, (said,), (plain,)) == (*COUNTED_REQUESTS, said)
 
 
 @given(st.data())
@@ -80,9 +93,9 @@ def test_without_what_is_hidden_it_is_the_same_context(data: st.DataObject) -> N
     recorded = tuple(item for item in output if isinstance(item, Message | ToolCall))
     called = {item.call_id for item in output if isinstance(item, ToolCall)}
     later: tuple[Item, ...] = tuple(done for done in DONE if done.call_id in called)
-    sent = resent(ASKED, output, recorded, *later)
+    sent = resent(COUNTED_REQUESTS, output, recorded, *later)
     assert tuple(i for i in sent if not isinstance(i, Reasoning | Opaque)) == (
-        *ASKED,
+        *COUNTED_REQUESTS,
         *recorded,
         *later,
     )

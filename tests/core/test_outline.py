@@ -42,8 +42,10 @@ class Book:
     ) -> str:
         name = f"r{len(self.responses) + 1}"
         outline = Outline.of(normalize_context(context).items)
-        state, home = KnownPrefix.of(outline, output), LaneAddress(1, name)
-        anchor = ResponseAnchor(name, name, model, state, Origin.of(outline), in_field, home, False)
+        state, lane_address = KnownPrefix.of(outline, output), LaneAddress(1, name)
+        anchor = ResponseAnchor(
+            name, name, model, state, Origin.of(outline), in_field, lane_address, False
+        )
         self.responses.append(KnownResponse(anchor, 1))
         return name
 
@@ -141,7 +143,7 @@ def test_a_state_out_of_reach_is_told_apart_from_a_changed_context() -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(S, U1, A1, U2, reachable=lambda _: False)
-    assert (continued(plan), plan.full_context_reason) == (None, "state out of reach")
+    assert (continued(plan), plan.full_context_reason) == (None, "response unavailable")
     assert not plan.lead_in_field
 
 

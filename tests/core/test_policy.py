@@ -16,7 +16,7 @@ from rtllm.errors import (
     TurnTimeout,
 )
 from rtllm.retry.faults import Fault, FaultKind
-from rtllm.retry.policy import BY_HTTP, TABLE, Action, Fail, Finish, Resend, decide
+from rtllm.retry.policy import RESEND_OVER_HTTP, TABLE, Action, Fail, Finish, Resend, decide
 
 EARLY: tuple[Phase, ...] = ("connecting", "sent", "created")
 
@@ -81,7 +81,7 @@ def test_after_the_first_word_nothing_is_sent_again(
     kind: FaultKind, error: type[TurnError], free: int, *, paid: bool, how: str
 ) -> None:
     del free, paid, how
-    assert met(kind, "given out", budget=5) == Fail(error)
+    assert met(kind, "emitted", budget=5) == Fail(error)
 
 
 @rows
@@ -91,13 +91,13 @@ def test_an_answer_that_lacks_only_its_end_is_never_sent_again(
     del free, paid, how
     only_the_end = kind in (FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT)
     expected = Finish("unfinished") if only_the_end else Fail(error)
-    assert met(kind, "whole", budget=5) == expected
+    assert met(kind, "complete", budget=5) == expected
 
 
 @pytest.mark.parametrize("phase", EARLY)
 def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase) -> None:
     assert met(FaultKind.EMPTY, phase, 0) == Resend(
-        whole=False, elsewhere=False, paid=False, waits=False
+        full_context=False, elsewhere=False, uses_budget=False, waits=False
     )
     assert met(FaultKind.EMPTY, phase, 1, budget=5) == Finish("empty")
 
@@ -115,20 +115,20 @@ def test_http_is_taken_where_the_socket_does_not_do(kind: FaultKind, phase: Phas
         return decide(Fault(kind, ""), phase, seen, budget, can_fall_back=True)
 
     at_last = kind in AT_LAST or (kind in UNCONNECTED and phase == "connecting")
-    assert (met_with(0, 3) == BY_HTTP) is (kind in AT_ONCE)
-    assert (met_with(9, 0) == BY_HTTP) is (kind in AT_ONCE or at_last)
+    assert (met_with(0, 3) == RESEND_OVER_HTTP) is (kind in AT_ONCE)
+    assert (met_with(9, 0) == RESEND_OVER_HTTP) is (kind in AT_ONCE or at_last)
 
 
 def test_a_connection_that_does_not_come_is_waited_for_once() -> None:
     silent = Fault(FaultKind.TIMEOUT, "")
     action = decide(silent, "connecting", Counter(), 3, can_fall_back=True)
-    assert action == replace(BY_HTTP, paid=True)
+    assert action == replace(RESEND_OVER_HTTP, uses_budget=True)
     assert decide(silent, "connecting", Counter(), 0, can_fall_back=True) == Fail(TurnTimeout)
 
 
 @pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.name.lower())
 def test_nothing_goes_over_http_that_was_begun_to_be_spoken(kind: FaultKind) -> None:
-    for phase in ("given out", "whole"):
+    for phase in ("emitted", "complete"):
         action = decide(Fault(kind, ""), phase, Counter(), 9, can_fall_back=True)
         assert not isinstance(action, Resend)
 

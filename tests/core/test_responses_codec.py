@@ -310,7 +310,7 @@ def test_empty_arguments_are_empty_once_the_terminal_event_has_none_either(
 ) -> None:
     done = event("output_item.done", 0, item=call(arguments=given_arguments, status=None))
     assembler, events, _ = fed(done)
-    assert (calls(events), assembler.whole) == ([], False)
+    assert (calls(events), assembler.is_complete) == ([], False)
     _, events, _ = fed(done, end())
     assert calls(events) == [ToolCall("call_1", "f", "")]
 
@@ -396,11 +396,11 @@ def test_usage_that_was_not_told_is_unknown(usage: Any) -> None:
 def test_whole_is_a_finished_message_or_call_and_nothing_open() -> None:
     added = event("output_item.added", 0, item=message(""))
     done = event("output_item.done", 0, item=message("Yes."))
-    assert not fed(CREATED)[0].whole
-    assert not fed(added)[0].whole
-    assert fed(added, done)[0].whole
-    assert not fed(added, done, event("output_item.added", 1, item=call()))[0].whole
-    assert not fed(event("output_item.done", 0, item={"type": "reasoning"}))[0].whole
+    assert not fed(CREATED)[0].is_complete
+    assert not fed(added)[0].is_complete
+    assert fed(added, done)[0].is_complete
+    assert not fed(added, done, event("output_item.added", 1, item=call()))[0].is_complete
+    assert not fed(event("output_item.done", 0, item={"type": "reasoning"}))[0].is_complete
 
 
 @pytest.mark.parametrize("kind", ["reasoning", "function_call", "web_search_call"])

@@ -15,7 +15,7 @@ BUSY = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id
 
 def turn(limits: Timeouts | None = None, retry: RetryPolicy | None = None) -> TurnProgress:
     return TurnProgress(
-        limits or Timeouts(base=10, connect=3, open_item=30, whole=120), retry or RetryPolicy(), 0.0
+        limits or Timeouts(base=10, connect=3, open_item=30, total=120), retry or RetryPolicy(), 0.0
     )
 
 
@@ -44,7 +44,7 @@ def test_all_limits_follow_from_the_base_limit(
 ) -> None:
     limits = Timeouts.of(base, connect)
     assert (limits.base, limits.connect, limits.open_item) == expected
-    assert limits.whole == 120
+    assert limits.total == 120
 
 
 def test_connecting_has_its_own_limit_for_each_attempt() -> None:
@@ -114,8 +114,8 @@ def test_phases_follow_each_other() -> None:
     it.created()
     assert it.phase() == "created"
     it.note_emitted(text=3)
-    assert it.phase() == "given out"
-    assert it.phase(whole=True) == "whole"
+    assert it.phase() == "emitted"
+    assert it.phase(is_complete=True) == "complete"
 
 
 def test_a_word_given_out_is_remembered_over_attempts() -> None:
@@ -124,7 +124,7 @@ def test_a_word_given_out_is_remembered_over_attempts() -> None:
     it.connecting(2.0)
     it.sent(3.0)
     assert it.has_emitted
-    assert it.phase() == "given out"
+    assert it.phase() == "emitted"
     assert it.attempts == 2
 
 
@@ -137,7 +137,7 @@ def test_the_first_resend_waits_a_tenth_and_later_ones_the_interval() -> None:
         Resend(False, False, True, True, 2.0),
         Fail(RateLimited),
     ]
-    assert (it.paid, len(it.recoveries)) == (3, 4)
+    assert (it.budget_used, len(it.recoveries)) == (3, 4)
 
 
 @pytest.mark.parametrize(("jitter", "wait"), [(0.0, 0.05), (1.0, 0.15)])
@@ -156,7 +156,7 @@ def test_retry_after_is_obeyed() -> None:
 def test_a_wait_longer_than_allowed_ends_the_turn() -> None:
     it = sent()
     assert it.decide(Fault(FaultKind.BUSY, "", retry_after=8.5), 1.0, 0.5) == Fail(RateLimited)
-    assert it.paid == 0
+    assert it.budget_used == 0
 
 
 def test_a_wait_beyond_the_whole_turn_ends_it() -> None:
@@ -168,14 +168,16 @@ def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
     it.sent(1.0)
     action = it.decide(Fault(FaultKind.CHAIN_MISS, ""), 1.0, 0.5)
     assert action == Resend(True, False, False, False)
-    assert it.paid == 0
+    assert it.budget_used == 0
     assert isinstance(it.decide(Fault(FaultKind.CHAIN_MISS, ""), 1.0, 0.5), Fail)
 
 
 def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
     it = sent()
     it.note_emitted(text=5)
-    assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, whole=True) == Finish("unfinished")
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, is_complete=True) == Finish(
+        "unfinished"
+    )
 
 
 def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
@@ -184,7 +186,7 @@ def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
     error = it.error(ResponseFailed, BUSY)
     details = error.details
     assert (error.message, details.code, details.status) == ("slow down", BUSY.code, 429)
-    assert (details.request_id, details.phase, details.attempts) == ("req_1", "given out", 1)
+    assert (details.request_id, details.phase, details.attempts) == ("req_1", "emitted", 1)
     assert details.emitted == (5, 1)
     assert "after 5 characters and 1 tool calls" in str(error)
 
@@ -193,7 +195,7 @@ def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
 
 
 def speaking(floor: float) -> TurnProgress:
-    turn = TurnProgress(Timeouts(base=10.0, whole=600.0, speech_floor=floor), RetryPolicy(), 0.0)
+    turn = TurnProgress(Timeouts(base=10.0, total=600.0, speech_floor=floor), RetryPolicy(), 0.0)
     turn.connecting(0.0)
     turn.sent(0.0)
     return turn
@@ -248,19 +250,21 @@ def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_
     kind: FaultKind,
 ) -> None:
     it = sent()
-    assert isinstance(it.decide(Fault(kind, ""), 1.0, 0.5, whole=True), Resend)
+    assert isinstance(it.decide(Fault(kind, ""), 1.0, 0.5, is_complete=True), Resend)
 
 
 def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -> None:
     it = sent()
-    assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, whole=True) == Finish("unfinished")
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, is_complete=True) == Finish(
+        "unfinished"
+    )
 
 
 # -- the silence of a turn ---------------------------------------------------------------------
 
 
 def silent(limit: float = 12.0) -> TurnProgress:
-    it = turn(Timeouts(base=10.0, connect=3.0, open_item=30.0, whole=120.0, silence=limit))
+    it = turn(Timeouts(base=10.0, connect=3.0, open_item=30.0, total=120.0, silence=limit))
     it.connecting(0.0)
     it.sent(1.0)
     return it

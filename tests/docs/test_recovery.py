@@ -49,7 +49,7 @@ WORDS: Mapping[FaultKind, str] = {
 
 
 def _cost(row: PolicyRow) -> str:
-    free = {0: "", 1: "once free"}.get(row.free, f"{row.free} times free")
+    free = {0: "", 1: "once free"}.get(row.free_resends, f"{row.free_resends} times free")
     parts = [part for part in (free, "budget" if row.budgeted else "") if part]
     return ", then ".join(parts) or _NONE
 
@@ -60,7 +60,7 @@ def _step(resend: Resend) -> str:
     how = [
         word
         for word, does in (
-            ("full context", resend.whole),
+            ("full context", resend.full_context),
             ("new connection", resend.elsewhere),
             ("after a wait", resend.waits),
         )
@@ -82,7 +82,7 @@ def steps(kind: FaultKind, phase: Phase) -> str:
                 if step not in found:
                     found.append(step)
                 http = http and not action.over_http
-                left -= action.paid
+                left -= action.uses_budget
                 seen[kind] += 1
                 if action.over_http:
                     return ", then ".join(found)
@@ -100,8 +100,8 @@ def row_of(kind: FaultKind, row: PolicyRow) -> str:
         WORDS[kind],
         steps(kind, "connecting"),
         early,
-        steps(kind, "given out"),
-        steps(kind, "whole"),
+        steps(kind, "emitted"),
+        steps(kind, "complete"),
         _cost(row),
         f"`{row.error.__name__}`",
     )

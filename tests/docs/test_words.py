@@ -73,11 +73,6 @@ class Allowed(NamedTuple):
 
 ALLOWED = (
     Allowed(
-        "packages/core/src/rtllm/errors.py",
-        "*Given out*: output was emitted",
-        "explains the public value `given out`",
-    ),
-    Allowed(
         "packages/core/src/rtllm/providers/dialects.py",
         "content beside calls",
         "the public name of a dialect's point, which users write in `dialect=`",

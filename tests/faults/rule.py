@@ -52,12 +52,12 @@ class Rule:
     def given_out(self, name: str, fault: Any, ends: Ends | None = None, **more: Any) -> Case:
         """Some words are out."""
         fault = _at("output", fault, after=3)
-        return Case(name, self.kind, "given out", ends or self.fails(1), fault=fault, **more)
+        return Case(name, self.kind, "emitted", ends or self.fails(1), fault=fault, **more)
 
     def whole(self, name: str, fault: Any, ends: Ends | None = None, **more: Any) -> Case:
         """Only the last event is missing."""
-        fault = _at("whole", fault)
-        return Case(name, self.kind, "whole", ends or self.fails(1), fault=fault, **more)
+        fault = _at("complete", fault)
+        return Case(name, self.kind, "complete", ends or self.fails(1), fault=fault, **more)
 
     def in_a_call(self, name: str, fault: Any) -> Case:
         """A call's arguments have begun."""
@@ -68,14 +68,14 @@ class Rule:
         """One call is whole, the next one has begun."""
         ends, videosdk = self.fails(2, runs=1), Ends(3, runs=2)
         fault = _at("opened", fault, after=2)
-        return Case(name, self.kind, "given out", ends, videosdk, fault, says="two calls")
+        return Case(name, self.kind, "emitted", ends, videosdk, fault, says="two calls")
 
     def after_the_call(
         self, name: str, fault: Any, ends: Ends, videosdk: Ends | None = None
     ) -> Case:
         """A call is whole, and only the last event is missing."""
-        fault = _at("whole", fault)
-        return Case(name, self.kind, "whole", ends, videosdk, fault, says="call")
+        fault = _at("complete", fault)
+        return Case(name, self.kind, "complete", ends, videosdk, fault, says="call")
 
     def below(self, name: str, phase: Phase, ends: Ends = ENDED, **more: Any) -> NetworkCase:
         """A fault of the network, below the socket."""

@@ -12,12 +12,12 @@ from rtllm.retry.faults import FaultKind
 from rtllm.retry.policy import TABLE
 
 ALL = (*CASES, *NETWORK_CASES)
-EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "given out", "whole")
-BEGUN: tuple[Phase, ...] = ("created", "given out", "whole")
+EVERYWHERE: tuple[Phase, ...] = ("connecting", "sent", "created", "emitted", "complete")
+BEGUN: tuple[Phase, ...] = ("created", "emitted", "complete")
 
 STRIKES: Mapping[FaultKind, tuple[Phase, ...]] = {
     # what the service sends instead of an answer
-    FaultKind.CHAIN_MISS: ("sent", "created", "given out"),
+    FaultKind.CHAIN_MISS: ("sent", "created", "emitted"),
     FaultKind.ITEMS_REFUSED: ("sent",),
     FaultKind.LANES_REFUSED: ("sent",),
     FaultKind.LANE_LIMIT: ("sent",),
@@ -40,7 +40,7 @@ STRIKES: Mapping[FaultKind, tuple[Phase, ...]] = {
     FaultKind.REFUSED: EVERYWHERE,
     FaultKind.RESPONSE_FAILED: BEGUN,
     # where the frame is made, where the host closes, and a host that closes late
-    FaultKind.TOO_LARGE: ("connecting", "sent", "given out"),
+    FaultKind.TOO_LARGE: ("connecting", "sent", "emitted"),
     FaultKind.NO_HTTP: ("sent",),
     FaultKind.EMPTY: ("created",),
     FaultKind.CUT_AT_ONCE: ("created",),

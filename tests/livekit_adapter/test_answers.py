@@ -217,7 +217,7 @@ async def test_two_messages_of_one_answer_are_told_apart(stock: bool) -> None:
         "unknown_codex_event",
     ],
 )
-@pytest.mark.parametrize("phase", ["sent", "created", "output", "whole"])
+@pytest.mark.parametrize("phase", ["sent", "created", "output", "complete"])
 async def test_strange_frames_change_nothing(name: str, phase: Any) -> None:
     fault = [Garbage(phase=phase, frame=GARBAGE[name])]
     async with stage(echo(), simulator={"fault": fault}) as st:

@@ -401,7 +401,7 @@ async def test_an_answer_that_is_slow_but_alive_is_heard_to_its_end() -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [Close(phase="whole"), Abort(phase="whole"), Silence(phase="whole")],
+    [Close(phase="complete"), Abort(phase="complete"), Silence(phase="complete")],
     ids=["close", "reset", "silence"],
 )
 async def test_a_whole_answer_without_its_last_event_ends_normally(fault: Any, host: Any) -> None:
@@ -417,7 +417,7 @@ async def test_a_whole_answer_without_its_last_event_ends_normally(fault: Any, h
 
 
 async def test_a_whole_call_without_its_last_event_is_given_out_once() -> None:
-    fault = [Close(phase="whole")]
+    fault = [Close(phase="complete")]
     async with stage(Reply.of(Call("book")), simulator={"fault": fault}) as st:
         chunks, error = await chunks_of(st.llm.chat(chat_ctx=hello(), conn_options=TWICE_MORE))
         assert [c.name for c in calls_of(chunks)] == ["book"]

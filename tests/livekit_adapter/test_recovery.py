@@ -74,7 +74,7 @@ async def test_stock_repeats_what_was_said() -> None:
 @both
 @pytest.mark.parametrize("flag", [True, False])
 async def test_after_a_call_nothing_is_repeated(stock: bool, flag: bool) -> None:
-    # "whole" of a response that still owes words: the call is out, then the line is dead.
+    # "complete" of a response that still owes words: the call is out, then the line is dead.
     reply = Reply.of(Call("book"), "Booked.")
     fault = [Close(phase="output", after=2)]
     async with stage(reply, stock=stock, simulator={"fault": fault}) as st:

@@ -17,11 +17,11 @@ from simulation.worlds import Keys, World
 from support.contexts import Unit, by_value, canonical, message
 
 NO_RESULT = "no result: interrupted or failed"
-LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=120.0)
+LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=120.0)
 IMPATIENT = replace(LIMITS, silence=18.0)
 """The limits of every other turn."""
 RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
-WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, whole=20.0)
+WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=20.0)
 TOOLS = (msgspec.Raw(b'{"type":"function","name":"look_up","parameters":{},"strict":false}'),)
 MODELS = ("model-a", "model-b")
 WINDOW = 16

@@ -16,7 +16,7 @@ import msgspec
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.connections import MAX_UNSENT
-from rtllm.engine.request_planner import MISSES
+from rtllm.engine.request_planner import MAX_MISSES
 from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.scheduling.connection_pool import CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
@@ -161,9 +161,9 @@ class Oracle:
         if turn.is_over:
             return
         now, limits = self.sim.now, turn.request.limits
-        if now > turn.began + limits.whole + 1.5:
-            raise Violation("4", f"turn {turn.serial} outlives its limit of {limits.whole:g} s")
-        quiet_until = turn.began + (limits.silence or limits.whole) + 1.5
+        if now > turn.began + limits.total + 1.5:
+            raise Violation("4", f"turn {turn.serial} outlives its limit of {limits.total:g} s")
+        quiet_until = turn.began + (limits.silence or limits.total) + 1.5
         is_silent = not (turn.text or turn.calls or turn.was_slow)
         if is_silent and now > quiet_until:
             raise Violation("4", f"turn {turn.serial} is silent for {now - turn.began:.1f} s")
@@ -174,7 +174,7 @@ class Oracle:
             due = now + patience + PATIENCE
         if now > due:
             raise Violation("4", f"turn {turn.serial} waits without progress")
-        next_look = min(due, turn.began + limits.whole + 1.5)
+        next_look = min(due, turn.began + limits.total + 1.5)
         if is_silent:
             next_look = min(next_look, quiet_until)
         self.sim.at(next_look + 0.1, lambda: self.watch(turn))
@@ -427,19 +427,27 @@ class Oracle:
         world = self.sim.world
         if world.memory == "none" or (world.memory == "stored" and not response.is_stored):
             return False
-        if self.sim.network.misses[attempt.engine] >= MISSES:
+        if self.sim.network.misses[attempt.engine] >= MAX_MISSES:
             return False  # it may be believed to remember nothing
         if response.is_stored:
             return True
-        home = self.sim.network.pipes.get(response.pipe)
-        if home is None or home.state != "open" or home.has_trouble or home.was_doubted:
+        lane_address = self.sim.network.pipes.get(response.pipe)
+        if (
+            lane_address is None
+            or lane_address.state != "open"
+            or lane_address.has_trouble
+            or lane_address.was_doubted
+        ):
             return False
-        if home.newest.get(response.lane) is not response or response.pipe[0] != attempt.engine:
+        if (
+            lane_address.newest.get(response.lane) is not response
+            or response.pipe[0] != attempt.engine
+        ):
             return False
-        snapshot = self.sim.engines[attempt.engine].snapshot().connections.get(home.number)
+        snapshot = self.sim.engines[attempt.engine].snapshot().connections.get(lane_address.number)
         if snapshot is None or snapshot.state != "open" or snapshot.unsent > MAX_UNSENT:
             return False
-        running = [a for a in home.running.values() if a is not attempt]
+        running = [a for a in lane_address.running.values() if a is not attempt]
         if not world.uses_lanes:
             return not running
         busy = sum(1 for a in running if a.call is attempt.call)

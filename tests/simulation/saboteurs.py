@@ -24,7 +24,7 @@ from rtllm.content.usage import Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
 from rtllm.context.hidden_items import restore_hidden_items
-from rtllm.context.outline import Hidden, Outline, ResponseAnchor
+from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor
 from rtllm.engine.actions import Action, RecordUsage
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
@@ -136,7 +136,7 @@ def misplaces_hidden_items(patch: Patch) -> None:
     """Hidden items are put back at the end."""
 
     def misplaced(
-        context: Outline, items: Sequence[Item], hidden: Collection[Hidden]
+        context: Outline, items: Sequence[Item], hidden: Collection[HiddenItems]
     ) -> tuple[Item, ...]:
         right = restore_hidden_items(context, items, hidden)
         added = [item for item in right if item not in items and not hasattr(item, "parts")]
@@ -149,7 +149,7 @@ def misplaces_hidden_items(patch: Patch) -> None:
 
 
 def continues_nothing(patch: Patch) -> None:
-    patch.setattr(KnownResponses, "proof", lambda *_: None)
+    patch.setattr(KnownResponses, "find_proof", lambda *_: None)
 
 
 def has_two_lanes(patch: Patch) -> None:
@@ -171,12 +171,12 @@ def takes_the_parents_lane(patch: Patch) -> None:
 
 def evicts_when_asked(patch: Patch) -> None:
     """Looking for a seat evicts those who are idle."""
-    seat = ConnectionPool.choose
+    lane_choice = ConnectionPool.choose
 
     def evicting(
         self: ConnectionPool, conversation: int, anchor: Any, *args: Any
     ) -> LaneChoice | None:
-        found = seat(self, conversation, anchor, *args)
+        found = lane_choice(self, conversation, anchor, *args)
         if found is not None:
             connection = self._connections[found.connection]
             for tenant in [g for g in connection.tenants if g != conversation]:
@@ -402,7 +402,7 @@ def books_early(patch: Patch) -> None:
 
 
 def recognises_by_words(patch: Patch) -> None:
-    patch.setattr(KnownResponses, "proof", lambda *_: Proof.KEYS)
+    patch.setattr(KnownResponses, "find_proof", lambda *_: Proof.KEYS)
 
 
 def shares_anchors(patch: Patch) -> None:
@@ -431,7 +431,7 @@ def ignores_blocked_writes(patch: Patch) -> None:
     def doubted(self: Connections) -> set[int]:
         return {c.number for c in self if c.is_doubted}
 
-    patch.setattr(Connections, "unfit", doubted)
+    patch.setattr(Connections, "list_unsuitable", doubted)
 
 
 def trusts_records(patch: Patch) -> None:
@@ -462,23 +462,25 @@ def speaks_to_the_first(patch: Patch) -> None:
 
 
 def repeats_what_was_refused(patch: Patch) -> None:
-    patch.setitem(TABLE, FaultKind.REFUSED, PolicyRow(RequestRejected, free=1))
+    patch.setitem(TABLE, FaultKind.REFUSED, PolicyRow(RequestRejected, free_resends=1))
 
 
 def resends_without_end(patch: Patch) -> None:
-    patch.setitem(TABLE, FaultKind.DROPPED, PolicyRow(ConnectionLost, free=99, elsewhere=True))
-    patch.setitem(TABLE, FaultKind.SERVER, PolicyRow(ConnectionLost, free=99))
-    patch.setitem(TABLE, FaultKind.EMPTY, PolicyRow(ConnectionLost, free=99))
+    patch.setitem(
+        TABLE, FaultKind.DROPPED, PolicyRow(ConnectionLost, free_resends=99, elsewhere=True)
+    )
+    patch.setitem(TABLE, FaultKind.SERVER, PolicyRow(ConnectionLost, free_resends=99))
+    patch.setitem(TABLE, FaultKind.EMPTY, PolicyRow(ConnectionLost, free_resends=99))
 
 
 def does_not_wait(patch: Patch) -> None:
-    paid = Progress._paid
+    charge = Progress._charge
 
     def at_once(self: Progress, *args: Any) -> Any:
-        action = paid(self, *args)
+        action = charge(self, *args)
         return replace(action, wait=0.0) if isinstance(action, Resend) else action
 
-    patch.setattr(Progress, "_paid", at_once)
+    patch.setattr(Progress, "_charge", at_once)
 
 
 def waits_alone(patch: Patch) -> None:

@@ -128,13 +128,13 @@ def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
 def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
     pool = ConnectionPool(lanes=True)
     pool.opened(pool.opening("m"), 0.0)
-    seat = pool.choose(1, None, "m", 0.0)
-    assert seat is not None
-    pool.commit(1, seat, 1, None, 0.0)
+    lane_choice = pool.choose(1, None, "m", 0.0)
+    assert lane_choice is not None
+    pool.commit(1, lane_choice, 1, None, 0.0)
     pool.abandon(1)
     pool.release(1)
     pool.end(1, None, 1.0)
-    assert pool.choose(2, None, "m", 2.0) == seat
+    assert pool.choose(2, None, "m", 2.0) == lane_choice
 
 
 def test_the_answer_to_another_call_with_the_same_words_is_not_continued() -> None:

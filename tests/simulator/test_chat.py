@@ -271,7 +271,7 @@ async def test_a_connection_can_die_before_the_answer(fault: Close | Abort) -> N
             await stream(simulator)
 
 
-@pytest.mark.parametrize("phase", ["created", "output", "whole"])
+@pytest.mark.parametrize("phase", ["created", "output", "complete"])
 @pytest.mark.parametrize("fault", [Abort, HangUp])
 async def test_a_connection_can_break_within_the_answer(
     phase: Any, fault: type[Abort | HangUp]

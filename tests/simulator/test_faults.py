@@ -124,7 +124,7 @@ async def test_an_error_strikes_after_so_many_deltas() -> None:
         ("opened", ["in_progress", "output_item.added"]),
         ("output", ["content_part.added", "output_text.delta"]),
         ("item", ["content_part.done", "output_item.done"]),
-        ("whole", ["content_part.done", "output_item.done"]),
+        ("complete", ["content_part.done", "output_item.done"]),
     ],
 )
 @pytest.mark.parametrize(("fault", "code"), [(Close, 4402), (HangUp, 1006), (Abort, 1006)])
@@ -161,7 +161,7 @@ async def test_a_fault_waits_for_its_item() -> None:
             assert (seen.count("output_item.added"), seen.count("output_item.done")) == (2, items)
 
 
-@pytest.mark.parametrize("phase", ["sent", "created", "output", "whole"])
+@pytest.mark.parametrize("phase", ["sent", "created", "output", "complete"])
 async def test_a_response_fails_at_every_phase_and_is_no_parent(phase: Any) -> None:
     fault = FailedResponse("rate_limit_exceeded", "later", phase=phase)
     async with spoiled([fault]) as service, connected(service) as wire:

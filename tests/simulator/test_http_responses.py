@@ -358,7 +358,7 @@ PHASES: list[tuple[Any, str | None]] = [
     ("opened", "response.output_item.added"),
     ("output", "response.output_text.delta"),
     ("item", "response.output_item.done"),
-    ("whole", "response.output_item.done"),
+    ("complete", "response.output_item.done"),
 ]
 
 

@@ -13,16 +13,16 @@ from rtllm.engine.request_planner import Placement, RequestPlanner
 def items_counted(patch: pytest.MonkeyPatch) -> None:
     """As in the stock plugins: all items after the first n count as new."""
 
-    def rest_of(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
+    def remaining_items(self: KnownPrefix, context: Outline) -> tuple[Item, ...] | None:
         known = self.closed + len(self.run)
         return context.items[len(context.lead) + known :] if len(context.units) >= known else None
 
-    patch.setattr(KnownPrefix, "rest_of", rest_of)
+    patch.setattr(KnownPrefix, "remaining_items", remaining_items)
 
 
 def by_words(patch: pytest.MonkeyPatch) -> None:
     """Equal words are proof enough."""
-    patch.setattr(KnownResponses, "proof", lambda *_: Proof.KEYS)
+    patch.setattr(KnownResponses, "find_proof", lambda *_: Proof.KEYS)
 
 
 def _answered(patch: pytest.MonkeyPatch) -> dict[str, Outline]:
@@ -47,7 +47,7 @@ def by_any_shared_key(patch: pytest.MonkeyPatch) -> None:
         shared = set(contexts[known.anchor.mark].keys).intersection(context.keys)
         return Proof.KEYS if shared else None
 
-    patch.setattr(KnownResponses, "proof", proof)
+    patch.setattr(KnownResponses, "find_proof", proof)
 
 
 def by_object(patch: pytest.MonkeyPatch) -> None:
@@ -59,4 +59,4 @@ def by_object(patch: pytest.MonkeyPatch) -> None:
         objects = {id(item) for item in contexts[known.anchor.mark].items}
         return Proof.KEYS if objects & {id(item) for item in context.items} else None
 
-    patch.setattr(KnownResponses, "proof", proof)
+    patch.setattr(KnownResponses, "find_proof", proof)

@@ -23,10 +23,10 @@ from rtllm import (
 )
 from rtllm.simulator import Simulator
 
-QUICK = Timeouts(base=3.0, connect=5.0, open_item=6.0, whole=60.0)
+QUICK = Timeouts(base=3.0, connect=5.0, open_item=6.0, total=60.0)
 
 
-NEVER_RUNS_OUT = Timeouts(base=20.0, connect=20.0, open_item=30.0, whole=60.0)
+NEVER_RUNS_OUT = Timeouts(base=20.0, connect=20.0, open_item=30.0, total=60.0)
 
 
 def _named(item: Item) -> Item:

@@ -72,7 +72,7 @@ from transport.caller import (
 )
 
 Reports = list[TurnReport]
-PATIENT = Timeouts(base=1.0, connect=5.0, open_item=2.0, whole=20.0)
+PATIENT = Timeouts(base=1.0, connect=5.0, open_item=2.0, total=20.0)
 NO_BUDGET = RetryPolicy(budget=0, interval=0.0)
 SOME = RetryPolicy(budget=3, interval=0.0)
 TOOL = msgspec.Raw(
@@ -468,7 +468,7 @@ async def test_a_lost_connection_is_replaced_free_once(fault: Any) -> None:
         (ErrorFrame(phase="output"), ResponseFailed),
         (overloaded(phase="output"), Overloaded),
         (FailedResponse(phase="output", code="odd", message="gave up"), ResponseFailed),
-        (Close(phase="whole"), ConnectionLost),
+        (Close(phase="complete"), ConnectionLost),
     ],
     ids=str,
 )
@@ -482,7 +482,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
         with pytest.raises(error) as raised:
             await caller.say("Hi")
         assert raised.value.details.emitted[0] >= len("one ")
-        assert raised.value.details.phase == "given out"
+        assert raised.value.details.phase == "emitted"
         assert len(simulator.journal.entries) == 1
         assert reports[0].outcome == "failed"
         assert chat(caller).usage.failed.unknown == 1
@@ -491,7 +491,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
 async def test_calls_are_not_given_out_before_the_end_so_that_a_drop_is_recovered() -> None:
     script = Reply.of(Call("weather", {"city": "Bonn"}))
     async with (
-        Simulator(script, fault=[Close(phase="whole")]) as simulator,
+        Simulator(script, fault=[Close(phase="complete")]) as simulator,
         asking(simulator, retry=NO_BUDGET) as caller,
     ):
         events = await hear(chat(caller), [Message.of("user", "Weather?")], tools=(TOOL,))
@@ -661,7 +661,7 @@ async def test_the_clients_limits_are_those_of_the_turn() -> None:
             completions = Completions()
 
     client = ChatClient(Client())
-    limits = Timeouts(base=5.0, connect=2.0, open_item=15.0, whole=60.0)
+    limits = Timeouts(base=5.0, connect=2.0, open_item=15.0, total=60.0)
     await Caller(client, limits=limits).say("Hi")
     await client.aclose()
     assert (given[0].connect, given[0].read) == (2.0, 60.0)
@@ -692,7 +692,7 @@ async def test_chunks_behind_the_end_are_not_booked_again() -> None:
 
 
 async def test_thinking_may_take_longer_than_silence() -> None:
-    limits = Timeouts(base=4.0, connect=5.0, open_item=20.0, whole=30.0)
+    limits = Timeouts(base=4.0, connect=5.0, open_item=20.0, total=30.0)
     gate = asyncio.Event()
 
     class Completions:

@@ -99,7 +99,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
 
 
 @pytest.mark.parametrize(
-    "fault", [Close(phase="whole"), Abort(phase="whole"), Mangle("terminal_dropped")]
+    "fault", [Close(phase="complete"), Abort(phase="complete"), Mangle("terminal_dropped")]
 )
 async def test_an_answer_that_lacks_only_its_last_event_is_whole(
     make_client: MakeClient, reports: Reports, fault: Any
@@ -422,7 +422,7 @@ async def test_a_turn_that_runs_when_the_client_is_closed_ends(make_client: Make
 
 # -- the silence of a turn ---------------------------------------------------------------------
 
-PATIENT = Timeouts(base=10.0, connect=10.0, open_item=30.0, whole=120.0, silence=12.0)
+PATIENT = Timeouts(base=10.0, connect=10.0, open_item=30.0, total=120.0, silence=12.0)
 
 
 async def test_a_dead_service_is_silent_no_longer_than_the_limit(

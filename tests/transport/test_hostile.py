@@ -167,7 +167,7 @@ async def test_a_handshake_that_hangs_is_not_waited_for_twice(make_client: MakeC
         client = make_client(simulator)
         client.prewarm("gpt-4.1", Network(), limit=20.0)
         await asyncio.sleep(0)
-        quick = Timeouts(base=5.0, connect=0.1, open_item=5.0, whole=20.0)
+        quick = Timeouts(base=5.0, connect=0.1, open_item=5.0, total=20.0)
         caller = Caller(client, limits=quick, retry=RetryPolicy(1, 0.0))
         assert spoken(await caller.say("hello")) == "You said: hello"
         never.set()

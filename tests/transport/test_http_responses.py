@@ -192,7 +192,7 @@ async def test_what_passes_by_itself_is_not_seen(make_client: MakeClient, fault:
 
 
 async def test_an_answer_that_lacks_only_its_last_event_counts(make_client: MakeClient) -> None:
-    async with Simulator("one two", fault=[Close(phase="whole")]) as simulator:
+    async with Simulator("one two", fault=[Close(phase="complete")]) as simulator:
         events = await Caller(make_client(simulator, websocket=False)).say("x")
         assert spoken(events) == "one two"
         assert ended(events).outcome == "unfinished"

@@ -39,7 +39,7 @@ async def test_an_old_connection_is_exchanged_between_turns(
         if store:
             assert reports[1].chained
         else:
-            assert reports[1].full_context_reason == "connection exchanged"
+            assert reports[1].full_context_reason == "connection replaced"
 
 
 @pytest.mark.parametrize("lanes", [True, False])

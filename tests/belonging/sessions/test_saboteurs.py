@@ -16,7 +16,7 @@ Breaking = Callable[[pytest.MonkeyPatch], None]
 
 def by_nothing(patch: pytest.MonkeyPatch) -> None:
     """Nothing is ever proved."""
-    patch.setattr(KnownResponses, "proof", lambda *_: None)
+    patch.setattr(KnownResponses, "find_proof", lambda *_: None)
 
 
 @pytest.mark.parametrize("store", ["lanes-stored", "lanes-unstored"])

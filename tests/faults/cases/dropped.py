@@ -61,7 +61,7 @@ NETWORK_CASES = (
     RULE.below("a close when sent", "sent", CURED, how="close", **SENT),
     RULE.below("a reset when created", "created", CURED, how="reset", **CREATED),
     RULE.below("a close when created", "created", CURED, how="close", **CREATED),
-    RULE.below("a reset after words", "given out", RULE.fails(1), how="reset", **SPEAKING),
-    RULE.below("a close after words", "given out", RULE.fails(1), how="close", **SPEAKING),
-    RULE.below("a reset in mid-frame", "given out", RULE.fails(1), **CUT),
+    RULE.below("a reset after words", "emitted", RULE.fails(1), how="reset", **SPEAKING),
+    RULE.below("a close after words", "emitted", RULE.fails(1), how="close", **SPEAKING),
+    RULE.below("a reset in mid-frame", "emitted", RULE.fails(1), **CUT),
 )

@@ -17,6 +17,6 @@ CASES = (
 )
 
 NETWORK_CASES = (
-    RULE.below("a long way", "given out", when="throughout", how="delay"),
-    RULE.below("a thin line", "given out", when="throughout", how="throttle"),
+    RULE.below("a long way", "emitted", when="throughout", how="delay"),
+    RULE.below("a thin line", "emitted", when="throughout", how="throttle"),
 )

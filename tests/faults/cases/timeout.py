@@ -46,5 +46,5 @@ NETWORK_CASES = (
     RULE.below("the upgrade is swallowed", "connecting", **UPGRADE),
     RULE.below("every upgrade is swallowed", "connecting", RULE.fails(0), always=True, **UPGRADE),
     RULE.below("the idle connections die silently", "sent", **DIED),
-    RULE.below("half-open after words", "given out", RULE.fails(1), **SPEAKING),
+    RULE.below("half-open after words", "emitted", RULE.fails(1), **SPEAKING),
 )

@@ -20,9 +20,9 @@ A response that the service cut short ("incomplete") is an outcome, not an error
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["connecting", "sent", "created", "given out", "whole"]
-"""How far an attempt got: each phase includes the ones before it. *Given out*: output was emitted.
-*Whole*: only the last event is missing."""
+Phase = Literal["connecting", "sent", "created", "emitted", "complete"]
+"""How far an attempt got: each phase includes the ones before it. *Emitted*: output was emitted.
+*Complete*: only the last event is missing."""
 
 
 class RtllmError(Exception):

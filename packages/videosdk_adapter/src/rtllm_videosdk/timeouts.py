@@ -51,7 +51,7 @@ def _seconds_of(timeout: Any) -> tuple[float, float]:
     """Return the limits for a gap and for a connection."""
     if timeout is None:
         return READ, CONNECT
-    whole = Timeouts().whole
+    whole = Timeouts().total
     if isinstance(timeout, int | float):
         read = connect = float(timeout)
     elif hasattr(timeout, "read") and hasattr(timeout, "connect"):

@@ -30,7 +30,9 @@ from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.transport.runtime import Runtime
 
 Lanes = bool | Literal["auto"]
+"""Whether a connection runs several responses at once; "auto": on hosts known to support it."""
 FallbackProtocol = Literal["http"] | None
+"""What to use if the WebSocket fails; None: the turn fails."""
 
 
 class Client(BaseClient):

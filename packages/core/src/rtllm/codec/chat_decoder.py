@@ -157,7 +157,7 @@ class ChatAssembler:
         return self.finished and self.ended is None and not self.continued_after_finish
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a ``finish_reason`` came after some output."""
         return self._finish is not None and bool(self._said or self._calls or self._given)
 

@@ -64,7 +64,7 @@ class Assembler:
         self._touched_slow = False
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a message or a call is complete, and no item is open or lacks its arguments."""
         return not any(item.is_open or _waits(item) for item in self._items) and any(
             isinstance(item.done, Message | ToolCall) for item in self._items

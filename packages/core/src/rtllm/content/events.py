@@ -53,3 +53,4 @@ class ResponseEnded:
 
 
 Event = TextDelta | ToolCallReady | PhaseChanged | ResponseEnded
+"""What a `ResponseStream` yields."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Role = Literal["system", "developer", "user", "assistant"]
+"""The speaker of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Opaque:
 
 
 Item = Message | ToolCall | ToolOutput | Reasoning | Opaque
+"""One item of a context or of a response."""
 
 
 def is_system(item: Item) -> bool:

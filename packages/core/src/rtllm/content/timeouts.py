@@ -17,7 +17,7 @@ class Timeouts:
         connect: The limit for connecting.
         open_item: The limit for the next event while a reasoning, tool call or hosted tool item is
             open, since such items may take long without text.
-        whole: The limit for the turn in total.
+        total: The limit for the turn in total.
         speech_floor: The minimum speed of speech in characters per second while a message is open,
             measured over the base limit; 0 for no minimum.
         first_output: The limit for the first output of an attempt; None for the base limit.
@@ -31,7 +31,7 @@ class Timeouts:
     base: float = 10.0
     connect: float = 10.0
     open_item: float = 30.0
-    whole: float = 120.0
+    total: float = 120.0
     speech_floor: float = 0.0
     first_output: float | None = None
     silence: float | None = None
@@ -51,7 +51,7 @@ class Timeouts:
         cls,
         base: float,
         connect: float | None = None,
-        whole: float = 120.0,
+        total: float = 120.0,
         speech_floor: float = 0.0,
         first_output: float | None = None,
         silence: float | None = None,
@@ -61,7 +61,7 @@ class Timeouts:
             base,
             min(base, connect or base),
             max(30.0, 3 * base),
-            whole,
+            total,
             speech_floor,
             first_output,
             silence,

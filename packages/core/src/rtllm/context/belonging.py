@@ -15,9 +15,9 @@ from itertools import takewhile
 
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.content.items import Message, ToolCall, ToolOutput
-from rtllm.context.outline import Hidden, Outline, ResponseAnchor, asked_as
+from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor, request_identity
 
-ASKED = 8192
+COUNTED_REQUESTS = 8192
 """How many requested contexts are remembered, to recognize those requested twice."""
 
 
@@ -51,7 +51,7 @@ class KnownResponse:
     anchor: ResponseAnchor
     conversation: int
     name: str | None = None
-    hidden: tuple[Hidden, ...] = ()
+    hidden: tuple[HiddenItems, ...] = ()
     lost: bool = False
     output_keys: frozenset[str] = frozenset()
 
@@ -61,23 +61,23 @@ class KnownResponse:
         return sum(one.size for one in self.hidden)
 
 
-class Asked:
+class RequestCounts:
     """Counts how often contexts were requested, by a digest of their keys or of their content."""
 
-    def __init__(self, limit: int = ASKED) -> None:
+    def __init__(self, limit: int = COUNTED_REQUESTS) -> None:
         self._limit = limit
         self._counts: OrderedDict[Hashable, int] = OrderedDict()
 
-    def note(self, context: Outline) -> None:
+    def count(self, context: Outline) -> None:
         """Count a request."""
-        for digest in (asked_as(context), context.content):
+        for digest in (request_identity(context), context.content):
             if digest is None:
                 continue
             self._counts[digest] = self._counts.pop(digest, 0) + 1
         while len(self._counts) > self._limit:
             self._counts.popitem(last=False)
 
-    def once(self, digest: Hashable | None) -> bool:
+    def is_single(self, digest: Hashable | None) -> bool:
         """Whether a context was requested exactly once; False if that is no longer known."""
         return digest is not None and self._counts.get(digest) == 1
 
@@ -89,7 +89,7 @@ class KnownResponses:
         self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
         self._by_prefix = defaultdict(list)
         self._by_mark: dict[str, KnownResponse] = {}
-        self.asked = Asked()
+        self.requests = RequestCounts()
 
     def add(self, known: KnownResponse) -> None:
         """Remember a response."""
@@ -105,7 +105,7 @@ class KnownResponses:
         if not bucket:
             del self._by_prefix[place]
 
-    def marked(self, mark: str) -> KnownResponse | None:
+    def find_by_mark(self, mark: str) -> KnownResponse | None:
         """Find a response by its mark; None if it is not remembered."""
         return self._by_mark.get(mark)
 
@@ -126,7 +126,7 @@ class KnownResponses:
                         found += buckets.get((prefix, fingerprint(item)), ())
             if found:
                 found.sort(key=lambda known: len(known.anchor.state.run))
-                found = [k for k in found if k.anchor.state.rest_of(context) is not None]
+                found = [k for k in found if k.anchor.state.remaining_items(context) is not None]
                 yield from reversed(found)
             yield from reversed(buckets.get((prefix, None), ()))
 
@@ -139,7 +139,7 @@ class KnownResponses:
         length = longest.anchor.state.length
         return [longest, *takewhile(lambda k: k.anchor.state.length == length, matching)]
 
-    def proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
+    def find_proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
         """Find the proof that a response belongs to a context, without comparing content.
 
         Args:
@@ -154,23 +154,27 @@ class KnownResponses:
         if marks:
             return Proof.MARK if known.anchor.mark in marks else None
         origin = known.anchor.origin
-        if not self.asked.once(origin.asked):
+        if not self.requests.is_single(origin.identity):
             return None  # two requests had these keys: a repetition, or another caller
         keys = {item.key for item in output if item.key is not None}
         if keys and known.output_keys and keys.isdisjoint(known.output_keys):
             return None
-        if isinstance(origin.asked, frozenset):
-            return Proof.KEYS if origin.asked.issubset(context.traces) else None
+        if isinstance(origin.identity, frozenset):
+            return Proof.KEYS if origin.identity.issubset(context.traces) else None
         return Proof.KEYS if origin.is_in(context) else None
 
-    def continued(self, mark: str, context: Outline) -> None:
+    def record_continuation(self, mark: str, context: Outline) -> None:
         """Remember the keys of a response's recorded output from the context that continues it.
 
         A context with no proof but its content may be another caller's. Its keys must not
         contradict those of the caller who got the response, so they are ignored.
         """
-        known = self.marked(mark)
-        if known is None or known.output_keys or self.proof(known, context, known.name) is None:
+        known = self.find_by_mark(mark)
+        if (
+            known is None
+            or known.output_keys
+            or self.find_proof(known, context, known.name) is None
+        ):
             return
         output = _recorded_output(known.anchor, context)
         known.output_keys = frozenset(i.key for i in output if i.key is not None)
@@ -185,13 +189,13 @@ def _place(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
 def _recorded_output(anchor: ResponseAnchor, context: Outline) -> list[Message | ToolCall]:
     """Find the items of a context that a response was recorded as."""
     begin, end = anchor.origin.closed, anchor.state.closed
-    known_before = {print_ for print_, _ in anchor.origin.run}
+    known_before = {digest for digest, _ in anchor.origin.run}
     found: list[Message | ToolCall] = []
     for unit in range(begin, min(end + bool(anchor.state.run), len(context.units))):
         for item in context.run_at(unit):
             if isinstance(item, ToolCall):
-                print_ = fingerprint(item)
-                if print_ not in known_before and (unit < end or print_ in anchor.state.run):
+                digest = fingerprint(item)
+                if digest not in known_before and (unit < end or digest in anchor.state.run):
                     found.append(item)
             elif isinstance(item, Message) and item.role == "assistant":
                 found.append(item)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
-from rtllm.context.outline import Hidden, Outline, ResponseAnchor
+from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor
 
 CONVERSATIONS = 512
 """How many conversations are remembered at least, the active ones included."""
@@ -131,19 +131,19 @@ class Conversations:
         """
         self.release_idle(now)
         only_new_keys = not any(key in self._owners for key in context.keys)
-        self._responses.asked.note(context)
+        self._responses.requests.count(context)
         has_known_traces = any(trace in self._owners for trace in context.traces)
-        asked = Membership(Conversation(0), context, name, only_new_keys, has_known_traces)
-        found, only_line = self._grouped_with(asked)
+        member = Membership(Conversation(0), context, name, only_new_keys, has_known_traces)
+        found, only_line = self._find_group(member)
         if found is None:
             found = self._begin(context, name)
-        elif not only_line and not _goes_on(found, context, self._owners):
+        elif not only_line and not _continues_latest(found, context, self._owners):
             branch = self._begin(context, name)
-            self._part(branch, found, context)
+            self._move_keys(branch, found, context)
             found = branch
-        self._note(found, context, now)
+        self._record_request(found, context, now)
         self._forget_surplus(now)
-        return replace(asked, conversation=found)
+        return replace(member, conversation=found)
 
     def _begin(self, context: Outline, name: str | None) -> Conversation:
         self._number += 1
@@ -158,15 +158,17 @@ class Conversations:
             self._named[name] = begun
         return begun
 
-    def _part(self, branch: Conversation, whose: Conversation, context: Outline) -> None:
+    def _move_keys(
+        self, branch: Conversation, conversation: Conversation, context: Outline
+    ) -> None:
         """Move to a branch the keys that its conversation's latest request doesn't have."""
         for key in context.keys:
-            if self._owners.get(key) == whose.number and key not in whose.latest:
-                whose.keys.pop(key, None)
+            if self._owners.get(key) == conversation.number and key not in conversation.latest:
+                conversation.keys.pop(key, None)
                 self._owners[key] = branch.number
                 branch.keys[key] = None
 
-    def _note(self, conversation: Conversation, context: Outline, now: float) -> None:
+    def _record_request(self, conversation: Conversation, context: Outline, now: float) -> None:
         """Record the keys and the time of a request."""
         number, owners = conversation.number, self._owners
         for key in (*context.traces, *context.keys):
@@ -186,27 +188,27 @@ class Conversations:
         conversation.released = False
         self._known.move_to_end(number)
 
-    def _grouped_with(self, asked: Membership) -> tuple[Conversation | None, bool]:
+    def _find_group(self, member: Membership) -> tuple[Conversation | None, bool]:
         """Find the conversation whose responses or keys a request continues, if there is one.
 
         Returns:
             The conversation, and whether it is known to have no other branch.
         """
-        context = asked.context
-        if asked.name is not None:
-            return self._named.get(asked.name), True
-        for known, proof in self.belonging(asked):
-            if (whose := self._known.get(known.conversation)) is not None:
-                return whose, proof is Proof.CONTENT
+        context = member.context
+        if member.name is not None:
+            return self._named.get(member.name), True
+        for known, proof in self.belonging(member):
+            if (conversation := self._known.get(known.conversation)) is not None:
+                return conversation, proof is Proof.CONTENT
         for key in reversed(context.keys or context.traces):
-            whose = self._known.get(self._owners.get(key, _SEVERAL))
-            if whose is not None and _is_evidence(key, whose, context):
-                return whose, False
-        if asked.only_new_keys:
-            self._release_continued(context)
+            conversation = self._known.get(self._owners.get(key, _SEVERAL))
+            if conversation is not None and _is_evidence(key, conversation, context):
+                return conversation, False
+        if member.only_new_keys:
+            self._free_lanes_of_match(context)
         return None, True
 
-    def _release_continued(self, context: Outline) -> None:
+    def _free_lanes_of_match(self, context: Outline) -> None:
         """Free the lanes of the only conversation that a context without known keys may continue.
 
         Nothing proves that it is the same caller. But if it is, each of its requests starts a
@@ -214,54 +216,54 @@ class Conversations:
         because the caller's earlier requests were conversations of their own, too.
         """
         found = {known.conversation for known in self._responses.longest_matching(context)}
-        whose = self._known.get(found.pop()) if len(found) == 1 else None
-        if whose is not None and not whose.running and whose.name is None:
-            self._on_released(whose.number)
+        conversation = self._known.get(found.pop()) if len(found) == 1 else None
+        if conversation is not None and not conversation.running and conversation.name is None:
+            self._on_released(conversation.number)
 
     # -- belonging ----------------------------------------------------------------------------
 
-    def belonging(self, asked: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
+    def belonging(self, member: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
         """Find the responses that belong to a request's context, the longest prefix first."""
-        context, proven = asked.context, False
+        context, proven = member.context, False
         for known in self._responses.matching(context):
-            proof = self._responses.proof(known, context, asked.name)
+            proof = self._responses.find_proof(known, context, member.name)
             if proof is not None:
                 proven = True
                 yield known, proof
-        if not proven and asked.name is None and asked.only_new_keys:
-            by_content = self._by_content(asked)
+        if not proven and member.name is None and member.only_new_keys:
+            by_content = self._by_content(member)
             if by_content is not None:
                 yield by_content, Proof.CONTENT
 
-    def _by_content(self, asked: Membership) -> KnownResponse | None:
+    def _by_content(self, member: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
         if self._has_forgotten:
             return None  # its keys may be forgotten rather than new
-        context = asked.context
+        context = member.context
         alike = [
             known
             for known in self._responses.longest_matching(context)
             if known.anchor.state.lead == context.lead or known.anchor.lead_in_field
         ]
         known = alike[0] if len(alike) == 1 else None
-        whose = self._known.get(known.conversation) if known is not None else None
-        if known is None or whose is None or whose.running or known.name is not None:
+        conversation = self._known.get(known.conversation) if known is not None else None
+        if known is None or conversation is None or conversation.running or known.name is not None:
             return None
         if known.anchor.private or _has_marks(context):
             return None
-        if asked.has_known_traces and whose.latest_traces.isdisjoint(context.traces):
+        if member.has_known_traces and conversation.latest_traces.isdisjoint(context.traces):
             return None  # another call with the same words
-        return known if self._responses.asked.once(known.anchor.origin.content) else None
+        return known if self._responses.requests.is_single(known.anchor.origin.content) else None
 
-    def begins_with_known(self, asked: Membership) -> bool:
+    def begins_with_known(self, member: Membership) -> bool:
         """Whether a context begins with a known response that isn't proved to belong to it."""
-        belonging = {id(known) for known, _ in self.belonging(asked)}
-        return any(id(known) not in belonging for known in self._responses.matching(asked.context))
+        belonging = {id(known) for known, _ in self.belonging(member)}
+        return any(id(known) not in belonging for known in self._responses.matching(member.context))
 
     # -- responses -----------------------------------------------------------------------------
 
     def record(
-        self, conversation: Conversation, anchor: ResponseAnchor, hidden: tuple[Hidden, ...]
+        self, conversation: Conversation, anchor: ResponseAnchor, hidden: tuple[HiddenItems, ...]
     ) -> None:
         """Remember a completed response of a conversation."""
         if self._known.get(conversation.number) is not conversation:
@@ -279,7 +281,7 @@ class Conversations:
         self._responses.remove(known)
 
     def _keep_hidden(
-        self, conversation: Conversation, known: KnownResponse, hidden: tuple[Hidden, ...]
+        self, conversation: Conversation, known: KnownResponse, hidden: tuple[HiddenItems, ...]
     ) -> None:
         """Keep the hidden items of a response, and drop the oldest ones beyond the limits."""
         known.hidden = hidden
@@ -304,17 +306,17 @@ class Conversations:
 
     def record_again(self, conversation: Conversation, anchor: ResponseAnchor) -> None:
         """Record where a response is remembered after its context was sent again."""
-        known = self._responses.marked(anchor.mark)
+        known = self._responses.find_by_mark(anchor.mark)
         if known is not None and known.conversation == conversation.number:
             known.anchor, known.lost = anchor, False
 
-    def continued(self, anchor: ResponseAnchor, context: Outline) -> None:
+    def record_continuation(self, anchor: ResponseAnchor, context: Outline) -> None:
         """Record that a context continues a response that belongs to it."""
-        self._responses.continued(anchor.mark, context)
+        self._responses.record_continuation(anchor.mark, context)
 
-    def lost(self, anchor: ResponseAnchor) -> None:
+    def mark_lost(self, anchor: ResponseAnchor) -> None:
         """Record that the service no longer knows a response, so that it is never continued."""
-        known = self._responses.marked(anchor.mark)
+        known = self._responses.find_by_mark(anchor.mark)
         if known is not None and known.anchor.response_id == anchor.response_id:
             known.lost = True  # and was not sent again in the meantime
 
@@ -364,35 +366,45 @@ class Conversations:
             self._on_released(number)
 
 
-def _is_evidence(key: str, whose: Conversation, context: Outline) -> bool:
+def _is_evidence(key: str, conversation: Conversation, context: Outline) -> bool:
     """Whether a key shows that a context continues the conversation that used it.
 
     A key of its first request may come from a template, so all keys of that request are required. A
     context with the traces of another call belongs to that call.
     """
-    if whose.name is not None:
+    if conversation.name is not None:
         return False
-    if key not in whose.opening and key not in whose.opening_traces:
+    if key not in conversation.opening and key not in conversation.opening_traces:
         return True
-    theirs, ours = whose.opening_traces, context.traces
+    theirs, ours = conversation.opening_traces, context.traces
     if theirs and ours and theirs.isdisjoint(ours):
         return False
-    return whose.opening.issubset(context.keys)
+    return conversation.opening.issubset(context.keys)
 
 
-def _goes_on(whose: Conversation, context: Outline, owners: Mapping[str, int]) -> bool:
+def _continues_latest(
+    conversation: Conversation, context: Outline, owners: Mapping[str, int]
+) -> bool:
     """Whether a context continues its conversation's latest request, not a parallel branch.
 
     Two sessions may continue one transcript, and must not share lanes. A context without the newest
     key is a branch if it has the traces of another session, or continues keys that the latest
     request lacks. Otherwise it is a draft, a window or an edit.
     """
-    if whose.newest is None or whose.newest in context.keys or whose.newest in context.traces:
+    if (
+        conversation.newest is None
+        or conversation.newest in context.keys
+        or conversation.newest in context.traces
+    ):
         return True
-    if context.traces and whose.latest_traces and whose.latest_traces.isdisjoint(context.traces):
+    if (
+        context.traces
+        and conversation.latest_traces
+        and conversation.latest_traces.isdisjoint(context.traces)
+    ):
         return False
-    newest = next((k for k in reversed(context.keys) if owners.get(k) == whose.number), None)
-    return newest is None or newest in whose.latest
+    newest = next((k for k in reversed(context.keys) if owners.get(k) == conversation.number), None)
+    return newest is None or newest in conversation.latest
 
 
 def _has_marks(context: Outline) -> bool:

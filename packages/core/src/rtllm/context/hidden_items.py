@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.codec.responses_encoder import returnable
 from rtllm.content.items import Item, Message, ToolCall
-from rtllm.context.outline import Hidden, Outline
+from rtllm.context.outline import HiddenItems, Outline
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Gathered:
 
 def find_hidden_items(
     whole: Outline, output: Sequence[Item], recorded: Sequence[Item]
-) -> tuple[Hidden, ...]:
+) -> tuple[HiddenItems, ...]:
     """Find the items of an output that are not recorded.
 
     Args:
@@ -54,7 +54,7 @@ def find_hidden_items(
         if isinstance(item, Message) and len(said) == 1:
             gathered.phase = item.phase
     return tuple(
-        Hidden(
+        HiddenItems(
             fingerprint(whole.items[begin + at]),
             _unit(whole, begin + at) if at == message else None,
             tuple(gathered.items),
@@ -66,7 +66,7 @@ def find_hidden_items(
 
 
 def restore_hidden_items(
-    context: Outline, items: Sequence[Item], hidden: Iterable[Hidden]
+    context: Outline, items: Sequence[Item], hidden: Iterable[HiddenItems]
 ) -> tuple[Item, ...]:
     """Restore hidden items to a context.
 
@@ -81,8 +81,8 @@ def restore_hidden_items(
     begin = len(context.items) - len(items)
     whole: list[Item] = []
     for index, item in enumerate(items, begin):
-        print_ = fingerprint(item)
-        one = known.get((print_, None)) or known.get((print_, _unit(context, index)))
+        digest = fingerprint(item)
+        one = known.get((digest, None)) or known.get((digest, _unit(context, index)))
         if one is not None:
             whole += one.before
         if one is not None and isinstance(item, Message) and item.phase is None:

@@ -33,8 +33,8 @@ FullContextReason = Literal[
     "context changed",
     "instructions changed",
     "belonging unproven",
-    "state out of reach",
-    "connection exchanged",
+    "response unavailable",
+    "connection replaced",
     "recovery",
     "no chaining here",
 ]
@@ -139,8 +139,8 @@ class _Cutter:
     def outline(self, unsent: Iterable[str]) -> Outline:
         before = self._before.items if self._before is not None else ()
         for index, item in enumerate(self._items, len(before)):
-            self._take(index, item)
-        open_run = frozenset(print_ for print_, _ in self._run)
+            self._add_item(index, item)
+        open_run = frozenset(digest for digest, _ in self._run)
         self._close_run()
         self._traces += unsent
         return Outline(
@@ -156,14 +156,14 @@ class _Cutter:
             self._images,
         )
 
-    def _take(self, index: int, item: Item) -> None:
-        print_ = fingerprint(item)
+    def _add_item(self, index: int, item: Item) -> None:
+        digest = fingerprint(item)
         if isinstance(item, ToolCall | ToolOutput):
             if not self._run:
                 self._starts.append(index)
             if item.key is not None:
                 self._keys.append(item.key)
-            self._run.append((print_, _key_of(item)))
+            self._run.append((digest, _key_of(item)))
             return
         system = is_system(item)
         if isinstance(item, Message):
@@ -172,22 +172,22 @@ class _Cutter:
             if len(item.parts) != 1 or not isinstance(item.parts[0], Text):
                 self._images = self._images or item.has_images
         if system and not self._units and not self._run:
-            self._lead.append(print_)
+            self._lead.append(digest)
             return
         self._close_run()
         self._starts.append(index)
-        self._add(print_, _NO_KEY if system else _key_of(item))
+        self._add_unit(digest, _NO_KEY if system else _key_of(item))
 
     def _close_run(self) -> None:
         if self._run:
             run = sorted(self._run)
             # A multiset: the same call twice is not the same as the call once.
-            prints = b"".join(print_ for print_, _ in run)
+            prints = b"".join(digest for digest, _ in run)
             unit = blake2b(prints, digest_size=16, person=b"run").digest()
-            self._add(unit, b"\0".join(part for pair in run for part in pair))
+            self._add_unit(unit, b"\0".join(part for pair in run for part in pair))
             self._run = []
 
-    def _add(self, unit: bytes, keys: bytes) -> None:
+    def _add_unit(self, unit: bytes, keys: bytes) -> None:
         self._units.append(unit)
         self._prefixes.append(blake2b(self._prefixes[-1] + unit, digest_size=16).digest())
         self._key_prefixes.append(blake2b(self._key_prefixes[-1] + keys, digest_size=16).digest())
@@ -244,7 +244,7 @@ class KnownPrefix:
         """How much of a context it covers; only for comparing prefixes of one context."""
         return self.closed, len(self.run)
 
-    def rest_of(self, context: Outline) -> tuple[Item, ...] | None:
+    def remaining_items(self, context: Outline) -> tuple[Item, ...] | None:
         """Return what a context adds to this prefix, without system texts.
 
         Returns:
@@ -262,7 +262,7 @@ class KnownPrefix:
         if not self.run.issubset(prints):
             return None
         new = tuple(
-            item for item, print_ in zip(members, prints, strict=True) if print_ not in self.run
+            item for item, digest in zip(members, prints, strict=True) if digest not in self.run
         )
         return new + context.after(known + 1)
 
@@ -275,15 +275,15 @@ class Origin:
         closed: How many closed units the context had.
         keys: A digest of the keys of their items.
         run: The items of its last run of calls and outputs, with their keys.
-        asked: What distinguishes the context from those of other callers: a digest of all keys, or
-            the traces if only system texts have keys.
+        identity: What distinguishes the context from those of other callers: a digest of all keys,
+            or the traces if only system texts have keys.
         content: A digest of everything that the model saw of it.
     """
 
     closed: int
     keys: bytes
     run: frozenset[tuple[bytes, str | None]]
-    asked: bytes | frozenset[str] | None
+    identity: bytes | frozenset[str] | None
     content: bytes
 
     @classmethod
@@ -295,7 +295,7 @@ class Origin:
             closed,
             context.key_prefixes[closed],
             frozenset((fingerprint(item), getattr(item, "key", None)) for item in run),
-            asked_as(context),
+            request_identity(context),
             context.content,
         )
 
@@ -312,7 +312,7 @@ class Origin:
         return self.run.issubset((fingerprint(i), getattr(i, "key", None)) for i in members)
 
 
-def asked_as(context: Outline) -> bytes | frozenset[str] | None:
+def request_identity(context: Outline) -> bytes | frozenset[str] | None:
     """Return what distinguishes a context from those of other callers; None if nothing does."""
     if context.keys:
         return context.key_prefixes[-1]
@@ -333,7 +333,7 @@ class LaneAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class HiddenItems:
     """A hidden item next to a recorded one; see `rtllm.context.hidden_items`.
 
     Attributes:
@@ -367,7 +367,7 @@ class ResponseAnchor:
         origin: The identity of the context that it answered.
         lead_in_field: Whether the system texts were sent in the ``instructions`` field, which the
             service doesn't carry over, instead of as items.
-        home: The lane that it ended on.
+        lane_address: The lane that it ended on.
         stored: Whether the service stores it beyond the connection's memory.
         private: Whether it, or what it continues, has a picture or a hosted tool's item.
         input_tokens: The most input tokens that the service counted for it or for a response that
@@ -380,7 +380,7 @@ class ResponseAnchor:
     state: KnownPrefix
     origin: Origin
     lead_in_field: bool
-    home: LaneAddress
+    lane_address: LaneAddress
     stored: bool
     private: bool = False
     input_tokens: int = 0

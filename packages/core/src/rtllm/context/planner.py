@@ -18,7 +18,7 @@ class Continuable:
         belonging: The responses that belong to it, the longest prefix first.
         prepared: Warmed-up prompts, which belong to all conversations, the newest first.
         reachable: Tells whether a response can be continued right now.
-        exchanged: The numbers of connections that were replaced.
+        replaced: The numbers of connections that were replaced.
         unproven: Tells whether the context begins with a response that isn't proved to belong to
             it.
     """
@@ -26,12 +26,12 @@ class Continuable:
     belonging: Iterable[tuple[KnownResponse, Proof]]
     prepared: Iterable[ResponseAnchor] = ()
     reachable: Callable[[ResponseAnchor], bool] = field(default=lambda _: True)
-    exchanged: Collection[int] = ()
+    replaced: Collection[int] = ()
     unproven: Callable[[], bool] = field(default=lambda: False)
 
 
 def choose_plan(
-    asked: Membership, model: str, known: Continuable, *, puts_back: bool = True
+    member: Membership, model: str, known: Continuable, *, restores_hidden: bool = True
 ) -> Plan:
     """Choose the response that covers most of a context, among those that belong to it.
 
@@ -40,48 +40,50 @@ def choose_plan(
     ``instructions`` field, so that the next change costs only its own text.
 
     Args:
-        asked: A normalized context and its conversation.
+        member: A normalized context and its conversation.
         model: The model of the request.
         known: The responses that may be continued.
-        puts_back: Whether the hidden items of its own responses are restored in a full context.
+        restores_hidden: Whether a full context gets the hidden items of its own responses back.
 
     Returns:
         What to send; nothing is changed.
     """
-    context = asked.context
+    context = member.context
     passed: list[tuple[KnownResponse, Proof]] = []
     for response, proof in known.belonging:
         anchor = response.anchor
-        rest = None if response.lost else _rest(anchor, context, model)
+        rest = None if response.lost else _remaining_items(anchor, context, model)
         if rest is not None and known.reachable(anchor):
             return Plan(anchor, rest, anchor.lead_in_field, None)
         passed.append((response, proof))
     for anchor in known.prepared:
-        rest = _rest(anchor, context, model)
+        rest = _remaining_items(anchor, context, model)
         if rest is not None and known.reachable(anchor):
             return Plan(anchor, rest, anchor.lead_in_field, None)
-    in_field = bool(context.lead) and any(_lead_moves(r.anchor, context) for r, _ in passed)
+    in_field = bool(context.lead) and any(_lead_changed(r.anchor, context) for r, _ in passed)
     items = context.items[len(context.lead) :] if in_field else context.items
-    if puts_back:
+    if restores_hidden:
         items = _with_hidden(context, items, model, passed)
-    lost = [r.anchor for r, _ in passed if _rest(r.anchor, context, model) is not None]
+    lost = [r.anchor for r, _ in passed if _remaining_items(r.anchor, context, model) is not None]
     why: FullContextReason
     if lost:
-        exchanged = any(anchor.home.connection in known.exchanged for anchor in lost)
-        why = "connection exchanged" if exchanged else "state out of reach"
+        replaced = any(anchor.lane_address.connection in known.replaced for anchor in lost)
+        why = "connection replaced" if replaced else "response unavailable"
     else:
-        why = "instructions changed" if in_field else _reason(asked.conversation, known)
+        why = "instructions changed" if in_field else _reason(member.conversation, known)
     return Plan(None, items, in_field, why)
 
 
-def _rest(anchor: ResponseAnchor, context: Outline, model: str) -> tuple[Item, ...] | None:
+def _remaining_items(
+    anchor: ResponseAnchor, context: Outline, model: str
+) -> tuple[Item, ...] | None:
     """Return what a context adds to a response; None if it can't continue the response."""
     if anchor.model != model or not (anchor.lead_in_field or anchor.state.lead == context.lead):
         return None
-    return anchor.state.rest_of(context)
+    return anchor.state.remaining_items(context)
 
 
-def _lead_moves(anchor: ResponseAnchor, context: Outline) -> bool:
+def _lead_changed(anchor: ResponseAnchor, context: Outline) -> bool:
     """Whether a context is a known prefix with other system texts.
 
     Texts after the leading ones that were sent for one request only (instructions of a single

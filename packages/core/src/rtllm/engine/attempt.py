@@ -22,7 +22,7 @@ class Decoder(Protocol):
     ended: ResponseEnded | None
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether everything but the last event is there."""
 
     @property
@@ -113,13 +113,13 @@ class Attempt:
         state = "finished" if self.finished else "running"
         if self.abandoned is not None and not self.finished:
             state = f"draining ({self.abandoned})"
-        where = f"connection {self.connection}, {self.placement.seat.lane or 'default lane'}"
+        where = f"connection {self.connection}, {self.placement.lane_choice.lane or 'default lane'}"
         return f"<Attempt {self.number} of turn {self.turn}: {state}, {where}>"
 
     @property
     def lane(self) -> str | None:
         """The lane that it was sent on."""
-        return self.placement.seat.lane
+        return self.placement.lane_choice.lane
 
     @property
     def is_waiting(self) -> bool:

@@ -78,7 +78,7 @@ class Attempts:
         tokens = attempt.usage.input if attempt.usage is not None else None
         self._state.planner.complete(attempt.number, response_id, recorded, now, output, tokens)
         parent = attempt.placement.plan.anchor
-        if parent is not None and self._state.planner.counts_too_little(parent, tokens):
+        if parent is not None and self._state.planner.track_input_tokens(parent, tokens):
             self._state.without_state(
                 f"counts {tokens} input tokens for a response that continues one of "
                 f"{parent.input_tokens}, so it forgets contexts"
@@ -92,7 +92,7 @@ class Attempts:
             if decoder.created:
                 self._state.http_trust.answered()
             if attempt.fault is None:
-                self._state.connections.read_out(connection, now)
+                self._state.connections.let_end(connection, now)
             else:
                 self._state.connections.remove(connection)
         elif connection is not None:

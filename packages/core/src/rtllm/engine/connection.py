@@ -68,7 +68,7 @@ class Connection:
         replaces: The number of the connection that it replaces, or None.
         is_trial: Whether it is opened to check if the host's WebSocket works again.
         state: Its state.
-        spoke: Whether a frame for one of its attempts ever arrived.
+        has_responded: Whether a frame for one of its attempts ever arrived.
         last_error: An error that arrived while no attempt ran; it explains a close that follows.
         heard_at: When the last data, ping or pong arrived.
         pinged_at: When a ping was sent that is not answered yet; else None.
@@ -91,7 +91,7 @@ class Connection:
         self.replaces = replaces
         self.is_trial = is_trial
         self.state: State = "connecting"
-        self.spoke = False
+        self.has_responded = False
         self.last_error: Fault | None = None
         self.heard_at = 0.0
         self.pinged_at: float | None = None
@@ -181,7 +181,7 @@ class Connection:
             return None
         if lane is not None:
             self._lanes_proved = True
-        self.spoke = True
+        self.has_responded = True
         return attempt
 
     def _answer_in_order(self) -> deque[Attempt] | None:
@@ -226,4 +226,4 @@ class Connection:
 
         Seen: hosts that accept the upgrade, send an error that explains the refusal, and close.
         """
-        return fault if self.spoke else self.last_error or fault
+        return fault if self.has_responded else self.last_error or fault

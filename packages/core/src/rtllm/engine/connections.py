@@ -15,7 +15,7 @@ PING_AFTER = 20.0
 """Seconds of silence on a connection before a ping is sent."""
 PONG_LIMIT = 10.0
 """Seconds to wait for a pong; after that the connection counts as lost."""
-READ_OUT_LIMIT = 2.0
+END_LIMIT = 2.0
 """Seconds in which an HTTP exchange may end by itself once its response is complete."""
 MAX_UNSENT = 256 * 2**10
 """Bytes waiting to be written above which no new request is sent on a connection."""
@@ -61,7 +61,7 @@ class Connections:
         numbers = (c.number for c in self._by_number.values() if c.state == "open")
         return max((number for number in numbers if number > 0), default=0)
 
-    def unfit(self) -> set[int]:
+    def list_unsuitable(self) -> set[int]:
         """List the connections that should not get a new request just now."""
         return {
             number
@@ -77,13 +77,13 @@ class Connections:
             number > 0
             and connection is not None
             and connection.state == "open"
-            and not connection.spoke
+            and not connection.has_responded
         )
 
-    def others_work(self, number: int) -> bool:
+    def others_respond(self, number: int) -> bool:
         """Whether another open connection has responded."""
         return any(
-            connection.spoke and connection.state == "open"
+            connection.has_responded and connection.state == "open"
             for other, connection in self._by_number.items()
             if other > 0 and other != number
         )
@@ -118,7 +118,7 @@ class Connections:
 
     def keep_warm(self, opening: Opening, now: float, at_least: int = 0) -> None:
         """Begin to open the warm connections that are missing."""
-        for _ in range(self._pool.spares_missing(max(self._warm, at_least))):
+        for _ in range(self._pool.count_missing_warm(max(self._warm, at_least))):
             self.open(opening, now)
 
     def replace_old(self, now: float) -> list[int]:
@@ -128,7 +128,7 @@ class Connections:
             The numbers of connections that were unused for long, to be closed.
         """
         due = self._pool.upkeep(now)
-        for number in due.exchange:
+        for number in due.rotate:
             if (connection := self._by_number.get(number)) is not None:
                 self.open(connection.opening, now, replaces=number)
         if due.next_at is not None:
@@ -137,7 +137,7 @@ class Connections:
 
     # -- watching ------------------------------------------------------------------------------
 
-    def doubt(self, since: float, now: float) -> None:
+    def mark_doubted(self, since: float, now: float) -> None:
         """Ping the connections that have been silent since a moment, and mark them as doubted."""
         for number, connection in self._by_number.items():
             if number > 0 and connection.state == "open" and connection.heard_at < since:
@@ -191,11 +191,11 @@ class Connections:
             self.close_when_idle(connection, now, limit)
             self.remove_idle([number])
 
-    def read_out(self, connection: Connection, now: float) -> None:
+    def let_end(self, connection: Connection, now: float) -> None:
         """Let an HTTP exchange end by itself, so that its connection can be reused."""
         if connection.state == "open":
             connection.become("closing")
-            self._timers.set(("close", connection.number), now + READ_OUT_LIMIT)
+            self._timers.set(("close", connection.number), now + END_LIMIT)
         else:
             self.remove(connection)
 

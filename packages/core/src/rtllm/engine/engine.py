@@ -114,7 +114,7 @@ class Engine:
         """
         request = prepared.request
         if request.warm_up:
-            member = self._state.planner.warming(prepared.context)
+            member = self._state.planner.join_warm_up(prepared.context)
         else:
             member = self._state.planner.join(prepared.context, now, request.conversation)
             self._release_idle(now)
@@ -347,7 +347,7 @@ class Engine:
         self._state.connections.remove(connection, close=False)
         self._state.place_queued()
         if connection.is_trial:
-            self._state.fallback.learn(now, fault)
+            self._state.fallback.record_fault(now, fault)
         for turn in waiting:
             self._turns.recover(turn, fault, now, connection.number)
 
@@ -412,6 +412,6 @@ class Engine:
                 events, at_end = decoder.finish()
                 self._turns.take(attempt, events, at_end, now, was_in_progress=True)
             if not attempt.finished:
-                judged = self._turns.judged(fault or STREAM_BROKEN_OFF, attempt)
+                judged = self._turns.reclassify_over_http(fault or STREAM_BROKEN_OFF, attempt)
                 self._turns.fail(attempt, judged, now)
         self._state.connections.remove(connection, close=False)

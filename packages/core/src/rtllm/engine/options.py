@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtllm.content.call_ids import carries_data
-from rtllm.parameters.families import family_of
+from rtllm.parameters.families import Api, family_of
 from rtllm.providers.host_dialects import HostDialects
 from rtllm.providers.hosts import HostProfile
 from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 
 logger = logging.getLogger(__name__)
-
-Api = Literal["responses", "chat"]
-"""The API of an engine. Chat Completions works over HTTP only and can't continue a response."""
-
 
 Chaining = bool | Literal["auto"]
 """Whether to continue earlier responses; "auto" if the host stores them."""

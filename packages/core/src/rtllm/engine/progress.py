@@ -8,10 +8,10 @@ from rtllm.errors import Details, Phase, TurnError
 from rtllm.retry.backoff import backoff
 from rtllm.retry.faults import Fault, FaultKind, Wait, timed_out
 from rtllm.retry.policy import (
-    BY_HTTP,
-    ENDS_WHOLE,
-    FREE_IN_A_TURN,
-    OF_FORM,
+    FORM_REJECTIONS,
+    LOSES_ONLY_THE_END,
+    MAX_FORM_RESENDS,
+    RESEND_OVER_HTTP,
     TABLE,
     Action,
     Fail,
@@ -38,7 +38,7 @@ class TurnProgress:
         self.limits = limits
         self.retry = retry
         self.attempts = 0
-        self.paid = 0
+        self.budget_used = 0
         self.text_emitted = 0
         self.calls_emitted = 0
         self.recoveries: list[tuple[Fault, Action]] = []
@@ -124,17 +124,17 @@ class TurnProgress:
     @property
     def has_one_form_left(self) -> bool:
         """Whether one more rejected form would end the turn."""
-        return sum(self._seen[kind] for kind in OF_FORM) == FREE_IN_A_TURN - 1
+        return sum(self._seen[kind] for kind in FORM_REJECTIONS) == MAX_FORM_RESENDS - 1
 
-    def phase(self, *, whole: bool = False) -> Phase:
+    def phase(self, *, is_complete: bool = False) -> Phase:
         """Return how far the attempt got.
 
         Args:
-            whole: Whether only the last event is missing.
+            is_complete: Whether only the last event is missing.
         """
-        if whole:
-            return "whole"
-        return "given out" if self.has_emitted else self._phase
+        if is_complete:
+            return "complete"
+        return "emitted" if self.has_emitted else self._phase
 
     def deadline(self) -> tuple[float, Wait, float]:
         """Return when the current wait ends, what it waits for, and its limit in seconds."""
@@ -165,9 +165,9 @@ class TurnProgress:
         """
         limits = self.limits
         end: tuple[float, Wait, float] = (
-            self._began + limits.whole,
+            self._began + limits.total,
             "the whole turn",
-            limits.whole,
+            limits.total,
         )
         if limits.silence is not None and not has_spoken:
             silent = self._began + limits.silence + self._slow_seconds
@@ -188,26 +188,28 @@ class TurnProgress:
         """Whether a wait before sending is within the turn's limits."""
         return until - now <= self.retry.max_wait and until < self._resend_until
 
-    def decide(self, fault: Fault, now: float, jitter: float, *, whole: bool = False) -> Action:
+    def decide(
+        self, fault: Fault, now: float, jitter: float, *, is_complete: bool = False
+    ) -> Action:
         """Decide how to handle a fault, and count it.
 
         Args:
             fault: What happened.
             now: When.
             jitter: A random number from 0 to 1, for the wait.
-            whole: Whether only the last event is missing.
+            is_complete: Whether only the last event is missing.
         """
         # Held calls are emitted if only the last event is lost; otherwise the request is sent
         # again.
-        ends = whole and (self.has_emitted or fault.kind in ENDS_WHOLE)
-        phase, left = self.phase(whole=ends), self.retry.budget - self.paid
+        ends = is_complete and (self.has_emitted or fault.kind in LOSES_ONLY_THE_END)
+        phase, left = self.phase(is_complete=ends), self.retry.budget - self.budget_used
         action = decide(fault, phase, self._seen, left, can_fall_back=self._can_fall_back)
         self._end_slow_item(now)
         if isinstance(action, Resend):
-            action = self._paid(fault, action, now, jitter)
+            action = self._charge(fault, action, now, jitter)
             by_http = self._can_fall_back and TABLE[fault.kind].falls_back(phase)
             if isinstance(action, Fail) and by_http and now < self._resend_until:
-                action = BY_HTTP
+                action = RESEND_OVER_HTTP
         if lesson_of(fault) == "no http" and self._socket_fault is not None:
             action = Fail(TABLE[self._socket_fault.kind].error)
         if isinstance(action, Resend) and action.over_http:
@@ -217,19 +219,24 @@ class TurnProgress:
         self.recoveries.append((fault, action))
         return action
 
-    def _paid(self, fault: Fault, resend: Resend, now: float, jitter: float) -> Action:
+    def _charge(self, fault: Fault, resend: Resend, now: float, jitter: float) -> Action:
         """Charge a retry to the budget and set its wait; fail if that would take too long."""
         wait = 0.0
         if resend.waits:
-            wait = backoff(self.retry, self.paid, fault.retry_after, jitter)
+            wait = backoff(self.retry, self.budget_used, fault.retry_after, jitter)
         too_late = now + wait >= self._resend_until
         if too_late or wait > self.retry.max_wait:
             return Fail(TABLE[fault.kind].error)
-        self.paid += resend.paid
+        self.budget_used += resend.uses_budget
         return replace(resend, wait=wait)
 
     def error(
-        self, kind: type[TurnError], fault: Fault, *, whole: bool = False, now: float | None = None
+        self,
+        kind: type[TurnError],
+        fault: Fault,
+        *,
+        is_complete: bool = False,
+        now: float | None = None,
     ) -> TurnError:
         """Return the error that a failed turn ends with."""
         if lesson_of(fault) == "no http" and self._socket_fault is not None:
@@ -239,7 +246,7 @@ class TurnProgress:
             status=fault.status,
             param=fault.param,
             request_id=fault.request_id,
-            phase=self.phase(whole=whole),
+            phase=self.phase(is_complete=is_complete),
             attempts=self.attempts,
             emitted=(self.text_emitted, self.calls_emitted),
             retry_after=fault.retry_after,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from rtllm.content.items import Opaque, Reasoning
 from rtllm.context.outline import Plan
-from rtllm.engine.options import Api, HostKnowledge
+from rtllm.engine.options import HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.parameters.families import Api
 from rtllm.providers.dialects import Dialect, plain_points, wanted_points
 from rtllm.providers.host_dialects import Points
 from rtllm.retry.faults import Fault, FaultKind, is_of_substance

@@ -20,7 +20,7 @@ def report_of(
     placement = last.placement if last is not None else None
     plan = placement.plan if placement is not None else None
     decoder = last.decoder if last is not None else None
-    connection = placement.seat.connection if placement is not None else 0
+    connection = placement.lane_choice.connection if placement is not None else 0
     sent = len(plan.items) if plan is not None else 0
     known = len(turn.prepared.context.items) - sent
     return TurnReport(
@@ -57,7 +57,7 @@ def _recovery(fault: Fault, action: Action) -> Recovery:
     if isinstance(action, Resend) and action.over_http:
         done = "sent again over HTTP"
     elif isinstance(action, Resend):
-        what = "sent whole again" if action.whole else "sent again"
+        what = "sent again in full" if action.full_context else "sent again"
         done = f"{what} over another connection" if action.elsewhere else what
     elif isinstance(action, Finish):
         done = f"ended as {action.outcome}"

@@ -18,15 +18,15 @@ from rtllm.providers.hosts import Memory
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS, ConnectionPool
 from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
-PREPARED = 4
+KEPT_WARM_UPS = 4
 """How many warmed-up prompts are remembered."""
-EXCHANGED = 64
+REMEMBERED_REPLACEMENTS = 64
 """How many rotated connections are remembered, to explain full contexts."""
-TOO_LITTLE = 2
+FORGETS_AFTER = 2
 """After this many continued responses in a row with too few input tokens, the host forgets."""
 FEW_TOKENS = 40
 """Fewer input tokens than this prove nothing."""
-MISSES = 3
+MAX_MISSES = 3
 """After this many consecutive misses without a hit, assume that the host stores no responses."""
 
 
@@ -40,7 +40,7 @@ class Placement:
         model: The model.
         stored: Whether the service is asked to store the response.
         plan: What to send.
-        seat: The connection and lane.
+        lane_choice: The connection and lane.
         generates: Whether a response is wanted; if not, the service only processes the context.
         again: The response whose context is sent again to a new connection; None for a turn's own
             request.
@@ -51,19 +51,19 @@ class Placement:
     model: str
     stored: bool
     plan: Plan
-    seat: LaneChoice
+    lane_choice: LaneChoice
     generates: bool = True
     again: ResponseAnchor | None = None
 
     @property
     def over_http(self) -> bool:
         """Whether it goes over HTTP."""
-        return self.seat == OVER_HTTP
+        return self.lane_choice == OVER_HTTP
 
     @property
-    def home(self) -> LaneAddress:
+    def lane_address(self) -> LaneAddress:
         """The connection and lane that it is sent on."""
-        return LaneAddress(self.seat.connection, self.seat.lane)
+        return LaneAddress(self.lane_choice.connection, self.lane_choice.lane)
 
 
 class RequestPlanner:
@@ -77,7 +77,7 @@ class RequestPlanner:
         memory: Which responses the host can continue, as far as is known.
         lifetime: Seconds that a connection lasts.
         one_model: Whether a connection serves one model only.
-        rebuilds: Whether to remember what `rebuildable` needs.
+        rebuilds: Whether to remember what `list_rebuildable` needs.
         marks: The prefix of this client's marks; it is unique.
         max_connections: The limit of connections.
     """
@@ -103,15 +103,15 @@ class RequestPlanner:
         self._rebuilds = rebuilds
         self._misses = 0
         self._has_remembered = False
-        self._too_little = 0
-        self._puts_back = True
-        self._exchanged: deque[int] = deque(maxlen=EXCHANGED)
+        self._few_tokens_in_a_row = 0
+        self._restores_hidden = True
+        self._replaced: deque[int] = deque(maxlen=REMEMBERED_REPLACEMENTS)
         self._conversations = Conversations(self.pool.release)
         self._placed: dict[int, Placement] = {}
         self._abandoned: set[int] = set()
         self._marks = marks
         self._numbers = itertools.count(1)
-        self._prepared: deque[ResponseAnchor] = deque(maxlen=PREPARED)
+        self._prepared: deque[ResponseAnchor] = deque(maxlen=KEPT_WARM_UPS)
         self._warm_ups = itertools.count(-1, -1)
 
     @property
@@ -142,7 +142,7 @@ class RequestPlanner:
         """
         return self._conversations.join(context, now, name)
 
-    def warming(self, context: Outline) -> Membership:
+    def join_warm_up(self, context: Outline) -> Membership:
         """Create a conversation that belongs to no caller, for warming up a prompt."""
         return Membership(Conversation(next(self._warm_ups)), context)
 
@@ -158,78 +158,86 @@ class RequestPlanner:
 
     def choose(
         self,
-        asked: Membership,
+        member: Membership,
         model: str,
         now: float,
         *,
-        whole: bool = False,
-        bare: bool = False,
+        full_context: bool = False,
+        omit_hidden: bool = False,
         avoid: Collection[int] = (),
     ) -> tuple[Plan, LaneChoice | None]:
         """Choose what to send and where; changes nothing.
 
         Args:
-            asked: The context, and the conversation that it belongs to.
+            member: The context, and the conversation that it belongs to.
             model: The model.
             now: Seconds on any clock.
-            whole: Whether to send the full context even if a part of it is known.
-            bare: Whether to leave out items that the framework doesn't record, because they were
-                rejected.
+            full_context: Whether to send the full context even if a part of it is known.
+            omit_hidden: Whether to leave out items that the framework doesn't record, because they
+                were rejected.
             avoid: The connections not to use.
 
         Returns:
             The plan, and the connection and lane; None if a new connection is needed. If the
             connection is not open yet, wait for it and choose again.
         """
-        plan = self.plan(asked, model, whole=whole, bare=bare, avoid=avoid)
-        return plan, self.pool.choose(asked.conversation.number, plan.anchor, model, now, avoid)
+        plan = self.plan(
+            member, model, full_context=full_context, omit_hidden=omit_hidden, avoid=avoid
+        )
+        return plan, self.pool.choose(member.conversation.number, plan.anchor, model, now, avoid)
 
     def plan(
         self,
-        asked: Membership,
+        member: Membership,
         model: str,
         *,
-        whole: bool = False,
-        bare: bool = False,
+        full_context: bool = False,
+        omit_hidden: bool = False,
         avoid: Collection[int] = (),
     ) -> Plan:
         """Choose what to send over a WebSocket; changes nothing."""
-        number = asked.conversation.number
+        number = member.conversation.number
 
         def reachable(anchor: ResponseAnchor) -> bool:
             return self._is_remembered(anchor) and self.pool.can_continue(anchor, number, avoid)
 
-        return self._plan(asked, model, reachable, whole=whole, bare=bare)
+        return self._plan(
+            member, model, reachable, full_context=full_context, omit_hidden=omit_hidden
+        )
 
     def plan_over_http(
-        self, asked: Membership, model: str, *, whole: bool, bare: bool = False
+        self, member: Membership, model: str, *, full_context: bool, omit_hidden: bool = False
     ) -> Plan:
         """Choose what to send over HTTP, where only stored responses can be continued."""
 
         def reachable(anchor: ResponseAnchor) -> bool:
             return anchor.stored and self._is_remembered(anchor)
 
-        return self._plan(asked, model, reachable, whole=whole, bare=bare)
+        return self._plan(
+            member, model, reachable, full_context=full_context, omit_hidden=omit_hidden
+        )
 
     def _plan(
         self,
-        asked: Membership,
+        member: Membership,
         model: str,
         reachable: Callable[[ResponseAnchor], bool],
         *,
-        whole: bool,
-        bare: bool,
+        full_context: bool,
+        omit_hidden: bool,
     ) -> Plan:
         """Choose the plan among the reachable responses, with the reason for a full context."""
         known = Continuable(
-            self._conversations.belonging(asked),
-            () if whole else tuple(reversed(self._prepared)),
-            reachable=lambda anchor: not whole and reachable(anchor),
-            exchanged=self._exchanged,
-            unproven=lambda: not whole and self._conversations.begins_with_known(asked),
+            self._conversations.belonging(member),
+            () if full_context else tuple(reversed(self._prepared)),
+            reachable=lambda anchor: not full_context and reachable(anchor),
+            replaced=self._replaced,
+            unproven=lambda: not full_context and self._conversations.begins_with_known(member),
         )
-        plan = choose_plan(asked, model, known, puts_back=self._puts_back and not bare)
-        return replace(plan, full_context_reason="recovery") if whole else plan
+        plan = choose_plan(
+            member, model, known, restores_hidden=self._restores_hidden and not omit_hidden
+        )
+        return replace(plan, full_context_reason="recovery") if full_context else plan
 
     def _is_remembered(self, anchor: ResponseAnchor) -> bool:
         """Whether the host is known to keep such responses."""
@@ -243,10 +251,10 @@ class RequestPlanner:
         if not placement.over_http:
             stored = placement.stored and self._memory != "none"
             self.pool.commit(
-                attempt, placement.seat, conversation.number, plan.anchor, now, stored=stored
+                attempt, placement.lane_choice, conversation.number, plan.anchor, now, stored=stored
             )
         if plan.anchor is not None:
-            self._conversations.continued(plan.anchor, placement.context)
+            self._conversations.record_continuation(plan.anchor, placement.context)
 
     def abandon(self, attempt: int) -> None:
         """Record that an attempt drains: its turn no longer needs it."""
@@ -288,12 +296,12 @@ class RequestPlanner:
         if response_id is None or recorded is None:
             return
         context, conversation = placement.context, placement.conversation
-        whole = context.extended(recorded)
+        recorded_context = context.extended(recorded)
         if placement.again is not None:
             anchor = replace(
                 placement.again,
                 response_id=response_id,
-                home=placement.home,
+                lane_address=placement.lane_address,
                 stored=placement.stored,
             )
             self._conversations.record_again(conversation, anchor)
@@ -302,10 +310,10 @@ class RequestPlanner:
                 response_id,
                 self.mark_of(attempt),
                 placement.model,
-                KnownPrefix.ending_with(whole),
+                KnownPrefix.ending_with(recorded_context),
                 Origin.of(context),
                 placement.plan.lead_in_field,
-                placement.home,
+                placement.lane_address,
                 placement.stored,
                 _is_private(placement, output),
                 # What it continues counts too, whatever the service counted this time.
@@ -314,10 +322,10 @@ class RequestPlanner:
             if conversation.number < 0:
                 self._prepared.append(anchor)
             else:
-                hidden = find_hidden_items(whole, output, recorded)
+                hidden = find_hidden_items(recorded_context, output, recorded)
                 self._conversations.record(conversation, anchor, hidden)
         if self._rebuilds and conversation.number >= 0:
-            conversation.rebuildable = (anchor, whole)
+            conversation.rebuildable = (anchor, recorded_context)
 
     def forget_missing(self, placement: Placement) -> Memory | None:
         """Record that the service no longer knows the response that an attempt continued.
@@ -329,20 +337,20 @@ class RequestPlanner:
         anchor = placement.plan.anchor
         if anchor is None:
             if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
-                self._puts_back = False  # the host rejects hidden items
+                self._restores_hidden = False  # the host rejects hidden items
             return None
         self.pool.evict(anchor)
         if anchor in self._prepared:
             self._prepared.remove(anchor)
-        self._conversations.lost(anchor)
+        self._conversations.mark_lost(anchor)
         self._misses += 1
-        if self._has_remembered or self._misses < MISSES:
+        if self._has_remembered or self._misses < MAX_MISSES:
             return None
         self._misses = 0
         self._memory = "none" if anchor.stored else "stored"
         return self._memory
 
-    def counts_too_little(self, parent: ResponseAnchor, input_tokens: int | None) -> bool:
+    def track_input_tokens(self, parent: ResponseAnchor, input_tokens: int | None) -> bool:
         """Count a continued response's input tokens, and judge by them whether the host forgets.
 
         A service bills what a continued response knows as its input (documented by OpenAI), so
@@ -354,14 +362,14 @@ class RequestPlanner:
         if input_tokens is None or parent.input_tokens < FEW_TOKENS:
             return False
         is_too_little = 2 * input_tokens < parent.input_tokens
-        self._too_little = self._too_little + 1 if is_too_little else 0
-        return self._too_little >= TOO_LITTLE
+        self._few_tokens_in_a_row = self._few_tokens_in_a_row + 1 if is_too_little else 0
+        return self._few_tokens_in_a_row >= FORGETS_AFTER
 
-    def forgets(self) -> None:
+    def stop_chaining(self) -> None:
         """Record that the host keeps no response, so that none is continued any more."""
         self._memory = "none"
 
-    def rebuildable(self, number: int, now: float) -> list[Conversation]:
+    def list_rebuildable(self, number: int, now: float) -> list[Conversation]:
         """List conversations whose latest context only this connection remembers.
 
         Conversations that have been idle for long count as over: sending their contexts again is
@@ -372,27 +380,36 @@ class RequestPlanner:
             for conversation in self._conversations
             if conversation.rebuildable is not None
             and self.pool.is_alive(number, conversation.number, now)
-            and conversation.rebuildable[0].home.connection == number
+            and conversation.rebuildable[0].lane_address.connection == number
             and not conversation.rebuildable[0].stored
             and not conversation.rebuildable[1].unanswered
         ]
 
-    def rebuilding(self, conversation: Conversation, number: int, now: float) -> Placement | None:
+    def place_rebuild(
+        self, conversation: Conversation, number: int, now: float
+    ) -> Placement | None:
         """Place a conversation's latest context on a connection; None if it has no free lane."""
-        seat = self.pool.seat_on(number, conversation.number)
-        if conversation.rebuildable is None or seat is None:
+        lane_choice = self.pool.choose_lane_on(number, conversation.number)
+        if conversation.rebuildable is None or lane_choice is None:
             return None
-        anchor, whole = conversation.rebuildable
-        items = whole.items[len(whole.lead) :] if anchor.lead_in_field else whole.items
-        plan = Plan(None, items, anchor.lead_in_field, "connection exchanged")
+        anchor, context = conversation.rebuildable
+        items = context.items[len(context.lead) :] if anchor.lead_in_field else context.items
+        plan = Plan(None, items, anchor.lead_in_field, "connection replaced")
         return Placement(
-            conversation, whole, anchor.model, False, plan, seat, generates=False, again=anchor
+            conversation,
+            context,
+            anchor.model,
+            False,
+            plan,
+            lane_choice,
+            generates=False,
+            again=anchor,
         )
 
-    def exchanged(self, old: int, new: int) -> None:
+    def replace_connection(self, old: int, new: int) -> None:
         """Record that a connection was replaced; the responses that only it remembered are lost."""
-        self.pool.exchanged(old, new)
-        self._exchanged.append(old)
+        self.pool.replace_connection(old, new)
+        self._replaced.append(old)
 
 
 def _is_private(placement: Placement, output: tuple[Item, ...]) -> bool:

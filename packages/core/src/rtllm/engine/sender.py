@@ -64,7 +64,7 @@ class Sender:
             self._turns.pause(turn, until)
             return
         try:
-            if self._takes_http(turn, now):
+            if self._uses_http(turn, now):
                 self._start_http(turn, now)
             else:
                 self._start(turn, now)
@@ -73,48 +73,53 @@ class Sender:
             if turn.number in self._state.turns:
                 self._turns.recover(turn, unsendable(error), now)
 
-    def _takes_http(self, turn: ActiveTurn, now: float) -> bool:
+    def _uses_http(self, turn: ActiveTurn, now: float) -> bool:
         """Whether a turn's request goes over HTTP; may start a trial of the WebSocket."""
         options, request = self._state.options, turn.prepared.request
         if options.api == "chat" or not options.websocket or turn.constraints.over_http:
             return True
-        if not (self._state.fallback.rests and self._state.can_fall_back(now)) or request.warm_up:
+        if (
+            not (self._state.fallback.avoids_websocket and self._state.can_fall_back(now))
+            or request.warm_up
+        ):
             return False
-        _, seat = self._state.planner.choose(turn.member, turn.model, now)
-        way = self._state.fallback.way(now, has_open=seat is not None and seat.is_open)
-        if way is ProtocolChoice.HTTP_WITH_TRIAL:
+        _, lane_choice = self._state.planner.choose(turn.member, turn.model, now)
+        protocol = self._state.fallback.choose_protocol(
+            now, has_open=lane_choice is not None and lane_choice.is_open
+        )
+        if protocol is ProtocolChoice.HTTP_WITH_TRIAL:
             self._state.fallback.begin_trial()
             self._state.connections.open(_opening_of(turn), now, is_trial=True)
-        return way is not ProtocolChoice.SOCKET
+        return protocol is not ProtocolChoice.SOCKET
 
     def _start(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn's request over a WebSocket, or wait for one."""
         constraints = turn.constraints
-        plan, seat = self._state.planner.choose(
+        plan, lane_choice = self._state.planner.choose(
             turn.member,
             turn.model,
             now,
-            whole=constraints.full_context,
-            bare=constraints.bare,
-            avoid=constraints.avoid | self._state.connections.unfit(),
+            full_context=constraints.full_context,
+            omit_hidden=constraints.omit_hidden,
+            avoid=constraints.avoid | self._state.connections.list_unsuitable(),
         )
-        if seat is not None and seat.is_open:
-            self._send(turn, plan, seat, now)
+        if lane_choice is not None and lane_choice.is_open:
+            self._send(turn, plan, lane_choice, now)
             return
         turn.become("connecting")
         self._turns.watch(turn)
-        if seat is None and self._state.pool.is_full:
+        if lane_choice is None and self._state.pool.is_full:
             self._state.queue(turn)
             return
-        number = seat.connection if seat is not None else None
+        number = lane_choice.connection if lane_choice is not None else None
         if number is None:
             number = self._state.connections.open(_opening_of(turn), now)
         turn.waits_for = number
         self._state.pool.wait_for(number, +1)
 
-    def _send(self, turn: ActiveTurn, plan: Plan, seat: LaneChoice, now: float) -> None:
+    def _send(self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, now: float) -> None:
         prepared = turn.prepared
-        data = self._encode(prepared, plan, seat.lane)
+        data = self._encode(prepared, plan, lane_choice.lane)
         if len(data) > self._state.max_frame:
             self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
             return
@@ -125,7 +130,7 @@ class Sender:
             turn.model,
             prepared.is_stored,
             plan,
-            seat,
+            lane_choice,
             generates=not prepared.request.warm_up,
         )
         self._remember_latest(turn)
@@ -135,9 +140,9 @@ class Sender:
     def _send_attempt(
         self, turn: ActiveTurn, placement: Placement, data: bytes, now: float
     ) -> None:
-        connection = self._state.connections.find(placement.seat.connection)
+        connection = self._state.connections.find(placement.lane_choice.connection)
         if connection is None:
-            raise RuntimeError(f"connection {placement.seat.connection} is not open")
+            raise RuntimeError(f"connection {placement.lane_choice.connection} is not open")
         decoder = Assembler(**self._decoder_options(placement.model))
         attempt = self._attempts.begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
@@ -179,7 +184,10 @@ class Sender:
             size, headers, query = size_of(body), {}, {}
         else:
             plan = self._state.planner.plan_over_http(
-                member, turn.model, whole=constraints.full_context, bare=constraints.bare
+                member,
+                turn.model,
+                full_context=constraints.full_context,
+                omit_hidden=constraints.omit_hidden,
             )
             data = self._encode(prepared, plan, None)
             decoder = SseAssembler(**self._decoder_options(turn.model))
@@ -207,7 +215,7 @@ class Sender:
                 headers,
                 query,
                 limits.connect,
-                limits.whole,
+                limits.total,
             )
         )
 
@@ -234,7 +242,7 @@ class Sender:
         """Replace an old connection by a new one."""
         logger.debug("connection %d replaces connection %d", new, old)
         queue = (
-            deque(self._state.planner.rebuildable(old, now))
+            deque(self._state.planner.list_rebuildable(old, now))
             if self._state.options.rebuild
             else deque()
         )
@@ -245,10 +253,12 @@ class Sender:
         while rebuild.queue:
             conversation = rebuild.queue.popleft()
             prepared = self._state.latest.get(conversation.number)
-            placement = self._state.planner.rebuilding(conversation, rebuild.new, now)
+            placement = self._state.planner.place_rebuild(conversation, rebuild.new, now)
             if prepared is None or placement is None:
                 continue
-            data = self._encode(prepared, placement.plan, placement.seat.lane, generate=False)
+            data = self._encode(
+                prepared, placement.plan, placement.lane_choice.lane, generate=False
+            )
             if len(data) > self._state.max_frame:
                 continue
             progress = Progress(Timeouts(), RetryPolicy(budget=0), now)
@@ -265,7 +275,7 @@ class Sender:
             progress.connecting(now)
             self._send_attempt(turn, placement, data, now)
             return
-        self._state.planner.exchanged(rebuild.old, rebuild.new)
+        self._state.planner.replace_connection(rebuild.old, rebuild.new)
         self._state.connections.retire(rebuild.old, now, REPLACED_LIMIT)
 
 

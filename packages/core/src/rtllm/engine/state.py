@@ -81,7 +81,7 @@ class EngineState:
         """Whether a request that can't use the WebSocket may use HTTP."""
         options = self.options
         wanted = options.websocket and options.http_fallback
-        return wanted and self.fallback.may_take_http(now)
+        return wanted and self.fallback.may_use_http(now)
 
     def place_queued(self) -> None:
         """Make the turn due that has waited longest for a free connection."""
@@ -114,7 +114,7 @@ class EngineState:
         Args:
             reason: How the host shows that it forgets them, for a warning.
         """
-        self.planner.forgets()
+        self.planner.stop_chaining()
         self.knowledge.without_state(reason)
 
     def queue(self, turn: ActiveTurn) -> None:

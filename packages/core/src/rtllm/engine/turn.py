@@ -30,7 +30,7 @@ class SendConstraints:
 
     Attributes:
         full_context: Send the full context, even if a part of it is known.
-        bare: Leave out items that the framework does not record, because they were rejected.
+        omit_hidden: Leave out items that the framework does not record, because they were rejected.
         over_http: Use HTTP.
         avoid: The connections not to use.
         met_unresponsive: Whether one of them never sent anything.
@@ -38,7 +38,7 @@ class SendConstraints:
     """
 
     full_context: bool = False
-    bare: bool = False
+    omit_hidden: bool = False
     over_http: bool = False
     avoid: set[int] = field(default_factory=set)
     met_unresponsive: bool = False

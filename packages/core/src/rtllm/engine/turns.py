@@ -162,7 +162,7 @@ class Turns:
         """
         if attempt.finished:
             return
-        attempt.fault = fault = self._located(fault, attempt.connection)
+        attempt.fault = fault = self._with_address(fault, attempt.connection)
         self._attempts.end(attempt, now)
         if ends_connection(fault) and not with_connection:
             self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
@@ -191,7 +191,7 @@ class Turns:
         """
         self.stop_waiting(turn)
         attempt = turn.attempt
-        fault = self._located(fault, attempt.connection if attempt is not None else connection)
+        fault = self._with_address(fault, attempt.connection if attempt is not None else connection)
         if attempt is not None:
             fault = analyze_rejection(
                 fault,
@@ -207,11 +207,11 @@ class Turns:
             turn.rebuild.queue.clear()
             self.finish(turn, "failed", None, now)
             return
-        complete = attempt is not None and attempt.decoder.whole
-        action = turn.progress.decide(fault, now, self._state.draw(), whole=complete)
+        complete = attempt is not None and attempt.decoder.is_complete
+        action = turn.progress.decide(fault, now, self._state.draw(), is_complete=complete)
         logger.debug("turn %d: %s: %s", turn.number, fault.kind.name, action)
         if lesson_of(fault) == "no http":
-            self._state.fallback.without_http(now)
+            self._state.fallback.record_no_http(now)
         if isinstance(action, Resend):
             if connection is not None:
                 turn.constraints.avoid.add(connection)
@@ -227,10 +227,10 @@ class Turns:
         elif isinstance(action, Complete):
             self._complete_without_end(turn, fault, action, now)
         else:
-            error = turn.progress.error(action.error, fault, whole=complete, now=now)
+            error = turn.progress.error(action.error, fault, is_complete=complete, now=now)
             self.finish(turn, "failed", error, now)
 
-    def _located(self, fault: Fault, number: int | None) -> Fault:
+    def _with_address(self, fault: Fault, number: int | None) -> Fault:
         """Add the address of a connection or an HTTP exchange to its fault."""
         connection = self._state.connections.find(number) if number is not None else None
         return fault if connection is None else fault.at(connection.address)
@@ -259,7 +259,7 @@ class Turns:
         counts = unresponsive and (
             constraints.met_unresponsive
             or attempt is None
-            or not self._state.connections.others_work(attempt.connection)
+            or not self._state.connections.others_respond(attempt.connection)
         )
         constraints.met_unresponsive = constraints.met_unresponsive or unresponsive
         return Conditions(
@@ -284,8 +284,8 @@ class Turns:
             constraints.over_http = True
             if lesson != "too large":
                 number = attempt.connection if attempt is not None else 0
-                others_work = self._state.connections.others_work(number)
-                self._state.fallback.learn(now, fault, others_work=others_work)
+                others_respond = self._state.connections.others_respond(number)
+                self._state.fallback.record_fault(now, fault, others_respond=others_respond)
             elif attempt is not None:
                 self._state.max_frame = min(self._state.max_frame, attempt.size - 1)
         if lesson == "form refused":
@@ -296,8 +296,8 @@ class Turns:
             self._state.without_lanes()
         if lesson == "parameter refused" and fault.param is not None:
             self._state.knowledge.rejected.note(turn.prepared.request, fault.param, fault.message)
-        constraints.full_context = constraints.full_context or resend.whole
-        constraints.bare = constraints.bare or lesson == "items refused"
+        constraints.full_context = constraints.full_context or resend.full_context
+        constraints.omit_hidden = constraints.omit_hidden or lesson == "items refused"
         turn.held.clear()
 
     def _forget_parent(self, placement: Placement) -> None:
@@ -368,7 +368,7 @@ class Turns:
             elif attempt.connection > 0:
                 # The connection may be dead without a close: mark it, so that no other turn waits
                 # for it.
-                self._state.connections.doubt(now - turn.progress.limits.base / 2, now)
+                self._state.connections.mark_doubted(now - turn.progress.limits.base / 2, now)
         self.recover(turn, fault, now, waited_for)
 
     def warn_if_silent(self, number: int, now: float) -> None:
@@ -409,12 +409,14 @@ class Turns:
             self._state.pool.wait_for(turn.waits_for, -1)
             turn.waits_for = None
 
-    def judged(self, fault: Fault, attempt: Attempt) -> Fault:
+    def reclassify_over_http(self, fault: Fault, attempt: Attempt) -> Fault:
         """Reclassify a fault over HTTP if it means that the host doesn't offer the API there."""
-        may_leave = self._state.options.websocket and not self._state.fallback.has_none
-        if attempt.decoder.created or not may_leave or self._state.options.api == "chat":
+        may_use_websocket = (
+            self._state.options.websocket and not self._state.fallback.has_no_websocket
+        )
+        if attempt.decoder.created or not may_use_websocket or self._state.options.api == "chat":
             return fault
-        return self._state.http_trust.judge(fault)
+        return self._state.http_trust.reclassify(fault)
 
 
 def _note_progress(

@@ -13,7 +13,9 @@ from typing import Literal, get_args
 from rtllm.errors import ConfigError
 
 Api = Literal["responses", "chat"]
+"""OpenAI's two APIs: Responses and Chat Completions."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a reasoning model thinks."""
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
 VERBOSITIES = ("low", "medium", "high")

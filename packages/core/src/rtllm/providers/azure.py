@@ -12,6 +12,7 @@ from rtllm.providers.credentials import ApiKey, KeyHeaders, checked_key
 from rtllm.providers.http_clients import key_auth, patient_http
 
 TokenProvider = Callable[[], str | Awaitable[str]]
+"""A function, plain or async, that returns an Entra token."""
 
 CONNECT = 15.0
 """Seconds for an HTTP connection; the turn has a limit of its own."""

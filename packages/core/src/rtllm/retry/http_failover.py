@@ -34,20 +34,20 @@ class HttpFailover:
     """Remembers whether a host's WebSocket works, and chooses the protocol of each request."""
 
     def __init__(self) -> None:
-        self._rests_until: float | None = None
-        self._open_ones_too = False
-        self.has_none = False
+        self._avoid_until: float | None = None
+        self._avoids_open_too = False
+        self.has_no_websocket = False
         """Whether the host reported that it has no WebSocket, and none has opened since."""
         self._cooldown = COOLDOWN
         self._trying = False
         self._no_http_until = 0.0
 
     @property
-    def rests(self) -> bool:
+    def avoids_websocket(self) -> bool:
         """Whether the WebSocket failed, and none has opened since."""
-        return self._rests_until is not None
+        return self._avoid_until is not None
 
-    def way(self, now: float, *, has_open: bool = False) -> ProtocolChoice:
+    def choose_protocol(self, now: float, *, has_open: bool = False) -> ProtocolChoice:
         """Choose the protocol of the next request; changes nothing.
 
         Args:
@@ -55,17 +55,17 @@ class HttpFailover:
             has_open: Whether an open connection can take it. A failure to open another one does not
                 count against that.
         """
-        if self._rests_until is None or (has_open and not self._open_ones_too):
+        if self._avoid_until is None or (has_open and not self._avoids_open_too):
             return ProtocolChoice.SOCKET
-        if self._trying or now < self._rests_until:
+        if self._trying or now < self._avoid_until:
             return ProtocolChoice.HTTP
         return ProtocolChoice.HTTP_WITH_TRIAL
 
-    def may_take_http(self, now: float) -> bool:
+    def may_use_http(self, now: float) -> bool:
         """Whether HTTP has not failed recently."""
         return now >= self._no_http_until
 
-    def without_http(self, now: float) -> None:
+    def record_no_http(self, now: float) -> None:
         """Record that the host does not answer over HTTP, so that only the WebSocket is left."""
         self._no_http_until = now + COOLDOWN
         self.opened()
@@ -74,44 +74,46 @@ class HttpFailover:
         """Record that a trial is running; until it ends, no other one is started."""
         self._trying = True
 
-    def failed(self, now: float, *, has_none: bool = False, opened: bool = False) -> None:
+    def record_failure(
+        self, now: float, *, has_no_websocket: bool = False, opened: bool = False
+    ) -> None:
         """Record that the WebSocket failed a turn, or its trial.
 
         Args:
             now: Seconds on the same clock.
-            has_none: Whether the host reported that it has none.
+            has_no_websocket: Whether the host reported that it has none.
             opened: Whether it failed after it had opened.
         """
-        resting = self._rests_until is not None and now < self._rests_until
-        self._open_ones_too = opened or (resting and self._open_ones_too)
-        if resting and not self._trying and not has_none:
+        is_avoiding = self._avoid_until is not None and now < self._avoid_until
+        self._avoids_open_too = opened or (is_avoiding and self._avoids_open_too)
+        if is_avoiding and not self._trying and not has_no_websocket:
             return  # turns from before the failure add nothing to it
-        self.has_none = self.has_none or has_none
-        cooldown = LONGEST_COOLDOWN if has_none else self._cooldown
-        self._rests_until = now + cooldown
+        self.has_no_websocket = self.has_no_websocket or has_no_websocket
+        cooldown = LONGEST_COOLDOWN if has_no_websocket else self._cooldown
+        self._avoid_until = now + cooldown
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
         self._trying = False
 
-    def learn(self, now: float, fault: Fault, *, others_work: bool = False) -> None:
+    def record_fault(self, now: float, fault: Fault, *, others_respond: bool = False) -> None:
         """Record the fault that a turn, or the trial, had with the WebSocket.
 
         Args:
             now: Seconds on the same clock.
             fault: The fault.
-            others_work: Whether other open connections respond; then it does not count against
+            others_respond: Whether other open connections respond; then it does not count against
                 those.
         """
-        self.failed(
+        self.record_failure(
             now,
-            has_none=fault.kind is FaultKind.NO_WEBSOCKET,
-            opened=fault.kind in _THOUGH_OPEN and not others_work,
+            has_no_websocket=fault.kind is FaultKind.NO_WEBSOCKET,
+            opened=fault.kind in _THOUGH_OPEN and not others_respond,
         )
 
     def opened(self) -> None:
         """Record that the trial succeeded, so that the next request uses the WebSocket."""
-        self._rests_until = None
+        self._avoid_until = None
         self._trying = False
-        self.has_none = False
+        self.has_no_websocket = False
 
     def answered(self) -> None:
         """Record a response, so that the next failure starts with the shortest time again."""
@@ -131,7 +133,7 @@ class HttpTrust:
         """Record that the host accepted a request over HTTP."""
         self._failures_left = _TRUSTED_FAILURES
 
-    def judge(self, fault: Fault) -> Fault:
+    def reclassify(self, fault: Fault) -> Fault:
         """Count a failed request, and reclassify its fault if the API is not offered over HTTP.
 
         Call it only if the request could use the WebSocket instead.

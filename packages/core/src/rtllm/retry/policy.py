@@ -22,7 +22,7 @@ from rtllm.errors import (
 )
 from rtllm.retry.faults import Fault, FaultKind
 
-Http = Literal["never", "at once", "at last", "if not connected", "paid"]
+Http = Literal["never", "at once", "at last", "if not connected", "uses_budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class PolicyRow:
 
     Attributes:
         error: The error of the turn if nothing more is tried.
-        free: How many resends do not count against the budget.
+        free_resends: How many resends do not count against the budget.
         budgeted: Whether further resends are charged to the budget.
-        whole: Whether a resend must carry the full context.
+        full_context: Whether a resend must carry the full context.
         elsewhere: Whether it must use another connection.
         waits: Whether a resend waits first (``retry-after``, else backoff).
         http: When the request falls back to HTTP, if it can. "at once": instead of a resend. "at
@@ -43,9 +43,9 @@ class PolicyRow:
     """
 
     error: type[TurnError]
-    free: int = 0
+    free_resends: int = 0
     budgeted: bool = False
-    whole: bool = False
+    full_context: bool = False
     elsewhere: bool = False
     waits: bool = False
     http: Http = "never"
@@ -57,49 +57,53 @@ class PolicyRow:
 
 
 TABLE: Mapping[FaultKind, PolicyRow] = {
-    FaultKind.CHAIN_MISS: PolicyRow(RequestRejected, free=1, whole=True),
-    FaultKind.PARENT_IGNORED: PolicyRow(RequestRejected, free=1, whole=True, elsewhere=True),
-    FaultKind.CONNECTION_LIMIT: PolicyRow(
-        ConnectionLost, free=1, budgeted=True, elsewhere=True, http="at last"
+    FaultKind.CHAIN_MISS: PolicyRow(RequestRejected, free_resends=1, full_context=True),
+    FaultKind.PARENT_IGNORED: PolicyRow(
+        RequestRejected, free_resends=1, full_context=True, elsewhere=True
     ),
-    FaultKind.LANES_REFUSED: PolicyRow(RequestRejected, free=1),
-    FaultKind.LANE_LIMIT: PolicyRow(RequestRejected, free=1, budgeted=True, elsewhere=True),
-    FaultKind.PARAMETER_REFUSED: PolicyRow(RequestRejected, free=4),
-    FaultKind.ITEMS_REFUSED: PolicyRow(RequestRejected, free=1, whole=True),
+    FaultKind.CONNECTION_LIMIT: PolicyRow(
+        ConnectionLost, free_resends=1, budgeted=True, elsewhere=True, http="at last"
+    ),
+    FaultKind.LANES_REFUSED: PolicyRow(RequestRejected, free_resends=1),
+    FaultKind.LANE_LIMIT: PolicyRow(RequestRejected, free_resends=1, budgeted=True, elsewhere=True),
+    FaultKind.PARAMETER_REFUSED: PolicyRow(RequestRejected, free_resends=4),
+    FaultKind.ITEMS_REFUSED: PolicyRow(RequestRejected, free_resends=1, full_context=True),
     FaultKind.BUSY: PolicyRow(RateLimited, budgeted=True, waits=True, http="if not connected"),
     FaultKind.SERVER: PolicyRow(
         ResponseFailed,
         budgeted=True,
-        whole=True,
+        full_context=True,
         elsewhere=True,
         waits=True,
         http="if not connected",
     ),
     FaultKind.DROPPED: PolicyRow(
-        ConnectionLost, free=1, budgeted=True, elsewhere=True, http="at last"
+        ConnectionLost, free_resends=1, budgeted=True, elsewhere=True, http="at last"
     ),
     FaultKind.UNREACHABLE: PolicyRow(ConnectFailed, budgeted=True, waits=True, http="at last"),
-    FaultKind.TIMEOUT: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
-    FaultKind.UNRESPONSIVE: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="paid"),
-    FaultKind.EMPTY: PolicyRow(ResponseFailed, free=1),
+    FaultKind.TIMEOUT: PolicyRow(TurnTimeout, budgeted=True, elsewhere=True, http="uses_budget"),
+    FaultKind.UNRESPONSIVE: PolicyRow(
+        TurnTimeout, budgeted=True, elsewhere=True, http="uses_budget"
+    ),
+    FaultKind.EMPTY: PolicyRow(ResponseFailed, free_resends=1),
     FaultKind.CUT_AT_ONCE: PolicyRow(ResponseFailed),
-    FaultKind.SLIPPED: PolicyRow(ResponseFailed, free=1, budgeted=True),
-    FaultKind.FORM_REFUSED: PolicyRow(RequestRejected, free=2),
-    FaultKind.PASSING: PolicyRow(RequestRejected, free=1, http="at last"),
+    FaultKind.SLIPPED: PolicyRow(ResponseFailed, free_resends=1, budgeted=True),
+    FaultKind.FORM_REFUSED: PolicyRow(RequestRejected, free_resends=2),
+    FaultKind.PASSING: PolicyRow(RequestRejected, free_resends=1, http="at last"),
     FaultKind.CLOSED: PolicyRow(ConnectionLost),
     FaultKind.QUOTA: PolicyRow(RequestRejected),
     FaultKind.UNAUTHORISED: PolicyRow(RequestRejected),
-    FaultKind.TOKEN_REFUSED: PolicyRow(RequestRejected, free=1, elsewhere=True),
+    FaultKind.TOKEN_REFUSED: PolicyRow(RequestRejected, free_resends=1, elsewhere=True),
     FaultKind.FORBIDDEN: PolicyRow(RequestRejected),
     FaultKind.NOT_FOUND: PolicyRow(RequestRejected),
     FaultKind.NO_WEBSOCKET: PolicyRow(RequestRejected, http="at once"),
-    FaultKind.NO_HTTP: PolicyRow(RequestRejected, free=1),
+    FaultKind.NO_HTTP: PolicyRow(RequestRejected, free_resends=1),
     FaultKind.TOO_LARGE: PolicyRow(RequestRejected, http="at once"),
     FaultKind.REFUSED: PolicyRow(RequestRejected),
     FaultKind.RESPONSE_FAILED: PolicyRow(ResponseFailed),
 }
 
-OF_FORM = frozenset(
+FORM_REJECTIONS = frozenset(
     {
         FaultKind.CHAIN_MISS,
         FaultKind.PARENT_IGNORED,
@@ -108,10 +112,10 @@ OF_FORM = frozenset(
     }
 )
 """Rejections of a form, after which another form is tried without charge."""
-FREE_IN_A_TURN = 2
+MAX_FORM_RESENDS = 2
 """How many free resends a turn may have for those kinds together."""
 
-ENDS_WHOLE = frozenset({FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT})
+LOSES_ONLY_THE_END = frozenset({FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT})
 """Faults that lose only the last event of a complete response."""
 
 
@@ -120,17 +124,17 @@ class Resend:
     """Send the turn's request again.
 
     Attributes:
-        whole: With the full context.
+        full_context: With the full context.
         elsewhere: On another connection.
-        paid: Whether it is charged to the budget.
+        uses_budget: Whether it is charged to the budget.
         waits: Whether to wait first.
         wait: How long to wait, in seconds; set by the turn.
         over_http: Over HTTP, because the WebSocket does not work.
     """
 
-    whole: bool
+    full_context: bool
     elsewhere: bool
-    paid: bool
+    uses_budget: bool
     waits: bool
     wait: float = 0.0
     over_http: bool = False
@@ -243,7 +247,9 @@ def refuses_lanes(fault: Fault) -> bool:
     return fault.kind is FaultKind.LANES_REFUSED
 
 
-BY_HTTP = Resend(whole=False, elsewhere=True, paid=False, waits=False, over_http=True)
+RESEND_OVER_HTTP = Resend(
+    full_context=False, elsewhere=True, uses_budget=False, waits=False, over_http=True
+)
 """Send the request over HTTP instead, without waiting."""
 
 
@@ -263,24 +269,24 @@ def decide(
         The action.
     """
     row = TABLE[fault.kind]
-    if phase == "whole" and fault.kind in ENDS_WHOLE:
+    if phase == "complete" and fault.kind in LOSES_ONLY_THE_END:
         return Finish("unfinished")
-    if phase in ("given out", "whole"):
+    if phase in ("emitted", "complete"):
         return Fail(row.error)
     if can_fall_back and row.http == "at once":
-        return BY_HTTP
-    is_form = fault.kind in OF_FORM
-    if seen[fault.kind] < row.free and not (
-        is_form and sum(seen[kind] for kind in OF_FORM) >= FREE_IN_A_TURN
+        return RESEND_OVER_HTTP
+    is_form = fault.kind in FORM_REJECTIONS
+    if seen[fault.kind] < row.free_resends and not (
+        is_form and sum(seen[kind] for kind in FORM_REJECTIONS) >= MAX_FORM_RESENDS
     ):
-        return Resend(row.whole, row.elsewhere, paid=False, waits=row.waits)
+        return Resend(row.full_context, row.elsewhere, uses_budget=False, waits=row.waits)
     if fault.kind is FaultKind.EMPTY:
         return Finish("empty")
     if row.budgeted and budget_left > 0:
         never_spoke = phase == "connecting" or fault.kind is FaultKind.UNRESPONSIVE
-        if can_fall_back and row.http == "paid" and never_spoke:
-            return replace(BY_HTTP, paid=True)
-        return Resend(row.whole, row.elsewhere, paid=True, waits=row.waits)
+        if can_fall_back and row.http == "uses_budget" and never_spoke:
+            return replace(RESEND_OVER_HTTP, uses_budget=True)
+        return Resend(row.full_context, row.elsewhere, uses_budget=True, waits=row.waits)
     if can_fall_back and row.falls_back(phase):
-        return BY_HTTP
+        return RESEND_OVER_HTTP
     return Fail(row.error)

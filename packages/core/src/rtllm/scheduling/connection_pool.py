@@ -44,12 +44,12 @@ class Upkeep:
     """Connections that are due for replacement or closing.
 
     Attributes:
-        exchange: Those near the end of their lifetime.
+        rotate: Those near the end of their lifetime.
         close: Those that were unused for long.
         next_at: When to check again; None if nothing will be due.
     """
 
-    exchange: tuple[int, ...]
+    rotate: tuple[int, ...]
     close: tuple[int, ...]
     next_at: float | None
 
@@ -77,7 +77,7 @@ class ConnectionPool:
         self._lifetime = lifetime
         self._max = max_connections
         self._connections: dict[int, PooledConnection] = {}
-        self._homes: dict[int, tuple[int, Lane | None]] = {}
+        self._addresses: dict[int, tuple[int, Lane | None]] = {}
         self._tick = 0
         self._number = 0
 
@@ -116,7 +116,7 @@ class ConnectionPool:
         if (connection := self._connections.get(number)) is not None:
             connection.is_open = True
             connection.active_at = now
-            connection.exchange_at = now + self._lifetime * ROTATE_AT
+            connection.rotate_at = now + self._lifetime * ROTATE_AT
 
     def upkeep(self, now: float) -> Upkeep:
         """List the connections that are too old, and those that were unused for long.
@@ -132,12 +132,12 @@ class ConnectionPool:
             if connection.idle and now >= connection.active_at + IDLE_BEFORE_CLOSED:
                 unused.append(connection.number)
                 continue
-            if now >= connection.exchange_at:
+            if now >= connection.rotate_at:
                 old.append(connection.number)
-                connection.exchange_at = now + NEXT_TRY
+                connection.rotate_at = now + NEXT_TRY
             # A busy connection is checked again at the earliest time at which it could be unused.
             unused_at = max(connection.active_at, now if not connection.idle else 0.0)
-            due.append(min(connection.exchange_at, unused_at + IDLE_BEFORE_CLOSED))
+            due.append(min(connection.rotate_at, unused_at + IDLE_BEFORE_CLOSED))
         return Upkeep(tuple(old), tuple(unused), min(due, default=None))
 
     def is_alive(self, number: int, conversation: int, now: float) -> bool:
@@ -158,10 +158,10 @@ class ConnectionPool:
             return []
         attempts = list(connection.running)
         for attempt in attempts:
-            self._homes.pop(attempt, None)
+            self._addresses.pop(attempt, None)
         return attempts
 
-    def exchanged(self, old: int, new: int) -> None:
+    def replace_connection(self, old: int, new: int) -> None:
         """Replace a connection by another one, and remove it.
 
         The new one inherits the idle time. Otherwise an unused connection would be replaced forever
@@ -219,7 +219,7 @@ class ConnectionPool:
         unused.sort(key=lambda c: (len(c.running), c.used))
         return [c.number for c in unused[:over]]
 
-    def spares_missing(self, wanted: int) -> int:
+    def count_missing_warm(self, wanted: int) -> int:
         """Count the warm connections that should be opened in advance.
 
         A host with lanes runs the next response while a cancelled one drains, so one open
@@ -243,8 +243,8 @@ class ConnectionPool:
         """Whether an anchor can be continued right now, without using some connections."""
         if anchor.stored:
             return True
-        is_usable = anchor.home.connection not in avoid
-        return is_usable and self._seat_next_to(anchor, conversation) is not None
+        is_usable = anchor.lane_address.connection not in avoid
+        return is_usable and self._choose_lane_near(anchor, conversation) is not None
 
     def choose(
         self,
@@ -267,9 +267,9 @@ class ConnectionPool:
             The connection and lane, or None if a new connection is needed.
         """
         if anchor is not None:
-            seat = self._seat_next_to(anchor, conversation)
-            if seat is not None and seat.connection not in avoid:
-                return seat
+            lane_choice = self._choose_lane_near(anchor, conversation)
+            if lane_choice is not None and lane_choice.connection not in avoid:
+                return lane_choice
         usable = [
             c
             for c in self._connections.values()
@@ -287,7 +287,7 @@ class ConnectionPool:
                 return LaneChoice(connection.number, lane.name, connection.is_open, evicts=tenant)
         return None
 
-    def seat_on(self, number: int, conversation: int) -> LaneChoice | None:
+    def choose_lane_on(self, number: int, conversation: int) -> LaneChoice | None:
         """Choose a lane on one connection; None if it has none free."""
         connection = self._connections.get(number)
         if connection is None or not connection.is_open:
@@ -297,20 +297,20 @@ class ConnectionPool:
         lane = self._free_lane(connection, conversation, None)
         return None if lane is None else LaneChoice(number, lane.name, is_open=True)
 
-    def _seat_next_to(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
+    def _choose_lane_near(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
         """Choose a lane on the connection that remembers an anchor; None if it no longer does."""
-        connection = self._connections.get(anchor.home.connection)
+        connection = self._connections.get(anchor.lane_address.connection)
         if connection is None or not connection.is_open:
             return None
         # A warmed-up prompt can be continued by every conversation, a stored response anywhere.
         need_not_stay = anchor.stored or anchor.state.length == (0, 0)
         if self.lanes_on and need_not_stay and not connection.has_room_for(conversation):
             return None
-        if connection.find_lane(anchor.home.lane).newest != anchor.response_id:
+        if connection.find_lane(anchor.lane_address.lane).newest != anchor.response_id:
             return None
         if not connection.lanes_on:
             return LaneChoice(connection.number, None, is_open=True) if connection.idle else None
-        lane = self._free_lane(connection, conversation, anchor.home)
+        lane = self._free_lane(connection, conversation, anchor.lane_address)
         return None if lane is None else LaneChoice(connection.number, lane.name, is_open=True)
 
     def _in_order(
@@ -403,7 +403,7 @@ class ConnectionPool:
     def commit(
         self,
         attempt: int,
-        seat: LaneChoice,
+        lane_choice: LaneChoice,
         conversation: int,
         anchor: ResponseAnchor | None,
         now: float,
@@ -417,18 +417,18 @@ class ConnectionPool:
 
         Args:
             attempt: The attempt's number.
-            seat: Where it is sent.
+            lane_choice: Where it is sent.
             conversation: The conversation's number.
             anchor: The response that it continues; None for a full context.
             now: Seconds, to detect idle conversations.
             stored: Whether the service stores its response beyond the connection.
         """
-        connection = self._connections[seat.connection]
+        connection = self._connections[lane_choice.connection]
         self._tick += 1
         connection.used = self._tick
         connection.active_at = now
-        if seat.evicts is not None:
-            self._evict(connection, seat.evicts)
+        if lane_choice.evicts is not None:
+            self._evict(connection, lane_choice.evicts)
         if not connection.lanes_on:
             for other in [number for number in connection.tenants if number != conversation]:
                 self._evict(connection, other)
@@ -437,13 +437,13 @@ class ConnectionPool:
         tenant.turns += 1
         tenant.is_stored = tenant.is_stored and stored
         parent: Lane | None = None
-        if anchor is not None and anchor.home.connection == seat.connection:
-            held = connection.use_lane(anchor.home.lane)
+        if anchor is not None and anchor.lane_address.connection == lane_choice.connection:
+            held = connection.use_lane(anchor.lane_address.lane)
             if held.newest == anchor.response_id:
                 held.used = self._tick
                 held.eviction_cost = EvictionCost.STATE
                 parent = held
-        lane = connection.use_lane(seat.lane)
+        lane = connection.use_lane(lane_choice.lane)
         lane.conversation = conversation
         lane.newest = None  # assumed: the service drops it when the lane's next request starts
         lane.eviction_cost = EvictionCost.NOTHING
@@ -451,14 +451,14 @@ class ConnectionPool:
         if parent is not None and parent is not lane:
             parent.forks.add(attempt)
         connection.running[attempt] = lane.name
-        self._homes[attempt] = (connection.number, parent)
+        self._addresses[attempt] = (connection.number, parent)
 
     def in_progress(self, attempt: int) -> None:
         """Mark an attempt as being processed, which frees the lane of the response it continues."""
-        number, parent = self._homes.get(attempt, (0, None))
+        number, parent = self._addresses.get(attempt, (0, None))
         if parent is not None:
             parent.forks.discard(attempt)
-            self._homes[attempt] = (number, None)
+            self._addresses[attempt] = (number, None)
 
     def abandon(self, attempt: int) -> None:
         """Mark an attempt as draining: no turn waits for it.
@@ -467,7 +467,7 @@ class ConnectionPool:
         evicted now, only the drained attempt can fail.
         """
         self.in_progress(attempt)
-        connection = self._connections.get(self._homes.get(attempt, (0, None))[0])
+        connection = self._connections.get(self._addresses.get(attempt, (0, None))[0])
         if connection is not None:
             connection.abandoned.add(attempt)
 
@@ -483,7 +483,7 @@ class ConnectionPool:
             The lane that remembers the response, None if the connection is gone.
         """
         self.in_progress(attempt)
-        number, _ = self._homes.pop(attempt, (0, None))
+        number, _ = self._addresses.pop(attempt, (0, None))
         connection = self._connections.get(number)
         if connection is None:
             return None
@@ -505,9 +505,9 @@ class ConnectionPool:
 
     def evict(self, anchor: ResponseAnchor) -> None:
         """Record that the service no longer knows an anchor."""
-        connection = self._connections.get(anchor.home.connection)
+        connection = self._connections.get(anchor.lane_address.connection)
         if connection is not None:
-            lane = connection.find_lane(anchor.home.lane)
+            lane = connection.find_lane(anchor.lane_address.lane)
             if lane.newest == anchor.response_id:
                 lane.newest, lane.eviction_cost = None, EvictionCost.NOTHING
 

@@ -48,7 +48,7 @@ class PooledConnection:
     model: str | None = None
     """The only model that it serves, if the host allows one model per connection."""
     is_open: bool = False
-    exchange_at: float = math.inf
+    rotate_at: float = math.inf
     """When it is due for replacement."""
     active_at: float = 0.0
     """When it opened, or a request on it was last sent or ended."""

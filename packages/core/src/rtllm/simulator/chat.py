@@ -165,7 +165,7 @@ class ChatExchange(Posted):
                 for piece in manners.dressed(chunk, self._service.options.manners):
                     yield piece
                 await self._reach("output", entry.deltas)
-            await self._reach("whole")
+            await self._reach("complete")
         except _EndNowError as end:
             ending = end.ending
         if completion.is_full:

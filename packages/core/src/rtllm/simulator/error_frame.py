@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Stage: TypeAlias = Literal["sent", "headers", "created", "opened", "output", "item", "whole"]
+Stage: TypeAlias = Literal["sent", "headers", "created", "opened", "output", "item", "complete"]
 Shape: TypeAlias = Literal["a", "b", "c", "d", "e", "f"]
 Event: TypeAlias = dict[str, Any]
 

@@ -157,7 +157,7 @@ class Exchange:
         self._service.journal.changed()
         await self._reach("created")
         if not prepared.generates:
-            await self._reach("whole")
+            await self._reach("complete")
             return Completed()
         reply = await self._reply(prepared)
         counts: Counter[Stage] = Counter()
@@ -168,7 +168,7 @@ class Exchange:
                 if phase == "output":
                     self._note_delta(event)
                 await self._reach(phase, counts[phase])
-        await self._reach("whole")
+        await self._reach("complete")
         return generation.ending
 
     def _note_delta(self, event: Event) -> None:

@@ -137,6 +137,7 @@ GARBAGE: Mapping[str, str] = {
     "stray_arguments": '{"type":"response.function_call_arguments.delta","item_id":"fc_nobody",'
     '"output_index":99,"delta":"{}"}',
 }
+"""Frames that no host should send, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +233,10 @@ Timed: TypeAlias = (
 Fault: TypeAlias = (
     Timed | Empty | Dribble | BrokenArguments | Mangle | MangleAll | RefuseRequest | MangleChat
 )
+"""A fault of one request."""
 Faults: TypeAlias = Fault | Sequence[Fault] | None
 FaultPlan: TypeAlias = Callable[[Request], Faults]
+"""A function that chooses the faults of each request."""
 FaultOption: TypeAlias = FaultPlan | Fault | Sequence[Faults] | None
 
 
@@ -334,4 +337,5 @@ class DelayHandshake:
 
 
 HandshakeFault: TypeAlias = RefuseHandshake | AcceptThen | DelayHandshake
+"""A fault of a WebSocket's handshake."""
 ConnectPlan: TypeAlias = Callable[[int], HandshakeFault | None]

@@ -26,3 +26,4 @@ HOSTS: Mapping[str, Mapping[str, Any]] = {
     "litellm": {"lanes": "ignore", "model_in_query": True},
     "without WebSocket": {"no_websocket": 404},
 }
+"""How known hosts differ: the simulator's options, by the host's name."""

@@ -195,6 +195,7 @@ class Reply:
 
 Answer: TypeAlias = Reply | str
 Script: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
+"""A function, plain or async, that responds to each request."""
 
 
 def as_reply(answer: Answer) -> Reply:

@@ -11,6 +11,7 @@ from rtllm.simulator.server import Simulator
 from rtllm.simulator.service import LaneMode
 
 SCRIPTS: dict[str, Callable[[], Script]] = {"echo": echo, "calls": calls_on_demand}
+"""The scripts of `rtllm simulate`, by name."""
 
 
 _KEEP = 1000  # a program's early requests are not looked up later
