@@ -39,7 +39,7 @@ def documented_values(module: ModuleType) -> Iterator[tuple[str, str]]:
 
 
 def docstring_of(name: str, value: object) -> str | None:
-    """Return the docstring of a class, a function, or a value where it is defined."""
+    """Return the docstring of a class, a function, a constant or a type alias."""
     if inspect.isclass(value) or inspect.isfunction(inspect.unwrap(value)):  # type: ignore[arg-type]
         return value.__doc__
     for key, module in sorted(sys.modules.items()):
