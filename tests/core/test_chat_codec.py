@@ -40,7 +40,7 @@ OTHER = ToolCall("call_2", "time", "{}")
 # -- messages ----------------------------------------------------------------------------
 
 
-def test_system_messages_stay_where_they_stand() -> None:
+def test_system_messages_stay_in_their_place() -> None:
     items = [
         Message.of("system", "Be brief."),
         Message.of("user", "Hi"),
@@ -131,7 +131,7 @@ _ITEMS = st.lists(
 
 
 @given(_ITEMS)
-def test_law_every_call_is_answered_directly_behind_its_message(items: list[Item]) -> None:
+def test_law_every_call_is_answered_directly_after_its_message(items: list[Item]) -> None:
     open_calls: set[str] = set()
     legal = normalize_context(items).items
     encoded = messages(legal)
@@ -395,14 +395,14 @@ def test_odd_chunks_bring_nothing_and_break_nothing(odd: dict[str, Any], as_obje
     assert found[1].response_id == "chatcmpl-1"
 
 
-def test_content_beside_a_finish_reason_is_said() -> None:
+def test_content_next_to_a_finish_reason_is_said() -> None:
     assert read(chunk({"content": "Bye"}, "stop"))[0] == TextDelta("Bye")
     with_call = chunk({"content": "One moment."}, "tool_calls")
     found = read(piece("{}", index=0, id="a", name="f"), with_call)
     assert [type(e) for e in found] == [TextDelta, ToolCallReady, ResponseEnded]
 
 
-def test_refusals_are_told_apart() -> None:
+def test_refusals_are_distinguished() -> None:
     assert read(chunk({"refusal": "No."}), chunk(finish="stop"))[0] == TextDelta(
         "No.", refusal=True
     )
@@ -427,11 +427,11 @@ def test_a_cut_answer_is_incomplete_and_gives_no_call_out(finish: str, reason: s
     assert (found[-1].outcome, found[-1].reason) == ("incomplete", reason)
 
 
-def test_broken_arguments_of_a_finished_call_are_given_out_as_they_are() -> None:
+def test_broken_arguments_of_a_finished_call_are_emitted_as_they_are() -> None:
     assert calls(piece('{"a":', index=0, id="a", name="f")) == [("a", "f", '{"a":')]
 
 
-def test_calls_are_given_out_at_the_end_only() -> None:
+def test_calls_are_emitted_at_the_end_only() -> None:
     found = read(piece("{}", index=0, id="a", name="f"), end=False)
     assert found == []
 
@@ -572,7 +572,7 @@ def test_calls_without_ids_get_different_ones() -> None:
     assert all(len(call_id) <= 40 for call_id, _, _ in found)
 
 
-def test_a_call_without_a_name_is_never_given_out() -> None:
+def test_a_call_without_a_name_is_never_emitted() -> None:
     assert calls(piece("{}", index=0, id="a")) == []
 
 
@@ -663,7 +663,7 @@ def test_law_any_chunks_end_once_and_nothing_follows_the_end(chunks: list[Any]) 
 # -- ends, halves and odd usage ----------------------------------------------------------------
 
 
-def test_content_behind_a_finish_reason_still_counts() -> None:
+def test_content_after_a_finish_reason_still_counts() -> None:
     assembler = ChatAssembler()
     found: list[Event] = []
     for one in (said("one ")["choices"][0]["delta"]["content"], "two ", "three"):
@@ -674,7 +674,7 @@ def test_content_behind_a_finish_reason_still_counts() -> None:
     assert isinstance(assembler.feed(TAIL)[0][-1], ResponseEnded)
 
 
-def test_calls_behind_a_finish_reason_are_emitted_at_the_end() -> None:
+def test_calls_after_a_finish_reason_are_emitted_at_the_end() -> None:
     early = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}, "stop")
     found = read(early, piece('{"x":', index=0), piece("1}", index=0), TAIL)
     assert [e.call.arguments for e in found if isinstance(e, ToolCallReady)] == ['{"x":1}']

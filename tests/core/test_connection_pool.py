@@ -84,7 +84,7 @@ def test_a_continuation_never_runs_on_its_parents_lane() -> None:
         )
 
 
-def test_a_barge_in_forks_beside_the_cut_answer() -> None:
+def test_a_barge_in_forks_next_to_the_cut_answer() -> None:
     rig = Rig()
     parent = rig.answer()
     cut, lane_choice = rig.send(anchor=parent)
@@ -119,7 +119,7 @@ def test_the_last_states_stay_alive_and_the_oldest_goes_first() -> None:
     assert [rig.reaches(state) for state in states] == [False] * 2 + [True] * 8
 
 
-def test_abandoned_answers_are_given_up_before_states() -> None:
+def test_abandoned_answers_are_evicted_before_others() -> None:
     rig = Rig()
     state = rig.answer()
     abandoned: list[ResponseAnchor] = []
@@ -207,7 +207,7 @@ def test_a_conversation_keeps_its_lanes_from_its_neighbours() -> None:
 # -- connections --------------------------------------------------------------------------
 
 
-def test_a_known_conversation_stays_where_it_is() -> None:
+def test_a_known_conversation_keeps_its_connection() -> None:
     rig = Rig(connections=2)
     first = rig.answer(1)
     assert rig.lane_choice(1).connection == first.lane_address.connection
@@ -243,7 +243,7 @@ def test_a_stored_answer_is_continued_over_any_connection() -> None:
     assert rig.lane_choice(1, stored).connection == 2
 
 
-def test_an_evicted_answer_is_out_of_reach() -> None:
+def test_an_evicted_answer_is_unavailable() -> None:
     rig = Rig()
     parent = rig.answer()
     rig.pool.evict(parent)
@@ -306,14 +306,14 @@ def test_without_lanes_a_running_answer_blocks_its_connection() -> None:
     assert rig.lane_choice(1).connection != lane_choice.connection
 
 
-def test_without_lanes_an_abandoned_answer_is_no_anchor() -> None:
+def test_without_lanes_an_abandoned_answer_is_not_an_anchor() -> None:
     rig = Rig(lanes=False)
     attempt, _ = rig.send()
     rig.pool.abandon(attempt)
     assert not rig.reaches(rig.end(attempt))
 
 
-def test_without_lanes_another_callers_connection_is_no_spare() -> None:
+def test_without_lanes_another_callers_connection_is_not_warm() -> None:
     rig = Rig(lanes=False)
     mine = rig.answer(1)
     assert rig.pool.choose(2, None, "m", 0.0) is None
@@ -349,7 +349,7 @@ def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     assert rig.reaches(ended)
 
 
-def test_drains_alone_are_told_from_turns() -> None:
+def test_drains_are_distinguished_from_turns() -> None:
     rig = Rig()
     attempt, _ = rig.send()
     assert not rig.pool.runs_only_drains(1)
@@ -394,14 +394,14 @@ def test_an_exchange_that_failed_is_tried_again() -> None:
     assert pool.upkeep(1100.0 + NEXT_TRY).rotate == (1,)
 
 
-def test_a_connection_that_nobody_uses_is_closed() -> None:
+def test_a_connection_that_is_unused_is_closed() -> None:
     pool = upkeep_rig(count=2)
     use(pool, 500.0)
     assert pool.upkeep(IDLE_BEFORE_CLOSED).close == (2,)
     assert pool.upkeep(500.0 + IDLE_BEFORE_CLOSED).close == (1, 2)
 
 
-def test_an_unused_connection_is_not_exchanged_for_ever() -> None:
+def test_an_unused_connection_is_not_replaced_forever() -> None:
     pool = upkeep_rig(lifetime=600.0)
     use(pool, 100.0)
     assert pool.upkeep(550.0).rotate == (1,)
@@ -421,14 +421,14 @@ def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
     assert due.next_at == 2 * IDLE_BEFORE_CLOSED
 
 
-def test_nothing_is_due_where_nothing_is_open() -> None:
+def test_nothing_is_due_when_nothing_is_open() -> None:
     pool = ConnectionPool(lanes=True)
     pool.opening("m")
     assert pool.upkeep(1e9) == Upkeep((), (), None)
 
 
 @given(st.floats(40.0, 1e5), st.lists(st.floats(0.0, 1e5), max_size=20))
-def test_whoever_looks_when_told_finds_an_old_connection_in_time(
+def test_a_check_at_the_announced_time_finds_an_old_connection_in_time(
     lifetime: float, uses: list[float]
 ) -> None:
     pool = upkeep_rig(lifetime=lifetime)

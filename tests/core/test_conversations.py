@@ -176,7 +176,7 @@ def test_an_id_that_the_user_set_in_every_call_proves_nothing() -> None:
         assert desk.belonging(desk.asks(call.hears("Hm?").says("Yes."))) == []
 
 
-def test_a_user_set_id_is_no_hindrance_for_items_with_ids_of_their_own() -> None:
+def test_a_user_set_id_is_not_a_hindrance_for_items_with_ids_of_their_own() -> None:
     desk = Desk()
     greeting = replace(Message.of("assistant", "Good day."), key="greeting")
     calls = [Call(greeting).says("Hi.") for _ in range(3)]
@@ -248,7 +248,7 @@ def test_a_twin_whose_answer_was_lost_does_not_get_the_other_ones() -> None:
 
 
 @pytest.mark.parametrize("how", ["private", "running", "named", "known key"])
-def test_content_is_no_proof_where_more_is_known(how: str) -> None:
+def test_content_is_not_proof_when_more_is_known(how: str) -> None:
     desk, call = Desk(), Rebuilt().says("Hi.")
     asked = desk.asks(call, "a" if how == "named" else None)
     desk.answers(asked, Message.of("assistant", "Hello!"), private=how == "private")

@@ -100,7 +100,7 @@ def test_law_no_values_raise_in_the_chat_decoder(chunks: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GARBAGE))
-def test_what_nobody_should_send_is_passed_over(name: str) -> None:
+def test_what_no_host_should_send_is_passed_over(name: str) -> None:
     _whatever(GARBAGE[name], Assembler())
 
 

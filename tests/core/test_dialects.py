@@ -144,7 +144,7 @@ def test_a_value_that_is_in_use_is_not_wanted_again() -> None:
     assert wanted_points(words, Dialect(system_messages="leading")) == ()
 
 
-def test_what_a_refusal_taught_is_told_once_and_kept_for_its_model(
+def test_what_a_refusal_taught_is_logged_once_and_kept_for_its_model(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     known = HostDialects("h")
@@ -195,7 +195,7 @@ def test_a_system_message_at_the_end_is_what_is_asked() -> None:
     ]
 
 
-def test_a_user_behind_a_tool_is_bridged() -> None:
+def test_a_user_after_a_tool_is_bridged() -> None:
     said = convert_messages([USER, CALLED, RESULT, USER], Dialect(user_behind_tool="bridged"))
     assert roles(said) == ["user", "assistant", "tool", "assistant", "user"]
 
@@ -208,7 +208,7 @@ def test_words_in_a_row_are_merged_and_pictures_kept() -> None:
 
 
 @pytest.mark.parametrize(("value", "content"), [("empty", ""), ("null", None)])
-def test_content_stands_beside_calls(value: str, content: str | None) -> None:
+def test_content_is_next_to_calls(value: str, content: str | None) -> None:
     said = convert_messages([CALLED], Dialect(content_beside_calls=value))
     assert said[0]["content"] == content
     assert "content" not in convert_messages([CALLED], Dialect(content_beside_calls="absent"))[0]

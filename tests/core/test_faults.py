@@ -221,7 +221,7 @@ def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
         (None, FaultKind.RESPONSE_FAILED),
     ],
 )
-def test_a_failed_response_is_tried_again_only_where_that_can_help(
+def test_a_failed_response_is_tried_again_only_if_that_can_help(
     code: str | None, kind: FaultKind
 ) -> None:
     assert from_error({"code": code, "message": "m"}, None, begun=True).kind is kind

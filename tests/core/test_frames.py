@@ -18,7 +18,7 @@ def frame(**fields: Any) -> Frame:
 
 
 @pytest.mark.parametrize("data", ["", "null", "[]", "1", '"a"', "{", b"\xff", "[DONE]", "{} {}"])
-def test_what_is_no_object_is_nothing(data: str | bytes) -> None:
+def test_what_is_not_an_object_is_nothing(data: str | bytes) -> None:
     assert read(data) is None
 
 
@@ -47,7 +47,7 @@ def test_a_lane_is_a_string_or_the_default_one(lane: Any) -> None:
         ({}, False),
     ],
 )
-def test_an_error_frame_is_told_by_its_type_or_its_error(
+def test_an_error_frame_is_known_by_its_type_or_its_error(
     fields: dict[str, Any], *, is_error: bool
 ) -> None:
     assert frame(**fields).is_error is is_error
@@ -58,7 +58,7 @@ def test_unknown_fields_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"1", b"{"])
-def test_a_part_that_is_no_object_is_empty(raw: bytes) -> None:
+def test_a_part_that_is_not_an_object_is_empty(raw: bytes) -> None:
     assert mapping(msgspec.Raw(raw)) == {}
 
 
@@ -118,7 +118,7 @@ def _finite(value: object) -> bool:
 
 
 @pytest.mark.parametrize("kind", [[], {}, 5, None, ["response.completed"]])
-def test_a_type_that_is_no_text_ends_nothing(kind: object) -> None:
+def test_a_type_that_is_not_text_ends_nothing(kind: object) -> None:
     frame = read(msgspec.json.encode({"type": kind}))
     assert frame is not None
     assert not frame.is_terminal

@@ -26,7 +26,7 @@ def resent(
     return restore_hidden_items(now, now.items, hidden)
 
 
-def test_reasoning_stands_before_what_it_led_to() -> None:
+def test_reasoning_comes_before_what_it_led_to() -> None:
     said = Message.of("assistant", "Hi.")
     assert resent(COUNTED_REQUESTS, (SEALED[0], said), (said,)) == (
         *COUNTED_REQUESTS,

@@ -10,7 +10,7 @@ def test_the_socket_is_the_way_until_it_fails() -> None:
     assert HttpFailover().choose_protocol(0.0) is ProtocolChoice.SOCKET
 
 
-def test_a_socket_that_failed_rests_and_is_then_tried_beside_one_turn() -> None:
+def test_a_socket_that_failed_is_avoided_and_then_tried_during_one_turn() -> None:
     fallback = HttpFailover()
     fallback.record_failure(100.0)
     assert fallback.choose_protocol(100.0) is ProtocolChoice.HTTP

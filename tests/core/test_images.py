@@ -109,7 +109,7 @@ async def test_an_id_that_comes_to_mean_another_object_shows_that_one() -> None:
         assert await urls(pictures, Shown.of(str(number))) == [f"data:,{number}"]
 
 
-async def test_a_frame_that_is_overwritten_is_encoded_anew() -> None:
+async def test_a_frame_that_is_overwritten_is_encoded_again() -> None:
     frame = Frame(b"red")
     pictures = ImageCache(Kind())
     first, second = Shown(frame), Shown(frame)
@@ -132,7 +132,7 @@ async def test_a_ring_buffers_older_pictures_keep_what_they_showed() -> None:
     assert len(kind.encoded) == 3
 
 
-async def test_the_same_object_over_new_pixels_is_encoded_anew() -> None:
+async def test_the_same_object_over_new_pixels_is_encoded_again() -> None:
     pictures = ImageCache(Kind())
     shown = Shown.of("red")
     assert await urls(pictures, shown) == ["data:,red"]
@@ -140,7 +140,7 @@ async def test_the_same_object_over_new_pixels_is_encoded_anew() -> None:
     assert await urls(pictures, shown) == ["data:,sky"]
 
 
-async def test_the_same_object_with_other_options_or_another_frame_is_encoded_anew() -> None:
+async def test_the_same_object_with_other_options_or_another_frame_is_encoded_again() -> None:
     kind = Kind()
     pictures = ImageCache(kind)
     shown = Shown.of("red")
@@ -221,7 +221,7 @@ async def test_one_that_cannot_be_encoded_is_left_out_and_named_once(
     assert caplog.text.count("no such format") == 1
 
 
-async def test_many_pictures_that_nobody_shows_any_more_leave_nothing() -> None:
+async def test_many_pictures_that_are_no_longer_used_leave_nothing() -> None:
     pictures = ImageCache(Kind(lambda pixels: pixels * 1000))
     for number in range(150):
         await urls(pictures, Shown.of(f"{number:04d}" * 250))
@@ -229,7 +229,7 @@ async def test_many_pictures_that_nobody_shows_any_more_leave_nothing() -> None:
     assert len(pictures) == 0
 
 
-def test_addresses_go_where_none_is_yet() -> None:
+def test_addresses_go_to_images_without_one() -> None:
     message = Message("user", (Image("https://x/1"), Image(""), Text("and"), Image("")))
     (made,) = resolve_images([message], ["data:,1", None])
     assert made == Message("user", (Image("https://x/1"), Image("data:,1"), Text("and")))

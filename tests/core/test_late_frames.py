@@ -39,7 +39,7 @@ def play(late: LateFrames, *frames: Frame) -> tuple[list[object], Assembler]:
     return dropped, decoder
 
 
-def test_every_kind_of_late_frame_is_told_by_its_id() -> None:
+def test_every_kind_of_late_frame_is_known_by_its_id() -> None:
     late = LateFrames()
     play(late, *answer(1, "msg_a"))
     dropped, decoder = play(late, *answer(1, "msg_a")[2:], *answer(2, "msg_b"))

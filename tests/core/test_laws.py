@@ -55,7 +55,7 @@ def test_laws_hold_for(machine: type[RuleBasedStateMachine]) -> None:
 @pytest.mark.parametrize("opening", ["different", "same words", "same greeting and words"])
 @settings(max_examples=4)
 @given(rounds=st.lists(st.permutations(range(10)), min_size=3, max_size=3))
-def test_ten_conversations_turn_about_are_each_chained_from_the_second_turn_on(
+def test_ten_conversations_in_alternation_are_each_chained_from_the_second_turn_on(
     opening: str, seconds: float, rounds: list[list[int]]
 ) -> None:
     driver = Driver()

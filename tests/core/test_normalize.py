@@ -47,7 +47,7 @@ def test_what_is_legal_stays_as_it_is(items: list[Item]) -> None:
     assert notes(*items) == []
 
 
-def test_an_unanswered_call_gets_an_output_that_says_so() -> None:
+def test_an_unanswered_call_gets_an_output_that_says_that() -> None:
     assert legal(USER, ONE, USER) == [USER, ONE, ToolOutput("c1", NO_RESULT), USER]
     assert notes(USER, ONE, USER) == [ContextRepair("output synthesised", "c1")]
 
@@ -66,11 +66,11 @@ def test_a_second_output_of_a_call_is_dropped() -> None:
     assert notes(ONE, ONE_DONE, ToolOutput("c1", "late")) == [ContextRepair("output dropped", "c1")]
 
 
-def test_words_between_a_call_and_its_output_stand_behind_the_pair() -> None:
+def test_words_between_a_call_and_its_output_come_after_the_pair() -> None:
     assert legal(USER, ONE, SAID, ONE_DONE) == [USER, ONE, ONE_DONE, SAID]
 
 
-def test_an_output_before_its_call_moves_behind_it() -> None:
+def test_an_output_before_its_call_moves_after_it() -> None:
     assert legal(ONE_DONE, USER, ONE) == [USER, ONE, ONE_DONE]
 
 
@@ -83,7 +83,7 @@ def test_an_output_before_its_call_moves_behind_it() -> None:
     ],
     ids=["pairs", "any order of outputs", "two runs"],
 )
-def test_outputs_stand_behind_their_run_of_calls(
+def test_outputs_come_after_their_run_of_calls(
     given_items: list[Item], expected: list[Item]
 ) -> None:
     assert legal(*given_items) == expected
@@ -153,12 +153,12 @@ def test_an_empty_message_is_dropped(parts: tuple[Text, ...]) -> None:
     ]
 
 
-def test_an_empty_text_beside_words_goes_without_a_note() -> None:
+def test_an_empty_text_next_to_words_goes_without_a_note() -> None:
     assert legal(Message("user", (Text(""), Text("a")))) == [Message.of("user", "a")]
     assert notes(Message("user", (Text(""), Text("a")))) == []
 
 
-def test_an_assistants_picture_moves_into_a_user_message_behind_it() -> None:
+def test_an_assistants_picture_moves_into_a_user_message_after_it() -> None:
     message = Message("assistant", (PICTURE, Text("a")), "commentary")
     expected = [Message.of("assistant", "a", "commentary"), Message("user", (PICTURE,))]
     assert legal(message) == expected
@@ -182,7 +182,7 @@ _contexts = st.lists(_items, max_size=12)
 
 
 @given(_contexts)
-def test_what_was_made_legal_is_legal(items: list[Item]) -> None:
+def test_a_normalized_context_is_normal(items: list[Item]) -> None:
     once = normalize_context(items)
     again = normalize_context(once.items)
     assert again.items == once.items
@@ -190,7 +190,7 @@ def test_what_was_made_legal_is_legal(items: list[Item]) -> None:
 
 
 @given(_contexts)
-def test_every_call_is_answered_once_directly_behind_its_run(items: list[Item]) -> None:
+def test_every_call_is_answered_once_directly_after_its_run(items: list[Item]) -> None:
     made = normalize_context(items).items
     calls = [item.call_id for item in made if isinstance(item, ToolCall)]
     outputs = [item.call_id for item in made if isinstance(item, ToolOutput)]

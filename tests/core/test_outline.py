@@ -68,7 +68,7 @@ def continued(plan: Plan) -> str | None:
     return None if plan.anchor is None else plan.anchor.response_id
 
 
-def test_a_first_request_goes_whole() -> None:
+def test_a_first_request_is_sent_in_full() -> None:
     assert Book().plan(S, U1) == Plan(None, (S, U1), False, "first request")
 
 
@@ -100,7 +100,7 @@ def test_nothing_new_is_an_empty_delta() -> None:
     ],
     ids=["half heard", "unheard", "edited", "swapped", "phase", "window", "rewound"],
 )
-def test_a_state_that_is_no_prefix_is_not_continued(context: list[Item]) -> None:
+def test_a_state_that_is_not_a_prefix_is_not_continued(context: list[Item]) -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(*context)
@@ -139,7 +139,7 @@ def test_the_longest_reachable_state_wins() -> None:
     assert (continued(plan), plan.items) == (near, (U2, A2, U3))
 
 
-def test_a_state_out_of_reach_is_told_apart_from_a_changed_context() -> None:
+def test_an_unavailable_response_is_distinguished_from_a_changed_context() -> None:
     book = Book()
     book.knows([S, U1], A1)
     plan = book.plan(S, U1, A1, U2, reachable=lambda _: False)
@@ -188,7 +188,7 @@ def test_words_said_while_a_tool_ran_follow_its_output() -> None:
     assert (continued(plan), plan.items) == (known, (O1, A1))
 
 
-def test_a_call_that_nobody_ran_is_answered_all_the_same() -> None:
+def test_a_call_that_was_not_run_is_answered_as_well() -> None:
     book = Book()
     known = book.knows([S, U1], C1)
     plan = book.plan(S, U1, C1, U2)
@@ -264,7 +264,7 @@ def test_edited_instructions_of_an_unknown_context_stay_items() -> None:
     )
 
 
-def test_a_text_for_one_request_only_is_no_edit() -> None:
+def test_a_text_for_one_request_only_is_not_an_edit() -> None:
     """The greeting's instructions follow the leading system texts once, and are gone next turn."""
     book = Book()
     book.knows([S, NUDGE], A1)
@@ -318,7 +318,7 @@ def test_an_outline_grows_as_if_it_had_been_cut_whole(
     assert Outline.of(items[:at]).extended(items[at:]) == Outline.of(items)
 
 
-def test_a_key_that_stands_twice_is_nobodys() -> None:
+def test_a_key_that_occurs_twice_identifies_nothing() -> None:
     twice = [replace(U1, key="k"), replace(A1, key="k"), replace(U2, key="other")]
     outline = Outline.of(twice, ["config"])
     assert (outline.keys, outline.traces) == (("other",), ("config",))

@@ -202,7 +202,7 @@ def test_other_names_are_unknown(name: str) -> None:
     assert family_of(name) is None
 
 
-def test_gpt_35_is_no_gpt_of_version_35() -> None:
+def test_gpt_35_is_not_a_gpt_of_version_35() -> None:
     family = family_of("gpt-35-turbo")
     assert family is not None
     assert not family.reasons

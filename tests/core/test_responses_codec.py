@@ -201,7 +201,7 @@ def test_an_ordinary_stream() -> None:
     assert called == ToolCall("call_1", "f", '{"a":1}')
 
 
-def test_created_and_in_progress_are_told_apart() -> None:
+def test_created_and_in_progress_are_distinguished() -> None:
     assembler, _, _ = fed(CREATED)
     assert (assembler.created, assembler.in_progress, assembler.response_id) == (True, False, "r1")
     assert fed(CREATED, WORKING)[0].in_progress
@@ -283,7 +283,7 @@ def test_deltas_without_any_end_of_their_item_still_make_the_output() -> None:
     assert assembler.output() == (Message.of("assistant", "Yes."),)
 
 
-def test_a_call_comes_once_though_it_is_told_twice() -> None:
+def test_a_call_comes_once_though_it_is_sent_twice() -> None:
     done = event("output_item.done", 0, item=call())
     assert len(calls(fed(done, done, end(output=[call()]))[1])) == 1
 
@@ -298,7 +298,7 @@ def test_a_call_comes_once_though_it_is_told_twice() -> None:
         {"call_id": 5},
     ],
 )
-def test_a_call_that_is_not_whole_is_never_given_out(fields: dict[str, Any]) -> None:
+def test_a_call_that_is_not_whole_is_never_emitted(fields: dict[str, Any]) -> None:
     item = call(**fields)
     _, events, _ = fed(event("output_item.done", 0, item=item), end("incomplete", output=[item]))
     assert calls(events) == []
@@ -387,7 +387,7 @@ def test_a_complete_answer_with_nothing_in_it_is_empty(frames: list[dict[str, An
         {"input_tokens": 10**30, "output_tokens": 1},
     ],
 )
-def test_usage_that_was_not_told_is_unknown(usage: Any) -> None:
+def test_usage_that_was_not_reported_is_unknown(usage: Any) -> None:
     assembler, _, _ = fed(end(usage=usage))
     assert assembler.ended is not None
     assert assembler.ended.usage is None
@@ -416,7 +416,7 @@ def test_a_slow_item_is_open_until_it_is_done_and_its_events_are_seen(kind: str)
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (False, True)
 
 
-def test_a_message_is_no_slow_item() -> None:
+def test_a_message_is_not_a_slow_item() -> None:
     assembler, _, _ = fed(event("output_item.added", 0, item=message("")))
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (False, False)
 

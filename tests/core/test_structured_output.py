@@ -43,7 +43,7 @@ def test_a_type_makes_a_strict_form_with_its_name(model: type) -> None:
     assert why_not_strict(schema["schema"]) is None
 
 
-def test_what_has_no_strict_form_says_so() -> None:
+def test_what_has_no_strict_form_is_reported() -> None:
     assert response_format_of(Anything)["json_schema"]["strict"] is False
 
 

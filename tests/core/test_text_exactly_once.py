@@ -184,7 +184,7 @@ def test_two_messages_have_one_blank_between(names: tuple[dict[str, Any], ...]) 
     assert len(decoder.output()) == 2
 
 
-def test_a_repeated_frame_is_told_by_its_number_and_an_equal_one_is_not_a_repeat() -> None:
+def test_a_repeated_frame_is_known_by_its_number_and_an_equal_one_is_not_a_repeat() -> None:
     numbered = [delta("ha ", sequence_number=n) for n in (4, 5, 5, 6)]
     assert heard(*numbered)[0] == "ha ha ha "
     assert heard(*(delta("ha ", sequence_number=0) for _ in range(3)))[0] == "ha ha ha "
@@ -194,13 +194,13 @@ def test_a_repeated_frame_is_told_by_its_number_and_an_equal_one_is_not_a_repeat
 
 
 @pytest.mark.parametrize("repeated", ["two", "o ", "one "])
-def test_a_delta_behind_its_item_is_no_news(repeated: str) -> None:
+def test_a_delta_after_its_item_adds_nothing(repeated: str) -> None:
     frames = [delta(p, item_id="a") for p in ("one ", "o ", "two")]
     frames += [done(message("one o two", id="a")), delta(repeated, item_id="a"), end()]
     assert heard(*frames)[0] == "one o two"
 
 
-def test_new_text_behind_an_item_is_not_lost() -> None:
+def test_new_text_after_an_item_is_not_lost() -> None:
     frames = [delta("One.", item_id="a"), done(message("One.", id="a"))]
     assert heard(*frames, delta("Two.", item_id="x"), end())[0] == "One. Two."
 
@@ -281,12 +281,12 @@ DEEP = "[" * 2000 + "]" * 2000
         '"extensions":' + "1" * 5000,
     ],
 )
-def test_what_stands_beside_a_word_costs_nothing(more: str) -> None:
+def test_what_is_next_to_a_word_costs_nothing(more: str) -> None:
     frame = json.dumps(delta("table "))[:-1] + f",{more}}}"
     assert heard(delta("Your "), frame, delta("is booked."))[0] == "Your table is booked."
 
 
-def test_giving_up_a_frame_loses_that_frame_alone() -> None:
+def test_abandoning_a_frame_loses_that_frame_alone() -> None:
     assert heard(delta("One "), '{"type":"response.output_', delta("two."), end())[0] == "One two."
 
 

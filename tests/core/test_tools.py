@@ -222,7 +222,7 @@ def test_other_callables(function: Callable[..., Any], name: str) -> None:
     assert properties(tool)
 
 
-def test_what_somebody_else_gives_is_no_parameter() -> None:
+def test_what_the_framework_passes_is_not_a_parameter() -> None:
     def find(context, a: int, *more: int, **rest: int) -> None: ...  # type: ignore[no-untyped-def]
 
     tool = FunctionTool.of(find, without={"context"})
@@ -321,7 +321,7 @@ def test_dataclasses_and_typed_dicts() -> None:
     assert wish.arguments('{"what": "tea", "why": null}') == {"what": "tea"}
 
 
-def test_a_docstring_that_nobody_wrote_is_not_told() -> None:
+def test_a_docstring_that_was_generated_is_not_sent() -> None:
     class Bare(BaseModel):
         a: int
 
@@ -333,7 +333,7 @@ def test_a_docstring_that_nobody_wrote_is_not_told() -> None:
     assert all("description" not in tool for tool in made)
 
 
-def test_a_type_that_is_no_object_is_refused() -> None:
+def test_a_type_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(ToolSchemaError, match="object"):
         FunctionTool.of_model(int)
 
@@ -517,7 +517,7 @@ def test_a_receiver_that_takes_no_null_for_what_is_left_out() -> None:
         ('{"city": "x", "unit": "K"}', "unit: Input should be 'C' or 'F'"),
     ],
 )
-def test_the_model_is_told_what_was_wrong_and_what_to_do(text: str, told: str) -> None:
+def test_the_model_learns_what_was_wrong_and_what_to_do(text: str, told: str) -> None:
     with pytest.raises(ToolArgumentsError) as caught:
         FunctionTool.of(google).arguments(text)
     assert told in str(caught.value)
@@ -591,7 +591,7 @@ class Fussy(BaseModel):
         return {"Ulm": "Ulm"}[city]
 
 
-def test_a_check_of_the_users_that_breaks_is_told_to_the_model() -> None:
+def test_a_check_of_the_users_that_breaks_is_reported_to_the_model() -> None:
     tool = FunctionTool.of_model(Fussy)
     assert tool.arguments('{"city":"Ulm"}') == Fussy(city="Ulm")
     with pytest.raises(ToolArgumentsError, match="KeyError"):

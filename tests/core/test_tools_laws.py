@@ -110,7 +110,7 @@ def test_law_a_tool_that_is_not_strict_could_not_be(case: Case) -> None:
 
 
 @given(cases(), st.sampled_from(["[]", "7", '"x"', "null", "{", '{"nobody": 1}']))
-def test_law_a_misfit_is_told_and_never_taken(case: Case, text: str) -> None:
+def test_law_a_misfit_is_reported_and_never_taken(case: Case, text: str) -> None:
     with pytest.raises(ToolArgumentsError) as caught:
         case.tool.arguments(text)
     assert caught.value.tool == case.tool.name

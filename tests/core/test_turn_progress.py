@@ -55,7 +55,7 @@ def test_connecting_has_its_own_limit_for_each_attempt() -> None:
     assert ends(it) == 12.0
 
 
-def test_created_is_no_progress() -> None:
+def test_created_is_not_progress() -> None:
     it = sent(1.0)
     assert it.deadline() == (11.0, "the first output", 10)
     it.created()
@@ -78,7 +78,7 @@ def test_an_open_slow_item_may_take_longer_and_its_own_events_count() -> None:
     assert ends(it) == 31.0
 
 
-def test_the_end_of_an_item_that_was_not_open_is_no_progress() -> None:
+def test_the_end_of_an_item_that_was_not_open_is_not_progress() -> None:
     it = sent(1.0)
     it.slow_item(9.0, is_open=False)
     assert ends(it) == 11.0
@@ -118,7 +118,7 @@ def test_phases_follow_each_other() -> None:
     assert it.phase(is_complete=True) == "complete"
 
 
-def test_a_word_given_out_is_remembered_over_attempts() -> None:
+def test_emitted_text_is_remembered_over_attempts() -> None:
     it = sent()
     it.note_emitted(calls=1)
     it.connecting(2.0)
@@ -227,7 +227,7 @@ def test_speech_above_the_floor_never_runs_out_but_by_its_gaps() -> None:
         assert turn.deadline()[0] > second + 1
 
 
-def test_a_burst_is_no_credit_for_long() -> None:
+def test_a_burst_is_not_a_credit_for_long() -> None:
     turn = speaking(2.0)
     turn.output(0.0)
     turn.speech(0.0, 10_000, is_open=True)
@@ -246,7 +246,7 @@ def test_between_messages_no_speech_is_due() -> None:
 
 
 @pytest.mark.parametrize("kind", [FaultKind.SERVER, FaultKind.BUSY])
-def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_behind_them(
+def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_after_them(
     kind: FaultKind,
 ) -> None:
     it = sent()

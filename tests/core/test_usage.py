@@ -13,7 +13,7 @@ def test_an_unknown_attempt_is_counted_as_unknown() -> None:
     assert Totals.of(None) == Totals(attempts=1, unknown=1)
 
 
-def test_details_that_were_not_told_count_as_none() -> None:
+def test_details_that_were_not_reported_count_as_none() -> None:
     assert Totals.of(Usage(5, 6)) == Totals(1, 0, 5, 6)
     assert Totals.of(Usage(5, 6, 1, 2, 3)) == Totals(1, 0, 5, 6, 1, 2, 3)
 

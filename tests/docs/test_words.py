@@ -151,7 +151,7 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def prose_of_python(source: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
-    """Yield docstrings and comments; of a package also messages and public names."""
+    """Yield docstrings, comments and names of tests; of a package messages and public names."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         match node:
@@ -163,7 +163,20 @@ def prose_of_python(source: str, *, is_package: bool) -> Iterator[tuple[int, str
             yield from strings(node)
     if is_package:
         yield from names(tree)
+    else:
+        yield from sentences_of_tests(tree)
     yield from comments(source)
+
+
+def sentences_of_tests(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the names of tests, as sentences."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                if name.startswith("test_"):
+                    yield node.lineno, name.replace("_", " ")
+            case _:
+                pass
 
 
 def comments(source: str) -> Iterator[tuple[int, str]]:

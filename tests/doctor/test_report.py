@@ -121,7 +121,7 @@ def test_whether_a_request_knew_the_response(reply: Reply, expected: str) -> Non
 
 
 @pytest.mark.parametrize("asked", [answered("I can't say.", 72), refused(500), Reply()])
-def test_an_answer_that_does_not_tell_is_no_finding(asked: Reply) -> None:
+def test_an_answer_that_does_not_tell_is_not_a_finding(asked: Reply) -> None:
     turn = Continued(answered("OK", 30), asked, WORD, BASE)
     assert judge_kept(PROFILES["openai"], turn).verdict == "not checked"
 
@@ -134,7 +134,7 @@ def test_a_first_turn_that_failed_tells_nothing_about_the_second() -> None:
     assert judge_tokens(turn).verdict == "not checked"
 
 
-def test_a_host_that_keeps_more_than_its_profile_says() -> None:
+def test_a_host_that_keeps_more_than_its_profile() -> None:
     turn = Continued(answered("OK", 30), answered(WORD, 80), WORD, BASE)
     finding = judge_kept(PROFILES["groq"], turn)
     assert (finding.verdict, finding.keyword[:13]) == ("differs", "host_profile=")

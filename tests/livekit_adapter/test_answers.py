@@ -44,7 +44,7 @@ from support.waiting import until
 
 
 @both
-async def test_the_next_request_leaves_at_once_beside_the_cut_answer(stock: bool) -> None:
+async def test_the_next_request_is_sent_at_once_next_to_the_cut_answer(stock: bool) -> None:
     go_on = asyncio.Event()
 
     def script(request: Request) -> Reply | str:
@@ -76,7 +76,7 @@ async def test_the_next_request_leaves_at_once_beside_the_cut_answer(stock: bool
 # -- calls at once, once ------------------------------------------------------------------------
 
 
-async def test_a_call_is_given_out_while_the_answer_goes_on() -> None:
+async def test_a_call_is_emitted_while_the_answer_goes_on() -> None:
     go_on = asyncio.Event()
     reply = Reply.of(Call("book", '{"n":1}', call_id="call_own"), Pause(go_on), "Booked.")
     async with stage(reply) as st:
@@ -98,7 +98,7 @@ async def test_a_call_comes_once_whichever_event_brings_it(flaw: Any) -> None:
         assert error is None
 
 
-async def test_a_call_that_was_cut_is_never_given_out() -> None:
+async def test_a_call_that_was_cut_is_never_emitted() -> None:
     fault = Mangle("call_incomplete")
     async with stage(Reply.of("Wait.", Call("book")), simulator={"fault": fault}) as st:
         chunks, _ = await chunks_of(st.llm.chat(chat_ctx=hello(), conn_options=ONCE))
@@ -131,14 +131,14 @@ async def test_chunks_carry_the_responses_id_and_its_whole_usage() -> None:
 
 
 @pytest.mark.parametrize("flaw", ["usage_null", "usage_missing"])
-async def test_usage_that_isnt_told_is_unknown_not_nothing(flaw: Any) -> None:
+async def test_usage_that_isnt_reported_is_unknown_not_nothing(flaw: Any) -> None:
     async with stage(echo(), simulator={"fault": Mangle(flaw)}) as st:
         assert (await answer(st, hello())).text == "You said: Hello"
         await until(lambda: st.llm.usage.answered.attempts)
         assert (st.llm.usage.answered.attempts, st.llm.usage.answered.unknown) == (1, 1)
 
 
-async def test_failed_and_repeated_attempts_are_in_the_books_once() -> None:
+async def test_failed_and_repeated_attempts_are_counted_once() -> None:
     faults = [rate_limited(), Close(phase="created"), None]
     async with stage(echo(), simulator={"fault": faults}) as st:
         await answer(st, hello(), conn_options=TWICE_MORE)
@@ -191,7 +191,7 @@ async def test_a_spoken_refusal_keeps_the_chain() -> None:
 
 
 @both
-async def test_two_messages_of_one_answer_are_told_apart(stock: bool) -> None:
+async def test_two_messages_of_one_answer_are_distinguished(stock: bool) -> None:
     script = fixed(Reply.of("One.", "Two."), "Three.")
     async with stage(script, stock=stock) as st:
         ctx = hello("Go")

@@ -68,7 +68,7 @@ async def test_a_deployment_answers_over_each_way(
 
 @KINDS
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_a_token_is_asked_for_anew(
+async def test_a_token_is_requested_again(
     kind: type[LLM | ChatLLM], options: dict[str, Any], path: str, *, is_async: bool
 ) -> None:
     asked = 0

@@ -72,7 +72,7 @@ async def ask(ours: llm.LLM[Any], retries: int = 3, **options: Any) -> str:
     return (await ours.chat(chat_ctx=context, conn_options=conn, **options).collect()).text
 
 
-async def test_what_a_second_try_cures_is_cured() -> None:
+async def test_a_second_try_recovers() -> None:
     faults = [rate_limited("0"), Close(phase="created"), None]
     async with http_context.open(), Simulator("hello", fault=faults) as service:
         ours = ChatLLM(api_key="k", base_url=service.base_url)

@@ -101,7 +101,7 @@ async def test_two_answers_merged_into_one_message_continue_the_state_before() -
         assert not is_chained(st.entries[2])
 
 
-async def test_a_superseded_draft_is_no_part_of_the_next_context(host: Any) -> None:
+async def test_a_superseded_draft_is_not_part_of_the_next_context(host: Any) -> None:
     go_on = asyncio.Event()
 
     def script(request: Request) -> Reply | str:
@@ -240,7 +240,7 @@ async def test_the_second_and_later_updates_of_instructions_keep_the_chain(stock
             assert [is_chained(e) for e in st.entries] == [False, False, True, True, True, True]
 
 
-async def test_the_guide_may_change_beside_updated_instructions(host: Any) -> None:
+async def test_the_guide_may_change_next_to_updated_instructions(host: Any) -> None:
     async with stage(echo(), **host) as st:
         ctx = hello("Word 0")
         for number in range(1, 5):
@@ -312,7 +312,7 @@ async def test_two_messages_with_the_same_beginning_of_their_ids(stock: bool) ->
         assert st.entries[0].texts()[2:4] == [("assistant", "Part 1."), ("assistant", "Part 2.")]
 
 
-async def test_a_picture_in_an_assistants_message_moves_behind_it() -> None:
+async def test_a_picture_in_an_assistants_message_moves_after_it() -> None:
     async with stage(echo()) as st:
         ctx = hello("One")
         picture = llm.ImageContent(image="https://example.com/a.png")
@@ -326,14 +326,14 @@ async def test_a_picture_in_an_assistants_message_moves_behind_it() -> None:
 # -- several users ------------------------------------------------------------------------------
 
 
-async def test_a_request_without_words_is_refused_where_it_is_made() -> None:
+async def test_a_request_without_words_is_refused_when_it_is_made() -> None:
     async with stage(echo()) as st:
         with pytest.raises(ValueError, match="no item"):
             st.llm.chat(chat_ctx=llm.ChatContext.empty())
         assert st.service.journal.connections == []
 
 
-async def test_a_request_with_instructions_alone_anchors_nobody_elses_conversation() -> None:
+async def test_a_request_with_instructions_alone_anchors_no_other_conversation() -> None:
     async with stage(fixed("Private matter.", "Hello.")) as st:
         await answer(st, context(("system", "Be kind.")))
         await answer(st, hello())

@@ -138,7 +138,7 @@ def test_law_what_is_sent_is_what_the_stock_plugin_sends(ctx: llm.ChatContext) -
 
 @settings(max_examples=300, deadline=None)
 @given(contexts(users=spoken))
-def test_law_cache_breakpoints_stand_where_the_stock_plugin_sends_them(
+def test_law_cache_breakpoints_are_where_the_stock_plugin_sends_them(
     ctx: llm.ChatContext,
 ) -> None:
     assert read(sent(ctx, marks=True)) == read(stock(ctx, marks=True))
@@ -151,7 +151,7 @@ mixed: st.SearchStrategy[list[Any]] = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(contexts(users=mixed))
-def test_law_pictures_beside_breakpoints_stand_where_the_stock_plugin_sends_them(
+def test_law_pictures_next_to_breakpoints_are_where_the_stock_plugin_sends_them(
     ctx: llm.ChatContext,
 ) -> None:
     assert read(sent(ctx, marks=True)) == read(stock(ctx, marks=True))
@@ -213,7 +213,7 @@ def shape(items: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_call_without_an_output_gets_one_that_says_so() -> None:
+def test_a_call_without_an_output_gets_one_that_says_that() -> None:
     ctx = llm.ChatContext([user("a"), call("c1"), user("b")])
     assert shape(sent(ctx)) == [
         ("user", "a"),
@@ -228,7 +228,7 @@ def test_an_output_without_its_call_is_dropped() -> None:
     assert shape(sent(ctx)) == [("user", "a"), ("user", "b")]
 
 
-def test_two_calls_with_two_outputs_of_one_of_them_are_made_legal() -> None:
+def test_two_calls_with_two_outputs_of_one_of_them_are_normalized() -> None:
     ctx = llm.ChatContext(
         [
             call("c1", "m/1"),
@@ -301,7 +301,7 @@ def test_a_picture_of_bytes_is_sent_as_a_data_address() -> None:
     assert sent(ctx)[0]["content"][0]["image_url"].startswith("data:image/png;base64,")
 
 
-def test_the_expressive_guide_is_kept_apart_wherever_it_stands() -> None:
+def test_the_expressive_guide_is_kept_apart_at_any_place() -> None:
     guide = llm.ChatMessage(
         id="lk.expressive.instructions", role="system", content=["with", "feeling"]
     )
@@ -360,7 +360,7 @@ def test_each_item_keeps_its_id_and_the_mark_that_was_left_on_it() -> None:
     assert [getattr(i, "phase", None) for i in items] == [None, "final_answer", None, None]
 
 
-def test_constant_ids_are_no_keys_and_the_ids_of_what_is_never_sent_are_taken() -> None:
+def test_constant_ids_are_not_keys_and_the_ids_of_what_is_never_sent_are_taken() -> None:
     ctx = llm.ChatContext.empty()
     ctx.add_message(role="system", content="Be kind.", id="lk.agent_task.instructions")
     ctx.items += [
@@ -373,7 +373,7 @@ def test_constant_ids_are_no_keys_and_the_ids_of_what_is_never_sent_are_taken() 
 
 
 @pytest.mark.parametrize("extra", [{}, {"rtllm": None}, {"rtllm": "m"}, {"rtllm": {"mark": 1}}])
-def test_what_is_no_mark_of_ours_is_none(extra: dict[str, Any]) -> None:
+def test_what_is_not_a_mark_of_ours_is_none(extra: dict[str, Any]) -> None:
     ctx = llm.ChatContext.empty()
     ctx.add_message(role="assistant", content="Hi.", extra=extra)
     assert [getattr(i, "mark", None) for i in to_items(ctx, breakpoints=False).items] == [None]

@@ -375,7 +375,7 @@ async def test_a_handshake_that_never_ends_is_a_timeout() -> None:
         for_ever.set()
 
 
-async def test_stock_waits_for_ever() -> None:
+async def test_stock_waits_forever() -> None:
     fault = Silence(phase="created")
     async with stage(echo(), stock=True, simulator={"fault": fault}) as st:
         waiting = asyncio.ensure_future(st.llm.chat(chat_ctx=hello(), conn_options=QUICK).collect())
@@ -416,7 +416,7 @@ async def test_a_whole_answer_without_its_last_event_ends_normally(fault: Any, h
         assert not is_chained(st.entries[1])
 
 
-async def test_a_whole_call_without_its_last_event_is_given_out_once() -> None:
+async def test_a_whole_call_without_its_last_event_is_emitted_once() -> None:
     fault = [Close(phase="complete")]
     async with stage(Reply.of(Call("book")), simulator={"fault": fault}) as st:
         chunks, error = await chunks_of(st.llm.chat(chat_ctx=hello(), conn_options=TWICE_MORE))

@@ -18,7 +18,7 @@ def model(request: Request) -> Reply | str:
     return "Yes."
 
 
-async def test_a_web_search_is_offered_told_and_kept() -> None:
+async def test_a_web_search_is_offered_reported_and_kept() -> None:
     broken = {"fault": [None, None, Abort(phase="sent")]}
     async with stage(model, store=False, simulator=broken) as on:
         agent = Agent(instructions="Be kind.", tools=[provider.WebSearch()])

@@ -274,7 +274,7 @@ async def test_what_is_said_arrives_as_the_table_says(
         ({"model": "o3", "temperature": 0.5, "strict_parameters": True}, "temperature"),
     ],
 )
-def test_a_wrong_value_is_refused_where_it_is_given(options: dict[str, Any], expected: str) -> None:
+def test_a_wrong_value_is_refused_when_it_is_given(options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         LLM(api_key="k", **options)
     assert expected in str(caught.value)

@@ -242,7 +242,7 @@ async def test_words_said_without_the_model_reach_it_with_the_next_turn(any_host
         assert ("assistant", "One moment.") in st.entries[-1].texts()
 
 
-async def test_words_said_inside_a_tool_stand_behind_its_output(any_host: Any) -> None:
+async def test_words_said_inside_a_tool_come_after_its_output(any_host: Any) -> None:
     @function_tool
     async def look_up(ctx: RunContext[Any]) -> str:
         """Say something meanwhile."""
@@ -610,7 +610,7 @@ async def test_two_sessions_on_one_object_never_mix(any_host: Any) -> None:
             assert not ("Ann" in texts and "Ben" in texts)
 
 
-async def test_a_judge_and_a_summary_beside_a_turn_disturb_nothing(any_host: Any) -> None:
+async def test_a_judge_and_a_summary_next_to_a_turn_disturb_nothing(any_host: Any) -> None:
     go_on = asyncio.Event()
 
     async def script(request: Request) -> Reply | str:

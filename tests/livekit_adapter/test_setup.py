@@ -129,7 +129,7 @@ async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatc
             assert (await collect(model, hello())).text == "You said: Hello"
 
 
-async def test_a_client_lends_address_key_headers_and_query() -> None:
+async def test_a_client_provides_address_key_headers_and_query() -> None:
     async with Simulator(echo(), api_key="client-key") as service:
         client = openai.AsyncOpenAI(
             api_key="client-key",
@@ -257,7 +257,7 @@ def test_a_missing_key_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("choice", ["sometimes", {"type": "function"}, {"function": {"name": "x"}}])
-async def test_a_tool_choice_that_makes_no_sense_is_refused_where_it_is_made(choice: Any) -> None:
+async def test_a_tool_choice_that_makes_no_sense_is_refused_when_it_is_made(choice: Any) -> None:
     with pytest.raises(ConfigError, match="tool_choice"):
         LLM(api_key="k", tool_choice=choice)
     model = LLM(api_key="k")
@@ -271,7 +271,7 @@ async def test_a_field_that_cant_be_set_per_call_is_refused(name: str) -> None:
         LLM(api_key="k").chat(chat_ctx=hello(), extra_kwargs={name: "x"})
 
 
-async def test_an_empty_context_is_refused_where_it_is_made() -> None:
+async def test_an_empty_context_is_refused_when_it_is_made() -> None:
     with pytest.raises(EmptyContext):
         LLM(api_key="k").chat(chat_ctx=llm.ChatContext.empty())
     only_handoff = llm.ChatContext([llm.AgentHandoff(new_agent_id="a")])
@@ -471,7 +471,7 @@ async def test_a_session_opens_its_connection_before_the_first_turn() -> None:
         await st.check(connections=1)
 
 
-async def test_prewarm_without_a_server_is_no_error(unused_tcp_port: int) -> None:
+async def test_prewarm_without_a_server_is_not_an_error(unused_tcp_port: int) -> None:
     async with closing(
         LLM(api_key="k", base_url=f"http://127.0.0.1:{unused_tcp_port}/v1")
     ) as model:

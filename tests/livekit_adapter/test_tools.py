@@ -174,7 +174,7 @@ def test_a_raw_tool_gets_no_null_that_its_schema_does_not_admit() -> None:
     assert (tool["strict"], tool["parameters"]) == (False, parameters)
 
 
-async def test_what_an_mcp_tool_says_beside_its_schema_is_not_sent() -> None:
+async def test_what_an_mcp_tool_says_next_to_its_schema_is_not_sent() -> None:
     async with stage(echo()) as st_:
         await answer(st_, hello(), tools=[raw(meta={"owner": "somebody"})])
         [tool] = st_.entries[0].body["tools"]
@@ -182,7 +182,7 @@ async def test_what_an_mcp_tool_says_beside_its_schema_is_not_sent() -> None:
         await st_.check()
 
 
-def test_a_raw_tool_that_changes_is_encoded_anew_and_else_once(
+def test_a_raw_tool_that_changes_is_encoded_again_and_else_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     encoder, tool = ToolEncoder(), raw(parameters={"type": "object"})
@@ -205,7 +205,7 @@ def test_no_warning_of_pydantics_reaches_the_user() -> None:
         assert len(encoded(handle)) == 1
 
 
-async def test_a_name_that_services_refuse_is_made_legal_and_found_again(any_host: Any) -> None:
+async def test_a_name_that_services_refuse_is_replaced_and_restored(any_host: Any) -> None:
     got: list[str] = []
 
     @function_tool(name="calendar.look/up")

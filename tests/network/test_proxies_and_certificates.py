@@ -342,7 +342,7 @@ BAD_PROXIES: dict[str, Any] = {
 
 @every_class
 @pytest.mark.parametrize("why", BAD_PROXIES)
-async def test_a_bad_proxy_is_refused_where_it_is_given(name: str, why: str) -> None:
+async def test_a_bad_proxy_is_refused_when_it_is_given(name: str, why: str) -> None:
     with pytest.raises(ConfigError, match=r"expected None or a URL.*http or https") as error:
         ALL[name](base_url=URL, api_key=KEY, proxy=BAD_PROXIES[why])
     assert PASSWORD not in str(error.value)

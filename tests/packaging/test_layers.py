@@ -118,6 +118,28 @@ def test_the_runtime_is_short_enough_to_be_read_in_one_sitting() -> None:
         assert len(lines) < 300, name
 
 
+LONGEST = 60
+"""Lines of a function, without its signature and its docstring, that can be read at a glance."""
+
+
+def lines_of_functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            has_docstring = ast.get_docstring(node) is not None and len(node.body) > 1
+            yield node.name, node.end_lineno - node.body[has_docstring].lineno + 1
+
+
+def test_no_function_scrolls() -> None:
+    found = [
+        (path.name, *function)
+        for package in (rtllm, rtllm_livekit, rtllm_videosdk)
+        for path in sorted(Path(package.__path__[0]).rglob("*.py"))
+        for function in lines_of_functions(path)
+        if function[1] > LONGEST
+    ]
+    assert found == []
+
+
 READS_ENVIRONMENT = {"environ", "getenv", "getproxies", "getproxies_environment"}
 
 

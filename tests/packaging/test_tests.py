@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,3 +146,14 @@ def test_no_test_waits_for_a_while() -> None:
     files = [p for p in FILES if named(p).split("/")[0] not in DURATIONS_ARE_THE_SUBJECT]
     found = {named(path): list(short_waits_of(path)) for path in files}
     assert not {name: waits for name, waits in found.items() if waits}
+
+
+def test_each_test_of_a_folder_has_a_name_of_its_own() -> None:
+    functions = ast.AsyncFunctionDef | ast.FunctionDef
+    names = Counter(
+        (path.parent, node.name)
+        for path in FILES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, functions) and node.name.startswith("test_")
+    )
+    assert not [name for (_, name), count in names.items() if count > 1]

@@ -53,7 +53,7 @@ def test_each_kind_of_world_comes_to_turns_that_are_answered() -> None:
         assert outcome.figures["ended completed"] > 0
 
 
-def test_in_calm_worlds_nearly_every_request_behind_the_first_is_chained() -> None:
+def test_in_calm_worlds_nearly_every_request_after_the_first_is_chained() -> None:
     figures: Counter[str] = Counter()
     for seed in range(0, 80, len(KINDS)):
         outcome = play(seed)

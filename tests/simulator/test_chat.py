@@ -615,7 +615,7 @@ async def test_an_unknown_model_is_not_found(simulator: Simulator) -> None:
     assert error.value.code == "model_not_found"
 
 
-async def test_what_is_no_json_is_refused(simulator: Simulator) -> None:
+async def test_what_is_not_json_is_refused(simulator: Simulator) -> None:
     url = f"{simulator.base_url}/chat/completions"
     async with aiohttp.ClientSession() as session, session.post(url, data=b"{") as response:
         assert response.status == 400

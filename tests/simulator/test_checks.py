@@ -470,7 +470,7 @@ def test_ids_of_what_was_not_stored_are_refused(sent: list[Any]) -> None:
     assert caught.value.status == 404
 
 
-def test_a_whole_reasoning_item_vouches_for_the_ids_behind_it() -> None:
+def test_a_whole_reasoning_item_vouches_for_the_ids_after_it() -> None:
     store, born = reasoned()
     check_ids([*born, output()], store, stored=False)
     check_ids([call()], store, stored=False)

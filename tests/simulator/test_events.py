@@ -23,7 +23,7 @@ async def test_a_text_is_streamed_in_the_documented_order_of_events() -> None:
     assert text_of(events[-1]) == "Good morning to you."
 
 
-async def test_a_delta_behind_a_parent_shows_the_model_the_whole_conversation() -> None:
+async def test_a_delta_after_a_parent_shows_the_model_the_whole_conversation() -> None:
     async with Simulator() as service, connected(service) as wire:
         first = await wire.ask_id("One")
         await wire.ask_id("Two", previous_response_id=first)

@@ -91,7 +91,7 @@ async def test_an_error_frame_comes_in_every_shape_seen(shape: Any) -> None:
         assert (entry.response_id, entry.error_code) == (None, "c")
 
 
-async def test_headers_stand_at_the_top_or_inside_the_error() -> None:
+async def test_headers_are_at_the_top_or_inside_the_error() -> None:
     faults: list[Fault | None] = [
         rate_limited("1.5"),
         ErrorFrame(headers={"x": "y"}, headers_inside=True, status_name="status_code"),
@@ -162,7 +162,7 @@ async def test_a_fault_waits_for_its_item() -> None:
 
 
 @pytest.mark.parametrize("phase", ["sent", "created", "output", "complete"])
-async def test_a_response_fails_at_every_phase_and_is_no_parent(phase: Any) -> None:
+async def test_a_response_fails_at_every_phase_and_is_not_a_parent(phase: Any) -> None:
     fault = FailedResponse("rate_limit_exceeded", "later", phase=phase)
     async with spoiled([fault]) as service, connected(service) as wire:
         failed = await wire.ask("Hi", "a")

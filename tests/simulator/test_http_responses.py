@@ -117,7 +117,7 @@ async def test_the_sdk_gets_one_object() -> None:
     ],
     ids=["all kinds of items", "incomplete", "failed", "cut", "empty"],
 )
-async def test_every_event_satisfies_the_models_of_the_sdk(
+async def test_every_event_of_a_stream_satisfies_the_models_of_the_sdk(
     reply: Reply, fault: Fault | None, last: str
 ) -> None:
     async with Simulator(reply, queued=True, fault=fault) as service, asking(service) as client:
@@ -132,7 +132,7 @@ async def test_every_event_satisfies_the_models_of_the_sdk(
         JUDGE.validate_python(event.to_dict(), strict=False)
 
 
-async def test_names_stand_before_the_data_and_no_done_after() -> None:
+async def test_names_come_before_the_data_and_no_done_after() -> None:
     async with Simulator("Hello") as service:
         told = await lines(service)
     assert told[0] == "event: response.created"
@@ -254,7 +254,7 @@ async def test_options_of_the_stream_are_taken_with_a_stream() -> None:
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"model":NaN}', b"[" * 100_000])
-async def test_what_is_no_json_object_is_refused(data: bytes) -> None:
+async def test_what_is_not_a_json_object_is_refused(data: bytes) -> None:
     async with (
         Simulator() as service,
         aiohttp.ClientSession() as session,
@@ -412,7 +412,7 @@ async def test_the_answer_stops_at_every_phase_until_the_client_goes(
     ("noise", "line"),
     [("keepalive", ": keepalive"), ("in_progress", "event: response.in_progress")],
 )
-async def test_silence_may_be_noisy(noise: Any, line: str) -> None:
+async def test_silence_over_http_may_be_noisy(noise: Any, line: str) -> None:
     fault = Silence(phase="output", after=1, noise=noise, every=0.01)
     body = {"model": MODEL, "input": "Hi", "stream": True}
     async with (
@@ -436,7 +436,7 @@ async def test_junk_comes_in_between_and_all_goes_on(frame: str) -> None:
         assert told[-3] == "event: response.completed"
 
 
-async def test_junk_may_be_no_text_at_all() -> None:
+async def test_junk_may_be_other_than_text() -> None:
     async with Simulator("Hello", fault=Garbage(b"\xff\x00")) as service, asking(service) as client:
         with pytest.raises(UnicodeDecodeError):
             async for _ in await client.responses.create(model=MODEL, input="Hi", stream=True):

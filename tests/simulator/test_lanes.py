@@ -255,7 +255,7 @@ async def test_instructions_are_not_carried_over() -> None:
         assert all(role != "system" for role, _ in service.journal.entries[1].texts())
 
 
-async def test_input_tokens_count_the_whole_context_and_the_parents_part_is_cached() -> None:
+async def test_input_tokens_count_the_full_context_and_the_parents_part_is_cached() -> None:
     async with Simulator() as service, connected(service) as wire:
         first = (await wire.ask("one " * 20))["response"]
         second = (await wire.ask("two", previous_response_id=first["id"]))["response"]

@@ -53,7 +53,7 @@ async def test_a_refused_upgrade_is_plain_http() -> None:
             await wire.ask_id("Hi")
 
 
-async def test_a_plain_get_is_told_to_upgrade() -> None:
+async def test_a_plain_get_gets_upgrade_required() -> None:
     async with (
         Simulator() as service,
         aiohttp.ClientSession() as session,
@@ -101,7 +101,7 @@ async def test_the_address_of_azure_is_served_too() -> None:
             assert (await socket.receive_json())["type"] == "response.created"
 
 
-async def test_a_handshake_waits_as_long_as_told() -> None:
+async def test_a_handshake_waits_as_long_as_set() -> None:
     gate = asyncio.Event()
 
     async def connect(service: Simulator) -> None:
@@ -151,7 +151,7 @@ async def test_a_frame_of_16_mib_is_too_big_by_default() -> None:
         ('{"type":"response.cancel"}', "invalid_value"),
     ],
 )
-async def test_what_is_no_request_is_an_error_and_the_socket_lives_on(
+async def test_what_is_not_a_request_is_an_error_and_the_socket_lives_on(
     frame: str, code: str
 ) -> None:
     async with Simulator() as service, connected(service) as wire:
@@ -301,7 +301,7 @@ async def test_serving_an_unknown_script_names_the_known_ones() -> None:
         await serve(print, script="x")
 
 
-async def test_a_peer_that_does_not_answer_pings_is_given_up() -> None:
+async def test_a_peer_that_does_not_answer_pings_is_abandoned() -> None:
     async with (
         Simulator(ping_interval=0.01, ping_timeout=0.05) as service,
         aiohttp.ClientSession() as session,

@@ -117,7 +117,7 @@ def chat(caller: Caller) -> ChatClient:
     return caller.client
 
 
-async def test_a_conversation_is_told_whole_each_time(reports: Reports) -> None:
+async def test_a_conversation_is_sent_in_full_each_time(reports: Reports) -> None:
     async with Simulator() as simulator, asking(simulator, reports) as caller:
         assert spoken(await caller.say("one")) == "You said: one"
         assert spoken(await caller.say("two")) == "You said: two"
@@ -137,7 +137,7 @@ async def test_a_conversation_is_told_whole_each_time(reports: Reports) -> None:
         assert reports[0].response_id == simulator.journal.entries[0].response_id
 
 
-async def test_tokens_are_booked(reports: Reports) -> None:
+async def test_tokens_are_counted(reports: Reports) -> None:
     script = Reply.of(Reasoning(tokens=5), "Hi there")
     async with Simulator(script) as simulator, asking(simulator, reports) as caller:
         usage = ended(await caller.say("one")).usage
@@ -193,7 +193,7 @@ async def test_settings_travel_by_their_names_in_chat() -> None:
         assert entry.query["tenant"] == "9"
 
 
-async def test_what_chat_does_not_know_is_told_when_it_is_asked() -> None:
+async def test_what_chat_does_not_know_is_reported_when_it_is_asked() -> None:
     async with Simulator() as simulator, asking(simulator, truncation="auto") as caller:
         with pytest.raises(ConfigError, match="truncation"):
             chat(caller).ask(caller.request())
@@ -472,7 +472,7 @@ async def test_a_lost_connection_is_replaced_free_once(fault: Any) -> None:
     ],
     ids=str,
 )
-async def test_nothing_is_replayed_once_text_was_given_out(
+async def test_no_chat_is_replayed_once_text_was_emitted(
     reports: Reports, fault: Any, error: type[TurnError]
 ) -> None:
     async with (
@@ -488,7 +488,7 @@ async def test_nothing_is_replayed_once_text_was_given_out(
         assert chat(caller).usage.failed.unknown == 1
 
 
-async def test_calls_are_not_given_out_before_the_end_so_that_a_drop_is_recovered() -> None:
+async def test_calls_are_not_emitted_before_the_end_so_that_a_drop_is_recovered() -> None:
     script = Reply.of(Call("weather", {"city": "Bonn"}))
     async with (
         Simulator(script, fault=[Close(phase="complete")]) as simulator,
@@ -538,7 +538,7 @@ async def test_a_refusal_is_the_turns_error(
         assert "<html>" not in raised.value.message
 
 
-async def test_a_wait_that_the_service_asks_for_is_told() -> None:
+async def test_a_wait_that_the_service_asks_for_is_reported() -> None:
     async with Simulator(fault=rate_limited("60")) as simulator, asking(simulator) as caller:
         with pytest.raises(RateLimited) as raised:
             await caller.say("Hi")
@@ -603,7 +603,7 @@ async def test_no_host_is_unreachable() -> None:
     await client.aclose()
 
 
-async def test_a_token_that_is_refused_is_asked_for_anew_once() -> None:
+async def test_a_token_that_is_refused_is_requested_again_once() -> None:
     tokens = iter(["old", "new"])
 
     async def token() -> str:
@@ -667,7 +667,7 @@ async def test_the_clients_limits_are_those_of_the_turn() -> None:
     assert (given[0].connect, given[0].read) == (2.0, 60.0)
 
 
-async def test_chunks_behind_the_end_are_not_booked_again() -> None:
+async def test_chunks_after_the_end_are_not_counted_again() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
     tail = {"choices": [], "usage": usage}
 
@@ -784,13 +784,13 @@ async def test_broken_arguments_are_left_to_the_adapter() -> None:
         assert call.arguments == '{"city":"Bonn"'
 
 
-async def test_a_refusal_of_the_model_is_told_apart() -> None:
+async def test_a_refusal_of_the_model_is_distinguished() -> None:
     async with Simulator(Reply.of(Refusal("No."))) as simulator, asking(simulator) as caller:
         events = await caller.say("Hi")
         assert events[0] == TextDelta("No.", refusal=True)
 
 
-async def test_a_stream_that_breaks_behind_the_end_was_complete() -> None:
+async def test_a_stream_that_breaks_after_the_end_was_complete() -> None:
     class Completions:
         async def create(self, **_: Any) -> AsyncIterator[Any]:
             async def chunks() -> AsyncIterator[Any]:

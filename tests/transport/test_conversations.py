@@ -129,7 +129,7 @@ async def test_conversations_side_by_side_keep_to_themselves(
         assert not simulator.journal.refused
 
 
-async def test_ten_callers_turn_about_are_chained_from_the_second_turn_on(
+async def test_ten_callers_in_alternation_are_chained_from_the_second_turn_on(
     make_client: MakeClient, reports: Reports
 ) -> None:
     async with Simulator() as simulator:
@@ -172,7 +172,7 @@ async def test_parallel_calls_are_continued_in_whatever_order_they_are_recorded(
         assert not simulator.journal.refused
 
 
-async def test_system_text_that_changes_is_sent_whole_once_and_then_only_itself(
+async def test_system_text_that_changes_is_sent_in_full_once_and_then_only_itself(
     make_client: MakeClient, reports: Reports
 ) -> None:
     async with Simulator() as simulator:

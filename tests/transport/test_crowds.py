@@ -105,7 +105,7 @@ async def test_short_calls_with_stored_responses_need_few_connections(
         assert all(entry.body.get("previous_response_id") for entry in later)
 
 
-async def test_a_memory_of_the_connection_alone_is_not_given_up_for_fewer_connections(
+async def test_a_memory_of_the_connection_alone_is_kept_despite_fewer_connections(
     make_client: MakeClient,
 ) -> None:
     async with Simulator("yes") as simulator:

@@ -77,7 +77,7 @@ async def test_a_connection_that_dies_before_output_costs_one_free_resend(
 
 
 @pytest.mark.parametrize("fault", [Close(phase="output"), Abort(phase="output")])
-async def test_nothing_is_replayed_once_text_was_given_out(
+async def test_nothing_is_replayed_once_text_was_emitted(
     make_client: MakeClient, fault: Close | Abort
 ) -> None:
     async with Simulator("one two three", fault=[fault]) as simulator:
@@ -238,7 +238,7 @@ async def test_what_does_not_pass_ends_with_its_own_error(
         assert spoken(await caller.say("again")) == "one two three", "the next turn must work"
 
 
-async def test_rate_limits_pass_when_the_service_says_how_long(make_client: MakeClient) -> None:
+async def test_rate_limits_pass_when_the_service_names_a_wait(make_client: MakeClient) -> None:
     async with Simulator(fault=[rate_limited("0.01"), rate_limited()]) as simulator:
         caller = Caller(make_client(simulator), retry=RetryPolicy(2, 0.0))
         assert spoken(await caller.say("hello")) == "You said: hello"

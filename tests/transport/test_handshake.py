@@ -32,7 +32,7 @@ async def test_the_key_is_asked_for_at_each_handshake(make_client: MakeClient) -
 
 
 @pytest.mark.parametrize("bad", ["", None])
-async def test_a_key_function_without_a_key_is_told(bad: str) -> None:
+async def test_a_key_function_without_a_key_is_reported(bad: str) -> None:
     async with Simulator() as simulator:
         client = Client(endpoint(simulator.base_url), Credentials(lambda: bad))
         with pytest.raises(RequestRejected, match="its function returned no key"):
@@ -142,7 +142,7 @@ async def test_a_host_that_accepts_and_then_refuses_is_understood(
             await caller.say("hello")
 
 
-async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_for_ever(
+async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_forever(
     make_client: MakeClient,
 ) -> None:
     async with Simulator(on_connect=lambda _: AcceptThen(close=1000)) as simulator:
@@ -153,7 +153,7 @@ async def test_a_host_that_closes_each_connection_at_once_is_not_dialled_for_eve
 
 
 @pytest.mark.parametrize("good", [2, 9])
-async def test_a_refused_token_is_asked_for_anew_once(good: int) -> None:
+async def test_a_refused_token_is_requested_again_once(good: int) -> None:
     asked: list[int] = []
 
     def token() -> str:
@@ -179,7 +179,7 @@ async def test_a_close_after_the_refusal_of_a_lane_is_a_close(make_client: MakeC
         assert spoken(await caller.say("hello")) == "You said: hello"
 
 
-async def test_a_token_that_runs_out_on_an_open_socket_is_asked_for_anew() -> None:
+async def test_a_token_that_runs_out_on_an_open_socket_is_requested_again() -> None:
     """Gateways check the token with each request; the next handshake brings a fresh one."""
     expired = ErrorFrame(code="invalid_api_key", status=401, kind="authentication_error")
     async with Simulator("yes", fault=[None, expired]) as simulator:

@@ -100,7 +100,7 @@ async def test_a_phase_comes_back_with_its_message(make_client: MakeClient) -> N
         assert [i.get("phase") for i in said] == ["final_answer"]
 
 
-async def test_what_a_hosted_tool_did_is_told_and_comes_back(
+async def test_what_a_hosted_tool_did_is_reported_and_comes_back(
     make_client: MakeClient, reports: list[TurnReport]
 ) -> None:
     searched = Hosted("web_search_call", {"action": {"type": "search", "query": "weather"}})

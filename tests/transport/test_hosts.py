@@ -76,7 +76,7 @@ MANNERS_OF_FORM = (
 
 
 @pytest.mark.parametrize("manner", MANNERS_OF_FORM)
-async def test_what_a_host_refuses_is_said_otherwise_and_learnt_once(manner: str) -> None:
+async def test_what_a_host_refuses_is_sent_in_another_form_and_learnt_once(manner: str) -> None:
     async with chat_of([manner]) as (simulator, client):
         for turn in range(2):
             caller = Caller(client, [*HISTORY, Message.of("user", "And now?")], tools=(TOOL,))
@@ -208,7 +208,7 @@ async def test_a_host_that_ignores_a_parent_is_asked_whole_before_a_word_is_emit
         assert client.usage.all.attempts == 4
 
 
-async def test_nothing_is_continued_where_a_user_says_so(
+async def test_nothing_is_continued_if_a_user_forbids_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with responses_of([], websocket=True, chaining=False) as (_, client, reports):
@@ -367,7 +367,7 @@ async def test_input_tokens_show_that_a_host_forgets_what_it_claims_to_continue(
         assert len([r for r in caplog.records if "forgets contexts" in r.getMessage()]) == 1
 
 
-async def test_input_tokens_that_count_the_whole_context_prove_that_it_is_kept() -> None:
+async def test_input_tokens_that_count_the_full_context_prove_that_it_is_kept() -> None:
     async with responses_of([], websocket=True) as (_, client, reports):
         caller = Caller(client, [Message.of("system", "You are Acme's agent. " * 30)])
         for number in range(8):

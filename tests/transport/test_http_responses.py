@@ -52,7 +52,7 @@ ONCE = RetryPolicy(budget=0, interval=0.0)
 
 
 @pytest.mark.parametrize("store", [True, False])
-async def test_stored_answers_are_continued_and_others_sent_whole(
+async def test_stored_answers_are_continued_and_others_sent_in_full(
     make_client: MakeClient, reports: list[TurnReport], store: bool
 ) -> None:
     async with Simulator(lambda r: f"answer {r.index}") as simulator:
@@ -68,7 +68,7 @@ async def test_stored_answers_are_continued_and_others_sent_whole(
         assert not simulator.journal.connections
 
 
-async def test_a_lost_state_is_sent_whole_again(make_client: MakeClient) -> None:
+async def test_a_lost_state_is_sent_again_in_full(make_client: MakeClient) -> None:
     forgotten = ErrorFrame(code="previous_response_not_found", status=400)
     async with Simulator("yes", fault=[None, forgotten]) as simulator:
         caller = Caller(make_client(simulator, websocket=False))
@@ -116,7 +116,7 @@ async def test_leaving_early_closes_the_stream(make_client: MakeClient) -> None:
         assert simulator.journal.entries[0].outcome in ("cut", "dropped")
 
 
-async def test_a_client_of_the_users_lends_its_address_and_key(
+async def test_a_client_of_the_users_provides_its_address_and_key(
     reports: list[TurnReport],
 ) -> None:
     async with Simulator("hello", api_key="theirs") as simulator:
@@ -237,7 +237,7 @@ async def test_a_socket_that_keeps_failing_gives_way_to_http(
         assert len(simulator.journal.connections) == shaken
 
 
-async def test_the_socket_is_tried_again_beside_a_turn(
+async def test_the_socket_is_tried_again_during_a_turn(
     make_client: MakeClient, reports: list[TurnReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = True
@@ -400,7 +400,7 @@ async def test_an_open_socket_is_kept_where_only_new_ones_are_refused(
         assert [r.chained for r in reports] == [False, False, True, True]
 
 
-async def test_line_separators_in_what_is_said_are_no_line_ends(make_client: MakeClient) -> None:
+async def test_line_separators_in_what_is_said_are_not_line_ends(make_client: MakeClient) -> None:
     async with Simulator("One\u2028two\x85three four.") as simulator:
         caller = Caller(make_client(simulator, websocket=False))
         assert spoken(await caller.say("hello")) == "One\u2028two\x85three four."
@@ -498,7 +498,7 @@ async def answering(body: str, content_type: str) -> AsyncIterator[str]:
     ],
 )
 @pytest.mark.parametrize("websocket", [True, False])
-async def test_what_is_no_response_is_an_error_and_no_silence(
+async def test_what_is_not_a_response_is_an_error_and_no_silence(
     body: str, content_type: str, *, websocket: bool
 ) -> None:
     async with answering(body, content_type) as url:

@@ -54,7 +54,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert [value for value in values if KEY in f"{value!r} {value}"] == []
 
 
-def test_an_endpoints_repr_still_tells_where_it_is() -> None:
+def test_an_endpoints_repr_still_shows_its_host() -> None:
     shown = repr(endpoint(f"https://host:8443/v1?api-key={KEY}"))
     assert "wss://host:8443/v1/responses" in shown
     assert "?…" in shown

@@ -119,7 +119,7 @@ async def test_without_spares_nothing_is_opened_ahead(make_client: MakeClient) -
         assert len(simulator.journal.connections) == 2
 
 
-async def test_a_connection_that_nobody_uses_is_closed_and_opened_again_when_it_is_needed(
+async def test_a_connection_that_is_unused_is_closed_and_opened_again_when_it_is_needed(
     make_client: MakeClient, reports: list[TurnReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_rules, "IDLE_BEFORE_CLOSED", 0.3)

@@ -29,7 +29,7 @@ async def test_first_turns_go_on_from_a_prepared_prompt(
         assert not simulator.journal.refused
 
 
-async def test_a_prepared_prompt_is_everyones_and_mixes_nobody(
+async def test_a_prepared_prompt_is_everyones_and_mixes_no_conversations(
     make_client: MakeClient, reports: Reports
 ) -> None:
     async with Simulator() as simulator:
@@ -85,7 +85,7 @@ async def test_a_prepared_prompt_that_is_gone_costs_one_resend(
         assert [len(report.recoveries) for report in reports] == [0, 1, 0]
 
 
-async def test_a_refused_warm_up_is_told(make_client: MakeClient) -> None:
+async def test_a_refused_warm_up_is_reported(make_client: MakeClient) -> None:
     async with Simulator() as simulator:
         client = make_client(simulator)
         caller = Caller(client, settings={"nonsense": 1})

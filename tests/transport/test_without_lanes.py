@@ -13,7 +13,7 @@ Reports = list[TurnReport]
 
 
 @pytest.mark.parametrize("warm_connections", [0, 1, 2])
-async def test_a_spare_is_opened_beside_the_first_turn_and_none_costs_nothing(
+async def test_a_warm_connection_is_opened_with_the_first_turn_and_none_costs_nothing(
     make_client: MakeClient, warm_connections: int
 ) -> None:
     async with Simulator(lanes="off") as simulator:
@@ -110,7 +110,7 @@ async def test_side_calls_do_not_evict_the_main_conversation(
 
 
 @pytest.mark.parametrize("lanes", [True, False])
-async def test_a_cut_answer_that_never_ends_is_given_up(
+async def test_a_cut_answer_that_never_ends_is_abandoned(
     make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, lanes: bool
 ) -> None:
     monkeypatch.setattr(cancellation, "DRAIN_LIMIT", 0.05)

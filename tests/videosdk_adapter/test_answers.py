@@ -181,7 +181,7 @@ async def test_after_the_first_word_nothing_is_said_again(stock: bool) -> None:
 
 
 @both
-async def test_a_retry_waits_as_long_as_the_service_says(stock: bool) -> None:
+async def test_a_retry_waits_as_long_as_the_service_asks(stock: bool) -> None:
     plan = {"fault": only(0, rate_limited(retry_after="100000"))}
     async with stage("Hi.", stock=stock, simulator=plan) as st:
         text, error = await read(st)  # longer than a turn may take: no retry, at once

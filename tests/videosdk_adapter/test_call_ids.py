@@ -392,7 +392,7 @@ class Equal(ChatContext):  # type: ignore[misc]  # the framework has no types
 
 
 @pytest.mark.parametrize("kind", [ChatContext, Equal])
-async def test_contexts_of_equal_content_and_call_ids_are_told_apart(
+async def test_contexts_of_equal_content_and_call_ids_are_distinguished(
     host: Host, kind: type[Any]
 ) -> None:
     """Words differ by chance: each context goes on with what was said in it."""

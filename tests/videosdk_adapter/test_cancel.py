@@ -194,7 +194,7 @@ async def test_a_cut_turn_hands_out_no_held_call(any_host: Host) -> None:
         await st.check(connections=None)
 
 
-async def test_closing_twice_and_asking_again(any_host: Host) -> None:
+async def test_a_closed_object_may_be_closed_again_and_used_again(any_host: Host) -> None:
     async with stage("Hi.", **any_host) as st:
         for _ in range(2):
             chunks, error = await chunks_of(st.llm, hello())

@@ -17,7 +17,7 @@ from videosdk_adapter.talks import Plain, talk, tool
 
 @both
 @both_ways
-async def test_a_tool_that_raises_is_no_end_of_the_conversation(
+async def test_a_tool_that_raises_does_not_end_the_conversation(
     streaming: bool, stock: bool
 ) -> None:
     async with (
@@ -34,7 +34,7 @@ async def test_a_tool_that_raises_is_no_end_of_the_conversation(
 
 
 @both
-async def test_words_between_a_call_and_its_output_are_put_behind(stock: bool) -> None:
+async def test_words_between_a_call_and_its_output_are_put_after_both(stock: bool) -> None:
     agent: Any = None
 
     @tool

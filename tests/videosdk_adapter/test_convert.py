@@ -124,7 +124,7 @@ def test_instructions_without_a_place_have_no_id() -> None:
 
 
 @pytest.mark.parametrize("unusable", [None, "", 7, b"x"])
-def test_an_id_that_is_no_text_is_none(unusable: object) -> None:
+def test_an_id_that_is_not_text_is_none(unusable: object) -> None:
     ctx = context(("user", "Hello"), ("assistant", ""))
     for item in ctx.items:
         object.__setattr__(item, "id", unusable)

@@ -70,7 +70,7 @@ async def test_an_incomplete_answer_ends_and_tells_why(
     assert st.errors == []
 
 
-async def test_a_silent_server_is_not_awaited_for_ever(host: Host) -> None:
+async def test_a_silent_server_is_not_awaited_forever(host: Host) -> None:
     options = {**NEVER, "timeout": 1.0}  # making an HTTP client takes a while, too
     async with stage("Hi.", **host, **options, simulator={"fault": only(0, Silence())}) as st:
         _, error = await chunks_of(st.llm, hello())
@@ -80,7 +80,7 @@ async def test_a_silent_server_is_not_awaited_for_ever(host: Host) -> None:
 
 
 @pytest.mark.parametrize("fault", [Close(), Abort(), ErrorFrame()])
-async def test_what_a_second_try_cures_is_not_noticed(host: Host, fault: Any) -> None:
+async def test_what_a_second_try_recovers_is_not_noticed(host: Host, fault: Any) -> None:
     async with stage("Hi.", **host, simulator={"fault": only(1, fault)}) as st, talk(st.llm) as c:
         await c.say("hello")
         await c.say("again")
@@ -88,7 +88,7 @@ async def test_what_a_second_try_cures_is_not_noticed(host: Host, fault: Any) ->
         assert st.errors == []
 
 
-async def test_two_faults_in_one_turn_are_cured_too(host: Host) -> None:
+async def test_two_faults_in_one_turn_are_recovered_too(host: Host) -> None:
     plan = in_turn(rate_limited(), ErrorFrame())
     async with stage("Hi.", **host, simulator={"fault": plan}) as st:
         chunks, error = await chunks_of(st.llm, hello())
@@ -115,7 +115,7 @@ async def test_after_the_first_word_nothing_is_repeated(host: Host, fault: Any) 
     assert st.errors == [error]
 
 
-async def test_calls_are_held_so_that_a_drop_before_the_end_is_cured(host: Host) -> None:
+async def test_calls_are_held_so_that_a_drop_before_the_end_is_recovered(host: Host) -> None:
     ran: list[str] = []
 
     @tool
@@ -231,7 +231,9 @@ async def test_a_fallback_switches_in_time(host: Host) -> None:
         assert len(st.entries) == 1
 
 
-async def test_a_refusal_is_spoken_and_told(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_is_spoken_and_reported(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
     async with stage(Reply.of(Refusal("I can't help with that.")), **host) as st:
         chunks, error = await chunks_of(st.llm, hello())
     assert (text_of(chunks), error) == ("I can't help with that.", None)
@@ -249,7 +251,7 @@ async def test_a_refusal_is_raised_where_wanted(host: Host) -> None:
     assert st.errors == [error]
 
 
-async def test_a_wrong_key_is_told_without_the_key(host: Host) -> None:
+async def test_a_wrong_key_is_reported_without_the_key(host: Host) -> None:
     options = {**host, "api_key": "sk-wrong-key"}
     async with stage("Hi.", **options, simulator={"api_key": KEY}) as st:
         _, error = await chunks_of(st.llm, hello())

@@ -69,7 +69,7 @@ def test_a_message_that_is_moved_as_a_whole_keeps_its_key() -> None:
     assert [i.key for i in made if isinstance(i, Message)] == [None, "message", None]
 
 
-def test_words_that_were_cut_stay_where_they_are() -> None:
+def test_words_that_were_cut_keep_their_place() -> None:
     items: list[Item] = [heard("go"), call(1), output(1), said("Lo"), heard("bye")]
     assert placed(items, history(call(1))) == tuple(items)
 
@@ -123,7 +123,7 @@ def test_as_many_calls_are_remembered_as_were_seen_lately() -> None:
     assert repr(known) == "CallHistory(2 calls)"
 
 
-def test_calls_of_one_answer_stand_together() -> None:
+def test_calls_of_one_answer_are_adjacent() -> None:
     items: list[Item] = [heard("go"), call(1), output(1), call(2), call(3), output(2), output(3)]
     made = placed(items, history(call(1), call(2), call(3), words=""))
     assert made[:4] == (heard("go"), call(1), call(2), call(3))
@@ -146,7 +146,7 @@ def test_unseen_calls_come_once_for_all_calls_of_their_response() -> None:
     assert calls == ["call_7", "call_1", "call_2"]
 
 
-def test_unseen_calls_stand_beside_those_of_their_response_and_no_other_of_the_same_id() -> None:
+def test_unseen_calls_are_next_to_those_of_their_response_and_no_other_of_the_same_id() -> None:
     items: list[Item] = [heard("go"), call(1, "a"), output(1), call(1, "b"), output(1)]
     first, second = CallGroup((call(1),)), CallGroup((call(1),))
     unseen = [Unseen((call(7), output(7)), 1, first), Unseen((call(8), output(8)), 3, second)]

@@ -20,7 +20,7 @@ class Forecaster(Plain):
         return f"found {what}"
 
 
-async def test_they_are_offered_beside_the_agents_own(host: Host) -> None:
+async def test_they_are_offered_next_to_the_agents_own(host: Host) -> None:
     chat = not host["streaming"]
 
     def model(request: Request) -> Reply | str:

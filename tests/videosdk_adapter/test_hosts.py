@@ -65,7 +65,7 @@ async def test_thoughts_are_not_spoken_unless_wanted() -> None:
             await llm.aclose()
 
 
-async def test_an_answer_cut_before_its_first_word_is_no_silence() -> None:
+async def test_an_answer_cut_before_its_first_word_is_not_silence() -> None:
     async with Simulator(Reply((), Incomplete("content_filter"))) as service:
         llm = llm_of(service, failure_text=SORRY)
         chunks, _ = await chunks_of(llm, hello())
@@ -73,7 +73,7 @@ async def test_an_answer_cut_before_its_first_word_is_no_silence() -> None:
         await llm.aclose()
 
 
-async def test_defaults_of_azure_go_only_where_they_are_known_to_fit() -> None:
+async def test_defaults_of_azure_go_only_to_models_known_to_fit() -> None:
     async with Simulator("Hi.", models=["prod"], manners=["no effort"], strict=False) as service:
         llm = OpenAILLM.azure(
             azure_endpoint=service.azure_endpoint, api_key="k", model="prod", api_version="latest"
@@ -136,6 +136,6 @@ async def _later(_: object) -> None: ...
         ({"on_turn": _later}, "on_turn is async"),
     ],
 )
-async def test_bad_input_is_refused_where_it_is_given(options: dict[str, Any], says: str) -> None:
+async def test_bad_input_is_refused_when_it_is_given(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         OpenAILLM(api_key="k", base_url="http://127.0.0.1:9/v1", **options)

@@ -174,7 +174,7 @@ async def test_the_same_object_goes_on_in_a_changed_pipeline(streaming: bool, st
             await st.check(connections=None)
 
 
-async def test_another_object_takes_over_with_the_whole_context(host: Host) -> None:
+async def test_another_object_takes_over_with_the_full_context(host: Host) -> None:
     async with stage("From one.", **host) as one, stage("From two.", **host) as two:
         async with talk(one.llm) as c:
             await c.turn("hello")

@@ -211,7 +211,7 @@ async def test_a_later_parallel_tool_raises(any_host: Host, cities: str) -> None
     await st.check()
 
 
-async def test_a_tool_whose_result_is_no_json(host: Host) -> None:
+async def test_a_tool_whose_result_is_not_json(host: Host) -> None:
     @tool
     async def weather(city: str) -> object:
         """Tell the weather."""
@@ -289,7 +289,7 @@ async def test_a_call_that_cannot_run_is_answered_and_never_runs(any_host: Host,
     assert not [i for i in last.context if "error" in str(i.get("output"))]
 
 
-async def test_a_call_that_cannot_run_beside_one_that_can(host: Host) -> None:
+async def test_a_call_that_cannot_run_next_to_one_that_can(host: Host) -> None:
     tools = Tools()
 
     def script(request: Request) -> Reply | str:
@@ -671,7 +671,7 @@ async def test_inside_a_fallback_llm_nothing_switches_without_need(host: Host) -
         await st.check()
 
 
-async def test_a_context_of_nobody(host: Host) -> None:
+async def test_a_context_of_no_pipeline(host: Host) -> None:
     """Side calls come with a context alone."""
     async with stage(on_demand, **host) as st:
         ctx = ChatContext.empty()

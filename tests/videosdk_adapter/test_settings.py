@@ -84,7 +84,7 @@ async def test_a_setting_is_sent_as_the_api_has_it(
 
 
 @both
-async def test_a_calls_headers_are_no_part_of_the_body(stock: bool) -> None:
+async def test_a_calls_headers_are_not_part_of_the_body(stock: bool) -> None:
     async with stage("Hi.", stock=stock) as st:
         chunks, _ = await chunks_of(st.llm, hello(), extra_headers={"X-Tenant": "one"})
         assert (text_of(chunks) == "Hi.") is not stock
@@ -172,7 +172,7 @@ async def test_timeouts_of_all_kinds_work(given: Any, stock: bool) -> None:
 
 @both
 @both_ways
-async def test_closing_twice_and_asking_again(streaming: bool, stock: bool) -> None:
+async def test_only_stock_stays_closed_over_http(streaming: bool, stock: bool) -> None:
     async with stage("Hi.", streaming=streaming, stock=stock) as st:
         assert await read(st) == ("Hi.", None)
         await st.llm.aclose()
@@ -215,7 +215,7 @@ async def test_the_frameworks_dump_holds_no_key(stock: bool) -> None:
 @both
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_one_object_on_two_loops_one_after_the_other(stock: bool) -> None:
+def test_only_stock_fails_on_a_second_loop(stock: bool) -> None:
     """A closed loop closes its sockets, whether or not the object was closed before."""
     first, second = _on_two_loops(stock=stock)
     assert first == ("Hi.", None)
@@ -272,7 +272,7 @@ async def test_a_picture_is_encoded_once_and_off_the_loop(
 
 @both
 @both_ways
-async def test_an_mcp_tools_description_is_found(streaming: bool, stock: bool) -> None:
+async def test_only_stock_misses_an_mcp_tools_description(streaming: bool, stock: bool) -> None:
     async def remote(**_: Any) -> str:
         return "done"
 

@@ -141,7 +141,7 @@ async def test_the_sockets_own_address() -> None:
         await llm.aclose()
 
 
-async def test_a_lent_client_gives_its_all_and_is_left_open(host: Host) -> None:
+async def test_a_passed_client_gives_its_all_and_is_left_open(host: Host) -> None:
     async with Simulator("Hi.", api_key="sk-of-the-client") as service:
         client = openai.AsyncOpenAI(
             api_key="sk-of-the-client",
@@ -161,7 +161,7 @@ async def test_a_lent_client_gives_its_all_and_is_left_open(host: Host) -> None:
         await client.close()
 
 
-def test_a_lent_clients_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passed_clients_key_goes_to_no_other_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     client = openai.AsyncOpenAI(api_key="sk-x", base_url="https://gateway.example/v1")
     with pytest.raises(ConfigError, match="another host"):
@@ -228,7 +228,7 @@ def test_without_a_loop_it_connects_later() -> None:
     assert llm.usage.all.attempts == 0
 
 
-def test_one_object_on_two_loops_one_after_the_other() -> None:
+def test_an_object_closed_on_one_loop_works_on_another() -> None:
     async def use(llm: OpenAILLM | None) -> OpenAILLM:
         async with Simulator("Hi.", port=0 if llm is None else port) as service:
             mine = llm or made(base_url=service.base_url, streaming=True)
@@ -436,7 +436,7 @@ async def test_a_tool_without_a_schema_is_left_out_and_named_once(
     assert len(warnings) == 1
 
 
-async def test_an_mcp_tools_description_is_found(host: Host) -> None:
+async def test_an_mcp_tool_keeps_its_description_and_schema(host: Host) -> None:
     async def remote(**_: Any) -> str:
         return "done"
 
@@ -595,7 +595,7 @@ async def test_a_graph_leads_a_conversation(host: Host) -> None:
         ]
 
 
-async def test_calls_of_a_response_with_words_are_given_behind_them(host: Host) -> None:
+async def test_calls_of_a_response_with_words_are_given_after_them(host: Host) -> None:
     reply = Reply.of(Text("Let me look."), Call("weather", {"city": "Paris"}))
     async with stage(reply, **host) as st:
         chunks, _ = await chunks_of(_First(st.llm), hello(), tools=[weather])

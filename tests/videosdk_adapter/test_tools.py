@@ -77,7 +77,7 @@ async def test_null_is_the_default_and_the_chain_holds(host: Host) -> None:
     assert offered.get("function", offered)["strict"] is True
 
 
-async def test_a_call_that_does_not_fit_is_told_to_the_model_and_not_run(
+async def test_a_call_that_does_not_fit_is_reported_to_the_model_and_not_run(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk = Desk()
@@ -256,7 +256,7 @@ async def test_an_agents_tools_that_are_updated_stay_one_each(
     assert caplog.records == []
 
 
-async def test_a_name_that_services_refuse_is_made_legal_and_found_again(host: Host) -> None:
+async def test_a_name_that_services_refuse_is_replaced_and_restored(host: Host) -> None:
     got: list[str] = []
 
     @tool

@@ -129,7 +129,7 @@ async def test_calls_at_the_same_time_know_nothing_of_each_other(any_host: Any) 
 # -- the stock plugin ----------------------------------------------------------------------------
 
 
-async def test_the_stock_plugin_tells_the_model_what_nobody_heard() -> None:
+async def test_the_stock_plugin_tells_the_model_what_was_not_heard() -> None:
     async with line({"lanes": "ignore"}, stock=True, checked=False) as on:
         await on.call.caller_says("Tell me a story.")
         await on.call.agent_says(3)

@@ -365,7 +365,7 @@ async def test_transcripts_come_in_their_time() -> None:
     ]
 
 
-def test_ears_refuse_a_preflight_that_is_no_earlier() -> None:
+def test_ears_refuse_a_preflight_that_is_not_earlier() -> None:
     with pytest.raises(ValueError, match="less than final"):
         FakeSTT(preflight=0.5, final=0.5)
 
@@ -398,7 +398,7 @@ async def test_a_voice_speaks_at_its_rate(streaming: bool) -> None:
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-async def test_a_text_without_a_word_is_a_short_silence(streaming: bool) -> None:
+async def test_a_text_without_words_is_a_short_silence(streaming: bool) -> None:
     async with stage(fixed("[laugh]", "Yes.")) as st:
         async with PhoneCall(
             Agent(instructions=PROMPT), llm=st.llm, tts=FakeTTS(streaming=streaming)
@@ -412,7 +412,7 @@ async def test_a_text_without_a_word_is_a_short_silence(streaming: bool) -> None
 # -- the call --------------------------------------------------------------------------------------
 
 
-async def test_a_call_is_made_at_the_times_that_are_told() -> None:
+async def test_a_call_is_made_at_the_times_that_are_set() -> None:
     async with line({}) as on:
         await on.call.caller_says("Good day to you.", at=2.0, duration=1.0)
         assert on.call.now == pytest.approx(3.0, abs=0.06)

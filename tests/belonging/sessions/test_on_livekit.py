@@ -46,7 +46,7 @@ def handing_over(hall: Hall) -> Script:
 
 
 @pytest.mark.parametrize("share", [True, False], ids=["with-context", "without"])
-async def test_a_handoff_there_and_back(host: str, callers: int, *, share: bool) -> None:
+async def test_a_handoff_there_and_back_on_livekit(host: str, callers: int, *, share: bool) -> None:
     async with hall_of(SIDE, host, script=handing_over) as hall:
 
         async def call(name: str) -> None:
@@ -114,7 +114,7 @@ class WithFacts(Agent):
         turn_ctx.add_message(role="assistant", content=secret(CALLER.get(), "fact"))
 
 
-async def test_facts_for_one_request(host: str, callers: int) -> None:
+async def test_facts_for_one_request_on_livekit(host: str, callers: int) -> None:
     async with hall_of(SIDE, host) as hall:
 
         async def call(name: str) -> None:
@@ -176,7 +176,9 @@ async def new_ids(line: LiveKitLine, hall: Hall) -> None:
         (new_ids, 2),
     ],
 )
-async def test_an_edited_context(host: str, callers: int, edit: Any, whole: int | None) -> None:
+async def test_an_edited_context_on_livekit(
+    host: str, callers: int, edit: Any, whole: int | None
+) -> None:
     async with hall_of(SIDE, host) as hall:
         await hall.play_edited(callers, edit, ("look", "thanks", "bye"))
         if edit is new_ids:  # the framework can't prove whose it is: hosted tools were at work

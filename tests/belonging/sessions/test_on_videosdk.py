@@ -106,7 +106,7 @@ async def through_json(line: VideoSDKLine, hall: Hall) -> None:
 
 
 @pytest.mark.parametrize("edit", [truncated, summarized, through_json])
-async def test_an_edited_context(host: str, callers: int, edit: Any) -> None:
+async def test_an_edited_context_on_videosdk(host: str, callers: int, edit: Any) -> None:
     async with hall_of(SIDE, host) as hall:
         await hall.play_edited(callers, edit, ("look", "thanks"))
         hall.check(whole=1 if edit is through_json else None, callers=callers)
@@ -124,7 +124,7 @@ def handing_over(hall: Hall) -> Script:
     return answer
 
 
-async def test_a_handoff_there_and_back(host: str, callers: int) -> None:
+async def test_a_handoff_there_and_back_on_videosdk(host: str, callers: int) -> None:
     async with hall_of(SIDE, host, script=handing_over) as hall:
 
         async def call(name: str) -> None:
@@ -152,7 +152,7 @@ async def test_a_handoff_there_and_back(host: str, callers: int) -> None:
         assert hall.chained()[-1], hall.story()
 
 
-async def test_facts_for_one_request(host: str, callers: int) -> None:
+async def test_facts_for_one_request_on_videosdk(host: str, callers: int) -> None:
     class Base:
         async def process_query(self, text: str) -> str:
             del text

@@ -13,7 +13,7 @@ from belonging.sessions.hall import PROMPT, hall_of
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-async def test_a_summary_and_a_judge_beside_a_turn(side: Any, host: str, count: int) -> None:
+async def test_a_summary_and_a_judge_next_to_a_turn(side: Any, host: str, count: int) -> None:
     async with hall_of(side, host) as hall:
 
         async def call(name: str) -> None:
@@ -33,7 +33,7 @@ async def test_a_summary_and_a_judge_beside_a_turn(side: Any, host: str, count: 
         hall.check(whole=3, callers=count)
 
 
-async def test_a_rebuilt_history_beside_a_call_costs_it_nothing(side: Any, host: str) -> None:
+async def test_a_rebuilt_history_next_to_a_call_costs_it_nothing(side: Any, host: str) -> None:
     """A monitor asks with the words of a call under new ids; the call itself is chained on."""
     async with hall_of(side, host) as hall:
 

@@ -18,6 +18,7 @@ from rtllm import (
     TurnReport,
     UsageLedger,
     UsageSnapshot,
+    check_settings,
 )
 
 _KEPT = 4
@@ -25,7 +26,11 @@ _KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Options of the connections; see `OpenAILLM`."""
+    """Options of the connections; see `OpenAILLM`.
+
+    Raises:
+        ConfigError: If one is not valid.
+    """
 
     lanes: Lanes
     warm_connections: int
@@ -36,6 +41,18 @@ class ConnectionSettings:
     websocket: bool
     chaining: Chaining = "auto"
     dialect: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(
+            use_websocket=self.websocket,
+            lanes=self.lanes,
+            warm_connections=self.warm_connections,
+            max_connections=self.max_connections,
+            fallback=self.fallback,
+            host_profile=self.host_profile,
+            chaining=self.chaining,
+            rebuild=self.rebuild,
+        )
 
 
 class Clients:

@@ -206,15 +206,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         super().__init__()
         check_settings(
             streaming=streaming,
-            use_websocket=use_websocket,
-            lanes=lanes,
-            warm_connections=warm_connections,
-            max_connections=max_connections,
             max_retries=max_retries,
-            fallback=fallback,
-            host_profile=host_profile,
-            chaining=chaining,
-            rebuild=rebuild,
             on_turn=on_turn,
             strict_parameters=strict_parameters,
         )
@@ -268,13 +260,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             ),
             on_turn=on_turn,
         )
-        self._clients.provider.check()
-        self._body({}, with_tools=False)  # raise here for settings that can't be sent
-        if streaming:
-            self._clients.provider.socket({}, {})
-            self._connect()
-        else:
-            self._clients.http()  # its imports are slow, so they happen here, where no turn waits
+        self._check_and_connect()
 
     def __repr__(self) -> str:
         running, images = len(self._running), len(self._state.pictures)
@@ -549,6 +535,20 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         asked = str(model or self._clients.provider.deployment or self.model)
         check_settings(model_family=self.model_family)
         return self.model_family or self._clients.model_of(asked) or str(model or self.model)
+
+    def _check_and_connect(self) -> None:
+        """Check what only a request needs, and begin to open a connection if a loop runs.
+
+        Raises:
+            ConfigError: If an address is not valid, or a setting can't be sent.
+        """
+        self._clients.provider.check()
+        self._body({}, with_tools=False)  # raise here for settings that can't be sent
+        if self.streaming:
+            self._clients.provider.socket({}, {})
+            self._connect()
+        else:
+            self._clients.http()  # its imports are slow, so they happen here, where no turn waits
 
     def _connect(self) -> None:
         """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""
