@@ -88,9 +88,7 @@ def to_items(chat_ctx: llm.ChatContext, *, breakpoints: bool) -> Converted:
         elif entry.id == EXPRESSIVE_GUIDE:
             guide.append(_message(entry, frames, breakpoints=False).text)
         elif entry.id == DYNAMIC_INSTRUCTIONS and not breakpoints and _only_instructions(items):
-            items[-1] = Message(
-                entry.role, (Text(_joined(items[-1], entry)),), key=getattr(items[-1], "key", None)
-            )
+            items[-1] = Message(entry.role, (Text(_joined(items[-1], entry)),), key=items[-1].key)
         else:
             items.append(_message(entry, frames, breakpoints=breakpoints))
     unsent = (_key(item.id) for item in chat_ctx.items if item.type in _NEVER_SENT)
@@ -107,14 +105,14 @@ def _key(item_id: object) -> str | None:
 
 def mark_in(extra: object) -> str | None:
     """Return this library's mark on an item, None if it has none."""
-    ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
+    ours = extra.get(_OURS) if extra and isinstance(extra, Mapping) else None
     mark = ours.get(_MARK) if isinstance(ours, Mapping) else None
     return mark if isinstance(mark, str) else None
 
 
 def carried_in(extra: object) -> bytes | None:
     """Return the fields that a host added to a call and wants back, None if there are none."""
-    ours = extra.get(_OURS) if isinstance(extra, Mapping) else None
+    ours = extra.get(_OURS) if extra and isinstance(extra, Mapping) else None
     carried = ours.get(_CARRIED) if isinstance(ours, Mapping) else None
     return carried.encode() if isinstance(carried, str) else None
 
@@ -223,7 +221,7 @@ def _message(
 
 def _phase_in(extra: object) -> str | None:
     """Return the phase that the service assigned to a message."""
-    ours = extra.get("openai") if isinstance(extra, Mapping) else None
+    ours = extra.get("openai") if extra and isinstance(extra, Mapping) else None
     phase = ours.get("phase") if isinstance(ours, Mapping) else None
     return phase if phase in ("commentary", "final_answer") else None
 

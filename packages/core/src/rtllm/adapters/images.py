@@ -214,6 +214,8 @@ def resolve_images(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[I
         items: A context; a picture without a URL has an empty one.
         urls: A URL for each of these; None to leave the picture out.
     """
+    if not urls:
+        return tuple(items)
     left = iter(urls)
 
     def addressed(part: Text | Image) -> Text | Image:

@@ -11,7 +11,6 @@ from rtllm.content.items import (
     Message,
     Opaque,
     Reasoning,
-    Role,
     Text,
     ToolCall,
     ToolOutput,
@@ -29,19 +28,15 @@ def fingerprint(item: Item) -> bytes:
     """
     # No cache: a cache of items would keep the texts of finished calls, and a lookup takes as long
     # as the digest (measured: 1.15 ms for 1000 short items either way).
-    if type(item) is Message and len(item.parts) == 1 and type(item.parts[0]) is Text:
-        identity: Sequence[object] = _plain(item.role, item.phase, item.parts[0].text)
+    identity: Sequence[object]
+    if type(item) is Message and len(item.parts) == 1 and type(text := item.parts[0]) is Text:
+        identity = ("message", item.role, item.phase, (("text", text.text),))  # nearly all items
     else:
         identity = _identity(item)
     return blake2b(_encode(identity), digest_size=16).digest()
 
 
 _encode = msgspec.json.Encoder().encode
-
-
-def _plain(role: Role, phase: str | None, text: str) -> Sequence[object]:
-    """Return the identity of a message with one text, as nearly all are."""
-    return ("message", role, phase, (("text", text),))
 
 
 def _identity(item: Item) -> Sequence[object]:

@@ -27,7 +27,9 @@ _TAGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _OPENINGS = tuple(opening for opening, _ in _TAGS)
 _CLOSINGS = tuple(dict.fromkeys(closing for _, closings in _TAGS for closing in closings))
 _LONGEST = max(len(tag) for tag in (*_OPENINGS, *_CLOSINGS))
-_MARKS = re.compile(r"[<\[◁]")
+_FIRST = tuple({tag[0] for tag in (*_OPENINGS, *_CLOSINGS)})
+_has_mark = re.compile(f"[{re.escape(''.join(_FIRST))}]").search
+"""Finds a character that a tag may begin with; most texts have none."""
 
 
 class ThoughtFilter:
@@ -56,7 +58,7 @@ class ThoughtFilter:
     def feed(self, text: str) -> str:
         """Filter the next piece; return what of it, and of the held text, is to be spoken."""
         is_watching = self._held or self._may_open or self.in_thought or self._after_thought
-        if not is_watching and not _MARKS.search(text):
+        if not is_watching and not _has_mark(text):
             self._said = (self._said + text)[-2 * _LONGEST :]
             return text  # nearly all pieces
         self._held += text
@@ -104,6 +106,9 @@ class ThoughtFilter:
     def _speech(self) -> str:
         if self._may_open:
             return self._beginning()
+        if not _has_mark(self._held):
+            piece, self._held = self._held, ""
+            return piece
         # A closing tag without an opening one is removed; the words before it stay.
         lowered = self._held.lower()
         found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
@@ -123,14 +128,17 @@ class ThoughtFilter:
     def _beginning(self) -> str:
         """Hold text that may be the opening tag of a thought until that is certain."""
         text = self._held.lstrip()
-        lowered = text.lower()
-        for opening, closings in _TAGS:
-            if lowered.startswith(opening):
-                self._held = text[len(opening) :]
-                self.in_thought, self._closings = True, closings
-                return ""
-        if not text or any(opening.startswith(lowered) for opening in _OPENINGS):
+        if not text:
             return ""
+        if text.startswith(_FIRST):
+            lowered = text.lower()
+            for opening, closings in _TAGS:
+                if lowered.startswith(opening):
+                    self._held = text[len(opening) :]
+                    self.in_thought, self._closings = True, closings
+                    return ""
+            if any(opening.startswith(lowered) for opening in _OPENINGS):
+                return ""
         self._may_open = False
         if self._after_thought:
             self._held = text  # the space after a thought belongs to the thought
@@ -156,5 +164,7 @@ def _prefix_at_end(text: str, tags: tuple[str, ...]) -> int:
 
 def without_thoughts(text: str, *, prefilled: bool = False) -> str:
     """Remove the thoughts from a complete text."""
+    if not prefilled and not _has_mark(text):
+        return text
     thoughts = ThoughtFilter(prefilled=prefilled)
     return thoughts.feed(text) + thoughts.finish()

@@ -6,7 +6,7 @@ comparisons, fingerprints or requests.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 Role = Literal["system", "developer", "user", "assistant"]
 """The speaker of a message."""
@@ -116,6 +116,7 @@ class Reasoning:
     """A reasoning item of a response; hidden, and valid only in the context of its response."""
 
     json: bytes
+    key: ClassVar[None] = None  # no framework records it
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Opaque:
 
     type: str
     json: bytes
+    key: ClassVar[None] = None
 
 
 Item = Message | ToolCall | ToolOutput | Reasoning | Opaque

@@ -40,6 +40,7 @@ FullContextReason = Literal[
 ]
 """Why a request was sent with its full context."""
 
+_OF_RUNS = (ToolCall, ToolOutput)
 _EMPTY = blake2b(b"", digest_size=16).digest()
 _NO_KEY = b""
 
@@ -141,7 +142,8 @@ class _Cutter:
         for index, item in enumerate(self._items, len(before)):
             self._add_item(index, item)
         open_run = frozenset(digest for digest, _ in self._run)
-        self._close_run()
+        if self._run:
+            self._close_run()
         self._traces += unsent
         return Outline(
             (*before, *self._items),
@@ -158,34 +160,33 @@ class _Cutter:
 
     def _add_item(self, index: int, item: Item) -> None:
         digest = fingerprint(item)
-        if isinstance(item, ToolCall | ToolOutput):
-            if not self._run:
-                self._starts.append(index)
-            if item.key is not None:
-                self._keys.append(item.key)
-            self._run.append((digest, _key_of(item)))
-            return
-        system = is_system(item)
+        system = False
         if isinstance(item, Message):
-            if item.key is not None:
-                (self._traces if system else self._keys).append(item.key)
+            system = is_system(item)
             if len(item.parts) != 1 or not isinstance(item.parts[0], Text):
                 self._images = self._images or item.has_images
+        if item.key is not None:
+            (self._traces if system else self._keys).append(item.key)
+        if isinstance(item, _OF_RUNS):
+            if not self._run:
+                self._starts.append(index)
+            self._run.append((digest, _key_of(item)))
+            return
         if system and not self._units and not self._run:
             self._lead.append(digest)
             return
-        self._close_run()
+        if self._run:
+            self._close_run()
         self._starts.append(index)
         self._add_unit(digest, _NO_KEY if system else _key_of(item))
 
     def _close_run(self) -> None:
-        if self._run:
-            run = sorted(self._run)
-            # A multiset: the same call twice is not the same as the call once.
-            prints = b"".join(digest for digest, _ in run)
-            unit = blake2b(prints, digest_size=16, person=b"run").digest()
-            self._add_unit(unit, b"\0".join(part for pair in run for part in pair))
-            self._run = []
+        run = sorted(self._run)
+        # A multiset: the same call twice is not the same as the call once.
+        prints = b"".join(digest for digest, _ in run)
+        unit = blake2b(prints, digest_size=16, person=b"run").digest()
+        self._add_unit(unit, b"\0".join(part for pair in run for part in pair))
+        self._run = []
 
     def _add_unit(self, unit: bytes, keys: bytes) -> None:
         self._units.append(unit)
@@ -194,13 +195,12 @@ class _Cutter:
 
 
 def _key_of(item: Item) -> bytes:
-    key = getattr(item, "key", None)
-    return _NO_KEY if key is None else key.encode("utf-8", "surrogatepass")
+    return _NO_KEY if item.key is None else item.key.encode("utf-8", "surrogatepass")
 
 
 def _without_repeated_keys(items: Sequence[Item]) -> Sequence[Item]:
     """Remove each key that several items share, since it identifies none of them."""
-    keys = [key for item in items if (key := getattr(item, "key", None)) is not None]
+    keys = [item.key for item in items if item.key is not None]
     if len(set(keys)) == len(keys):
         return items
     repeated = {key for key, count in Counter(keys).items() if count > 1}
@@ -294,7 +294,7 @@ class Origin:
         return cls(
             closed,
             context.key_prefixes[closed],
-            frozenset((fingerprint(item), getattr(item, "key", None)) for item in run),
+            frozenset((fingerprint(item), item.key) for item in run),
             request_identity(context),
             context.content,
         )
@@ -309,7 +309,7 @@ class Origin:
         if not self.run:
             return True
         members = context.run_at(self.closed)
-        return self.run.issubset((fingerprint(i), getattr(i, "key", None)) for i in members)
+        return self.run.issubset((fingerprint(item), item.key) for item in members)
 
 
 def request_identity(context: Outline) -> bytes | frozenset[str] | None:
