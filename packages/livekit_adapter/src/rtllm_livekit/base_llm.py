@@ -96,6 +96,7 @@ class BaseLLM(llm.LLM[Never]):
         self._parameters = Parameters(strict=settings.strict)
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](Frames())
+        self._bodies: dict[tuple[str, bool], Body] = {}
         self._body({}, settings.model, with_tools=False)  # raises if a setting can't be sent
 
     def __repr__(self) -> str:
@@ -257,16 +258,21 @@ class BaseLLM(llm.LLM[Never]):
         )
 
     def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
-        settings = self._settings
-        return body_of(
+        settings, family = self._settings, self._family_of(model)
+        if not call and (family, with_tools) in self._bodies:
+            return self._bodies[family, with_tools]
+        body = body_of(
             self._parameters,
             settings.options,
             call,
             api=settings.api,
-            model=self._family_of(model),
+            model=family,
             with_tools=with_tools,
             headers=settings.headers,
         )
+        if not call:
+            self._bodies[family, with_tools] = body
+        return body
 
     def _family_of(self, model: str) -> str:
         """Return the model whose family determines the parameters."""

@@ -6,7 +6,7 @@ the final transcript, markup is removed from old responses).
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -105,15 +105,15 @@ def _key(item_id: object) -> str | None:
 
 def mark_in(extra: object) -> str | None:
     """Return this library's mark on an item, None if it has none."""
-    ours = extra.get(_OURS) if extra and isinstance(extra, Mapping) else None
-    mark = ours.get(_MARK) if isinstance(ours, Mapping) else None
+    ours = extra.get(_OURS) if isinstance(extra, dict) else None
+    mark = ours.get(_MARK) if isinstance(ours, dict) else None
     return mark if isinstance(mark, str) else None
 
 
 def carried_in(extra: object) -> bytes | None:
     """Return the fields that a host added to a call and wants back, None if there are none."""
-    ours = extra.get(_OURS) if extra and isinstance(extra, Mapping) else None
-    carried = ours.get(_CARRIED) if isinstance(ours, Mapping) else None
+    ours = extra.get(_OURS) if isinstance(extra, dict) else None
+    carried = ours.get(_CARRIED) if isinstance(ours, dict) else None
     return carried.encode() if isinstance(carried, str) else None
 
 
@@ -221,8 +221,8 @@ def _message(
 
 def _phase_in(extra: object) -> str | None:
     """Return the phase that the service assigned to a message."""
-    ours = extra.get("openai") if extra and isinstance(extra, Mapping) else None
-    phase = ours.get("phase") if isinstance(ours, Mapping) else None
+    ours = extra.get("openai") if isinstance(extra, dict) else None
+    phase = ours.get("phase") if isinstance(ours, dict) else None
     return phase if phase in ("commentary", "final_answer") else None
 
 

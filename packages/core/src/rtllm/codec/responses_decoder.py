@@ -207,11 +207,12 @@ class Assembler:
         return item
 
     def _message_of_delta(self, frame: Frame) -> ItemState:
-        last = self._last_delta
-        if last is not None and last[:2] == (frame.item_id, frame.output_index):
-            # Only deltas came since, so the same id and index mean the same item.
-            last[2].named += _string(frame.item_id) is not None
-            return last[2]
+        if self._last_delta is not None:
+            item_id, place, item = self._last_delta
+            if item_id == frame.item_id and place == frame.output_index:
+                # Only deltas came since, so the same id and index mean the same item.
+                item.named += _string(item_id) is not None
+                return item
         item = self._find_message_of_delta(frame)
         if not item.is_closed and not item.finals:
             self._last_delta = (frame.item_id, frame.output_index, item)
@@ -579,7 +580,7 @@ def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | Non
 
 def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
     """Return a call's arguments as JSON text; seen: some hosts send the object."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _encoded(value).decode()
     if not isinstance(value, str):
         return ""
@@ -607,7 +608,7 @@ def _text_of(content: object) -> tuple[str, bool]:
     texts: list[str] = []
     refused = False
     for part in content if isinstance(content, list) else ():
-        if not isinstance(part, Mapping):
+        if not isinstance(part, dict):
             continue
         if part.get("type") == "refusal":
             refused = True
@@ -630,7 +631,7 @@ def usage_of(response: Mapping[str, Any]) -> Usage | None:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if type(value) is int else None  # a bool is an int, too
 
 
 def _string(value: object) -> str | None:

@@ -1,7 +1,5 @@
 """Sequence numbers: detecting frames that a proxy repeated."""
 
-from contextlib import suppress
-
 from rtllm.codec.frames import Frame
 
 
@@ -39,9 +37,12 @@ def _identity(frame: Frame) -> int:
 
     A hash, since thousands of small tuples would be work for the garbage collector.
     """
+    delta = frame.delta
     place = (frame.type, frame.item_id, frame.output_index, frame.content_index)
-    if type(frame.delta) is str:
-        with suppress(TypeError):  # a name that should be text or a number holds a list
-            return hash((frame.delta, place))
-    more = (place, frame.delta, frame.text, frame.refusal, frame.arguments)
+    if type(delta) is str:
+        try:
+            return hash((delta, place))
+        except TypeError:
+            pass  # a name that should be text or a number holds a list
+    more = (place, delta, frame.text, frame.refusal, frame.arguments)
     return hash((repr(more), bytes(frame.item), bytes(frame.part), len(bytes(frame.response))))

@@ -1,7 +1,6 @@
 """Token counts, as hosts write them."""
 
 import math
-from collections.abc import Mapping
 
 from rtllm.content.usage import Usage
 
@@ -52,7 +51,7 @@ def usage_from(
 
 
 def read_field(value: object, name: str) -> object:
-    """Read a field of a mapping or an object; None if it has none."""
-    if isinstance(value, Mapping):
+    """Read a field of a decoded JSON object or of an SDK's object; None if it has none."""
+    if isinstance(value, dict):
         return value.get(name)
     return getattr(value, name, None)

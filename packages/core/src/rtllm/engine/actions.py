@@ -95,7 +95,7 @@ class StartHttp:
     total_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is created for each delta, and frozen ones cost more
 class Deliver:
     """Hand events of a turn to its consumer; from then on they count as emitted.
 

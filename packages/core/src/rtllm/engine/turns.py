@@ -83,7 +83,7 @@ class Turns:
             self.watch(turn)
         if fault is None and decoder.ended is not None:
             self._attempts.end(attempt, now)
-        if turn is not None:
+        if turn is not None and events:
             self._deliver(turn, attempt, events, now)
         if fault is not None:
             self.fail(attempt, fault, now)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Literal, get_args
 
 from rtllm.errors import ConfigError
@@ -123,6 +124,7 @@ _GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?![\w.])")
 _SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")
 
 
+@lru_cache(maxsize=256)
 def family_of(model: str) -> Family | None:
     """Return the family of a model by its name; None if the name isn't known.
 

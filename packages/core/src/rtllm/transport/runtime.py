@@ -191,7 +191,8 @@ class Runtime:
 
     def received(self, number: int, data: Any) -> None:
         """Report a frame, or a piece of an HTTP response."""
-        self._report(self._engine.received, number, data)
+        if not self._is_stopped:  # written out, since it is called for each delta
+            self._act(self._engine.received(number, data, self._loop.time()))
 
     def sent(self, attempt: int) -> None:
         """Report that a request was written."""
