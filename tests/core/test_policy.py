@@ -16,7 +16,7 @@ from rtllm.errors import (
     TurnTimeout,
 )
 from rtllm.retry.faults import Fault, FaultKind
-from rtllm.retry.policy import RESEND_OVER_HTTP, TABLE, Action, Fail, Finish, Resend, decide
+from rtllm.retry.policy import RESEND_OVER_HTTP, TABLE, Action, Complete, Fail, Resend, decide
 
 EARLY: tuple[Phase, ...] = ("connecting", "sent", "created")
 
@@ -90,7 +90,7 @@ def test_an_answer_that_lacks_only_its_end_is_never_sent_again(
 ) -> None:
     del free, paid, how
     only_the_end = kind in (FaultKind.DROPPED, FaultKind.TIMEOUT, FaultKind.CONNECTION_LIMIT)
-    expected = Finish("unfinished") if only_the_end else Fail(error)
+    expected = Complete("unfinished") if only_the_end else Fail(error)
     assert met(kind, "complete", budget=5) == expected
 
 
@@ -99,7 +99,7 @@ def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase
     assert met(FaultKind.EMPTY, phase, 0) == Resend(
         full_context=False, elsewhere=False, uses_budget=False, waits=False
     )
-    assert met(FaultKind.EMPTY, phase, 1, budget=5) == Finish("empty")
+    assert met(FaultKind.EMPTY, phase, 1, budget=5) == Complete("empty")
 
 
 AT_ONCE = {FaultKind.NO_WEBSOCKET, FaultKind.TOO_LARGE}

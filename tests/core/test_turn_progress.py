@@ -8,7 +8,7 @@ from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.engine.progress import TurnProgress
 from rtllm.errors import ConfigError, RateLimited, ResponseFailed, TurnTimeout
 from rtllm.retry.faults import Fault, FaultKind
-from rtllm.retry.policy import Fail, Finish, Resend
+from rtllm.retry.policy import Complete, Fail, Resend
 
 BUSY = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
 
@@ -175,7 +175,7 @@ def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
 def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
     it = sent()
     it.note_emitted(text=5)
-    assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, is_complete=True) == Finish(
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, is_complete=True) == Complete(
         "unfinished"
     )
 
@@ -255,7 +255,7 @@ def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_after_t
 
 def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -> None:
     it = sent()
-    assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, is_complete=True) == Finish(
+    assert it.decide(Fault(FaultKind.DROPPED, ""), 1.0, 0.5, is_complete=True) == Complete(
         "unfinished"
     )
 

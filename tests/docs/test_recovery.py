@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rtllm.errors import Phase
 from rtllm.retry.faults import Fault, FaultKind
-from rtllm.retry.policy import TABLE, Fail, Finish, PolicyRow, Resend, decide
+from rtllm.retry.policy import TABLE, Complete, Fail, PolicyRow, Resend, decide
 
 PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 _NONE = "–"  # noqa: RUF001 - as in the other pages
@@ -86,7 +86,7 @@ def steps(kind: FaultKind, phase: Phase) -> str:
                 seen[kind] += 1
                 if action.over_http:
                     return ", then ".join(found)
-            case Finish():
+            case Complete():
                 ends = "the end" if action.outcome == "empty" else "the response counts"
                 return ", then ".join([*found, ends])
             case Fail():

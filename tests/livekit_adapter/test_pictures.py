@@ -15,7 +15,7 @@ from livekit.agents.utils import http_context
 from rtllm import Client
 from rtllm.simulator import Simulator
 from rtllm_livekit import LLM
-from rtllm_livekit.images import Frames
+from rtllm_livekit.images import LiveKitFrames
 
 SAMPLE = rtc.VideoFrame(8, 8, rtc.VideoBufferType.RGBA, bytes(8 * 8 * 4))
 
@@ -30,13 +30,13 @@ def pictured(*content: Any) -> llm.ChatContext:
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each encoding, whether it ran on the event loop's thread."""
     on_loop: list[bool] = []
-    encode = Frames.encode
+    encode = LiveKitFrames.encode
 
-    def noted(self: Frames, source: llm.ImageContent) -> str:
+    def noted(self: LiveKitFrames, source: llm.ImageContent) -> str:
         on_loop.append(threading.current_thread() is threading.main_thread())
         return encode(self, source)
 
-    monkeypatch.setattr(Frames, "encode", noted)
+    monkeypatch.setattr(LiveKitFrames, "encode", noted)
     return on_loop
 
 
@@ -88,7 +88,7 @@ async def test_a_frame_that_cannot_be_encoded_is_left_out(
     def refuse(*_: Any, **__: Any) -> Any:
         raise ValueError("no such format")
 
-    monkeypatch.setattr(Frames, "encode", refuse)
+    monkeypatch.setattr(LiveKitFrames, "encode", refuse)
     async with asked() as (model, service):
         context = pictured("What is it?", llm.ImageContent(image=SAMPLE))
         for _ in range(2):

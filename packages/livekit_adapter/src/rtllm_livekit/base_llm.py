@@ -34,7 +34,7 @@ from rtllm import (
     takes_cache_breakpoints,
 )
 from rtllm_livekit.convert import as_recorded, to_items
-from rtllm_livekit.images import Frames
+from rtllm_livekit.images import LiveKitFrames
 from rtllm_livekit.settings import body_of, set_keywords
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.timeouts import LiveKitTimeouts
@@ -95,7 +95,7 @@ class BaseLLM(llm.LLM[Never]):
         self._settings = settings
         self._parameters = Parameters(strict=settings.strict)
         self._tools = ToolEncoder()
-        self._pictures = ImageCache[llm.ImageContent](Frames())
+        self._pictures = ImageCache[llm.ImageContent](LiveKitFrames())
         self._bodies: dict[tuple[str, bool], Body] = {}
         self._body({}, settings.model, with_tools=False)  # raises if a setting can't be sent
 

@@ -7,7 +7,7 @@ from livekit import rtc
 from livekit.agents import llm
 
 
-class Frames:
+class LiveKitFrames:
     """Video frames in an `llm.ImageContent`; each new picture has a new one."""
 
     def frame(self, source: llm.ImageContent) -> object:

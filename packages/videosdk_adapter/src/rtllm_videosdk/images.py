@@ -10,7 +10,7 @@ from rtllm import Image, Item, Message, Text, resolve_images
 from rtllm_videosdk.convert import Pictured
 
 
-class Frames:
+class VideoSDKFrames:
     """Video frames in an `ImageContent`; only the content can be referenced weakly."""
 
     def frame(self, source: ImageContent) -> object:
@@ -43,7 +43,7 @@ class Pictures:
     """Encodes pictures, and caches those that are still in use."""
 
     def __init__(self) -> None:
-        self._known = rtllm.ImageCache[ImageContent](Frames())
+        self._known = rtllm.ImageCache[ImageContent](VideoSDKFrames())
 
     def __len__(self) -> int:
         return len(self._known)

@@ -56,6 +56,10 @@ class BaseClient(ABC):
         # response streams hold it, so none of them is running by then.
         weakref.finalize(self, self._shutdown.begin, 0.0).atexit = False
 
+    def __repr__(self) -> str:
+        count = sum(len(runtime.connections) for runtime in list(self._runtimes.values()))
+        return f"<{type(self).__name__} of {self._knowledge.name}: {count} connections>"
+
     @property
     def usage(self) -> UsageSnapshot:
         """Tokens so far, including those of interrupted, failed and superseded attempts."""

@@ -9,7 +9,7 @@ from rtllm.codec.frames import Frame, mapping
 REMEMBERED_RESPONSES = 16
 
 
-class Decoder(Protocol):
+class IdentifiedResponse(Protocol):
     """The ids of a response, as known by its decoder; see `Assembler`."""
 
     @property
@@ -44,13 +44,13 @@ class LateFrames:
         """Whether the host was seen reusing an id for another item or response."""
         return self._restarts
 
-    def ended(self, decoder: Decoder) -> None:
+    def ended(self, response: IdentifiedResponse) -> None:
         """Remember a response that ended."""
-        self._responses.append(frozenset(decoder.response_ids))
-        if decoder.announces_items:
-            self._items.append(frozenset(decoder.item_ids))
+        self._responses.append(frozenset(response.response_ids))
+        if response.announces_items:
+            self._items.append(frozenset(response.item_ids))
 
-    def is_late(self, frame: Frame, running: Decoder) -> bool:
+    def is_late(self, frame: Frame, running: IdentifiedResponse) -> bool:
         """Whether a frame belongs to a finished response and not to the running one.
 
         Args:
@@ -73,7 +73,7 @@ class LateFrames:
             return False
         return True
 
-    def _is_of_past_response(self, frame: Frame, running: Decoder) -> bool:
+    def _is_of_past_response(self, frame: Frame, running: IdentifiedResponse) -> bool:
         said = mapping(frame.response).get("id")
         if not isinstance(said, str) or said in running.response_ids:
             return False

@@ -9,7 +9,7 @@ from rtllm.engine.report import Outcome, Recovery, TurnReport
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import Fault
-from rtllm.retry.policy import Action, Finish, Resend
+from rtllm.retry.policy import Action, Complete, Resend
 
 
 def report_of(
@@ -59,7 +59,7 @@ def _recovery(fault: Fault, action: Action) -> Recovery:
     elif isinstance(action, Resend):
         what = "sent again in full" if action.full_context else "sent again"
         done = f"{what} over another connection" if action.elsewhere else what
-    elif isinstance(action, Finish):
+    elif isinstance(action, Complete):
         done = f"ended as {action.outcome}"
     else:
         done = f"failed: {action.error.__name__}"

@@ -18,8 +18,15 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
-from rtllm.retry.policy import Conditions, Resend, ends_connection, lesson_of, limits_rate, qualify
-from rtllm.retry.policy import Finish as Complete
+from rtllm.retry.policy import (
+    Complete,
+    Conditions,
+    Resend,
+    ends_connection,
+    lesson_of,
+    limits_rate,
+    qualify,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectionPattern:
     """A sentence of a rejection that tells which value a host wants.
 
     Attributes:
@@ -71,13 +71,13 @@ class Point:
     about: str
     source: str
     hosts: Mapping[str, str] = field(default_factory=dict)
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[RejectionPattern, ...] = ()
     plain: str = ""
     is_seen: bool = False
 
 
-def _refusal(pattern: str, value: str) -> Refusal:
-    return Refusal(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
+def _refusal(pattern: str, value: str) -> RejectionPattern:
+    return RejectionPattern(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
 
 
 _SYSTEM = r"\b(system|developer)\b"

@@ -148,13 +148,13 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Complete:
     """End the turn normally."""
 
     outcome: Literal["unfinished", "empty"]
 
 
-Action = Resend | Fail | Finish
+Action = Resend | Fail | Complete
 
 Lesson = Literal[
     "parent lost",
@@ -270,7 +270,7 @@ def decide(
     """
     row = TABLE[fault.kind]
     if phase == "complete" and fault.kind in LOSES_ONLY_THE_END:
-        return Finish("unfinished")
+        return Complete("unfinished")
     if phase in ("emitted", "complete"):
         return Fail(row.error)
     if can_fall_back and row.http == "at once":
@@ -281,7 +281,7 @@ def decide(
     ):
         return Resend(row.full_context, row.elsewhere, uses_budget=False, waits=row.waits)
     if fault.kind is FaultKind.EMPTY:
-        return Finish("empty")
+        return Complete("empty")
     if row.budgeted and budget_left > 0:
         never_spoke = phase == "connecting" or fault.kind is FaultKind.UNRESPONSIVE
         if can_fall_back and row.http == "uses_budget" and never_spoke:

@@ -37,7 +37,7 @@ _CLOSE_TIMEOUT = 1.0
 _Queue: TypeAlias = asyncio.Queue[tuple[Entry, str | None]]
 
 
-class Connection:
+class ServerConnection:
     """A client's WebSocket.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Self
 from aiohttp import web
 
 from rtllm.simulator.chat import ChatExchange
-from rtllm.simulator.connection import Connection
+from rtllm.simulator.connection import ServerConnection
 from rtllm.simulator.faults import ConnectPlan, FaultOption, FaultPlan, as_plan
 from rtllm.simulator.generation import Pace, Split, words
 from rtllm.simulator.handshake import Handshakes
@@ -171,7 +171,7 @@ class Simulator:
         self._host = host
         self._port = port
         self._handshakes = Handshakes(self._service, api_key, on_connect)
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._posts: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
 
@@ -340,7 +340,7 @@ class Simulator:
             record.closed = True
             self.journal.changed()
             return refusal
-        connection = Connection(self._service, record)
+        connection = ServerConnection(self._service, record)
         self._connections.add(connection)
         try:
             return await connection.serve(request, service_headers(), fault)
