@@ -266,6 +266,14 @@ def test_it_is_remembered_by_conversation() -> None:
         ("<THINK>hm</THINK>Hi.", "Hi."),
         ("[THINK]hm[/THINK]Hi.", "Hi."),
         ("<|channel>thought\nhm<channel|>Hi.", "Hi."),
+        ("<unused94>thought\nhm<unused95>Hi.", "Hi."),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>Hi.",
+            "Hi.",
+        ),
+        ("<|channel|>final<|message|>Hi.", "Hi."),
+        ("<think>\u0130stanbul</think>\u0130yi.", "\u0130yi."),  # longer in lower case
+        ("\u0130yi.</think> Peki.", "\u0130yi. Peki."),
         ("words</think> and more", "words and more"),
         ("Say <think> aloud</think>.", "Say <think> aloud</think>."),
         ("1 < 2, <b>bold</b>, 3 <", "1 < 2, <b>bold</b>, 3 <"),

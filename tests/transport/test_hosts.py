@@ -137,9 +137,12 @@ async def test_calls_of_another_host_get_what_this_one_wants() -> None:
         assert spoken(await caller.say("Hello?"))
 
 
+@pytest.mark.parametrize("manner", ["thinks in the words", "thinks in channels"])
 @pytest.mark.parametrize("prewarmed", [False, True])
-async def test_thoughts_in_the_words_are_neither_spoken_nor_recorded(*, prewarmed: bool) -> None:
-    async with chat_of(["thinks in the words"]) as (simulator, client):
+async def test_thoughts_in_the_words_are_neither_spoken_nor_recorded(
+    manner: str, *, prewarmed: bool
+) -> None:
+    async with chat_of([manner]) as (simulator, client):
         if prewarmed:
             client.prewarm("m")
         caller = Caller(client)

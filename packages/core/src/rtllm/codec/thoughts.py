@@ -5,11 +5,13 @@ anywhere else are speech. Text is held back only while it may be a part of a tag
 """
 
 import re
+from string import ascii_lowercase, ascii_uppercase
 
 from rtllm.providers.dialects import Dialect
 
 # Seen: <think> (DeepSeek, Qwen, and most others), <thinking>, <thought> (Gemini), <reasoning>,
-# [THINK] (Magistral), <seed:think> (Seed-OSS), ◁think▷ (Kimi), the channels of gpt-oss and Gemma.
+# [THINK] (Magistral), <seed:think> (Seed-OSS), ◁think▷ (Kimi), the channels of gpt-oss and
+# Gemma, <unused94> (MedGemma).
 _TAGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("<think>", ("</think>",)),
     ("<thinking>", ("</thinking>",)),
@@ -22,14 +24,18 @@ _TAGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("[think]", ("[/think]",)),
     ("◁think▷", ("◁/think▷",)),
     ("<|channel>thought", ("<channel|>",)),
+    ("<unused94>thought", ("<unused95>",)),
     ("<|channel|>analysis<|message|>", ("<|end|>",)),
 )
+_HEADERS = ("<|start|>assistant", "<|channel|>final<|message|>")
+"""Seen: what gpt-oss writes before its answer, if a server does not parse its channels."""
 _OPENINGS = tuple(opening for opening, _ in _TAGS)
 _CLOSINGS = tuple(dict.fromkeys(closing for _, closings in _TAGS for closing in closings))
 _LONGEST = max(len(tag) for tag in (*_OPENINGS, *_CLOSINGS))
 _FIRST = tuple({tag[0] for tag in (*_OPENINGS, *_CLOSINGS)})
 _has_mark = re.compile(f"[{re.escape(''.join(_FIRST))}]").search
 """Finds a character that a tag may begin with; most texts have none."""
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class ThoughtFilter:
@@ -91,7 +97,7 @@ class ThoughtFilter:
 
     def _thought(self) -> str:
         """Drop a thought up to its end; a possible part of the closing tag is held."""
-        lowered = self._held.lower()
+        lowered = _lowered(self._held)
         ends = [(at, tag) for tag in self._closings if (at := lowered.find(tag)) >= 0]
         self.dropped = True
         if not ends:
@@ -110,9 +116,9 @@ class ThoughtFilter:
             piece, self._held = self._held, ""
             return piece
         # A closing tag without an opening one is removed; the words before it stay.
-        lowered = self._held.lower()
+        lowered = _lowered(self._held)
         found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
-        before = self._said.lower() + (lowered[: min(found)[0]] if found else "")
+        before = _lowered(self._said) + (lowered[: min(found)[0]] if found else "")
         if any(tag in before for tag in _OPENINGS):
             self._may_close = False  # the text is about tags, so a closing tag is speech too
         if found and self._may_close:
@@ -131,13 +137,18 @@ class ThoughtFilter:
         if not text:
             return ""
         if text.startswith(_FIRST):
-            lowered = text.lower()
+            lowered = _lowered(text)
             for opening, closings in _TAGS:
                 if lowered.startswith(opening):
                     self._held = text[len(opening) :]
                     self.in_thought, self._closings = True, closings
                     return ""
-            if any(opening.startswith(lowered) for opening in _OPENINGS):
+            for header in _HEADERS:
+                if lowered.startswith(header):
+                    self._held = text[len(header) :]
+                    self.dropped = self._after_thought = True
+                    return ""
+            if any(tag.startswith(lowered) for tag in (*_OPENINGS, *_HEADERS)):
                 return ""
         self._may_open = False
         if self._after_thought:
@@ -151,6 +162,11 @@ def thoughts_of(dialect: Dialect) -> ThoughtFilter | None:
     if dialect.thoughts == "spoken":
         return None
     return ThoughtFilter(prefilled=dialect.thoughts == "prefilled")
+
+
+def _lowered(text: str) -> str:
+    """Return a text in lower case, with its length unchanged (``"İ".lower()`` is longer)."""
+    return text.translate(_LOWER)
 
 
 def _prefix_at_end(text: str, tags: tuple[str, ...]) -> int:

@@ -19,6 +19,14 @@ SIGNATURE = "CsUBAXLI2nyQ" + "A1b2C3d4" * 30
 """The fields that a host with thought signatures adds to calls."""
 THOUGHT = "The caller wants it."
 """The reasoning that a host with reasoning next to calls sends."""
+THOUGHTS: Mapping[str, tuple[str, ...]] = {
+    "thinks in the words": ("<th", "ink>The caller ", "greets me.</thi", "nk>\n\n"),
+    "thinks in channels": (
+        *("<|channel|>anal", "ysis<|message|>The caller ", "greets me.<|end|><|sta"),
+        *("rt|>assistant<|channel|>fin", "al<|message|>"),
+    ),
+}
+"""What hosts write into the text before the answer, by the names of the manners."""
 
 
 def check(body: Body, manners: Collection[str]) -> None:
@@ -44,12 +52,11 @@ def dressed(chunk: dict[str, Any], manners: Collection[str]) -> Iterator[dict[st
         extra = {"google": {"thought_signature": SIGNATURE}}
         calls = [{**calls[0], "extra_content": extra}, *calls[1:]]
         chunk = _with_delta(chunk, {**delta, "tool_calls": calls})
-    if "thinks in the words" in manners and delta.get("role"):
-        yield chunk
-        for piece in ("<th", "ink>The caller ", "greets me.</thi", "nk>\n\n"):
-            yield _with_delta(chunk, {"content": piece})
-        return
     yield chunk
+    if delta.get("role"):
+        for manner in manners:
+            for piece in THOUGHTS.get(manner, ()):
+                yield _with_delta(chunk, {"content": piece})
 
 
 def _with_delta(chunk: dict[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,7 +286,7 @@ _OF_STATE = (
     "ignores generate",
     "counts only input",
 )
-MANNERS: tuple[str, ...] = (*REFUSALS, "thinks in the words", *_OF_STATE)
+MANNERS: tuple[str, ...] = (*REFUSALS, *THOUGHTS, *_OF_STATE)
 """All manners.
 
 ``ignores parents``: a parent is accepted and ignored, as the response shows. The other ones of the
