@@ -3,7 +3,8 @@
 import pytest
 
 from rtllm.codec.frames import Frame
-from rtllm.codec.sse import SseDecoder, frame_of
+from rtllm.codec.sse import SseAssembler, SseChatAssembler, SseDecoder, frame_of
+from rtllm.retry.faults import Fault, FaultKind
 
 
 def frames_in(body: bytes, size: int = 1000) -> list[Frame]:
@@ -62,3 +63,78 @@ def test_one_object_instead_of_a_stream_is_its_last_event(
     body: str, types: list[object], size: int
 ) -> None:
     assert types_in(f"\n {body}", size) == types
+
+
+@SIZES
+@pytest.mark.parametrize("line", ["", "\n", ": hi\n\n"])
+def test_a_byte_order_mark_is_skipped_however_it_is_cut(size: int, line: str) -> None:
+    body = f'\ufeff{line}data: {{"type":"a"}}\n\ndata: {{"type":"b"}}\n\n'
+    assert types_in(body, size) == ["a", "b"]
+
+
+def fault_of(body: str, api: str) -> Fault | None:
+    decoder = SseAssembler() if api == "responses" else SseChatAssembler()
+    _, fault = decoder.feed(body.encode())
+    return fault or decoder.finish()[1]
+
+
+BOTH_APIS = pytest.mark.parametrize("api", ["responses", "chat"])
+
+
+@BOTH_APIS
+@pytest.mark.parametrize(
+    "event",
+    [
+        'data: {"error":{"message":"Too busy.","code":503}}',
+        'data: {"error":"Too busy."}',
+        'data: [{"error":{"message":"Too busy.","code":503}}]',  # Gemini
+        'data: {"object":"error","message":"Too busy.","type":"ServerError","code":503}',  # vLLM
+        'data: {"detail":"Too busy."}',  # FastAPI
+        'data: {"code":503,"message":"Too busy.","success":false}',
+        'event: error\ndata: {"message":"Too busy."}',
+        "event: error\ndata: Too busy.",
+    ],
+)
+def test_an_error_event_of_any_form_ends_the_response_with_its_words(event: str, api: str) -> None:
+    fault = fault_of(f"{event}\n\ndata: [DONE]\n\n", api)
+    assert fault is not None
+    assert fault.message == "Too busy."
+    assert fault.kind is not FaultKind.DROPPED
+
+
+@BOTH_APIS
+@pytest.mark.parametrize("body", ["data: Too busy.\n\n", "Too busy.\n", '"Too busy."'])
+def test_a_text_instead_of_a_stream_is_quoted(body: str, api: str) -> None:
+    fault = fault_of(body, api)
+    assert fault is not None
+    assert fault.kind is FaultKind.DROPPED
+    assert fault.message.endswith("; the host wrote: Too busy.")
+
+
+@BOTH_APIS
+@pytest.mark.parametrize(
+    "body", ['[{"error":{"message":"Too busy."}}]', '{"errors":["Too busy."]}']
+)
+def test_an_error_body_of_any_form_is_quoted(body: str, api: str) -> None:
+    fault = fault_of(body, api)
+    assert fault is not None
+    assert "Too busy." in fault.message
+
+
+@BOTH_APIS
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"delta":"my secret"}\n{"delta":"number"}\n',
+        'Data: {"delta":"my secret"}\n\n',
+        'data: {"delta":"my secret"}\ndata: {"delta":"number"}\n',
+    ],
+)
+def test_what_a_model_said_is_not_quoted(body: str, api: str) -> None:
+    fault = fault_of(body, api)
+    assert "secret" not in str(fault)
+
+
+def test_a_full_response_may_be_the_only_event() -> None:
+    body = 'data: {"id":"r","object":"response","status":"completed","output":[]}\n\n'
+    assert types_in(body) == ["response.completed"]

@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import msgspec
 
-from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
+from rtllm.codec.chat_decoder import DONE, ChatAssembler, from_body, read_chunk
 from rtllm.codec.frames import Frame, error_of, mapping, read
 from rtllm.codec.lenient_json import decode
 from rtllm.codec.responses_decoder import Assembler
 from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.events import Event
 from rtllm.retry.error_bodies import error_object, is_web_page, read_body
-from rtllm.retry.faults import Fault, from_error
+from rtllm.retry.faults import ANSWER_BROKEN_OFF, STREAM_BROKEN_OFF, Fault, from_error
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_FIELDS = (":", "data", "event", "id", "retry")
+_LONGEST_TEXT = 300
 
 
 class ServerSentEvent(NamedTuple):
@@ -37,10 +40,15 @@ class SseDecoder:
     """Splits a body into events, however it is cut into pieces.
 
     Lines end only with LF, CR LF or CR: U+2028 and the like may occur in a model's text. Some hosts
-    ignore ``stream`` and answer with one JSON object, some proxies with a web page.
+    ignore ``stream`` and answer with one JSON object, some proxies with a web page or a text.
+
+    Attributes:
+        text: Lines that are not fields of an event stream, up to some hundred characters.
     """
 
     def __init__(self) -> None:
+        self.text = ""
+        self._start = b""
         self._rest: list[bytes] = []
         self._is_body: bool | None = None
         self._after_cr = False
@@ -50,6 +58,11 @@ class SseDecoder:
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
         """Decode the next piece of the body."""
         if self._is_body is None:
+            piece = self._start + piece
+            if _BYTE_ORDER_MARK.startswith(piece):
+                self._start = piece
+                return []
+            self._start = b""
             piece = piece.removeprefix(_BYTE_ORDER_MARK).lstrip()
             if not piece:
                 return []
@@ -89,12 +102,43 @@ class SseDecoder:
             if self._data:
                 events.append(ServerSentEvent(self._event, "\n".join(self._data)))
             self._event, self._data = "", []
+        elif not line.startswith(_FIELDS):
+            self.text = f"{self.text} {line}".strip()[:_LONGEST_TEXT]
+
+
+def error_in(event: ServerSentEvent) -> Mapping[str, Any] | None:
+    """Read the error that an event holds instead of a part of the response, in any form.
+
+    Seen: an object, a list or a text under ``error``; vLLM's object named ``error``; FastAPI's
+    ``detail``; a list of errors (Gemini); a text in an event named ``error``.
+    """
+    value = read_body(event.data)
+    if isinstance(value, Mapping):
+        is_error = bool(value.get("error") or value.get("errors") or value.get("detail"))
+        is_error = is_error or value.get("object") == "error"
+        is_error = is_error or (value.get("code") not in (None, 0, 200) and "message" in value)
+    elif isinstance(value, list):
+        is_error = any(isinstance(entry, Mapping) for entry in value)
+    else:
+        is_error = False
+    if not is_error and event.event != "error":
+        return None
+    found = error_object(value)
+    return found if found.get("message") else None
 
 
 class _FedByEvents:
     """Base class of decoders that get several events of a stream at once."""
 
     _touched_slow: bool
+    _sse: SseDecoder
+    _stray = ""
+    """The data of an event that is not JSON."""
+
+    def _with_text(self, fault: Fault) -> Fault:
+        """Add what the host wrote instead of a response to the fault of a lost stream."""
+        said = _sentence_of((self._stray or self._sse.text)[:_LONGEST_TEXT])
+        return replace(fault, message=f"{fault.message}; the host wrote: {said}") if said else fault
 
     @property
     def touched_slow_item(self) -> bool:
@@ -154,9 +198,12 @@ class SseAssembler(_FedByEvents, Assembler):
     def finish(self) -> tuple[Sequence[Event], Fault | None]:
         """Decode the end of the body."""
         events, fault = self._feed_all(self._sse.finish())
-        if fault is None and self._failure is not None and self.ended is None:
+        if fault is not None or self.ended is not None:
+            return events, fault
+        if self._failure is not None:
             return super().feed(self._failure)
-        return events, fault
+        said = self._with_text(STREAM_BROKEN_OFF)
+        return events, None if said is STREAM_BROKEN_OFF else said
 
     def _feed_after_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         """Decode a frame; after a failure without a reason, it may be the reason."""
@@ -172,7 +219,14 @@ class SseAssembler(_FedByEvents, Assembler):
         if event.is_whole_body and is_web_page(event.data):
             return (), no_stream(event.data, "output")
         frame = frame_of(event)
-        if frame is None or self.ended is not None:
+        if self.ended is not None:
+            return (), None
+        if not event.is_whole_body and (frame is None or not _is_known(frame)):
+            if (error := error_in(event)) is not None:
+                frame = Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
+            elif frame is None and event.data.strip() != DONE:
+                self._stray = event.data
+        if frame is None:
             return (), None
         if _fails_without_reason(frame):
             self._failure = frame  # seen: Azure sends the reason in an error event after it
@@ -207,15 +261,21 @@ class SseChatAssembler(_FedByEvents, ChatAssembler):
         if fault is not None or self.ended is not None:
             return events, fault
         more, fault = super().finish(done=done)
-        return (*events, *more), fault
+        return (*events, *more), self._with_text(fault) if fault is ANSWER_BROKEN_OFF else fault
 
     def _feed_event(self, event: ServerSentEvent) -> tuple[Sequence[Event], Fault | None]:
         chunk = read_chunk(event.data)
         if event.is_whole_body and (fault := no_stream(event.data, "choices")) is not None:
             return (), fault
-        if chunk is None:
-            return (), None
-        return super().finish(done=True) if chunk == DONE else super().feed(chunk)
+        if chunk == DONE:
+            return super().finish(done=True)
+        if not isinstance(chunk, Mapping) or "choices" not in chunk:
+            if (error := error_in(event)) is not None:
+                return (), from_body(error, None, begun=True)
+            if chunk is None:
+                self._stray = event.data
+                return (), None
+        return super().feed(chunk)
 
 
 def no_stream(body: str, wanted: str) -> Fault | None:
@@ -228,10 +288,19 @@ def no_stream(body: str, wanted: str) -> Fault | None:
     value = read_body(body)
     if isinstance(value, Mapping) and (value.get(wanted) or value.get("error")):
         return None
-    found = error_object(value)
+    is_broken = isinstance(value, str) and body.lstrip().startswith(("{", "["))
+    found = {} if is_broken else error_object(value)
     said = found.get("message") or "an unknown format"
     found["message"] = f"the host did not answer with an event stream: {said}"
     return from_error(found, None)
+
+
+def _sentence_of(text: str) -> str:
+    """Return a sentence of a text; empty if it is data, which may hold a caller's words."""
+    if text.lstrip().lower().startswith(("{", "[", "data", "event")):
+        return ""
+    sentence: str = error_object(read_body(text)).get("message", "")
+    return sentence
 
 
 def _fails_without_reason(frame: Frame) -> bool:
@@ -246,20 +315,27 @@ def frame_of(event: ServerSentEvent) -> Frame | None:
     if event.is_whole_body:
         return _answered_at_once(event.data)
     frame = read(event.data)
-    if frame is not None and frame.type is None and event.event:
-        frame.type = event.event
+    if frame is not None and frame.type is None:
+        if mapping(msgspec.Raw(event.data.encode())).get("object") == "response":
+            return _answered_at_once(event.data)  # a full response as the only event
+        frame.type = event.event or None
     return frame
+
+
+def _is_known(frame: Frame) -> bool:
+    """Whether a frame is an event of a response, or an error frame."""
+    return frame.is_error or (isinstance(frame.type, str) and frame.type.startswith("response."))
 
 
 def _answered_at_once(body: str) -> Frame | None:
     """Convert a full response object to the last event of a stream."""
     raw = msgspec.Raw(body.encode(errors="surrogatepass"))
     response = mapping(raw)
-    if response.get("error"):
+    if isinstance(response.get("error"), Mapping):
         return read(raw)
     if "status" not in response and "output" not in response:
-        said = response.get("detail") or response.get("message")
-        sentence = said if isinstance(said, str) else "the host answered with an unknown object"
-        error = {"message": f"{sentence} (no response object)"}
+        found = error_object(read_body(body)) if response or body.startswith("[") else {}
+        sentence = found.get("message") or "the host answered with an unknown object"
+        error = {**found, "message": f"{sentence} (no response object)"}
         return Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
     return Frame(type=f"response.{response.get('status', 'completed')}", response=raw)
