@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
-from rtllm.codec.chat_decoder import DONE, ChatAssembler, from_body, read_chunk
+from rtllm.codec.chat_decoder import DONE, ChatDecoder, from_body, read_chunk
 from rtllm.codec.chat_encoder import (
     messages,
     nested_choice,
@@ -319,7 +319,7 @@ BOTH = pytest.mark.parametrize("as_objects", [False, True])
 
 def read(*chunks: Any, as_objects: bool = False, end: bool = True) -> list[Event | Fault]:
     """All that some chunks, and the end of the stream, come to."""
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     found: list[Event | Fault] = []
     for one in chunks:
         events, fault = assembler.feed(ChatCompletionChunk.construct(**one) if as_objects else one)
@@ -590,7 +590,7 @@ def test_the_old_function_call_is_read() -> None:
 
 
 def test_a_call_that_comes_in_is_slow_until_the_end() -> None:
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     assembler.feed(piece("{", index=0, id="a", name="f"))
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (True, True)
     assembler.feed(chunk())
@@ -601,7 +601,7 @@ def test_a_call_that_comes_in_is_slow_until_the_end() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_thoughts_are_slow_and_never_spoken(name: str) -> None:
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     assert assembler.feed(chunk({name: "hmm"})) == ([], None)
     assert assembler.slow_item_open
     assert assembler.feed(said("Hi")) == ([TextDelta("Hi")], None)
@@ -609,7 +609,7 @@ def test_thoughts_are_slow_and_never_spoken(name: str) -> None:
 
 
 def test_it_is_whole_once_the_service_has_finished() -> None:
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     found = []
     for one in (said("Hi"), chunk(finish="stop")):
         assembler.feed(one)
@@ -664,7 +664,7 @@ def test_law_any_chunks_end_once_and_nothing_follows_the_end(chunks: list[Any]) 
 
 
 def test_content_after_a_finish_reason_still_counts() -> None:
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     found: list[Event] = []
     for one in (said("one ")["choices"][0]["delta"]["content"], "two ", "three"):
         found += assembler.feed(chunk({"content": one}, "stop"))[0]
@@ -681,7 +681,7 @@ def test_calls_after_a_finish_reason_are_emitted_at_the_end() -> None:
 
 
 def test_a_finish_reason_allows_an_end_after_a_short_silence() -> None:
-    assembler = ChatAssembler()
+    assembler = ChatDecoder()
     assembler.feed(said("Hi"))
     assert not assembler.may_end_after_silence
     assembler.feed(chunk(finish="stop"))

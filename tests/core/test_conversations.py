@@ -71,7 +71,7 @@ class Desk:
         return anchor
 
     def belonging(self, asked: Membership) -> list[tuple[str, Proof]]:
-        return [(k.anchor.mark, proof) for k, proof in self.all.belonging(asked)]
+        return [(k.anchor.mark, proof) for k, proof in self.all.find_belonging(asked)]
 
 
 _numbers = itertools.count()

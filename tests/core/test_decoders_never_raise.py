@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm.codec import lenient_json
-from rtllm.codec.chat_decoder import DONE, ChatAssembler, read_chunk
+from rtllm.codec.chat_decoder import DONE, ChatDecoder, read_chunk
 from rtllm.codec.frames import error_of, read
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.simulator.faults import GARBAGE
 
@@ -52,7 +52,7 @@ _frames = st.fixed_dictionaries(
 )
 
 
-def _whatever(data: str | bytes, decoder: Assembler) -> None:
+def _whatever(data: str | bytes, decoder: ResponsesDecoder) -> None:
     frame = read(data)
     if frame is None:
         return
@@ -70,7 +70,7 @@ def _whatever(data: str | bytes, decoder: Assembler) -> None:
 def test_law_no_values_raise_in_the_responses_decoder(
     frames: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    decoder = Assembler()
+    decoder = ResponsesDecoder()
     for frame in frames:
         text = json.dumps(frame)
         cut = data.draw(st.integers(0, len(text)) | st.just(len(text)))
@@ -81,14 +81,14 @@ def test_law_no_values_raise_in_the_responses_decoder(
 @given(st.lists(st.binary(max_size=40) | _text, max_size=5))
 def test_law_no_bytes_raise(pieces: list[bytes | str]) -> None:
     for piece in pieces:
-        _whatever(piece, Assembler())
+        _whatever(piece, ResponsesDecoder())
         chunk = read_chunk(piece)
-        assert chunk is None or ChatAssembler().feed(chunk)
+        assert chunk is None or ChatDecoder().feed(chunk)
 
 
 @given(st.lists(_frames | _values | st.just(DONE), max_size=8))
 def test_law_no_values_raise_in_the_chat_decoder(chunks: list[Any]) -> None:
-    decoder = ChatAssembler()
+    decoder = ChatDecoder()
     for chunk in chunks:
         for one in (chunk, read_chunk(json.dumps(chunk))):
             events, _ = decoder.feed(one)
@@ -101,7 +101,7 @@ def test_law_no_values_raise_in_the_chat_decoder(chunks: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", sorted(GARBAGE))
 def test_what_no_host_should_send_is_passed_over(name: str) -> None:
-    _whatever(GARBAGE[name], Assembler())
+    _whatever(GARBAGE[name], ResponsesDecoder())
 
 
 @pytest.mark.parametrize("depth", [99, 100, 101, 500, 990, 1000, 2000, 50_000])
@@ -111,7 +111,7 @@ def test_no_depth_raises(depth: int, name: str, *, is_closed: bool) -> None:
     nested = '{"message":' * depth + "1" + "}" * (depth if is_closed else 0)
     for kind in ("error", "response.output_item.done", "response.failed", "response.completed"):
         frame = f'{{"type":"{kind}","{name}":{nested}}}'
-        _whatever(frame, Assembler())
+        _whatever(frame, ResponsesDecoder())
         assert (read(frame) is not None) is is_closed
     read_chunk(f'{{"choices":[{{"delta":{nested}}}]}}')
 

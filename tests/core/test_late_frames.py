@@ -5,7 +5,7 @@ from typing import Any
 
 from rtllm.codec.frames import Frame, read
 from rtllm.codec.late_frames import LateFrames
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 
 
 def frame(kind: str, **fields: Any) -> Frame:
@@ -26,9 +26,9 @@ def answer(number: int, item_id: str, response_id: str | None = None) -> list[Fr
     ]
 
 
-def play(late: LateFrames, *frames: Frame) -> tuple[list[object], Assembler]:
+def play(late: LateFrames, *frames: Frame) -> tuple[list[object], ResponsesDecoder]:
     """Feed a response as a connection would; give the types of what was late."""
-    decoder = Assembler()
+    decoder = ResponsesDecoder()
     dropped: list[object] = []
     for one in frames:
         if late.is_late(one, decoder):
@@ -81,5 +81,5 @@ def test_only_the_last_responses_are_remembered() -> None:
     late = LateFrames()
     for number in range(40):
         play(late, *answer(number, f"msg_{number}"))
-    assert not late.is_late(frame("output_text.delta", item_id="msg_0"), Assembler())
-    assert late.is_late(frame("output_text.delta", item_id="msg_39"), Assembler())
+    assert not late.is_late(frame("output_text.delta", item_id="msg_0"), ResponsesDecoder())
+    assert late.is_late(frame("output_text.delta", item_id="msg_39"), ResponsesDecoder())

@@ -136,7 +136,7 @@ def by_the_first_match(patch: pytest.MonkeyPatch) -> None:
     def by_content(self: Conversations, asked: Membership) -> KnownResponse | None:
         return next(self._responses.matching(asked.context), None)
 
-    patch.setattr(Conversations, "_by_content", by_content)
+    patch.setattr(Conversations, "_match_by_content", by_content)
 
 
 def hidden_on_content(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtllm.codec.frames import read
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.responses_encoder import item_json, request_frame
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Image, Item, Message, Opaque, Reasoning, Text, ToolCall, ToolOutput
@@ -111,8 +111,8 @@ def test_tool_fields_travel_only_with_tools() -> None:
 # -- in -----------------------------------------------------------------------------------
 
 
-def fed(*frames: dict[str, Any]) -> tuple[Assembler, list[Event], Fault | None]:
-    assembler, events, fault = Assembler(), list[Event](), None
+def fed(*frames: dict[str, Any]) -> tuple[ResponsesDecoder, list[Event], Fault | None]:
+    assembler, events, fault = ResponsesDecoder(), list[Event](), None
     for fields in frames:
         frame = read(json.dumps(fields))
         assert frame is not None
@@ -504,9 +504,9 @@ def test_frames_lost_or_doubled_never_double_a_call(order: list[int]) -> None:
 # -- hosts that are careless with ids and places  -----------------------------------------
 
 
-def _played(*frames: dict[str, Any]) -> tuple[str, list[str], Assembler]:
+def _played(*frames: dict[str, Any]) -> tuple[str, list[str], ResponsesDecoder]:
     """The text and calls that some frames bring, and the assembler after them."""
-    assembler = Assembler()
+    assembler = ResponsesDecoder()
     text, calls = "", []
     for frame in frames:
         read_ = read(msgspec.json.encode(frame))
@@ -610,7 +610,7 @@ def test_deltas_after_an_empty_message_are_another_messages() -> None:
             "text": "One two three",
         },
     ]
-    decoder, heard = Assembler(), ""
+    decoder, heard = ResponsesDecoder(), ""
     for number, frame in enumerate(frames):
         one = read(json.dumps({**frame, "sequence_number": number}))
         assert one is not None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.heard import events_of, listen, words_of
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.codec.frames import read
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Message
 from rtllm.content.items import Reasoning as Reasoning_
@@ -24,7 +24,7 @@ from rtllm.simulator.mangling import HABITS, MangledFrame, Mangler
 
 def decoded(frames: Sequence[MangledFrame]) -> list[Event]:
     """What the decoder makes of some frames."""
-    decoder, events = Assembler(), list[Event]()
+    decoder, events = ResponsesDecoder(), list[Event]()
     for frame in frames:
         if (one := read(frame.data)) is not None:
             more, fault = decoder.feed(one)
@@ -90,9 +90,9 @@ def test_law_every_word_and_call_comes_once_whatever_the_hosts_habits(
 # -- single habits, each on its own -------------------------------------------------------------
 
 
-def heard(*frames: dict[str, Any] | str) -> tuple[str, list[tuple[str, str]], Assembler]:
+def heard(*frames: dict[str, Any] | str) -> tuple[str, list[tuple[str, str]], ResponsesDecoder]:
     """The words and calls that some frames bring, and the decoder after them."""
-    decoder, events = Assembler(), list[Event]()
+    decoder, events = ResponsesDecoder(), list[Event]()
     for frame in frames:
         data = frame if isinstance(frame, str) else json.dumps(frame)
         if (one := read(data)) is not None:
@@ -256,7 +256,7 @@ def test_halves_are_joined_across_deltas_and_lone_ones_replaced(
 
 def test_halves_are_joined_over_another_frame_and_within_raw_bytes() -> None:
     raw = b'{"type":"response.output_text.delta","delta":"\xed\xa0\xbd"}'
-    decoder, events = Assembler(), list[Event]()
+    decoder, events = ResponsesDecoder(), list[Event]()
     for data in (raw, b'{"type":"ping"}', raw.replace(b"\xa0\xbd", b"\xb8\x80")):
         frame = read(data)
         assert frame is not None

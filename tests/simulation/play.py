@@ -14,7 +14,7 @@ from typing import Any
 
 import rtllm.engine.sender
 from rtllm.codec.frames import Frame
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.engine.actions import (
     Action,
     Close,
@@ -52,7 +52,7 @@ SENDER: Any = rtllm.engine.sender
 EngineFactory = Callable[[EngineOptions], Engine]
 
 
-class FragileAssembler(Assembler):
+class FragileAssembler(ResponsesDecoder):
     """A decoder with a bug: it fails on one kind of frame."""
 
     def feed(self, frame: Frame) -> Any:
@@ -73,14 +73,14 @@ def fragile_decoder() -> Iterator[None]:
     log.setLevel(logging.CRITICAL + 1)
     collects = gc.isenabled()
     gc.disable()
-    usual = module.Assembler
-    module.Assembler = FragileAssembler
+    usual = module.ResponsesDecoder
+    module.ResponsesDecoder = FragileAssembler
     try:
         yield
     finally:
         if collects:
             gc.enable()
-        module.Assembler = usual
+        module.ResponsesDecoder = usual
         log.setLevel(level)
 
 

@@ -17,7 +17,7 @@ import rtllm.scheduling.connection_pool
 import rtllm.scheduling.lanes
 from rtllm.codec.frames import Frame
 from rtllm.codec.late_frames import LateFrames
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.content.items import Item
 from rtllm.content.usage import Usage
@@ -209,15 +209,15 @@ def counts_what_is_pulled(patch: Patch) -> None:
 
 def speaks_the_final_text_again(patch: Patch) -> None:
     """An item whose id differs between its events is taken for another one."""
-    message_done = Assembler._complete_message
+    message_done = ResponsesDecoder._complete_message
 
-    def again(self: Assembler, entry: Any, item: Any) -> list[Event]:
+    def again(self: ResponsesDecoder, entry: Any, item: Any) -> list[Event]:
         said, entry.said = entry.said, ""
         events = list(message_done(self, entry, item))
         entry.said = entry.said or said
         return events
 
-    patch.setattr(Assembler, "_complete_message", again)
+    patch.setattr(ResponsesDecoder, "_complete_message", again)
 
 
 def takes_late_frames(patch: Patch) -> None:
@@ -262,12 +262,12 @@ def loses_held_calls(patch: Patch) -> None:
 
 def loses_a_word(patch: Patch) -> None:
     """What only the end of an item tells is lost."""
-    message_done = Assembler._complete_message
+    message_done = ResponsesDecoder._complete_message
 
-    def losing(self: Assembler, entry: Any, item: Any) -> list[Event]:
+    def losing(self: ResponsesDecoder, entry: Any, item: Any) -> list[Event]:
         return [e for e in message_done(self, entry, item) if not isinstance(e, TextDelta)]
 
-    patch.setattr(Assembler, "_complete_message", losing)
+    patch.setattr(ResponsesDecoder, "_complete_message", losing)
 
 
 # -- law 4: limits ---------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def trusts_decoders(patch: Patch) -> None:
     def feed(self: Turns, attempt: Attempt, piece: Any, now: float) -> None:
         was_in_progress = attempt.decoder.in_progress
         events, fault = attempt.decoder.feed(piece)
-        self.take(attempt, events, fault, now, was_in_progress=was_in_progress)
+        self.process(attempt, events, fault, now, was_in_progress=was_in_progress)
 
     patch.setattr(Turns, "feed", feed)
 

@@ -100,7 +100,7 @@ class _Call:
         )
 
 
-class ChatAssembler:
+class ChatDecoder:
     """Decodes the chunks of one chat completion into events.
 
     It accepts the SDK's objects and plain dicts, and the variations of hosts: calls in pieces or
@@ -440,7 +440,7 @@ def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
     """Parse a data line of a stream, leniently if it isn't strict JSON.
 
     Returns:
-        The chunk for `ChatAssembler.feed`, or ``[DONE]``; None if it is neither.
+        The chunk for `ChatDecoder.feed`, or ``[DONE]``; None if it is neither.
     """
     if data.strip() in (DONE, DONE.encode()):
         return DONE

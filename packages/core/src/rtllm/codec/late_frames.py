@@ -10,7 +10,7 @@ REMEMBERED_RESPONSES = 16
 
 
 class IdentifiedResponse(Protocol):
-    """The ids of a response, as known by its decoder; see `Assembler`."""
+    """The ids of a response, as known by its decoder; see `ResponsesDecoder`."""
 
     @property
     def response_ids(self) -> Collection[str]:

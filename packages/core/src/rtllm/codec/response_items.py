@@ -24,17 +24,17 @@ class ItemState:
 
     Attributes:
         ids: The ids that the service gave it, in order of arrival.
-        places: Its indexes in the output.
+        indexes: Its indexes in the output.
         kind: Its type, if known.
         call_id: A call's id.
         name: A call's tool.
-        said: The part of its text that was passed on.
+        emitted: The part of its text that was passed on.
         half: The half of a surrogate pair that the next delta may complete.
         deltas: The deltas of its text.
         rest: The part of its text that came only with final texts.
         late: Text that came after the final text and may repeat it.
-        goes_on: Whether new text came after the final text.
-        starts: Where in ``said`` each part of the content begins.
+        has_new_text: Whether new text came after the final text.
+        starts: Where in ``emitted`` each part of the content begins.
         finals: The final texts of its parts.
         arguments: A call's arguments from deltas.
         final_arguments: A call's arguments from the event that ends them.
@@ -42,21 +42,21 @@ class ItemState:
         is_announced: Whether it was announced by `added`.
         is_open: Whether it was announced and is not complete.
         is_closed: Whether the service declared it complete.
-        named: How many events gave it an id.
+        id_count: How many events gave it an id.
         thoughts: Removes the thoughts from its text; None if they are kept, or no text came yet.
     """
 
     ids: dict[str, None] = field(default_factory=dict)
-    places: dict[int, None] = field(default_factory=dict)
+    indexes: dict[int, None] = field(default_factory=dict)
     kind: str | None = None
     call_id: str | None = None
     name: str | None = None
-    said: str = ""
+    emitted: str = ""
     half: str = ""
     deltas: set[str] = field(default_factory=set)
     rest: str = ""
     late: str = ""
-    goes_on: bool = False
+    has_new_text: bool = False
     starts: dict[int | None, int] = field(default_factory=dict)
     finals: dict[int | None, str] = field(default_factory=dict)
     arguments: str = ""
@@ -65,7 +65,7 @@ class ItemState:
     is_announced: bool = False
     is_open: bool = False
     is_closed: bool = False
-    named: int = 0
+    id_count: int = 0
     thoughts: ThoughtFilter | None = None
 
     @property
@@ -81,11 +81,11 @@ class ItemState:
     @property
     def has_stable_id(self) -> bool:
         """Whether several events gave it an id, and always the same one."""
-        return len(self.ids) == 1 and self.named > 1
+        return len(self.ids) == 1 and self.id_count > 1
 
-    def is_elsewhere(self, place: int | None) -> bool:
+    def is_elsewhere(self, index: int | None) -> bool:
         """Whether it has indexes and the given one isn't among them."""
-        return place is not None and bool(self.places) and place not in self.places
+        return index is not None and bool(self.indexes) and index not in self.indexes
 
     def has_arguments(self, *, is_final: bool) -> bool:
         """Whether a call has all its arguments, so that further ones belong to another call.
@@ -103,49 +103,49 @@ class ItemState:
             return False
         return call_id is None or self.call_id is None or call_id == self.call_id
 
-    def say(self, text: str, part: int | None) -> str:
+    def add_text(self, text: str, part: int | None) -> str:
         """Add a piece of text; return what can be passed on."""
-        self.starts.setdefault(part, len(self.said))
+        self.starts.setdefault(part, len(self.emitted))
         self.deltas.add(text)
         text, self.half = join(self.half, text)
-        self.said += text
+        self.emitted += text
         return text
 
-    def say_half(self) -> str:
+    def flush_half(self) -> str:
         """Replace a surrogate half that was not completed; return the replacement."""
         if not self.half:
             return ""
         self.half = ""
-        self.said += REPLACEMENT
+        self.emitted += REPLACEMENT
         return REPLACEMENT
 
     def complete(self, text: str, part: int | None) -> str:
         """Set the final text of a part; return what it adds to the text passed on."""
         start = self._start_of(text, part)
         self.starts.setdefault(part, start)
-        rest = beyond(self.said[start:], text)
+        rest = new_text(self.emitted[start:], text)
         self.finals[part] = text
-        self.goes_on = False
+        self.has_new_text = False
         if rest:
             self.half = ""
-            self.said += rest
+            self.emitted += rest
             self.rest += rest
         return rest
 
     def complete_all(self, text: str) -> str:
         """Set the final text of the item; return what it adds to the text passed on."""
-        rest = beyond(self.said, text)
+        rest = new_text(self.emitted, text)
         if rest or text:
             self.half = ""
-        self.said += rest
+        self.emitted += rest
         self.rest += rest
         return rest
 
     def move_end(self, text: str, to: "ItemState") -> None:
         """Move a text that came after this item's final text to the item that it belongs to."""
-        own = self.said.removesuffix(text)
-        if own != self.said and any(f and own.startswith(f) for f in self.finals.values()):
-            self.said, to.said = own, text
+        own = self.emitted.removesuffix(text)
+        if own != self.emitted and any(f and own.startswith(f) for f in self.finals.values()):
+            self.emitted, to.emitted = own, text
             to.starts[None] = 0
 
     def _start_of(self, text: str, part: int | None) -> int:
@@ -155,10 +155,10 @@ class ItemState:
         if part is None and self.starts:
             return max(self.starts.values())
         for start in self.starts.values():
-            said = self.said[start:]
-            if said and (said.startswith(text) or text.startswith(said)):
+            emitted = self.emitted[start:]
+            if emitted and (emitted.startswith(text) or text.startswith(emitted)):
                 return start
-        return len(self.said)
+        return len(self.emitted)
 
     def take_after_final(self, text: str, part: int | None) -> str:
         """Check text that comes after a final text; return it once it is not a repetition.
@@ -166,7 +166,7 @@ class ItemState:
         It may repeat a delta, or text that came only with the final text. In the latter case it is
         held until it differs.
         """
-        if self.goes_on or not (self.final or self._final_of(part)):
+        if self.has_new_text or not (self.final or self._final_of(part)):
             return text
         if text in self.deltas:
             return ""
@@ -174,7 +174,7 @@ class ItemState:
         if late.strip() in self.rest:
             self.late = late
             return ""
-        self.goes_on = True
+        self.has_new_text = True
         return late if self.rest.startswith(late[: -len(text)].strip()) else text
 
     def _final_of(self, part: int | None) -> str:
@@ -190,7 +190,7 @@ class ItemTable:
     def __init__(self) -> None:
         self._items: list[ItemState] = []
         self._by_id: dict[str, list[ItemState]] = {}
-        self._by_place: dict[int, list[ItemState]] = {}
+        self._by_index: dict[int, list[ItemState]] = {}
         self._by_call: dict[str, ItemState] = {}
 
     def __iter__(self) -> Iterator[ItemState]:
@@ -204,7 +204,7 @@ class ItemTable:
     def find(
         self,
         item_id: str | None,
-        place: int | None,
+        index: int | None,
         kind: str | None = None,
         call_id: str | None = None,
     ) -> ItemState | None:
@@ -213,47 +213,47 @@ class ItemTable:
         An item that has both is preferred, then an open one, then the newest. A call's own id,
         which its output repeats, takes precedence.
         """
-        if call_id is not None and (called := self._by_call.get(call_id)) is not None:
-            return called
+        if call_id is not None and (call := self._by_call.get(call_id)) is not None:
+            return call
         by_id = self._by_id.get(item_id, []) if item_id is not None else []
-        by_place = self._by_place.get(place, []) if place is not None else []
-        if len(by_id) == 1 and by_id == by_place:
+        by_index = self._by_index.get(index, []) if index is not None else []
+        if len(by_id) == 1 and by_id == by_index:
             return by_id[0] if by_id[0].can_be(kind) else None
-        newest = [*by_place[-_CANDIDATES:], *by_id[-_CANDIDATES:]]
+        newest = [*by_index[-_CANDIDATES:], *by_id[-_CANDIDATES:]]
         found = [i for i in newest if i.can_be(kind, call_id)]
         if not found:
             return None
         return max(
             reversed(found),
             key=lambda i: (
-                item_id in i.ids and place in i.places,
+                item_id in i.ids and index in i.indexes,
                 not i.is_closed,
                 item_id in i.ids,
             ),
         )
 
-    def add(self, item_id: str | None, place: int | None, kind: str | None) -> ItemState:
+    def add(self, item_id: str | None, index: int | None, kind: str | None) -> ItemState:
         """Add a new item."""
         item = ItemState()
         self._items.append(item)
-        self.know(item, item_id, place, kind)
+        self.add_ids(item, item_id, index, kind)
         return item
 
-    def know(
-        self, item: ItemState, item_id: str | None, place: int | None, kind: str | None
+    def add_ids(
+        self, item: ItemState, item_id: str | None, index: int | None, kind: str | None
     ) -> None:
         """Record the id and the index that an event used for an item."""
         item.kind = item.kind or kind
         if item_id is not None:
-            item.named += 1
+            item.id_count += 1
             if item_id not in item.ids:
                 item.ids[item_id] = None
                 self._by_id.setdefault(item_id, []).append(item)
-        if place is not None and place not in item.places:
-            item.places[place] = None
-            self._by_place.setdefault(place, []).append(item)
+        if index is not None and index not in item.indexes:
+            item.indexes[index] = None
+            self._by_index.setdefault(index, []).append(item)
 
-    def know_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
+    def add_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
         """Record a call's id and tool."""
         item.call_id = item.call_id or call_id
         item.name = item.name or name
@@ -261,16 +261,16 @@ class ItemTable:
             self._by_call.setdefault(item.call_id, item)
 
 
-def beyond(said: str, final: str) -> str:
+def new_text(emitted: str, final: str) -> str:
     """Return what a final text adds to the text passed on; empty if the two differ.
 
     Spaces are ignored, since hosts trim final texts, and so are characters that replace invalid
     bytes.
     """
-    if final.startswith(said):
-        return final[len(said) :]
+    if final.startswith(emitted):
+        return final[len(emitted) :]
     at = 0
-    for character in said:
+    for character in emitted:
         if character.isspace():
             continue
         while at < len(final) and final[at].isspace():
@@ -281,21 +281,21 @@ def beyond(said: str, final: str) -> str:
             return ""
         at += 1
     rest = final[at:]
-    return (rest.lstrip() if said[-1:].isspace() else rest) if rest.strip() else ""
+    return (rest.lstrip() if emitted[-1:].isspace() else rest) if rest.strip() else ""
 
 
-def are_alike(said: str, final: str) -> bool:
+def are_similar(emitted: str, final: str) -> bool:
     """Whether two texts begin so similarly that one is probably the other, repaired."""
-    said, final = "".join(said.split()), "".join(final.split())
-    if not said or not final:
-        return not said
-    shorter = min(len(said), len(final))
-    same = next((i for i in range(shorter) if said[i] != final[i]), shorter)
+    emitted, final = "".join(emitted.split()), "".join(final.split())
+    if not emitted or not final:
+        return not emitted
+    shorter = min(len(emitted), len(final))
+    same = next((i for i in range(shorter) if emitted[i] != final[i]), shorter)
     return 2 * same >= shorter
 
 
-def meant_by(
-    item: Mapping[str, Any], text: str, place: int, left: Collection[ItemState]
+def match_item(
+    item: Mapping[str, Any], text: str, index: int, unmatched: Collection[ItemState]
 ) -> ItemState | None:
     """Find the received item that an item of the terminal event's output refers to.
 
@@ -304,39 +304,39 @@ def meant_by(
     Args:
         item: The item in the terminal event.
         text: Its text, if it is a message.
-        place: Its index there.
-        left: The received items that are not matched yet.
+        index: Its index there.
+        unmatched: The received items that are not matched yet.
     """
     kind, item_id = item.get("type"), item.get("id")
-    fit = [i for i in left if i.can_be(kind if isinstance(kind, str) else None)]
-    named = [i for i in fit if isinstance(item_id, str) and item_id in i.ids]
+    fit = [i for i in unmatched if i.can_be(kind if isinstance(kind, str) else None)]
+    with_id = [i for i in fit if isinstance(item_id, str) and item_id in i.ids]
     match kind:
         case "message":
-            found = _messages(text, place, fit, named)
+            found = _messages(text, index, fit, with_id)
         case "function_call":
-            found = _calls(item.get("call_id"), place, fit, named)
+            found = _calls(item.get("call_id"), index, fit, with_id)
         case _:
-            found = iter((*named, *fit))
+            found = iter((*with_id, *fit))
     return next(found, None)
 
 
 def _messages(
-    text: str, place: int, fit: Sequence[ItemState], named: Sequence[ItemState]
+    text: str, index: int, fit: Sequence[ItemState], with_id: Sequence[ItemState]
 ) -> Iterator[ItemState]:
-    told = [(i, said) for i in fit if (said := i.final or i.said)]
-    yield from (i for i in named if text.startswith(i.final or i.said))
-    yield from (i for i, said in told if said == text)
-    yield from named
-    yield from (i for i, said in told if beyond(said, text) or beyond(text, said))
-    yield from (i for i, said in told if are_alike(said, text))
-    yield from (i for i in fit if place in i.places)
+    with_text = [(i, emitted) for i in fit if (emitted := i.final or i.emitted)]
+    yield from (i for i in with_id if text.startswith(i.final or i.emitted))
+    yield from (i for i, emitted in with_text if emitted == text)
+    yield from with_id
+    yield from (i for i, emitted in with_text if new_text(emitted, text) or new_text(text, emitted))
+    yield from (i for i, emitted in with_text if are_similar(emitted, text))
+    yield from (i for i in fit if index in i.indexes)
 
 
 def _calls(
-    call_id: object, place: int, fit: Sequence[ItemState], named: Sequence[ItemState]
+    call_id: object, index: int, fit: Sequence[ItemState], with_id: Sequence[ItemState]
 ) -> Iterator[ItemState]:
     yield from (i for i in fit if i.call_id is not None and i.call_id == call_id)
-    yield from (i for i in named if i.call_id is None)
-    nameless = [i for i in fit if i.call_id is None and i.kind is not None and not i.is_closed]
-    yield from (i for i in nameless if place in i.places)
-    yield from nameless
+    yield from (i for i in with_id if i.call_id is None)
+    without_id = [i for i in fit if i.call_id is None and i.kind is not None and not i.is_closed]
+    yield from (i for i in without_id if index in i.indexes)
+    yield from without_id

@@ -8,7 +8,7 @@ import msgspec
 from rtllm.codec.frames import Frame, error_of, mapping, strict
 from rtllm.codec.lenient_json import clean, clean_escapes, is_json
 from rtllm.codec.lenient_json import encode as encode_leniently
-from rtllm.codec.response_items import ItemState, ItemTable, are_alike, beyond, meant_by
+from rtllm.codec.response_items import ItemState, ItemTable, are_similar, match_item, new_text
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.codec.thoughts import ThoughtFilter, without_thoughts
 from rtllm.codec.token_counts import usage_from
@@ -18,7 +18,7 @@ from rtllm.content.usage import Usage
 from rtllm.retry.faults import Fault, cut_at_once, from_error
 
 
-class Assembler:
+class ResponsesDecoder:
     """Decodes the events of one response into events for the agent.
 
     It gets only the frames of its own lane or stream. Unknown events, missing fields and items of
@@ -55,18 +55,18 @@ class Assembler:
         self.announces_items = False
         self._response_ids: list[str] = []
         self._items = ItemTable()
-        self._speaking: ItemState | None = None
-        self._calling: ItemState | None = None
+        self._latest_message: ItemState | None = None
+        self._latest_call: ItemState | None = None
         self._last_delta: tuple[object, object, ItemState] | None = None
         self._sequence = SequenceCheck()
         self._call_ids: set[str] = set()
-        self._spoke = False
+        self._has_text = False
         self._touched_slow = False
 
     @property
     def is_complete(self) -> bool:
         """Whether a message or a call is complete, and no item is open or lacks its arguments."""
-        return not any(item.is_open or _waits(item) for item in self._items) and any(
+        return not any(item.is_open or _lacks_arguments(item) for item in self._items) and any(
             isinstance(item.done, Message | ToolCall) for item in self._items
         )
 
@@ -162,11 +162,11 @@ class Assembler:
         self.created = True
         self.in_progress = self.in_progress or frame.type == "response.in_progress"
         response_id = _string(response.get("id"))
-        self._know_response(response_id)
+        self._add_response_id(response_id)
         self.response_id = self.response_id or response_id
         return ()
 
-    def _know_response(self, response_id: str | None) -> None:
+    def _add_response_id(self, response_id: str | None) -> None:
         if response_id is not None and response_id not in self._response_ids:
             self._response_ids.append(response_id)
 
@@ -174,44 +174,44 @@ class Assembler:
 
     def _add_item(self, frame: Frame) -> Sequence[Event]:
         fields = mapping(frame.item)
-        item_id, place = _names(frame, fields)
+        item_id, index = _identify(frame, fields)
         kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
-        item = self._items.find(item_id, place, kind, call_id)
-        if item is not None and _begins_another(item, item_id, place):
+        item = self._items.find(item_id, index, kind, call_id)
+        if item is not None and _begins_another(item, item_id, index):
             item = None
         if item is None:
-            item = self._find_unannounced(item_id, place, kind)
+            item = self._find_unannounced(item_id, index, kind)
         if item is None:
-            item = self._items.add(item_id, place, kind)
+            item = self._items.add(item_id, index, kind)
         else:
-            self._items.know(item, item_id, place, kind)
+            self._items.add_ids(item, item_id, index, kind)
         item.is_announced = self.announces_items = True
         item.is_open = not item.is_closed
-        self._items.know_call(item, call_id, _string(fields.get("name")))
+        self._items.add_call(item, call_id, _string(fields.get("name")))
         self._touched_slow = item.is_slow
         if item.kind == "message":
-            self._speaking = item
+            self._latest_message = item
         elif item.kind == "function_call":
-            self._calling = item
+            self._latest_call = item
         return ()
 
     def _find_unannounced(
-        self, item_id: str | None, place: int | None, kind: str | None
+        self, item_id: str | None, index: int | None, kind: str | None
     ) -> ItemState | None:
         """Find the item that an announcement refers to, if other events of it came before."""
-        item = self._calling if kind == "function_call" else self._speaking
+        item = self._latest_call if kind == "function_call" else self._latest_message
         if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
             return None
-        if item.is_elsewhere(place) or (item.ids and item_id is not None):
+        if item.is_elsewhere(index) or (item.ids and item_id is not None):
             return None
         return item
 
     def _message_of_delta(self, frame: Frame) -> ItemState:
         if self._last_delta is not None:
-            item_id, place, item = self._last_delta
-            if item_id == frame.item_id and place == frame.output_index:
+            item_id, index, item = self._last_delta
+            if item_id == frame.item_id and index == frame.output_index:
                 # Only deltas came since, so the same id and index mean the same item.
-                item.named += _string(item_id) is not None
+                item.id_count += _string(item_id) is not None
                 return item
         item = self._find_message_of_delta(frame)
         if not item.is_closed and not item.finals:
@@ -219,64 +219,66 @@ class Assembler:
         return item
 
     def _find_message_of_delta(self, frame: Frame) -> ItemState:
-        item_id, place = _string(frame.item_id), _number(frame.output_index)
-        item = self._items.find(item_id, place, "message")
+        item_id, index = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, index, "message")
         if item is None:
-            item = self._current_message(item_id, place)
+            item = self._current_message(item_id, index)
         elif item.is_closed or item.finals:
-            item = None if _is_another(item, item_id) or item.is_elsewhere(place) else item
+            item = None if _is_another(item, item_id) or item.is_elsewhere(index) else item
         if item is None:
-            return self._items.add(item_id, place, "message")
+            return self._items.add(item_id, index, "message")
         if not item.is_closed:
-            self._items.know(item, item_id, place, "message")
+            self._items.add_ids(item, item_id, index, "message")
         return item
 
-    def _current_message(self, item_id: str | None, place: int | None) -> ItemState | None:
+    def _current_message(self, item_id: str | None, index: int | None) -> ItemState | None:
         """Find the only message that a delta without a known id or index can refer to."""
-        item = self._speaking
-        if item is None or (item_id is None and place is None):
-            is_past = item is not None and item.is_closed and not item.said
+        item = self._latest_message
+        if item is None or (item_id is None and index is None):
+            is_past = item is not None and item.is_closed and not item.emitted
             return None if is_past else item  # an empty message is over: this is another one's
-        if item.is_closed or item.is_elsewhere(place):
+        if item.is_closed or item.is_elsewhere(index):
             return None
         return None if item.finals and _is_another(item, item_id) else item
 
     def _message_of_text(
-        self, item_id: str | None, place: int | None, text: str, part: int | None = None
+        self, item_id: str | None, index: int | None, text: str, part: int | None = None
     ) -> ItemState:
         """Find the message that a final text belongs to, or add one."""
-        item = self._items.find(item_id, place, "message")
+        item = self._items.find(item_id, index, "message")
         if item is not None and not item.is_closed and part in item.finals:
-            is_related = text in item.said or text.startswith(item.finals[part])
-            has_its_id = item_id in item.ids and not item.is_elsewhere(place)
+            is_related = text in item.emitted or text.startswith(item.finals[part])
+            has_its_id = item_id in item.ids and not item.is_elsewhere(index)
             if not is_related and not has_its_id:
                 item = None  # the index is reused
         if item is not None and item.is_closed:
-            said = item.final or item.said
+            emitted = item.final or item.emitted
             is_its_own = (
-                item_id is not None and item_id in item.ids and not item.is_elsewhere(place)
+                item_id is not None and item_id in item.ids and not item.is_elsewhere(index)
             )
-            if not (is_its_own or text in said or text.startswith(said)):
+            if not (is_its_own or text in emitted or text.startswith(emitted)):
                 item = None  # the index, or the id, is reused
             elif _is_another(item, item_id):
                 item = None
         elif item is None:
-            item = self._open_message(place, text)
+            item = self._open_message(index, text)
         if item is None:
-            item = self._items.add(item_id, place, "message")
-            if self._speaking is not None and not self._speaking.is_closed:
-                self._speaking.move_end(text, item)
-            self._speaking = item
+            item = self._items.add(item_id, index, "message")
+            if self._latest_message is not None and not self._latest_message.is_closed:
+                self._latest_message.move_end(text, item)
+            self._latest_message = item
             return item
-        self._items.know(item, item_id, place, "message")
+        self._items.add_ids(item, item_id, index, "message")
         return item
 
-    def _open_message(self, place: int | None, text: str) -> ItemState | None:
+    def _open_message(self, index: int | None, text: str) -> ItemState | None:
         """Find the only message that a final text without a known id or index can refer to."""
         opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
-        here = [i for i in opened if not i.is_elsewhere(place)]
-        by_text = (i for i in opened if i.said and (text == i.said or beyond(i.said, text)))
-        alike = (i for i in here if are_alike(i.said, text))
+        here = [i for i in opened if not i.is_elsewhere(index)]
+        by_text = (
+            i for i in opened if i.emitted and (text == i.emitted or new_text(i.emitted, text))
+        )
+        alike = (i for i in here if are_similar(i.emitted, text))
         return next(by_text, None) or next(alike, None)
 
     # -- messages --------------------------------------------------------------------------------
@@ -295,16 +297,16 @@ class Assembler:
                 item = self._items.add(
                     _string(frame.item_id), _number(frame.output_index), "message"
                 )
-        self._speaking = item
-        return self._pass_on(item, item.say(text, part), refusal=refusal)
+        self._latest_message = item
+        return self._emit_text(item, item.add_text(text, part), refusal=refusal)
 
-    def _pass_on(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
+    def _emit_text(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
         """Pass on text that was just added to an item."""
-        begins = len(item.said) == len(text)
+        begins = len(item.emitted) == len(text)
         if self._drops_thoughts and not refusal:
             if item.thoughts is None:
                 item.thoughts = ThoughtFilter(prefilled=self._prefilled)
-            begins = not item.thoughts.spoke
+            begins = not item.thoughts.has_text
             text = item.thoughts.feed(text)
             self._touched_slow = self._touched_slow or item.thoughts.in_thought
         return self._text_event(text, begins=begins, refusal=refusal)
@@ -317,61 +319,61 @@ class Assembler:
         """Return the text that was held because it might have begun a thought."""
         if item.thoughts is None:
             return ()
-        begins = not item.thoughts.spoke
+        begins = not item.thoughts.has_text
         return self._text_event(item.thoughts.finish(), begins=begins, refusal=False)
 
     def _text_event(self, text: str, *, begins: bool, refusal: bool) -> Sequence[Event]:
         if not text:
             return ()
-        if begins and self._spoke:  # another message: a space keeps its words apart
+        if begins and self._has_text:  # another message: a space keeps its words apart
             return (TextDelta(f" {text}", refusal),)
-        self._spoke = True
+        self._has_text = True
         return (TextDelta(text, refusal),)
 
     def _complete_part(self, frame: Frame, text: object, *, refusal: bool) -> Sequence[Event]:
         if not isinstance(text, str) or not text:
             return ()
         text = clean(text)
-        item_id, place = _string(frame.item_id), _number(frame.output_index)
+        item_id, index = _string(frame.item_id), _number(frame.output_index)
         part = _number(frame.content_index)
-        item = self._message_of_text(item_id, place, text, part)
+        item = self._message_of_text(item_id, index, text, part)
         if item.is_closed:
             return ()
-        self._speaking = item
+        self._latest_message = item
         rest = item.complete(text, part)
-        return self._pass_on(item, rest, refusal=refusal)
+        return self._emit_text(item, rest, refusal=refusal)
 
     def _complete_message(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
         text, refused = _text_of(fields.get("content"))
         phase = _string(fields.get("phase"))
         events: list[Event] = []
         if not text:
-            events += self._pass_on(item, item.say_half(), refusal=refused)
-        events += self._pass_on(item, item.complete_all(text), refusal=refused)
+            events += self._emit_text(item, item.flush_half(), refusal=refused)
+        events += self._emit_text(item, item.complete_all(text), refusal=refused)
         events += self._end_thought(item)
         if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
             events.append(PhaseChanged(phase))
         if item.done is None or text.startswith(item.final):
-            item.done = Message.of("assistant", self._without_thoughts(text or item.said), phase)
+            item.done = Message.of("assistant", self._without_thoughts(text or item.emitted), phase)
         return events
 
     # -- items -----------------------------------------------------------------------------------
 
     def _complete_item(self, frame: Frame) -> Sequence[Event]:
         fields, encoded = strict(frame.item)
-        item_id, place = _names(frame, fields)
+        item_id, index = _identify(frame, fields)
         kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
         if kind == "message":
             text, _ = _text_of(fields.get("content"))
-            item = self._message_of_text(item_id, place, text)
+            item = self._message_of_text(item_id, index, text)
         else:
-            found = self._items.find(item_id, place, kind, call_id)
+            found = self._items.find(item_id, index, kind, call_id)
             if found is not None and found.is_closed and _is_another(found, item_id):
                 found = None
             if found is None and kind == "function_call":
-                found = self._open_call(place, call_id)
-            item = found or self._items.add(item_id, place, kind)
-            self._items.know(item, item_id, place, kind)
+                found = self._open_call(index, call_id)
+            item = found or self._items.add(item_id, index, kind)
+            self._items.add_ids(item, item_id, index, kind)
         self._touched_slow = item.is_slow
         item.is_open = False
         item.is_closed = kind is not None
@@ -398,35 +400,35 @@ class Assembler:
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _open_call(self, place: int | None, call_id: str | None = None) -> ItemState | None:
+    def _open_call(self, index: int | None, call_id: str | None = None) -> ItemState | None:
         """Find the only call that an event without a known id or index can refer to."""
-        item = self._calling
-        if item is None or item.is_closed or item.is_elsewhere(place):
+        item = self._latest_call
+        if item is None or item.is_closed or item.is_elsewhere(index):
             return None
         return item if call_id is None or item.call_id is None else None
 
     def _take_arguments(self, frame: Frame) -> Sequence[Event]:
         is_final = frame.type == "response.function_call_arguments.done"
         text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
-        item_id, place = _string(frame.item_id), _number(frame.output_index)
-        item = self._items.find(item_id, place, "function_call") or self._open_call(place)
+        item_id, index = _string(frame.item_id), _number(frame.output_index)
+        item = self._items.find(item_id, index, "function_call") or self._open_call(index)
         if item is not None and item.has_arguments(is_final=is_final):
-            if item.is_elsewhere(place) or _is_another(item, item_id):
+            if item.is_elsewhere(index) or _is_another(item, item_id):
                 item = None
             elif item.done is not None and text in item.final_arguments:
                 return ()  # a repetition
             else:
                 item = None
         if item is None:
-            item = self._items.add(item_id, place, "function_call")
-        self._items.know(item, item_id, place, "function_call")
-        self._calling = item
+            item = self._items.add(item_id, index, "function_call")
+        self._items.add_ids(item, item_id, index, "function_call")
+        self._latest_call = item
         self._touched_slow = item.is_slow
         if not is_final:
             item.arguments += text
             return ()
         item.final_arguments = text or item.final_arguments
-        return self._emit_call(item, text) if _waits(item) and text else ()
+        return self._emit_call(item, text) if _lacks_arguments(item) and text else ()
 
     def _complete_call(self, item: ItemState, fields: Mapping[str, Any]) -> Sequence[Event]:
         call_id = _string(fields.get("call_id")) or item.call_id
@@ -434,7 +436,7 @@ class Assembler:
         if fields.get("status") not in (None, "completed") or call_id is None or name is None:
             item.call_id = item.name = None  # cut short: must not run
             return ()
-        self._items.know_call(item, call_id, name)
+        self._items.add_call(item, call_id, name)
         text = _best_arguments(_arguments_of(fields.get("arguments")), item)
         return self._emit_call(item, text) if text else ()  # else a later event may have them
 
@@ -452,7 +454,7 @@ class Assembler:
     def _end(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         response = mapping(frame.response)
         response_id = _string(response.get("id"))
-        self._know_response(response_id)
+        self._add_response_id(response_id)
         self.response_id = response_id or self.response_id
         usage = usage_of(response)
         status = str(frame.type).removeprefix("response.")
@@ -468,18 +470,28 @@ class Assembler:
         if status == "incomplete":
             details = response.get("incomplete_details")
             reason = _string(details.get("reason")) if isinstance(details, dict) else None
-        events = self._fill(response.get("output"), runs_calls=status != "incomplete")
+        events = self._complete_rest(response.get("output"), runs_calls=status != "incomplete")
         for item in self._items:
             item.is_open = False
-        is_silent = not self._spoke and not _is_an_answer(self.output())
+        is_silent = not self._has_text and not _has_output(self.output())
+        return self._conclude(events, status, reason, usage, is_silent=is_silent)
+
+    def _conclude(
+        self,
+        events: Sequence[Event],
+        status: str,
+        reason: str | None,
+        usage: Usage | None,
+        *,
+        is_silent: bool,
+    ) -> tuple[Sequence[Event], Fault | None]:
+        """Set how the response ended; one that was cut short before any output is a fault."""
         if status == "incomplete":
             self.ended = ResponseEnded("incomplete", reason, self.response_id, usage)
             if is_silent:
                 message = f"the service ended the response before its first output ({reason})"
                 return events, cut_at_once(message, reason or "incomplete")
-        elif is_silent and any(
-            item.thoughts is not None and item.thoughts.dropped for item in self._items
-        ):
+        elif is_silent and self._has_dropped_thoughts():
             self.ended = ResponseEnded("incomplete", "only thoughts", self.response_id, usage)
             message = "the response contains only the model's thoughts"
             return events, cut_at_once(message, "only_thoughts")
@@ -488,7 +500,10 @@ class Assembler:
             self.ended = ResponseEnded(outcome, None, self.response_id, usage)
         return (*events, self.ended), None
 
-    def _fill(self, output: object, *, runs_calls: bool) -> Sequence[Event]:
+    def _has_dropped_thoughts(self) -> bool:
+        return any(item.thoughts is not None and item.thoughts.dropped for item in self._items)
+
+    def _complete_rest(self, output: object, *, runs_calls: bool) -> Sequence[Event]:
         """Complete the items from the terminal event, for hosts that omit other events.
 
         Args:
@@ -497,9 +512,9 @@ class Assembler:
                 incomplete response may be cut short.
         """
         events: list[Event] = []
-        left = dict.fromkeys(self._items)
+        unmatched = dict.fromkeys(self._items)
         unclaimed: dict[ItemState, str] = {}
-        for place, fields in enumerate(output if isinstance(output, list) else ()):
+        for index, fields in enumerate(output if isinstance(output, list) else ()):
             if not isinstance(fields, dict):
                 continue
             kind = _string(fields.get("type"))
@@ -507,26 +522,26 @@ class Assembler:
                 continue
             text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
             item = self._items.find(None, None, kind, _string(fields.get("call_id")))
-            if item is None or item not in left:
-                item = meant_by(fields, text, place, left)
-            if item is None and text and _claim(unclaimed, text):
+            if item is None or item not in unmatched:
+                item = match_item(fields, text, index, unmatched)
+            if item is None and text and _claim_text(unclaimed, text):
                 continue  # already received as part of another message
             if item is None:
                 item = self._items.add(_string(fields.get("id")), None, kind)
             else:
-                del left[item]
-                self._items.know(item, _string(fields.get("id")), None, kind)
-            if kind == "message" and item.said.startswith(text):
-                unclaimed[item] = item.said[len(text) :]
+                del unmatched[item]
+                self._items.add_ids(item, _string(fields.get("id")), None, kind)
+            if kind == "message" and item.emitted.startswith(text):
+                unclaimed[item] = item.emitted[len(text) :]
             item.is_closed = True
             events += self._complete_by_kind(item, fields, _encoded(fields))
         for item in self._items:
             if item.kind == "function_call" and item.done is None and runs_calls:
                 events += self._finish_call(item)
-            elif item.done is None and (item.said or item.half):
-                events += self._pass_on(item, item.say_half(), refusal=False)
+            elif item.done is None and (item.emitted or item.half):
+                events += self._emit_text(item, item.flush_half(), refusal=False)
                 events += self._end_thought(item)
-                item.done = Message.of("assistant", self._without_thoughts(item.said))
+                item.done = Message.of("assistant", self._without_thoughts(item.emitted))
         return events
 
     def _finish_call(self, item: ItemState) -> Sequence[Event]:
@@ -537,14 +552,14 @@ class Assembler:
         return self._emit_call(item, text) if item.is_closed else ()
 
 
-def _begins_another(item: ItemState, item_id: str | None, place: int | None) -> bool:
+def _begins_another(item: ItemState, item_id: str | None, index: int | None) -> bool:
     """Whether an announcement is of another item, though its id or index matches this one."""
     if item.is_closed:
-        return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(place)
+        return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(index)
     if not item.is_announced:
         return False
     unknown = item_id is not None and bool(item.ids) and item_id not in item.ids
-    return item.is_elsewhere(place) or (unknown and bool(item.said))
+    return item.is_elsewhere(index) or (unknown and bool(item.emitted))
 
 
 def _is_another(item: ItemState, item_id: str | None) -> bool:
@@ -552,12 +567,12 @@ def _is_another(item: ItemState, item_id: str | None) -> bool:
     return item_id is not None and item_id not in item.ids and item.has_stable_id
 
 
-def _waits(item: ItemState) -> bool:
+def _lacks_arguments(item: ItemState) -> bool:
     """Whether a call is complete except for its arguments."""
     return item.is_closed and item.done is None and item.call_id is not None
 
 
-def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
+def _claim_text(unclaimed: dict[ItemState, str], text: str) -> bool:
     """Whether a message's text was received as part of another one; if so, claim that part."""
     for item, rest in unclaimed.items():
         if rest.startswith(text):
@@ -566,14 +581,14 @@ def _claim(unclaimed: dict[ItemState, str], text: str) -> bool:
     return False
 
 
-def _is_an_answer(output: Sequence[Item]) -> bool:
+def _has_output(output: Sequence[Item]) -> bool:
     return any(
         bool(item.text) if isinstance(item, Message) else not isinstance(item, Reasoning)
         for item in output
     )
 
 
-def _names(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | None]:
+def _identify(frame: Frame, item: Mapping[str, Any]) -> tuple[str | None, int | None]:
     """Return the id and the index of the item in a frame."""
     return _string(item.get("id")) or _string(frame.item_id), _number(frame.output_index)
 

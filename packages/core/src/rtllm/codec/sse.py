@@ -10,7 +10,7 @@ import msgspec
 from rtllm.codec.chat_decoder import DONE, ChatAssembler, from_body, read_chunk
 from rtllm.codec.frames import Frame, error_of, mapping, read
 from rtllm.codec.lenient_json import decode
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.events import Event
 from rtllm.retry.error_bodies import error_object, is_web_page, read_body
@@ -164,7 +164,7 @@ class _FedByEvents:
         return events, None
 
 
-class SseAssembler(_FedByEvents, Assembler):
+class SseResponsesDecoder(_FedByEvents, ResponsesDecoder):
     """Decodes a Responses stream over HTTP into events for the agent.
 
     Anything but a JSON object is ignored, as on the WebSocket: comments, junk, ``[DONE]``.
@@ -234,7 +234,7 @@ class SseAssembler(_FedByEvents, Assembler):
         return self._feed_after_failure(frame)
 
 
-class SseChatAssembler(_FedByEvents, ChatAssembler):
+class SseChatDecoder(_FedByEvents, ChatDecoder):
     """Decodes a Chat Completions stream into events for the agent."""
 
     def __init__(self, thoughts: ThoughtFilter | None = None) -> None:

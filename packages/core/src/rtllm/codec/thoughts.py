@@ -47,7 +47,7 @@ class ThoughtFilter:
     Attributes:
         in_thought: Whether the response is inside a thought.
         dropped: Whether text was removed.
-        spoke: Whether text was passed on.
+        has_text: Whether text was passed on.
     """
 
     def __init__(self, *, prefilled: bool = False) -> None:
@@ -55,7 +55,7 @@ class ThoughtFilter:
         self.dropped = False
         self._closings: tuple[str, ...] = _CLOSINGS
         self._may_open = not prefilled
-        self.spoke = False
+        self.has_text = False
         self._after_thought = False
         self._may_close = True
         self._said = ""
@@ -77,9 +77,9 @@ class ThoughtFilter:
         if self.in_thought:
             self.dropped = True
             return ""
-        if not self.spoke and self.dropped and not rest.strip():
+        if not self.has_text and self.dropped and not rest.strip():
             return ""
-        self.spoke = self.spoke or bool(rest)
+        self.has_text = self.has_text or bool(rest)
         return rest
 
     def _take(self) -> list[str]:
@@ -89,7 +89,7 @@ class ThoughtFilter:
             piece = self._thought() if self.in_thought else self._speech()
             if piece:
                 spoken.append(piece)
-                self.spoke = True
+                self.has_text = True
                 self._said = (self._said + piece)[-2 * _LONGEST :]
             if before == (len(self._held), self.in_thought, self._may_open):
                 break

@@ -197,7 +197,7 @@ class Conversations:
         context = member.context
         if member.name is not None:
             return self._named.get(member.name), True
-        for known, proof in self.belonging(member):
+        for known, proof in self.find_belonging(member):
             if (conversation := self._known.get(known.conversation)) is not None:
                 return conversation, proof is Proof.CONTENT
         for key in reversed(context.keys or context.traces):
@@ -222,7 +222,7 @@ class Conversations:
 
     # -- belonging ----------------------------------------------------------------------------
 
-    def belonging(self, member: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
+    def find_belonging(self, member: Membership) -> Iterator[tuple[KnownResponse, Proof]]:
         """Find the responses that belong to a request's context, the longest prefix first."""
         context, proven = member.context, False
         for known in self._responses.matching(context):
@@ -231,11 +231,11 @@ class Conversations:
                 proven = True
                 yield known, proof
         if not proven and member.name is None and member.only_new_keys:
-            by_content = self._by_content(member)
+            by_content = self._match_by_content(member)
             if by_content is not None:
                 yield by_content, Proof.CONTENT
 
-    def _by_content(self, member: Membership) -> KnownResponse | None:
+    def _match_by_content(self, member: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
         if self._has_forgotten:
             return None  # its keys may be forgotten rather than new
@@ -257,7 +257,7 @@ class Conversations:
 
     def begins_with_known(self, member: Membership) -> bool:
         """Whether a context begins with a known response that isn't proved to belong to it."""
-        belonging = {id(known) for known, _ in self.belonging(member)}
+        belonging = {id(known) for known, _ in self.find_belonging(member)}
         return any(id(known) not in belonging for known in self._responses.matching(member.context))
 
     # -- responses -----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Literal
 
 from rtllm.codec.frames import Frame, error_of
 from rtllm.codec.late_frames import LateFrames
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.content.request import Network
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.snapshot import ConnectionSnapshot
@@ -155,7 +155,7 @@ class Connection:
         for queue in self._running.values():
             if attempt in queue:
                 queue.remove(attempt)
-        if isinstance(attempt.decoder, Assembler):
+        if isinstance(attempt.decoder, ResponsesDecoder):
             self._late_frames.ended(attempt.decoder)
 
     # -- routing -------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Connection:
             return None
         attempt = queue[0]
         decoder = attempt.decoder
-        if isinstance(decoder, Assembler) and self._late_frames.is_late(frame, decoder):
+        if isinstance(decoder, ResponsesDecoder) and self._late_frames.is_late(frame, decoder):
             return None
         if lane is not None:
             self._lanes_proved = True

@@ -178,7 +178,7 @@ class Engine:
         for kind, number in self._state.timers.pop_due(now):
             match kind:
                 case "turn":
-                    self._turns.look_after(number, now)
+                    self._turns.handle_deadline(number, now)
                 case "slow":
                     self._turns.warn_if_silent(number, now)
                 case "connect":
@@ -192,7 +192,7 @@ class Engine:
                 case "close":
                     self._close_connection(number, DRAIN_TIMED_OUT, now)
                 case "upkeep":
-                    self._look_after_connections(now)
+                    self._maintain_connections(now)
                 case _:
                     self._release_idle(now)
         return self._settle(now)
@@ -216,7 +216,7 @@ class Engine:
             return self._settle(now)
         if connection.is_trial:
             self._state.fallback.opened()
-        self._look_after_connections(now)
+        self._maintain_connections(now)
         for turn in self._turns.waiting_for(number):
             self._turns.stop_waiting(turn)
             turn.become("due")
@@ -398,7 +398,7 @@ class Engine:
         if error.is_over:
             self._state.connections.remove_idle([connection.number])
 
-    def _look_after_connections(self, now: float) -> None:
+    def _maintain_connections(self, now: float) -> None:
         """Replace old connections and close unused ones."""
         for number in self._state.connections.replace_old(now):
             logger.debug("closing connection %d: unused", number)
@@ -410,7 +410,7 @@ class Engine:
             decoder = attempt.decoder
             if isinstance(decoder, ExchangeDecoder) and (fault is None or decoder.finished):
                 events, at_end = decoder.finish()
-                self._turns.take(attempt, events, at_end, now, was_in_progress=True)
+                self._turns.process(attempt, events, at_end, now, was_in_progress=True)
             if not attempt.finished:
                 judged = self._turns.reclassify_over_http(fault or STREAM_BROKEN_OFF, attempt)
                 self._turns.fail(attempt, judged, now)

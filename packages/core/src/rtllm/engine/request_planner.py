@@ -228,7 +228,7 @@ class RequestPlanner:
     ) -> Plan:
         """Choose the plan among the reachable responses, with the reason for a full context."""
         known = Continuable(
-            self._conversations.belonging(member),
+            self._conversations.find_belonging(member),
             () if full_context else tuple(reversed(self._prepared)),
             reachable=lambda anchor: not full_context and reachable(anchor),
             replaced=self._replaced,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from rtllm.codec.carried_fields import unpack
 from rtllm.codec.chat_encoder import Carried, size_of
-from rtllm.codec.responses_decoder import Assembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.responses_encoder import http_body
-from rtllm.codec.sse import SseAssembler, SseChatAssembler
+from rtllm.codec.sse import SseChatDecoder, SseResponsesDecoder
 from rtllm.codec.thoughts import thoughts_of
 from rtllm.content.items import ToolCall
 from rtllm.content.request import Network
@@ -143,7 +143,7 @@ class Sender:
         connection = self._state.connections.find(placement.lane_choice.connection)
         if connection is None:
             raise RuntimeError(f"connection {placement.lane_choice.connection} is not open")
-        decoder = Assembler(**self._decoder_options(placement.model))
+        decoder = ResponsesDecoder(**self._decoder_options(placement.model))
         attempt = self._attempts.begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
         turn.bytes_sent += len(data)
@@ -179,7 +179,7 @@ class Sender:
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, full_context_reason="no chaining here")
             body = prepared.encode_chat(rejected, dialect, self._carried_with(member))
-            decoder = SseChatAssembler(thoughts_of(dialect))
+            decoder = SseChatDecoder(thoughts_of(dialect))
             decoder.host = self._state.knowledge.name
             size, headers, query = size_of(body), {}, {}
         else:
@@ -190,7 +190,7 @@ class Sender:
                 omit_hidden=constraints.omit_hidden,
             )
             data = self._encode(prepared, plan, None)
-            decoder = SseAssembler(**self._decoder_options(turn.model))
+            decoder = SseResponsesDecoder(**self._decoder_options(turn.model))
             body, size = http_body(data), len(data)
             headers, query = dict(request.headers), dict(request.query)
         placement = Placement(

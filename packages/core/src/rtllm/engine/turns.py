@@ -64,9 +64,9 @@ class Turns:
             if not getattr(piece, "is_terminal", True):
                 return  # only this frame is lost
             events, fault = (), unreadable(error)
-        self.take(attempt, events, fault, now, was_in_progress=was_in_progress)
+        self.process(attempt, events, fault, now, was_in_progress=was_in_progress)
 
-    def take(
+    def process(
         self,
         attempt: Attempt,
         events: Sequence[Event],
@@ -354,7 +354,7 @@ class Turns:
             report = report_of(turn, outcome, error, now)
             self._state.actions.append(Finish(turn.number, report, error))
 
-    def look_after(self, number: int, now: float) -> None:
+    def handle_deadline(self, number: int, now: float) -> None:
         """Handle the deadline of a turn: its pause is over, or its wait has timed out."""
         turn = self._state.turns.get(number)
         if turn is None:
@@ -404,7 +404,7 @@ class Turns:
             return
         if decoder.may_end_after_silence:
             events, fault = decoder.finish()
-            self.take(attempt, events, fault, now, was_in_progress=True)
+            self.process(attempt, events, fault, now, was_in_progress=True)
 
     def waiting_for(self, number: int) -> list[ActiveTurn]:
         """List the turns that wait for a connection."""

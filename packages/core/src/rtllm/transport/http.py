@@ -20,9 +20,9 @@ from rtllm.providers.network import name_of, network_of
 from rtllm.providers.openai_client import is_azure
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.facts import Facts
-from rtllm.transport.handshake import FaultError, headers_of
 from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
+from rtllm.transport.websocket_handshake import FaultError, headers_of
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
 from rtllm.transport.facts import Facts
-from rtllm.transport.handshake import Dialer, FaultError, Socket
 from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
+from rtllm.transport.websocket_handshake import Dialer, FaultError, Socket
 
 logger = logging.getLogger(__name__)
 

@@ -11,17 +11,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from rtllm.codec import frames
-from rtllm.codec.responses_decoder import Assembler
-from rtllm.codec.sse import SseAssembler
+from rtllm.codec.responses_decoder import ResponsesDecoder
+from rtllm.codec.sse import SseResponsesDecoder
 from rtllm.content.events import Event, TextDelta
 from rtllm.content.request import Network
 from rtllm.doctor.judgements.replies import Reply
 from rtllm.doctor.target import Target
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, CANCELLED, Fault, Wait, timed_out
-from rtllm.transport.handshake import FaultError
 from rtllm.transport.http import HttpExchanges
 from rtllm.transport.websocket import WebSockets
+from rtllm.transport.websocket_handshake import FaultError
 
 CONNECT_LIMIT = 7.0
 """Seconds for opening a connection."""
@@ -39,7 +39,7 @@ class Exchange:
         over: Whether its response has ended.
     """
 
-    def __init__(self, lane: str | None, decoder: Assembler) -> None:
+    def __init__(self, lane: str | None, decoder: ResponsesDecoder) -> None:
         self.lane = lane
         self._decoder = decoder
         self._text = ""
@@ -65,7 +65,7 @@ class Exchange:
 
     def finish(self, fault: Fault | None) -> None:
         """Take the end of the connection or of the HTTP response."""
-        if fault is None and isinstance(self._decoder, SseAssembler):
+        if fault is None and isinstance(self._decoder, SseResponsesDecoder):
             self._take(*self._decoder.finish())
         if not self.over:
             self._fault = fault or ANSWER_BROKEN_OFF
@@ -169,14 +169,14 @@ class Wire:
 
     def send(self, number: int, frame: bytes, lane: str | None) -> Exchange:
         """Send a request on a connection."""
-        exchange = self._begin(number, Exchange(lane, Assembler()))
+        exchange = self._begin(number, Exchange(lane, ResponsesDecoder()))
         self._sockets.send(Send(number, len(self.exchanges), frame))
         return exchange
 
     def post(self, body: dict[str, Any]) -> Exchange:
         """Send a request over HTTP."""
         number = -next(self._numbers)
-        exchange = self._begin(number, Exchange(None, SseAssembler()))
+        exchange = self._begin(number, Exchange(None, SseResponsesDecoder()))
         self._http.start(
             StartHttp(
                 number,
