@@ -3,7 +3,7 @@
 import pytest
 
 from rtllm.codec.frames import Frame
-from rtllm.codec.sse import SseAssembler, SseChatAssembler, SseDecoder, frame_of
+from rtllm.codec.sse import SseChatDecoder, SseDecoder, SseResponsesDecoder, frame_of
 from rtllm.retry.faults import Fault, FaultKind
 
 
@@ -73,7 +73,7 @@ def test_a_byte_order_mark_is_skipped_however_it_is_cut(size: int, line: str) ->
 
 
 def fault_of(body: str, api: str) -> Fault | None:
-    decoder = SseAssembler() if api == "responses" else SseChatAssembler()
+    decoder = SseResponsesDecoder() if api == "responses" else SseChatDecoder()
     _, fault = decoder.feed(body.encode())
     return fault or decoder.finish()[1]
 

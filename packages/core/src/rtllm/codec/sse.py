@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rtllm.codec.chat_decoder import DONE, ChatAssembler, from_body, read_chunk
+from rtllm.codec.chat_decoder import DONE, ChatDecoder, from_body, read_chunk
 from rtllm.codec.frames import Frame, error_of, mapping, read
 from rtllm.codec.lenient_json import decode
 from rtllm.codec.responses_decoder import ResponsesDecoder
