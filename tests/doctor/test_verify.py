@@ -57,6 +57,7 @@ async def test_what_is_assumed_of_a_known_host_holds_on_it(host: str) -> None:
         ({"stores": False}, NOT_STORED),
         ({"evicts": "any lane"}, {"failed-fork": ""}),
         ({"no_websocket": 404}, {"websocket": "use_websocket=False"}),
+        ({"no_websocket": 403}, {"websocket": "use_websocket=False"}),
         ({"no_responses": 404}, {"http": "fallback=None"}),
         ({"manners": ["ignores parents"]}, {**FORGETFUL, "warm-up": WARM_UP}),
         ({"manners": ["vague misses"]}, {"unknown-parent": "chaining=False"}),

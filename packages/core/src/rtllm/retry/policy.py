@@ -242,6 +242,11 @@ def lacks_websocket(fault: Fault) -> bool:
     return fault.kind is FaultKind.NO_WEBSOCKET
 
 
+def may_pass(fault: Fault) -> bool:
+    """Whether a rejected upgrade may be accepted a moment later; twice, it means no WebSocket."""
+    return fault.kind is FaultKind.PASSING
+
+
 def refuses_lanes(fault: Fault) -> bool:
     """Whether a host reports that it does not support lanes."""
     return fault.kind is FaultKind.LANES_REFUSED

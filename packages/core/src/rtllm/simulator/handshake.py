@@ -65,6 +65,8 @@ class Handshakes:
 
     def _unwelcome(self, request: web.Request) -> web.Response | None:
         options = self._service.options
+        if options.no_websocket == 403:
+            return web.Response(status=403)  # seen: Starlette (transformers 5.19), without a route
         if options.no_websocket is not None:
             error = RequestError(f"Invalid URL (GET {request.path})", status=options.no_websocket)
             return refused(error)

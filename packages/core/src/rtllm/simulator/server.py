@@ -64,8 +64,8 @@ class Simulator:
         max_connections: WebSockets that may be open at once; further upgrades get a 429.
         idle: Seconds without a frame or a ping of the client, and without a running response, after
             which a connection is closed (1001).
-        no_websocket: The status of every upgrade on a host without WebSocket: 404, 405 or 426. HTTP
-            works as usual.
+        no_websocket: The status of every upgrade on a host without WebSocket: 404, 405 or 426, or
+            403 without a body, as servers on Starlette answer. HTTP works as usual.
         no_responses: The status of every ``POST /responses`` on a host that has them on its
             WebSocket only, such as 404.
         one_model: Whether a connection is bound to the model of its first request; another model

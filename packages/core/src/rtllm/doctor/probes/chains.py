@@ -21,7 +21,7 @@ from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, SHORTEST_CAP, TELL, S
 from rtllm.doctor.probes.check import CannotCheckError, Check
 from rtllm.doctor.probes.lab import Lab, Line, new_word
 from rtllm.doctor.probes.wire import ACCEPT_LIMIT
-from rtllm.retry.policy import lacks_websocket
+from rtllm.retry.policy import lacks_websocket, may_pass
 from rtllm.transport.websocket_handshake import FaultError
 
 _ALONE = Step()
@@ -39,9 +39,9 @@ class Continuation(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Ask for a word that was never given; give one, and ask for it."""
         try:
-            line = await lab.connect()
+            line = await self._connect(lab)
         except FaultError as error:
-            if not lacks_websocket(error.fault):
+            if not (lacks_websocket(error.fault) or may_pass(error.fault)):
                 raise CannotCheckError(error.fault) from None
             lab.has_websocket = False
             return [judge_websocket(Reply(fault=error.fault))]
@@ -61,6 +61,14 @@ class Continuation(Check):
             judge_named(lab.profile, turn),
             judge_tokens(turn),
         ]
+
+    async def _connect(self, lab: Lab) -> Line:
+        try:
+            return await lab.connect()
+        except FaultError as error:
+            if not may_pass(error.fault):
+                raise
+            return await lab.connect()
 
     async def _first(self, lab: Lab, line: Line) -> Reply:
         reply = await line.ask(_ALONE, "", accept=ACCEPT_LIMIT)
