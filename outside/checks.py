@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
-from lines import Api, LiveKitLine
+from lines import Api, LiveKitLine, Options
 from rich.console import Console
 from rich.table import Table
 
@@ -38,6 +38,7 @@ class Server:
         key: A key that it accepts.
         model: The model.
         lacks: The APIs that it doesn't have.
+        forgets: Whether it accepts `previous_response_id` and ignores it.
     """
 
     name: str
@@ -45,11 +46,17 @@ class Server:
     key: str = "any"
     model: str = "gpt-4.1"
     lacks: frozenset[Api] = frozenset()
+    forgets: bool = False
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> Options:
         """Return the options of each LLM."""
-        return {"base_url": self.base_url, "api_key": self.key, "model": self.model}
+        return {
+            "base_url": self.base_url,
+            "api_key": self.key,
+            "model": self.model,
+            "chaining": "auto" if self.forgets else True,
+        }
 
 
 def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...]:
@@ -63,6 +70,7 @@ class Talk:
     """A conversation with the core alone."""
 
     def __init__(self, server: Server) -> None:
+        self.model = server.model
         self.reports: list[TurnReport] = []
         self.client = Client(
             endpoint(server.base_url),
@@ -78,7 +86,11 @@ class Talk:
         self.items.append(Message.of("user", words))
         heard: list[str] = []
         request = Request(
-            tuple(self.items), "gpt-4.1", as_recorded, limits=Timeouts.of(5.0), retry=RetryPolicy(0)
+            tuple(self.items),
+            self.model,
+            as_recorded,
+            limits=Timeouts.of(5.0),
+            retry=RetryPolicy(0),
         )
         with self.client.ask(request) as answer:
             async for event in answer:

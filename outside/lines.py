@@ -200,21 +200,29 @@ class VideoSdkLine(Line):
         await self._llm.aclose()
 
 
+def without_chaining(options: Options) -> Options:
+    """Return options for Chat Completions, which can't continue responses."""
+    return {name: value for name, value in options.items() if name != "chaining"}
+
+
 LINES: dict[str, tuple[Api, Callable[[Options], Line]]] = {
     "LiveKit LLM over HTTP": (
         "responses",
-        lambda options: LiveKitLine(LLM, {**options, "use_websocket": False, "chaining": True}),
+        lambda options: LiveKitLine(LLM, {**options, "use_websocket": False}),
     ),
-    "LiveKit ChatLLM": ("chat", lambda options: LiveKitLine(ChatLLM, options)),
+    "LiveKit ChatLLM": (
+        "chat",
+        lambda options: LiveKitLine(ChatLLM, without_chaining(options)),
+    ),
     "VideoSDK Responses over HTTP": (
         "responses",
         lambda options: VideoSdkLine(
-            {**options, "streaming": True, "use_websocket": False, "store": True, "chaining": True}
+            {**options, "streaming": True, "use_websocket": False, "store": True}
         ),
     ),
     "VideoSDK Chat": (
         "chat",
-        lambda options: VideoSdkLine({**options, "streaming": False}),
+        lambda options: VideoSdkLine({**without_chaining(options), "streaming": False}),
     ),
 }
 """The HTTP protocols by name: the API, and the function that begins a conversation."""

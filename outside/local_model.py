@@ -30,21 +30,25 @@ TOO_LONG = "word " * 6000  # beyond either model's 4096 tokens
 
 
 @asynccontextmanager
-async def llama_cpp() -> AsyncIterator[Server]:
-    """Start llama.cpp's server; the first time uv downloads its wheel."""
+async def own_server(script: str, ready: str) -> AsyncIterator[str]:
+    """Start a server in an environment of its own; the first time uv downloads its wheels.
+
+    Args:
+        script: The script, next to this one. It gets a port, and serves until its input ends.
+        ready: A path that is answered when the server is ready.
+    """
     port = free_port()
-    script = Path(__file__).with_name("llama_cpp_server.py")
     process = await asyncio.create_subprocess_exec(
-        *(shutil.which("uv") or "uv", "run", "--quiet", str(script), str(port)),
+        *(shutil.which("uv") or "uv", "run", "--quiet"),
+        *(str(Path(__file__).with_name(script)), str(port)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert process.stdin is not None
     try:
-        await until_ready(f"http://127.0.0.1:{port}/health", 120)
-        url = f"http://127.0.0.1:{port}/v1"
-        yield Server("llama.cpp's server", url, model="noise", lacks=NO_SOCKET)
+        await until_ready(f"http://127.0.0.1:{port}{ready}", 120)
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.stdin.close()
         try:
@@ -121,11 +125,21 @@ async def main() -> int:
     options = argparse.ArgumentParser(description="rtllm against a server of a local model")
     options.add_argument("--base-url", help="a running server; by default llama.cpp's is started")
     options.add_argument("--model", default="noise", help="the name of its model")
+    options.add_argument("--forgets", action="store_true", help="it ignores the parent")
+    options.add_argument("--any-length", action="store_true", help="it has no context limit")
     given = options.parse_args()
     if given.base_url:
-        server = Server(given.base_url, given.base_url, model=given.model, lacks=NO_SOCKET)
-        return await run_all(server, CHECKS)
-    async with llama_cpp() as server:
+        server = Server(
+            given.base_url,
+            given.base_url,
+            model=given.model,
+            lacks=NO_SOCKET,
+            forgets=given.forgets,
+        )
+        without_error = [check for check in CHECKS if not check.name.endswith("an error")]
+        return await run_all(server, without_error if given.any_length else CHECKS)
+    async with own_server("llama_cpp_server.py", "/health") as url:
+        server = Server("llama.cpp's server", url, model="noise", lacks=NO_SOCKET)
         return await run_all(server, CHECKS)
 
 
