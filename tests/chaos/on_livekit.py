@@ -16,8 +16,8 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from chaos.laws import Chat, Notes, model
 from chaos.play import Handshakes, Play
 from chaos.story import CALLERS, Story
-from livekit_adapter.asking import context, output
 from livekit_adapter.models import RecordingLLM
+from livekit_adapter.requests import context, output
 from livekit_adapter.stage import Stage
 from rtllm.simulator import Entry, Simulator
 from support.contexts import canonical, joined, split_lead, visible, without_blanks

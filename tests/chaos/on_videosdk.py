@@ -16,9 +16,9 @@ from chaos.story import CALLERS, Story
 from rtllm.simulator import Entry, Simulator
 from support.contexts import Unit, without_blanks
 from support.oracle import KEY
-from videosdk_adapter.asking import chunks_of
 from videosdk_adapter.contexts import Seen, flat
 from videosdk_adapter.models import ContextScript, RecordingLLM
+from videosdk_adapter.requests import chunks_of
 from videosdk_adapter.stage import Stage
 from videosdk_adapter.talks import Plain, Talk, talk, tool
 

@@ -17,14 +17,14 @@ import pytest
 from livekit.agents.utils import http_context
 from videosdk.agents import ChatContext, ChatRole
 
-from livekit_adapter.asking import context
+from livekit_adapter.requests import context
 from rtllm import HostProfile
 from rtllm.simulator import Request, Simulator
 from rtllm_livekit import LLM
 from rtllm_livekit.testing import run_in_virtual_time
 from rtllm_videosdk import OpenAILLM
 from support.oracle import KEY
-from videosdk_adapter.asking import chunks_of, text_of
+from videosdk_adapter.requests import chunks_of, text_of
 
 CONVERSATIONS = 100
 LIFETIME = 600.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from livekit.agents._exceptions import APIConnectionError, APIError
 
-from livekit_adapter.asking import (
+from livekit_adapter.requests import (
     ONCE,
     TWICE_MORE,
     answer,

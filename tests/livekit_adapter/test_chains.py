@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, function_tool
 
-from livekit_adapter.asking import TWICE_MORE, answer, hello, turn
+from livekit_adapter.requests import TWICE_MORE, answer, hello, turn
 from livekit_adapter.sessions import said_in, session_of
 from livekit_adapter.stage import stage
 from rtllm.simulator import (

@@ -10,7 +10,8 @@ import pytest
 from livekit.agents import llm
 from livekit.agents._exceptions import APIError
 
-from livekit_adapter.asking import (
+from livekit_adapter.contexts import GUIDE
+from livekit_adapter.requests import (
     ONCE,
     answer,
     context,
@@ -18,7 +19,6 @@ from livekit_adapter.asking import (
     output,
     turn,
 )
-from livekit_adapter.contexts import GUIDE
 from livekit_adapter.stage import Stage, stage
 from rtllm.simulator import (
     Call,

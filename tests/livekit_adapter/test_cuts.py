@@ -7,7 +7,7 @@ from typing import Any
 
 from livekit.agents.types import APIConnectOptions
 
-from livekit_adapter.asking import ONCE, answer, hello, turn
+from livekit_adapter.requests import ONCE, answer, hello, turn
 from livekit_adapter.stage import stage
 from rtllm.simulator import (
     DelayHandshake,

@@ -15,7 +15,7 @@ from livekit.agents._exceptions import (
 )
 from livekit.agents.types import APIConnectOptions
 
-from livekit_adapter.asking import (
+from livekit_adapter.requests import (
     ONCE,
     TWICE_MORE,
     answer,

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from livekit.agents import llm
 
-from livekit_adapter.asking import TWICE_MORE, answer, context, output, turn
 from livekit_adapter.contexts import GUIDE
+from livekit_adapter.requests import TWICE_MORE, answer, context, output, turn
 from livekit_adapter.stage import Stage, stage
 from rtllm.simulator import (
     Abort,

@@ -12,7 +12,7 @@ from livekit.agents import function_tool, llm
 from livekit.agents._exceptions import APIStatusError
 from livekit.agents.utils import http_context
 
-from livekit_adapter.asking import ONCE, hello
+from livekit_adapter.requests import ONCE, hello
 from rtllm import ConfigError
 from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator

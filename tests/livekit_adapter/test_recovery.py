@@ -17,7 +17,7 @@ from livekit.agents._exceptions import (
 )
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
-from livekit_adapter.asking import (
+from livekit_adapter.requests import (
     TWICE_MORE,
     answer,
     calls_of,

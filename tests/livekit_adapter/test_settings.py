@@ -9,7 +9,7 @@ from livekit.agents import function_tool
 from livekit.agents._exceptions import APIError
 from openai.types import Reasoning
 
-from livekit_adapter.asking import (
+from livekit_adapter.requests import (
     answer,
     hello,
 )

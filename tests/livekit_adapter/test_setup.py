@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from livekit_adapter.asking import ONCE, answer, context, hello, turn
+from livekit_adapter.requests import ONCE, answer, context, hello, turn
 from livekit_adapter.sessions import errors_of, session_of
 from livekit_adapter.stage import stage
 from network.proxy import Proxy

@@ -16,7 +16,7 @@ from livekit.agents import Agent, RunContext, function_tool, llm
 from pydantic import BaseModel, Field
 
 from core.tool_types import TYPES, function_of, instances
-from livekit_adapter.asking import answer, hello
+from livekit_adapter.requests import answer, hello
 from livekit_adapter.sessions import session_of
 from livekit_adapter.stage import stage
 from rtllm.simulator import Call, Reply, Request, echo, fixed

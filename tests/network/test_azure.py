@@ -12,7 +12,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from network.asking import ask, closing
+from network.requests import ask, closing
 from rtllm import ConfigError
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM

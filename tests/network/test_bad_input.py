@@ -14,7 +14,7 @@ from rtllm import ChatClient, Client, ConfigError, Credentials, endpoint
 from rtllm.parameters.families import FAMILIES, KNOWN_MODELS, family_of
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.asking import chunks_of, hello
+from videosdk_adapter.requests import chunks_of, hello
 
 AZURE: dict[str, Any] = {"azure_endpoint": "https://r.openai.azure.com"}
 CLASSES: dict[str, Callable[..., Any]] = {

@@ -19,10 +19,10 @@ import openai
 import pytest
 from livekit.agents import job as livekit_job
 
-from network.asking import ask, closing
 from network.certificates import Authority
 from network.proxy import Proxy
 from network.relay import Relay
+from network.requests import ask, closing
 from rtllm import ChatClient, Client, ConfigError, Credentials, endpoint
 from rtllm.simulator import Simulator, echo
 from rtllm_livekit import LLM, ChatLLM

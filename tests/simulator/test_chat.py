@@ -293,18 +293,18 @@ async def test_an_answer_can_dribble() -> None:
 async def test_silence_lasts_until_the_client_goes(noise: Any) -> None:
     fault = Silence(phase="output", noise=noise, every=0.001)
     async with Simulator("one two", fault=fault) as simulator:
-        asking = asyncio.create_task(stream(simulator))
+        task = asyncio.create_task(stream(simulator))
         await simulator.journal.wait(lambda j: j.entries[0].reply_text == "one ")
-        asking.cancel()
+        task.cancel()
         await simulator.journal.wait_for(1, "dropped")
 
 
 async def test_a_client_that_goes_is_noticed_while_the_script_pauses() -> None:
     never = asyncio.Event()
     async with Simulator(Reply.of(Text(pieces=("one ", Pause(never), "two")))) as simulator:
-        asking = asyncio.create_task(stream(simulator))
+        task = asyncio.create_task(stream(simulator))
         await simulator.journal.wait(lambda j: j.entries[0].deltas == 1)
-        asking.cancel()
+        task.cancel()
         await simulator.journal.wait_for(1, "dropped")
 
 

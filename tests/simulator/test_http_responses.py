@@ -58,7 +58,7 @@ JUDGE: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 @asynccontextmanager
-async def asking(service: Simulator, key: str = "k") -> AsyncIterator[AsyncOpenAI]:
+async def sdk_client(service: Simulator, key: str = "k") -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(api_key=key, base_url=service.base_url, max_retries=0) as client:
         yield client
 
@@ -90,7 +90,7 @@ async def lines(service: Simulator, **fields: Any) -> list[str]:
 
 
 async def test_the_sdk_gets_one_object() -> None:
-    async with Simulator() as service, asking(service) as client:
+    async with Simulator() as service, sdk_client(service) as client:
         raw = await client.responses.with_raw_response.create(model=MODEL, input="Hi")
         answer = raw.parse()
         assert answer.output_text == "You said: Hi"
@@ -120,7 +120,7 @@ async def test_the_sdk_gets_one_object() -> None:
 async def test_every_event_of_a_stream_satisfies_the_models_of_the_sdk(
     reply: Reply, fault: Fault | None, last: str
 ) -> None:
-    async with Simulator(reply, queued=True, fault=fault) as service, asking(service) as client:
+    async with Simulator(reply, queued=True, fault=fault) as service, sdk_client(service) as client:
         tools: list[Any] = [WEATHER]
         stream = await client.responses.create(
             model="gpt-5.1", input="Hi", tools=tools, stream=True
@@ -146,7 +146,7 @@ async def test_the_helper_of_the_sdk_assembles_the_stream() -> None:
     class Weather(BaseModel):
         city: str
 
-    async with Simulator('{"city":"Paris"}') as service, asking(service) as client:
+    async with Simulator('{"city":"Paris"}') as service, sdk_client(service) as client:
         async with client.responses.stream(model=MODEL, input="Hi", text_format=Weather) as stream:
             text = "".join(
                 [e.delta async for e in stream if e.type == "response.output_text.delta"]
@@ -158,7 +158,7 @@ async def test_the_helper_of_the_sdk_assembles_the_stream() -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_stored_response_is_continued_also_from_a_socket(streamed: bool) -> None:
-    async with Simulator(calls_on_demand()) as service, asking(service) as client:
+    async with Simulator(calls_on_demand()) as service, sdk_client(service) as client:
         first = await client.responses.create(
             model=MODEL,
             input='call get_weather {"city":"Paris"}',
@@ -189,7 +189,7 @@ async def test_a_stored_response_is_continued_also_from_a_socket(streamed: bool)
 
 
 async def test_what_is_not_stored_is_not_continued() -> None:
-    async with Simulator() as service, asking(service) as client, connected(service) as wire:
+    async with Simulator() as service, sdk_client(service) as client, connected(service) as wire:
         on_socket = await wire.ask_id("Hi")
         posted = await client.responses.create(model=MODEL, input="Hi", store=False)
         for parent in (on_socket, posted.id, "resp_never"):
@@ -203,7 +203,7 @@ async def test_what_is_not_stored_is_not_continued() -> None:
 
 
 async def test_a_stored_response_can_be_looked_at() -> None:
-    async with Simulator() as service, asking(service) as client, connected(service) as wire:
+    async with Simulator() as service, sdk_client(service) as client, connected(service) as wire:
         stored = await client.responses.create(model=MODEL, input="Hi")
         assert await client.responses.retrieve(stored.id) == stored
         from_socket = await wire.ask_id("Hi", store=True)
@@ -265,7 +265,7 @@ async def test_what_is_not_a_json_object_is_refused(data: bytes) -> None:
 
 
 async def test_a_wrong_key_is_refused() -> None:
-    async with Simulator(api_key="right") as service, asking(service, "wrong") as client:
+    async with Simulator(api_key="right") as service, sdk_client(service, "wrong") as client:
         with pytest.raises(AuthenticationError, match="Incorrect API key"):
             await client.responses.create(model=MODEL, input="Hi")
 
@@ -299,7 +299,7 @@ async def test_azure_is_answered_with_and_without_a_date(version: str | None) ->
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 426, 429, 500, 502, 503])
 async def test_a_request_is_refused_by_status(status: int, streamed: bool) -> None:
     fault = RefuseRequest(status, {"error": {"message": "no", "code": "c"}}, {"retry-after": "7"})
-    async with Simulator(fault=fault) as service, asking(service) as client:
+    async with Simulator(fault=fault) as service, sdk_client(service) as client:
         with pytest.raises(APIError) as caught:
             await client.responses.create(model=MODEL, input="Hi", stream=streamed)
         answer = getattr(caught.value, "response", None)
@@ -311,7 +311,10 @@ async def test_a_request_is_refused_by_status(status: int, streamed: bool) -> No
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_error_before_the_answer_is_a_status(streamed: bool) -> None:
-    async with Simulator(fault=[rate_limited("1.5"), None]) as service, asking(service) as client:
+    async with (
+        Simulator(fault=[rate_limited("1.5"), None]) as service,
+        sdk_client(service) as client,
+    ):
         with pytest.raises(RateLimitError) as caught:
             await client.responses.create(model=MODEL, input="Hi", stream=streamed)
         assert caught.value.response.headers["retry-after"] == "1.5"
@@ -339,14 +342,14 @@ async def test_an_error_within_the_answer_is_an_event(shape: Any) -> None:
 
 async def test_an_answer_in_one_object_fails_with_a_status_at_any_phase() -> None:
     fault = ErrorFrame(phase="output", after=2)
-    async with Simulator(LONG, fault=fault) as service, asking(service) as client:
+    async with Simulator(LONG, fault=fault) as service, sdk_client(service) as client:
         with pytest.raises(InternalServerError) as caught:
             await client.responses.create(model=MODEL, input="Hi")
         assert caught.value.code == "server_error"
 
 
 async def test_a_failed_response_is_an_object_with_its_error() -> None:
-    async with Simulator(fault=FailedResponse("c", "m")) as service, asking(service) as client:
+    async with Simulator(fault=FailedResponse("c", "m")) as service, sdk_client(service) as client:
         answer: Any = await client.responses.create(model=MODEL, input="Hi")
         assert (answer.status, answer.error.code, answer.error.message) == ("failed", "c", "m")
 
@@ -370,7 +373,7 @@ async def test_the_answer_breaks_off_at_every_phase(
     seen: list[str] = []
     async with (
         Simulator(LONG, fault=fault(phase=phase)) as service,
-        asking(service) as client,
+        sdk_client(service) as client,
     ):
         try:
             stream = await client.responses.create(model=MODEL, input="Hi", stream=True)
@@ -390,7 +393,10 @@ async def test_the_answer_breaks_off_at_every_phase(
 async def test_the_answer_stops_at_every_phase_until_the_client_goes(
     phase: Any, last: str | None
 ) -> None:
-    async with Simulator(LONG, fault=Silence(phase=phase)) as service, asking(service) as client:
+    async with (
+        Simulator(LONG, fault=Silence(phase=phase)) as service,
+        sdk_client(service) as client,
+    ):
         seen: asyncio.Queue[str] = asyncio.Queue()
 
         async def read() -> None:
@@ -437,7 +443,10 @@ async def test_junk_comes_in_between_and_all_goes_on(frame: str) -> None:
 
 
 async def test_junk_may_be_other_than_text() -> None:
-    async with Simulator("Hello", fault=Garbage(b"\xff\x00")) as service, asking(service) as client:
+    async with (
+        Simulator("Hello", fault=Garbage(b"\xff\x00")) as service,
+        sdk_client(service) as client,
+    ):
         with pytest.raises(UnicodeDecodeError):
             async for _ in await client.responses.create(model=MODEL, input="Hi", stream=True):
                 pass
@@ -466,7 +475,7 @@ async def test_the_answer_ends_with_its_client() -> None:
     """Over HTTP nothing drains: who hangs up gets nothing stored."""
     reached = asyncio.Event()
     reply = Reply.of(Text(pieces=("one ", Pause(reached), "two")))
-    async with Simulator(reply) as service, asking(service) as client:
+    async with Simulator(reply) as service, sdk_client(service) as client:
         stream = await client.responses.create(model=MODEL, input="Hi", stream=True)
         async for event in stream:
             if event.type == "response.output_text.delta":

@@ -96,7 +96,7 @@ class Making:
 
 
 @asynccontextmanager
-async def asking(
+async def chat_caller(
     simulator: Simulator, reports: Reports | None = None, **settings: Any
 ) -> AsyncIterator[Caller]:
     """A caller over chat; at the end everything is closed and no task is left."""
@@ -118,7 +118,7 @@ def chat(caller: Caller) -> ChatClient:
 
 
 async def test_a_conversation_is_sent_in_full_each_time(reports: Reports) -> None:
-    async with Simulator() as simulator, asking(simulator, reports) as caller:
+    async with Simulator() as simulator, chat_caller(simulator, reports) as caller:
         assert spoken(await caller.say("one")) == "You said: one"
         assert spoken(await caller.say("two")) == "You said: two"
         assert simulator.journal.entries[1].texts() == [
@@ -139,7 +139,7 @@ async def test_a_conversation_is_sent_in_full_each_time(reports: Reports) -> Non
 
 async def test_tokens_are_counted(reports: Reports) -> None:
     script = Reply.of(Reasoning(tokens=5), "Hi there")
-    async with Simulator(script) as simulator, asking(simulator, reports) as caller:
+    async with Simulator(script) as simulator, chat_caller(simulator, reports) as caller:
         usage = ended(await caller.say("one")).usage
         assert usage is not None
         assert (usage.output, usage.reasoning, usage.cached, usage.tier) == (7, 5, 0, "default")
@@ -153,7 +153,7 @@ async def test_tokens_are_counted(reports: Reports) -> None:
 @pytest.mark.parametrize("hold", [False, True])
 async def test_a_tool_round(hold: bool) -> None:
     script = fixed(Reply.of("One moment.", Call("weather", '{"city": "Bonn"}')), "It rains.")
-    async with Simulator(script) as simulator, asking(simulator) as caller:
+    async with Simulator(script) as simulator, chat_caller(simulator) as caller:
         items: list[Item] = [*caller.items, Message.of("user", "Weather?")]
         events = await hear(chat(caller), items, tools=(TOOL,), hold_calls=hold)
         [call] = [e.call for e in events if isinstance(e, ToolCallReady)]
@@ -182,7 +182,7 @@ async def test_settings_travel_by_their_names_in_chat() -> None:
         "extra_query": {"tenant": "9"},
         "extra_body": {"user": "u"},
     }
-    async with Simulator() as simulator, asking(simulator, **settings) as caller:
+    async with Simulator() as simulator, chat_caller(simulator, **settings) as caller:
         await caller.say("Answer in JSON")
         entry = simulator.journal.entries[0]
         assert entry.body.keys() == {
@@ -194,7 +194,7 @@ async def test_settings_travel_by_their_names_in_chat() -> None:
 
 
 async def test_what_chat_does_not_know_is_reported_when_it_is_asked() -> None:
-    async with Simulator() as simulator, asking(simulator, truncation="auto") as caller:
+    async with Simulator() as simulator, chat_caller(simulator, truncation="auto") as caller:
         with pytest.raises(ConfigError, match="truncation"):
             chat(caller).ask(caller.request())
         assert simulator.journal.entries == []
@@ -326,7 +326,7 @@ def test_each_event_loop_has_a_client_of_its_own() -> None:
 async def test_a_cut_waits_for_nothing_and_closes_its_stream(reports: Reports) -> None:
     never = asyncio.Event()
     script = Reply.of(Text(pieces=("one ", Pause(never), "two")))
-    async with Simulator(script) as simulator, asking(simulator, reports) as caller:
+    async with Simulator(script) as simulator, chat_caller(simulator, reports) as caller:
         with chat(caller).ask(caller.request()) as answer:
             assert await anext(answer) == TextDelta("one ")
         assert reports[-1].outcome == "cancelled"
@@ -339,7 +339,7 @@ async def test_a_cut_waits_for_nothing_and_closes_its_stream(reports: Reports) -
 
 
 async def test_a_cut_before_the_first_chunk_goes_at_once(reports: Reports) -> None:
-    async with Simulator(fault=[Silence()]) as simulator, asking(simulator, reports) as caller:
+    async with Simulator(fault=[Silence()]) as simulator, chat_caller(simulator, reports) as caller:
         reading = asyncio.create_task(caller.say("Hi"))
         await simulator.journal.wait_for(1, "running")
         reading.cancel()
@@ -353,7 +353,7 @@ async def test_a_cut_before_the_first_chunk_goes_at_once(reports: Reports) -> No
 async def test_turns_do_not_touch_each_other(reports: Reports) -> None:
     go = asyncio.Event()
     script = Reply.of(Text(pieces=("one ", Pause(go), "two")))
-    async with Simulator(script) as simulator, asking(simulator, reports) as caller:
+    async with Simulator(script) as simulator, chat_caller(simulator, reports) as caller:
         with chat(caller).ask(caller.request()) as kept:
             heard = [await anext(kept)]
             with chat(caller).ask(caller.request()) as cut:
@@ -365,7 +365,7 @@ async def test_turns_do_not_touch_each_other(reports: Reports) -> None:
 
 async def test_closing_ends_what_runs() -> None:
     fault = in_turn(Silence(phase="output"))
-    async with Simulator(fault=fault) as simulator, asking(simulator) as caller:
+    async with Simulator(fault=fault) as simulator, chat_caller(simulator) as caller:
         reading = asyncio.create_task(caller.say("Hi"))
         await simulator.journal.wait(lambda j: j.entries[0].deltas == 1)
         await caller.client.aclose()
@@ -393,7 +393,7 @@ async def test_an_answer_that_is_over_lets_its_connection_be_used_again() -> Non
 
 
 async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
-    async with Simulator("yes") as simulator, asking(simulator) as caller:
+    async with Simulator("yes") as simulator, chat_caller(simulator) as caller:
         for number in range(3):
             one = Caller(caller.client, limits=caller.limits, retry=caller.retry)
             await one.say(f"I am {number}. " + "x" * 5000)
@@ -412,7 +412,7 @@ async def test_the_words_of_calls_that_are_over_are_not_kept() -> None:
 @pytest.mark.parametrize("phase", ["created", "output"])
 async def test_junk_in_a_stream_loses_nothing_but_itself(reports: Reports, phase: Any) -> None:
     async with Simulator(fault=[Garbage(phase=phase)]) as simulator:
-        async with asking(simulator, reports) as caller:
+        async with chat_caller(simulator, reports) as caller:
             assert spoken(await caller.say("one")) == "You said: one"
         assert len(simulator.journal.entries) == 1
 
@@ -442,7 +442,7 @@ async def test_a_fault_before_any_output_is_recovered(reports: Reports, fault: A
     limits = PATIENT if isinstance(fault, Silence) else NEVER_RUNS_OUT
     async with (
         Simulator(fault=[fault]) as simulator,
-        asking(simulator, reports, limits=limits) as caller,
+        chat_caller(simulator, reports, limits=limits) as caller,
     ):
         assert spoken(await caller.say("Hi")) == "You said: Hi"
         assert len(simulator.journal.entries) == 2
@@ -454,7 +454,10 @@ async def test_a_fault_before_any_output_is_recovered(reports: Reports, fault: A
 @pytest.mark.parametrize("fault", [Close(), Abort(), Close(phase="created"), Empty()], ids=str)
 async def test_a_lost_connection_is_replaced_free_once(fault: Any) -> None:
     # Nothing tells a kept connection that went stale from one that broke just now.
-    async with Simulator(fault=[fault]) as simulator, asking(simulator, retry=NO_BUDGET) as caller:
+    async with (
+        Simulator(fault=[fault]) as simulator,
+        chat_caller(simulator, retry=NO_BUDGET) as caller,
+    ):
         assert spoken(await caller.say("Hi")) == "You said: Hi"
 
 
@@ -477,7 +480,7 @@ async def test_no_chat_is_replayed_once_text_was_emitted(
 ) -> None:
     async with (
         Simulator("one two", fault=fault) as simulator,
-        asking(simulator, reports, limits=PATIENT) as caller,
+        chat_caller(simulator, reports, limits=PATIENT) as caller,
     ):
         with pytest.raises(error) as raised:
             await caller.say("Hi")
@@ -492,7 +495,7 @@ async def test_calls_are_not_emitted_before_the_end_so_that_a_drop_is_recovered(
     script = Reply.of(Call("weather", {"city": "Bonn"}))
     async with (
         Simulator(script, fault=[Close(phase="complete")]) as simulator,
-        asking(simulator, retry=NO_BUDGET) as caller,
+        chat_caller(simulator, retry=NO_BUDGET) as caller,
     ):
         events = await hear(chat(caller), [Message.of("user", "Weather?")], tools=(TOOL,))
         assert [type(e) for e in events[:-1]] == [ToolCallReady]
@@ -539,7 +542,7 @@ async def test_a_refusal_is_the_turns_error(
 
 
 async def test_a_wait_that_the_service_asks_for_is_reported() -> None:
-    async with Simulator(fault=rate_limited("60")) as simulator, asking(simulator) as caller:
+    async with Simulator(fault=rate_limited("60")) as simulator, chat_caller(simulator) as caller:
         with pytest.raises(RateLimited) as raised:
             await caller.say("Hi")
         assert raised.value.details.retry_after == 60
@@ -560,7 +563,7 @@ async def test_a_parameter_that_a_model_refuses_is_left_out_and_stays_so(
     settings: dict[str, Any], left: str
 ) -> None:
     model = "gpt-4.1" if left in ("reasoning_effort", "verbosity") else "gpt-5"
-    async with Simulator() as simulator, asking(simulator) as caller:
+    async with Simulator() as simulator, chat_caller(simulator) as caller:
         for _ in range(2):
             request = Request(
                 (Message.of("user", "Hi"),), model, as_recorded, settings, retry=NO_BUDGET
@@ -575,7 +578,7 @@ async def test_a_host_that_does_not_know_stream_options_is_asked_without() -> No
     refusal = RefuseRequest(400, {"error": {"message": sentence, "code": None, "param": None}})
     async with (
         Simulator(fault=[refusal]) as simulator,
-        asking(simulator, retry=NO_BUDGET) as caller,
+        chat_caller(simulator, retry=NO_BUDGET) as caller,
     ):
         events = await caller.say("Hi")
         assert spoken(events) == "You said: Hi"
@@ -584,7 +587,7 @@ async def test_a_host_that_does_not_know_stream_options_is_asked_without() -> No
 
 
 async def test_the_effort_that_a_refusal_names_is_sent_from_then_on() -> None:
-    async with Simulator() as simulator, asking(simulator) as caller:
+    async with Simulator() as simulator, chat_caller(simulator) as caller:
         request = Request((Message.of("user", "Hi"),), "gpt-5.5", as_recorded, tools=(TOOL,))
         for _ in range(2):
             with chat(caller).ask(request) as answer:
@@ -742,7 +745,7 @@ async def test_calls_are_whole_whatever_the_host_sends(flaw: ChatFlaw) -> None:
     faults = [MangleChat(flaw)]
     if flaw == "call_place_zero":
         faults.append(MangleChat("call_whole"))
-    async with Simulator(TWO, fault=[faults]) as simulator, asking(simulator) as caller:
+    async with Simulator(TWO, fault=[faults]) as simulator, chat_caller(simulator) as caller:
         events = await hear(chat(caller), [Message.of("user", "Hi")], retry=NO_BUDGET)
         assert [e.call for e in events if isinstance(e, ToolCallReady)] == [
             ToolCall("a", "weather", '{"city": "Bonn"}'),
@@ -756,7 +759,7 @@ async def test_calls_are_whole_whatever_the_host_sends(flaw: ChatFlaw) -> None:
 async def test_words_are_whole_whatever_the_host_sends(flaw: ChatFlaw) -> None:
     async with (
         Simulator("one two", fault=[MangleChat(flaw)]) as simulator,
-        asking(simulator) as caller,
+        chat_caller(simulator) as caller,
     ):
         events = await caller.say("Hi")
         assert spoken(events) == "one two"
@@ -769,7 +772,7 @@ async def test_words_are_whole_whatever_the_host_sends(flaw: ChatFlaw) -> None:
 async def test_a_cut_answer_is_an_outcome_and_its_calls_are_void(reason: str) -> None:
     script = Reply.of("one ", Call("weather", '{"city": "Bonn"}'))
     fault = CutResponse(phase="output", after=3, reason=reason)
-    async with Simulator(script, fault=fault) as simulator, asking(simulator) as caller:
+    async with Simulator(script, fault=fault) as simulator, chat_caller(simulator) as caller:
         events = await hear(chat(caller), [Message.of("user", "Hi")])
         assert [type(e) for e in events[:-1]] == [TextDelta]
         assert (ended(events).outcome, ended(events).reason) == ("incomplete", reason)
@@ -778,14 +781,17 @@ async def test_a_cut_answer_is_an_outcome_and_its_calls_are_void(reason: str) ->
 
 async def test_broken_arguments_are_left_to_the_adapter() -> None:
     script = Reply.of(Call("weather", {"city": "Bonn"}))
-    async with Simulator(script, fault=BrokenArguments()) as simulator, asking(simulator) as caller:
+    async with (
+        Simulator(script, fault=BrokenArguments()) as simulator,
+        chat_caller(simulator) as caller,
+    ):
         events = await hear(chat(caller), [Message.of("user", "Hi")])
         [call] = [e.call for e in events if isinstance(e, ToolCallReady)]
         assert call.arguments == '{"city":"Bonn"'
 
 
 async def test_a_refusal_of_the_model_is_distinguished() -> None:
-    async with Simulator(Reply.of(Refusal("No."))) as simulator, asking(simulator) as caller:
+    async with Simulator(Reply.of(Refusal("No."))) as simulator, chat_caller(simulator) as caller:
         events = await caller.say("Hi")
         assert events[0] == TextDelta("No.", refusal=True)
 

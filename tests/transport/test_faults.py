@@ -411,11 +411,11 @@ async def test_a_turn_that_is_asked_while_the_client_closes_opens_again(
 async def test_a_turn_that_runs_when_the_client_is_closed_ends(make_client: MakeClient) -> None:
     async with Simulator(fault=Silence()) as simulator:
         client = make_client(simulator)
-        asking = asyncio.ensure_future(Caller(client).say("hello"))
+        task = asyncio.ensure_future(Caller(client).say("hello"))
         await simulator.journal.wait(lambda journal: journal.entries)
         await client.aclose()
         with pytest.raises(ConnectionLost, match="closed"):
-            await asking
+            await task
         simulator.fault = None
         assert spoken(await Caller(client).say("again")) == "You said: again"
 

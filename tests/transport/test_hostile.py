@@ -148,12 +148,12 @@ async def test_closing_while_a_connection_is_made_ends_the_turn(make_client: Mak
     never = asyncio.Event()
     async with Simulator(on_connect=lambda _: DelayHandshake(never)) as simulator:
         client = make_client(simulator)
-        asking = asyncio.ensure_future(Caller(client).say("hello"))
+        task = asyncio.ensure_future(Caller(client).say("hello"))
         await simulator.journal.wait(lambda journal: journal.connections or True)
         await asyncio.sleep(0)
         await client.aclose()
         with pytest.raises(ConnectionLost, match="closed"):
-            await asking
+            await task
         never.set()
 
 

@@ -518,9 +518,9 @@ async def test_a_client_that_is_closed_while_its_first_http_request_is_made_send
 ) -> None:
     async with Simulator("hello") as simulator:
         client = make_client(simulator, websocket=False)
-        asking = asyncio.create_task(Caller(client, retry=ONCE).say("one"))
+        task = asyncio.create_task(Caller(client, retry=ONCE).say("one"))
         await asyncio.sleep(0)
         await client.aclose()
         with pytest.raises(TurnError):
-            await asking
+            await task
         assert not simulator.journal.entries

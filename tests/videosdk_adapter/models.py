@@ -55,8 +55,8 @@ class _Notes:
         kwargs["metadata"] = {"asked": str(len(self.contexts_asked) - 1)}
         if not cast("Any", self).streaming:
             kwargs["extra_body"] = {"store": True}  # else there is no metadata
-        asking: Any = super()
-        async for response in asking.chat(messages, *args, **kwargs):
+        task: Any = super()
+        async for response in task.chat(messages, *args, **kwargs):
             yield response
 
 

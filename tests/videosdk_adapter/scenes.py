@@ -12,7 +12,7 @@ from rtllm.simulator import (
     Reply,
     Request,
 )
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.stage import Stage
 from videosdk_adapter.talks import Plain, tool
 

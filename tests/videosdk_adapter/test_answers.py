@@ -28,7 +28,7 @@ from rtllm.simulator import (
 )
 from support.stock import both
 from support.waiting import until
-from videosdk_adapter.asking import chunks_of, hello, usages_of
+from videosdk_adapter.requests import chunks_of, hello, usages_of
 from videosdk_adapter.scenes import HANGS, Weather, both_ways, read, say
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import talk

@@ -12,7 +12,7 @@ import pytest
 from rtllm import ConfigError, resolve_azure
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
 

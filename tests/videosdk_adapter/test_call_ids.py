@@ -15,8 +15,8 @@ from videosdk.agents import ChatContext, ChatRole, FunctionCall, FunctionCallOut
 import rtllm
 from rtllm.simulator import Call, Entry, Reply, Request
 from support.waiting import until
-from videosdk_adapter.asking import calls_of, chunks_of, context, text_of
 from videosdk_adapter.dice import ACTIONS, Chance, act
+from videosdk_adapter.requests import calls_of, chunks_of, context, text_of
 from videosdk_adapter.stage import Host, Stage, stage
 from videosdk_adapter.talks import Plain, talk, tool
 

@@ -13,7 +13,7 @@ from rtllm.simulator import (
     Request,
 )
 from support.stock import both
-from videosdk_adapter.asking import calls_of, chunks_of, hello
+from videosdk_adapter.requests import calls_of, chunks_of, hello
 from videosdk_adapter.scenes import Weather, both_ways, on_demand, say
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import talk

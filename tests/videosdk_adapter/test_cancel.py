@@ -12,7 +12,7 @@ from videosdk.agents.voice_mail_detector import VoiceMailDetector
 
 from rtllm.simulator import Call, Pause, Reply, Request, Silence, Text, only
 from support.waiting import until
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.stage import Host, stage
 from videosdk_adapter.talks import Plain, talk, tool
 

@@ -9,7 +9,7 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm_videosdk.convert import as_recorded, calls_in, copy_context
 from rtllm_videosdk.images import Pictures
-from videosdk_adapter.asking import context
+from videosdk_adapter.requests import context
 
 
 def said(text: str) -> Message:

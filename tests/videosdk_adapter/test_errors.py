@@ -36,8 +36,8 @@ from rtllm.simulator import (
 )
 from support.oracle import KEY
 from support.waiting import until
-from videosdk_adapter.asking import chunks_of, context, hello, text_of, usages_of
 from videosdk_adapter.phone import Voice
+from videosdk_adapter.requests import chunks_of, context, hello, text_of, usages_of
 from videosdk_adapter.stage import Host, stage
 from videosdk_adapter.talks import Plain, talk, tool
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, arrange
 from rtllm_videosdk.parallel_calls import Turn
-from videosdk_adapter.asking import context
+from videosdk_adapter.requests import context
 
 
 def said(text: str, key: str | None = None) -> Message:

@@ -11,7 +11,7 @@ from rtllm import ConfigError
 from rtllm.simulator import Incomplete, Reply, Simulator, echo
 from rtllm_videosdk import OpenAILLM
 from support.hosts import calls_once
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.talks import Plain, talk, tool
 
 SORRY = "Sorry, say that again."

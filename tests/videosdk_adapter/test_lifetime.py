@@ -14,7 +14,7 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent
 from rtllm.simulator import Pause, Reply, Simulator, Text
 from rtllm_videosdk import OpenAILLM
 from support.owners import CALLBACKS, Owner, freed, give_llm, hosted, is_theirs, refs
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
 WAYS: dict[str, dict[str, Any]] = {

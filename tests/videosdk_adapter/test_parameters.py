@@ -14,7 +14,7 @@ from rtllm.parameters import TABLE
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from support.logs import warned
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.talks import tool
 
 

@@ -18,8 +18,8 @@ from rtllm.simulator import Call, Reply, Request, Simulator
 from rtllm_videosdk import OpenAILLM
 from support.oracle import KEY
 from support.stock import both
-from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.phone import Voice
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.scenes import both_ways
 from videosdk_adapter.stage import Host, stage
 from videosdk_adapter.talks import Plain, talk, tool

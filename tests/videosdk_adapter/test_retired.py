@@ -12,7 +12,7 @@ from rtllm.simulator import Pause, Reply, Request, Text
 from rtllm_videosdk import OpenAILLM
 from support.memory import clients_of
 from support.waiting import until
-from videosdk_adapter.asking import chunks_of, hello, text_of
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.stage import Host, stage
 
 

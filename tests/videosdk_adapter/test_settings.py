@@ -21,8 +21,8 @@ from rtllm_videosdk import OpenAILLM
 from support.oracle import KEY
 from support.stock import both
 from support.waiting import until
-from videosdk_adapter.asking import chunks_of, hello, text_of
 from videosdk_adapter.contexts import black_frame
+from videosdk_adapter.requests import chunks_of, hello, text_of
 from videosdk_adapter.scenes import HANGS, both_ways, read
 from videosdk_adapter.stage import stage
 from videosdk_adapter.talks import tool

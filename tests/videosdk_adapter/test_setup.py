@@ -21,8 +21,8 @@ from rtllm_videosdk import OpenAILLM
 from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from support.contexts import pictures_of
 from support.oracle import KEY
-from videosdk_adapter.asking import calls_of, chunks_of, hello, text_of
 from videosdk_adapter.contexts import black_frame, flat
+from videosdk_adapter.requests import calls_of, chunks_of, hello, text_of
 from videosdk_adapter.stage import Host, stage
 from videosdk_adapter.talks import Plain, talk, tool
 

@@ -11,7 +11,7 @@ from rtllm import ConfigError, TurnTimeout
 from rtllm.simulator import Silence, Simulator
 from rtllm_videosdk import OpenAILLM
 from rtllm_videosdk.timeouts import VideoSDKTimeouts
-from videosdk_adapter.asking import chunks_of, hello
+from videosdk_adapter.requests import chunks_of, hello
 
 
 @pytest.mark.parametrize("streaming", [True, False])

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from videosdk.agents import ChatContext, ChatRole
 
 from rtllm import parse_answer
-from videosdk_adapter.asking import chunks_of
+from videosdk_adapter.requests import chunks_of
 from videosdk_adapter.stage import Host, stage
 
 

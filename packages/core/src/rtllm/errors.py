@@ -129,8 +129,8 @@ class TurnError(RtllmError):
         text, calls = d.emitted
         if text or calls:
             known.append(f"after {text} characters and {calls} tool calls were emitted")
-        said = f"{d.address}: {self.message}" if d.address else self.message
-        return f"{said} ({', '.join(known)})" if known else said
+        sentence = f"{d.address}: {self.message}" if d.address else self.message
+        return f"{sentence} ({', '.join(known)})" if known else sentence
 
 
 class RequestRejected(TurnError):

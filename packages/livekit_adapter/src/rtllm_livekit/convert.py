@@ -198,7 +198,7 @@ def _message(
         # Nearly all messages.
         return Message(message.role, (Text(message.content[0]),), phase, key, mark)
     parts: list[Text | Image] = []
-    said = False
+    messages = False
     for content in message.content:
         if isinstance(content, llm.ImageContent):
             if isinstance(content.image, str):
@@ -211,8 +211,8 @@ def _message(
                 parts[-1] = replace(parts[-1], cache_breakpoint=True)
         elif not isinstance(content, llm.AudioContent):
             text = str(content)
-            _say(parts, f"\n{text}" if said else text)
-            said = said or bool(text)
+            _say(parts, f"\n{text}" if messages else text)
+            messages = messages or bool(text)
     marked = any(part.cache_breakpoint for part in parts)
     if not marked or not breakpoints or message.role == "assistant":
         parts = _plain(parts)
@@ -250,12 +250,12 @@ def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
     These are one message with all text, then the calls. If a response has text after a call,
     LiveKit records it in another order than the model wrote it, so it can't be continued.
     """
-    said = [item for item in output if isinstance(item, Message) and item.text]
+    messages = [item for item in output if isinstance(item, Message) and item.text]
     calls = [item for item in output if isinstance(item, ToolCall)]
-    kinds = [isinstance(item, ToolCall) for item in output if item in said or item in calls]
+    kinds = [isinstance(item, ToolCall) for item in output if item in messages or item in calls]
     if kinds != sorted(kinds):
         return None
-    text = " ".join(message.text for message in said)
-    phases = [message.phase for message in said if message.phase is not None]
+    text = " ".join(message.text for message in messages)
+    phases = [message.phase for message in messages if message.phase is not None]
     message = [Message.of("assistant", text, phases[-1] if phases else None)] if text else []
     return (*message, *calls)

@@ -234,8 +234,8 @@ class ChatCall:
             ResponseFailed: If that happened too often in one turn.
         """
         explain_rejection = self._settings.offered.explain_rejection
-        judged = [(call, explain_rejection(call)) for call in response.calls]
-        broken = [(call, why) for call, why in judged if why is not None]
+        checked = [(call, explain_rejection(call)) for call in response.calls]
+        broken = [(call, why) for call, why in checked if why is not None]
         if not broken or turn.refused:
             return []
         turn.failed_calls += 1
@@ -244,6 +244,6 @@ class ChatCall:
             ended = response.ended
             raise invalid_call_error(reasons, ended.response_id if ended is not None else None)
         logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
-        response.calls = [call for call, why in judged if why is None]
+        response.calls = [call for call, why in checked if why is None]
         outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
         return [*(call for call, _ in broken), *outputs]

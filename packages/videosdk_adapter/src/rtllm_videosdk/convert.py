@@ -70,10 +70,10 @@ def copy_context(context: ChatContext) -> ContextCopy:
     """
     entries = [entry for entry in context.items if entry is not None]
     in_force = _instructions_in_force(context, entries)
-    made: list[Item | Pictured] = []
+    items: list[Item | Pictured] = []
     unsent: list[str | None] = []
     if in_force is not None and not any(map(_instructs, entries)):
-        made.append(Message.of("system", in_force))
+        items.append(Message.of("system", in_force))
     for entry in entries:
         item: Item | Pictured | None
         if in_force is not None and _instructs(entry):
@@ -82,10 +82,10 @@ def copy_context(context: ChatContext) -> ContextCopy:
         else:
             item = _item(entry)
         if item is not None:
-            made.append(item)
+            items.append(item)
         else:
             unsent.append(_key(entry))
-    return ContextCopy(tuple(made), tuple(key for key in unsent if key is not None))
+    return ContextCopy(tuple(items), tuple(key for key in unsent if key is not None))
 
 
 def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:
@@ -175,13 +175,13 @@ def as_recorded(
     Returns:
         The items, None if the framework records none that equal the output.
     """
-    said = [item for item in output if isinstance(item, Message) and item.text]
+    messages = [item for item in output if isinstance(item, Message) and item.text]
     calls = [item for item in output if isinstance(item, ToolCall)]
-    if said and (graph or (calls and nested)):
+    if messages and (graph or (calls and nested)):
         return None
-    if said and calls and output.index(calls[0]) < output.index(said[-1]):
+    if messages and calls and output.index(calls[0]) < output.index(messages[-1]):
         return None
-    text = " ".join(message.text for message in said)
+    text = " ".join(message.text for message in messages)
     message = [Message.of("assistant", text)] if text else []
     plain = [ToolCall(c.call_id, c.name, _said_arguments(c.arguments)) for c in calls]
     return (*message, *plain)

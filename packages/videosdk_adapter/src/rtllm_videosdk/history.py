@@ -134,11 +134,11 @@ def arrange(
     groups = {**known, **own}
     moves = _moves(items, groups, own)
     firsts = _first_places(groups)
-    made: list[_Placed] = []
+    placed: list[_Placed] = []
 
     def add(some: Iterable[Unseen]) -> None:
         for one in some:
-            made.extend(
+            placed.extend(
                 _Placed(i, one.siblings if isinstance(i, ToolCall) else None) for i in one.items
             )
 
@@ -146,14 +146,14 @@ def arrange(
         group = groups.get(place)
         add(u for u in unseen if u.siblings is None and u.at == place)
         if place in moves.before:
-            made.append(_Placed(moves.before[place]))
+            placed.append(_Placed(moves.before[place]))
         if group is not None and firsts[group] == place:
             add(u for u in unseen if u.siblings is group)
         kept = moves.instead.get(place, item)
         if kept is not None:
-            made.append(_Placed(kept, group))
+            placed.append(_Placed(kept, group))
     add(u for u in unseen if u.siblings is None and u.at >= len(items))
-    return _together(made)
+    return _together(placed)
 
 
 def _first_places(groups: Mapping[int, CallGroup]) -> dict[CallGroup, int]:
@@ -162,12 +162,12 @@ def _first_places(groups: Mapping[int, CallGroup]) -> dict[CallGroup, int]:
 
 def _together(placed: Sequence[_Placed]) -> tuple[Item, ...]:
     """Make the calls of each response adjacent, as the model made them."""
-    made: list[Item] = []
+    items: list[Item] = []
     moved: set[int] = set()
     for place, one in enumerate(placed):
         if place in moved:
             continue
-        made.append(one.item)
+        items.append(one.item)
         if one.group is None:
             continue
         for later in range(place + 1, len(placed)):
@@ -175,9 +175,9 @@ def _together(placed: Sequence[_Placed]) -> tuple[Item, ...]:
             if isinstance(other.item, Message) and other.item.role == "user":
                 break
             if other.group is one.group and later not in moved:
-                made.append(other.item)
+                items.append(other.item)
                 moved.add(later)
-    return tuple(made)
+    return tuple(items)
 
 
 def _moves(

@@ -399,11 +399,11 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         """
         running = list(self._running)
         pipeline = calling_pipeline()
-        mine = [generation for generation in running if generation.pipeline is pipeline]
-        if pipeline is None and (mine or running):
-            newest = (mine or running)[-1]
-            mine = [g for g in running if g.context is newest.context]
-        for generation in mine:
+        own = [generation for generation in running if generation.pipeline is pipeline]
+        if pipeline is None and (own or running):
+            newest = (own or running)[-1]
+            own = [g for g in running if g.context is newest.context]
+        for generation in own:
             generation.cancel()
 
     async def prewarm(
@@ -532,9 +532,11 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
     def _family_of(self, call: Mapping[str, Any]) -> str:
         """Return the model whose family determines the parameters."""
         model = call.get("model")
-        asked = str(model or self._clients.provider.deployment or self.model)
+        requested_model = str(model or self._clients.provider.deployment or self.model)
         check_settings(model_family=self.model_family)
-        return self.model_family or self._clients.model_of(asked) or str(model or self.model)
+        return (
+            self.model_family or self._clients.model_of(requested_model) or str(model or self.model)
+        )
 
     def _check_and_connect(self) -> None:
         """Check what only a request needs, and begin to open a connection if a loop runs.

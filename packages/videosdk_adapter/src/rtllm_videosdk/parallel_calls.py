@@ -38,8 +38,8 @@ class EmittedCall:
     key: str | None = None
 
 
-def matching_calls(
-    given: Iterable[EmittedCall],
+def find_recorded_calls(
+    emitted: Iterable[EmittedCall],
     items: Sequence[object],
     *,
     earlier: AbstractSet[str],
@@ -48,25 +48,25 @@ def matching_calls(
     """Find the items that recorded calls, by index. The framework records them in order.
 
     Args:
-        given: The calls that the framework got, in order.
+        emitted: The calls that the framework got, in order.
         items: A context.
         earlier: The ids of items that recorded other calls.
         first: How many items there were before; used for items without an id of their own.
     """
-    left = list(given)
+    unrecorded = list(emitted)
     counts = count_keys(items)
     found: dict[int, EmittedCall] = {}
     for place, item in enumerate(items):
         if not isinstance(item, ToolCall):
             continue
         key = item.key if item.key is not None and counts[item.key] == 1 else None
-        same = [one for one in left if one.call_id == item.call_id]
+        same = [one for one in unrecorded if one.call_id == item.call_id]
         match = next((one for one in same if key is not None and one.key == key), None)
         if match is None and (place >= first if key is None else key not in earlier):
             match = next((one for one in same if one.key is None or counts[one.key] > 1), None)
         if match is not None:
             found[place] = match
-            left.remove(match)
+            unrecorded.remove(match)
     return found
 
 
@@ -78,7 +78,7 @@ class Turn:
         context: The framework's context, by identity; nested calls have the same one.
         base: Its items when the turn began.
         held: Calls that the framework gets later, each with its response.
-        given: Calls that the framework got.
+        emitted: Calls that the framework got.
         unseen: The items of the turn that the framework doesn't have.
         error: The error of a nested `chat`.
         waiting: Whether the newest `chat` of the turn ended with calls. If the first generator then
@@ -92,7 +92,7 @@ class Turn:
     context: ChatContext
     base: tuple[Item, ...]
     held: deque[tuple[ToolCall, CallGroup]] = field(default_factory=deque)
-    given: list[EmittedCall] = field(default_factory=list)
+    emitted: list[EmittedCall] = field(default_factory=list)
     unseen: list[Unseen] = field(default_factory=list)
     error: Exception | None = None
     waiting: bool = False
@@ -114,13 +114,13 @@ class Turn:
         known = len(self.base)
         if context is not self.context or tuple(items[:known]) != self.base:
             return False
-        mine = self.calls_in(items)
+        own = self.calls_in(items)
         # By call id: whether the newest call with it belongs to this turn.
         latest: dict[str, bool] = {}
         is_after_own_call = False
         for place, item in enumerate(items[known:], known):
             if isinstance(item, ToolCall):
-                latest[item.call_id] = place in mine
+                latest[item.call_id] = place in own
             if isinstance(item, ToolCall | ToolOutput):
                 is_after_own_call = is_after_own_call or latest.get(item.call_id, False)
             elif isinstance(item, Message) and item.role == "user":
@@ -157,7 +157,7 @@ class Turn:
         self, items: Sequence[object], others: AbstractSet[str] = frozenset()
     ) -> dict[int, EmittedCall]:
         earlier = self._earlier | others
-        return matching_calls(self.given, items, earlier=earlier, first=len(self.base))
+        return find_recorded_calls(self.emitted, items, earlier=earlier, first=len(self.base))
 
     def update(self, items: Sequence[Item]) -> None:
         """Update the turn from its context, and drop held calls that are void.
@@ -166,10 +166,12 @@ class Turn:
         between.
         """
         tail = items[len(self.base) :]
-        taken = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
-        self.refused = not Counter(one.call_id for one in self.given) <= taken
-        spoken = any(isinstance(item, Message) and item.role == "user" for item in tail)
-        if self.refused or spoken:
+        recorded = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
+        self.refused = not Counter(one.call_id for one in self.emitted) <= recorded
+        has_new_user_message = any(
+            isinstance(item, Message) and item.role == "user" for item in tail
+        )
+        if self.refused or has_new_user_message:
             self.held.clear()
 
     def hold(self, group: CallGroup) -> None:
@@ -179,7 +181,7 @@ class Turn:
     def emit_next_call(self) -> ToolCall:
         """Return the next held call, for the framework."""
         call, group = self.held.popleft()
-        self.given.append(EmittedCall(call.call_id, group))
+        self.emitted.append(EmittedCall(call.call_id, group))
         self.waiting = True
         task = asyncio.current_task()
         self._task = weakref.ref(task) if task is not None else None
@@ -199,11 +201,11 @@ class _UnrecordedCalls:
     """Calls of a completed turn that its context had not recorded yet.
 
     Attributes:
-        given: These calls.
+        emitted: These calls.
         earlier: The ids of items that recorded other calls.
     """
 
-    given: tuple[EmittedCall, ...]
+    emitted: tuple[EmittedCall, ...]
     earlier: frozenset[str]
 
 
@@ -236,25 +238,25 @@ class OpenTurns:
             return
         items = calls_in(turn.context)
         self._bind(turn, items)
-        left = tuple(one for one in turn.given if one.key is None)
-        if left:
-            self._keep(turn.context, _UnrecordedCalls(left, frozenset(count_keys(items))))
+        unrecorded = tuple(one for one in turn.emitted if one.key is None)
+        if unrecorded:
+            self._keep(turn.context, _UnrecordedCalls(unrecorded, frozenset(count_keys(items))))
 
     def join(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
         """Return the turn that a context continues, None if it begins a new one."""
         task = asyncio.current_task()
-        mine = [turn for turn in self._open if turn.context is context]
+        candidates = [turn for turn in self._open if turn.context is context]
         # Of several turns in one context, the turn of the task whose tool has just run.
-        mine.sort(key=lambda turn: turn.runs_in(task))
+        candidates.sort(key=lambda turn: turn.runs_in(task))
         self._bind_copied_calls(context, items)
         settled = self._bind_ended_turns(context, items)
-        for turn in reversed(mine):
+        for turn in reversed(candidates):
             self._bind(turn, items, settled)
-        for turn in reversed(mine):
+        for turn in reversed(candidates):
             if turn.continues_in(context, items):
                 turn.update(items)
                 return turn
-        for turn in mine:
+        for turn in candidates:
             turn.superseded = True
         return None
 
@@ -262,7 +264,7 @@ class OpenTurns:
         """Bind the calls of another context that a copy of it has, after its turn was dropped."""
         new = {i.call_id for i in items if isinstance(i, ToolCall) and not self.history.knows(i)}
         for turn in self._open if new else ():
-            waits = any(one.key is None and one.call_id in new for one in turn.given)
+            waits = any(one.key is None and one.call_id in new for one in turn.emitted)
             if waits and turn.context is not copy and not turn.superseded:
                 self._bind(turn, calls_in(turn.context))
 
@@ -279,7 +281,7 @@ class OpenTurns:
             one.key
             for other in self._open
             if other is not turn and other.context is turn.context
-            for one in other.given
+            for one in other.emitted
             if one.key is not None
         }
         for key, group in turn.claim(items, others | of_open_turns):
@@ -311,7 +313,7 @@ class OpenTurns:
             return claimed
         for turn in reversed(ended):
             earlier = turn.earlier | claimed
-            found = matching_calls(turn.given, items, earlier=earlier, first=len(items))
+            found = find_recorded_calls(turn.emitted, items, earlier=earlier, first=len(items))
             for place, one in found.items():
                 item = items[place]
                 if isinstance(item, ToolCall) and item.key is not None:

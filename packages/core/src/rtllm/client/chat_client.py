@@ -100,8 +100,8 @@ class ChatClient(BaseClient):
         self._runtime().warm_http(network.proxy if network is not None else None)
 
     def _open(self, engine: Engine) -> Runtime:
-        theirs, make = self._client, self._make_client
-        clients = HttpClients(make or (lambda _: theirs), owned=make is not None)
+        passed_client, make = self._client, self._make_client
+        clients = HttpClients(make or (lambda _: passed_client), is_owned=make is not None)
         runtime = Runtime(engine, self._usage_ledger, weakref.ref(clients))
         self._http_clients[runtime] = clients
         return runtime

@@ -134,10 +134,10 @@ class Client(BaseClient):
             raise ConfigError(PROXY_OF_CLIENT)
 
     def _network_config(self, proxy: str | None) -> NetworkConfig:
-        theirs = self._http_client
-        if theirs is None:
+        passed_client = self._http_client
+        if passed_client is None:
             return NetworkConfig(proxy)
-        found = network_of(theirs, f"{self.endpoint.http_base}/responses") or NetworkConfig()
+        found = network_of(passed_client, f"{self.endpoint.http_base}/responses") or NetworkConfig()
         return replace(found, proxy=proxy) if proxy else found
 
     async def warm_up(self, request: Request) -> None:
@@ -167,12 +167,12 @@ class Client(BaseClient):
         self._runtime().warm(Opening(model, network, limit))
 
     def _open(self, engine: Engine) -> Runtime:
-        theirs, make_theirs = self._http_client, self._make_http_client
-        make: MakeClient = make_theirs or partial(_make_client, self.endpoint, self._network)
-        if theirs is not None:
-            make = lambda _: theirs  # noqa: E731
-        with_own_key = theirs is not None or make_theirs is not None
-        clients = HttpClients(make, owned=theirs is None)
+        passed_client, make_client = self._http_client, self._make_http_client
+        make: MakeClient = make_client or partial(_make_client, self.endpoint, self._network)
+        if passed_client is not None:
+            make = lambda _: passed_client  # noqa: E731
+        with_own_key = passed_client is not None or make_client is not None
+        clients = HttpClients(make, is_owned=passed_client is None)
         credentials = weakref.ref(self._credentials)
         runtime = Runtime(
             engine,

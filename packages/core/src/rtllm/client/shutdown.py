@@ -74,8 +74,8 @@ class Shutdown(Generic[_Runtime]):
         self._close_soon(loop)
         closing = [
             task
-            for task, whose in list(_closing.items())
-            if whose is self and task.get_loop() is loop
+            for task, owner in list(_closing.items())
+            if owner is self and task.get_loop() is loop
         ]
         if not closing:
             return

@@ -30,9 +30,9 @@ def pack(call: Mapping[str, Any], message: Mapping[str, Any], host: str = "") ->
         message: The fields of the message around it.
         host: The name of the host.
     """
-    given = {"call": dict(call), "message": dict(message)}
-    given = {name: value for name, value in given.items() if value}
-    return msgspec.json.encode({**given, "host": host}) if given else None
+    fields = {"call": dict(call), "message": dict(message)}
+    fields = {name: value for name, value in fields.items() if value}
+    return msgspec.json.encode({**fields, "host": host}) if fields else None
 
 
 ANY_HOST = "*"

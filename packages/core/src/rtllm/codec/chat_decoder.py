@@ -134,11 +134,11 @@ class ChatDecoder:
         self.host = ""
         self._thoughts = thoughts
         self._message_fields: dict[str, Any] = {}
-        self._said = ""
+        self._emitted = ""
         self._half = ""
         self._half_refuses = False
         self._calls: list[_Call] = []
-        self._given: list[ToolCall] = []
+        self._emitted_calls: list[ToolCall] = []
         self._usage: Usage | None = None
         self._tier: str | None = None
         self._finish: str | None = None
@@ -159,7 +159,9 @@ class ChatDecoder:
     @property
     def is_complete(self) -> bool:
         """Whether a ``finish_reason`` came after some output."""
-        return self._finish is not None and bool(self._said or self._calls or self._given)
+        return self._finish is not None and bool(
+            self._emitted or self._calls or self._emitted_calls
+        )
 
     @property
     def slow_item_open(self) -> bool:
@@ -174,7 +176,7 @@ class ChatDecoder:
     @property
     def message_open(self) -> bool:
         """Whether a message has begun and has not ended."""
-        return bool(self._said) and not self._slow and self._finish is None
+        return bool(self._emitted) and not self._slow and self._finish is None
 
     @property
     def ids(self) -> Collection[str]:
@@ -183,8 +185,8 @@ class ChatDecoder:
 
     def output(self) -> tuple[Item, ...]:
         """Return the message, then the calls."""
-        said = (Message.of("assistant", self._said),) if self._said else ()
-        return (*said, *self._given)
+        messages = (Message.of("assistant", self._emitted),) if self._emitted else ()
+        return (*messages, *self._emitted_calls)
 
     def accepted(self) -> None:
         """Record that the service answered the request with a stream."""
@@ -232,18 +234,22 @@ class ChatDecoder:
         self._touched_slow = False
         if self.ended is not None:
             return (), None
-        if self._finish is None and not ((self._tail or done) and (self._said or self._calls)):
+        if self._finish is None and not ((self._tail or done) and (self._emitted or self._calls)):
             return (), ANSWER_BROKEN_OFF
         if self._finish is not None and self._finish.lower() in _FAILURES:
             error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
             return (), from_error(error, None, begun=True)
-        events = [*self._half_given_up(), *self._thought_ended(), *self._called()]
-        if not self._said and not self._given and (why := self._why_silent()) is not None:
+        events = [*self._flush_half(), *self._thought_ended(), *self._called()]
+        if (
+            not self._emitted
+            and not self._emitted_calls
+            and (why := self._explain_silence()) is not None
+        ):
             self._end()  # so that its usage is counted
             return events, why
         return (*events, self._end()), None
 
-    def _why_silent(self) -> Fault | None:
+    def _explain_silence(self) -> Fault | None:
         """Return the fault of a response without text and calls; None if it is merely empty."""
         reason = self._finish
         if reason in _CUT or reason in _FILTERED:
@@ -258,7 +264,7 @@ class ChatDecoder:
     def _thought_ended(self) -> list[Event]:
         """Return the text that was held because it might have begun a thought."""
         rest = self._thoughts.finish() if self._thoughts is not None else ""
-        self._said += rest
+        self._emitted += rest
         return [TextDelta(rest)] if rest else []
 
     # -- one chunk -------------------------------------------------------------------------
@@ -267,7 +273,7 @@ class ChatDecoder:
         events: list[Event] = []
         was_finished = self._finish is not None
         delta = read_field(choice, "delta")
-        if delta is None and not self._said:
+        if delta is None and not self._emitted:
             delta = read_field(choice, "message")
         if delta is not None:
             calls, self._touched_slow = len(self._calls), False
@@ -309,7 +315,7 @@ class ChatDecoder:
         self._half_refuses = refusal
         if self._thoughts is not None and not refusal:
             text = self._thoughts.feed(text)
-        self._said += text
+        self._emitted += text
         return [TextDelta(text, refusal)] if text else []
 
     def _collect_reasoning(self, delta: object) -> None:
@@ -322,19 +328,19 @@ class ChatDecoder:
         if details and all(isinstance(one, Mapping) for one in details):
             self._message_fields.setdefault("reasoning_details", []).extend(details)
 
-    def _half_given_up(self) -> list[Event]:
+    def _flush_half(self) -> list[Event]:
         """Replace a surrogate half that was not completed."""
         if not self._half:
             return []
         self._half = ""
-        self._said += lenient_json.REPLACEMENT
+        self._emitted += lenient_json.REPLACEMENT
         return [TextDelta(lenient_json.REPLACEMENT, self._half_refuses)]
 
     def _piece(self, piece: object) -> None:
         """Add a piece to the call that it belongs to."""
         function = read_field(piece, "function")
-        given = read_field(piece, "index")
-        index = given if isinstance(given, int) and not isinstance(given, bool) else None
+        value = read_field(piece, "index")
+        index = value if isinstance(value, int) and not isinstance(value, bool) else None
         call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
         arguments = _arguments(read_field(function, "arguments"))
         call = self._call_of(index, call_id)
@@ -361,22 +367,22 @@ class ChatDecoder:
             return []
         for place, call in enumerate(self._calls):
             if call.name:
-                call_id = call.call_id or self._made_up_id(place)
-                self._given.append(
+                call_id = call.call_id or self._new_id(place)
+                self._emitted_calls.append(
                     ToolCall(
                         call_id,
                         call.name,
                         clean_escapes(call.arguments),
                         carried=pack(
                             call.extra_fields,
-                            {} if self._given else self._message_fields,
+                            {} if self._emitted_calls else self._message_fields,
                             self.host,
                         ),
                     )
                 )
-        return [ToolCallReady(call) for call in self._given]
+        return [ToolCallReady(call) for call in self._emitted_calls]
 
-    def _made_up_id(self, place: int) -> str:
+    def _new_id(self, place: int) -> str:
         seed = f"{self.response_id} {place}"
         return f"call_{blake2b(seed.encode(), digest_size=12).hexdigest()}"
 
@@ -385,7 +391,7 @@ class ChatDecoder:
         if reason in _CUT:
             self.ended = ResponseEnded("incomplete", _CUT[reason], self.response_id, self._usage)
         else:
-            something = bool(self._said or self._given)
+            something = bool(self._emitted or self._emitted_calls)
             self.ended = ResponseEnded(
                 "completed" if something else "empty", None, self.response_id, self._usage
             )
@@ -429,7 +435,7 @@ def usage_of(chunk: object, tier: str | None = None) -> Usage | None:
     return usage_from(
         read_field(chunk, "usage"),
         sent="prompt_tokens",
-        made="completion_tokens",
+        received="completion_tokens",
         into="prompt_tokens_details",
         out="completion_tokens_details",
         tier=tier,

@@ -25,25 +25,25 @@ _SYSTEM = ("system", "developer")
 
 def convert_messages(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
     """Convert messages to the form that a host accepts."""
-    said = [dict(message) for message in messages]
+    converted = [dict(message) for message in messages]
     if dialect.developer_role == "system":
-        for message in said:
+        for message in converted:
             if message["role"] == "developer":
                 message["role"] = "system"
     if dialect.system_messages == "leading":
-        said = _leading(said)
+        converted = _leading(converted)
     elif dialect.system_messages == "user":
-        said = [{**m, "role": "user"} if m["role"] in _SYSTEM else m for m in said]
+        converted = [{**m, "role": "user"} if m["role"] in _SYSTEM else m for m in converted]
     if dialect.same_role_in_a_row == "merged":
-        said = _merged(said)
+        converted = _merged(converted)
     if dialect.user_behind_tool == "bridged":
-        said = _bridged(said)
+        converted = _bridged(converted)
     if dialect.call_ids == "nine":
-        said = [_with_nine(message) for message in said]
-    for message in said:
+        converted = [_with_nine(message) for message in converted]
+    for message in converted:
         if "tool_calls" in message:
             _complete_calls(message, dialect)
-    return said
+    return converted
 
 
 def convert_tools(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
@@ -79,12 +79,12 @@ def _leading(messages: Sequence[Json]) -> list[Json]:
     system = [m for m in messages[:end] if m["role"] in _SYSTEM]
     others = [m for m in messages[:end] if m["role"] not in _SYSTEM]
     if not others:  # only system messages: they are the beginning
-        system, asked = list(messages), []
+        system, later = list(messages), []
     else:
-        asked = [{**message, "role": "user"} for message in messages[end:]]
+        later = [{**message, "role": "user"} for message in messages[end:]]
     lead = [_joined(system)] if system else []
-    if asked:
-        others = [*others[:-1], *_merged([others[-1], *asked])]
+    if later:
+        others = [*others[:-1], *_merged([others[-1], *later])]
     return [*lead, *others]
 
 

@@ -123,10 +123,10 @@ def error_of(frame: Frame) -> tuple[Mapping[str, Any], int | None, Mapping[str, 
     """
     error = mapping(frame.error)
     if not error:
-        said = next((x for x in (frame.message, _text(frame.error), frame.detail) if x), None)
-        error = {"code": frame.code, "message": said, "param": frame.param}
-    given = (frame.status, frame.status_code, error.get("status"), error.get("status_code"))
-    status = next((number for g in given if (number := _status(g)) is not None), None)
+        message = next((x for x in (frame.message, _text(frame.error), frame.detail) if x), None)
+        error = {"code": frame.code, "message": message, "param": frame.param}
+    statuses = (frame.status, frame.status_code, error.get("status"), error.get("status_code"))
+    status = next((number for g in statuses if (number := _status(g)) is not None), None)
     headers = frame.headers or error.get("headers")
     if not isinstance(headers, dict):
         headers = {}

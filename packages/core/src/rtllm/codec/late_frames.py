@@ -74,10 +74,10 @@ class LateFrames:
         return True
 
     def _is_of_past_response(self, frame: Frame, running: IdentifiedResponse) -> bool:
-        said = mapping(frame.response).get("id")
-        if not isinstance(said, str) or said in running.response_ids:
+        response_id = mapping(frame.response).get("id")
+        if not isinstance(response_id, str) or response_id in running.response_ids:
             return False
-        if not any(said in ids for ids in self._responses):
+        if not any(response_id in ids for ids in self._responses):
             return False
         if frame.type == "response.created" and not running.response_ids:
             self._restarts = True

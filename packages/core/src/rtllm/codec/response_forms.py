@@ -20,18 +20,18 @@ def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
 
 def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
     """Convert a full context to the order and the roles that a host accepts."""
-    said = tuple(items)
+    converted = tuple(items)
     if dialect.developer_role == "system":
-        said = tuple(_with_role(i, "system") if _is_developer(i) else i for i in said)
+        converted = tuple(_with_role(i, "system") if _is_developer(i) else i for i in converted)
     if dialect.system_messages == "leading":
-        said = _leading(said)
+        converted = _leading(converted)
     elif dialect.system_messages == "user":
-        said = tuple(_as_user(item) if is_system(item) else item for item in said)
+        converted = tuple(_as_user(item) if is_system(item) else item for item in converted)
     if dialect.user_behind_tool == "bridged":
-        said = _bridged(said)
+        converted = _bridged(converted)
     if dialect.same_role_in_a_row == "merged":
-        said = _merged(said)
-    return said
+        converted = _merged(converted)
+    return converted
 
 
 def _is_developer(item: Item) -> bool:
@@ -41,8 +41,8 @@ def _is_developer(item: Item) -> bool:
 def _with_role(item: Item, role: str) -> Item:
     if not isinstance(item, Message):
         return item
-    made: Message = Message("system" if role == "system" else "user", item.parts)
-    return made
+    message: Message = Message("system" if role == "system" else "user", item.parts)
+    return message
 
 
 def _as_user(item: Item) -> Item:

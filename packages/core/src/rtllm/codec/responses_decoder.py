@@ -602,9 +602,9 @@ def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
     return value if keep_halves else clean_escapes(value)
 
 
-def _best_arguments(given: str, item: ItemState) -> str:
+def _best_arguments(last_arguments: str, item: ItemState) -> str:
     """Return the most complete arguments of a call from its different events."""
-    texts = (given, item.final_arguments, clean_escapes(item.arguments))
+    texts = (last_arguments, item.final_arguments, clean_escapes(item.arguments))
     candidates = [text for text in texts if text.strip()]
     full = next((t for t in candidates if "".join(t.split()) != "{}" and is_json(t)), None)
     return full or next(iter(candidates), "")
@@ -638,7 +638,7 @@ def usage_of(response: Mapping[str, Any]) -> Usage | None:
     return usage_from(
         response.get("usage"),
         sent="input_tokens",
-        made="output_tokens",
+        received="output_tokens",
         into="input_tokens_details",
         out="output_tokens_details",
         tier=_string(response.get("service_tier")),

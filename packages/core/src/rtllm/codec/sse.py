@@ -137,8 +137,12 @@ class _FedByEvents:
 
     def _with_text(self, fault: Fault) -> Fault:
         """Add what the host wrote instead of a response to the fault of a lost stream."""
-        said = _sentence_of((self._stray or self._sse.text)[:_LONGEST_TEXT])
-        return replace(fault, message=f"{fault.message}; the host wrote: {said}") if said else fault
+        quoted = _sentence_of((self._stray or self._sse.text)[:_LONGEST_TEXT])
+        return (
+            replace(fault, message=f"{fault.message}; the host wrote: {quoted}")
+            if quoted
+            else fault
+        )
 
     @property
     def touched_slow_item(self) -> bool:
@@ -202,8 +206,8 @@ class SseResponsesDecoder(_FedByEvents, ResponsesDecoder):
             return events, fault
         if self._failure is not None:
             return super().feed(self._failure)
-        said = self._with_text(STREAM_BROKEN_OFF)
-        return events, None if said is STREAM_BROKEN_OFF else said
+        quoted = self._with_text(STREAM_BROKEN_OFF)
+        return events, None if quoted is STREAM_BROKEN_OFF else quoted
 
     def _feed_after_failure(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         """Decode a frame; after a failure without a reason, it may be the reason."""
@@ -290,8 +294,8 @@ def no_stream(body: str, wanted: str) -> Fault | None:
         return None
     is_broken = isinstance(value, str) and body.lstrip().startswith(("{", "["))
     found = {} if is_broken else error_object(value)
-    said = found.get("message") or "an unknown format"
-    found["message"] = f"the host did not answer with an event stream: {said}"
+    quoted = found.get("message") or "an unknown format"
+    found["message"] = f"the host did not answer with an event stream: {quoted}"
     return from_error(found, None)
 
 

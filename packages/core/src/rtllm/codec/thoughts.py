@@ -58,14 +58,14 @@ class ThoughtFilter:
         self.has_text = False
         self._after_thought = False
         self._may_close = True
-        self._said = ""
+        self._emitted = ""
         self._held = ""
 
     def feed(self, text: str) -> str:
         """Filter the next piece; return what of it, and of the held text, is to be spoken."""
         is_watching = self._held or self._may_open or self.in_thought or self._after_thought
         if not is_watching and not _has_mark(text):
-            self._said = (self._said + text)[-2 * _LONGEST :]
+            self._emitted = (self._emitted + text)[-2 * _LONGEST :]
             return text  # nearly all pieces
         self._held += text
         return "".join(self._take())
@@ -90,7 +90,7 @@ class ThoughtFilter:
             if piece:
                 spoken.append(piece)
                 self.has_text = True
-                self._said = (self._said + piece)[-2 * _LONGEST :]
+                self._emitted = (self._emitted + piece)[-2 * _LONGEST :]
             if before == (len(self._held), self.in_thought, self._may_open):
                 break
         return spoken
@@ -118,7 +118,7 @@ class ThoughtFilter:
         # A closing tag without an opening one is removed; the words before it stay.
         lowered = _lowered(self._held)
         found = [(at, tag) for tag in _CLOSINGS[:6] if (at := lowered.find(tag)) >= 0]
-        before = _lowered(self._said) + (lowered[: min(found)[0]] if found else "")
+        before = _lowered(self._emitted) + (lowered[: min(found)[0]] if found else "")
         if any(tag in before for tag in _OPENINGS):
             self._may_close = False  # the text is about tags, so a closing tag is speech too
         if found and self._may_close:

@@ -18,7 +18,7 @@ def count(value: object) -> int | None:
 
 
 def usage_from(
-    usage: object, *, sent: str, made: str, into: str, out: str, tier: str | None
+    usage: object, *, sent: str, received: str, into: str, out: str, tier: str | None
 ) -> Usage | None:
     """Read a usage object; None if it has no usable counts.
 
@@ -28,12 +28,12 @@ def usage_from(
     Args:
         usage: The object; any value is accepted.
         sent: The name of the input tokens' field.
-        made: The name of the output tokens' field.
+        received: The name of the output tokens' field.
         into: The name of the field with details of the input.
         out: The name of the field with details of the output.
         tier: The service tier.
     """
-    sides = (read_field(usage, sent), read_field(usage, made))
+    sides = (read_field(usage, sent), read_field(usage, received))
     counts = [count(side) for side in sides]
     if counts == [None, None] or any(
         side is not None and known is None for side, known in zip(sides, counts, strict=True)

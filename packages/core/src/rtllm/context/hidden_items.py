@@ -23,16 +23,16 @@ class _Gathered:
 
 
 def find_hidden_items(
-    whole: Outline, output: Sequence[Item], recorded: Sequence[Item]
+    recorded_context: Outline, output: Sequence[Item], recorded: Sequence[Item]
 ) -> tuple[HiddenItems, ...]:
     """Find the items of an output that are not recorded.
 
     Args:
-        whole: The context followed by the recorded output, as one outline.
+        recorded_context: The context followed by the recorded output, as one outline.
         output: All items of the response.
-        recorded: The items that the framework records; the last items of `whole`.
+        recorded: The items that the framework records; the last items of `recorded_context`.
     """
-    begin = len(whole.items) - len(recorded)
+    begin = len(recorded_context.items) - len(recorded)
     message = next((i for i, item in enumerate(recorded) if isinstance(item, Message)), None)
     calls = {item.call_id: i for i, item in enumerate(recorded) if isinstance(item, ToolCall)}
     said = [item for item in output if isinstance(item, Message) and item.text]
@@ -55,8 +55,8 @@ def find_hidden_items(
             gathered.phase = item.phase
     return tuple(
         HiddenItems(
-            fingerprint(whole.items[begin + at]),
-            _unit(whole, begin + at) if at == message else None,
+            fingerprint(recorded_context.items[begin + at]),
+            _unit(recorded_context, begin + at) if at == message else None,
             tuple(gathered.items),
             gathered.phase,
         )
@@ -79,17 +79,17 @@ def restore_hidden_items(
     if not known:
         return tuple(items)
     begin = len(context.items) - len(items)
-    whole: list[Item] = []
+    recorded_context: list[Item] = []
     for index, item in enumerate(items, begin):
         digest = fingerprint(item)
         one = known.get((digest, None)) or known.get((digest, _unit(context, index)))
         if one is not None:
-            whole += one.before
+            recorded_context += one.before
         if one is not None and isinstance(item, Message) and item.phase is None:
-            whole.append(replace(item, phase=one.phase))
+            recorded_context.append(replace(item, phase=one.phase))
         else:
-            whole.append(item)
-    return tuple(whole)
+            recorded_context.append(item)
+    return tuple(recorded_context)
 
 
 def _unit(outline: Outline, index: int) -> int:

@@ -234,10 +234,10 @@ class KnownPrefix:
         return cls.ending_with(context.extended(output))
 
     @classmethod
-    def ending_with(cls, whole: Outline) -> "KnownPrefix":
+    def ending_with(cls, context: Outline) -> "KnownPrefix":
         """Create the known prefix of a context that ends with its output."""
-        closed = len(whole.units) - bool(whole.open_run)
-        return cls(whole.lead, closed, whole.prefixes[closed], whole.open_run)
+        closed = len(context.units) - bool(context.open_run)
+        return cls(context.lead, closed, context.prefixes[closed], context.open_run)
 
     @property
     def length(self) -> tuple[int, int]:

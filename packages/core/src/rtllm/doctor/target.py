@@ -85,12 +85,12 @@ def target_of(
     network = NetworkConfig(config.proxy)
     if config.client is not None:
         network = network_of(config.client, f"{endpoint.http_base}/responses") or network
-        clients = HttpClients(lambda _: config.client, owned=False)
+        clients = HttpClients(lambda _: config.client, is_owned=False)
     elif config.make_client is not None:
-        clients = HttpClients(config.http, owned=True)
+        clients = HttpClients(config.http, is_owned=True)
     else:
         proxy = network.proxy_for(endpoint.http_base)
-        clients = HttpClients(lambda _: make_client(endpoint, proxy), owned=True)
+        clients = HttpClients(lambda _: make_client(endpoint, proxy), is_owned=True)
     known = (config.key, config.organization, config.project, config.deployment)
     words = (word.strip() for word in known if isinstance(word, str))
     secrets = tuple(word for word in words if len(word) >= _SHORTEST_SECRET)

@@ -136,14 +136,14 @@ class RecordUsage:
         attempt: The number of the attempt.
         category: What its tokens were spent on.
         usage: Its tokens; None if unknown.
-        tell: Called with the tokens if the turn ended before them.
+        on_late_usage: Called with the tokens if the turn ended before them.
     """
 
     turn: int
     attempt: int
     category: UsageCategory
     usage: Usage | None
-    tell: Callable[[Usage], None] | None = None
+    on_late_usage: Callable[[Usage], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

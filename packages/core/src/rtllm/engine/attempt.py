@@ -90,7 +90,7 @@ class Attempt:
         finished: Whether nothing more is expected.
         abandoned: What it counts as once its turn no longer waits for it; until then None.
         on_late_usage: Called with its tokens if it ends after its turn.
-        parent_judged: Whether the service's statement about the continued response was checked.
+        is_parent_checked: Whether the service's statement about the continued response was checked.
     """
 
     number: int
@@ -107,7 +107,7 @@ class Attempt:
     finished: bool = False
     abandoned: UsageCategory | None = None
     on_late_usage: Callable[[Usage], None] | None = None
-    parent_judged: bool = False
+    is_parent_checked: bool = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running"

@@ -84,9 +84,11 @@ class Attempts:
                 f"{parent.input_tokens}, so it forgets contexts"
             )
         if attempt.begun:
-            tell = attempt.on_late_usage if attempt.category == "cancelled" else None
+            on_late_usage = attempt.on_late_usage if attempt.category == "cancelled" else None
             self._state.actions.append(
-                RecordUsage(attempt.turn, attempt.number, attempt.category, attempt.usage, tell)
+                RecordUsage(
+                    attempt.turn, attempt.number, attempt.category, attempt.usage, on_late_usage
+                )
             )
         if connection is not None and attempt.connection < 0:
             if decoder.created:

@@ -412,6 +412,6 @@ class Engine:
                 events, at_end = decoder.finish()
                 self._turns.process(attempt, events, at_end, now, was_in_progress=True)
             if not attempt.finished:
-                judged = self._turns.reclassify_over_http(fault or STREAM_BROKEN_OFF, attempt)
-                self._turns.fail(attempt, judged, now)
+                reclassified = self._turns.reclassify_over_http(fault or STREAM_BROKEN_OFF, attempt)
+                self._turns.fail(attempt, reclassified, now)
         self._state.connections.remove(connection, close=False)

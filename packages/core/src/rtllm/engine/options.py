@@ -54,14 +54,14 @@ class HostKnowledge:
     def __repr__(self) -> str:
         return f"<HostKnowledge of {self.name}: lanes {'on' if self.lanes else 'off'}>"
 
-    def note_model(self, asked: str, served: str | None) -> None:
+    def note_model(self, requested: str, served: str | None) -> None:
         """Remember the model that responds to a name, if its family is known."""
-        if served and served != asked and family_of(served) is not None:
-            self._models[asked] = served
+        if served and served != requested and family_of(served) is not None:
+            self._models[requested] = served
 
-    def model_of(self, asked: str) -> str | None:
+    def model_of(self, requested: str) -> str | None:
         """Return the model that responds to a name, such as that of a deployment, if known."""
-        return self._models.get(asked)
+        return self._models.get(requested)
 
     def issued(self, call_id: str) -> None:
         """Remember the id of a call that the host made."""

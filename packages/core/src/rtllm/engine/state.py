@@ -75,7 +75,7 @@ class EngineState:
         self.carried = CarriedFields()
         self._turn_number = 0
         self._draws = 0
-        self._has_told_full = False
+        self._has_warned_full = False
 
     def can_fall_back(self, now: float) -> bool:
         """Whether a request that can't use the WebSocket may use HTTP."""
@@ -119,8 +119,8 @@ class EngineState:
 
     def queue(self, turn: ActiveTurn) -> None:
         """Queue a turn until a connection is free, within its time limit."""
-        if not self._has_told_full:
-            self._has_told_full = True
+        if not self._has_warned_full:
+            self._has_warned_full = True
             logger.warning(
                 "all %d connections are busy, so requests wait for a free one; raise "
                 "max_connections if the host allows more",

@@ -98,9 +98,13 @@ class Turns:
     def _is_ignored(self, attempt: Attempt) -> bool:
         """Check whether the service reports that it does not know the continued response."""
         decoder = attempt.decoder
-        if attempt.parent_judged or not decoder.created or attempt.placement.plan.anchor is None:
+        if (
+            attempt.is_parent_checked
+            or not decoder.created
+            or attempt.placement.plan.anchor is None
+        ):
             return False
-        attempt.parent_judged = True
+        attempt.is_parent_checked = True
         if self._state.options.chaining is True or self._state.options.profile.keeps_parents:
             return False
         return is_forgotten(decoder, asked_to_store=attempt.placement.stored)

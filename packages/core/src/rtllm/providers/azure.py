@@ -62,8 +62,8 @@ def resolve_azure(
     """
     env = environment.variable
     if client is not None:
-        lent = resolve_provider(wss_url=wss_url, client=client)
-        return replace(lent, defaults=defaults or {})
+        provider = resolve_provider(wss_url=wss_url, client=client)
+        return replace(provider, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
     if base_url and azure_endpoint:
         raise ConfigError("both azure_endpoint and base_url are set; pass only one of them")
@@ -159,7 +159,7 @@ def _credential(
     api_key: str | None, token: str | None, provider: TokenProvider | None
 ) -> tuple[ApiKey, bool]:
     """Return the credential, and whether it is a token."""
-    given = [
+    passed = [
         name
         for name, value in (
             ("api_key", api_key),
@@ -168,8 +168,8 @@ def _credential(
         )
         if value
     ]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} are all set; pass only one of them")
+    if len(passed) > 1:
+        raise ConfigError(f"{' and '.join(passed)} are all set; pass only one of them")
     if provider is not None:
         return provider, True
     if token or api_key:

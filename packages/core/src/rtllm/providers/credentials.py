@@ -131,14 +131,14 @@ def checked_key(key: object) -> str:
         ConfigError: If it is empty or not valid in a header. The message does not repeat the key.
     """
     # A key read from a file often ends with a newline, which a header can't have.
-    sound = key.strip() if isinstance(key, str) else ""
-    if not sound:
+    stripped = key.strip() if isinstance(key, str) else ""
+    if not stripped:
         raise ConfigError(
             "the api_key is empty, or its function returned no key; expected a non-empty string"
         )
-    if not (sound.isprintable() and sound.isascii()):
+    if not (stripped.isprintable() and stripped.isascii()):
         raise ConfigError(
             "the api_key has a line break or another character that an HTTP header can't have; "
             "expected one line of printable ASCII"
         )
-    return sound
+    return stripped

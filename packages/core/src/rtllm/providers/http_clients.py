@@ -24,23 +24,23 @@ class HttpClients:
 
     Args:
         make: Creates a client.
-        owned: Whether those clients must be closed here.
+        is_owned: Whether those clients must be closed here.
     """
 
-    def __init__(self, make: MakeClient, *, owned: bool) -> None:
+    def __init__(self, make: MakeClient, *, is_owned: bool) -> None:
         self._make = make
-        self._made: dict[str | None, Any] = {}
-        self.owned = owned
+        self._clients: dict[str | None, Any] = {}
+        self.is_owned = is_owned
 
     def get(self, proxy: str | None = None) -> Any:
         """Return the client for a proxy; create it on first use."""
-        if proxy not in self._made:
-            self._made.setdefault(proxy, self._make(proxy))
-        return self._made[proxy]
+        if proxy not in self._clients:
+            self._clients.setdefault(proxy, self._make(proxy))
+        return self._clients[proxy]
 
     def made(self, proxy: str | None) -> Any:
         """Return the client for a proxy, None if it is not created yet."""
-        return self._made.get(proxy)
+        return self._clients.get(proxy)
 
 
 def patient_http(url: str, proxy: str | None = None) -> Any:

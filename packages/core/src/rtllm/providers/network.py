@@ -33,18 +33,19 @@ class NetworkConfig:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     uses_environment: bool = True
 
-    def proxy_for(self, url: str, given: str | None = None) -> str | None:
+    def proxy_for(self, url: str, requested: str | None = None) -> str | None:
         """Find the proxy for a URL: this client's, else that of a request, else the environment's.
 
         Args:
             url: The URL.
-            given: The proxy of a request's network settings; ``NO_PROXY`` applies to it, because
+            requested: The proxy of a request's network settings; ``NO_PROXY`` applies to it,
+                because
                 frameworks read it from the environment.
         """
         if self.proxy or not self.uses_environment:
             return self.proxy
-        if given:
-            return None if environment.goes_without_proxy(url) else given
+        if requested:
+            return None if environment.goes_without_proxy(url) else requested
         return environment.proxy_for(url)
 
 

@@ -72,8 +72,8 @@ class HttpExchanges:
         clients, connections = self._clients(), self._connections
         self._connections = {}
         for proxy, connection in connections.items():
-            owned = clients is not None and clients.owned
-            await close(clients.made(proxy) if clients is not None and owned else connection)
+            is_owned = clients is not None and clients.is_owned
+            await close(clients.made(proxy) if clients is not None and is_owned else connection)
 
     # -- one exchange --------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class HttpExchanges:
         That is not the openai client, which may refer to its owner, but its inner HTTP client.
         *Seen*: it has this name in openai 1 to 3.
         """
-        if clients.owned:
+        if clients.is_owned:
             self._connections[proxy] = getattr(client, "_client", client)
 
 

@@ -94,8 +94,8 @@ _PROXY_STATUS = re.compile(r"(\d{3})\s*(.*)")
 
 
 def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
-    told = f"the service answered with status {error.status_code}"
-    body = with_status(_body_of(error), told)
+    message = f"the service answered with status {error.status_code}"
+    body = with_status(_body_of(error), message)
     fault = read(body, error.status_code, dated(error.response.headers))
     if error.status_code in REDIRECTS:
         return redirected(fault, "request")

@@ -244,8 +244,8 @@ class Runtime:
                 self._set_timer(action.at)
             case RecordUsage():
                 self._usage_ledger.record(action.category, action.usage)
-                if action.tell is not None and action.usage is not None:
-                    _report_late(action.tell, action.usage)
+                if action.on_late_usage is not None and action.usage is not None:
+                    _report_late(action.on_late_usage, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case StartHttp():

@@ -54,13 +54,13 @@ class FakeAudioInput(io.AudioInput):
         self._size = 2 * round(frame * RATE)
         self._frame = frame
         self._due: float | None = None
-        self._to_say: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[bytes, asyncio.Future[None]]] = deque()
         self._closed = False
 
     @property
     def is_speaking(self) -> bool:
         """Whether the caller has not finished speaking."""
-        return bool(self._to_say)
+        return bool(self._queue)
 
     async def say(self, pcm: bytes) -> None:
         """Speak after everything that is still queued; return at the end.
@@ -69,17 +69,17 @@ class FakeAudioInput(io.AudioInput):
         """
         if self._closed:
             return
-        said = asyncio.get_running_loop().create_future()
-        self._to_say.append((pcm, said))
-        await said
+        finished = asyncio.get_running_loop().create_future()
+        self._queue.append((pcm, finished))
+        await finished
 
     def close(self) -> None:
         """End the audio with the next frame."""
         self._closed = True
-        for _, said in self._to_say:
-            if not said.done():
-                said.set_result(None)
-        self._to_say.clear()
+        for _, finished in self._queue:
+            if not finished.done():
+                finished.set_result(None)
+        self._queue.clear()
 
     async def __anext__(self) -> rtc.AudioFrame:
         """Return the next frame at its time."""
@@ -93,14 +93,14 @@ class FakeAudioInput(io.AudioInput):
 
     def _next(self) -> bytes:
         pcm = b""
-        while self._to_say and len(pcm) < self._size:
-            rest, said = self._to_say.popleft()
+        while self._queue and len(pcm) < self._size:
+            rest, finished = self._queue.popleft()
             missing = self._size - len(pcm)
             pcm += rest[:missing]
             if len(rest) > missing:
-                self._to_say.appendleft((rest[missing:], said))
-            elif not said.done():
-                said.set_result(None)
+                self._queue.appendleft((rest[missing:], finished))
+            elif not finished.done():
+                finished.set_result(None)
         return pcm + silence(self._frame)[len(pcm) :]
 
 

@@ -87,7 +87,7 @@ class _Mouth:
     def __init__(self, voice: FakeTTS, emitter: tts.AudioEmitter) -> None:
         self._voice = voice
         self._emitter = emitter
-        self._said = 0.0
+        self._spoken_until = 0.0
 
     async def say(self, text: str) -> None:
         """Speak a text's words."""
@@ -96,19 +96,23 @@ class _Mouth:
             await self._work(seconds)
             if self._voice.capabilities.aligned_transcript:
                 self._emitter.push_timed_transcript(
-                    TimedString(f"{word} ", start_time=self._said, end_time=self._said + seconds)
+                    TimedString(
+                        f"{word} ",
+                        start_time=self._spoken_until,
+                        end_time=self._spoken_until + seconds,
+                    )
                 )
             self._emitter.push(spoken(word, seconds))
-            self._said += seconds
+            self._spoken_until += seconds
 
     async def finish(self) -> None:
         """Send a short silence if there was no word: LiveKit treats no audio as a failure."""
-        if not self._said:
+        if not self._spoken_until:
             await self._work(0.1)
             self._emitter.push(silence(0.1))
 
     async def _work(self, seconds: float) -> None:
-        first = 0.0 if self._said else self._voice.first_byte
+        first = 0.0 if self._spoken_until else self._voice.first_byte
         await asyncio.sleep(first + self._voice.work * seconds)
 
 

@@ -1,4 +1,4 @@
-"""Asking an LLM as a session does, without a session."""
+"""Requests to an LLM, as a session does, without a session."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from livekit.agents import APIConnectOptions
 
-from livekit_adapter import asking as of_livekit
+from livekit_adapter import requests as of_livekit
 from rtllm_videosdk import OpenAILLM
-from videosdk_adapter import asking as of_videosdk
+from videosdk_adapter import requests as of_videosdk
 
 
 async def ask(model: Any) -> str:

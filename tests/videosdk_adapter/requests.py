@@ -1,4 +1,4 @@
-"""Asking an LLM as a pipeline does, without a pipeline."""
+"""Requests to an LLM, as a pipeline does, without a pipeline."""
 
 from __future__ import annotations
 
