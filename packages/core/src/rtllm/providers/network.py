@@ -39,8 +39,7 @@ class NetworkConfig:
         Args:
             url: The URL.
             requested: The proxy of a request's network settings; ``NO_PROXY`` applies to it,
-                because
-                frameworks read it from the environment.
+                because frameworks read it from the environment.
         """
         if self.proxy or not self.uses_environment:
             return self.proxy
