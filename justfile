@@ -21,7 +21,7 @@ test-all *args:
 # what the gate has no time for: every Python, the oldest versions, other event loops, servers
 matrix:
     .ci/matrix all all
-    for script in outside/*.py; do uv run --quiet $script || exit 1; done
+    for script in $(ls outside/*.py | grep -v _server.py); do uv run --quiet $script || exit 1; done
 
 # random conversations through the frameworks' own sessions
 chaos turns="20000" *args:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from network.requests import ask, closing
 from rtllm import ConfigError
+from rtllm.providers.azure import AzureAddress, azure_address
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM
 
@@ -308,3 +309,11 @@ async def test_every_version_works(name: str, version: str | None) -> None:
         closing(made(name, service, api_version=version)) as model,
     ):
         assert await ask(model) == "Hi."
+
+
+@pytest.mark.parametrize(
+    "path", ["/models", "/models/", "/models/chat/completions?api-version=2024-05-01-preview"]
+)
+def test_foundrys_inference_address_leads_to_the_v1_api(path: str) -> None:
+    where = azure_address(f"https://r.services.ai.azure.com{path}")
+    assert where == AzureAddress("https://r.services.ai.azure.com", is_v1=True)

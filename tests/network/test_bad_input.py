@@ -65,6 +65,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("dialect", {"nothing": "x"}, "expected any of 'strict_tools'"),
     ("think_tags", "yes", "expected one of 'drop'"),
     ("strict_tools", "yes", "expected True, False or None"),
+    ("strict_tools", 0, "expected True, False or None"),
+    ("dialect", "leading", "expected a mapping, for example"),
+    ("store", "yes", "store is 'yes'; expected True or False"),
+    ("model", "", "model is ''; expected the name of a model"),
+    ("model", None, "model is None; expected the name of a model"),
 ]
 
 
@@ -175,3 +180,22 @@ def test_a_model_of_a_family_names_it(
 ) -> None:
     with caplog.at_level(logging.WARNING, "rtllm"):
         CLASSES[name](api_key="k", model_family=family)
+
+
+@every_class
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "two\nlines", 5])
+def test_a_key_that_no_header_can_have_is_refused_at_once(name: str, key: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected (one line|a non-empty string)") as error:
+        CLASSES[name](api_key=key)
+    assert str(key) not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["livekit", "livekit http", "livekit chat", "videosdk"])
+def test_an_address_that_is_not_a_text_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="base_url is of type int; expected for example"):
+        CLASSES[name](api_key="k", base_url=5)
+
+
+def test_a_failure_text_is_a_text() -> None:
+    with pytest.raises(ConfigError, match="failure_text is 5; expected a text or None"):
+        OpenAILLM(api_key="k", failure_text=5)  # type: ignore[arg-type]

@@ -136,6 +136,7 @@ class ChatLLM(BaseLLM):
         check_settings(
             max_retries=0 if retries is None else retries,
             host_profile=host_profile,
+            model=model,
             model_family=model_family,
             strict_parameters=strict_parameters,
         )

@@ -150,6 +150,7 @@ class LLM(BaseLLM):
             use_websocket=use_websocket,
             warm_connections=warm_connections,
             host_profile=host_profile,
+            model=model,
             model_family=model_family,
             strict_parameters=strict_parameters,
         )

@@ -205,7 +205,10 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
     ) -> None:
         super().__init__()
         check_settings(
+            model=model,
+            store=store,
             streaming=streaming,
+            failure_text=failure_text,
             max_retries=max_retries,
             on_turn=on_turn,
             strict_parameters=strict_parameters,

@@ -31,6 +31,16 @@ def _switch_or_auto(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}; expected True, False or 'auto'")
 
 
+def _text(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{name} is {value!r}; expected a text or None")
+
+
+def _model(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{name} is {value!r}; expected the name of a model")
+
+
 def _fallback(name: str, value: Any) -> None:
     if value not in ("http", None):
         raise ConfigError(f"{name} is {value!r}; expected 'http' or None")
@@ -65,14 +75,17 @@ def _family(_: str, value: Any) -> None:
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "chaining": _switch_or_auto,
+    "failure_text": _text,
     "fallback": _fallback,
     "host_profile": _profile,
     "lanes": _switch_or_auto,
     "max_connections": _count(1),
     "max_retries": _count(0),
+    "model": _model,
     "model_family": _family,
     "on_turn": _callback,
     "rebuild": _switch,
+    "store": _switch,
     "streaming": _switch,
     "strict_parameters": _switch,
     "use_websocket": _switch,

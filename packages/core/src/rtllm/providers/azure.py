@@ -1,5 +1,6 @@
 """Azure OpenAI: its addresses, its credentials, and its HTTP client."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,6 +66,8 @@ def resolve_azure(
         provider = resolve_provider(wss_url=wss_url, client=client)
         return replace(provider, defaults=defaults or {})
     key, is_token = _credential(api_key, azure_ad_token, azure_ad_token_provider)
+    if not callable(key):
+        checked_key(key)
     if base_url and azure_endpoint:
         raise ConfigError("both azure_endpoint and base_url are set; pass only one of them")
     name = "base_url" if base_url else "azure_endpoint"
@@ -104,6 +107,10 @@ def resolve_azure(
     )
 
 
+FOUNDRY = ".services.ai.azure.com"
+"""The end of the hosts of Foundry's resources."""
+_INFERENCE = re.compile(r"(.*)/models(?:/chat/completions)?/?")
+"""The path of Foundry's model inference API, as its portal shows it."""
 V1_VERSIONS = ("preview", "latest", "v1")
 """Versions of the v1 API, which has no deployments in its URLs (documented)."""
 
@@ -145,6 +152,10 @@ def azure_address(address: str, name: str = "azure_endpoint") -> AzureAddress:
             f"{name} {shown!r} is not a valid URL; expected for example "
             "'https://my-resource.openai.azure.com'"
         )
+    if parts.hostname.endswith(FOUNDRY) and (inference := _INFERENCE.fullmatch(parts.path)):
+        # Documented: the resource serves the same models by the v1 API, without this version.
+        root = urlunsplit((parts.scheme, parts.netloc, inference[1], "", ""))
+        return AzureAddress(root, is_v1=True)
     path, found, rest = (parts.path.rstrip("/") + "/").partition("/openai/")
     root = urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
     version = dict(parse_qsl(parts.query)).get("api-version")

@@ -210,6 +210,8 @@ def resolve_provider(
     key = api_key or env(environment.API_KEY)
     if not key:
         raise ConfigError(NO_KEY)
+    if not callable(key):
+        checked_key(key)
     return ProviderConfig(
         key,
         base_url=base_url or env(environment.BASE_URL),

@@ -307,6 +307,11 @@ def checked_points(given: Mapping[str, Any] | None) -> dict[str, str]:
     Raises:
         ConfigError: If one is unknown, or has an unknown value.
     """
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(
+            f"dialect is {given!r}; expected a mapping, for example "
+            "{'system_messages': 'leading'}"
+        )
     points: dict[str, str] = {}
     for name, value in (given or {}).items():
         point = _BY_NAME.get(name)
@@ -345,7 +350,7 @@ def dialect_with(
         ConfigError: If one is unknown, or has an unknown value.
     """
     points = checked_points(dialect)
-    if strict_tools not in (None, True, False):
+    if strict_tools is not None and not isinstance(strict_tools, bool):
         raise ConfigError(f"strict_tools is {strict_tools!r}; expected True, False or None")
     if strict_tools is not None:
         points["strict_tools"] = "kept" if strict_tools else "left out"

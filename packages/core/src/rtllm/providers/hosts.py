@@ -275,6 +275,8 @@ def api_root(base_url: str) -> tuple[str, dict[str, str]]:
 
 def _checked(base_url: str, name: str) -> SplitResult:
     wanted = "expected for example 'https://api.openai.com/v1'"
+    if not isinstance(base_url, str):
+        raise ConfigError(f"{name} is of type {type(base_url).__name__}; {wanted}")
     address = base_url.strip()
     if "@" in address.partition("?")[0]:  # first, so that no later message repeats them
         raise ConfigError(f"{name} contains credentials; remove them and pass the key as api_key")
