@@ -31,6 +31,7 @@ TURNS = 14
 SAYINGS = ("hello", "yes", "no, the other one", "what time is it", "book it")
 PROMPTS = ("You are Ada.", "You are Bob.")
 LARGE = "x" * 300_000
+HUGE = "x" * 1_100_000
 
 
 def secret(owner: int) -> str:
@@ -243,6 +244,8 @@ def words_of(call: Call, choose: Decisions, world: World) -> str:
     text = f"{SAYINGS[choose.below(5)]} {secret(call.owner)} {call.words}"
     if choose.chance(world.large):
         text += LARGE
+    if choose.chance(world.huge):
+        text += HUGE
     return text
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rtllm.engine.actions import Connect, Send, StartHttp
+from rtllm.engine.connections import LARGE_FRAME
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
 from simulation.records import AttemptRecord, Response, Violation
 from simulation.scripts import Script, Step, Writer, encoded, error_step
@@ -21,6 +22,8 @@ ACTIVE = 16
 """How many answers the service makes at a time on one connection."""
 NAMES = 32
 """How many lanes a connection may name."""
+LINK = 500_000
+"""Bytes a second that a large request is written with."""
 RESTART = from_close(1012, "service restart")
 DROPPED = from_close(1006, "")
 JUNK = (
@@ -249,11 +252,22 @@ class Network:
         else:
             self.sim.after(0.01, lambda: self._write(pipe, attempt))
 
+    def _upload(self, pipe: Pipe, attempt: AttemptRecord) -> None:
+        """Write a large request for some seconds; others are written after it."""
+        pipe.is_blocked = True
+        attempt.is_uploaded = True
+        pipe.outbound.appendleft(attempt)
+        self.sim.note(f"  . attempt {attempt.number} is being written")
+        self.sim.after(attempt.size / LINK, lambda: self._unblock(pipe))
+
     def _write(self, pipe: Pipe, attempt: AttemptRecord) -> None:
         if pipe.state != "open":
             return
         if pipe.is_blocked:
             pipe.outbound.append(attempt)
+            return
+        if attempt.size > LARGE_FRAME and not attempt.is_uploaded:
+            self._upload(pipe, attempt)
             return
         if self.choose.below(12) == 11:  # the answer may be faster than the news
             self.sim.after(0.6, lambda: self._tell_written(pipe, attempt))

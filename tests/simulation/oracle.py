@@ -15,7 +15,7 @@ import msgspec
 
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish, RecordUsage, Send, StartHttp
-from rtllm.engine.connections import MAX_UNSENT
+from rtllm.engine.connections import LARGE_FRAME, MAX_UNSENT
 from rtllm.engine.request_planner import MAX_MISSES
 from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.scheduling.connection_pool import CROWDED
@@ -202,8 +202,25 @@ class Oracle:
                 raise Violation("2", f"attempt {attempt.number} waits behind {other.number}")
         if pipe.unsent > MAX_UNSENT and attempt.turn is not None:
             raise Violation("7", f"attempt {attempt.number} waits behind a large request")
+        self._check_alone(attempt, pipe)
         self._check_chained(attempt, pipe)
         return attempt
+
+    def _check_alone(self, attempt: AttemptRecord, pipe: Pipe) -> None:
+        """Law 7: a large request is written apart from other calls, if it may be."""
+        if not self._is_upload(attempt):
+            return
+        self.figures["uploads"] += 1
+        others = {other.call for other in pipe.running.values()}
+        others |= {response.call for response in pipe.newest.values()}
+        for call in others - {attempt.call, None}:
+            if call is not None and self.sim.now - call.last_ask < TENANT_STAYS:
+                raise Violation("7", f"large attempt {attempt.number} holds up call {call.owner}")
+
+    def _is_upload(self, attempt: AttemptRecord) -> bool:
+        """Whether an attempt is large and need not be written where others speak."""
+        is_free = self.sim.world.uses_lanes and not attempt.is_bound
+        return is_free and attempt.size > LARGE_FRAME
 
     def started(self, engine: int, action: StartHttp) -> AttemptRecord:
         """Judge a request over HTTP."""
@@ -445,13 +462,20 @@ class Oracle:
         ):
             return False
         snapshot = self.sim.engines[attempt.engine].snapshot().connections.get(lane_address.number)
-        if snapshot is None or snapshot.state != "open" or snapshot.unsent > MAX_UNSENT:
+        if snapshot is None or snapshot.state != "open":
+            return False
+        if snapshot.unsent > MAX_UNSENT and not self._is_held_up(attempt, lane_address):
             return False
         running = [a for a in lane_address.running.values() if a is not attempt]
         if not world.uses_lanes:
             return not running
         busy = sum(1 for a in running if a.call is attempt.call)
         return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < 32
+
+    def _is_held_up(self, attempt: AttemptRecord, pipe: Pipe) -> bool:
+        """Whether a large request of another call is written, which should be elsewhere."""
+        others = [a for a in pipe.running.values() if a.call is not attempt.call]
+        return any(self._is_upload(other) and not other.is_written for other in others)
 
     # -- answers -------------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ class AttemptRecord:
         view: All that the model sees.
         generates: Whether an answer is wanted.
         is_written: Whether the network took it.
+        is_uploaded: Whether its writing took some seconds, since it is large.
         excuse: Why it may be lost; None if nothing happened to it.
         fed: The text that the engine was given of its answer.
         fed_calls: The calls that it was given.
@@ -128,6 +129,7 @@ class AttemptRecord:
     view: tuple[Unit, ...]
     generates: bool
     is_written: bool = False
+    is_uploaded: bool = False
     excuse: str | None = None
     fed: str = ""
     fed_calls: list[str] = field(default_factory=list)
@@ -146,6 +148,11 @@ class AttemptRecord:
     def is_stored(self) -> bool:
         """Whether the service is asked to keep the answer."""
         return self.body.get("store") is not False
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether only its connection remembers what it continues."""
+        return self.parent is not None and not self.parent.is_stored
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ import pytest
 
 import rtllm.context.planner
 import rtllm.engine.engine
+import rtllm.engine.sender
 import rtllm.engine.turn
 import rtllm.scheduling.connection_pool
 import rtllm.scheduling.lanes
@@ -40,7 +41,7 @@ from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
 from rtllm.errors import ConnectionLost, RequestRejected
 from rtllm.retry.backoff import SharedWait
-from rtllm.retry.faults import CANCELLED, Fault, FaultKind
+from rtllm.retry.faults import CANCELLED, FaultKind
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
 from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
@@ -124,10 +125,9 @@ def forgets_output(patch: Patch) -> None:
         attempt: int,
         response_id: str | None,
         recorded: tuple[Item, ...] | None,
-        now: float,
-        output: tuple[Item, ...] = (),
+        *more: Any,
     ) -> None:
-        ended(self, attempt, response_id, None if recorded is None else (), now, output)
+        ended(self, attempt, response_id, None if recorded is None else (), *more)
 
     patch.setattr(RequestPlanner, "complete", forgetful)
 
@@ -333,11 +333,11 @@ def fails_together(patch: Patch) -> None:
     """What ends one answer ends all on its connection."""
     fail = Turns.fail
 
-    def together(self: Turns, attempt: Attempt, fault: Fault, now: float) -> None:
+    def together(self: Turns, attempt: Attempt, *args: Any, **more: Any) -> None:
         connection = self._state.connections.find(attempt.connection)
-        fail(self, attempt, fault, now)
+        fail(self, attempt, *args, **more)
         for other in connection.attempts() if connection is not None else ():
-            fail(self, other, fault, now)
+            fail(self, other, *args, **more)
 
     patch.setattr(Turns, "fail", together)
 
@@ -432,6 +432,11 @@ def ignores_blocked_writes(patch: Patch) -> None:
         return {c.number for c in self if c.is_doubted}
 
     patch.setattr(Connections, "list_unsuitable", doubted)
+
+
+def shares_large_frames(patch: Patch) -> None:
+    """A large request is written among others."""
+    patch.setattr(rtllm.engine.sender, "LARGE_FRAME", 10**9)
 
 
 def trusts_records(patch: Patch) -> None:
@@ -608,8 +613,6 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("repeats what was refused", "8", repeats_what_was_refused),
     ("resends without end", "8", resends_without_end),
     ("does not wait as asked", "8", does_not_wait),
-    ("does not share a rate limit's wait", "8", waits_alone),
-    ("forgets what was refused", "8", forgets_what_was_refused),
     ("leaks waiting counts", "w5", leaks_waiting_counts),
     ("launches in the middle of a fact", "w4", launches_in_the_middle),
     ("recovers what is cancelled", "5", recovers_what_is_cancelled),
@@ -618,8 +621,16 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("leaks actions into the next fact", "w8", leaks_actions),
 )
 
-SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}
-"""All defects by name."""
+_RARE: tuple[tuple[str, str, Breaking], ...] = (
+    ("forgets what was refused", "8", forgets_what_was_refused),
+    ("does not share a rate limit's wait", "8", waits_alone),
+    ("goes on after an error without a lane", "7", goes_on_after_an_error_without_lane),
+    ("writes large requests among others", "7", shares_large_frames),
+)
+"""Defects that take a rare meeting of facts."""
 
-RARE = "goes on after an error without a lane"
-SABOTEURS[RARE] = Saboteur(RARE, "7", goes_on_after_an_error_without_lane, turns=5000)
+SABOTEURS = {
+    **{name: Saboteur(name, law, breaks) for name, law, breaks in _ALL},
+    **{name: Saboteur(name, law, breaks, turns=5000) for name, law, breaks in _RARE},
+}
+"""All defects by name."""

@@ -91,6 +91,7 @@ class World:
         edits: How often instructions are edited.
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
+        huge: How often it is so large that it takes seconds to be written.
         drifting: Whether item ids drift between the events of an answer.
         warm_ups: How often a prompt is prepared when a call begins.
         junk: How often a frame that means nothing comes with an answer.
@@ -128,6 +129,7 @@ class World:
     edits: float = 0.03
     odd: float = 0.0
     large: float = 0.0
+    huge: float = 0.0
     drifting: bool = False
     warm_ups: float = 0.1
     junk: float = 0.0
@@ -284,6 +286,19 @@ def slow_line(choose: Decisions) -> World:
     )
 
 
+def uploads(choose: Decisions) -> World:
+    """Requests that take seconds to be written, among others."""
+    return World(
+        "uploads",
+        callers=choose.pick((4, 8)),
+        huge=choose.pick((0.05, 0.1)),
+        pauses=2.0,
+        storms=choose.pick((0.0, 0.02)),
+        faults=choose.pick((0.0, 0.1)),
+        http_fallback=choose.pick((False, True)),
+    )
+
+
 def failing(choose: Decisions) -> World:
     """One fault after the other, mostly the same one."""
     kept = choose.pick(
@@ -352,6 +367,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     falling,
     lasting,
     crowd,
+    uploads,
 )
 """The worlds, which take turns."""
 

@@ -1,8 +1,11 @@
 """What one call does to a host or a connection costs the others nothing."""
 
+import asyncio
+
 import pytest
 
-from rtllm import Message, RetryPolicy, TurnReport
+from network.relay import Relay
+from rtllm import Client, Credentials, Message, RetryPolicy, TurnReport, endpoint
 from rtllm.simulator import ErrorFrame, Fault, Request, Silence, Simulator
 from transport.caller import QUICK, Caller, MakeClient, spoken
 
@@ -51,3 +54,26 @@ async def test_a_refused_warm_up_leaves_the_lanes_on(
             await caller.client.warm_up(caller.request())  # type: ignore[union-attr]
         assert spoken(await caller.say("one")) == "yes"
         assert "stream_id" in simulator.journal.entries[-1].body
+
+
+async def test_a_large_request_on_a_slow_link_leaves_the_others_their_connection() -> None:
+    reports: list[TurnReport] = []
+    async with Simulator("yes") as simulator, Relay(simulator.base_url, rate=400_000) as relay:
+        client = Client(
+            endpoint(relay.base_url),
+            Credentials("key"),
+            lanes=True,
+            on_turn=reports.append,
+        )
+        alice = Caller(client, [Message.of("system", "You serve Alice.")])
+        bob = Caller(client, [Message.of("system", "You serve Bob.")])
+        await alice.say("one")
+        uploading = asyncio.create_task(bob.say("x" * 6_000_000))
+        assert spoken(await alice.say("two")) == "yes"
+        await (await relay.link(1)).up.wait_passed(1_000_000)
+        assert spoken(await alice.say("three")) == "yes"
+        assert not uploading.done()
+        assert spoken(await uploading) == "yes"
+        assert [report.chained for report in reports] == [False, True, True, False]
+        assert len(relay.links) == 2
+        await client.aclose()

@@ -19,6 +19,8 @@ END_LIMIT = 2.0
 """Seconds in which an HTTP exchange may end by itself once its response is complete."""
 MAX_UNSENT = 256 * 2**10
 """Bytes waiting to be written above which no new request is sent on a connection."""
+LARGE_FRAME = 2**20
+"""Bytes above which a request is written on a connection that no other conversation uses."""
 
 
 class Connections:

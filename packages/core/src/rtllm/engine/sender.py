@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rtllm.codec.carried_fields import unpack
 from rtllm.codec.chat_encoder import Carried, size_of
@@ -20,6 +20,7 @@ from rtllm.engine.attempt import Decoder
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT
 from rtllm.engine.connection import Opening
+from rtllm.engine.connections import LARGE_FRAME
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.request_planner import Placement
@@ -94,18 +95,68 @@ class Sender:
 
     def _start(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn's request over a WebSocket, or wait for one."""
+        plan, lane_choice = self._choose(turn, now)
+        lane = lane_choice.lane if lane_choice is not None else None
+        data = self._encode(turn.prepared, plan, lane)
+        is_large = len(data) > LARGE_FRAME and self._may_move(plan)
+        if is_large and lane_choice is not None:
+            shared = lane_choice
+            plan, lane_choice = self._choose_alone(turn, plan, shared, now)
+            if lane_choice not in (None, shared):
+                data = self._encode(turn.prepared, plan, lane_choice.lane)
+        if lane_choice is None or not lane_choice.is_open:
+            self._wait(turn, lane_choice, now, alone=is_large)
+            return
+        if len(data) > self._state.max_frame:
+            self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
+            return
+        self._send(turn, plan, lane_choice, data, now)
+
+    def _choose(
+        self, turn: ActiveTurn, now: float, avoid: Collection[int] = ()
+    ) -> tuple[Plan, LaneChoice | None]:
+        """Choose what to send over a WebSocket and where; changes nothing."""
         constraints = turn.constraints
-        plan, lane_choice = self._state.planner.choose(
+        return self._state.planner.choose(
             turn.member,
             turn.model,
             now,
             full_context=constraints.full_context,
             omit_hidden=constraints.omit_hidden,
-            avoid=constraints.avoid | self._state.connections.list_unsuitable(),
+            avoid=constraints.avoid.union(self._state.connections.list_unsuitable(), avoid),
         )
-        if lane_choice is not None and lane_choice.is_open:
-            self._send(turn, plan, lane_choice, now)
-            return
+
+    def _may_move(self, plan: Plan) -> bool:
+        """Whether a large frame may be written on another connection.
+
+        A response that only its own connection remembers is continued there. Without lanes, a
+        connection is never shared.
+        """
+        return self._state.pool.lanes_on and (plan.anchor is None or plan.anchor.stored)
+
+    def _choose_alone(
+        self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, now: float
+    ) -> tuple[Plan, LaneChoice | None]:
+        """Choose a connection that no other conversation uses, if there may be one."""
+        pool = self._state.pool
+        others = pool.list_used_by_others(turn.member.conversation.number)
+        if lane_choice.connection in others:
+            own_plan, own_choice = self._choose(turn, now, avoid=others)
+            if own_choice is not None or not pool.is_full:
+                return own_plan, own_choice
+        return plan, lane_choice
+
+    def _wait(
+        self, turn: ActiveTurn, lane_choice: LaneChoice | None, now: float, *, alone: bool = False
+    ) -> None:
+        """Wait for a connection: the chosen one that is being opened, a new one, or a free one.
+
+        Args:
+            turn: The turn.
+            lane_choice: The choice; None for a new connection.
+            now: Seconds on the clock of the facts.
+            alone: Whether no other conversation may wait for the same connection.
+        """
         turn.become("connecting")
         self._turns.watch(turn)
         if lane_choice is None and self._state.pool.is_full:
@@ -116,13 +167,14 @@ class Sender:
             number = self._state.connections.open(_opening_of(turn), now)
         turn.waits_for = number
         self._state.pool.wait_for(number, +1)
+        if alone:
+            self._state.pool.reserve(number, turn.member.conversation.number)
 
-    def _send(self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, now: float) -> None:
+    def _send(
+        self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, data: bytes, now: float
+    ) -> None:
+        """Send a turn's encoded request as chosen."""
         prepared = turn.prepared
-        data = self._encode(prepared, plan, lane_choice.lane)
-        if len(data) > self._state.max_frame:
-            self._turns.recover(turn, too_large(len(data), self._state.max_frame), now)
-            return
         member = turn.member
         placement = Placement(
             member.conversation,

@@ -176,6 +176,17 @@ class ConnectionPool:
         """Count a turn that waits for a connection to open (+1) or no longer does (-1)."""
         if (connection := self._connections.get(number)) is not None:
             connection.waiting += change
+            if not connection.waiting:
+                connection.reserved_for = None
+
+    def reserve(self, number: int, conversation: int) -> None:
+        """Let only one conversation wait for a connection that is being opened."""
+        if (connection := self._connections.get(number)) is not None:
+            connection.reserved_for = conversation
+
+    def list_used_by_others(self, conversation: int) -> set[int]:
+        """List the connections that other conversations use."""
+        return {c.number for c in self._connections.values() if c.is_used_by_others(conversation)}
 
     def without_lanes(self) -> None:
         """Switch to one lane per connection, because the host does not support lanes.
@@ -326,6 +337,8 @@ class ConnectionPool:
         yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
 
     def _has_place(self, connection: PooledConnection, conversation: int) -> bool:
+        if connection.reserved_for not in (None, conversation):
+            return False
         if not connection.lanes_on:
             return connection.waiting == 0
         others = sum(1 for tenant in connection.tenants if tenant != conversation)

@@ -54,6 +54,8 @@ class PooledConnection:
     """When it opened, or a request on it was last sent or ended."""
     waiting: int = 0
     """The number of turns that wait until it is open."""
+    reserved_for: int | None = None
+    """The only conversation whose turns may wait for it; None if all may."""
     tenants: dict[int, Tenant] = field(default_factory=dict)
     lanes: dict[str | None, Lane] = field(default_factory=dict)
     running: dict[int, str | None] = field(default_factory=dict)
@@ -65,6 +67,12 @@ class PooledConnection:
     def idle(self) -> bool:
         """Whether no attempt runs on it and no turn waits for it."""
         return not self.running and not self.waiting
+
+    def is_used_by_others(self, conversation: int) -> bool:
+        """Whether another conversation uses it, or a turn waits for it."""
+        has_foreign_attempts = bool(self.running) and conversation not in self.tenants
+        has_other_tenants = any(tenant != conversation for tenant in self.tenants)
+        return has_other_tenants or has_foreign_attempts or self.waiting > 0
 
     def has_room_for(self, conversation: int) -> bool:
         """Whether a conversation uses it or may join; a warmed-up prompt counts as one."""

@@ -1,0 +1,76 @@
+"""Small stories of facts and actions: an engine is asked, connected and answered by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+from rtllm.content.items import Message
+from rtllm.content.request import Request
+from rtllm.engine.actions import Action, Connect, Send
+from rtllm.engine.engine import Engine
+from rtllm.engine.prepared import PreparedRequest, prepare
+from rtllm.providers.hosts import HostProfile
+
+HOST = HostProfile("found", lanes=True)
+Wanted = TypeVar("Wanted", bound=Action)
+
+
+def only(kind: type[Wanted], actions: Sequence[Action]) -> Wanted:
+    """Return the only action of a kind."""
+    found = [action for action in actions if isinstance(action, kind)]
+    assert len(found) == 1, actions
+    return found[0]
+
+
+def question(
+    *texts: str,
+    key: str | None = None,
+    warm_up: bool = False,
+    unsent: tuple[str, ...] = (),
+    store: bool = False,
+) -> PreparedRequest:
+    """Ask after alternating words of a user and an assistant, after one system text."""
+    items = [Message.of("system", "You are Ada.")]
+    for place, text in enumerate(texts):
+        said = Message.of("user" if place % 2 == 0 else "assistant", text)
+        named = None if key is None else f"{key}-{place}"
+        items.append(Message(said.role, said.parts, key=named))
+    return prepare(
+        Request(
+            tuple(items),
+            "m",
+            lambda output: tuple(item for item in output if isinstance(item, Message)),
+            settings={"store": store},
+            unsent=unsent,
+            warm_up=warm_up,
+        )
+    )
+
+
+def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) -> list[Action]:
+    """Answer a request whole."""
+    lane = json.loads(sent.data)["stream_id"]
+    item = {
+        "type": "message",
+        "id": f"item-{response_id}",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": text}],
+    }
+    done: list[dict[str, object]] = [{"type": "response.output_item.done", "item": item}]
+    frames: list[dict[str, object]] = [
+        {"type": "response.created", "response": {"id": response_id}},
+        {"type": "response.in_progress", "response": {"id": response_id}},
+        *(done if text else []),
+        {"type": "response.completed", "response": {"id": response_id, "output": []}},
+    ]
+    actions: list[Action] = []
+    for frame in frames:
+        actions += engine.received(sent.connection, json.dumps(frame | {"stream_id": lane}), now)
+    return actions
+
+
+def opened(engine: Engine, actions: Sequence[Action], now: float) -> list[Action]:
+    """Open the only connection that is wanted."""
+    return engine.connected(only(Connect, actions).connection, now)
