@@ -26,6 +26,7 @@ from rtllm.retry.error_bodies import error_object, read_body
 from rtllm.retry.faults import FaultKind, from_error
 from rtllm.simulator import MANNERS
 from rtllm.simulator.manners import REFUSALS
+from rtllm.tools.function import FunctionTool
 from rtllm.tools.repair import repaired
 
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -355,6 +356,31 @@ def test_a_union_at_the_root_is_merged() -> None:
     assert made["properties"]["c"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
     assert "required" not in made
     assert made["description"] == "Give one of these: a; or b."
+
+
+def test_keywords_that_are_null_are_left_out() -> None:
+    node = {"type": "string", "enum": None, "description": None, "default": None}
+    schema = {"type": "object", "properties": {"a": node, "b": None}, "required": None}
+    assert repaired(schema) == {
+        "type": "object",
+        "properties": {"a": {"type": "string", "default": None}, "b": {}},
+    }
+    tool = FunctionTool.of_schema("look", {"type": None, "properties": None, "required": None})
+    assert tool.parameters["type"] == "object"
+    assert tool.parameters["properties"] == {}
+
+
+def test_types_are_named_as_in_json_schema() -> None:
+    schema = {"type": "OBJECT", "properties": {"type": {"type": ["STRING", "Null"]}}}
+    assert repaired(schema) == {
+        "type": "object",
+        "properties": {"type": {"type": ["string", "null"]}},
+    }
+    schema = {"type": "dict", "properties": {"a": {"type": "int"}, "b": {"type": "any"}}}
+    assert repaired(schema) == {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {}},
+    }
 
 
 def test_a_lawful_schema_is_left_as_it_is() -> None:

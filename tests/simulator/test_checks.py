@@ -574,3 +574,21 @@ def test_every_item_is_judged(item: Any) -> None:
         check_pairs([item])
     except RequestError as error:
         judged(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"required": None}, "None is not of type 'array'"),
+        ({"properties": None}, "None is not of type 'object'"),
+        ({"properties": {"a": {"type": "string", "enum": None}}}, "None is not of type 'array'"),
+        ({"properties": {"a": None}}, "None is not of type 'object', 'boolean'"),
+        ({"properties": {"a": {"type": "int"}}}, "'int' is not valid under any of the given"),
+    ],
+)
+def test_a_schema_that_json_schema_does_not_allow_is_refused(
+    changes: dict[str, Any], says: str
+) -> None:
+    sent = tool(strict=False, parameters={"type": "object", "properties": {}, **changes})
+    with pytest.raises(RequestError, match=f"Invalid schema for function 'look': {says}"):
+        check_body(sent)

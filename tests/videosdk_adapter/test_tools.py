@@ -228,6 +228,18 @@ def test_a_tool_that_is_registered_twice_is_one_tool(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("bad", ["\ud800", object()])
+def test_a_schema_that_is_not_json_costs_only_its_tool(
+    bad: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = mcp_tool()
+    schema = {"type": "object", "properties": {}, "description": bad}
+    broken._tool_info = FunctionToolInfo("broken", "", schema)
+    offered = ToolEncoder().offer([broken, mcp_tool()])
+    assert list(offered.tools) == ["clock"]
+    assert "'broken' can't be offered to the model: its schema is not valid JSON" in caplog.text
+
+
 def test_another_tool_of_the_same_name_is_left_out_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

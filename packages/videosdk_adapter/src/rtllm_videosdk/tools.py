@@ -129,11 +129,12 @@ class ToolEncoder:
         info = get_tool_info(tool)
         description = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
         schema = info.parameters_schema
-        key = (
-            id(info),
-            f"{name} {description}",
-            b"" if schema is None else msgspec.json.encode(schema),
-        )
+        try:
+            encoded = b"" if schema is None else msgspec.json.encode(schema)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._log_once(ToolSchemaError(name, f"its schema is not valid JSON: {error}"))
+            return None
+        key = (id(info), f"{name} {description}", encoded)
         if (known := self._encoded.get(key)) is not None:
             self._encoded.move_to_end(key)
             return known[1]

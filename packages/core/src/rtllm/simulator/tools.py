@@ -120,6 +120,22 @@ def _root_problem(schema: dict[str, Any]) -> str | None:
         kinds = [kinds] if isinstance(kinds, str) else kinds
         if isinstance(kinds, list) and "array" in kinds and "items" not in node:
             return f"In context={path!r}, array schema missing items."
+        if isinstance(node, dict) and (problem := _keyword_problem(node)) is not None:
+            return problem
+    return None
+
+
+def _keyword_problem(node: dict[str, Any]) -> str | None:
+    """Find a keyword that JSON Schema itself does not allow; seen of any function's schema."""
+    for word, kind in _KINDS.items():
+        if word in node and node[word] is None:
+            return f"None is not of type '{kind}'."
+    kinds = node.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if kind not in _TYPES:
+            return f"{kind!r} is not valid under any of the given schemas."
+    if any(value is None for value in (node.get("properties") or {}).values()):
+        return "None is not of type 'object', 'boolean'."
     return None
 
 
@@ -154,6 +170,13 @@ _KEYWORDS = frozenset(
         "$comment",
     }
 )
+_KINDS = {
+    "required": "array",
+    "enum": "array",
+    "properties": "object",
+    "description": "string",
+    "title": "string",
+}
 _TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 _KEYWORD_TYPES: dict[str, type] = {
     "properties": dict,

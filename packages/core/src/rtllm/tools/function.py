@@ -215,9 +215,8 @@ class FunctionTool(Generic[T]):
         Raises:
             ToolSchemaError: If the schema is not that of an object, or not JSON.
         """
-        schema = copy.deepcopy(dict(parameters or {}))
+        schema = repaired(copy.deepcopy(dict(parameters or {})))
         schema.setdefault("type", "object")
-        schema = repaired(schema)  # before its type is checked, which may be a list
         if schema["type"] != "object":
             raise ToolSchemaError(name, f"its type is {schema['type']!r}; expected 'object'")
         if not isinstance(schema.setdefault("properties", {}), dict):

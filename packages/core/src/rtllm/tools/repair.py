@@ -2,10 +2,11 @@
 
 The service rejects the full request for one schema that it does not accept. *Seen* of MCP servers
 (docs/tools.md): unions at the root, arrays without the type of their items, a root that may be
-null.
+null. Assumed: keywords that are null (servers in Go), types with other names (Gemini's in
+upper case, Python's).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rtllm.tools.schema_nodes import DEFINITIONS, Json, target, types_of
@@ -14,6 +15,18 @@ _AT_THE_ROOT = ("anyOf", "oneOf", "allOf", "enum", "not", "const")
 _MAPS = ("properties", "patternProperties", "dependentSchemas", *DEFINITIONS)
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NODES = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
+_VALUES = ("const", "default", "example")
+"""Keywords whose value may be null."""
+_NAMES_OF_TYPES: Mapping[str, tuple[str, ...]] = {
+    "string": ("string", "str"),
+    "number": ("number", "float", "double"),
+    "integer": ("integer", "int"),
+    "boolean": ("boolean", "bool"),
+    "object": ("object", "dict"),
+    "array": ("array", "list"),
+    "null": ("null", "none"),
+}
+_TYPES = {name: kind for kind, names in _NAMES_OF_TYPES.items() for name in names}
 
 
 def repaired(schema: Json) -> Json:
@@ -22,13 +35,13 @@ def repaired(schema: Json) -> Json:
     It accepts everything that it accepted before. If it can no longer express which properties go
     together, the description does.
     """
-    root = dict(schema)
+    root = _changed(schema, _with_legal_keywords)
     kinds = types_of(root)
     if len(kinds) > 1 and "object" in kinds:
         root["type"] = "object"
     if any(word in root for word in _AT_THE_ROOT):
         root = _with_flat_root(root)
-    fixed: Json = _with_items(root)
+    fixed: Json = _changed(root, _with_items)
     return fixed
 
 
@@ -69,24 +82,43 @@ def _either(values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else {"anyOf": list(values)}
 
 
-def _with_items(node: Any) -> Any:
-    """Return a schema in which each array has the type of its items: any type if not given."""
+def _changed(node: Any, change: Callable[[Json], Json]) -> Any:
+    """Return a copy of a schema with a change of each node, inner nodes first."""
     if not isinstance(node, Mapping):
         return node
-    fixed = dict(node)
+    copied = dict(node)
+    for word in _MAPS:
+        if isinstance(copied.get(word), Mapping):
+            copied[word] = {n: _changed(value, change) for n, value in copied[word].items()}
+    for word in _LISTS:
+        if isinstance(copied.get(word), list):
+            copied[word] = [_changed(value, change) for value in copied[word]]
+    for word in _NODES:
+        if isinstance(copied.get(word), Mapping):
+            copied[word] = _changed(copied[word], change)
+    return change(copied)
+
+
+def _with_legal_keywords(node: Json) -> Json:
+    """Leave out keywords that are null, and name types as JSON Schema does."""
+    fixed = {word: v for word, v in node.items() if v is not None or word in _VALUES}
     for word in _MAPS:
         if isinstance(fixed.get(word), Mapping):
-            fixed[word] = {name: _with_items(value) for name, value in fixed[word].items()}
-    for word in _LISTS:
-        if isinstance(fixed.get(word), list):
-            fixed[word] = [_with_items(value) for value in fixed[word]]
-    for word in _NODES:
-        if isinstance(fixed.get(word), Mapping):
-            fixed[word] = _with_items(fixed[word])
-    if "array" in types_of(fixed) and "items" not in fixed:
-        told = [one for one in _list(fixed.get("prefixItems")) if isinstance(one, Mapping)]
-        fixed["items"] = _either([one for i, one in enumerate(told) if one not in told[:i]] or [{}])
+            fixed[word] = {n: {} if v is None else v for n, v in fixed[word].items()}
+    kinds = [_TYPES.get(str(kind).lower()) for kind in types_of(fixed)]
+    if None in kinds:  # a type that JSON does not have, such as "any": everything is accepted
+        del fixed["type"]
+    elif kinds:
+        fixed["type"] = kinds[0] if isinstance(fixed["type"], str) else kinds
     return fixed
+
+
+def _with_items(node: Json) -> Json:
+    """Give each array the type of its items: any type if it is not given."""
+    if "array" in types_of(node) and "items" not in node:
+        told = [one for one in _list(node.get("prefixItems")) if isinstance(one, Mapping)]
+        node["items"] = _either([one for i, one in enumerate(told) if one not in told[:i]] or [{}])
+    return node
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
