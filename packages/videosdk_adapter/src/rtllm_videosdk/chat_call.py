@@ -108,6 +108,7 @@ class ChatCall:
             TurnError: If the turn fails, or if a nested `chat` failed: the framework suppresses its
                 error and returns here.
         """
+        in_pipeline = self._generation.pipeline is not None
         items = await self._items()
         turn = self._join(items)
         if self.nested and self._settings.offered.tools and turn.held:
@@ -133,10 +134,11 @@ class ChatCall:
                     # The tool and every nested `chat` have completed.
                     if self._is_over(turn):
                         return
-                    items = await self._items()
-                    self._state.turns.update(turn, items)
-            if self.nested:
-                return
+                    if in_pipeline:
+                        items = await self._items()
+                        self._state.turns.update(turn, items)
+            if self.nested or not in_pipeline:
+                return  # another caller gets all calls, and asks again when it wants to
             # A tool raised, which the framework doesn't report; the model must say something.
 
     def _is_over(self, turn: Turn) -> bool:
