@@ -10,7 +10,7 @@ import pytest
 from videosdk.agents import ChatContext, ChatRole
 
 from rtllm.simulator import Call, Reply, Request, Text
-from videosdk_adapter.asking import calls_of, chunks_of, context, text_of, usages_of
+from videosdk_adapter.requests import calls_of, chunks_of, context, text_of, usages_of
 from videosdk_adapter.scenes import Weather
 from videosdk_adapter.stage import Host, stage
 

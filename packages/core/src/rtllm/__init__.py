@@ -6,6 +6,7 @@ adapters, tests and tools.
 
 from rtllm._version import __version__
 from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
+from rtllm.adapters.refusals import OnRefusal, refusal_error
 from rtllm.client.chat_client import ChatClient
 from rtllm.client.checks import check_settings
 from rtllm.client.client import Client, FallbackProtocol, Lanes
@@ -99,6 +100,7 @@ __all__ = [
     "Network",
     "NewImage",
     "Nulls",
+    "OnRefusal",
     "Opaque",
     "Overloaded",
     "Parameters",
@@ -140,6 +142,7 @@ __all__ = [
     "legal_tool_name",
     "parse_answer",
     "quickest_effort",
+    "refusal_error",
     "resolve_azure",
     "resolve_images",
     "resolve_provider",

@@ -4,8 +4,8 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Never, Self
+from dataclasses import replace
+from typing import Any, Never, Self
 
 import aiohttp
 from livekit.agents import APIConnectOptions, get_job_context, llm, utils
@@ -15,7 +15,6 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import is_given
 
 from rtllm import (
-    Api,
     Body,
     ChatClient,
     Client,
@@ -35,47 +34,12 @@ from rtllm import (
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
-from rtllm_livekit.settings import body_of, set_keywords
+from rtllm_livekit.settings import RequestSettings, body_of, set_keywords
 from rtllm_livekit.stream import LLMStream
-from rtllm_livekit.timeouts import LiveKitTimeouts
 from rtllm_livekit.tools import ToolEncoder
 
 _OPENAI = "openai"
 _NO_URL_YET = "data:,"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestSettings:
-    """The settings of an LLM's requests.
-
-    Attributes:
-        model: The model's name in the body.
-        family: The model's family, as the user named it.
-        deployed_model: The model of a deployment, as far as the user named it.
-        host: The host's name.
-        api: The API to use.
-        options: The settings of every request by keyword, without unset ones.
-        headers: Whether a request may have headers and query parameters of its own; on a WebSocket
-            they are sent when it opens.
-        timeouts: Its time limits.
-        breakpoints: Whether prompt cache breakpoints are sent.
-        strict: Whether a parameter that can't be sent unchanged is an error.
-        retries: The number of retries, in place of that in ``conn_options``.
-        conversation: The name of the conversation of all requests.
-    """
-
-    model: str
-    family: str | None
-    deployed_model: str | None
-    host: str
-    api: Api
-    options: Mapping[str, Any]
-    headers: bool
-    timeouts: LiveKitTimeouts
-    breakpoints: bool | Literal["auto"]
-    strict: bool
-    retries: int | None = None
-    conversation: str | None = None
 
 
 class BaseLLM(llm.LLM[Never]):
@@ -92,12 +56,36 @@ class BaseLLM(llm.LLM[Never]):
     def __init__(self, client: Client | ChatClient, settings: RequestSettings) -> None:
         super().__init__()
         self._client = client
-        self._settings = settings
-        self._parameters = Parameters(strict=settings.strict)
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](LiveKitFrames())
+        self._use(settings)
+
+    def _use(self, settings: RequestSettings) -> None:
+        """Use settings from the next request on.
+
+        Raises:
+            ConfigError: If one can't be sent; then nothing is changed.
+        """
+        parameters = Parameters(strict=settings.strict)
+        family = settings.family_of(settings.model)
+        body_of(parameters, settings, {}, family=family, with_tools=False)
+        self._settings = settings
+        self._parameters = parameters
         self._bodies: dict[tuple[str, bool], Body] = {}
-        self._body({}, settings.model, with_tools=False)  # raises if a setting can't be sent
+
+    def update_options(self, **options: Any) -> None:
+        """Change settings of the constructor; the next request uses them.
+
+        Args:
+            **options: The constructor's keywords, except those of the connection and the host, such
+                as ``api_key``, ``base_url`` or ``lanes``. `NOT_GIVEN` restores a default. ``model``
+                is the name in the request; on Azure it is that of a deployment.
+
+        Raises:
+            ConfigError: (a `ValueError`) If a keyword can't be changed, or a value is not valid.
+                Then nothing is changed.
+        """
+        self._use(self._settings.updated(options))
 
     def __repr__(self) -> str:
         where = f"{self.model} at {self.provider}"
@@ -255,21 +243,15 @@ class BaseLLM(llm.LLM[Never]):
             tools=tools or [],
             conn_options=conn_options,
             names=self._tools.names,
+            on_refusal=settings.on_refusal,
+            failure_text=settings.failure_text,
         )
 
     def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
-        settings, family = self._settings, self._family_of(model)
+        family = self._family_of(model)
         if not call and (family, with_tools) in self._bodies:
             return self._bodies[family, with_tools]
-        body = body_of(
-            self._parameters,
-            settings.options,
-            call,
-            api=settings.api,
-            model=family,
-            with_tools=with_tools,
-            headers=settings.headers,
-        )
+        body = body_of(self._parameters, self._settings, call, family=family, with_tools=with_tools)
         if not call:
             self._bodies[family, with_tools] = body
         return body
@@ -277,8 +259,8 @@ class BaseLLM(llm.LLM[Never]):
     def _family_of(self, model: str) -> str:
         """Return the model whose family determines the parameters."""
         settings = self._settings
-        served = self._client.model_of(model) if settings.host.startswith("azure") else None
-        return settings.family or served or settings.deployed_model or model
+        on_azure = settings.host.startswith("azure")
+        return settings.family_of(model, self._client.model_of(model) if on_azure else None)
 
     def _sends_breakpoints(self, model: str) -> bool:
         family = self._family_of(model)

@@ -11,6 +11,7 @@ from rtllm import (
     ApiKey,
     ChatClient,
     HostProfile,
+    OnRefusal,
     ProviderConfig,
     ThinkTags,
     TurnReport,
@@ -18,9 +19,9 @@ from rtllm import (
     dialect_with,
     resolve_provider,
 )
-from rtllm_livekit.base_llm import BaseLLM, RequestSettings
+from rtllm_livekit.base_llm import BaseLLM
 from rtllm_livekit.llm import ServiceTier, Verbosity
-from rtllm_livekit.settings import checked_parameters, set_keywords
+from rtllm_livekit.settings import RequestSettings, checked_parameters
 from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class ChatLLM(BaseLLM):
             on Azure: that of the model that the responses name, from the second turn on.
         strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
             Otherwise the nearest supported value is sent, or none, with one warning.
+        conversation: The name of the conversation of all requests, if the object serves only one.
+            It proves which responses a context may continue. Default: that is derived from the
+            context.
+        on_refusal: "speak" emits the text of a refusal, "error" raises.
+        failure_text: Spoken when a turn fails, instead of raising; the ``error`` event comes in
+            both cases. Leave it out inside a ``FallbackAdapter``, except on its last.
 
     Raises:
         ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
@@ -131,14 +138,15 @@ class ChatLLM(BaseLLM):
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
         strict_parameters: bool = False,
+        conversation: str | None = None,
+        on_refusal: OnRefusal = "speak",
+        failure_text: str | None = None,
     ) -> None:
         retries = None if isinstance(max_retries, NotGiven) else max_retries
         check_settings(
             max_retries=0 if retries is None else retries,
             host_profile=host_profile,
             model=model,
-            model_family=model_family,
-            strict_parameters=strict_parameters,
         )
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         provider = resolve_provider(
@@ -155,26 +163,26 @@ class ChatLLM(BaseLLM):
             dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             on_turn=on_turn,
         )
-        options = set_keywords(
-            user=user,
-            safety_identifier=safety_identifier,
-            prompt_cache_key=prompt_cache_key,
-            temperature=temperature,
-            top_p=top_p,
-            parallel_tool_calls=parallel_tool_calls,
-            tool_choice=tool_choice,
-            store=store,
-            metadata=metadata,
-            max_completion_tokens=max_completion_tokens,
-            service_tier=service_tier,
-            reasoning_effort=reasoning_effort,
-            verbosity=verbosity,
-            prompt_cache_retention=prompt_cache_retention,
-            prompt_cache_options=prompt_cache_options,
-            extra_body=extra_body,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-        ) | checked_parameters(parameters)
+        options = {
+            "user": user,
+            "safety_identifier": safety_identifier,
+            "prompt_cache_key": prompt_cache_key,
+            "temperature": temperature,
+            "top_p": top_p,
+            "parallel_tool_calls": parallel_tool_calls,
+            "tool_choice": tool_choice,
+            "store": store,
+            "metadata": metadata,
+            "max_completion_tokens": max_completion_tokens,
+            "service_tier": service_tier,
+            "reasoning_effort": reasoning_effort,
+            "verbosity": verbosity,
+            "prompt_cache_retention": prompt_cache_retention,
+            "prompt_cache_options": prompt_cache_options,
+            "extra_body": extra_body,
+            "extra_headers": extra_headers,
+            "extra_query": extra_query,
+        }
         settings = RequestSettings(
             model=provider.deployment or str(model),
             family=model_family,
@@ -186,6 +194,10 @@ class ChatLLM(BaseLLM):
             timeouts=timeouts,
             breakpoints=prompt_cache_breakpoints,
             strict=strict_parameters,
+            parameters=checked_parameters(parameters),
+            conversation=conversation,
+            on_refusal=on_refusal,
+            failure_text=failure_text,
             retries=retries,
         )
         super().__init__(core, settings)

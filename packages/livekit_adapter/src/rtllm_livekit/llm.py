@@ -14,6 +14,7 @@ from rtllm import (
     FallbackProtocol,
     HostProfile,
     Lanes,
+    OnRefusal,
     ProviderConfig,
     ThinkTags,
     TurnReport,
@@ -21,8 +22,8 @@ from rtllm import (
     dialect_with,
     resolve_provider,
 )
-from rtllm_livekit.base_llm import BaseLLM, RequestSettings
-from rtllm_livekit.settings import checked_parameters, set_keywords
+from rtllm_livekit.base_llm import BaseLLM
+from rtllm_livekit.settings import RequestSettings, checked_parameters
 from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
@@ -101,6 +102,12 @@ class LLM(BaseLLM):
             on Azure: that of the model that the responses name, from the second turn on.
         strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
             Otherwise the nearest supported value is sent, or none, with one warning.
+        conversation: The name of the conversation of all requests, if the object serves only one.
+            It proves which responses a context may continue. Default: that is derived from the
+            context.
+        on_refusal: "speak" emits the text of a refusal, "error" raises.
+        failure_text: Spoken when a turn fails, instead of raising; the ``error`` event comes in
+            both cases. Leave it out inside a ``FallbackAdapter``, except on its last.
 
     Raises:
         ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
@@ -145,14 +152,15 @@ class LLM(BaseLLM):
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
         strict_parameters: bool = False,
+        conversation: str | None = None,
+        on_refusal: OnRefusal = "speak",
+        failure_text: str | None = None,
     ) -> None:
         check_settings(
             use_websocket=use_websocket,
             warm_connections=warm_connections,
             host_profile=host_profile,
             model=model,
-            model_family=model_family,
-            strict_parameters=strict_parameters,
         )
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         provider = resolve_provider(
@@ -179,19 +187,19 @@ class LLM(BaseLLM):
             proxy=provider.proxy,
             on_turn=on_turn,
         )
-        options = set_keywords(
-            user=user,
-            temperature=temperature,
-            parallel_tool_calls=parallel_tool_calls,
-            reasoning=reasoning,
-            tool_choice=tool_choice,
-            store=store,
-            metadata=metadata,
-            service_tier=service_tier,
-            verbosity=verbosity,
-            max_output_tokens=max_output_tokens,
-            prompt_cache_options=prompt_cache_options,
-        ) | checked_parameters(parameters)
+        options = {
+            "user": user,
+            "temperature": temperature,
+            "parallel_tool_calls": parallel_tool_calls,
+            "reasoning": reasoning,
+            "tool_choice": tool_choice,
+            "store": store,
+            "metadata": metadata,
+            "service_tier": service_tier,
+            "verbosity": verbosity,
+            "max_output_tokens": max_output_tokens,
+            "prompt_cache_options": prompt_cache_options,
+        }
         settings = RequestSettings(
             model=provider.deployment or str(model),
             family=model_family,
@@ -203,5 +211,9 @@ class LLM(BaseLLM):
             timeouts=timeouts,
             breakpoints=prompt_cache_breakpoints,
             strict=strict_parameters,
+            parameters=checked_parameters(parameters),
+            conversation=conversation,
+            on_refusal=on_refusal,
+            failure_text=failure_text,
         )
         super().__init__(core, settings)

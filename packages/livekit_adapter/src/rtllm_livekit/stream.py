@@ -8,6 +8,7 @@ from opentelemetry import trace
 
 from rtllm import (
     Event,
+    OnRefusal,
     PhaseChanged,
     ResponseStream,
     TextDelta,
@@ -16,6 +17,7 @@ from rtllm import (
     TurnError,
     TurnReport,
     Usage,
+    refusal_error,
 )
 from rtllm_livekit.convert import extra_with, mark_in
 from rtllm_livekit.errors import to_livekit
@@ -31,6 +33,8 @@ class LLMStream(llm.LLMStream):
         tools: The tools of the request.
         conn_options: The retries and time limits.
         names: The framework's names of the tools.
+        on_refusal: What to do with the text of a refusal.
+        failure_text: The text to emit when the turn fails; None to raise.
     """
 
     def __init__(
@@ -42,8 +46,13 @@ class LLMStream(llm.LLMStream):
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
         names: ToolNames,
+        on_refusal: OnRefusal = "speak",
+        failure_text: str | None = None,
     ) -> None:
         self._names = names
+        self._on_refusal = on_refusal
+        self._failure_text = failure_text
+        self._has_spoken = False
         self._stream = stream  # first: where tasks are eager, the base class begins to read here
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
         # Recovery happens inside the stream; the base class must never replay a chunk.
@@ -52,22 +61,50 @@ class LLMStream(llm.LLMStream):
     async def _run(self) -> None:
         stream = self._stream if isinstance(self._stream, ResponseStream) else await self._stream()
         try:
-            with (
-                stream
-            ):  # leaving the block does not wait, because interrupt() waits for this method
-                mark, extra = None, None
-                async for event in stream:
-                    if stream.mark != mark:  # another attempt has started
-                        mark = stream.mark
-                        extra = extra_with(mark)
-                    chunk = _chunk(stream.response_id or "", extra, event, self._names)
-                    if chunk is not None:
-                        self._event_ch.send_nowait(chunk)
+            with stream:  # leaving it does not wait, because interrupt() waits for this method
+                await self._read(stream)
         except TurnError as error:
-            raise to_livekit(error) from error
+            self._fail(error)
         finally:
             if stream.report is not None:
                 _annotate(trace.get_current_span(), stream.report)
+
+    async def _read(self, stream: ResponseStream) -> None:
+        """Emit a chunk for each event.
+
+        Raises:
+            TurnError: If the turn fails.
+        """
+        mark, extra, refusal = None, None, ""
+        async for event in stream:
+            if stream.mark != mark:  # another attempt has started
+                mark = stream.mark
+                extra = extra_with(mark)
+            if isinstance(event, TextDelta):
+                if event.refusal and self._on_refusal == "error":
+                    refusal += event.text
+                    continue
+                self._has_spoken = True
+            chunk = _chunk(stream.response_id or "", extra, event, self._names)
+            if chunk is not None:
+                self._event_ch.send_nowait(chunk)
+        if refusal:
+            raise refusal_error(refusal, stream.response_id)
+
+    def _fail(self, error: TurnError) -> None:
+        """End a failed turn: with the failure text and an ``error`` event, or else by raising.
+
+        Raises:
+            APIError: If there is no failure text.
+        """
+        translated = to_livekit(error)
+        if not self._failure_text:
+            raise translated from error
+        translated.__cause__ = error
+        self._emit_error(translated, recoverable=False)
+        text = f" {self._failure_text}" if self._has_spoken else self._failure_text
+        delta = llm.ChoiceDelta(role="assistant", content=text)
+        self._event_ch.send_nowait(llm.ChatChunk(id="", delta=delta))
 
 
 def _chunk(

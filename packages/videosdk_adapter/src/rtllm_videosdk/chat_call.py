@@ -8,12 +8,11 @@ from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, LLMResponse
 
-from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
+from rtllm import Item, Message, OnRefusal, ResponseStream, ToolCall, ToolOutput
 from rtllm_videosdk.convert import as_recorded, copy_context
 from rtllm_videosdk.errors import invalid_call_error
 from rtllm_videosdk.generation import (
     Generation,
-    OnRefusal,
     Response,
     call_chunk,
     final_metadata,

@@ -16,13 +16,7 @@ the service's message, status, code and request id.
 =================  ==========================================================
 """
 
-from rtllm import Details, RequestRejected, ResponseFailed
-
-
-def refusal_error(text: str, request_id: str | None) -> RequestRejected:
-    """Create the error of a model that declined to respond, if refusals are errors."""
-    details = Details(code="refusal", request_id=request_id)
-    return RequestRejected(f"the model declined to answer: {text}", details)
+from rtllm import Details, ResponseFailed
 
 
 def invalid_call_error(reason: str, request_id: str | None) -> ResponseFailed:

@@ -5,29 +5,29 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from videosdk.agents import ChatRole, LLMResponse
 
 from rtllm import (
     Event,
+    OnRefusal,
     ResponseEnded,
     ResponseStream,
     TextDelta,
     ToolCall,
     ToolCallReady,
     Usage,
+    refusal_error,
     signature_of,
 )
 from rtllm_videosdk.caller_identity import calling_pipeline
-from rtllm_videosdk.errors import missing_decision_error, refusal_error
+from rtllm_videosdk.errors import missing_decision_error
 from rtllm_videosdk.graph import GraphStream
 from rtllm_videosdk.history import CallGroup
 from rtllm_videosdk.parallel_calls import Turn
 
 logger = logging.getLogger(__name__)
-
-OnRefusal = Literal["speak", "error"]
 
 _FINISH = {"max_output_tokens": "length", "max_tokens": "length"}
 

@@ -11,10 +11,7 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 
 from rtllm import (
     SILENCE_LIMIT,
-    Api,
-    Body,
     Chaining,
-    ConfigError,
     Effort,
     FallbackProtocol,
     HostProfile,
@@ -22,6 +19,7 @@ from rtllm import (
     Lanes,
     Message,
     Network,
+    OnRefusal,
     Parameters,
     Request,
     ResponseStream,
@@ -39,12 +37,12 @@ from rtllm import (
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
 from rtllm_videosdk.clients import Clients, ConnectionSettings
-from rtllm_videosdk.generation import Generation, OnRefusal, text_chunk
+from rtllm_videosdk.generation import Generation, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import OpenTurns
-from rtllm_videosdk.private_settings import ExtraSettings, PrivateSettings
-from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, body_of
+from rtllm_videosdk.private_settings import ExtraSettings
+from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, RequestSettings
 from rtllm_videosdk.timeouts import VideoSDKTimeouts
 from rtllm_videosdk.tools import ToolEncoder
 
@@ -55,21 +53,8 @@ AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
 
 Verbosity = Literal["low", "medium", "high"]
 
-_OPTIONS = (
-    "temperature",
-    "tool_choice",
-    "max_completion_tokens",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "verbosity",
-)
 
-
-class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework has no types
+class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
     It continues responses in each conversation, needs no new connection after a barge-in, runs all
@@ -145,6 +130,9 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             ``{"service_tier": "priority"}``. A pipeline passes none with its calls.
         strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
             Otherwise the nearest supported value is sent, or none, with one warning.
+        conversation: The name of the conversation of all requests, if the object serves only one.
+            It proves which responses a context may continue. Default: that is derived from the
+            context.
         on_refusal: "speak" emits the text of a refusal, "error" raises.
         failure_text: Spoken when a turn fails. With it the turn ends with this text instead of an
             exception, after which the voice pipeline would wait forever; the ``error`` event comes
@@ -200,6 +188,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         model_family: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         strict_parameters: bool = False,
+        conversation: str | None = None,
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
@@ -213,8 +202,6 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             on_turn=on_turn,
             strict_parameters=strict_parameters,
         )
-        if on_refusal not in ("speak", "error"):
-            raise ConfigError(f"on_refusal is {on_refusal!r}; expected 'speak' or 'error'")
         self.model = model
         self.temperature = temperature
         self.tool_choice = tool_choice
@@ -229,11 +216,13 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         self.streaming = streaming
         self.store = store
         self.model_family = model_family
+        self.conversation = conversation
         self.on_refusal: OnRefusal = on_refusal
         self.failure_text = failure_text
         self._extra = ExtraSettings(extra_headers, extra_query, extra_body, parameters)
+        self._timeout = timeout
         self._timeouts = VideoSDKTimeouts(speech_floor, first_output_timeout, silence_limit)
-        self._limits = self._timeouts.limits(timeout)
+        self._timeouts.limits(timeout)  # raise here for limits that are not valid
         self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()
@@ -435,7 +424,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             record=lambda _: (),
             settings=body.settings,
             tools=offered.encoded,
-            limits=self._limits,
+            limits=self._timeouts.limits(self._timeout),
             retry=self._retry,
             untouched=body.untouched,
             strict_parameters=self._parameters.strict,
@@ -473,10 +462,9 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             call = {**call, "text": {**call.get("text", {}), "format": response_format}}
         body = self._body(call, with_tools=bool(offered.encoded))
         model = str(call.get("model") or self._clients.provider.deployment or self.model)
-        limits = self._limits
-        if body.timeout is not None:
-            limits = self._timeouts.limits(body.timeout)
-        settings = body.settings
+        timeout = self._timeout if body.timeout is None else body.timeout
+        limits = self._timeouts.limits(timeout)
+        settings, conversation = body.settings, self.conversation
         client: Any
         if self.streaming:
             client = self._clients.socket(body.headers, body.query)
@@ -503,43 +491,12 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
                     hold_calls=True,
                     network=Network(),
                     unsent=unsent,
+                    conversation=conversation,
                 )
             )
             return stream
 
         return ChatSettings(ask, offered, graph, self.on_refusal, model)
-
-    def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
-        api: Api = "responses" if self.streaming else "chat"
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        options["extra_headers"] = self._extra.headers
-        options["extra_query"] = self._extra.query
-        options["extra_body"] = self._extra.body
-        if self.streaming:
-            options["store"] = self.store
-        more = self._extra.parameters
-        if not isinstance(more, Mapping | None):
-            raise ConfigError(f"parameters is {type(more).__name__}; expected an object")
-        options |= more or {}
-        defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.provider.defaults}
-        return body_of(
-            self._parameters,
-            options,
-            call,
-            api=api,
-            model=self._family_of(call),
-            defaults=defaults,
-            with_tools=with_tools,
-        )
-
-    def _family_of(self, call: Mapping[str, Any]) -> str:
-        """Return the model whose family determines the parameters."""
-        model = call.get("model")
-        requested_model = str(model or self._clients.provider.deployment or self.model)
-        check_settings(model_family=self.model_family)
-        return (
-            self.model_family or self._clients.model_of(requested_model) or str(model or self.model)
-        )
 
     def _check_and_connect(self) -> None:
         """Check what only a request needs, and begin to open a connection if a loop runs.
@@ -548,7 +505,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
             ConfigError: If an address is not valid, or a setting can't be sent.
         """
         self._clients.provider.check()
-        self._body({}, with_tools=False)  # raise here for settings that can't be sent
+        self._check_settings()
         if self.streaming:
             self._clients.provider.socket({}, {})
             self._connect()
@@ -564,7 +521,7 @@ class OpenAILLM(PrivateSettings, LLM):  # type: ignore[misc]  # the framework ha
         body = self._body({}, with_tools=False)
         client = self._clients.socket(body.headers, body.query)
         model = self._clients.provider.deployment or self.model
-        client.prewarm(model, Network(), self._limits.connect)
+        client.prewarm(model, Network(), self._timeouts.limits(self._timeout).connect)
 
     def _report_error(self, error: Exception, chat_call: ChatCall | None) -> None:
         """Report a failed generation, once."""

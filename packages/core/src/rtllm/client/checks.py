@@ -64,6 +64,16 @@ def _callback(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {type(value).__name__}; expected a function of one report")
 
 
+def _name(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{name} is {value!r}; expected a text that is not empty, or None")
+
+
+def _refusal(name: str, value: Any) -> None:
+    if value not in ("speak", "error"):
+        raise ConfigError(f"{name} is {value!r}; expected 'speak' or 'error'")
+
+
 def _profile(_: str, value: Any) -> None:
     if value is not None:
         profile_named(value)
@@ -75,6 +85,7 @@ def _family(_: str, value: Any) -> None:
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "chaining": _switch_or_auto,
+    "conversation": _name,
     "failure_text": _text,
     "fallback": _fallback,
     "host_profile": _profile,
@@ -83,6 +94,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_retries": _count(0),
     "model": _model,
     "model_family": _family,
+    "on_refusal": _refusal,
     "on_turn": _callback,
     "rebuild": _switch,
     "store": _switch,
