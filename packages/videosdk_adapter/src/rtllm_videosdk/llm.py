@@ -194,10 +194,7 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
     ) -> None:
         super().__init__()
         check_settings(
-            model=model,
-            store=store,
             streaming=streaming,
-            failure_text=failure_text,
             max_retries=max_retries,
             on_turn=on_turn,
             strict_parameters=strict_parameters,
@@ -222,7 +219,6 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         self._extra = ExtraSettings(extra_headers, extra_query, extra_body, parameters)
         self._timeout = timeout
         self._timeouts = VideoSDKTimeouts(speech_floor, first_output_timeout, silence_limit)
-        self._timeouts.limits(timeout)  # raise here for limits that are not valid
         self._retry = RetryPolicy(max_retries, 0.5)
         self._parameters = Parameters(strict=strict_parameters)
         self._tools = ToolEncoder()

@@ -127,6 +127,7 @@ class RequestSettings(PrivateSettings):
             store=self.store,
             on_refusal=self.on_refusal,
         )
+        self._timeouts.limits(self._timeout)
         self._body({}, with_tools=False)
 
     def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
