@@ -169,10 +169,8 @@ class LLM(BaseLLM):
             client=client,
             proxy=proxy,
         )
-        where, credentials = provider.socket({}, {})
         core = Client(
-            where,
-            credentials,
+            *provider.socket({}, {}),
             lanes=lanes,
             warm_connections=warm_connections,
             max_connections=max_connections,
