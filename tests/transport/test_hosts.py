@@ -151,6 +151,19 @@ async def test_thoughts_in_the_words_are_neither_spoken_nor_recorded(
         assert "greets me" not in str(simulator.journal.entries[1].body)
 
 
+async def test_a_system_message_between_two_of_the_user_is_moved_in_one_resend() -> None:
+    history: list[Item] = [
+        Message.of("system", "Be kind."),
+        Message.of("user", "Hello."),
+        Message.of("system", "The caller is Ann."),
+    ]
+    async with chat_of(["alternating roles"]) as (simulator, client):
+        caller = Caller(client, history)
+        assert spoken(await caller.say("again")) == "You said: Hello.\n\nagain"
+        outcomes = [entry.outcome for entry in simulator.journal.entries]
+        assert outcomes == ["refused", "completed"]
+
+
 async def test_an_answer_that_never_leaves_its_thoughts_is_a_failure() -> None:
     async with chat_of([], "<think>hm, hm") as (_, client):
         with pytest.raises(ResponseFailed, match="thoughts"):

@@ -55,15 +55,15 @@ def analyze_rejection(
     dialect = knowledge.dialects.of(prepared.request.model)
     wanted = knowledge.dialects.settable(wanted_points(fault.words, dialect))
 
-    def changes(points: Points) -> bool:
+    def changes(points: Points, earlier: Points = ()) -> bool:
         before, after = (
-            _encoded(prepared, plan, api, knowledge, said)
-            for said in (dialect, dialect.with_points(dict(points)))
+            _encoded(prepared, plan, api, knowledge, dialect.with_points(dict(said)))
+            for said in (earlier, (*earlier, *points))
         )
         return before != after
 
     is_final = _is_final(fault, knowledge)
-    wanted = tuple(point for point in wanted if not is_final and changes((point,)))
+    wanted = () if is_final else _useful(wanted, changes)
     parameter = None
     if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
         parameter = knowledge.rejected.find_rejected(prepared.request, fault.words, fault.param)
@@ -85,6 +85,15 @@ def analyze_rejection(
     if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
         return replace(fault, kind=FaultKind.ITEMS_REFUSED)
     return _try_plainest_form(fault, prepared, knowledge, changes)
+
+
+def _useful(wanted: Points, changes: Callable[[Points, Points], bool]) -> Points:
+    """Return the points that change the request; some change only what an earlier one leads to."""
+    useful: Points = ()
+    for point in wanted:
+        if changes((point,), useful):
+            useful = (*useful, point)
+    return useful
 
 
 def _may_be_form(fault: Fault) -> bool:

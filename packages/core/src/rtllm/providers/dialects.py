@@ -120,6 +120,7 @@ POINTS: tuple[Point, ...] = (
             ),
             _refusal(r"(unexpected|invalid|wrong).{0,20}role.{0,10}" + _SYSTEM, "leading"),
             _refusal(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
+            _refusal(r"alternat", "leading"),  # a system message between two of the user
         ),
         plain="leading",
         is_seen=True,
