@@ -130,3 +130,8 @@ class EngineOptions:
     marks: str = ""
     seed: str = ""
     chaining: Chaining = "auto"
+
+    @property
+    def trusts_parents(self) -> bool:
+        """Whether the host is known to continue responses; else the first such turn tells."""
+        return self.chaining is True or self.profile.keeps_parents

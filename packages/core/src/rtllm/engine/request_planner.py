@@ -327,8 +327,12 @@ class RequestPlanner:
         if self._rebuilds and conversation.number >= 0:
             conversation.rebuildable = (anchor, recorded_context)
 
-    def forget_missing(self, placement: Placement) -> Memory | None:
+    def forget_missing(self, placement: Placement, *, is_proof: bool = False) -> Memory | None:
         """Record that the service no longer knows the response that an attempt continued.
+
+        Args:
+            placement: The attempt's.
+            is_proof: Whether this once is enough to tell that the host continues no responses.
 
         Returns:
             What the host remembers at most, if that is less than was assumed. After some misses in
@@ -344,7 +348,7 @@ class RequestPlanner:
             self._prepared.remove(anchor)
         self._conversations.mark_lost(anchor)
         self._misses += 1
-        if self._has_remembered or self._misses < MAX_MISSES:
+        if self._has_remembered or (self._misses < MAX_MISSES and not is_proof):
             return None
         self._misses = 0
         self._memory = "none" if anchor.stored else "stored"

@@ -17,7 +17,14 @@ from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
-from rtllm.retry.faults import EMPTY_RESPONSE, PARENT_IGNORED, Fault, not_taken, unreadable
+from rtllm.retry.faults import (
+    EMPTY_RESPONSE,
+    PARENT_IGNORED,
+    PARENT_NOT_FOUND,
+    Fault,
+    not_taken,
+    unreadable,
+)
 from rtllm.retry.policy import (
     Complete,
     Conditions,
@@ -105,7 +112,7 @@ class Turns:
         ):
             return False
         attempt.is_parent_checked = True
-        if self._state.options.chaining is True or self._state.options.profile.keeps_parents:
+        if self._state.options.trusts_parents:
             return False
         return is_forgotten(decoder, asked_to_store=attempt.placement.stored)
 
@@ -290,7 +297,8 @@ class Turns:
             if resend.elsewhere and attempt.connection > 0:
                 constraints.avoid.add(attempt.connection)
             if lesson in ("parent lost", "items refused"):
-                self._forget_parent(attempt.placement)
+                is_refused = lesson == "parent lost" and fault.code != PARENT_NOT_FOUND
+                self._forget_parent(attempt.placement, is_refused=is_refused)
         if resend.over_http:
             constraints.over_http = True
             if lesson != "too large":
@@ -311,13 +319,22 @@ class Turns:
         constraints.omit_hidden = constraints.omit_hidden or lesson == "items refused"
         turn.held.clear()
 
-    def _forget_parent(self, placement: Placement) -> None:
-        """Record that the service no longer knows the response that an attempt continued."""
-        memory = self._state.planner.forget_missing(placement)
+    def _forget_parent(self, placement: Placement, *, is_refused: bool) -> None:
+        """Record that the service no longer knows the response that an attempt continued.
+
+        Args:
+            placement: The attempt's.
+            is_refused: Whether the host rejected it in other words than those of a service that
+                continues responses.
+        """
+        is_proof = is_refused and not self._state.options.trusts_parents
+        memory = self._state.planner.forget_missing(placement, is_proof=is_proof)
         if memory is not None:
             kept = "no responses" if memory == "none" else "stored responses only"
             logger.warning(
-                "the host remembers %s; from now on other turns send their full context", kept
+                "the host remembers %s; from now on other turns send their full context%s",
+                kept,
+                ". Pass chaining=False to avoid the failed attempt" if memory == "none" else "",
             )
 
     def _complete_without_end(

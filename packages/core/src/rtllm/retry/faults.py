@@ -176,8 +176,10 @@ def belongs_to_connection(error: Fault) -> Fault:
     return Fault(FaultKind.DROPPED, f"an error on the connection: {error.message}", error.code)
 
 
+PARENT_NOT_FOUND = "previous_response_not_found"
+"""The code of a service that continues responses, but no longer knows this one."""
 _BY_CODE: Mapping[str, FaultKind] = {
-    "previous_response_not_found": FaultKind.CHAIN_MISS,
+    PARENT_NOT_FOUND: FaultKind.CHAIN_MISS,
     "websocket_connection_limit_reached": FaultKind.CONNECTION_LIMIT,
     "websocket_stream_limit_reached": FaultKind.LANE_LIMIT,
     "invalid_stream_id": FaultKind.LANE_LIMIT,
