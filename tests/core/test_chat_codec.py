@@ -224,7 +224,7 @@ def test_settings_get_their_names_in_chat() -> None:
         "user": None,
         "extra_body": {"top_k": 5},
     }
-    tools = (msgspec.Raw(msgspec.json.encode(FLAT)),)
+    tools = (msgspec.json.encode(FLAT),)
     assert parameters(settings, tools) == {
         "max_completion_tokens": 100,
         "reasoning_effort": "none",

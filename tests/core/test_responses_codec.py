@@ -99,7 +99,7 @@ def test_a_continuation_names_its_parent_its_lane_and_may_add_nothing() -> None:
 
 def test_tool_fields_travel_only_with_tools() -> None:
     settings = {"tool_choice": "auto", "parallel_tool_calls": True}
-    tool = msgspec.Raw(b'{"type":"function","name":"f"}')
+    tool = b'{"type":"function","name":"f"}'
     with_tools = json.loads(request_frame(settings, (tool,), ()))
     assert with_tools["tools"] == [{"type": "function", "name": "f"}]
     assert with_tools["tool_choice"] == "auto"

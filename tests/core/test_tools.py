@@ -21,14 +21,8 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from rtllm import (
-    FunctionTool,
-    ToolArgumentsError,
-    ToolSchemaError,
-    legal_tool_name,
-    tool_choice_of,
-    why_not_strict,
-)
+from rtllm import FunctionTool, ToolArgumentsError, ToolSchemaError, why_not_strict
+from rtllm.adapters import legal_tool_name, tool_choice_of
 
 
 class Unit(enum.StrEnum):

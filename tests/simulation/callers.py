@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.request import Request
 from rtllm.content.timeouts import RetryPolicy, Timeouts
@@ -22,7 +20,7 @@ IMPATIENT = replace(LIMITS, silence=18.0)
 """The limits of every other turn."""
 RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
 WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=20.0)
-TOOLS = (msgspec.Raw(b'{"type":"function","name":"look_up","parameters":{},"strict":false}'),)
+TOOLS = (b'{"type":"function","name":"look_up","parameters":{},"strict":false}',)
 MODELS = ("model-a", "model-b")
 WINDOW = 16
 """How many items a context has before its oldest ones are dropped."""

@@ -4,8 +4,6 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import msgspec
-
 from rtllm import (
     ChatClient,
     Client,
@@ -61,7 +59,7 @@ class Caller:
     model: str = "gpt-4.1"
     limits: Timeouts = NEVER_RUNS_OUT
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget=3, interval=0.0))
-    tools: tuple[msgspec.Raw, ...] = ()
+    tools: tuple[bytes, ...] = ()
 
     def request(self, *, hold_calls: bool = False) -> Request:
         self._name_items()

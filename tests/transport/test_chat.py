@@ -75,10 +75,8 @@ Reports = list[TurnReport]
 PATIENT = Timeouts(base=1.0, connect=5.0, open_item=2.0, total=20.0)
 NO_BUDGET = RetryPolicy(budget=0, interval=0.0)
 SOME = RetryPolicy(budget=3, interval=0.0)
-TOOL = msgspec.Raw(
-    msgspec.json.encode(
-        {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
-    )
+TOOL = msgspec.json.encode(
+    {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
 )
 
 

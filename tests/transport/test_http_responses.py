@@ -24,8 +24,8 @@ from rtllm import (
     TurnReport,
     TurnTimeout,
     endpoint,
-    resolve_provider,
 )
+from rtllm.adapters import resolve_provider
 from rtllm.retry import http_failover as fallback
 from rtllm.simulator import (
     Abort,

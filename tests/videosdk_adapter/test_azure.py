@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from rtllm import ConfigError, resolve_azure
+from rtllm import ConfigError
+from rtllm.adapters import resolve_azure
 from rtllm.simulator import Simulator
 from rtllm_videosdk import OpenAILLM
 from videosdk_adapter.requests import chunks_of, hello, text_of

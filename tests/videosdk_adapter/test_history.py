@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, arrange
+from rtllm.adapters import CallGroup, CallHistory, Unseen, arrange
 from rtllm_videosdk.parallel_calls import Turn
 from videosdk_adapter.requests import context
 

@@ -237,7 +237,7 @@ def test_a_schema_that_is_not_json_costs_only_its_tool(
     broken._tool_info = FunctionToolInfo("broken", "", schema)
     offered = ToolEncoder().offer([broken, mcp_tool()])
     assert list(offered.tools) == ["clock"]
-    assert "'broken' can't be offered to the model: its schema is not valid JSON" in caplog.text
+    assert "'broken' can't be offered to the model: its schema is not JSON" in caplog.text
 
 
 def test_another_tool_of_the_same_name_is_left_out_with_a_warning(

@@ -15,19 +15,21 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import is_given
 
 from rtllm import (
-    Body,
     ChatClient,
     Client,
-    ImageCache,
     Network,
-    NewImage,
-    Parameters,
     Request,
     ResponseStream,
     RetryPolicy,
     TokenProvider,
     Usage,
     UsageSnapshot,
+)
+from rtllm.adapters import (
+    Body,
+    ImageCache,
+    NewImage,
+    Parameters,
     resolve_azure,
     resolve_images,
     takes_cache_breakpoints,

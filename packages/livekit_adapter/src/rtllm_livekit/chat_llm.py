@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
 
-from rtllm import (
-    SILENCE_LIMIT,
-    ApiKey,
-    ChatClient,
-    HostProfile,
-    OnRefusal,
-    ProviderConfig,
-    ThinkTags,
-    TurnReport,
-    check_settings,
-    dialect_with,
-    resolve_provider,
-)
+from rtllm import SILENCE_LIMIT, ApiKey, ChatClient, HostProfile, ThinkTags, TurnReport
+from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
 from rtllm_livekit.base_llm import BaseLLM
 from rtllm_livekit.llm import ServiceTier, Verbosity
 from rtllm_livekit.settings import RequestSettings, checked_parameters

@@ -13,7 +13,8 @@ from typing import Any
 
 from livekit.agents import llm
 
-from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput, legal_tool_name
+from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput
+from rtllm.adapters import legal_tool_name, message_then_calls
 
 logger = logging.getLogger(__name__)
 
@@ -250,12 +251,4 @@ def as_recorded(output: tuple[Item, ...]) -> tuple[Item, ...] | None:
     These are one message with all text, then the calls. If a response has text after a call,
     LiveKit records it in another order than the model wrote it, so it can't be continued.
     """
-    messages = [item for item in output if isinstance(item, Message) and item.text]
-    calls = [item for item in output if isinstance(item, ToolCall)]
-    kinds = [isinstance(item, ToolCall) for item in output if item in messages or item in calls]
-    if kinds != sorted(kinds):
-        return None
-    text = " ".join(message.text for message in messages)
-    phases = [message.phase for message in messages if message.phase is not None]
-    message = [Message.of("assistant", text, phases[-1] if phases else None)] if text else []
-    return (*message, *calls)
+    return message_then_calls(output, keeps_phase=True)

@@ -14,14 +14,10 @@ from rtllm import (
     FallbackProtocol,
     HostProfile,
     Lanes,
-    OnRefusal,
-    ProviderConfig,
     ThinkTags,
     TurnReport,
-    check_settings,
-    dialect_with,
-    resolve_provider,
 )
+from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
 from rtllm_livekit.base_llm import BaseLLM
 from rtllm_livekit.settings import RequestSettings, checked_parameters
 from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout

@@ -6,11 +6,10 @@ from typing import Any, Literal, Self
 
 from livekit.agents.utils import is_given
 
-from rtllm import (
-    SILENCE_LIMIT,
+from rtllm import SILENCE_LIMIT, ConfigError
+from rtllm.adapters import (
     Api,
     Body,
-    ConfigError,
     OnRefusal,
     Parameters,
     check_settings,

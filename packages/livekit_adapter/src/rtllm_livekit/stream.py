@@ -8,17 +8,15 @@ from opentelemetry import trace
 
 from rtllm import (
     Event,
-    OnRefusal,
     PhaseChanged,
     ResponseStream,
     TextDelta,
     ToolCallReady,
-    ToolNames,
     TurnError,
     TurnReport,
     Usage,
-    refusal_error,
 )
+from rtllm.adapters import OnRefusal, ToolNames, refusal_error
 from rtllm_livekit.convert import extra_with, mark_in
 from rtllm_livekit.errors import to_livekit
 

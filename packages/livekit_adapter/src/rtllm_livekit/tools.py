@@ -6,21 +6,17 @@ default, because it replaces null by the default. For raw tools null must not me
 because they get the arguments unchanged.
 """
 
-import logging
 import typing
 import warnings
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from livekit.agents import llm
 
-from rtllm import FunctionTool, ToolNames, ToolSchemaError, legal_tool_name
+from rtllm import FunctionTool, ToolSchemaError
+from rtllm.adapters import ToolCache, ToolNames, content_key, legal_tool_name
 
-logger = logging.getLogger(__name__)
-
-_CACHED = 4096
 _MORE_FIELDS = ("async", "defer_loading", "allowed_callers", "output_schema")
 """The keys that a raw tool may have next to its schema; an MCP tool's ``meta`` is not sent."""
 
@@ -32,55 +28,40 @@ class ToolEncoder:
     """
 
     def __init__(self) -> None:
-        # The tool's info is kept with the result, so that its id is not reused. Its description is
-        # part of the key, because users change it between turns.
-        self._encoded: OrderedDict[
-            tuple[int, str, str] | bytes, tuple[object, msgspec.Raw | None]
-        ] = OrderedDict()
-        self._logged: set[str] = set()
+        self._cache = ToolCache[bytes]()
         self.names = ToolNames()
 
-    def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[msgspec.Raw, ...]:
+    def encode(self, tools: Sequence[llm.Tool | llm.Toolset]) -> tuple[bytes, ...]:
         """Encode the tools of a request, in their order.
 
         Raises:
             ValueError: If two tools have the same name (LiveKit's own check).
         """
-        encoded: list[msgspec.Raw] = []
-        for tool in llm.ToolContext(list(tools)).flatten():
-            try:
-                raw = self._encoded_once(tool)
-            except ToolSchemaError as error:
-                self._log_once(error)
-                raw = None
-            except Exception as error:  # noqa: BLE001 - whatever pydantic, typing and msgspec raise
-                name = getattr(getattr(tool, "info", None), "name", type(tool).__name__)
-                self._log_once(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
-                raw = None
-            if raw is not None:
-                encoded.append(raw)
-        return tuple(encoded)
+        encoded = (self._encode(tool) for tool in llm.ToolContext(list(tools)).flatten())
+        return tuple(tool for tool in encoded if tool is not None)
 
-    def _encoded_once(self, tool: llm.Tool) -> msgspec.Raw | None:
-        if not isinstance(tool, llm.RawFunctionTool | llm.FunctionTool):
-            return self._hosted(tool)
+    def _encode(self, tool: llm.Tool) -> bytes | None:
         if isinstance(tool, llm.RawFunctionTool):
             # Its schema is the user's own dict, which may have changed, so its content is compared.
-            key: tuple[int, str, str] | bytes = msgspec.json.encode(tool.info.raw_schema)
-        else:
-            key = (id(tool.info), tool.info.name, tool.info.description or "")
-        if (known := self._encoded.get(key)) is not None:
-            self._encoded.move_to_end(key)
-            return known[1]
-        self._encoded[key] = (tool.info, None)  # stays so if it can't be built
-        self.names.to_service(tool.info.name)
-        if len(self._encoded) > _CACHED:
-            self._encoded.popitem(last=False)
-        raw = self._raw(tool) if isinstance(tool, llm.RawFunctionTool) else _function(tool).encoded
-        self._encoded[key] = (tool.info, raw)
-        return raw
+            key: Hashable = content_key(tool.info.raw_schema)
+            return self._cache.encode(key, tool.info.name, tool.info, lambda: self._raw(tool))
+        if isinstance(tool, llm.FunctionTool):
+            # Users change descriptions between turns.
+            key = (id(tool.info), tool.info.name, tool.info.description)
+            return self._cache.encode(key, tool.info.name, tool.info, lambda: self._function(tool))
+        try:
+            return self._hosted(tool)
+        except Exception as error:  # noqa: BLE001 - whatever the tool's own code raises
+            name = type(tool).__name__
+            self._cache.warn(ToolSchemaError(name, f"{type(error).__name__}: {error}"))
+            return None
 
-    def _raw(self, tool: llm.RawFunctionTool[..., Any]) -> msgspec.Raw:
+    def _function(self, tool: llm.FunctionTool[..., Any]) -> bytes:
+        self.names.to_service(tool.info.name)
+        return _function(tool).encoded
+
+    def _raw(self, tool: llm.RawFunctionTool[..., Any]) -> bytes:
+        self.names.to_service(tool.info.name)
         given = tool.info.raw_schema
         wanted = given.get("strict")
         made = FunctionTool.of_schema(
@@ -91,25 +72,21 @@ class ToolEncoder:
             nulls="never",
         )
         if wanted is True and made.why_not_strict is not None:
-            self._log_once(ToolSchemaError(made.name, f"not strict, because {made.why_not_strict}"))
+            reason = f"not strict, because {made.why_not_strict}"
+            self._cache.warn(ToolSchemaError(made.name, reason))
         more = {name: given[name] for name in _MORE_FIELDS if given.get(name) is not None}
         if not more:
             return made.encoded
-        return msgspec.Raw(msgspec.json.encode({**made.for_responses(), **more}))
+        return msgspec.json.encode({**made.for_responses(), **more})
 
-    def _hosted(self, tool: llm.Tool) -> msgspec.Raw | None:
+    def _hosted(self, tool: llm.Tool) -> bytes | None:
         to_dict = getattr(tool, "to_dict", None)
         value = to_dict() if callable(to_dict) else None
         if not isinstance(value, Mapping):
             name = type(tool).__name__
-            self._log_once(ToolSchemaError(name, "it is not a function tool or an OpenAI tool"))
+            self._cache.warn(ToolSchemaError(name, "it is not a function tool or an OpenAI tool"))
             return None
-        return msgspec.Raw(msgspec.json.encode({k: v for k, v in value.items() if v is not None}))
-
-    def _log_once(self, error: ToolSchemaError) -> None:
-        if str(error) not in self._logged:
-            self._logged.add(str(error))
-            logger.warning("%s", error)
+        return msgspec.json.encode({k: v for k, v in value.items() if v is not None})
 
 
 def _function(tool: llm.FunctionTool[..., Any]) -> FunctionTool[dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, LLMResponse
 
-from rtllm import Item, Message, OnRefusal, ResponseStream, ToolCall, ToolOutput
+from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
+from rtllm.adapters import CallGroup, OfferedTools, OnRefusal, Unseen, arrange
 from rtllm_videosdk.convert import as_recorded, copy_context
 from rtllm_videosdk.errors import invalid_call_error
 from rtllm_videosdk.generation import (
@@ -20,10 +21,8 @@ from rtllm_videosdk.generation import (
     text_chunk,
 )
 from rtllm_videosdk.graph import Graph, GraphStream
-from rtllm_videosdk.history import CallGroup, Unseen, arrange
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import MAX_INVALID_RESPONSES, OpenTurns, Turn
-from rtllm_videosdk.tools import OfferedTools
 
 logger = logging.getLogger(__name__)
 

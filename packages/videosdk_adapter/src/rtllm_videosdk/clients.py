@@ -14,12 +14,11 @@ from rtllm import (
     FallbackProtocol,
     HostProfile,
     Lanes,
-    ProviderConfig,
     TurnReport,
     UsageLedger,
     UsageSnapshot,
-    check_settings,
 )
+from rtllm.adapters import ProviderConfig, check_settings
 
 _KEPT = 4
 

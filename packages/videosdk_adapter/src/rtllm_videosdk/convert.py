@@ -20,7 +20,8 @@ from videosdk.agents import (
     ImageContent,
 )
 
-from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput, legal_tool_name, with_signature
+from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput
+from rtllm.adapters import legal_tool_name, message_then_calls, with_signature
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +176,16 @@ def as_recorded(
     Returns:
         The items, None if the framework records none that equal the output.
     """
-    messages = [item for item in output if isinstance(item, Message) and item.text]
-    calls = [item for item in output if isinstance(item, ToolCall)]
-    if messages and (graph or (calls and nested)):
+    has_text = any(isinstance(item, Message) and item.text for item in output)
+    has_calls = any(isinstance(item, ToolCall) for item in output)
+    if has_text and (graph or (has_calls and nested)):
         return None
-    if messages and calls and output.index(calls[0]) < output.index(messages[-1]):
-        return None
-    text = " ".join(message.text for message in messages)
-    message = [Message.of("assistant", text)] if text else []
-    plain = [ToolCall(c.call_id, c.name, _said_arguments(c.arguments)) for c in calls]
-    return (*message, *plain)
+    recorded = message_then_calls(output)
+    return None if recorded is None else tuple(_without_extras(item) for item in recorded)
+
+
+def _without_extras(item: Item) -> Item:
+    """Return an item without what the framework doesn't keep."""
+    if not isinstance(item, ToolCall):
+        return item
+    return ToolCall(item.call_id, item.name, _said_arguments(item.arguments))

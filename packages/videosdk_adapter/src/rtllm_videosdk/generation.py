@@ -9,22 +9,11 @@ from typing import Any
 
 from videosdk.agents import ChatRole, LLMResponse
 
-from rtllm import (
-    Event,
-    OnRefusal,
-    ResponseEnded,
-    ResponseStream,
-    TextDelta,
-    ToolCall,
-    ToolCallReady,
-    Usage,
-    refusal_error,
-    signature_of,
-)
+from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
+from rtllm.adapters import CallGroup, OnRefusal, refusal_error, signature_of
 from rtllm_videosdk.caller_identity import calling_pipeline
 from rtllm_videosdk.errors import missing_decision_error
 from rtllm_videosdk.graph import GraphStream
-from rtllm_videosdk.history import CallGroup
 from rtllm_videosdk.parallel_calls import Turn
 
 logger = logging.getLogger(__name__)

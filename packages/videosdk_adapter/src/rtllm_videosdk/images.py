@@ -5,8 +5,8 @@ from typing import Any
 
 from videosdk.agents import ImageContent
 
-import rtllm
-from rtllm import Image, Item, Message, Text, resolve_images
+from rtllm import Image, Item, Message, Text
+from rtllm.adapters import ImageCache, resolve_images
 from rtllm_videosdk.convert import Pictured
 
 
@@ -43,7 +43,7 @@ class Pictures:
     """Encodes pictures, and caches those that are still in use."""
 
     def __init__(self) -> None:
-        self._known = rtllm.ImageCache[ImageContent](VideoSDKFrames())
+        self._known = ImageCache[ImageContent](VideoSDKFrames())
 
     def __len__(self) -> int:
         return len(self._known)

@@ -12,15 +12,12 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 from rtllm import (
     SILENCE_LIMIT,
     Chaining,
-    Effort,
     FallbackProtocol,
     HostProfile,
     Item,
     Lanes,
     Message,
     Network,
-    OnRefusal,
-    Parameters,
     Request,
     ResponseStream,
     RetryPolicy,
@@ -29,6 +26,11 @@ from rtllm import (
     TurnError,
     TurnReport,
     UsageSnapshot,
+)
+from rtllm.adapters import (
+    Effort,
+    OnRefusal,
+    Parameters,
     check_settings,
     dialect_with,
     resolve_azure,

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from videosdk.agents import ChatContext
 
 from rtllm import Item, Message, ToolCall, ToolOutput
+from rtllm.adapters import CallGroup, CallHistory, Unseen, count_keys
 from rtllm_videosdk.convert import calls_in
-from rtllm_videosdk.history import CallGroup, CallHistory, Unseen, count_keys
 
 MAX_INVALID_RESPONSES = 2
 """How many responses with invalid calls get an error output in one turn, before it fails."""

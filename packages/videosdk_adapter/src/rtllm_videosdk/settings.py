@@ -4,16 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rtllm import (
-    Api,
-    Body,
-    ConfigError,
-    OnRefusal,
-    Parameters,
-    RetryPolicy,
-    check_settings,
-    with_form,
-)
+from rtllm import ConfigError, RetryPolicy
+from rtllm.adapters import Api, Body, OnRefusal, Parameters, check_settings, with_form
 from rtllm_videosdk.private_settings import PrivateSettings
 from rtllm_videosdk.timeouts import VideoSDKTimeouts
 

@@ -1,1 +1,76 @@
-"""Building blocks of framework adapters."""
+"""The parts that framework adapters are made of; see ``docs/adapters.md``.
+
+An adapter uses these names and those of `rtllm`, nothing else.
+"""
+
+from rtllm.adapters.call_history import CallGroup, CallHistory, Unseen, arrange, count_keys
+from rtllm.adapters.expected_history import (
+    HistoryMapping,
+    Recording,
+    find_unrecognized,
+    message_then_calls,
+)
+from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
+from rtllm.adapters.refusals import OnRefusal, refusal_error
+from rtllm.adapters.tool_cache import ToolCache
+from rtllm.client.checks import check_settings
+from rtllm.codec.carried_fields import signature_of, with_signature
+from rtllm.content.tool_names import ToolNames, legal_tool_name
+from rtllm.parameters import (
+    Api,
+    Body,
+    Effort,
+    Parameters,
+    quickest_effort,
+    takes_cache_breakpoints,
+    text_format_of,
+    tool_choice_of,
+    without_nulls,
+)
+from rtllm.providers.azure import resolve_azure
+from rtllm.providers.config import ProviderConfig, resolve_provider
+from rtllm.providers.dialects import dialect_with
+from rtllm.tools.call_gate import OfferedTools, RunnableTool
+from rtllm.tools.content_key import content_key
+from rtllm.tools.structured_output import with_form
+
+__all__ = [
+    "Api",
+    "Body",
+    "CallGroup",
+    "CallHistory",
+    "Effort",
+    "HistoryMapping",
+    "ImageCache",
+    "ImageSource",
+    "NewImage",
+    "OfferedTools",
+    "OnRefusal",
+    "Parameters",
+    "ProviderConfig",
+    "Recording",
+    "RunnableTool",
+    "ToolCache",
+    "ToolNames",
+    "Unseen",
+    "arrange",
+    "check_settings",
+    "content_key",
+    "count_keys",
+    "dialect_with",
+    "find_unrecognized",
+    "legal_tool_name",
+    "message_then_calls",
+    "quickest_effort",
+    "refusal_error",
+    "resolve_azure",
+    "resolve_images",
+    "resolve_provider",
+    "signature_of",
+    "takes_cache_breakpoints",
+    "text_format_of",
+    "tool_choice_of",
+    "with_form",
+    "with_signature",
+    "without_nulls",
+]

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, Self
 
 from rtllm.client.base import BaseClient
 from rtllm.client.checks import check_settings
@@ -15,7 +15,8 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
-from rtllm.providers.credentials import Credentials
+from rtllm.providers.config import resolve_provider
+from rtllm.providers.credentials import ApiKey, Credentials
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.environment import chaining_is_off
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
@@ -133,6 +134,44 @@ class Client(BaseClient):
         if proxy and http_client is not None and not websocket:
             raise ConfigError(PROXY_OF_CLIENT)
 
+    @classmethod
+    def connect(
+        cls,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        wss_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        proxy: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Create a client from a key and an address. Nothing is opened before the first request.
+
+        Args:
+            api_key: The key, or a function (plain or async) that returns one for each handshake and
+                each HTTP request. Default: ``OPENAI_API_KEY``.
+            base_url: The API's root. Default: ``OPENAI_BASE_URL``, else OpenAI's, which is
+                ``https://api.openai.com/v1``.
+            wss_url: The Responses WebSocket, if it isn't under the API's root.
+            organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
+            project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+            proxy: The URL of an HTTP proxy.
+            **options: The other keywords of the constructor.
+
+        Raises:
+            ConfigError: If the key is missing, or a setting is not valid.
+        """
+        provider = resolve_provider(
+            api_key=api_key,
+            base_url=base_url,
+            wss_url=wss_url,
+            organization=organization,
+            project=project,
+            proxy=proxy,
+        )
+        return cls(*provider.socket({}, {}), proxy=provider.proxy, **options)
+
     def _network_config(self, proxy: str | None) -> NetworkConfig:
         passed_client = self._http_client
         if passed_client is None:
@@ -156,7 +195,7 @@ class Client(BaseClient):
             async for _ in stream:
                 pass
 
-    def prewarm(self, model: str, network: Network, limit: float = 10.0) -> None:
+    def prewarm(self, model: str, network: Network | None = None, limit: float = 10.0) -> None:
         """Begin to open a connection if none is warm. Needs a running event loop.
 
         Args:
@@ -164,7 +203,7 @@ class Client(BaseClient):
             network: What to open it with.
             limit: Seconds for the connection.
         """
-        self._runtime().warm(Opening(model, network, limit))
+        self._runtime().warm(Opening(model, network or Network(), limit))
 
     def _open(self, engine: Engine) -> Runtime:
         passed_client, make_client = self._http_client, self._make_http_client

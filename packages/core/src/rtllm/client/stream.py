@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Self
 
-from rtllm.content.events import Event, ResponseEnded
+from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.report import TurnReport
 from rtllm.transport.runtime import Mailbox, Runtime
@@ -72,6 +72,15 @@ class ResponseStream:
         if isinstance(event, ResponseEnded):
             self._finish(self._mailbox)
         return event
+
+    async def text(self) -> str:
+        """Read the response to its end; return its text, without tool calls.
+
+        Raises:
+            TurnError: If the turn fails.
+        """
+        with self:
+            return "".join([event.text async for event in self if isinstance(event, TextDelta)])
 
     @property
     def response_id(self) -> str | None:

@@ -204,7 +204,7 @@ _SAME = frozenset(
 _LEFT_OUT = frozenset({"truncation", "include", "stream", "type"})
 
 
-def parameters(settings: Mapping[str, Any], tools: Sequence[bytes | msgspec.Raw] = ()) -> Json:
+def parameters(settings: Mapping[str, Any], tools: Sequence[bytes] = ()) -> Json:
     """Map a Responses-style body, without its input, to Chat Completions.
 
     The settings may also have Chat's own fields (``seed``, the penalties, ``stop`` …), and
@@ -227,7 +227,7 @@ def parameters(settings: Mapping[str, Any], tools: Sequence[bytes | msgspec.Raw]
     if "top_logprobs" in body:
         body.setdefault("logprobs", True)
     if tools:
-        body["tools"] = [_nested(bytes(tool)) for tool in tools]
+        body["tools"] = [_nested(tool) for tool in tools]
     else:
         body.pop("tool_choice", None)
         body.pop("parallel_tool_calls", None)

@@ -9,13 +9,13 @@ from rtllm.content.items import Image, Item, Message, Text, ToolOutput, is_syste
 from rtllm.providers.dialects import Dialect
 
 
-def without_strict(tool: msgspec.Raw) -> msgspec.Raw:
-    """Remove ``strict`` from a tool."""
-    if b'"strict"' not in bytes(tool):
+def without_strict(tool: bytes) -> bytes:
+    """Remove ``strict`` from an encoded tool."""
+    if b'"strict"' not in tool:
         return tool
     value = msgspec.json.decode(tool)
     value.pop("strict", None)
-    return msgspec.Raw(msgspec.json.encode(value))
+    return msgspec.json.encode(value)
 
 
 def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:

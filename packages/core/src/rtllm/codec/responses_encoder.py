@@ -96,7 +96,7 @@ def _part(part: Text | Image) -> dict[str, Any]:
 
 def request_frame(
     settings: Mapping[str, object],
-    tools: Sequence[msgspec.Raw],
+    tools: Sequence[bytes],
     items: Sequence[Item],
     *,
     instructions: str | None = None,
@@ -118,7 +118,9 @@ def request_frame(
     """
     body: dict[str, object] = {"type": "response.create", **settings}
     more = body.pop("tools", None)  # the user's own tools, such as hosted ones
-    offered = [*tools, *more] if isinstance(more, Sequence) else list(tools)
+    offered: list[object] = [msgspec.Raw(tool) for tool in tools]
+    if isinstance(more, Sequence):
+        offered += more
     if offered:
         body["tools"] = offered
     else:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rtllm.content.items import Item
 from rtllm.content.timeouts import RetryPolicy, Timeouts
 from rtllm.content.usage import Usage
@@ -15,6 +13,10 @@ if TYPE_CHECKING:
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 """Maps an output to the items that a framework will record for it, None if it can't."""
+
+
+def _is_not_recorded(_: tuple[Item, ...]) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ class Request:
         items: The context as the framework has it, oldest first; it is normalized here.
         model: The model.
         settings: The other fields of the body, ready to be encoded.
-        tools: Encoded tools.
+        tools: The tools, each encoded as JSON for the Responses API (`FunctionTool.encoded`).
         record: Maps an output to the items that the framework will record for it; None if it
-            records something else. Without it responses can't be continued.
+            records something else. Without it responses are not continued.
         guide: Text for the ``instructions`` field that isn't part of the conversation.
         limits: The time limits.
         retry: The retry policy.
@@ -62,9 +64,9 @@ class Request:
 
     items: tuple[Item, ...]
     model: str
-    record: Record
+    record: Record = _is_not_recorded
     settings: Mapping[str, object] = field(default_factory=dict)
-    tools: tuple[msgspec.Raw, ...] = ()
+    tools: tuple[bytes, ...] = ()
     guide: str = ""
     limits: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

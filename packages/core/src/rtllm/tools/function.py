@@ -90,7 +90,7 @@ class FunctionTool(Generic[T]):
             "strict": self.strict,
         }
         try:
-            self.encoded = msgspec.Raw(msgspec.json.encode(flat))
+            self.encoded = msgspec.json.encode(flat)
         except TypeError as error:
             raise ToolSchemaError(name, f"its schema is not JSON: {error}") from error
 

@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rtllm import Item, Message, Text, ToolCall
+from rtllm.content.items import Item, Message, Text, ToolCall
 
 MAX_CALLS = 1024
 """How many completed calls are remembered; the least recently seen are forgotten."""

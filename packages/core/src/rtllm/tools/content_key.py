@@ -1,0 +1,17 @@
+"""A key of what a schema contains, for a cache of tools."""
+
+from collections.abc import Hashable
+
+import msgspec
+
+
+def content_key(schema: object) -> Hashable:
+    """Return a key of what a schema contains, because users change their dictionaries in place.
+
+    Args:
+        schema: A JSON value. Of another value the key is its ``repr``.
+    """
+    try:
+        return msgspec.json.encode(schema)
+    except (TypeError, ValueError, RecursionError):
+        return repr(schema)
