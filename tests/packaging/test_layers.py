@@ -28,7 +28,7 @@ IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
 
 CLASSIFIERS = {
     "engine/rejection_analysis.py",
-    "transport/websocket_handshake.py",
+    "transport/websocket_connect.py",
     "transport/http_faults.py",
 }
 """What names a fault, from a library's exceptions or from what was asked."""

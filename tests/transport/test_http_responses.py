@@ -26,7 +26,7 @@ from rtllm import (
     endpoint,
 )
 from rtllm.adapters import resolve_provider
-from rtllm.retry import http_failover as fallback
+from rtllm.retry import http_fallback as fallback
 from rtllm.simulator import (
     Abort,
     AcceptThen,

@@ -1,9 +1,10 @@
-"""Tool rounds: parallel calls for a framework that runs one at a time, and their turns.
+"""Parallel tool calls for a framework that runs one at a time, and the turns that they belong to.
 
 The framework takes the first call that ``chat()`` yields, runs its tool, and calls ``chat()`` again
 while the first generator is still suspended. It would never see the other calls of the response. So
 the first generator yields one call, and the nested `chat` yields the rest from memory, without a
-request.
+request. The loop that does so is `ChatCall.chunks` in `rtllm_videosdk.chat_call`; this module
+remembers which calls are left, and which turn a nested `chat` belongs to.
 """
 
 import asyncio

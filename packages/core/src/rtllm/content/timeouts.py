@@ -1,4 +1,9 @@
-"""Timeouts and retries of a turn."""
+"""Settings of a turn's time limits and retries, as the user gives them.
+
+`TurnProgress.deadline` in `rtllm.engine.progress` computes from them when a turn's current wait
+ends; `rtllm.engine.turns` sets that deadline and handles it once it has passed. How each kind of
+fault is handled is in `rtllm.retry.policy`.
+"""
 
 from dataclasses import dataclass
 

@@ -23,7 +23,7 @@ from rtllm.doctor.probes.lab import Lab
 from rtllm.doctor.probes.lanes import LaneMemory, Lanes, WarmUpLane
 from rtllm.doctor.probes.wire import Wire
 from rtllm.doctor.target import Target
-from rtllm.transport.websocket_handshake import FaultError
+from rtllm.transport.websocket_connect import FaultError
 
 Transport = Literal["websocket", "http", "both"]
 """What to check."""

@@ -28,7 +28,7 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.engine.turns import Turns
 from rtllm.retry.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
-from rtllm.retry.http_failover import ProtocolChoice
+from rtllm.retry.http_fallback import ProtocolChoice
 from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
 logger = logging.getLogger(__name__)

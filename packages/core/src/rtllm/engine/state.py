@@ -15,7 +15,7 @@ from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.timers import Timers
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.retry.backoff import SharedWait
-from rtllm.retry.http_failover import HttpFailover, HttpTrust
+from rtllm.retry.http_fallback import HttpFallback, HttpTrust
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class EngineState:
         self.due: deque[ActiveTurn] = deque()
         self.rebuilds: deque[Rebuild] = deque()
         self.queued: list[ActiveTurn] = []
-        self.fallback = HttpFailover()
+        self.fallback = HttpFallback()
         self.http_trust = HttpTrust()
         self.rate_limits = SharedWait()
         self.max_frame = profile.max_frame

@@ -2,7 +2,8 @@
 
 OpenAI's, Azure's and `CHAINING` are read when a model object is constructed, those of proxies and
 certificates when a connection or an HTTP client is created. An argument takes precedence over its
-variable, and so does a client that the user passes.
+variable, and so does a client that the user passes: see `resolve_provider` in
+`rtllm.providers.config`, and for Azure `rtllm.providers.azure`.
 """
 
 import os

@@ -22,7 +22,7 @@ from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.facts import Facts
 from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
-from rtllm.transport.websocket_handshake import FaultError, headers_of
+from rtllm.transport.websocket_connect import FaultError, headers_of
 
 logger = logging.getLogger(__name__)
 

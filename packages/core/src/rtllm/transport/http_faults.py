@@ -22,7 +22,7 @@ from rtllm.retry.faults import (
 )
 from rtllm.transport.reasons import beneath_of, reason_of
 from rtllm.transport.redaction import redact, without_secrets
-from rtllm.transport.websocket_handshake import dated
+from rtllm.transport.websocket_connect import dated
 
 ReadError = Callable[..., Fault]
 """Classifies the service's error object; see `rtllm.retry.faults.from_error`."""

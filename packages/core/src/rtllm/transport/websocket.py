@@ -1,7 +1,8 @@
-"""WebSocket side of the runtime: opens sockets, reads frames and writes them.
+"""WebSocket side of the runtime: reads frames from open sockets and writes them.
 
-It makes no decisions. Each connection has one task that opens it and then reads, and one that
-writes, so that writing a large frame does not delay reading.
+`rtllm.transport.websocket_connect` opens the sockets. Nothing is decided here. Each connection has
+one task that opens it and then reads, and one that writes, so that writing a large frame does not
+delay reading.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, 
 from rtllm.transport.facts import Facts
 from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
-from rtllm.transport.websocket_handshake import Dialer, FaultError, Socket
+from rtllm.transport.websocket_connect import Dialer, FaultError, Socket
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from rtllm.doctor.probes.check import CannotCheckError, Check
 from rtllm.doctor.probes.lab import Lab, Line, new_word
 from rtllm.doctor.probes.wire import ACCEPT_LIMIT
 from rtllm.retry.policy import lacks_websocket, may_pass
-from rtllm.transport.websocket_handshake import FaultError
+from rtllm.transport.websocket_connect import FaultError
 
 _ALONE = Step()
 _GIVEN = Step(TELL, 3)

@@ -21,7 +21,7 @@ from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, CANCELLED, Fault, Wait, timed_out
 from rtllm.transport.http import HttpExchanges
 from rtllm.transport.websocket import WebSockets
-from rtllm.transport.websocket_handshake import FaultError
+from rtllm.transport.websocket_connect import FaultError
 
 CONNECT_LIMIT = 7.0
 """Seconds for opening a connection."""

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtllm.retry.http_failover import COOLDOWN, LONGEST_COOLDOWN, HttpFailover, ProtocolChoice
+from rtllm.retry.http_fallback import COOLDOWN, LONGEST_COOLDOWN, HttpFallback, ProtocolChoice
 
 
 def test_the_socket_is_the_way_until_it_fails() -> None:
-    assert HttpFailover().choose_protocol(0.0) is ProtocolChoice.SOCKET
+    assert HttpFallback().choose_protocol(0.0) is ProtocolChoice.SOCKET
 
 
 def test_a_socket_that_failed_is_avoided_and_then_tried_during_one_turn() -> None:
-    fallback = HttpFailover()
+    fallback = HttpFallback()
     fallback.record_failure(100.0)
     assert fallback.choose_protocol(100.0) is ProtocolChoice.HTTP
     assert fallback.choose_protocol(99.9 + COOLDOWN) is ProtocolChoice.HTTP
@@ -26,7 +26,7 @@ def test_a_socket_that_failed_is_avoided_and_then_tried_during_one_turn() -> Non
 
 
 def test_an_open_connection_is_taken_where_only_new_ones_fail() -> None:
-    fallback = HttpFailover()
+    fallback = HttpFallback()
     fallback.record_failure(0.0)
     assert fallback.choose_protocol(1.0, has_open=True) is ProtocolChoice.SOCKET
     assert fallback.choose_protocol(1.0) is ProtocolChoice.HTTP
@@ -35,21 +35,21 @@ def test_an_open_connection_is_taken_where_only_new_ones_fail() -> None:
 
 
 def test_turns_that_fail_together_count_once() -> None:
-    fallback = HttpFailover()
+    fallback = HttpFallback()
     for moment in range(6):
         fallback.record_failure(float(moment))
     assert fallback.choose_protocol(COOLDOWN) is ProtocolChoice.HTTP_WITH_TRIAL
 
 
 def test_a_host_without_a_socket_is_left_alone_the_longest() -> None:
-    fallback = HttpFailover()
+    fallback = HttpFallback()
     fallback.record_failure(0.0, has_no_websocket=True)
     assert fallback.choose_protocol(LONGEST_COOLDOWN - 0.1) is ProtocolChoice.HTTP
     assert fallback.choose_protocol(LONGEST_COOLDOWN) is ProtocolChoice.HTTP_WITH_TRIAL
 
 
 def test_an_answer_makes_the_next_rest_short_again() -> None:
-    fallback, now = HttpFailover(), 0.0
+    fallback, now = HttpFallback(), 0.0
     for _ in range(9):
         fallback.record_failure(now)
         now += LONGEST_COOLDOWN
@@ -64,7 +64,7 @@ def test_an_answer_makes_the_next_rest_short_again() -> None:
 def test_a_rest_is_never_longer_than_the_longest_and_one_trial_runs_at_a_time(
     facts: list[str],
 ) -> None:
-    fallback, now, trying = HttpFailover(), 0.0, False
+    fallback, now, trying = HttpFallback(), 0.0, False
     for fact in facts:
         now += 1.0
         match fact:

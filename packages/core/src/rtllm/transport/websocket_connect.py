@@ -1,4 +1,7 @@
-"""Opening WebSockets: the handshake, its limits, and the reason of a rejected upgrade."""
+"""Opening WebSockets: the connection, its handshake, and the reason of a rejected upgrade.
+
+The engine decides when a socket is opened, and limits the time that this may take.
+"""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""HTTP failover: whether requests use the WebSocket or HTTP, by how a host has behaved.
+"""HTTP fallback: whether requests use the WebSocket or HTTP, by how a host has behaved.
 
 A WebSocket that failed a turn is not used for a while. Then a trial connection is opened while a
 turn goes over HTTP, so that no caller waits for the trial.
@@ -30,7 +30,7 @@ class ProtocolChoice(Enum):
     """Over HTTP, while a trial WebSocket is opened."""
 
 
-class HttpFailover:
+class HttpFallback:
     """Remembers whether a host's WebSocket works, and chooses the protocol of each request."""
 
     def __init__(self) -> None:
