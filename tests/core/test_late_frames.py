@@ -77,6 +77,17 @@ def test_a_terminal_event_with_another_id_counts_for_the_response_that_ended() -
     assert play(late, end, *answer(2, "msg_b"))[0] == ["response.completed"]
 
 
+def test_an_id_in_two_responses_that_run_at_a_time_proves_that_ids_restart() -> None:
+    late, running = LateFrames(), ResponsesDecoder()
+    for one in answer(2, "msg_0")[:3]:
+        running.feed(one)
+    decoder = ResponsesDecoder()
+    for one in answer(1, "msg_0"):
+        decoder.feed(one)
+    late.ended(decoder, [running])
+    assert late.ids_restart
+
+
 def test_only_the_last_responses_are_remembered() -> None:
     late = LateFrames()
     for number in range(40):

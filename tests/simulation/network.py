@@ -515,7 +515,7 @@ class Network:
         pipe.is_blocked = False
         if not pipe.frozen and not pipe.is_dead:
             pipe.has_trouble = None
-        while pipe.outbound and pipe.state == "open":
+        while pipe.outbound and not pipe.is_blocked and pipe.state == "open":
             self._write(pipe, pipe.outbound.popleft())
 
     def _hand_error(self, pipe: Pipe, step: Step, cause: str) -> None:

@@ -71,6 +71,8 @@ PATIENCE = 8.0 + 2.0
 """Seconds that a turn may pause before it is sent again, and a little."""
 TENANT_STAYS = 45.0
 """Seconds for which a conversation keeps its place on a connection, at least."""
+MOST_TOKENS = 10**12
+"""More tokens than any answer has."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
 
@@ -212,7 +214,7 @@ class Oracle:
             return
         self.figures["uploads"] += 1
         others = {other.call for other in pipe.running.values()}
-        others |= {response.call for response in pipe.newest.values()}
+        others |= {r.call for r in pipe.newest.values() if r.call and r.call.responses[-1:] == [r]}
         for call in others - {attempt.call, None}:
             if call is not None and self.sim.now - call.last_ask < TENANT_STAYS:
                 raise Violation("7", f"large attempt {attempt.number} holds up call {call.owner}")
@@ -495,16 +497,19 @@ class Oracle:
             attempt.fed += step.payload
         elif kind == "call":
             attempt.fed_calls.append(step.payload)
-            attempt.is_slow = False
+            attempt.shut()
         elif kind in ("open", "slow"):
+            attempt.open_items += kind == "open"
             attempt.is_slow = True
         elif kind == "shut":
-            attempt.is_slow = False
+            attempt.shut()
         elif kind == "error" and step.excuse != "lanes":
             attempt.ended = "error"
             if is_current and turn is not None and not attempt.is_unsure:
                 self._expect_after_error(turn, step, wait)
         elif kind in TERMINALS:
+            attempt.fed += step.payload
+            attempt.fed_calls += step.calls
             self._feed_end(attempt, step, response)
         if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
             turn.useful_at = self.sim.now
@@ -527,8 +532,9 @@ class Oracle:
 
     def _feed_end(self, attempt: AttemptRecord, step: Step, response: Response | None) -> None:
         attempt.ended = step.kind
-        usage = (step.data or {})["response"].get("usage")
-        attempt.usage = (usage["input_tokens"], usage["output_tokens"]) if usage else None
+        said = (step.data or {})["response"]
+        attempt.response_id = said["id"]
+        attempt.usage = counted(said.get("usage"))
         if response is not None and not response.is_known:
             response.is_known = True
             if attempt.abandoned is not None and not self.sim.world.uses_lanes:
@@ -721,6 +727,8 @@ class Oracle:
             return ("warm-up",)
         if attempt.abandoned is not None:
             allowed: tuple[str, ...] = (attempt.abandoned,)
+        elif attempt.ended == "incomplete" and not (attempt.fed or attempt.fed_calls):
+            allowed = ("answered", "failed")  # an answer that is cut at once is a failure
         elif attempt.ended in ("completed", "incomplete"):
             allowed = ("answered",)
         elif attempt.ended is not None or attempt.connection > 0:
@@ -819,3 +827,13 @@ class Oracle:
         left = [a.number for a in self.open_attempts.values() if a.connection > 0 or a.is_written]
         if left:
             raise Violation("6", f"attempts {left} are never counted")
+
+
+def counted(usage: dict[str, Any] | None) -> tuple[int, int] | None:
+    """Read what the service counted; None if no count can be meant."""
+    if usage is None:
+        return None
+    counts = (usage["input_tokens"], usage["output_tokens"])
+    if any(isinstance(n, str) or not 0 <= n <= MOST_TOKENS for n in counts):
+        return None
+    return (round(counts[0]), round(counts[1]))

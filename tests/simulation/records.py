@@ -115,6 +115,7 @@ class AttemptRecord:
         is_doomed: Whether the engine learned, rightly or from an ambiguous frame, that it ended.
         is_unsure: Whether an error came that may have been its own or another's.
         is_slow: Whether an item is open that may take long.
+        open_items: How many such items were announced and have not ended.
     """
 
     number: int
@@ -141,6 +142,7 @@ class AttemptRecord:
     is_doomed: bool = False
     is_unsure: bool = False
     is_slow: bool = False
+    open_items: int = 0
     lead_in_field: bool = False
     abandoned: str | None = None
 
@@ -148,6 +150,11 @@ class AttemptRecord:
     def is_stored(self) -> bool:
         """Whether the service is asked to keep the answer."""
         return self.body.get("store") is not False
+
+    def shut(self) -> None:
+        """Note that an item ended which may take long."""
+        self.open_items = max(0, self.open_items - 1)
+        self.is_slow = self.open_items > 0
 
     @property
     def is_bound(self) -> bool:

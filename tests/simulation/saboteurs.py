@@ -10,15 +10,20 @@ from typing import Any
 import msgspec
 import pytest
 
+import rtllm.codec.response_items
+import rtllm.codec.responses_decoder
+import rtllm.codec.sse
 import rtllm.context.planner
 import rtllm.engine.engine
 import rtllm.engine.sender
 import rtllm.engine.turn
 import rtllm.scheduling.connection_pool
 import rtllm.scheduling.lanes
-from rtllm.codec.frames import Frame
+from rtllm.codec.frames import Frame, mapping
 from rtllm.codec.late_frames import LateFrames
+from rtllm.codec.lenient_json import clean
 from rtllm.codec.responses_decoder import ResponsesDecoder
+from rtllm.codec.sequence import SequenceCheck
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.content.items import Item
 from rtllm.content.usage import Usage
@@ -577,6 +582,118 @@ def goes_on_after_an_error_without_lane(patch: Patch) -> None:
     patch.setattr(Connection, "_route_error", trusting)
 
 
+# -- what a host may write otherwise ---------------------------------------------------------------
+
+
+def runs_the_calls_of_a_cut_answer(patch: Patch) -> None:
+    complete_rest = ResponsesDecoder._complete_rest
+
+    def running(self: ResponsesDecoder, output: object, **_: bool) -> Sequence[Event]:
+        return complete_rest(self, output, runs_calls=True)
+
+    patch.setattr(ResponsesDecoder, "_complete_rest", running)
+
+
+def ends_only_with_its_own_id(patch: Patch) -> None:
+    end = ResponsesDecoder._end
+
+    def strict(self: ResponsesDecoder, frame: Frame) -> Any:
+        if mapping(frame.response).get("id") not in self.response_ids:
+            return (), None
+        return end(self, frame)
+
+    patch.setattr(ResponsesDecoder, "_end", strict)
+
+
+def _ignores_at_the_end(patch: Patch, kind: str) -> None:
+    """Items of a kind in the output of the last event are not read."""
+    complete_rest = ResponsesDecoder._complete_rest
+
+    def ignoring(self: ResponsesDecoder, output: object, **more: bool) -> Sequence[Event]:
+        items = output if isinstance(output, list) else []
+        return complete_rest(self, [item for item in items if item["type"] != kind], **more)
+
+    patch.setattr(ResponsesDecoder, "_complete_rest", ignoring)
+
+
+def ignores_text_at_the_end(patch: Patch) -> None:
+    _ignores_at_the_end(patch, "message")
+
+
+def ignores_calls_at_the_end(patch: Patch) -> None:
+    _ignores_at_the_end(patch, "function_call")
+
+
+def ignores_final_arguments(patch: Patch) -> None:
+    take_arguments = ResponsesDecoder._take_arguments
+
+    def ignoring(self: ResponsesDecoder, frame: Frame) -> Sequence[Event]:
+        is_final = frame.type == "response.function_call_arguments.done"
+        return () if is_final else take_arguments(self, frame)
+
+    patch.setattr(ResponsesDecoder, "_take_arguments", ignoring)
+
+
+def ends_all_on_an_error_without_lane(patch: Patch) -> None:
+    """An error without a lane ends also those who are heard already."""
+    route_error = Connection._route_error
+
+    def all_of_them(self: Connection, frame: Frame) -> LanelessError | None:
+        error = route_error(self, frame)
+        if error is None:
+            return None
+        return replace(error, failed=tuple(self.attempts()), displaced=())
+
+    patch.setattr(Connection, "_route_error", all_of_them)
+
+
+def believes_a_stray_created(patch: Patch) -> None:
+    """An answer without a lane proves that the host ignores them, whatever it proved before."""
+    never = property(lambda _: False, lambda *_: None)
+    patch.setattr(Connection, "_lanes_proved", never, raising=False)
+
+
+def gives_up_odd_frames(patch: Patch) -> None:
+    """A frame that isn't strict JSON is lost."""
+
+    def strict(data: str | bytes) -> Frame | None:
+        try:
+            return msgspec.json.decode(data, type=Frame)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+
+    patch.setattr(rtllm.engine.engine, "read", strict)
+    patch.setattr(rtllm.codec.sse, "read", strict)
+
+
+def breaks_characters(patch: Patch) -> None:
+    """The halves of a character in two deltas are replaced one by one."""
+
+    def apart(held: str, text: str) -> tuple[str, str]:
+        return clean(held + clean(text)), ""
+
+    patch.setattr(rtllm.codec.response_items, "join", apart)
+
+
+def hears_repeated_frames(patch: Patch) -> None:
+    patch.setattr(SequenceCheck, "is_repeat", lambda *_: False)
+
+
+def takes_reused_ids_for_late_ones(patch: Patch) -> None:
+    never = property(lambda _: False, lambda *_: None)
+    patch.setattr(LateFrames, "_restarts", never, raising=False)
+
+
+def books_impossible_counts(patch: Patch) -> None:
+    def trusting(usage: Any, *, sent: str, received: str, **_: Any) -> Usage | None:
+        counts = (usage[sent], usage[received]) if usage else ()
+        if not counts or any(isinstance(count, str) for count in counts):
+            return None
+        return Usage(*map(round, counts))
+
+    patch.setattr(rtllm.codec.responses_decoder, "usage_from", trusting)
+
+
 _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("counts items instead of comparing them", "1", items_counted),
     ("sends answers again that were continued", "1", forgets_output),
@@ -626,6 +743,18 @@ _RARE: tuple[tuple[str, str, Breaking], ...] = (
     ("does not share a rate limit's wait", "8", waits_alone),
     ("goes on after an error without a lane", "7", goes_on_after_an_error_without_lane),
     ("writes large requests among others", "7", shares_large_frames),
+    ("runs the calls of a cut answer", "3", runs_the_calls_of_a_cut_answer),
+    ("ends only with its own id", "3", ends_only_with_its_own_id),
+    ("ignores text that only the last event has", "3", ignores_text_at_the_end),
+    ("ignores calls that only the last event has", "3", ignores_calls_at_the_end),
+    ("ignores final arguments", "3", ignores_final_arguments),
+    ("ends all on an error without a lane", "7", ends_all_on_an_error_without_lane),
+    ("believes a stray answer without a lane", "7", believes_a_stray_created),
+    ("gives up frames that are not strict JSON", "7", gives_up_odd_frames),
+    ("breaks characters that come in halves", "3", breaks_characters),
+    ("hears repeated frames", "3", hears_repeated_frames),
+    ("takes reused ids for late ones", "3", takes_reused_ids_for_late_ones),
+    ("books impossible counts", "6", books_impossible_counts),
 )
 """Defects that take a rare meeting of facts."""
 

@@ -27,6 +27,17 @@ LATE = ("progress", "delta", "done", "call", "completed")
 GAP = 0.25
 """Seconds between two frames of an answer, at most."""
 
+SMILE = "\N{GRINNING FACE}"
+HIGH, LOW = "\ue000", "\ue001"
+"""Stand for the halves of the smile, which are written as escapes."""
+NOT_A_NUMBER = "not a number"
+"""Stands for ``NaN``, which isn't JSON."""
+_WRITTEN = (
+    (HIGH.encode(), b"\\ud83d"),
+    (LOW.encode(), b"\\ude00"),
+    (f'"{NOT_A_NUMBER}"'.encode(), b"NaN"),
+)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,6 +51,7 @@ class Step:
         data: The frame, without its lane.
         payload: The text or call that it brings, or words of an error.
         excuse: Why the attempt may be lost from here on.
+        calls: The ids of the calls that the last frame brings.
     """
 
     delay: float
@@ -47,6 +59,7 @@ class Step:
     data: dict[str, Any] | None = None
     payload: str = ""
     excuse: str | None = None
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -109,6 +122,10 @@ class Writer:
         self.calls: list[Unit] = []
         self.tokens: list[str] = []
         self.call_at: int | None = None
+        self.text_at_the_end = ""
+        self.calls_at_the_end: list[str] = []
+        self.needs_output = False
+        self.announces = "nothing announced" not in world.habits
 
     def write(self) -> Script:
         """Write the answer."""
@@ -118,6 +135,8 @@ class Writer:
             script.status = "error"
             return script
         begun = self._response("in_progress")
+        if self._does("other id at the end"):
+            begun["id"] += "_begun"
         self._add(self.world.start, "created", "response.created", response=begun)
         if self.choose.below(4) < 3:
             self._add(0.05, "progress", "response.in_progress", response=begun)
@@ -167,7 +186,7 @@ class Writer:
         choose, call = self.choose, self.attempt.call
         shape = choose.below(100)
         if shape >= 70:
-            self._hidden("reasoning", slow=shape >= 98)
+            self._hidden("reasoning", slow=shape >= 98 and self.announces)
         if 60 <= shape < 66:
             self._hidden("mcp_call", slow=False)
         wants_calls = bool(self.attempt.body.get("tools")) and call is not None and call.rounds < 3
@@ -180,22 +199,28 @@ class Writer:
         phase = choose.pick(PHASES) if texts == 1 else None
         self.script.phase = phase
         for index in range(texts):
-            self._message(index, phase)
+            self._message(index, phase, is_last=index == texts - 1)
         self.call_at = len(self.script.steps) if calls else None
+        is_cut = self.fault == "incomplete" and choose.below(2) == 1
         for index in range(calls):
-            self._call(index)
+            self._call(index, is_cut=is_cut and index == calls - 1)
+
+    def _does(self, habit: str) -> bool:
+        """Whether the host has a habit, which it follows now."""
+        return habit in self.world.habits and self.choose.below(4) < 3
 
     def _hidden(self, kind: str, *, slow: bool) -> None:
         call = self.attempt.call
         owner = call.owner if call is not None else 0
         token = f"{kind} {secret(owner)} {self.number}.{len(self.items)}"
-        item: dict[str, Any] = {"type": kind, "id": f"h_{self.number}_{len(self.items)}"}
+        item: dict[str, Any] = {"type": kind, "id": self._name("h")}
         item["encrypted_content" if kind == "reasoning" else "output"] = token
         place = len(self.items)
         opened = {"type": kind, "id": item["id"]}
-        self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
+        if self.announces:
+            self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
         gap = self.choose.between(12.0, 25.0) if slow else 0.3
-        if kind == "reasoning" and self.choose.below(2):
+        if kind == "reasoning" and self.announces and self.choose.below(2):
             self._add(
                 gap,
                 "slow",
@@ -209,19 +234,31 @@ class Writer:
         self.raw.append(("hidden", kind, token))
         self.tokens.append(token)
 
-    def _message(self, index: int, phase: str | None) -> None:
+    def _name(self, kind: str) -> str:
+        """Name an item of the answer."""
+        place = len(self.items)
+        is_reused = "restarting ids" in self.world.habits
+        return f"{kind}_{place}" if is_reused else f"{kind}_{self.number}_{place}"
+
+    def _message(self, index: int, phase: str | None, *, is_last: bool) -> None:
         choose, call, place = self.choose, self.attempt.call, len(self.items)
         if call is None or not call.says_secrets:
             text = choose.pick(PHRASES[:2] if self.world.twins else PHRASES)
         else:
             phrase = choose.pick(PHRASES)
             text = f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"
-        item_id = f"msg_{self.number}_{place}"
+        item_id = self._name("msg")
         opened = {"type": "message", "id": item_id, "role": "assistant", "content": []}
-        self._add(0.1, "item", "response.output_item.added", output_index=place, item=opened)
+        if self.announces:
+            self._add(0.1, "item", "response.output_item.added", output_index=place, item=opened)
         style = choose.below(8)
         middle = len(text) // 2
         pieces = [text[:middle], text[middle:]]
+        deltas = list(pieces)
+        if self._does("halves of characters"):
+            text = f"{text[:middle]}{SMILE}{text[middle:]}"
+            deltas = [f"{pieces[0]}{HIGH}", f"{LOW}{pieces[1]}"]
+            pieces[1] = f"{SMILE}{pieces[1]}"
         if style == 6:
             del pieces[1]
         elif style == 7:
@@ -236,7 +273,7 @@ class Writer:
                 item_id=self._drifted(item_id, "d", number),
                 output_index=place,
                 content_index=0,
-                delta=piece,
+                delta=deltas[number],
             )
         rest = text[len("".join(pieces)) :]
         item: dict[str, Any] = {
@@ -249,7 +286,11 @@ class Writer:
         if phase is not None:
             item["phase"] = phase
         payload = rest if pieces or not rest else blank + rest
-        for _ in range(2 if self.fault == "twice done" else 1):
+        times = 2 if self.fault == "twice done" else 1
+        if is_last and self._does("text at the end"):
+            self.text_at_the_end, times = payload, 0
+            self.needs_output = bool(payload)
+        for _ in range(times):
             self._add(
                 0.05, "done", "response.output_item.done", payload, output_index=place, item=item
             )
@@ -264,7 +305,7 @@ class Writer:
             return item_id
         return f"{item_id}_{event}{number}" if self.choose.below(2) else item_id
 
-    def _call(self, index: int) -> None:
+    def _call(self, index: int, *, is_cut: bool) -> None:
         call, place = self.attempt.call, len(self.items)
         if call is not None and not call.says_secrets:
             call_id = f"call_{call.turns}_{self.attempt.number % 7}_{index}"
@@ -273,15 +314,18 @@ class Writer:
         arguments = f'{{"n":{index}}}'
         item: dict[str, Any] = {
             "type": "function_call",
-            "id": f"fc_{self.number}_{place}",
+            "id": self._name("fc"),
             "call_id": call_id,
             "name": "look_up",
             "arguments": arguments,
             "status": "completed",
         }
         opened = {**item, "arguments": "", "status": "in_progress"}
-        self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
-        if self.choose.below(2):
+        at_the_end = is_cut or self._does("calls at the end")
+        if self.announces:
+            self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
+        in_pieces = self.choose.below(2)
+        if in_pieces:
             self._add(
                 0.1,
                 "slow",
@@ -290,7 +334,23 @@ class Writer:
                 output_index=place,
                 delta=arguments,
             )
-        for repeat in range(2 if self.fault == "twice done" else 1):
+        if is_cut:
+            item["status"] = "incomplete"
+            if self.choose.below(2):
+                del item["status"]
+            self.items.append(item)
+            return
+        times = 2 if self.fault == "twice done" else 1
+        if at_the_end:
+            self.calls_at_the_end.append(call_id)
+            times = 0
+            if not in_pieces and self.choose.below(2):
+                event = "response.function_call_arguments.done"
+                about = {"item_id": item["id"], "output_index": place}
+                self._add(0.05, "slow", event, arguments=arguments, **about)
+                in_pieces = 1
+            self.needs_output = self.needs_output or not (in_pieces and self.announces)
+        for repeat in range(times):
             kind, payload = ("call", call_id) if repeat == 0 else ("again", "")
             event = "response.output_item.done"
             self._add(0.05, kind, event, payload, output_index=place, item=item)
@@ -310,24 +370,37 @@ class Writer:
             if fault == "server error late":
                 error["code"] = "server_error"
         response = self._response(status)
-        response["output"] = self.items if self.choose.below(3) else []
+        is_full = self.needs_output or self.choose.below(3)
+        response["output"] = self.items if is_full else []
         response["error"] = error
         if status == "incomplete":
             response["incomplete_details"] = {"reason": "max_output_tokens"}
         if fault == "no usage":
             script.usage = None
         elif script.usage is not None:
-            made = {"input_tokens": script.usage[0], "output_tokens": script.usage[1]}
-            response["usage"] = made
+            response["usage"] = self._usage(*script.usage)
         script.status = status
         is_empty = status == "completed" and not self.texts and not self.calls
         if is_empty and not any(item["type"] != "reasoning" for item in self.items):
             script.status = "empty"
         self._add(0.1, script.status, f"response.{status}", response=response)
+        if status != "failed":
+            script.steps[-1].payload = self.text_at_the_end
+        if status == "completed":
+            script.steps[-1].calls = tuple(self.calls_at_the_end)
         if status == "failed":
             script.steps[-1].excuse = fault
         elif script.status == "empty" and self.attempt.generates:
             script.steps[-1].excuse = "empty"
+
+    def _usage(self, sent: int, made: int) -> dict[str, Any]:
+        """Count tokens, or miscount them."""
+        counts: dict[str, Any] = {"input_tokens": sent, "output_tokens": made}
+        if self._does("odd usage"):
+            name = self.choose.pick(("input_tokens", "output_tokens"))
+            odd = (-counts[name] - 1, counts[name] + 0.4, float(counts[name]), "many", 10**15)
+            counts[name] = self.choose.pick(odd)
+        return counts
 
     def _befall(self) -> None:
         """Let the fault happen to the answer."""
@@ -381,8 +454,15 @@ class Writer:
             data.pop("item_id", None)
             if isinstance(item := data.get("item"), dict):
                 data["item"] = {name: value for name, value in item.items() if name != "id"}
+        steps = self.script.steps
+        if "repeated frames" in self.world.habits:
+            data["sequence_number"] = len(steps)
+        if self._does("odd numbers"):
+            data["obfuscation"] = NOT_A_NUMBER
         wait = delay if delay > 10.0 else self.choose.between(0.0, delay)
-        self.script.steps.append(Step(wait, kind, data, payload))
+        steps.append(Step(wait, kind, data, payload))
+        if kind == "delta" and self._does("repeated frames"):
+            steps.append(Step(0.01, "again", data))
 
 
 def error_step(
@@ -406,4 +486,7 @@ def encoded(data: dict[str, Any], lane: str | None) -> bytes:
     """Encode a frame."""
     if lane is not None:
         data = {**data, "stream_id": lane}
-    return _encode(data)
+    written = _encode(data)
+    for mark, text in _WRITTEN:
+        written = written.replace(mark, text)
+    return written

@@ -50,6 +50,19 @@ CONNECTION_FAULTS = (
 )
 """What may befall a connection and all that runs on it."""
 
+HABITS = (
+    "other id at the end",
+    "nothing announced",
+    "text at the end",
+    "calls at the end",
+    "halves of characters",
+    "repeated frames",
+    "restarting ids",
+    "odd numbers",
+    "odd usage",
+)
+"""How a host may write its answers otherwise."""
+
 CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
 HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
 
@@ -100,6 +113,7 @@ class World:
         start: Seconds until an answer begins, at most.
         lag: Seconds by which timers are late, at most.
         keys: How callers' items may be named.
+        habits: How the host writes its answers otherwise.
     """
 
     kind: str = "calm"
@@ -138,6 +152,7 @@ class World:
     start: float = 0.1
     lag: float = 0.0
     keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
+    habits: frozenset[str] = field(default=frozenset())
 
     @property
     def uses_lanes(self) -> bool:
@@ -306,6 +321,7 @@ def failing(choose: Decisions) -> World:
             ("drop at once",),
             ("server error",),
             ("empty",),
+            ("incomplete",),
             ("drop at once", "lane limit"),
             ("drop",),
             ("busy", "drop"),
@@ -386,9 +402,13 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
-    if ids == "place":  # then nothing tells whose a late frame is
+    habits = frozenset(habit for habit in HABITS if choose.below(5) == 4)
+    if world.kind == "calm":
+        habits = frozenset()
+    nameless = ids == "place" or habits & {"restarting ids", "nothing announced"}
+    if nameless:  # then nothing tells whose a late frame is
         world = replace(world, late=0.0, without=world.without | {"late frames"})
-    world = replace(world, ids=ids, drifting=choose.below(3) == 2)
+    world = replace(world, ids=ids, drifting=choose.below(3) == 2, habits=habits)
     if callers is not None:
         world, turns = replace(world, callers=callers), max(turns, 3 * callers)
     return world, turns

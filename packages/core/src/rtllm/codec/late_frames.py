@@ -1,7 +1,7 @@
 """Late frames of a finished response, which the next response must not get."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from rtllm.codec.frames import Frame, mapping
@@ -31,7 +31,8 @@ class LateFrames:
     Deltas have no response id, and on a host without lanes no lane either, so a late one would be
     taken for the next response. But some hosts reuse item ids, or even response ids. An
     announcement of an item proves that its id is used again, since items of a finished response are
-    not announced. If a host announces no items, its ids prove nothing.
+    not announced; so does an id in two responses that run at the same time. If a host announces no
+    items, its ids prove nothing.
     """
 
     def __init__(self) -> None:
@@ -44,11 +45,22 @@ class LateFrames:
         """Whether the host was seen reusing an id for another item or response."""
         return self._restarts
 
-    def ended(self, response: IdentifiedResponse) -> None:
-        """Remember a response that ended."""
+    def ended(
+        self, response: IdentifiedResponse, running: Iterable[IdentifiedResponse] = ()
+    ) -> None:
+        """Remember a response that ended.
+
+        Args:
+            response: The response.
+            running: The responses that still run on the connection.
+        """
         self._responses.append(frozenset(response.response_ids))
-        if response.announces_items:
-            self._items.append(frozenset(response.item_ids))
+        if not response.announces_items:
+            return
+        ids = frozenset(response.item_ids)
+        self._items.append(ids)
+        if not all(ids.isdisjoint(other.item_ids) for other in running):
+            self._restarts = True
 
     def is_late(self, frame: Frame, running: IdentifiedResponse) -> bool:
         """Whether a frame belongs to a finished response and not to the running one.

@@ -156,7 +156,12 @@ class Connection:
             if attempt in queue:
                 queue.remove(attempt)
         if isinstance(attempt.decoder, ResponsesDecoder):
-            self._late_frames.ended(attempt.decoder)
+            running = [
+                other.decoder
+                for other in self.attempts()
+                if isinstance(other.decoder, ResponsesDecoder)
+            ]
+            self._late_frames.ended(attempt.decoder, running)
 
     # -- routing -------------------------------------------------------------------------------
 
