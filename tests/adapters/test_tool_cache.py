@@ -70,7 +70,7 @@ def test_the_gate_explains_calls_that_cannot_run() -> None:
     assert offered.explain_rejection(call) is None
     assert offered.as_run(call).arguments == '{"city": "Rome"}'
     for name, arguments, reason in (
-        ("wether", "{}", "no tool named 'wether'"),
+        ("forecast", "{}", "no tool named 'forecast'"),
         ("weather", "{", "JSON"),
         ("weather", '{"days": 2}', "city"),
     ):
