@@ -175,7 +175,7 @@ class ChatCall:
         """Repeat the request until the response has no invalid call, or also something valid."""
         settings = self._settings
         while True:
-            response.begin()
+            response.reset()
             graph = GraphStream(settings.graph) if settings.graph is not None else None
             reading = read_response(
                 self._generation, self._ask(turn, items), response, graph, settings.on_refusal

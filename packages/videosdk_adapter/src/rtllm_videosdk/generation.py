@@ -92,10 +92,10 @@ class Response:
     decision: Any = None
     spent: Usage | None = None
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Forget everything but the tokens, before the model is asked again."""
         self.text = self.refusal = ""
-        self.calls, self.group, self.ended = [], None, None
+        self.calls, self.group, self.ended, self.decision = [], None, None, None
 
 
 async def read_response(

@@ -1,12 +1,13 @@
 """Planning of requests: what a turn sends and where, from conversations and the pool.
 
-Values only, without I/O. The engine asks for a `Placement`, sends it, and reports how it ended.
+It remembers conversations, their responses and what the host keeps of them; it does no I/O. The
+engine asks for a `Placement`, sends it, and reports how it ended.
 """
 
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from rtllm.content.items import Item, Opaque, Reasoning
@@ -327,22 +328,25 @@ class RequestPlanner:
         if self._rebuilds and conversation.number >= 0:
             conversation.rebuildable = (anchor, recorded_context)
 
-    def forget_missing(self, placement: Placement, *, is_proof: bool = False) -> Memory | None:
+    def note_rejected_items(self, items: Iterable[Item]) -> None:
+        """Record that the host rejected items that continue no response.
+
+        If there were hidden items among them, they are restored in no later request.
+        """
+        if any(isinstance(item, Reasoning | Opaque) for item in items):
+            self._restores_hidden = False
+
+    def forget_parent(self, anchor: ResponseAnchor, *, is_proof: bool = False) -> Memory | None:
         """Record that the service no longer knows the response that an attempt continued.
 
         Args:
-            placement: The attempt's.
+            anchor: That response.
             is_proof: Whether this once is enough to tell that the host continues no responses.
 
         Returns:
             What the host remembers at most, if that is less than was assumed. After some misses in
             a row without a single hit, its memory is no longer used.
         """
-        anchor = placement.plan.anchor
-        if anchor is None:
-            if any(isinstance(item, Reasoning | Opaque) for item in placement.plan.items):
-                self._restores_hidden = False  # the host rejects hidden items
-            return None
         self.pool.evict(anchor)
         if anchor in self._prepared:
             self._prepared.remove(anchor)

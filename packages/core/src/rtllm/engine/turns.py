@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
+from rtllm.context.outline import ResponseAnchor
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.attempts import Attempts
@@ -13,7 +14,6 @@ from rtllm.engine.progress import TurnProgress as Progress
 from rtllm.engine.rejection_analysis import analyze_rejection, guessed_points
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
-from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
@@ -297,8 +297,12 @@ class Turns:
             if resend.elsewhere and attempt.connection > 0:
                 constraints.avoid.add(attempt.connection)
             if lesson in ("parent lost", "items refused"):
-                is_refused = lesson == "parent lost" and fault.code != PARENT_NOT_FOUND
-                self._forget_parent(attempt.placement, is_refused=is_refused)
+                plan = attempt.placement.plan
+                if plan.anchor is None:
+                    self._state.planner.note_rejected_items(plan.items)
+                else:
+                    is_refused = lesson == "parent lost" and fault.code != PARENT_NOT_FOUND
+                    self._forget_parent(plan.anchor, is_refused=is_refused)
         if resend.over_http:
             constraints.over_http = True
             if lesson != "too large":
@@ -319,16 +323,16 @@ class Turns:
         constraints.omit_hidden = constraints.omit_hidden or lesson == "items refused"
         turn.held.clear()
 
-    def _forget_parent(self, placement: Placement, *, is_refused: bool) -> None:
+    def _forget_parent(self, anchor: ResponseAnchor, *, is_refused: bool) -> None:
         """Record that the service no longer knows the response that an attempt continued.
 
         Args:
-            placement: The attempt's.
+            anchor: That response.
             is_refused: Whether the host rejected it in other words than those of a service that
                 continues responses.
         """
         is_proof = is_refused and not self._state.options.trusts_parents
-        memory = self._state.planner.forget_missing(placement, is_proof=is_proof)
+        memory = self._state.planner.forget_parent(anchor, is_proof=is_proof)
         if memory is not None:
             kept = "no responses" if memory == "none" else "stored responses only"
             logger.warning(

@@ -40,8 +40,8 @@ class PolicyRow:
         waits: Whether a resend waits first (``retry-after``, else backoff).
         http: When the request falls back to HTTP, if it can. "at once": instead of a resend. "at
             last": when the budget is used up. "if not connected": then too, but only if no
-            connection was opened. "paid": instead of a resend from the budget if nothing was ever
-            received, since waiting once is enough.
+            connection was opened. "uses_budget": instead of a resend from the budget if nothing was
+            ever received, since waiting once is enough.
     """
 
     error: type[TurnError]
