@@ -69,6 +69,11 @@ class Conversation:
     hidden_bytes: int = 0
     rebuildable: tuple[ResponseAnchor, Outline] | None = None
 
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether it only warms up a prompt and belongs to no caller; its number is negative."""
+        return self.number < 0
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:

@@ -244,6 +244,11 @@ class KnownPrefix:
         """How much of a context it covers; only for comparing prefixes of one context."""
         return self.closed, len(self.run)
 
+    @property
+    def is_prompt_only(self) -> bool:
+        """Whether it covers nothing but system texts, as a warmed-up prompt does."""
+        return self.length == (0, 0)
+
     def remaining_items(self, context: Outline) -> tuple[Item, ...] | None:
         """Return what a context adds to this prefix, without system texts.
 

@@ -89,7 +89,7 @@ def _lead_changed(anchor: ResponseAnchor, context: Outline) -> bool:
     Texts after the leading ones that were sent for one request only (instructions of a single
     reply) don't count as a change: without them the lead is the same as before.
     """
-    if anchor.state.length == (0, 0):
+    if anchor.state.is_prompt_only:
         return False
     return anchor.lead_in_field or anchor.state.lead[: len(context.lead)] != context.lead
 

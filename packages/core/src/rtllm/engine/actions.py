@@ -64,6 +64,11 @@ class Close:
 
     connection: int
 
+    @property
+    def is_exchange(self) -> bool:
+        """Whether it is an HTTP exchange; their numbers are negative."""
+        return self.connection < 0
+
 
 @dataclass(frozen=True, slots=True)
 class StartHttp:

@@ -122,6 +122,11 @@ class Attempt:
         return self.placement.lane_choice.lane
 
     @property
+    def over_http(self) -> bool:
+        """Whether it is an HTTP exchange; their numbers are negative."""
+        return self.connection < 0
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the service has not confirmed yet that it accepted the request."""
         return not self.decoder.created

@@ -90,7 +90,7 @@ class Attempts:
                     attempt.turn, attempt.number, attempt.category, attempt.usage, on_late_usage
                 )
             )
-        if connection is not None and attempt.connection < 0:
+        if connection is not None and connection.is_exchange:
             if decoder.created:
                 self._state.http_trust.answered()
             if attempt.fault is None:

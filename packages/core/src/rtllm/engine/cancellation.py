@@ -39,7 +39,7 @@ class Cancellation:
         if attempt.finished or attempt.abandoned is not None:
             return
         attempt.abandoned = category
-        if attempt.connection < 0:
+        if attempt.over_http:
             attempt.fault = CANCELLED
             self._attempts.end(attempt, now)
             return

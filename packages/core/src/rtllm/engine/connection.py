@@ -107,6 +107,11 @@ class Connection:
         attempts = [attempt.number for attempt in self.attempts()]
         return f"<Connection {self.number}: {self.state}, attempts {attempts}>"
 
+    @property
+    def is_exchange(self) -> bool:
+        """Whether it is an HTTP exchange; their numbers are negative."""
+        return self.number < 0
+
     def become(self, state: State) -> None:
         """Change the state.
 

@@ -60,8 +60,9 @@ class Connections:
     @property
     def newest(self) -> int:
         """The number of the newest open connection; 0 if there is none."""
-        numbers = (c.number for c in self._by_number.values() if c.state == "open")
-        return max((number for number in numbers if number > 0), default=0)
+        connections = self._by_number.values()
+        opened = (c for c in connections if c.state == "open" and not c.is_exchange)
+        return max((connection.number for connection in opened), default=0)
 
     def list_unsuitable(self) -> set[int]:
         """List the connections that should not get a new request just now."""
@@ -76,8 +77,8 @@ class Connections:
         """Whether a connection is open, and no frame ever arrived for a request on it."""
         connection = self._by_number.get(number)
         return (
-            number > 0
-            and connection is not None
+            connection is not None
+            and not connection.is_exchange
             and connection.state == "open"
             and not connection.has_responded
         )
@@ -87,7 +88,7 @@ class Connections:
         return any(
             connection.has_responded and connection.state == "open"
             for other, connection in self._by_number.items()
-            if other > 0 and other != number
+            if not connection.is_exchange and other != number
         )
 
     # -- opening -------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Connections:
         """Record that a connection is open."""
         connection.become("open")
         connection.heard(now)
-        if connection.number > 0:
+        if not connection.is_exchange:
             self._timers.clear(("connect", connection.number))
             self._timers.set(("ping", connection.number), now + PING_AFTER)
             self._pool.opened(connection.number, now)
@@ -141,8 +142,10 @@ class Connections:
 
     def mark_doubted(self, since: float, now: float) -> None:
         """Ping the connections that have been silent since a moment, and mark them as doubted."""
-        for number, connection in self._by_number.items():
-            if number > 0 and connection.state == "open" and connection.heard_at < since:
+        for connection in self._by_number.values():
+            if connection.is_exchange or connection.state != "open":
+                continue
+            if connection.heard_at < since:
                 connection.is_doubted = True
                 self._ping(connection, now)
 

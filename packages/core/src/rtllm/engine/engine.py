@@ -95,7 +95,7 @@ class Engine:
             placed=self._state.planner.placed,
             wanted=self._state.planner.wanted,
             draining=sum(
-                attempt.abandoned is not None or attempt.placement.conversation.number < 0
+                attempt.abandoned is not None or attempt.placement.conversation.is_warm_up
                 for attempt in self._state.attempts.values()
             ),
             timers=tuple(self._state.timers),
@@ -209,7 +209,7 @@ class Engine:
         if connection is None or connection.state != "connecting":
             return self._settle(now)
         self._state.connections.opened(connection, now)
-        if number < 0:
+        if connection.is_exchange:
             for attempt in connection.attempts():
                 if isinstance(attempt.decoder, ExchangeDecoder):
                     attempt.decoder.accepted()
@@ -238,7 +238,7 @@ class Engine:
             now: When.
         """
         if (connection := self._state.connections.find(number)) is not None:
-            if number < 0:
+            if connection.is_exchange:
                 self._exchange_ended(connection, fault, now)
             else:
                 self._connection_lost(connection, fault or NO_SIGN_OF_LIFE, now)
@@ -256,7 +256,7 @@ class Engine:
         if connection is None or connection.state == "connecting":
             return self._settle(now)
         connection.heard(now)
-        if number < 0:
+        if connection.is_exchange:
             for attempt in connection.attempts():
                 self._turns.feed(attempt, data, now)
         elif (frame := read(data)) is not None:

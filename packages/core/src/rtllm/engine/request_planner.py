@@ -320,12 +320,12 @@ class RequestPlanner:
                 # What it continues counts too, whatever the service counted this time.
                 max(input_tokens or 0, parent.input_tokens if parent is not None else 0),
             )
-            if conversation.number < 0:
+            if conversation.is_warm_up:
                 self._prepared.append(anchor)
             else:
                 hidden = find_hidden_items(recorded_context, output, recorded)
                 self._conversations.record(conversation, anchor, hidden)
-        if self._rebuilds and conversation.number >= 0:
+        if self._rebuilds and not conversation.is_warm_up:
             conversation.rebuildable = (anchor, recorded_context)
 
     def note_rejected_items(self, items: Iterable[Item]) -> None:

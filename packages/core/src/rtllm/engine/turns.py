@@ -87,7 +87,7 @@ class Turns:
         if decoder.in_progress and not was_in_progress:
             self._state.pool.in_progress(attempt.number)
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
-        if attempt.connection < 0 and isinstance(decoder, ExchangeDecoder):
+        if attempt.over_http and isinstance(decoder, ExchangeDecoder):
             self._attempts.expect_end(attempt, decoder, now)
         if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
             self._state.without_state("accepts previous_response_id but ignores it")
@@ -294,7 +294,7 @@ class Turns:
         constraints.has_waited = False
         if attempt is not None:
             self._cancellation.abandon(attempt, "superseded", now)
-            if resend.elsewhere and attempt.connection > 0:
+            if resend.elsewhere and not attempt.over_http:
                 constraints.avoid.add(attempt.connection)
             if lesson in ("parent lost", "items refused"):
                 plan = attempt.placement.plan
@@ -394,10 +394,10 @@ class Turns:
             return
         attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
         if attempt is not None:
-            if attempt.connection > 0 and not attempt.written:
+            if not attempt.over_http and not attempt.written:
                 fault = not_taken(seconds)
                 self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
-            elif attempt.connection > 0:
+            elif not attempt.over_http:
                 # The connection may be dead without a close: mark it, so that no other turn waits
                 # for it.
                 self._state.connections.mark_doubted(now - turn.progress.limits.base / 2, now)

@@ -251,9 +251,7 @@ class Runtime:
             case StartHttp():
                 self._http.start(action)
             case Close():
-                (self._http if action.connection < 0 else self._the_sockets).close(
-                    action.connection
-                )
+                (self._http if action.is_exchange else self._the_sockets).close(action.connection)
             case Connect():
                 self._the_sockets.connect(action)
             case Send():
