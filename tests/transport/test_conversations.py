@@ -1,11 +1,13 @@
 """Conversations over a real socket: chained, cut, side by side, and on every kind of host."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from rtllm import Message, ToolCallReady, ToolOutput, TurnReport
+from rtllm import Message, ToolCallReady, ToolOutput, TurnReport, Usage
 from rtllm.simulator import Call, Pause, Reply, Simulator, Text
+from support.waiting import until
 from transport.caller import Caller, MakeClient, ended, spoken
 
 HOSTS = ["on", "off", "refuse", "ignore"]
@@ -70,6 +72,21 @@ async def test_a_barge_in_forks_before_the_cut_answer(
         assert client.usage.cancelled.attempts == 1
         assert client.usage.cancelled.unknown == 0
         assert len(simulator.journal.connections) == 1
+
+
+async def test_the_usage_of_a_complete_response_that_was_not_read_to_its_end_is_reported(
+    make_client: MakeClient,
+) -> None:
+    late: list[Usage] = []
+    async with Simulator("one two three") as simulator:
+        client = make_client(simulator)
+        request = replace(Caller(client).request(), on_late_usage=late.append)
+        with client.ask(request) as answer:
+            await anext(answer)
+            await simulator.journal.wait_idle()
+            await until(lambda: client.usage.answered.attempts)
+            assert late == []
+        assert [usage.total for usage in late] == [client.usage.all.input + client.usage.all.output]
 
 
 async def test_five_cuts_in_a_row_keep_the_chain(make_client: MakeClient, reports: Reports) -> None:

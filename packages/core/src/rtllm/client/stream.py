@@ -6,7 +6,7 @@ from typing import Self
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.report import TurnReport
-from rtllm.transport.runtime import Mailbox, Runtime
+from rtllm.transport.runtime import Mailbox, Runtime, report_late
 
 
 class ResponseStream:
@@ -118,6 +118,9 @@ class ResponseStream:
             return
         self._over = True
         self.report = mailbox.report
+        on_late_usage = self._prepared.request.on_late_usage
+        if on_late_usage is not None and mailbox.unread_usage is not None:
+            report_late(on_late_usage, mailbox.unread_usage)
         report_turn = self._report_turn
         self._release_client()
         report_turn(mailbox.report)

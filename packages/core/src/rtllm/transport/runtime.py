@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, assert_never
 
-from rtllm.content.events import Event
+from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.usage import Usage, UsageLedger
 from rtllm.engine.actions import (
     Action,
@@ -72,6 +72,12 @@ class Mailbox:
         self._wake()
         if self.on_finish is not None:
             self.on_finish()
+
+    @property
+    def unread_usage(self) -> Usage | None:
+        """The tokens of a complete response whose end was not read."""
+        last = self._events[-1] if self._events else None
+        return last.usage if isinstance(last, ResponseEnded) else None
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -245,7 +251,7 @@ class Runtime:
             case RecordUsage():
                 self._usage_ledger.record(action.category, action.usage)
                 if action.on_late_usage is not None and action.usage is not None:
-                    _report_late(action.on_late_usage, action.usage)
+                    report_late(action.on_late_usage, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case StartHttp():
@@ -275,7 +281,8 @@ class Runtime:
             self._timer = self._loop.call_at(at, self._tick, at, context=Context())
 
 
-def _report_late(callback: Callable[[Usage], None], usage: Usage) -> None:
+def report_late(callback: Callable[[Usage], None], usage: Usage) -> None:
+    """Report the tokens of a response that the consumer did not read to its end."""
     try:
         callback(usage)
     except Exception:
