@@ -1,0 +1,24 @@
+"""The framework and the adapter of docs/adapters.md, as a module."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
+
+_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> list[str]:
+    """The page's code: the framework, its adapter, and a conversation."""
+    return _BLOCK.findall(PAGE.read_text())
+
+
+def adapter_of_the_page() -> Any:
+    """Execute the framework and the adapter; returns their names."""
+    names: dict[str, Any] = {"__name__": "page"}
+    exec("\n".join(blocks()[:2]), names)  # noqa: S102 - the page's own code
+    return SimpleNamespace(**names)
