@@ -60,6 +60,7 @@ class Caller:
     limits: Timeouts = NEVER_RUNS_OUT
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(budget=3, interval=0.0))
     tools: tuple[bytes, ...] = ()
+    strict: bool = False
 
     def request(self, *, hold_calls: bool = False) -> Request:
         self._name_items()
@@ -72,6 +73,7 @@ class Caller:
             limits=self.limits,
             retry=self.retry,
             hold_calls=hold_calls,
+            strict_parameters=self.strict,
         )
 
     def _name_items(self) -> None:

@@ -58,7 +58,7 @@ class PreparedRequest:
         Args:
             plan: What to continue and what to send.
             lane: The lane's name, None for the default lane.
-            rejected: The parameters that models have rejected.
+            rejected: The parameters and tools that models have rejected.
             generate: Whether a response is wanted; if not, the service only processes the context.
             dialect: The dialect to encode in.
         """
@@ -70,7 +70,7 @@ class PreparedRequest:
             settings["generate"] = False
         if dialect.store == "left out" and settings.get("store") is False:
             del settings["store"]
-        tools = request.tools
+        tools = rejected.offered_tools(request)
         if dialect.strict_tools == "left out":
             tools = tuple(without_strict(tool) for tool in tools)
         items = plan.items
@@ -95,14 +95,14 @@ class PreparedRequest:
         """Build the arguments of a Chat Completions request with the full context.
 
         Args:
-            rejected: The parameters that models have rejected.
+            rejected: The parameters and tools that models have rejected.
             dialect: The dialect to encode in.
             carried: Returns the fields that go back with a call.
         """
         request = self.request
         body = chat.parameters(
             {"stream_options": {"include_usage": True}, **rejected.adjust_settings(request)},
-            request.tools,
+            rejected.offered_tools(request),
         )
         if "stream_options" in rejected.of(request.model) or dialect.stream_options == "left out":
             body.pop("stream_options", None)

@@ -1,4 +1,4 @@
-"""Analysis of a rejection: which parameter, form or continued response to change in a resend."""
+"""Analysis of a rejection: which parameter, tool, form or parent to change in a resend."""
 
 import re
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from rtllm.content.items import Opaque, Reasoning
 from rtllm.context.outline import Plan
 from rtllm.engine.options import HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
+from rtllm.engine.rejected_tool import find_rejected_tool
 from rtllm.parameters.families import Api
 from rtllm.providers.dialects import Dialect, plain_points, wanted_points
 from rtllm.providers.host_dialects import Points
@@ -64,16 +65,32 @@ def analyze_rejection(
 
     is_final = _is_final(fault, knowledge)
     wanted = () if is_final else _useful(wanted, changes)
-    parameter = None
+    parameter = tool = None
     if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
         parameter = knowledge.rejected.find_rejected(prepared.request, fault.words, fault.param)
+        tool = find_rejected_tool(fault, knowledge.rejected.offered_tools(prepared.request))
     if wanted and (parameter is None or parameter != fault.param):
         if is_last and knowledge.name not in _FIRST_PARTY:  # no further attempt is left
             plain = knowledge.dialects.settable(plain_points(dialect, on_a_guess=False))
             wanted = tuple({**dict(plain), **dict(wanted)}.items())
         return replace(fault, kind=FaultKind.FORM_REFUSED, points=wanted)
+    if tool is not None:
+        return replace(fault, kind=FaultKind.PARAMETER_REFUSED, tool=tool)
     if parameter is not None:
         return replace(fault, kind=FaultKind.PARAMETER_REFUSED, param=parameter)
+    return _analyze_parent(fault, prepared, plan, knowledge, changes, is_final=is_final)
+
+
+def _analyze_parent(
+    fault: Fault,
+    prepared: PreparedRequest,
+    plan: Plan,
+    knowledge: HostKnowledge,
+    changes: Callable[[Points], bool],
+    *,
+    is_final: bool,
+) -> Fault:
+    """Reclassify a rejection that names nothing by the continued response or hidden items."""
     if fault.kind is FaultKind.SERVER:
         return fault  # a resend in the same form, with the full context
     if fault.kind is FaultKind.PARAMETER_REFUSED:

@@ -11,6 +11,7 @@ from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.rejected_tool import tool_name
 from rtllm.engine.rejection_analysis import analyze_rejection, guessed_points
 from rtllm.engine.report import Outcome
 from rtllm.engine.reporting import report_of
@@ -317,7 +318,10 @@ class Turns:
             dialects.learn(model, fault.points, fault.message, guessed=guessed)
         if lesson == "lanes refused":
             self._state.without_lanes()
-        if lesson == "parameter refused" and fault.param is not None:
+        if lesson == "parameter refused" and fault.tool is not None:
+            name = tool_name(fault.tool)
+            self._state.knowledge.rejected.note_tool(turn.model, fault.tool, name, fault.message)
+        elif lesson == "parameter refused" and fault.param is not None:
             self._state.knowledge.rejected.note(turn.prepared.request, fault.param, fault.message)
         constraints.full_context = constraints.full_context or resend.full_context
         constraints.omit_hidden = constraints.omit_hidden or lesson == "items refused"

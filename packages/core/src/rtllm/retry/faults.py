@@ -91,6 +91,7 @@ class Fault:
         has_code: Whether the error came with a code, as errors of the API itself do.
         said: The full text of the body, for searching words.
         points: The points of the dialect to change, if the form was rejected.
+        tool: The encoded tool to leave out, if its definition was rejected.
         address: The address that was asked, with the method, without the query.
     """
 
@@ -104,6 +105,7 @@ class Fault:
     has_code: bool = False
     said: str = ""
     points: tuple[tuple[str, str], ...] = ()
+    tool: bytes | None = None
     address: str | None = None
 
     @property

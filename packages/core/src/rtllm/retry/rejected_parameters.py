@@ -1,4 +1,4 @@
-"""Parameters that models rejected, so that they are not sent again."""
+"""Parameters and tools that models rejected, so that they are not sent again."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -19,12 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 class RejectedParameters:
-    """Parameters that a model rejected, and their replacements."""
+    """Parameters that a model rejected, with their replacements, and rejected tools."""
 
     def __init__(self) -> None:
         self._of_model: dict[str, dict[str, tuple[str, ...]]] = {}
         self._wanted: dict[str, dict[str, str]] = {}
         self._warned: set[tuple[str, str]] = set()
+        self._tools: dict[str, set[bytes]] = {}
 
     def note(self, request: Request, parameter: str, refusal: str) -> None:
         """Replace or leave out a parameter from now on, for the model that rejected it.
@@ -45,6 +46,27 @@ class RejectedParameters:
         refused[parameter] = supported_values(refusal) if other is not None else ()
         if get_parameter(request.settings, parameter) is None:  # set by the library, not the user
             self._warn(request, parameter, None)
+
+    def note_tool(self, model: str, tool: bytes, name: str, refusal: str) -> None:
+        """Leave out a tool from now on, as long as its definition is the same.
+
+        Args:
+            model: The model that rejected it.
+            tool: The encoded tool.
+            name: Its name, for the warning.
+            refusal: The service's sentence.
+        """
+        self._tools.setdefault(model, set()).add(tool)
+        logger.warning(
+            "model %s rejects the tool %r, which is no longer offered: %s", model, name, refusal
+        )
+
+    def offered_tools(self, request: Request) -> tuple[bytes, ...]:
+        """Return a request's tools without those that its model rejected."""
+        refused = self._tools.get(request.model)
+        if not refused or request.strict_parameters:
+            return request.tools
+        return tuple(tool for tool in request.tools if tool not in refused)
 
     def adjust_settings(self, request: Request) -> Mapping[str, object]:
         """Return a request's settings as its model accepts them; each change is logged once."""

@@ -32,6 +32,7 @@ from rtllm.simulator.faults import (
     in_turn,
     only,
     refusing,
+    refusing_tool,
 )
 from rtllm.simulator.hosts import HOSTS
 from rtllm.simulator.journal import ConnectionEntry, Entry, Journal
@@ -107,5 +108,6 @@ __all__ = [
     "overloaded",
     "rate_limited",
     "refusing",
+    "refusing_tool",
     "serve",
 ]

@@ -56,6 +56,32 @@ def refusing(*names: str) -> FaultPlan:
     return plan
 
 
+def refusing_tool(name: str, *, by: Literal["name", "index"] = "name") -> FaultPlan:
+    """Reject requests that offer a tool, as a host does that can't read its schema.
+
+    Args:
+        name: The tool.
+        by: Whether the error tells its name, as OpenAI's does, or only its index.
+    """
+
+    def plan(request: Request) -> Faults:
+        names = [tool.get("name") for tool in request.tools]
+        if name not in names:
+            return None
+        index = names.index(name)
+        return ErrorFrame(
+            code="invalid_function_parameters" if by == "name" else None,
+            status=400,
+            kind="invalid_request_error",
+            message=f"Invalid schema for function '{name}': the root is too deep."
+            if by == "name"
+            else f"tools[{index}]: this schema is not supported.",
+            param=f"tools[{index}].parameters" if by == "name" else None,
+        )
+
+    return plan
+
+
 @dataclass(frozen=True, slots=True)
 class FailedResponse(At):
     """The response ends with ``response.failed``."""
