@@ -133,7 +133,7 @@ class Driver:
             avoid=turn.avoid,
         )
         if lane_choice is None or not lane_choice.is_open:
-            number = self.pool.opening("m") if lane_choice is None else lane_choice.connection
+            number = self.pool.add("m") if lane_choice is None else lane_choice.connection
             if lane_choice is None:
                 self.opening.append(number)
             turn.waits_for = number
@@ -150,7 +150,7 @@ class Driver:
         for surplus in self.pool.surplus():
             self.retire(surplus)
         for _ in range(self.pool.count_missing_warm(1)):
-            self.opening.append(self.pool.opening("m"))
+            self.opening.append(self.pool.add("m"))
         ticket = self.service.send(lane_choice.connection, self.frame(turn, placement), turn.guide)
         self.attempts.append(Attempt(number, turn, placement, ticket))
         running = self.service.running(lane_choice.connection)
@@ -171,7 +171,7 @@ class Driver:
 
     def retire(self, number: int) -> None:
         """Use a connection for nothing new; it goes when what runs on it has ended."""
-        self.pool.lost(number)
+        self.pool.remove(number)
         self.leaving.add(number)
         self.close_idle()
 
@@ -185,12 +185,12 @@ class Driver:
             return
         number = self.opening.pop(index % len(self.opening))
         self.service.connect(number)
-        self.pool.opened(number, self.now)
+        self.pool.mark_open(number, self.now)
         self.wake(number)
 
     def dial_fails(self, index: int) -> None:
         number = self.opening.pop(index % len(self.opening))
-        self.pool.lost(number)
+        self.pool.remove(number)
         self.wake(number)
 
     def wake(self, number: int) -> None:
@@ -223,7 +223,7 @@ class Driver:
             return False
         self.check_view(attempt)
         self.check_secrets(attempt)
-        self.pool.in_progress(attempt.number)
+        self.pool.mark_in_progress(attempt.number)
         return True
 
     def complete(self, attempt: Attempt, shape: Shape, how: Recording, *, map_it: bool) -> bool:
@@ -264,7 +264,7 @@ class Driver:
 
     def lose(self, number: int) -> list[Turn]:
         """A connection dies; returns the turns that may be sent again."""
-        self.pool.lost(number)
+        self.pool.remove(number)
         self.leaving.discard(number)
         self.service.disconnect(number)
         lost = [a for a in self.attempts if a.placement.lane_choice.connection == number]

@@ -31,8 +31,8 @@ class Rig:
             self.open()
 
     def open(self) -> int:
-        number = self.pool.opening("m")
-        self.pool.opened(number, self.now)
+        number = self.pool.add("m")
+        self.pool.mark_open(number, self.now)
         return number
 
     def lane_choice(
@@ -64,7 +64,7 @@ class Rig:
 
     def answer(self, conversation: int = 1, anchor: ResponseAnchor | None = None) -> ResponseAnchor:
         attempt, _ = self.send(conversation, anchor)
-        self.pool.in_progress(attempt)
+        self.pool.mark_in_progress(attempt)
         return self.end(attempt)
 
     def reaches(self, anchor: ResponseAnchor, conversation: int = 1) -> bool:
@@ -149,7 +149,7 @@ def test_the_parents_lane_rests_until_the_fork_is_in_progress() -> None:
     for _ in range(6):
         rig.send()
     assert rig.pool.choose(1, None, "m", 0.0) is None
-    rig.pool.in_progress(fork)
+    rig.pool.mark_in_progress(fork)
     assert rig.pool.choose(1, None, "m", 0.0) == LaneChoice(
         1, parent.lane_address.lane, is_open=True
     )
@@ -226,17 +226,17 @@ def test_a_lost_connection_takes_its_memory_along_and_tells_what_ran() -> None:
     rig = Rig()
     parent = rig.answer()
     running, _ = rig.send(anchor=parent)
-    assert rig.pool.lost(1) == [running]
+    assert rig.pool.remove(1) == [running]
     assert not rig.reaches(parent)
     assert rig.pool.end(running, "r9", 0.0) is None
-    assert rig.pool.lost(1) == []
+    assert rig.pool.remove(1) == []
 
 
 def test_a_stored_answer_is_continued_over_any_connection() -> None:
     rig = Rig()
     attempt, _ = rig.send()
     stored = rig.end(attempt, stored=True)
-    rig.pool.lost(1)
+    rig.pool.remove(1)
     assert rig.reaches(stored)
     assert rig.pool.choose(1, stored, "m", 0.0) is None
     assert rig.open() == 2
@@ -253,16 +253,16 @@ def test_an_evicted_answer_is_unavailable() -> None:
 def test_turns_wait_for_a_connection_that_is_being_made() -> None:
     rig = Rig(connections=0)
     assert rig.pool.choose(1, None, "m", 0.0) is None
-    number = rig.pool.opening("m")
+    number = rig.pool.add("m")
     lane_choice = rig.lane_choice()
     assert (lane_choice.connection, lane_choice.is_open) == (number, False)
-    rig.pool.opened(number, 0.0)
+    rig.pool.mark_open(number, 0.0)
     assert rig.lane_choice().is_open
 
 
 def test_without_lanes_one_turn_waits_for_a_connection() -> None:
     rig = Rig(lanes=False, connections=0)
-    number = rig.pool.opening("m")
+    number = rig.pool.add("m")
     rig.pool.wait_for(number, +1)
     assert rig.pool.choose(2, None, "m", 0.0) is None
     rig.pool.wait_for(number, -1)
@@ -334,7 +334,7 @@ def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> N
     rig = Rig()
     old = rig.answer()
     new = rig.answer(anchor=old)
-    rig.pool.without_lanes()
+    rig.pool.stop_using_lanes()
     assert [rig.reaches(old), rig.reaches(new)] == [False, True]
     assert rig.lane_choice(1, new).lane is None
 
@@ -342,7 +342,7 @@ def test_a_host_that_proves_to_have_no_lanes_keeps_the_newest_state_alone() -> N
 def test_what_runs_moves_to_the_default_lane_and_still_ends() -> None:
     rig = Rig()
     attempt, _ = rig.send()
-    rig.pool.without_lanes()
+    rig.pool.stop_using_lanes()
     assert rig.pool.choose(1, None, "m", 0.0) is None
     ended = rig.end(attempt)
     assert ended.lane_address == LaneAddress(1, None)
@@ -364,7 +364,7 @@ def test_drains_are_distinguished_from_turns() -> None:
 def upkeep_rig(*, lifetime: float = 3600.0, count: int = 1) -> ConnectionPool:
     pool = ConnectionPool(lanes=True, lifetime=lifetime)
     for _ in range(count):
-        pool.opened(pool.opening("m"), 0.0)
+        pool.mark_open(pool.add("m"), 0.0)
     return pool
 
 
@@ -405,8 +405,8 @@ def test_an_unused_connection_is_not_replaced_forever() -> None:
     pool = upkeep_rig(lifetime=600.0)
     use(pool, 100.0)
     assert pool.upkeep(550.0).rotate == (1,)
-    new = pool.opening("m")
-    pool.opened(new, 550.0)
+    new = pool.add("m")
+    pool.mark_open(new, 550.0)
     pool.replace_connection(1, new)
     assert pool.upkeep(100.0 + IDLE_BEFORE_CLOSED).close == (new,)
 
@@ -423,7 +423,7 @@ def test_a_connection_on_which_an_answer_runs_is_not_idle() -> None:
 
 def test_nothing_is_due_when_nothing_is_open() -> None:
     pool = ConnectionPool(lanes=True)
-    pool.opening("m")
+    pool.add("m")
     assert pool.upkeep(1e9) == Upkeep((), (), None)
 
 
@@ -448,7 +448,7 @@ def test_a_check_at_the_announced_time_finds_an_old_connection_in_time(
 
 def test_a_connection_for_one_model_takes_no_other() -> None:
     pool = ConnectionPool(lanes=False, one_model=True)
-    pool.opened(pool.opening("m"), 0.0)
+    pool.mark_open(pool.add("m"), 0.0)
     assert pool.choose(1, None, "other", 0.0) is None
     assert pool.choose(1, None, "m", 0.0) == LaneChoice(1, None, is_open=True)
 
@@ -459,8 +459,8 @@ def test_a_connection_for_one_model_takes_no_other() -> None:
 def test_a_choice_changes_nothing_and_is_repeated_exactly() -> None:
     """Also where another conversation would have to lose its lanes: only taking evicts it."""
     pool = ConnectionPool(lanes=True, max_connections=1)
-    number = pool.opening("m")
-    pool.opened(number, 0.0)
+    number = pool.add("m")
+    pool.mark_open(number, 0.0)
     for conversation in range(1, 5):
         lane_choice = pool.choose(conversation, None, "m", 0.0)
         assert lane_choice is not None

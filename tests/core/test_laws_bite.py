@@ -49,7 +49,7 @@ def lanes_in_turn(patch: pytest.MonkeyPatch) -> None:
                 return lane
         return None
 
-    patch.setattr(ConnectionPool, "_free_lane", free_lane)
+    patch.setattr(ConnectionPool, "_find_free_lane", free_lane)
 
 
 def output_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def output_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
     """A continuation runs on the lane of what it continues."""
-    free_lane = ConnectionPool._free_lane
+    free_lane = ConnectionPool._find_free_lane
 
     def reused(
         self: ConnectionPool,
@@ -83,7 +83,7 @@ def parents_lane_reused(patch: pytest.MonkeyPatch) -> None:
             return lane
         return free_lane(self, connection, conversation, parent)
 
-    patch.setattr(ConnectionPool, "_free_lane", reused)
+    patch.setattr(ConnectionPool, "_find_free_lane", reused)
 
 
 def few_lanes(patch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def parents_lane_taken_early(patch: pytest.MonkeyPatch) -> None:
 
     def restless(self: ConnectionPool, attempt: int, *args: Any, stored: bool) -> None:
         take(self, attempt, *args, stored=stored)
-        self.in_progress(attempt)
+        self.mark_in_progress(attempt)
 
     patch.setattr(ConnectionPool, "commit", restless)
 

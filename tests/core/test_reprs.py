@@ -39,8 +39,8 @@ def test_an_engine_shows_its_turns_connections_and_attempts() -> None:
 def test_a_pool_shows_its_lanes() -> None:
     pool = ConnectionPool(lanes=True)
     assert repr(pool) == "<ConnectionPool with lanes: []>"
-    number = pool.opening("m")
-    pool.opened(number, 0.0)
+    number = pool.add("m")
+    pool.mark_open(number, 0.0)
     choice = pool.choose(1, None, "m", 0.0)
     assert choice is not None
     pool.commit(1, choice, 1, None, 0.0)

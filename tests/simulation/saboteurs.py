@@ -162,7 +162,7 @@ def has_two_lanes(patch: Patch) -> None:
 
 
 def takes_the_parents_lane(patch: Patch) -> None:
-    free_lane = ConnectionPool._free_lane
+    free_lane = ConnectionPool._find_free_lane
 
     def reused(
         self: ConnectionPool, connection: Any, conversation: int, parent: Any, **more: Any
@@ -171,7 +171,7 @@ def takes_the_parents_lane(patch: Patch) -> None:
             return lane
         return free_lane(self, connection, conversation, parent, **more)
 
-    patch.setattr(ConnectionPool, "_free_lane", reused)
+    patch.setattr(ConnectionPool, "_find_free_lane", reused)
 
 
 def evicts_when_asked(patch: Patch) -> None:
@@ -289,7 +289,7 @@ def lets_callers_wait(patch: Patch) -> None:
 
 
 def never_times_out(patch: Patch) -> None:
-    patch.setattr(Turns, "watch", lambda *_: None)
+    patch.setattr(Turns, "set_deadline", lambda *_: None)
 
 
 def is_not_woken_again(patch: Patch) -> None:
@@ -422,7 +422,7 @@ def shares_anchors(patch: Patch) -> None:
 
     def shared(self: Conversations, conversation: Any, anchor: ResponseAnchor, hidden: Any) -> None:
         record(self, conversation, anchor, hidden)
-        dispatches[0]._prepared.append(anchor)
+        dispatches[0]._warmed_up.append(anchor)
 
     patch.setattr(RequestPlanner, "complete", noted)
     patch.setattr(Conversations, "record", shared)
@@ -523,7 +523,7 @@ def launches_in_the_middle(patch: Patch) -> None:
 
     def at_once(self: Turns, turn: ActiveTurn, now: float) -> None:
         turn.progress.connecting(now)
-        senders[id(self)].place(turn, now)
+        senders[id(self)].send_or_wait(turn, now)
 
     patch.setattr(Sender, "__init__", noted)
     patch.setattr(Turns, "make_due", at_once)

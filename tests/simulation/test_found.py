@@ -66,7 +66,7 @@ def test_after_a_close_no_answer_is_continued_on_its_words_alone() -> None:
 
 def test_a_lane_that_ran_while_its_conversation_was_evicted_is_free_afterwards() -> None:
     pool = ConnectionPool(lanes=True)
-    pool.opened(pool.opening("m"), 0.0)
+    pool.mark_open(pool.add("m"), 0.0)
     lane_choice = pool.choose(1, None, "m", 0.0)
     assert lane_choice is not None
     pool.commit(1, lane_choice, 1, None, 0.0)

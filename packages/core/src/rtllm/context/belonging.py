@@ -93,17 +93,17 @@ class KnownResponses:
 
     def add(self, known: KnownResponse) -> None:
         """Remember a response."""
-        self._by_prefix[_place(known.anchor)].append(known)
+        self._by_prefix[_lookup_key(known.anchor)].append(known)
         self._by_mark[known.anchor.mark] = known
 
     def remove(self, known: KnownResponse) -> None:
         """Forget a response."""
         del self._by_mark[known.anchor.mark]
-        place = _place(known.anchor)
-        bucket = self._by_prefix[place]
+        key = _lookup_key(known.anchor)
+        bucket = self._by_prefix[key]
         bucket.remove(known)
         if not bucket:
-            del self._by_prefix[place]
+            del self._by_prefix[key]
 
     def find_by_mark(self, mark: str) -> KnownResponse | None:
         """Find a response by its mark; None if it is not remembered."""
@@ -180,7 +180,7 @@ class KnownResponses:
         known.output_keys = frozenset(i.key for i in output if i.key is not None)
 
 
-def _place(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
+def _lookup_key(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
     """Return the lookup key of a response: its closed units, and one item of its open run."""
     state = anchor.state
     return state.prefix, min(state.run, default=None)

@@ -119,7 +119,7 @@ class Conversations:
         self._responses = KnownResponses()
         self._number = 0
         self._hidden_bytes = 0
-        self._has_forgotten = False
+        self._has_forgotten_keys = False
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._known.values())
@@ -139,10 +139,10 @@ class Conversations:
         self._responses.requests.count(context)
         has_known_traces = any(trace in self._owners for trace in context.traces)
         member = Membership(Conversation(0), context, name, only_new_keys, has_known_traces)
-        found, only_line = self._find_group(member)
+        found, is_unbranched = self._find_group(member)
         if found is None:
             found = self._begin(context, name)
-        elif not only_line and not _continues_latest(found, context, self._owners):
+        elif not is_unbranched and not _continues_latest(found, context, self._owners):
             branch = self._begin(context, name)
             self._move_keys(branch, found, context)
             found = branch
@@ -242,7 +242,7 @@ class Conversations:
 
     def _match_by_content(self, member: Membership) -> KnownResponse | None:
         """Find the only response that a context without known keys can continue."""
-        if self._has_forgotten:
+        if self._has_forgotten_keys:
             return None  # its keys may be forgotten rather than new
         context = member.context
         alike = [
@@ -352,7 +352,7 @@ class Conversations:
         self._owners.clear()
         self._responses = KnownResponses()
         self._hidden_bytes = 0
-        self._has_forgotten = self._has_forgotten or self._number > 0
+        self._has_forgotten_keys = self._has_forgotten_keys or self._number > 0
 
     def _forget_surplus(self, now: float) -> None:
         """Forget the conversations unused for longest, but none that is active before it must."""

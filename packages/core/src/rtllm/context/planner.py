@@ -16,7 +16,7 @@ class Continuable:
 
     Attributes:
         belonging: The responses that belong to it, the longest prefix first.
-        prepared: Warmed-up prompts, which belong to all conversations, the newest first.
+        warmed_up: Warmed-up prompts, which belong to all conversations, the newest first.
         reachable: Tells whether a response can be continued right now.
         replaced: The numbers of connections that were replaced.
         unproven: Tells whether the context begins with a response that isn't proved to belong to
@@ -24,7 +24,7 @@ class Continuable:
     """
 
     belonging: Iterable[tuple[KnownResponse, Proof]]
-    prepared: Iterable[ResponseAnchor] = ()
+    warmed_up: Iterable[ResponseAnchor] = ()
     reachable: Callable[[ResponseAnchor], bool] = field(default=lambda _: True)
     replaced: Collection[int] = ()
     unproven: Callable[[], bool] = field(default=lambda: False)
@@ -56,7 +56,7 @@ def choose_plan(
         if rest is not None and known.reachable(anchor):
             return Plan(anchor, rest, anchor.lead_in_field, None)
         passed.append((response, proof))
-    for anchor in known.prepared:
+    for anchor in known.warmed_up:
         rest = _remaining_items(anchor, context, model)
         if rest is not None and known.reachable(anchor):
             return Plan(anchor, rest, anchor.lead_in_field, None)

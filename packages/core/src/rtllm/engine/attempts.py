@@ -61,9 +61,9 @@ class Attempts:
         """Record an attempt that has ended, once, and remember what can be continued."""
         attempt.finished = True
         self._state.attempts.pop(attempt.number, None)
-        self._state.place_queued()
+        self._state.make_queued_due()
         self._state.timers.clear(("drain", attempt.number))
-        self._state.timers.clear(("silence", attempt.number))
+        self._state.timers.clear(("end silence", attempt.number))
         connection = self._state.connections.find(attempt.connection)
         if connection is not None:
             connection.remove(attempt)
@@ -80,7 +80,7 @@ class Attempts:
         self._state.planner.complete(attempt.number, response_id, recorded, now, output, tokens)
         parent = attempt.placement.plan.anchor
         if parent is not None and self._state.planner.track_input_tokens(parent, tokens):
-            self._state.without_state(
+            self._state.stop_chaining(
                 f"counts {tokens} input tokens for a response that continues one of "
                 f"{parent.input_tokens}, so it forgets contexts"
             )
@@ -131,7 +131,7 @@ class Attempts:
         if decoder.continued_after_finish:
             finishes_early.add(model)
         if model not in finishes_early:
-            self._state.timers.set(("silence", attempt.number), now + END_SILENCE)
+            self._state.timers.set(("end silence", attempt.number), now + END_SILENCE)
 
 
 def _record_nothing(_: tuple[Item, ...]) -> tuple[Item, ...]:

@@ -46,7 +46,7 @@ class Cancellation:
         self._state.planner.abandon(attempt.number)
         self._state.timers.set(("drain", attempt.number), now + DRAIN_LIMIT)
 
-    def drain_timed_out(self, number: int, now: float) -> int | None:
+    def find_connection_to_close(self, number: int, now: float) -> int | None:
         """Return the connection to close because a response on it did not drain in time.
 
         Args:

@@ -97,7 +97,7 @@ class Connections:
         self, opening: Opening, now: float, *, replaces: int | None = None, is_trial: bool = False
     ) -> int:
         """Begin to open a connection; return its number."""
-        number = self._pool.opening(opening.model)
+        number = self._pool.add(opening.model)
         self._by_number[number] = Connection(number, opening, replaces=replaces, is_trial=is_trial)
         self._emit(Connect(number, opening.model, opening.network))
         self._timers.set(("connect", number), now + opening.limit)
@@ -117,7 +117,7 @@ class Connections:
         if not connection.is_exchange:
             self._timers.clear(("connect", connection.number))
             self._timers.set(("ping", connection.number), now + PING_AFTER)
-            self._pool.opened(connection.number, now)
+            self._pool.mark_open(connection.number, now)
 
     def keep_warm(self, opening: Opening, now: float, at_least: int = 0) -> None:
         """Begin to open the warm connections that are missing."""
@@ -149,7 +149,7 @@ class Connections:
                 connection.is_doubted = True
                 self._ping(connection, now)
 
-    def watch(self, connection: Connection, now: float) -> bool:
+    def check_silence(self, connection: Connection, now: float) -> bool:
         """Check a connection whose silence may have lasted too long; ping it if it has.
 
         Returns:
@@ -180,7 +180,7 @@ class Connections:
             limit: Seconds that its attempts may take.
         """
         if connection.state == "open":
-            self._pool.lost(connection.number)
+            self._pool.remove(connection.number)
             connection.become("closing")
             self._timers.set(("close", connection.number), now + limit)
 
@@ -217,7 +217,7 @@ class Connections:
         number = connection.number
         if self._by_number.pop(number, None) is None:
             return []
-        self._pool.lost(number)
+        self._pool.remove(number)
         for kind in ("connect", "ping", "close"):
             self._timers.clear((kind, number))
         if close:

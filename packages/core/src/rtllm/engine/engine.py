@@ -103,7 +103,7 @@ class Engine:
             wakes_at=self._wakes_at,
             due=len(self._state.due),
             actions=len(self._state.actions),
-            prepared=len(self._state.latest),
+            latest_requests=len(self._state.latest),
         )
 
     def ask(self, prepared: PreparedRequest, now: float) -> tuple[int, list[Action]]:
@@ -133,7 +133,7 @@ class Engine:
         self._state.turns[turn.number] = turn
         self._turns.make_due(turn, now)
         if not request.warm_up:
-            self._state.timers.set(("slow", turn.number), now + LONG_WAIT)
+            self._state.timers.set(("long wait", turn.number), now + LONG_WAIT)
         return turn.number, self._settle(now)
 
     def cancel(self, turn: int, now: float) -> list[Action]:
@@ -179,15 +179,15 @@ class Engine:
             match kind:
                 case "turn":
                     self._turns.handle_deadline(number, now)
-                case "slow":
+                case "long wait":
                     self._turns.warn_if_silent(number, now)
                 case "connect":
                     self._connect_timed_out(number, now)
                 case "ping":
-                    self._watch(number, now)
+                    self._check_silence(number, now)
                 case "drain":
                     self._end_drain(number, now)
-                case "silence":
+                case "end silence":
                     self._turns.end_after_silence(number, now)
                 case "close":
                     self._close_connection(number, DRAIN_TIMED_OUT, now)
@@ -263,7 +263,7 @@ class Engine:
             match connection.route(frame):
                 case Attempt() as attempt:
                     if connection.ignores_lanes and self._state.pool.lanes_on:
-                        self._state.without_lanes()
+                        self._state.stop_using_lanes()
                     if not attempt.written:  # it is answered before its whole text was written
                         attempt.written = True
                         connection.unsent.pop(attempt.number, None)
@@ -286,7 +286,7 @@ class Engine:
                 if turn is not None and turn.attempt is written:
                     turn.bytes_sent += written.size
                     turn.progress.sent(now)
-                    self._turns.watch(turn)
+                    self._turns.set_deadline(turn)
         return self._settle(now)
 
     def heard(self, number: int, now: float) -> list[Action]:
@@ -304,7 +304,7 @@ class Engine:
             if state.due:
                 turn = state.due.popleft()
                 if turn.state == "due":
-                    self._sender.place(turn, now)
+                    self._sender.send_or_wait(turn, now)
         earliest = self._state.timers.earliest()
         if earliest is not None and (self._wakes_at is None or earliest < self._wakes_at):
             self._wakes_at = earliest
@@ -317,7 +317,7 @@ class Engine:
 
     def _end_drain(self, number: int, now: float) -> None:
         """Close the connection of a cancelled response that does not end, once no turn uses it."""
-        connection = self._cancellation.drain_timed_out(number, now)
+        connection = self._cancellation.find_connection_to_close(number, now)
         if connection is not None:
             logger.info(
                 "closing connection %d: a cancelled response did not end in time", connection
@@ -345,16 +345,16 @@ class Engine:
         for turn in waiting:
             self._turns.stop_waiting(turn)
         self._state.connections.remove(connection, close=False)
-        self._state.place_queued()
+        self._state.make_queued_due()
         if connection.is_trial:
             self._state.fallback.record_fault(now, fault)
         for turn in waiting:
             self._turns.recover(turn, fault, now, connection.number)
 
-    def _watch(self, number: int, now: float) -> None:
+    def _check_silence(self, number: int, now: float) -> None:
         """Ping a connection that has been silent, or drop it if its pong is overdue."""
         connection = self._state.connections.find(number)
-        if connection is not None and self._state.connections.watch(connection, now):
+        if connection is not None and self._state.connections.check_silence(connection, now):
             self._state.actions.append(Close(number))
             self._connection_lost(connection, NO_SIGN_OF_LIFE, now)
 
@@ -367,7 +367,7 @@ class Engine:
         reason = connection.close_reason(fault).at(connection.address)
         for attempt in self._state.connections.remove(connection, close=False):
             self._turns.fail(attempt, reason, now, with_connection=True)
-        self._state.place_queued()
+        self._state.make_queued_due()
         if was_used:
             # The caller's next turn finds an open connection. One that carried nothing is not
             # replaced, or a host that closes each connection at once would be dialled endlessly.

@@ -99,7 +99,7 @@ class HostKnowledge:
         """Whether a call id must be sent back unchanged, since it may carry the host's data."""
         return call_id in self._issued or carries_data(call_id)
 
-    def without_state(self, reason: str) -> None:
+    def stop_chaining(self, reason: str) -> None:
         """Record that the host forgets the responses that it is asked to continue.
 
         Args:
@@ -114,7 +114,7 @@ class HostKnowledge:
             )
         self.forgets = True
 
-    def without_lanes(self) -> None:
+    def stop_using_lanes(self) -> None:
         """Record that the host does not support lanes."""
         if self.lanes:
             logger.warning(

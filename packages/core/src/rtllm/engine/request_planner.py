@@ -112,7 +112,7 @@ class RequestPlanner:
         self._abandoned: set[int] = set()
         self._marks = marks
         self._numbers = itertools.count(1)
-        self._prepared: deque[ResponseAnchor] = deque(maxlen=KEPT_WARM_UPS)
+        self._warmed_up: deque[ResponseAnchor] = deque(maxlen=KEPT_WARM_UPS)
         self._warm_ups = itertools.count(-1, -1)
 
     @property
@@ -155,7 +155,7 @@ class RequestPlanner:
     def forget_conversations(self) -> None:
         """Forget all conversations and warmed-up prompts; knowledge about the host stays."""
         self._conversations.forget_all()
-        self._prepared.clear()
+        self._warmed_up.clear()
 
     def choose(
         self,
@@ -230,7 +230,7 @@ class RequestPlanner:
         """Choose the plan among the reachable responses, with the reason for a full context."""
         known = Continuable(
             self._conversations.find_belonging(member),
-            () if full_context else tuple(reversed(self._prepared)),
+            () if full_context else tuple(reversed(self._warmed_up)),
             reachable=lambda anchor: not full_context and reachable(anchor),
             replaced=self._replaced,
             unproven=lambda: not full_context and self._conversations.begins_with_known(member),
@@ -321,7 +321,7 @@ class RequestPlanner:
                 max(input_tokens or 0, parent.input_tokens if parent is not None else 0),
             )
             if conversation.is_warm_up:
-                self._prepared.append(anchor)
+                self._warmed_up.append(anchor)
             else:
                 hidden = find_hidden_items(recorded_context, output, recorded)
                 self._conversations.record(conversation, anchor, hidden)
@@ -348,8 +348,8 @@ class RequestPlanner:
             a row without a single hit, its memory is no longer used.
         """
         self.pool.evict(anchor)
-        if anchor in self._prepared:
-            self._prepared.remove(anchor)
+        if anchor in self._warmed_up:
+            self._warmed_up.remove(anchor)
         self._conversations.mark_lost(anchor)
         self._misses += 1
         if self._has_remembered or (self._misses < MAX_MISSES and not is_proof):

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Collection
+from typing import Literal
 
 from rtllm.codec.carried_fields import unpack
 from rtllm.codec.chat_encoder import Carried, size_of
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 REPLACED_LIMIT = 180.0
 """Seconds that responses may take to end on a connection that was replaced."""
-PREPARED_REQUESTS = 512
+LATEST_REQUESTS = 512
 """How many conversations' latest requests are kept for rebuilding connections."""
 
 
@@ -53,7 +54,7 @@ class Sender:
         self._attempts = attempts
         self._turns = turns
 
-    def place(self, turn: ActiveTurn, now: float) -> None:
+    def send_or_wait(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn or let it wait; an error ends this turn and no other."""
         until = self._state.rate_limits.until(turn.model, now)
         if (
@@ -65,25 +66,25 @@ class Sender:
             self._turns.pause(turn, until)
             return
         try:
-            if self._uses_http(turn, now):
+            if self._choose_protocol(turn, now) == "http":
                 self._start_http(turn, now)
             else:
-                self._start(turn, now)
+                self._start_websocket(turn, now)
         except Exception as error:
             logger.exception("turn %d could not be sent", turn.number)
             if turn.number in self._state.turns:
                 self._turns.recover(turn, unsendable(error), now)
 
-    def _uses_http(self, turn: ActiveTurn, now: float) -> bool:
-        """Whether a turn's request goes over HTTP; may start a trial of the WebSocket."""
+    def _choose_protocol(self, turn: ActiveTurn, now: float) -> Literal["websocket", "http"]:
+        """Choose the protocol of a turn's request, and open a trial WebSocket if one is due."""
         options, request = self._state.options, turn.prepared.request
         if options.api == "chat" or not options.websocket or turn.constraints.over_http:
-            return True
+            return "http"
         if (
             not (self._state.fallback.avoids_websocket and self._state.can_fall_back(now))
             or request.warm_up
         ):
-            return False
+            return "websocket"
         _, lane_choice = self._state.planner.choose(turn.member, turn.model, now)
         protocol = self._state.fallback.choose_protocol(
             now, has_open=lane_choice is not None and lane_choice.is_open
@@ -91,9 +92,9 @@ class Sender:
         if protocol is ProtocolChoice.HTTP_WITH_TRIAL:
             self._state.fallback.begin_trial()
             self._state.connections.open(_opening_of(turn), now, is_trial=True)
-        return protocol is not ProtocolChoice.SOCKET
+        return "websocket" if protocol is ProtocolChoice.SOCKET else "http"
 
-    def _start(self, turn: ActiveTurn, now: float) -> None:
+    def _start_websocket(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn's request over a WebSocket, or wait for one."""
         plan, lane_choice = self._choose(turn, now)
         lane = lane_choice.lane if lane_choice is not None else None
@@ -158,7 +159,7 @@ class Sender:
             alone: Whether no other conversation may wait for the same connection.
         """
         turn.become("connecting")
-        self._turns.watch(turn)
+        self._turns.set_deadline(turn)
         if lane_choice is None and self._state.pool.is_full:
             self._state.queue(turn)
             return
@@ -204,7 +205,7 @@ class Sender:
         self._state.actions.append(Send(connection.number, attempt.number, data))
         for number in self._state.pool.surplus():
             self._state.connections.retire(number, now, DRAIN_LIMIT)
-        self._turns.watch(turn)
+        self._turns.set_deadline(turn)
 
     def _remember_latest(self, turn: ActiveTurn) -> None:
         """Keep a conversation's latest request, to send its prefix again to a new connection."""
@@ -213,7 +214,7 @@ class Sender:
         number = turn.member.conversation.number
         self._state.latest.pop(number, None)
         self._state.latest[number] = turn.prepared
-        if len(self._state.latest) > PREPARED_REQUESTS:
+        if len(self._state.latest) > LATEST_REQUESTS:
             del self._state.latest[next(iter(self._state.latest))]
 
     def _start_http(self, turn: ActiveTurn, now: float) -> None:
@@ -257,7 +258,7 @@ class Sender:
         connection = self._state.connections.open_exchange(_opening_of(turn))
         attempt = self._attempts.begin(turn, connection, placement, size, decoder, now)
         turn.progress.over_http()
-        self._turns.watch(turn)
+        self._turns.set_deadline(turn)
         limits = request.limits
         self._state.actions.append(
             StartHttp(

@@ -62,7 +62,7 @@ class EngineSnapshot:
         wakes_at: When it asked to be woken; None if nothing is due.
         due: How many turns are to be sent.
         actions: How many actions were not returned yet.
-        prepared: How many requests are kept for rebuilding connections.
+        latest_requests: How many requests are kept for rebuilding connections.
     """
 
     turns: Mapping[int, TurnSnapshot]
@@ -79,4 +79,4 @@ class EngineSnapshot:
     wakes_at: float | None
     due: int
     actions: int
-    prepared: int
+    latest_requests: int

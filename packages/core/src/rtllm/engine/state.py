@@ -83,7 +83,7 @@ class EngineState:
         wanted = options.websocket and options.http_fallback
         return wanted and self.fallback.may_use_http(now)
 
-    def place_queued(self) -> None:
+    def make_queued_due(self) -> None:
         """Make the turn due that has waited longest for a free connection."""
         while self.queued:
             turn = self.queued.pop(0)
@@ -103,19 +103,19 @@ class EngineState:
         digest = blake2b(f"{self.options.seed}:{self._draws}".encode(), digest_size=4).digest()
         return int.from_bytes(digest) / 2**32
 
-    def without_lanes(self) -> None:
+    def stop_using_lanes(self) -> None:
         """Stop using lanes."""
-        self.pool.without_lanes()
-        self.knowledge.without_lanes()
+        self.pool.stop_using_lanes()
+        self.knowledge.stop_using_lanes()
 
-    def without_state(self, reason: str) -> None:
+    def stop_chaining(self, reason: str) -> None:
         """Continue no responses any more.
 
         Args:
             reason: How the host shows that it forgets them, for a warning.
         """
         self.planner.stop_chaining()
-        self.knowledge.without_state(reason)
+        self.knowledge.stop_chaining(reason)
 
     def queue(self, turn: ActiveTurn) -> None:
         """Queue a turn until a connection is free, within its time limit."""

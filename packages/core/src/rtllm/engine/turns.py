@@ -58,8 +58,8 @@ class Turns:
         turn.progress.connecting(now)
         self._state.due.append(turn)
 
-    def watch(self, turn: ActiveTurn) -> None:
-        """Set the deadline of a turn's current wait."""
+    def set_deadline(self, turn: ActiveTurn) -> None:
+        """Set the timer to the deadline of a turn's current wait."""
         self._state.timers.set(("turn", turn.number), turn.progress.deadline()[0])
 
     def feed(self, attempt: Attempt, piece: Any, now: float) -> None:
@@ -86,16 +86,16 @@ class Turns:
         """Process the events and the fault that a piece of a response, or its end, produced."""
         decoder = attempt.decoder
         if decoder.in_progress and not was_in_progress:
-            self._state.pool.in_progress(attempt.number)
+            self._state.pool.mark_in_progress(attempt.number)
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
         if attempt.over_http and isinstance(decoder, ExchangeDecoder):
             self._attempts.expect_end(attempt, decoder, now)
-        if turn is not None and turn.attempt is attempt and self._is_ignored(attempt):
-            self._state.without_state("accepts previous_response_id but ignores it")
+        if turn is not None and turn.attempt is attempt and self._check_parent_once(attempt):
+            self._state.stop_chaining("accepts previous_response_id but ignores it")
             self.recover(turn, PARENT_IGNORED, now)
             turn = None
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
-            self.watch(turn)
+            self.set_deadline(turn)
         if fault is None and decoder.ended is not None:
             self._attempts.end(attempt, now)
         if turn is not None and events:
@@ -103,8 +103,12 @@ class Turns:
         if fault is not None:
             self.fail(attempt, fault, now)
 
-    def _is_ignored(self, attempt: Attempt) -> bool:
-        """Check whether the service reports that it does not know the continued response."""
+    def _check_parent_once(self, attempt: Attempt) -> bool:
+        """Check once, when a request is accepted, whether the service ignores its parent.
+
+        Returns:
+            Whether the service reports that it does not know the continued response.
+        """
         decoder = attempt.decoder
         if (
             attempt.is_parent_checked
@@ -317,7 +321,7 @@ class Turns:
             guessed = guessed_points(fault, dialects.of(model))
             dialects.learn(model, fault.points, fault.message, guessed=guessed)
         if lesson == "lanes refused":
-            self._state.without_lanes()
+            self._state.stop_using_lanes()
         if lesson == "parameter refused" and fault.tool is not None:
             name = tool_name(fault.tool)
             self._state.knowledge.rejected.note_tool(turn.model, fault.tool, name, fault.message)
@@ -371,7 +375,7 @@ class Turns:
             return
         turn.become("over")
         self._state.timers.clear(("turn", turn.number))
-        self._state.timers.clear(("slow", turn.number))
+        self._state.timers.clear(("long wait", turn.number))
         del self._state.turns[turn.number]
         if turn.attempt is not None:
             self._cancellation.abandon(
@@ -394,7 +398,7 @@ class Turns:
             return
         deadline, _, seconds = turn.progress.deadline()
         if now < deadline:
-            self.watch(turn)
+            self.set_deadline(turn)
             return
         attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
         if attempt is not None:

@@ -104,14 +104,14 @@ class ConnectionPool:
 
     # -- connections ---------------------------------------------------------------------
 
-    def opening(self, model: str) -> int:
+    def add(self, model: str) -> int:
         """Add a connection that is being opened for a model; return its number."""
         self._number += 1
         only = model if self._one_model else None
         self._connections[self._number] = PooledConnection(self._number, self.lanes_on, only)
         return self._number
 
-    def opened(self, number: int, now: float) -> None:
+    def mark_open(self, number: int, now: float) -> None:
         """Record that a connection is open."""
         if (connection := self._connections.get(number)) is not None:
             connection.is_open = True
@@ -151,7 +151,7 @@ class ConnectionPool:
         connection = self._connections.get(number)
         return connection is not None and bool(connection.tenants)
 
-    def lost(self, number: int) -> list[int]:
+    def remove(self, number: int) -> list[int]:
         """Remove a connection with all that it remembered; return the attempts that ran on it."""
         connection = self._connections.pop(number, None)
         if connection is None:
@@ -170,7 +170,7 @@ class ConnectionPool:
         connections = self._connections
         if old in connections and new in connections:
             connections[new].active_at = connections[old].active_at
-        self.lost(old)
+        self.remove(old)
 
     def wait_for(self, number: int, change: int) -> None:
         """Count a turn that waits for a connection to open (+1) or no longer does (-1)."""
@@ -188,7 +188,7 @@ class ConnectionPool:
         """List the connections that other conversations use."""
         return {c.number for c in self._connections.values() if c.is_used_by_others(conversation)}
 
-    def without_lanes(self) -> None:
+    def stop_using_lanes(self) -> None:
         """Switch to one lane per connection, because the host does not support lanes.
 
         What runs and is remembered moves to the default lane. Such a host remembers only the newest
@@ -287,13 +287,13 @@ class ConnectionPool:
             if c.number not in avoid and c.model in (None, model)
         ]
         for connection in self._in_order(usable, conversation):
-            lane = self._free_lane(connection, conversation, None)
+            lane = self._find_free_lane(connection, conversation, None)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open)
         evictable = self._find_evictable(usable, now)
         if evictable is not None:
             connection, tenant = evictable
-            lane = self._free_lane(connection, conversation, None, evicted=tenant)
+            lane = self._find_free_lane(connection, conversation, None, evicted=tenant)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open, evicts=tenant)
         return None
@@ -305,7 +305,7 @@ class ConnectionPool:
             return None
         if not connection.lanes_on and connection.tenants:
             return None
-        lane = self._free_lane(connection, conversation, None)
+        lane = self._find_free_lane(connection, conversation, None)
         return None if lane is None else LaneChoice(number, lane.name, is_open=True)
 
     def _choose_lane_near(self, anchor: ResponseAnchor, conversation: int) -> LaneChoice | None:
@@ -321,7 +321,7 @@ class ConnectionPool:
             return None
         if not connection.lanes_on:
             return LaneChoice(connection.number, None, is_open=True) if connection.idle else None
-        lane = self._free_lane(connection, conversation, anchor.lane_address)
+        lane = self._find_free_lane(connection, conversation, anchor.lane_address)
         return None if lane is None else LaneChoice(connection.number, lane.name, is_open=True)
 
     def _in_order(
@@ -334,9 +334,9 @@ class ConnectionPool:
             yield from (
                 c for c in usable if c.is_open and 0 < len(c.tenants) < CONVERSATIONS_PER_CONNECTION
             )
-        yield from (c for c in usable if not c.is_open and self._has_place(c, conversation))
+        yield from (c for c in usable if not c.is_open and self._may_wait_for(c, conversation))
 
-    def _has_place(self, connection: PooledConnection, conversation: int) -> bool:
+    def _may_wait_for(self, connection: PooledConnection, conversation: int) -> bool:
         if connection.reserved_for not in (None, conversation):
             return False
         if not connection.lanes_on:
@@ -372,7 +372,7 @@ class ConnectionPool:
                     found = (key, connection, number)
         return None if found is None else found[1:]
 
-    def _free_lane(
+    def _find_free_lane(
         self,
         connection: PooledConnection,
         conversation: int,
@@ -426,7 +426,7 @@ class ConnectionPool:
         """Mark an attempt as sent.
 
         Its lane becomes busy and forgets its response. The lane of the response that it
-        continues is reserved until `in_progress`.
+        continues is reserved until `mark_in_progress`.
 
         Args:
             attempt: The attempt's number.
@@ -466,7 +466,7 @@ class ConnectionPool:
         connection.running[attempt] = lane.name
         self._addresses[attempt] = (connection.number, parent)
 
-    def in_progress(self, attempt: int) -> None:
+    def mark_in_progress(self, attempt: int) -> None:
         """Mark an attempt as being processed, which frees the lane of the response it continues."""
         number, parent = self._addresses.get(attempt, (0, None))
         if parent is not None:
@@ -479,7 +479,7 @@ class ConnectionPool:
         It no longer reserves the lane of the response that it continues. If that response is
         evicted now, only the drained attempt can fail.
         """
-        self.in_progress(attempt)
+        self.mark_in_progress(attempt)
         connection = self._connections.get(self._addresses.get(attempt, (0, None))[0])
         if connection is not None:
             connection.abandoned.add(attempt)
@@ -495,7 +495,7 @@ class ConnectionPool:
         Returns:
             The lane that remembers the response, None if the connection is gone.
         """
-        self.in_progress(attempt)
+        self.mark_in_progress(attempt)
         number, _ = self._addresses.pop(attempt, (0, None))
         connection = self._connections.get(number)
         if connection is None:
