@@ -22,6 +22,7 @@ MODULES = (
     "rtllm.doctor",
     "rtllm",
     "rtllm.adapters",
+    "rtllm.testing",
 )
 
 

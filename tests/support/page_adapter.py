@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,20 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[str]:
-    """The page's code: the framework, its adapter, and a conversation."""
+    """The page's code: the framework, its adapter, a conversation, and the adapter under test."""
     return _BLOCK.findall(PAGE.read_text())
 
 
+@cache
 def adapter_of_the_page() -> Any:
     """Execute the framework and the adapter; returns their names."""
     names: dict[str, Any] = {"__name__": "page"}
     exec("\n".join(blocks()[:2]), names)  # noqa: S102 - the page's own code
     return SimpleNamespace(**names)
+
+
+def under_test(kind: Any) -> Any:
+    """The page's adapter under test, with another class of its model."""
+    names = {**vars(adapter_of_the_page()), "RtllmModel": kind}
+    exec(blocks()[3].partition("\nawait ")[0], names)  # noqa: S102
+    return names["ModelUnderTest"]
