@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm.adapters import CallGroup, CallHistory, Unseen, arrange
-from rtllm_videosdk.parallel_calls import Turn
+from rtllm_videosdk.parallel_calls import PipelineTurn
 from videosdk_adapter.requests import context
 
 
@@ -162,9 +162,9 @@ def test_unseen_calls_are_next_to_those_of_their_response_and_no_other_of_the_sa
 # -- the calls of an open turn ---------------------------------------------------------------------
 
 
-async def two_rounds() -> Turn:
+async def two_rounds() -> PipelineTurn:
     """A turn that handed out a call in each of two rounds, both by one id."""
-    turn = Turn(context(("user", "go")), (heard("go"),))
+    turn = PipelineTurn(context(("user", "go")), (heard("go"),))
     for words in ("One. ", "Two. "):
         turn.hold(CallGroup((call(1),), words))
         turn.emit_next_call()
@@ -193,7 +193,7 @@ async def test_items_without_an_id_of_their_own_are_found_by_their_place() -> No
 
 async def test_an_id_that_was_there_before_is_not_the_items_own() -> None:
     base = (heard("go"), call(1, "x"), output(1), heard("again"))
-    turn = Turn(context(("user", "go")), base)
+    turn = PipelineTurn(context(("user", "go")), base)
     turn.hold(CallGroup((call(1),), "Two. "))
     turn.emit_next_call()
     items = [*base, call(1, "x"), output(1)]

@@ -22,7 +22,7 @@ from rtllm_videosdk.generation import (
 )
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.images import Pictures
-from rtllm_videosdk.parallel_calls import MAX_INVALID_RESPONSES, OpenTurns, Turn
+from rtllm_videosdk.parallel_calls import MAX_INVALID_RESPONSES, OpenTurns, PipelineTurn
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ChatCall:
         self._context = context
         self._settings = settings
         self._unsent: tuple[str, ...] = ()
-        self.turn: Turn | None = None
+        self.turn: PipelineTurn | None = None
         self.nested = False
         self.has_spoken = False
 
@@ -139,7 +139,7 @@ class ChatCall:
                 return  # another caller gets all calls, and asks again when it wants to
             # A tool raised, which the framework doesn't report; the model must say something.
 
-    def _is_over(self, turn: Turn) -> bool:
+    def _is_over(self, turn: PipelineTurn) -> bool:
         """Whether the outer `chat` has nothing left to do after a call.
 
         Raises:
@@ -161,16 +161,16 @@ class ChatCall:
         self._unsent = context.unsent
         return await self._state.pictures.resolve(context.items)
 
-    def _join(self, items: tuple[Item, ...]) -> Turn:
+    def _join(self, items: tuple[Item, ...]) -> PipelineTurn:
         turn = self._state.turns.join(self._context, items)
         self.nested = turn is not None
         if turn is None:
-            turn = Turn(self._context, items)
+            turn = PipelineTurn(self._context, items)
         self.turn = self._generation.turn = turn
         return turn
 
     async def _ask_until_valid(
-        self, turn: Turn, items: tuple[Item, ...], response: Response
+        self, turn: PipelineTurn, items: tuple[Item, ...], response: Response
     ) -> AsyncGenerator[LLMResponse, None]:
         """Repeat the request until the response has no invalid call, or also something valid."""
         settings = self._settings
@@ -203,12 +203,12 @@ class ChatCall:
         if metadata := final_metadata(response, settings.model):
             yield text_chunk("", metadata)
 
-    def _emit_call(self, turn: Turn, metadata: dict[str, Any] | None = None) -> LLMResponse:
+    def _emit_call(self, turn: PipelineTurn, metadata: dict[str, Any] | None = None) -> LLMResponse:
         """Give the framework the next call, by its own name of the tool."""
         call = turn.emit_next_call()
         return call_chunk(call, self._settings.offered.names.to_framework(call.name), metadata)
 
-    def _ask(self, turn: Turn, items: tuple[Item, ...]) -> ResponseStream:
+    def _ask(self, turn: PipelineTurn, items: tuple[Item, ...]) -> ResponseStream:
         context = arrange(
             items,
             self._state.turns.history.groups_in(items),
@@ -224,7 +224,7 @@ class ChatCall:
 
         return self._settings.ask(context, self._unsent, record, no_calls=turn.refused)
 
-    def _answer_invalid_calls(self, turn: Turn, response: Response) -> list[Item]:
+    def _answer_invalid_calls(self, turn: PipelineTurn, response: Response) -> list[Item]:
         """Remove invalid calls from a response; the model gets an error output for each.
 
         Returns:

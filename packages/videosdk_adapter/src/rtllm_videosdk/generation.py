@@ -14,7 +14,7 @@ from rtllm.adapters import CallGroup, OnRefusal, refusal_error, signature_of
 from rtllm_videosdk.caller_identity import calling_pipeline
 from rtllm_videosdk.errors import missing_decision_error
 from rtllm_videosdk.graph import GraphStream
-from rtllm_videosdk.parallel_calls import Turn
+from rtllm_videosdk.parallel_calls import PipelineTurn
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Generation:
     def __init__(self, context: object) -> None:
         self.pipeline = calling_pipeline()
         self.context = context
-        self.turn: Turn | None = None
+        self.turn: PipelineTurn | None = None
         self._cancelled = False
         self._waiting: asyncio.Timeout | None = None
         self._loop = asyncio.get_running_loop()

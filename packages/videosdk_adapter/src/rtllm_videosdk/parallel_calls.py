@@ -57,22 +57,22 @@ def find_recorded_calls(
     unrecorded = list(emitted)
     counts = count_keys(items)
     found: dict[int, EmittedCall] = {}
-    for place, item in enumerate(items):
+    for index, item in enumerate(items):
         if not isinstance(item, ToolCall):
             continue
         key = item.key if item.key is not None and counts[item.key] == 1 else None
         same = [one for one in unrecorded if one.call_id == item.call_id]
         match = next((one for one in same if key is not None and one.key == key), None)
-        if match is None and (place >= first if key is None else key not in earlier):
+        if match is None and (index >= first if key is None else key not in earlier):
             match = next((one for one in same if one.key is None or counts[one.key] > 1), None)
         if match is not None:
-            found[place] = match
+            found[index] = match
             unrecorded.remove(match)
     return found
 
 
 @dataclass(eq=False)
-class Turn:
+class PipelineTurn:
     """A turn of the pipeline: its first `chat`, and the nested ones.
 
     Attributes:
@@ -119,9 +119,9 @@ class Turn:
         # By call id: whether the newest call with it belongs to this turn.
         latest: dict[str, bool] = {}
         is_after_own_call = False
-        for place, item in enumerate(items[known:], known):
+        for index, item in enumerate(items[known:], known):
             if isinstance(item, ToolCall):
-                latest[item.call_id] = place in own
+                latest[item.call_id] = index in own
             if isinstance(item, ToolCall | ToolOutput):
                 is_after_own_call = is_after_own_call or latest.get(item.call_id, False)
             elif isinstance(item, Message) and item.role == "user":
@@ -130,7 +130,7 @@ class Turn:
 
     def calls_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
         """Find the calls of this turn in its context, by index, with their responses."""
-        return {place: one.group for place, one in self._recorded(items).items()}
+        return {index: one.group for index, one in self._recorded(items).items()}
 
     def claim(
         self, items: Sequence[object], others: AbstractSet[str] = frozenset()
@@ -146,8 +146,8 @@ class Turn:
         """
         found = self._recorded(items, others)
         claimed: list[tuple[str, CallGroup]] = []
-        for place, one in found.items():
-            item = items[place]
+        for index, one in found.items():
+            item = items[index]
             one.key = item.key if isinstance(item, ToolCall) else None
             if one.key is not None:
                 claimed.append((one.key, one.group))
@@ -221,15 +221,15 @@ class OpenTurns:
 
     def __init__(self) -> None:
         self.history = CallHistory()
-        self._open: list[Turn] = []
+        self._open: list[PipelineTurn] = []
         self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_UnrecordedCalls]]] = {}
 
-    def open(self, turn: Turn) -> None:
+    def open(self, turn: PipelineTurn) -> None:
         """Expect nested calls of a turn."""
         if turn not in self._open:
             self._open.append(turn)
 
-    def close(self, turn: Turn) -> None:
+    def close(self, turn: PipelineTurn) -> None:
         """Expect no more. A call may still be recorded until the context's next `chat`."""
         turn.end()
         if turn not in self._open:
@@ -243,7 +243,7 @@ class OpenTurns:
         if unrecorded:
             self._keep(turn.context, _UnrecordedCalls(unrecorded, frozenset(count_keys(items))))
 
-    def join(self, context: ChatContext, items: Sequence[Item]) -> Turn | None:
+    def join(self, context: ChatContext, items: Sequence[Item]) -> PipelineTurn | None:
         """Return the turn that a context continues, None if it begins a new one."""
         task = asyncio.current_task()
         candidates = [turn for turn in self._open if turn.context is context]
@@ -269,13 +269,13 @@ class OpenTurns:
             if waits and turn.context is not copy and not turn.superseded:
                 self._bind(turn, calls_in(turn.context))
 
-    def update(self, turn: Turn, items: Sequence[Item]) -> None:
+    def update(self, turn: PipelineTurn, items: Sequence[Item]) -> None:
         """Update a turn from its context."""
         self._bind(turn, items)
         turn.update(items)
 
     def _bind(
-        self, turn: Turn, items: Sequence[object], others: AbstractSet[str] = frozenset()
+        self, turn: PipelineTurn, items: Sequence[object], others: AbstractSet[str] = frozenset()
     ) -> None:
         """Bind the items that recorded a turn's calls to the responses of these calls."""
         of_open_turns = {
@@ -315,8 +315,8 @@ class OpenTurns:
         for turn in reversed(ended):
             earlier = turn.earlier | claimed
             found = find_recorded_calls(turn.emitted, items, earlier=earlier, first=len(items))
-            for place, one in found.items():
-                item = items[place]
+            for index, one in found.items():
+                item = items[index]
                 if isinstance(item, ToolCall) and item.key is not None:
                     claimed.add(item.key)
                     self.history.bind(item.key, one.group)

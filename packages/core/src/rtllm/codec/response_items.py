@@ -40,8 +40,8 @@ class ItemState:
         final_arguments: A call's arguments from the event that ends them.
         done: The item, once it is complete.
         is_announced: Whether it was announced by `added`.
-        is_open: Whether it was announced and is not complete.
-        is_closed: Whether the service declared it complete.
+        awaits_end: Whether it was announced and is not complete.
+        is_declared_complete: Whether the service declared it complete.
         id_count: How many events gave it an id.
         thoughts: Removes the thoughts from its text; None if they are kept, or no text came yet.
     """
@@ -63,15 +63,15 @@ class ItemState:
     final_arguments: str = ""
     done: Item | None = None
     is_announced: bool = False
-    is_open: bool = False
-    is_closed: bool = False
+    awaits_end: bool = False
+    is_declared_complete: bool = False
     id_count: int = 0
     thoughts: ThoughtFilter | None = None
 
     @property
     def is_slow(self) -> bool:
         """Whether it is open and may take long without text."""
-        return self.is_open and self.kind != _MESSAGE
+        return self.awaits_end and self.kind != _MESSAGE
 
     @property
     def final(self) -> str:
@@ -227,7 +227,7 @@ class ItemTable:
             reversed(found),
             key=lambda i: (
                 item_id in i.ids and index in i.indexes,
-                not i.is_closed,
+                not i.is_declared_complete,
                 item_id in i.ids,
             ),
         )
@@ -337,6 +337,8 @@ def _calls(
 ) -> Iterator[ItemState]:
     yield from (i for i in fit if i.call_id is not None and i.call_id == call_id)
     yield from (i for i in with_id if i.call_id is None)
-    without_id = [i for i in fit if i.call_id is None and i.kind is not None and not i.is_closed]
+    without_id = [
+        i for i in fit if i.call_id is None and i.kind is not None and not i.is_declared_complete
+    ]
     yield from (i for i in without_id if index in i.indexes)
     yield from without_id

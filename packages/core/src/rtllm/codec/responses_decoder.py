@@ -66,7 +66,7 @@ class ResponsesDecoder:
     @property
     def is_complete(self) -> bool:
         """Whether a message or a call is complete, and no item is open or lacks its arguments."""
-        return not any(item.is_open or _lacks_arguments(item) for item in self._items) and any(
+        return not any(item.awaits_end or _lacks_arguments(item) for item in self._items) and any(
             isinstance(item.done, Message | ToolCall) for item in self._items
         )
 
@@ -87,7 +87,7 @@ class ResponsesDecoder:
     @property
     def message_open(self) -> bool:
         """Whether a message has begun and has not ended."""
-        return any(item.is_open and item.kind == "message" for item in self._items)
+        return any(item.awaits_end and item.kind == "message" for item in self._items)
 
     @property
     def response_ids(self) -> Collection[str]:
@@ -186,7 +186,7 @@ class ResponsesDecoder:
         else:
             self._items.add_ids(item, item_id, index, kind)
         item.is_announced = self.announces_items = True
-        item.is_open = not item.is_closed
+        item.awaits_end = not item.is_declared_complete
         self._items.add_call(item, call_id, _string(fields.get("name")))
         self._touched_slow = item.is_slow
         if item.kind == "message":
@@ -200,7 +200,7 @@ class ResponsesDecoder:
     ) -> ItemState | None:
         """Find the item that an announcement refers to, if other events of it came before."""
         item = self._latest_call if kind == "function_call" else self._latest_message
-        if item is None or item.is_announced or item.is_closed or not item.can_be(kind):
+        if item is None or item.is_announced or item.is_declared_complete or not item.can_be(kind):
             return None
         if item.is_elsewhere(index) or (item.ids and item_id is not None):
             return None
@@ -214,7 +214,7 @@ class ResponsesDecoder:
                 item.id_count += _string(item_id) is not None
                 return item
         item = self._find_message_of_delta(frame)
-        if not item.is_closed and not item.finals:
+        if not item.is_declared_complete and not item.finals:
             self._last_delta = (frame.item_id, frame.output_index, item)
         return item
 
@@ -222,22 +222,22 @@ class ResponsesDecoder:
         item_id, index = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, index, "message")
         if item is None:
-            item = self._current_message(item_id, index)
-        elif item.is_closed or item.finals:
+            item = self._find_current_message(item_id, index)
+        elif item.is_declared_complete or item.finals:
             item = None if _is_another(item, item_id) or item.is_elsewhere(index) else item
         if item is None:
             return self._items.add(item_id, index, "message")
-        if not item.is_closed:
+        if not item.is_declared_complete:
             self._items.add_ids(item, item_id, index, "message")
         return item
 
-    def _current_message(self, item_id: str | None, index: int | None) -> ItemState | None:
+    def _find_current_message(self, item_id: str | None, index: int | None) -> ItemState | None:
         """Find the only message that a delta without a known id or index can refer to."""
         item = self._latest_message
         if item is None or (item_id is None and index is None):
-            is_past = item is not None and item.is_closed and not item.emitted
+            is_past = item is not None and item.is_declared_complete and not item.emitted
             return None if is_past else item  # an empty message is over: this is another one's
-        if item.is_closed or item.is_elsewhere(index):
+        if item.is_declared_complete or item.is_elsewhere(index):
             return None
         return None if item.finals and _is_another(item, item_id) else item
 
@@ -246,12 +246,12 @@ class ResponsesDecoder:
     ) -> ItemState:
         """Find the message that a final text belongs to, or add one."""
         item = self._items.find(item_id, index, "message")
-        if item is not None and not item.is_closed and part in item.finals:
+        if item is not None and not item.is_declared_complete and part in item.finals:
             is_related = text in item.emitted or text.startswith(item.finals[part])
             has_its_id = item_id in item.ids and not item.is_elsewhere(index)
             if not is_related and not has_its_id:
                 item = None  # the index is reused
-        if item is not None and item.is_closed:
+        if item is not None and item.is_declared_complete:
             emitted = item.final or item.emitted
             is_its_own = (
                 item_id is not None and item_id in item.ids and not item.is_elsewhere(index)
@@ -261,19 +261,19 @@ class ResponsesDecoder:
             elif _is_another(item, item_id):
                 item = None
         elif item is None:
-            item = self._open_message(index, text)
+            item = self._find_incomplete_message(index, text)
         if item is None:
             item = self._items.add(item_id, index, "message")
-            if self._latest_message is not None and not self._latest_message.is_closed:
+            if self._latest_message is not None and not self._latest_message.is_declared_complete:
                 self._latest_message.move_end(text, item)
             self._latest_message = item
             return item
         self._items.add_ids(item, item_id, index, "message")
         return item
 
-    def _open_message(self, index: int | None, text: str) -> ItemState | None:
+    def _find_incomplete_message(self, index: int | None, text: str) -> ItemState | None:
         """Find the only message that a final text without a known id or index can refer to."""
-        opened = [i for i in self._items if i.kind == "message" and not i.is_closed]
+        opened = [i for i in self._items if i.kind == "message" and not i.is_declared_complete]
         here = [i for i in opened if not i.is_elsewhere(index)]
         by_text = (
             i for i in opened if i.emitted and (text == i.emitted or new_text(i.emitted, text))
@@ -289,11 +289,11 @@ class ResponsesDecoder:
             return ()
         item = self._message_of_delta(frame)
         part = _number(frame.content_index)
-        if item.is_closed or item.finals:
+        if item.is_declared_complete or item.finals:
             text = item.take_after_final(text, part)
             if not text:
                 return ()
-            if item.is_closed and item.final:
+            if item.is_declared_complete and item.final:
                 item = self._items.add(
                     _string(frame.item_id), _number(frame.output_index), "message"
                 )
@@ -337,7 +337,7 @@ class ResponsesDecoder:
         item_id, index = _string(frame.item_id), _number(frame.output_index)
         part = _number(frame.content_index)
         item = self._message_of_text(item_id, index, text, part)
-        if item.is_closed:
+        if item.is_declared_complete:
             return ()
         self._latest_message = item
         rest = item.complete(text, part)
@@ -368,15 +368,15 @@ class ResponsesDecoder:
             item = self._message_of_text(item_id, index, text)
         else:
             found = self._items.find(item_id, index, kind, call_id)
-            if found is not None and found.is_closed and _is_another(found, item_id):
+            if found is not None and found.is_declared_complete and _is_another(found, item_id):
                 found = None
             if found is None and kind == "function_call":
-                found = self._open_call(index, call_id)
+                found = self._find_incomplete_call(index, call_id)
             item = found or self._items.add(item_id, index, kind)
             self._items.add_ids(item, item_id, index, kind)
         self._touched_slow = item.is_slow
-        item.is_open = False
-        item.is_closed = kind is not None
+        item.awaits_end = False
+        item.is_declared_complete = kind is not None
         return self._complete_by_kind(item, fields, encoded)
 
     def _complete_by_kind(
@@ -400,10 +400,12 @@ class ResponsesDecoder:
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _open_call(self, index: int | None, call_id: str | None = None) -> ItemState | None:
+    def _find_incomplete_call(
+        self, index: int | None, call_id: str | None = None
+    ) -> ItemState | None:
         """Find the only call that an event without a known id or index can refer to."""
         item = self._latest_call
-        if item is None or item.is_closed or item.is_elsewhere(index):
+        if item is None or item.is_declared_complete or item.is_elsewhere(index):
             return None
         return item if call_id is None or item.call_id is None else None
 
@@ -411,7 +413,9 @@ class ResponsesDecoder:
         is_final = frame.type == "response.function_call_arguments.done"
         text = _arguments_of(frame.arguments if is_final else frame.delta, keep_halves=not is_final)
         item_id, index = _string(frame.item_id), _number(frame.output_index)
-        item = self._items.find(item_id, index, "function_call") or self._open_call(index)
+        item = self._items.find(item_id, index, "function_call") or self._find_incomplete_call(
+            index
+        )
         if item is not None and item.has_arguments(is_final=is_final):
             if item.is_elsewhere(index) or _is_another(item, item_id):
                 item = None
@@ -472,7 +476,7 @@ class ResponsesDecoder:
             reason = _string(details.get("reason")) if isinstance(details, dict) else None
         events = self._complete_rest(response.get("output"), runs_calls=status != "incomplete")
         for item in self._items:
-            item.is_open = False
+            item.awaits_end = False
         is_silent = not self._has_text and not _has_output(self.output())
         return self._conclude(events, status, reason, usage, is_silent=is_silent)
 
@@ -533,7 +537,7 @@ class ResponsesDecoder:
                 self._items.add_ids(item, _string(fields.get("id")), None, kind)
             if kind == "message" and item.emitted.startswith(text):
                 unclaimed[item] = item.emitted[len(text) :]
-            item.is_closed = True
+            item.is_declared_complete = True
             events += self._complete_by_kind(item, fields, _encoded(fields))
         for item in self._items:
             if item.kind == "function_call" and item.done is None and runs_calls:
@@ -549,12 +553,12 @@ class ResponsesDecoder:
         text = _best_arguments("", item)
         if text and is_json(text):
             return self._emit_call(item, text)
-        return self._emit_call(item, text) if item.is_closed else ()
+        return self._emit_call(item, text) if item.is_declared_complete else ()
 
 
 def _begins_another(item: ItemState, item_id: str | None, index: int | None) -> bool:
     """Whether an announcement is of another item, though its id or index matches this one."""
-    if item.is_closed:
+    if item.is_declared_complete:
         return not (item_id is not None and item_id in item.ids) or item.is_elsewhere(index)
     if not item.is_announced:
         return False
@@ -569,7 +573,7 @@ def _is_another(item: ItemState, item_id: str | None) -> bool:
 
 def _lacks_arguments(item: ItemState) -> bool:
     """Whether a call is complete except for its arguments."""
-    return item.is_closed and item.done is None and item.call_id is not None
+    return item.is_declared_complete and item.done is None and item.call_id is not None
 
 
 def _claim_text(unclaimed: dict[ItemState, str], text: str) -> bool:

@@ -125,8 +125,10 @@ class KnownResponses:
                     for item in context.run_at(closed):
                         found += buckets.get((prefix, fingerprint(item)), ())
             if found:
-                found.sort(key=lambda known: len(known.anchor.state.run))
-                found = [k for k in found if k.anchor.state.remaining_items(context) is not None]
+                found.sort(key=lambda known: len(known.anchor.known_prefix.run))
+                found = [
+                    k for k in found if k.anchor.known_prefix.remaining_items(context) is not None
+                ]
                 yield from reversed(found)
             yield from reversed(buckets.get((prefix, None), ()))
 
@@ -136,8 +138,8 @@ class KnownResponses:
         longest = next(matching, None)
         if longest is None:
             return []
-        length = longest.anchor.state.length
-        return [longest, *takewhile(lambda k: k.anchor.state.length == length, matching)]
+        length = longest.anchor.known_prefix.length
+        return [longest, *takewhile(lambda k: k.anchor.known_prefix.length == length, matching)]
 
     def find_proof(self, known: KnownResponse, context: Outline, name: str | None) -> Proof | None:
         """Find the proof that a response belongs to a context, without comparing content.
@@ -182,20 +184,20 @@ class KnownResponses:
 
 def _lookup_key(anchor: ResponseAnchor) -> tuple[bytes, bytes | None]:
     """Return the lookup key of a response: its closed units, and one item of its open run."""
-    state = anchor.state
-    return state.prefix, min(state.run, default=None)
+    known_prefix = anchor.known_prefix
+    return known_prefix.prefix, min(known_prefix.run, default=None)
 
 
 def _recorded_output(anchor: ResponseAnchor, context: Outline) -> list[Message | ToolCall]:
     """Find the items of a context that a response was recorded as."""
-    begin, end = anchor.origin.closed, anchor.state.closed
+    begin, end = anchor.origin.closed, anchor.known_prefix.closed
     known_before = {digest for digest, _ in anchor.origin.run}
     found: list[Message | ToolCall] = []
-    for unit in range(begin, min(end + bool(anchor.state.run), len(context.units))):
+    for unit in range(begin, min(end + bool(anchor.known_prefix.run), len(context.units))):
         for item in context.run_at(unit):
             if isinstance(item, ToolCall):
                 digest = fingerprint(item)
-                if digest not in known_before and (unit < end or digest in anchor.state.run):
+                if digest not in known_before and (unit < end or digest in anchor.known_prefix.run):
                     found.append(item)
             elif isinstance(item, Message) and item.role == "assistant":
                 found.append(item)

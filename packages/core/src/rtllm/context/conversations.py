@@ -248,7 +248,7 @@ class Conversations:
         alike = [
             known
             for known in self._responses.longest_matching(context)
-            if known.anchor.state.lead == context.lead or known.anchor.lead_in_field
+            if known.anchor.known_prefix.lead == context.lead or known.anchor.lead_in_field
         ]
         known = alike[0] if len(alike) == 1 else None
         conversation = self._known.get(known.conversation) if known is not None else None

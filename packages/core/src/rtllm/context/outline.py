@@ -368,7 +368,7 @@ class ResponseAnchor:
         response_id: The service's id.
         mark: This library's own, unique name for it.
         model: The model that produced it.
-        state: The context and output that it covers.
+        known_prefix: The context and output that it covers.
         origin: The identity of the context that it answered.
         lead_in_field: Whether the system texts were sent in the ``instructions`` field, which the
             service doesn't carry over, instead of as items.
@@ -382,7 +382,7 @@ class ResponseAnchor:
     response_id: str
     mark: str
     model: str
-    state: KnownPrefix
+    known_prefix: KnownPrefix
     origin: Origin
     lead_in_field: bool
     lane_address: LaneAddress

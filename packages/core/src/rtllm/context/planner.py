@@ -78,9 +78,11 @@ def _remaining_items(
     anchor: ResponseAnchor, context: Outline, model: str
 ) -> tuple[Item, ...] | None:
     """Return what a context adds to a response; None if it can't continue the response."""
-    if anchor.model != model or not (anchor.lead_in_field or anchor.state.lead == context.lead):
+    if anchor.model != model or not (
+        anchor.lead_in_field or anchor.known_prefix.lead == context.lead
+    ):
         return None
-    return anchor.state.remaining_items(context)
+    return anchor.known_prefix.remaining_items(context)
 
 
 def _lead_changed(anchor: ResponseAnchor, context: Outline) -> bool:
@@ -89,9 +91,9 @@ def _lead_changed(anchor: ResponseAnchor, context: Outline) -> bool:
     Texts after the leading ones that were sent for one request only (instructions of a single
     reply) don't count as a change: without them the lead is the same as before.
     """
-    if anchor.state.is_prompt_only:
+    if anchor.known_prefix.is_prompt_only:
         return False
-    return anchor.lead_in_field or anchor.state.lead[: len(context.lead)] != context.lead
+    return anchor.lead_in_field or anchor.known_prefix.lead[: len(context.lead)] != context.lead
 
 
 def _with_hidden(

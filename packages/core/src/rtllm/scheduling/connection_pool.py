@@ -314,7 +314,7 @@ class ConnectionPool:
         if connection is None or not connection.is_open:
             return None
         # A warmed-up prompt can be continued by every conversation, a stored response anywhere.
-        need_not_stay = anchor.stored or anchor.state.is_prompt_only
+        need_not_stay = anchor.stored or anchor.known_prefix.is_prompt_only
         if self.lanes_on and need_not_stay and not connection.has_room_for(conversation):
             return None
         if connection.find_lane(anchor.lane_address.lane).newest != anchor.response_id:
