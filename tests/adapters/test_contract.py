@@ -1,16 +1,25 @@
-"""The contract of an adapter: the page's adapter keeps it, and for each law one that breaks it."""
+"""The contract of an adapter: three adapters keep it, and a saboteur breaks each law."""
 
 from __future__ import annotations
 
 import pytest
 
+from adapters.livekit_under_test import LiveKitUnderTest
 from adapters.saboteurs import SABOTEURS, PageUnderTest
-from rtllm.testing import CONTRACT, ContractViolation, check_adapter
+from adapters.videosdk_under_test import VideoSdkUnderTest
+from rtllm.testing import CONTRACT, ContractViolation, MakeAdapter, check_adapter
+
+ADAPTERS: dict[str, MakeAdapter] = {
+    "the page's": PageUnderTest,
+    "livekit": LiveKitUnderTest,
+    "videosdk": VideoSdkUnderTest,
+}
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-async def test_the_adapter_of_the_page_keeps_the_contract(name: str) -> None:
-    await CONTRACT[name](PageUnderTest)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_the_adapters_keep_the_contract(adapter: str, name: str) -> None:
+    await CONTRACT[name](ADAPTERS[adapter])
 
 
 @pytest.mark.parametrize("name", CONTRACT)
