@@ -816,3 +816,21 @@ def test_details_that_cannot_be_are_unknown() -> None:
     [*_, end] = read(said("Hi"), chunk(finish="stop"), TAIL | {"usage": {**USAGE, **details}})
     assert isinstance(end, ResponseEnded)
     assert end.usage == Usage(20, 7, None, 2, 3, "default")
+
+
+def test_an_answer_that_goes_on_after_its_reason_is_complete_only_after_the_next_one() -> None:
+    decoder = ChatDecoder()
+    found: list[tuple[bool, bool]] = []
+    for delta, reason in (({"content": "Yes"}, "stop"), ({"content": "."}, None), ({}, "stop")):
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        decoder.feed({"id": "c", "choices": [choice]})
+        found.append((decoder.finished, decoder.is_complete))
+    assert found == [(True, True), (False, False), (True, True)]
+
+
+def test_an_answer_with_calls_that_were_not_emitted_is_not_complete() -> None:
+    decoder = ChatDecoder()
+    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}
+    choice = {"index": 0, "delta": {"content": "Hm.", "tool_calls": [call]}}
+    decoder.feed({"id": "c", "choices": [{**choice, "finish_reason": "tool_calls"}]})
+    assert not decoder.is_complete

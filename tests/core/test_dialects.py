@@ -256,6 +256,33 @@ def test_it_is_remembered_by_conversation() -> None:
     assert known.of(2, ToolCall("c", "f", "{}")) is None
 
 
+def test_a_call_without_fields_gets_none_of_an_equal_one() -> None:
+    known = CarriedFields()
+    carried = pack({"extra_content": {"a": 1}}, {}, "h")
+    known.note(1, ToolCall("c-1", "f", "{}", carried=carried))
+    known.note(1, ToolCall("c-2", "f", "{}"))
+    assert known.of(1, ToolCall("c-2", "f", "{}")) is None
+    assert known.of(1, ToolCall("c-1", "f", "{}")) == carried
+    assert known.of(1, ToolCall("renamed", "f", "{}")) == carried
+
+
+def test_what_a_framework_keeps_with_a_call_is_preferred_to_that_of_an_equal_one() -> None:
+    known = CarriedFields()
+    own, others = (pack({"extra_content": {"a": n}}, {}, "h") for n in (1, 2))
+    known.note(1, ToolCall("c-2", "f", "{}", carried=others))
+    assert known.of(1, ToolCall("c-1", "f", "{}", carried=own)) == own
+
+
+def test_calls_without_fields_are_remembered_within_a_limit() -> None:
+    known = CarriedFields()
+    carried = pack({"extra_content": {"a": 1}}, {}, "h")
+    for number in range(10_000):
+        known.note(1, ToolCall(f"c-{number}", "f", "{}"))
+    known.note(1, ToolCall("c", "f", "{}", carried=carried))
+    assert known.of(1, ToolCall("c-9999", "f", "{}")) is None
+    assert known.of(1, ToolCall("c-0", "f", "{}")) == carried
+
+
 # -- thoughts -------------------------------------------------------------------------------------
 
 

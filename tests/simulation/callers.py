@@ -51,6 +51,7 @@ class Call:
         name: The name that its requests give.
         store: Whether its answers are stored.
         hold_calls: Whether calls are emitted at the end of an answer.
+        keeps_carried: Whether the framework records a host's own fields of calls.
         guide: Text for ``instructions``.
         lead: The leading system texts.
         items: What was said and done since, with what the model sees of each.
@@ -72,6 +73,7 @@ class Call:
     name: str | None
     store: bool
     hold_calls: bool
+    keeps_carried: bool
     guide: str
     lead: list[str]
     says_secrets: bool
@@ -133,6 +135,8 @@ class Call:
         mark = mark if self.marks else None
         for call in calls:
             made = replace(call, key=self.key(), mark=mark)
+            if not self.keeps_carried:
+                made = replace(made, carried=None)
             self.items.append((made, ("call", call.call_id, call.name, by_value(call.arguments))))
         for call, output in zip(calls, outputs, strict=True):
             if output is not None:
@@ -213,6 +217,7 @@ def begin_call(
         name=f"call-{owner}" if choose.chance(0.1) else None,
         store=store,
         hold_calls=choose.chance(0.4),
+        keeps_carried=keys not in ("kept", "template") or bool(choose.below(2)),
         guide="Speak plainly." if not world.twins and choose.chance(0.3) else "",
         lead=_lead(world, choose),
         says_secrets=not is_alike,

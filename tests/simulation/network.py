@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.engine.connections import LARGE_FRAME
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
+from simulation.chat import ChatWriter
 from simulation.records import AttemptRecord, Response, Violation
 from simulation.scripts import Script, Step, Writer, encoded, error_step
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS
@@ -444,7 +445,7 @@ class Network:
         self.sim.oracle.fed(attempt, step)
 
     def _completed_by(self, step: Step) -> Response | None:
-        if step.kind not in ("completed", "empty") or step.data is None:
+        if step.kind not in ("completed", "empty") or step.data is None or self.world.chat:
             return None
         return self.responses.get(step.data["response"]["id"])
 
@@ -601,7 +602,8 @@ class Network:
         if chosen == "nothing" and self.choose.chance(self.world.http_faults):
             possible = ("late frames", "no usage", "incomplete", "empty", "given up", "twice done")
             chosen = self.choose.pick(possible)
-        exchange.script = Writer(self._answers, attempt, chosen, self.choose, self.world).write()
+        writer = ChatWriter if self.world.chat else Writer
+        exchange.script = writer(self._answers, attempt, chosen, self.choose, self.world).write()
         self._http_step(exchange)
 
     def _http_step(self, exchange: Exchange) -> None:
@@ -619,17 +621,20 @@ class Network:
             return
         is_last = exchange.at == len(script.steps)
         if step.data is not None:
-            if is_last and script.status == "completed":
+            if is_last and script.status == "completed" and not self.world.chat:
                 self.remember(attempt, script, (attempt.engine, 0), None)
             end = "\r\n" if self.choose.below(4) == 3 else "\n"
-            data = encoded(step.data, None).decode()
-            piece = f"event: {step.data['type']}{end}data: {data}{end}{end}".encode()
+            data = step.raw or encoded(step.data, None).decode()
+            name = f"event: {step.data['type']}{end}" if "type" in step.data else ""
+            piece = f"{name}data: {data}{end}{end}".encode()
             exchange.body += piece
             exchange.total += len(piece)
             # A line ends with its CR; what is after it may come later.
             exchange.marks.append((exchange.total - (len(end) - 1), step))
         self._http_pass(exchange, everything=is_last)
         if exchange.state != "open":
+            return
+        if is_last and script.stays_open:
             return
         if is_last:
             self.sim.after(0.05, lambda: self._http_end(exchange))

@@ -21,13 +21,14 @@ from rtllm.engine.snapshot import EngineSnapshot
 from rtllm.scheduling.connection_pool import CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
+from simulation.chat import signatures_in, units_of
 from simulation.records import (
     AttemptRecord,
     Response,
     TurnRecord,
     Violation,
 )
-from simulation.scripts import Step
+from simulation.scripts import Step, arguments_of
 from support.contexts import (
     Unit,
     begins_with,
@@ -73,6 +74,8 @@ TENANT_STAYS = 45.0
 """Seconds for which a conversation keeps its place on a connection, at least."""
 MOST_TOKENS = 10**12
 """More tokens than any answer has."""
+END_OF_SILENCE = 1.5
+"""Seconds after its reason in which an answer over Chat Completions ends."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
 
@@ -244,7 +247,10 @@ class Oracle:
             parent = self.sim.network.responses.get(wanted_id)
             if parent is None:
                 raise Violation("1", f"attempt {number} continues {wanted_id}, which never was")
-        view = tuple(unit_of(item, phases=False) for item in body["input"])
+        if self.sim.world.chat:
+            view = tuple(units_of(body["messages"]))
+        else:
+            view = tuple(unit_of(item, phases=False) for item in body["input"])
         if parent is not None:
             view = (*parent.raw, *view)
         attempt = AttemptRecord(
@@ -331,6 +337,9 @@ class Oracle:
         said = str(attempt.body.get("instructions", ""))
         in_field = "\n".join((*wanted.lead, wanted.guide) if wanted.guide else wanted.lead)
         as_items = chained_lead == wanted.lead and said == wanted.guide
+        if self.sim.world.chat:
+            as_items = chained_lead == tuple(filter(None, (*wanted.lead, wanted.guide)))
+            self._check_signatures(attempt)
         attempt.lead_in_field = not as_items
         if not as_items and (chained_lead or said != in_field):
             raise Violation("1", f"turn {turn.serial}: instructions {said!r}, {chained_lead}")
@@ -344,7 +353,7 @@ class Oracle:
 
     def _check_hidden(self, attempt: AttemptRecord, own: tuple[Unit, ...]) -> None:
         """Law 1: hidden items come from the response that they belong to, right before its item."""
-        phases = [item for item in attempt.body["input"] if item.get("phase")]
+        phases = [item for item in attempt.body.get("input", ()) if item.get("phase")]
         if attempt.call is not None:
             for item in phases:
                 if not self._has_phase(attempt.call, item):
@@ -361,6 +370,14 @@ class Oracle:
             source = self._source(attempt.call, item[2])
             if source is None or follows not in source.output:
                 raise Violation("1", f"{item[2]} stands before {follows}, not its own item")
+
+    def _check_signatures(self, attempt: AttemptRecord) -> None:
+        """Law 1: a host's fields go back with the call that they came with."""
+        owner = attempt.call.owner if attempt.call is not None else 0
+        for call_id, named, whose in signatures_in(attempt.body["messages"]):
+            self.figures["signatures"] += 1
+            if (named, whose) != (call_id, owner):
+                raise Violation("1", f"{call_id} of call {owner} carries {named}'s of {whose}")
 
     def _source(self, call: Call | None, token: str) -> Response | None:
         responses = call.responses if call is not None else []
@@ -481,18 +498,21 @@ class Oracle:
 
     # -- answers -------------------------------------------------------------------------------
 
-    def feed(
+    def feed(  # noqa: C901, PLR0912
         self, attempt: AttemptRecord, step: Step, response: Response | None, wait: float
     ) -> None:
         """Note a frame that the engine is about to be handed."""
         turn, kind = attempt.turn, step.kind
         if attempt.is_booked or kind == "late":
             return
+        if attempt.is_ending and kind in ("delta", "open"):
+            attempt.is_ending, attempt.ended, attempt.usage = False, None, None  # it goes on
         is_current = self.is_current(turn, attempt)
         if step.excuse:
             self.excuse(attempt, step.excuse)
         if kind == "created":
-            attempt.response_id = str((step.data or {})["response"]["id"])
+            data = step.data or {}
+            attempt.response_id = str(data.get("response", data)["id"])
         elif kind in ("delta", "done"):
             attempt.fed += step.payload
         elif kind == "call":
@@ -507,9 +527,9 @@ class Oracle:
             attempt.ended = "error"
             if is_current and turn is not None and not attempt.is_unsure:
                 self._expect_after_error(turn, step, wait)
+        elif self.sim.world.chat:
+            self._feed_chat_end(attempt, step)
         elif kind in TERMINALS:
-            attempt.fed += step.payload
-            attempt.fed_calls += step.calls
             self._feed_end(attempt, step, response)
         if is_current and turn is not None and (step.payload or kind in ("open", "slow", "shut")):
             turn.useful_at = self.sim.now
@@ -532,6 +552,8 @@ class Oracle:
 
     def _feed_end(self, attempt: AttemptRecord, step: Step, response: Response | None) -> None:
         attempt.ended = step.kind
+        attempt.fed += step.payload
+        attempt.fed_calls += step.calls
         said = (step.data or {})["response"]
         attempt.response_id = said["id"]
         attempt.usage = counted(said.get("usage"))
@@ -541,6 +563,28 @@ class Oracle:
                 response.is_forgotten = True  # a connection has only one
             if response.call is not None:
                 response.call.responses.append(response)
+
+    def _feed_chat_end(self, attempt: AttemptRecord, step: Step) -> None:
+        """Note a part of an answer's end: its reason, its usage, or its last line."""
+        if step.kind not in ("early", "finish", "usage", *TERMINALS):
+            return
+        attempt.is_slow = attempt.is_slow and step.kind == "usage"
+        attempt.is_ending = step.kind in ("early", "finish")
+        if step.kind == "finish" and "early finish" not in self.sim.world.habits:
+            self.sim.after(END_OF_SILENCE, lambda: self._check_ended(attempt))
+        attempt.fed_calls += step.calls
+        usage = (step.data or {}).get("usage")
+        if usage is not None:
+            attempt.counted = (usage["prompt_tokens"], usage["completion_tokens"])
+        script = self.sim.network.exchanges[attempt.engine, attempt.connection].script
+        if step.kind != "usage" and script is not None:
+            attempt.ended = script.status
+            attempt.usage = None if step.kind == "failed" else attempt.counted
+
+    def _check_ended(self, attempt: AttemptRecord) -> None:
+        """Law 4: after its reason an answer ends at once, whatever else the host sends."""
+        if attempt.is_ending and not attempt.is_booked:
+            raise Violation("4", f"attempt {attempt.number} has finished, and goes on")
 
     def fed(self, attempt: AttemptRecord, step: Step) -> None:
         """Judge what the engine made of a frame."""
@@ -564,6 +608,8 @@ class Oracle:
             return
         if turn.text != attempt.fed:
             raise Violation("3", f"turn {turn.serial} heard {turn.text!r}, not {attempt.fed!r}")
+        if self.sim.world.chat:
+            return  # calls are emitted at the end
         if not turn.request.hold_calls and turn.calls != attempt.fed_calls:
             raise Violation("3", f"turn {turn.serial} got {turn.calls}, not {attempt.fed_calls}")
 
@@ -586,6 +632,8 @@ class Oracle:
             elif isinstance(event, TextDelta):
                 turn.text += event.text
             elif isinstance(event, ToolCallReady):
+                if event.call.arguments != arguments_of(event.call.call_id):
+                    raise Violation("3", f"turn {turn.serial} got {event.call}")
                 turn.calls.append(event.call.call_id)
                 turn.called.append(event.call)
             if isinstance(event, TextDelta | ToolCallReady):
@@ -703,6 +751,9 @@ class Oracle:
         if attempt.is_unsure and not self.sim.world.uses_lanes:
             return  # an error that may have been another's: answers in order tell no more
         usage = (action.usage.input, action.usage.output) if action.usage is not None else None
+        was_left = action.category in ("cancelled", "superseded") or self.sim.is_closing
+        if attempt.is_ending and was_left:
+            attempt.ended = attempt.usage = None  # its end was not awaited
         if usage != attempt.usage:
             raise Violation("6", f"attempt {attempt.number}: {usage} booked, {attempt.usage} used")
         allowed = self._categories(attempt)

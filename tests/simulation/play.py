@@ -368,6 +368,7 @@ def _options(world: World, number: int) -> EngineOptions:
             one_model=world.one_model,
         ),
         websocket=world.websocket,
+        api="chat" if world.chat else "responses",
         http_fallback=world.http_fallback,
         warm_connections=world.warm,
         rebuild=world.rebuild,

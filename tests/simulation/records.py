@@ -110,6 +110,8 @@ class AttemptRecord:
         ended: The last event that the engine was given: completed, incomplete, failed, empty,
             error, or what happened to the connection.
         usage: What the service counted, if the engine received it.
+        counted: What it counted so far, over Chat Completions.
+        is_ending: Whether only optional parts of its end are missing, over Chat Completions.
         is_booked: Whether the engine counted its usage.
         category: The category it was counted in.
         is_doomed: Whether the engine learned, rightly or from an ambiguous frame, that it ended.
@@ -137,6 +139,8 @@ class AttemptRecord:
     response_id: str | None = None
     ended: str | None = None
     usage: tuple[int, int] | None = None
+    counted: tuple[int, int] | None = None
+    is_ending: bool = False
     is_booked: bool = False
     category: str | None = None
     is_doomed: bool = False

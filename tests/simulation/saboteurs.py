@@ -19,13 +19,15 @@ import rtllm.engine.sender
 import rtllm.engine.turn
 import rtllm.scheduling.connection_pool
 import rtllm.scheduling.lanes
+from rtllm.codec.carried_fields import CarriedFields
+from rtllm.codec.chat_decoder import ChatDecoder
 from rtllm.codec.frames import Frame, mapping
 from rtllm.codec.late_frames import LateFrames
 from rtllm.codec.lenient_json import clean
 from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.content.events import Event, ResponseEnded, TextDelta
-from rtllm.content.items import Item
+from rtllm.content.items import Item, ToolCall
 from rtllm.content.usage import Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
@@ -694,6 +696,73 @@ def books_impossible_counts(patch: Patch) -> None:
     patch.setattr(rtllm.codec.responses_decoder, "usage_from", trusting)
 
 
+# -- Chat Completions ------------------------------------------------------------------------------
+
+
+def runs_the_calls_of_a_cut_completion(patch: Patch) -> None:
+    called = ChatDecoder._called
+
+    def running(self: ChatDecoder) -> list[Event]:
+        reason, self._finish = self._finish, "stop"
+        events = called(self)
+        self._finish = reason
+        return events
+
+    patch.setattr(ChatDecoder, "_called", running)
+
+
+def believes_an_early_finish(patch: Patch) -> None:
+    """Whatever comes after a ``finish_reason``, the answer is complete."""
+    believed = property(lambda self: self._finish is not None)
+    patch.setattr(ChatDecoder, "finished", believed)
+
+
+def ends_at_an_early_finish(patch: Patch) -> None:
+    choice = ChatDecoder._choice
+
+    def deaf(self: ChatDecoder, given: object) -> list[Event]:
+        return [] if self._finish is not None else choice(self, given)
+
+    patch.setattr(ChatDecoder, "_choice", deaf)
+
+
+def waits_for_a_finish_reason(patch: Patch) -> None:
+    """The last line of a stream is not an end."""
+    finish = ChatDecoder.finish
+    patch.setattr(ChatDecoder, "finish", lambda self, **_: finish(self))
+
+
+def waits_for_the_last_line(patch: Patch) -> None:
+    """A silence after a ``finish_reason`` is not an end."""
+    patch.setattr(Turns, "end_after_silence", lambda *_: None)
+
+
+def splits_calls_in_turns(patch: Patch) -> None:
+    """A piece belongs to the latest call, whichever it names."""
+
+    def latest(self: ChatDecoder, *_: Any) -> Any:
+        return self._calls[-1] if self._calls else None
+
+    patch.setattr(ChatDecoder, "_call_of", latest)
+
+
+def carries_what_an_equal_call_had(patch: Patch) -> None:
+    note = CarriedFields.note
+
+    def forgetful(self: CarriedFields, conversation: int, call: ToolCall) -> None:
+        if call.carried is not None:
+            note(self, conversation, call)
+
+    patch.setattr(CarriedFields, "note", forgetful)
+
+
+def carries_for_all(patch: Patch) -> None:
+    """A host's fields are remembered by the call alone, not by conversation."""
+    note, of = CarriedFields.note, CarriedFields.of
+    patch.setattr(CarriedFields, "note", lambda self, _, call: note(self, 0, call))
+    patch.setattr(CarriedFields, "of", lambda self, _, call: of(self, 0, call))
+
+
 _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("counts items instead of comparing them", "1", items_counted),
     ("sends answers again that were continued", "1", forgets_output),
@@ -755,6 +824,14 @@ _RARE: tuple[tuple[str, str, Breaking], ...] = (
     ("hears repeated frames", "3", hears_repeated_frames),
     ("takes reused ids for late ones", "3", takes_reused_ids_for_late_ones),
     ("books impossible counts", "6", books_impossible_counts),
+    ("runs the calls of a cut completion", "3", runs_the_calls_of_a_cut_completion),
+    ("believes an early finish", "3", believes_an_early_finish),
+    ("ends at an early finish", "3", ends_at_an_early_finish),
+    ("waits for a finish reason", "3", waits_for_a_finish_reason),
+    ("waits for the last line", "4", waits_for_the_last_line),
+    ("gives a call's pieces to the latest call", "3", splits_calls_in_turns),
+    ("carries what an equal call had", "1", carries_what_an_equal_call_had),
+    ("carries a host's fields for all", "7", carries_for_all),
 )
 """Defects that take a rare meeting of facts."""
 

@@ -52,6 +52,7 @@ class Step:
         payload: The text or call that it brings, or words of an error.
         excuse: Why the attempt may be lost from here on.
         calls: The ids of the calls that the last frame brings.
+        raw: What is written instead of the frame, over Chat Completions.
     """
 
     delay: float
@@ -60,6 +61,7 @@ class Step:
     payload: str = ""
     excuse: str | None = None
     calls: tuple[str, ...] = ()
+    raw: str = ""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Script:
         tokens: The tokens of its hidden items.
         usage: Tokens that the service counts.
         late: Frames after its end.
+        stays_open: Whether the host does not end the stream.
     """
 
     response_id: str
@@ -89,6 +92,7 @@ class Script:
     tokens: tuple[str, ...] = ()
     usage: tuple[int, int] | None = None
     late: list[Step] = field(default_factory=list)
+    stays_open: bool = False
 
 
 class Writer:
@@ -311,7 +315,7 @@ class Writer:
             call_id = f"call_{call.turns}_{self.attempt.number % 7}_{index}"
         else:
             call_id = f"call_{self.number}_{index}"
-        arguments = f'{{"n":{index}}}'
+        arguments = arguments_of(call_id)
         item: dict[str, Any] = {
             "type": "function_call",
             "id": self._name("fc"),
@@ -463,6 +467,11 @@ class Writer:
         steps.append(Step(wait, kind, data, payload))
         if kind == "delta" and self._does("repeated frames"):
             steps.append(Step(0.01, "again", data))
+
+
+def arguments_of(call_id: str) -> str:
+    """Return the arguments of a call."""
+    return f'{{"n":{call_id.rpartition("_")[2]}}}'
 
 
 def error_step(

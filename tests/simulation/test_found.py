@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-from rtllm.engine.actions import Connect, Finish, RecordUsage, Send, StartHttp
+from rtllm.content.events import ToolCallReady
+from rtllm.engine.actions import Connect, Deliver, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.retry.backoff import SharedWait
-from rtllm.retry.faults import from_handshake
+from rtllm.retry.faults import Fault, FaultKind, from_handshake
 from rtllm.scheduling.connection_pool import ConnectionPool
 from simulation.by_hand import HOST, answer, only, opened, question
 
@@ -113,3 +114,38 @@ def test_a_rate_limit_of_one_model_is_not_anothers() -> None:
     assert wait.until("large", 4.0) == 5.0
     assert wait.until("small", 4.0) is None
     assert wait.until("large", 5.0) is None
+
+
+def test_calls_of_a_host_that_finishes_early_are_emitted_when_nothing_follows() -> None:
+    engine = Engine(EngineOptions(HOST, api="chat"))
+    _, actions = engine.ask(question("hello"), 0.0)
+    started = only(StartHttp, actions)
+    engine.sent(started.attempt, 0.1)
+    engine.connected(started.connection, 0.2)
+    call = {"index": 0, "id": "call_1", "function": {"name": "look_up", "arguments": "{}"}}
+    deltas = ({"content": "Hm"}, "stop"), ({"content": "."}, None), ({"tool_calls": [call]}, "stop")
+    for delta, reason in deltas:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        piece = json.dumps({"id": "chat_1", "choices": [choice]})
+        engine.received(started.connection, f"data: {piece}\n\n".encode(), 0.3)
+    actions = engine.tick(60.0)
+    emitted = [event for event in only(Deliver, actions).events if isinstance(event, ToolCallReady)]
+    assert [event.call.call_id for event in emitted] == ["call_1"]
+    assert only(Finish, actions).report.outcome == "completed"
+
+
+def test_calls_of_an_answer_that_breaks_off_after_an_early_finish_are_not_emitted() -> None:
+    engine = Engine(EngineOptions(HOST, api="chat"))
+    _, actions = engine.ask(question("hello"), 0.0)
+    started = only(StartHttp, actions)
+    engine.sent(started.attempt, 0.1)
+    engine.connected(started.connection, 0.2)
+    call = {"index": 0, "id": "call_1", "function": {"name": "look_up", "arguments": '{"n"'}}
+    for delta, reason in (({"content": "Hm"}, "stop"), ({"tool_calls": [call]}, None)):
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        piece = json.dumps({"id": "chat_1", "choices": [choice]})
+        engine.received(started.connection, f"data: {piece}\n\n".encode(), 0.3)
+    reset = Fault(FaultKind.DROPPED, "reset by peer")
+    actions = engine.lost(started.connection, reset, 0.4)
+    assert not [action for action in actions if isinstance(action, Deliver)]
+    assert only(Finish, actions).report.outcome == "failed"

@@ -63,6 +63,21 @@ HABITS = (
 )
 """How a host may write its answers otherwise."""
 
+CHAT_HABITS = (
+    "early finish",
+    "no finish",
+    "no last line",
+    "stays open",
+    "usage with the finish",
+    "whole calls",
+    "repeated names",
+    "calls in turns",
+    "signatures",
+    "halves of characters",
+    "odd numbers",
+)
+"""How a host may write its answers in chunks otherwise."""
+
 CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
 HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
 
@@ -86,6 +101,7 @@ class World:
         memory: What the host remembers.
         lifetime: Seconds that a connection lives.
         websocket: Whether the socket is used at all.
+        chat: Whether Chat Completions is used.
         http_fallback: Whether HTTP may be used.
         rebuild: Whether connections are rebuilt.
         one_model: Whether a connection answers one model.
@@ -125,6 +141,7 @@ class World:
     memory: Memory = "connection"
     lifetime: float = 3600.0
     websocket: bool = True
+    chat: bool = False
     http_fallback: bool = False
     rebuild: bool = False
     one_model: bool = False
@@ -257,6 +274,25 @@ def over_http(choose: Decisions) -> World:
     )
 
 
+def chat(choose: Decisions) -> World:
+    """Chat Completions."""
+    return World(
+        "chat",
+        callers=choose.pick((2, 5)),
+        websocket=False,
+        chat=True,
+        memory="none",
+        tools=0.4,
+        http_faults=choose.pick((0.0, 0.1, 0.3)),
+        lag=choose.pick((0.0, 0.1)),
+    )
+
+
+def chat_twins(choose: Decisions) -> World:
+    """Callers of Chat Completions who all say the same."""
+    return replace(chat(choose), callers=choose.pick((3, 6)), twins=True)
+
+
 def falling(choose: Decisions) -> World:
     """A socket that can hardly be opened, and HTTP to fall back to."""
     return World(
@@ -384,6 +420,8 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     lasting,
     crowd,
     uploads,
+    chat,
+    chat_twins,
 )
 """The worlds, which take turns."""
 
@@ -402,7 +440,8 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
-    habits = frozenset(habit for habit in HABITS if choose.below(5) == 4)
+    possible, chance = (CHAT_HABITS, 2) if world.chat else (HABITS, 5)
+    habits = frozenset(habit for habit in possible if choose.below(chance) == chance - 1)
     if world.kind == "calm":
         habits = frozenset()
     nameless = ids == "place" or habits & {"restarting ids", "nothing announced"}

@@ -18,6 +18,9 @@ CONVERSATIONS = 512
 BYTES = 2**18
 """How many bytes of fields are remembered of one conversation."""
 
+CALLS = 1024
+"""How many calls' fields are remembered of one conversation."""
+
 OF_THE_CALL = ("extra_content", "thought_signature", "provider_specific_fields")
 """Fields of a call that go back with it."""
 
@@ -83,15 +86,16 @@ class CarriedFields:
         return len(self._of)
 
     def note(self, conversation: int, call: ToolCall) -> None:
-        """Remember the fields that came with a call of a conversation."""
-        if call.carried is None or len(call.carried) > BYTES:
+        """Remember the fields that came with a call of a conversation, or that it has none."""
+        carried = call.carried or b""
+        if len(carried) > BYTES:
             return
         known = self._of.setdefault(conversation, OrderedDict())
         self._of.move_to_end(conversation)
-        for key in _keys(call):
-            known[key] = call.carried
+        for key in _keys(call) if carried else [(call.call_id, call.name)]:
+            known[key] = carried
             known.move_to_end(key)
-        while sum(map(len, known.values())) > 2 * BYTES:
+        while len(known) > CALLS or sum(map(len, known.values())) > 2 * BYTES:
             known.popitem(last=False)
         while len(self._of) > CONVERSATIONS:
             self._of.popitem(last=False)
@@ -99,14 +103,17 @@ class CarriedFields:
     def of(self, conversation: int, call: ToolCall) -> bytes | None:
         """Return the fields that go back with a call of a conversation."""
         known = self._of.get(conversation) or OrderedDict[tuple[str, ...], bytes]()
-        return next((known[key] for key in _keys(call) if key in known), call.carried)
+        by_id, by_content = _keys(call)
+        if by_id in known:
+            return known[by_id] or call.carried
+        return call.carried or known.get(by_content)
 
     def clear(self) -> None:
         """Forget all fields."""
         self._of.clear()
 
 
-def _keys(call: ToolCall) -> tuple[tuple[str, ...], ...]:
+def _keys(call: ToolCall) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys of a call: its id, which a framework may have replaced; else its content."""
     try:
         arguments = msgspec.json.encode(

@@ -146,14 +146,18 @@ class ChatDecoder:
         self._usage: Usage | None = None
         self._tier: str | None = None
         self._finish: str | None = None
+        self._has_more = False
         self._tail = False
         self._slow = False
         self._touched_slow = False
 
     @property
     def finished(self) -> bool:
-        """Whether a ``finish_reason`` came, so that probably only the usage is missing."""
-        return self._finish is not None
+        """Whether the last output is followed by a ``finish_reason``.
+
+        Then probably only the usage is missing.
+        """
+        return self._finish is not None and not self._has_more
 
     @property
     def may_end_after_silence(self) -> bool:
@@ -162,10 +166,9 @@ class ChatDecoder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a ``finish_reason`` came after some output."""
-        return self._finish is not None and bool(
-            self._emitted or self._calls or self._emitted_calls
-        )
+        """Whether a ``finish_reason`` came after some output, and no call is left to be emitted."""
+        is_left = bool(self._calls) and not self._emitted_calls
+        return self.finished and bool(self._emitted) and not is_left
 
     @property
     def slow_item_open(self) -> bool:
@@ -291,9 +294,10 @@ class ChatDecoder:
             calls, self._touched_slow = len(self._calls), False
             events += self._delta(delta)
             if was_finished and (events or len(self._calls) > calls):
-                self.continued_after_finish = True
+                self.continued_after_finish = self._has_more = True
         if (reason := _string(choice, "finish_reason")) is not None:
             self._finish = reason
+            self._has_more = False
             self._touched_slow = self._touched_slow or self._slow
             self._slow = False
         return events

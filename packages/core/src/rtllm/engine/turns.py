@@ -400,6 +400,8 @@ class Turns:
         if now < deadline:
             self.set_deadline(turn)
             return
+        if turn.attempt is not None and self._finish_exchange(turn.attempt, now):
+            return
         attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
         if attempt is not None:
             if not attempt.over_http and not attempt.written:
@@ -436,8 +438,20 @@ class Turns:
         if attempt is None or not isinstance(decoder, ExchangeDecoder):
             return
         if decoder.may_end_after_silence:
-            events, fault = decoder.finish()
-            self.process(attempt, events, fault, now, was_in_progress=True)
+            self._finish_exchange(attempt, now)
+
+    def _finish_exchange(self, attempt: Attempt, now: float) -> bool:
+        """End a response over HTTP if its output is followed by a ``finish_reason``.
+
+        Returns:
+            Whether it has ended.
+        """
+        decoder = attempt.decoder
+        if not isinstance(decoder, ExchangeDecoder) or not decoder.finished:
+            return False
+        events, fault = decoder.finish()
+        self.process(attempt, events, fault, now, was_in_progress=True)
+        return True
 
     def waiting_for(self, number: int) -> list[ActiveTurn]:
         """List the turns that wait for a connection."""
