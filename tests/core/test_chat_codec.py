@@ -478,8 +478,8 @@ def test_a_usage_chunk_is_an_end_for_hosts_that_give_no_reason() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"message": "overloaded", "code": "server_is_overloaded"}, FaultKind.BUSY),
-        ({"message": "slow", "code": 429}, FaultKind.BUSY),
+        ({"message": "overloaded", "code": "server_is_overloaded"}, FaultKind.THROTTLED),
+        ({"message": "slow", "code": 429}, FaultKind.THROTTLED),
         ({"message": "boom", "type": "server_error"}, FaultKind.SERVER),
         ({"message": "nothing known"}, FaultKind.RESPONSE_FAILED),
         ("a mere string", FaultKind.RESPONSE_FAILED),

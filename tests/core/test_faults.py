@@ -59,7 +59,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("frame", SHAPES.values(), ids=SHAPES)
 def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) -> None:
     fault = of_frame(frame)
-    assert (fault.kind, fault.code, fault.status) == (FaultKind.BUSY, "rate_limit_exceeded", 429)
+    assert (fault.kind, fault.code, fault.status) == (
+        FaultKind.THROTTLED,
+        "rate_limit_exceeded",
+        429,
+    )
     assert (fault.message, fault.retry_after, fault.request_id) == ("Slow down", 2.0, "req_1")
 
 
@@ -76,8 +80,8 @@ def test_an_error_frame_of_the_live_form_is_read_whole(frame: dict[str, Any]) ->
             FaultKind.REFUSED,
             "Unsupported parameter: x",
         ),
-        ({"type": "error", "error": {"code": "429", "message": "m"}}, FaultKind.BUSY, "m"),
-        ({"type": "error", "error": {"code": 503, "message": "m"}}, FaultKind.BUSY, "m"),
+        ({"type": "error", "error": {"code": "429", "message": "m"}}, FaultKind.THROTTLED, "m"),
+        ({"type": "error", "error": {"code": 503, "message": "m"}}, FaultKind.THROTTLED, "m"),
         ({"type": "error", "error": {"message": "m"}}, FaultKind.REFUSED, "m"),
         (
             {"type": "error", "error": {"type": "usage_limit_reached", "resets_at": 1}},
@@ -113,9 +117,9 @@ def test_an_error_frame_of_any_shape_is_understood(
         ("websocket_stream_limit_reached", 400, FaultKind.LANE_LIMIT),
         ("invalid_stream_id", 400, FaultKind.LANE_LIMIT),
         ("response_already_in_flight", 409, FaultKind.LANE_LIMIT),
-        ("rate_limit_exceeded", 429, FaultKind.BUSY),
-        ("slow_down", 503, FaultKind.BUSY),
-        ("server_is_overloaded", 503, FaultKind.BUSY),
+        ("rate_limit_exceeded", 429, FaultKind.THROTTLED),
+        ("slow_down", 503, FaultKind.THROTTLED),
+        ("server_is_overloaded", 503, FaultKind.THROTTLED),
         ("insufficient_quota", 429, FaultKind.QUOTA),
         ("credit_balance_exhausted", 429, FaultKind.QUOTA),
         ("organization_spend_limit_exceeded", 429, FaultKind.QUOTA),
@@ -135,10 +139,10 @@ def test_an_error_frame_of_any_shape_is_understood(
         (None, 408, FaultKind.SERVER),
         (None, 413, FaultKind.TOO_LARGE),
         (None, 418, FaultKind.REFUSED),
-        (None, 429, FaultKind.BUSY),
+        (None, 429, FaultKind.THROTTLED),
         (None, 500, FaultKind.SERVER),
         (None, 502, FaultKind.SERVER),
-        (None, 503, FaultKind.BUSY),
+        (None, 503, FaultKind.THROTTLED),
         (None, 520, FaultKind.SERVER),
         (None, None, FaultKind.REFUSED),
     ],
@@ -154,8 +158,8 @@ def test_a_code_knows_best_and_then_the_status(
     ("error", "status", "kind"),
     [
         ({"type": "insufficient_quota"}, 429, FaultKind.QUOTA),
-        ({"type": "rate_limit_error"}, None, FaultKind.BUSY),
-        ({"type": "service_unavailable_error"}, None, FaultKind.BUSY),
+        ({"type": "rate_limit_error"}, None, FaultKind.THROTTLED),
+        ({"type": "service_unavailable_error"}, None, FaultKind.THROTTLED),
         ({"type": "authentication_error"}, None, FaultKind.UNAUTHORISED),
         ({"type": "permission_error"}, None, FaultKind.FORBIDDEN),
         ({"type": "invalid_request_error"}, 400, FaultKind.REFUSED),
@@ -214,7 +218,7 @@ def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
     ("code", "kind"),
     [
         ("server_error", FaultKind.SERVER),
-        ("rate_limit_exceeded", FaultKind.BUSY),
+        ("rate_limit_exceeded", FaultKind.THROTTLED),
         ("previous_response_not_found", FaultKind.CHAIN_MISS),
         ("vector_store_timeout", FaultKind.RESPONSE_FAILED),
         ("invalid_prompt", FaultKind.REFUSED),
@@ -236,7 +240,7 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
     [
         (401, b'{"error":{"message":"no","code":"invalid_api_key"}}', FaultKind.UNAUTHORISED),
         (401, HTML, FaultKind.UNAUTHORISED),
-        (403, b"", FaultKind.PASSING),
+        (403, b"", FaultKind.UPGRADE_REFUSED),
         (404, HTML, FaultKind.NO_WEBSOCKET),
         (405, b'{"detail":"Method Not Allowed"}', FaultKind.NO_WEBSOCKET),
         (426, b"\xff\xfe", FaultKind.NO_WEBSOCKET),
@@ -244,11 +248,11 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
         (426, TYPED, FaultKind.NO_WEBSOCKET),
         (404, TYPED, FaultKind.NO_WEBSOCKET),
         (404, b'{"error":{"code":"model_not_found","message":"no"}}', FaultKind.NOT_FOUND),
-        (429, b'{"error":"later"}', FaultKind.BUSY),
+        (429, b'{"error":"later"}', FaultKind.THROTTLED),
         (429, b'{"error":{"code":"insufficient_quota"}}', FaultKind.QUOTA),
         (500, HTML, FaultKind.SERVER),
         (502, b"[1]", FaultKind.SERVER),
-        (503, b"null", FaultKind.BUSY),
+        (503, b"null", FaultKind.THROTTLED),
         (301, b"", FaultKind.FORBIDDEN),
         (307, b"", FaultKind.FORBIDDEN),
         (200, b"", FaultKind.NO_WEBSOCKET),

@@ -34,13 +34,13 @@ ROWS: list[tuple[FaultKind, type[TurnError], int, bool, str]] = [
     (FaultKind.LANE_LIMIT, RequestRejected, 1, True, "elsewhere"),
     (FaultKind.PARAMETER_REFUSED, RequestRejected, 4, False, ""),
     (FaultKind.ITEMS_REFUSED, RequestRejected, 1, False, "whole"),
-    (FaultKind.BUSY, RateLimited, 0, True, "waits"),
+    (FaultKind.THROTTLED, RateLimited, 0, True, "waits"),
     (FaultKind.SERVER, ResponseFailed, 0, True, "whole elsewhere waits"),
     (FaultKind.DROPPED, ConnectionLost, 1, True, "elsewhere"),
     (FaultKind.UNREACHABLE, ConnectFailed, 0, True, "waits"),
     (FaultKind.TIMEOUT, TurnTimeout, 0, True, "elsewhere"),
     (FaultKind.UNRESPONSIVE, TurnTimeout, 0, True, "elsewhere"),
-    (FaultKind.CLOSED, ConnectionLost, 0, False, ""),
+    (FaultKind.CLIENT_CLOSED, ConnectionLost, 0, False, ""),
     (FaultKind.QUOTA, RequestRejected, 0, False, ""),
     (FaultKind.UNAUTHORISED, RequestRejected, 0, False, ""),
     (FaultKind.TOKEN_REFUSED, RequestRejected, 1, False, "elsewhere"),
@@ -53,9 +53,9 @@ ROWS: list[tuple[FaultKind, type[TurnError], int, bool, str]] = [
     (FaultKind.RESPONSE_FAILED, ResponseFailed, 0, False, ""),
     (FaultKind.PARENT_IGNORED, RequestRejected, 1, False, "whole elsewhere"),
     (FaultKind.FORM_REFUSED, RequestRejected, 2, False, ""),
-    (FaultKind.CUT_AT_ONCE, ResponseFailed, 0, False, ""),
-    (FaultKind.SLIPPED, ResponseFailed, 1, True, ""),
-    (FaultKind.PASSING, RequestRejected, 1, False, ""),
+    (FaultKind.CUT_BEFORE_OUTPUT, ResponseFailed, 0, False, ""),
+    (FaultKind.MALFORMED_CALL, ResponseFailed, 1, True, ""),
+    (FaultKind.UPGRADE_REFUSED, RequestRejected, 1, False, ""),
 ]
 rows = pytest.mark.parametrize(
     ("kind", "error", "free", "paid", "how"), ROWS, ids=[row[0].name.lower() for row in ROWS]
@@ -103,8 +103,13 @@ def test_an_empty_answer_is_asked_again_once_and_then_ends_as_empty(phase: Phase
 
 
 AT_ONCE = {FaultKind.NO_WEBSOCKET, FaultKind.TOO_LARGE}
-AT_LAST = {FaultKind.PASSING, FaultKind.CONNECTION_LIMIT, FaultKind.DROPPED, FaultKind.UNREACHABLE}
-UNCONNECTED = {FaultKind.BUSY, FaultKind.SERVER}
+AT_LAST = {
+    FaultKind.UPGRADE_REFUSED,
+    FaultKind.CONNECTION_LIMIT,
+    FaultKind.DROPPED,
+    FaultKind.UNREACHABLE,
+}
+UNCONNECTED = {FaultKind.THROTTLED, FaultKind.SERVER}
 
 
 @pytest.mark.parametrize("phase", EARLY)

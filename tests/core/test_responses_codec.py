@@ -345,7 +345,7 @@ def test_response_done_ends_by_its_status(status: str | None, outcome: str) -> N
         (end("failed", error={"code": "previous_response_not_found"}), FaultKind.CHAIN_MISS),
         (event("done", None, response={"status": "failed"}), FaultKind.RESPONSE_FAILED),
         (end("cancelled"), FaultKind.RESPONSE_FAILED),
-        ({"type": "error", "status": 429, "error": {"message": "m"}}, FaultKind.BUSY),
+        ({"type": "error", "status": 429, "error": {"message": "m"}}, FaultKind.THROTTLED),
         ({"error": {"code": "server_error"}}, FaultKind.SERVER),
     ],
 )

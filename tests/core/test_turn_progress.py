@@ -10,7 +10,7 @@ from rtllm.errors import ConfigError, RateLimited, ResponseFailed, TurnTimeout
 from rtllm.retry.faults import Fault, FaultKind
 from rtllm.retry.policy import Complete, Fail, Resend
 
-BUSY = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
+BUSY = Fault(FaultKind.THROTTLED, "slow down", "rate_limit_exceeded", 429, request_id="req_1")
 
 
 def turn(limits: Timeouts | None = None, retry: RetryPolicy | None = None) -> TurnProgress:
@@ -148,19 +148,21 @@ def test_jitter_spreads_the_wait(jitter: float, wait: float) -> None:
 
 
 def test_retry_after_is_obeyed() -> None:
-    action = sent().decide(Fault(FaultKind.BUSY, "", retry_after=1.25), 1.0, 0.5)
+    action = sent().decide(Fault(FaultKind.THROTTLED, "", retry_after=1.25), 1.0, 0.5)
     assert isinstance(action, Resend)
     assert action.wait == 1.25
 
 
 def test_a_wait_longer_than_allowed_ends_the_turn() -> None:
     it = sent()
-    assert it.decide(Fault(FaultKind.BUSY, "", retry_after=8.5), 1.0, 0.5) == Fail(RateLimited)
+    assert it.decide(Fault(FaultKind.THROTTLED, "", retry_after=8.5), 1.0, 0.5) == Fail(RateLimited)
     assert it.budget_used == 0
 
 
 def test_a_wait_beyond_the_whole_turn_ends_it() -> None:
-    assert sent().decide(Fault(FaultKind.BUSY, "", retry_after=5), 116.0, 0.5) == Fail(RateLimited)
+    assert sent().decide(Fault(FaultKind.THROTTLED, "", retry_after=5), 116.0, 0.5) == Fail(
+        RateLimited
+    )
 
 
 def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
@@ -245,7 +247,7 @@ def test_between_messages_no_speech_is_due() -> None:
     assert turn.deadline() == (32.0, "more output", 30.0)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SERVER, FaultKind.BUSY])
+@pytest.mark.parametrize("kind", [FaultKind.SERVER, FaultKind.THROTTLED])
 def test_calls_that_are_held_are_asked_for_again_when_the_response_fails_after_them(
     kind: FaultKind,
 ) -> None:
@@ -300,7 +302,7 @@ def test_the_silence_of_a_turn_does_not_run_while_a_slow_item_is_open() -> None:
 
 def test_no_attempt_begins_after_the_silence_of_a_turn() -> None:
     it = silent(4.0)
-    late = Fault(FaultKind.BUSY, "slow down", "rate_limit_exceeded", 429, retry_after=3.0)
+    late = Fault(FaultKind.THROTTLED, "slow down", "rate_limit_exceeded", 429, retry_after=3.0)
     assert it.decide(late, 2.0, 0.5) == Fail(RateLimited)
 
 

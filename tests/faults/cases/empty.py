@@ -8,7 +8,7 @@ from rtllm.retry.faults import FaultKind
 from rtllm.simulator import CutResponse, Empty
 
 RULE = Rule(FaultKind.EMPTY, ResponseFailed)
-CUT = Rule(FaultKind.CUT_AT_ONCE, ResponseFailed)
+CUT = Rule(FaultKind.CUT_BEFORE_OUTPUT, ResponseFailed)
 FILTERED = CutResponse(reason="content_filter")
 ALWAYS: More = {"always": True, "silent": True}
 

@@ -16,7 +16,7 @@ from rtllm.codec.token_counts import read_field, usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, cut_at_once, from_error
+from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, cut_before_output, from_error
 
 RESPONSES_NAMES: Mapping[str, str] = {
     "reasoning_effort": "reasoning.effort",
@@ -270,10 +270,10 @@ class ChatDecoder:
         if reason in _CUT or reason in _FILTERED:
             kind = _CUT.get(str(reason), "content_filter")
             message = f"the service ended the response before its first output ({reason})"
-            return cut_at_once(message, kind)
+            return cut_before_output(message, kind)
         if self._thoughts is not None and self._thoughts.dropped:
             message = "the response contains only the model's thoughts"
-            return cut_at_once(message, "only_thoughts")
+            return cut_before_output(message, "only_thoughts")
         return None
 
     def _thought_ended(self) -> list[Event]:

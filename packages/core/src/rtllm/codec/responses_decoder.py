@@ -15,7 +15,7 @@ from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import Fault, cut_at_once, from_error
+from rtllm.retry.faults import Fault, cut_before_output, from_error
 
 
 class ResponsesDecoder:
@@ -494,11 +494,11 @@ class ResponsesDecoder:
             self.ended = ResponseEnded("incomplete", reason, self.response_id, usage)
             if is_silent:
                 message = f"the service ended the response before its first output ({reason})"
-                return events, cut_at_once(message, reason or "incomplete")
+                return events, cut_before_output(message, reason or "incomplete")
         elif is_silent and self._has_dropped_thoughts():
             self.ended = ResponseEnded("incomplete", "only thoughts", self.response_id, usage)
             message = "the response contains only the model's thoughts"
-            return events, cut_at_once(message, "only_thoughts")
+            return events, cut_before_output(message, "only_thoughts")
         else:
             outcome: Literal["completed", "empty"] = "empty" if is_silent else "completed"
             self.ended = ResponseEnded(outcome, None, self.response_id, usage)

@@ -29,11 +29,11 @@ class FaultKind(Enum):
     """The host does not support ``stream_id``."""
     LANE_LIMIT = auto()
     """The connection has no free lane."""
-    BUSY = auto()
+    THROTTLED = auto()
     """Rate limit or overload; temporary."""
     QUOTA = auto()
     """The credit or quota is used up; permanent."""
-    PASSING = auto()
+    UPGRADE_REFUSED = auto()
     """An upgrade rejected without a reason; the next one may succeed."""
     UNAUTHORISED = auto()
     TOKEN_REFUSED = auto()
@@ -64,13 +64,13 @@ class FaultKind(Enum):
     """A wait timed out."""
     UNRESPONSIVE = auto()
     """A wait timed out on a connection that never sent anything."""
-    CLOSED = auto()
+    CLIENT_CLOSED = auto()
     """The client was closed while the turn ran."""
     EMPTY = auto()
     """The response is complete and empty."""
-    CUT_AT_ONCE = auto()
+    CUT_BEFORE_OUTPUT = auto()
     """The response ended before its first output: filtered, at its limit, or in its thoughts."""
-    SLIPPED = auto()
+    MALFORMED_CALL = auto()
     """The model wrote a call that its host could not parse; the next attempt may succeed."""
     FORM_REFUSED = auto()
     """The host rejects the form of the request, and another form has the same meaning."""
@@ -119,7 +119,7 @@ class Fault:
         return replace(self, address=address) if address and not self.address else self
 
 
-CLIENT_CLOSED = Fault(FaultKind.CLOSED, "the client was closed")
+CLIENT_CLOSED = Fault(FaultKind.CLIENT_CLOSED, "the client was closed")
 EMPTY_RESPONSE = Fault(FaultKind.EMPTY, "the service completed an empty response")
 PARENT_IGNORED = Fault(
     FaultKind.PARENT_IGNORED, "the service ignored the earlier response that was continued"
@@ -158,9 +158,9 @@ def not_opened(error: Exception) -> Fault:
     return Fault(FaultKind.UNREACHABLE, f"no connection ({type(error).__name__})")
 
 
-def cut_at_once(message: str, reason: str) -> Fault:
+def cut_before_output(message: str, reason: str) -> Fault:
     """Create the fault of a response that ended before its first output."""
-    return Fault(FaultKind.CUT_AT_ONCE, message, reason, has_code=True)
+    return Fault(FaultKind.CUT_BEFORE_OUTPUT, message, reason, has_code=True)
 
 
 def unreadable(error: Exception) -> Fault:
@@ -186,9 +186,9 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "websocket_stream_limit_reached": FaultKind.LANE_LIMIT,
     "invalid_stream_id": FaultKind.LANE_LIMIT,
     "response_already_in_flight": FaultKind.LANE_LIMIT,
-    "rate_limit_exceeded": FaultKind.BUSY,
-    "slow_down": FaultKind.BUSY,
-    "server_is_overloaded": FaultKind.BUSY,
+    "rate_limit_exceeded": FaultKind.THROTTLED,
+    "slow_down": FaultKind.THROTTLED,
+    "server_is_overloaded": FaultKind.THROTTLED,
     "insufficient_quota": FaultKind.QUOTA,
     "credit_balance_exhausted": FaultKind.QUOTA,
     "organization_spend_limit_exceeded": FaultKind.QUOTA,
@@ -207,7 +207,7 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "content_filter": FaultKind.REFUSED,
     "content_policy_violation": FaultKind.REFUSED,
     # Seen: Groq and the models that it hosts: "Failed to call a function".
-    "tool_use_failed": FaultKind.SLIPPED,
+    "tool_use_failed": FaultKind.MALFORMED_CALL,
 }
 
 SUBSTANCE = frozenset(
@@ -233,8 +233,8 @@ _SUBSTANCE_WORDS = re.compile(
 _BY_TYPE: Mapping[str, FaultKind] = {
     "insufficient_quota": FaultKind.QUOTA,
     "usage_limit_reached": FaultKind.QUOTA,
-    "rate_limit_error": FaultKind.BUSY,
-    "service_unavailable_error": FaultKind.BUSY,
+    "rate_limit_error": FaultKind.THROTTLED,
+    "service_unavailable_error": FaultKind.THROTTLED,
     "authentication_error": FaultKind.UNAUTHORISED,
     "permission_error": FaultKind.FORBIDDEN,
     "server_error": FaultKind.SERVER,
@@ -318,7 +318,7 @@ def from_error(
         status,
         param,
         lowered.get("x-request-id"),
-        retry_after(lowered, message, resets=kind is FaultKind.BUSY),
+        retry_after(lowered, message, resets=kind is FaultKind.THROTTLED),
         has_code=code is not None,
         said=str(found.get("said", "")),
     )
@@ -353,7 +353,7 @@ def _of_status(status: int | None) -> FaultKind | None:
         case 404:
             return FaultKind.NOT_FOUND
         case 409 | 429 | 503:
-            return FaultKind.BUSY
+            return FaultKind.THROTTLED
         case 413:
             return FaultKind.TOO_LARGE
         case 408:
@@ -375,7 +375,7 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
         return replace(fault, kind=FaultKind.NO_WEBSOCKET)
     if status == 403 and not body.strip():
         # Seen: a valid key occasionally gets an empty 403 on the upgrade (docs/protocol.md).
-        return replace(fault, kind=FaultKind.PASSING)
+        return replace(fault, kind=FaultKind.UPGRADE_REFUSED)
     return redirected(fault, "connection") if status in REDIRECTS else fault
 
 

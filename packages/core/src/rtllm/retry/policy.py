@@ -70,7 +70,7 @@ TABLE: Mapping[FaultKind, PolicyRow] = {
     FaultKind.LANE_LIMIT: PolicyRow(RequestRejected, free_resends=1, budgeted=True, elsewhere=True),
     FaultKind.PARAMETER_REFUSED: PolicyRow(RequestRejected, free_resends=4),
     FaultKind.ITEMS_REFUSED: PolicyRow(RequestRejected, free_resends=1, full_context=True),
-    FaultKind.BUSY: PolicyRow(RateLimited, budgeted=True, waits=True, http="if not connected"),
+    FaultKind.THROTTLED: PolicyRow(RateLimited, budgeted=True, waits=True, http="if not connected"),
     FaultKind.SERVER: PolicyRow(
         ResponseFailed,
         budgeted=True,
@@ -88,11 +88,11 @@ TABLE: Mapping[FaultKind, PolicyRow] = {
         TurnTimeout, budgeted=True, elsewhere=True, http="uses_budget"
     ),
     FaultKind.EMPTY: PolicyRow(ResponseFailed, free_resends=1),
-    FaultKind.CUT_AT_ONCE: PolicyRow(ResponseFailed),
-    FaultKind.SLIPPED: PolicyRow(ResponseFailed, free_resends=1, budgeted=True),
+    FaultKind.CUT_BEFORE_OUTPUT: PolicyRow(ResponseFailed),
+    FaultKind.MALFORMED_CALL: PolicyRow(ResponseFailed, free_resends=1, budgeted=True),
     FaultKind.FORM_REFUSED: PolicyRow(RequestRejected, free_resends=2),
-    FaultKind.PASSING: PolicyRow(RequestRejected, free_resends=1, http="at last"),
-    FaultKind.CLOSED: PolicyRow(ConnectionLost),
+    FaultKind.UPGRADE_REFUSED: PolicyRow(RequestRejected, free_resends=1, http="at last"),
+    FaultKind.CLIENT_CLOSED: PolicyRow(ConnectionLost),
     FaultKind.QUOTA: PolicyRow(RequestRejected),
     FaultKind.UNAUTHORISED: PolicyRow(RequestRejected),
     FaultKind.TOKEN_REFUSED: PolicyRow(RequestRejected, free_resends=1, elsewhere=True),
@@ -236,7 +236,7 @@ def ends_connection(fault: Fault) -> bool:
 
 def limits_rate(fault: Fault) -> bool:
     """Whether a fault is a rate limit, which all requests of the client share."""
-    return fault.kind is FaultKind.BUSY and error_type(RateLimited, fault) is RateLimited
+    return fault.kind is FaultKind.THROTTLED and error_type(RateLimited, fault) is RateLimited
 
 
 def lacks_websocket(fault: Fault) -> bool:
@@ -244,9 +244,9 @@ def lacks_websocket(fault: Fault) -> bool:
     return fault.kind is FaultKind.NO_WEBSOCKET
 
 
-def may_pass(fault: Fault) -> bool:
+def may_accept_later(fault: Fault) -> bool:
     """Whether a rejected upgrade may be accepted a moment later; twice, it means no WebSocket."""
-    return fault.kind is FaultKind.PASSING
+    return fault.kind is FaultKind.UPGRADE_REFUSED
 
 
 def refuses_lanes(fault: Fault) -> bool:

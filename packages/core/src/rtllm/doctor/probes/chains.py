@@ -21,7 +21,7 @@ from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, SHORTEST_CAP, TELL, S
 from rtllm.doctor.probes.check import CannotCheckError, Check
 from rtllm.doctor.probes.lab import Lab, Line, new_word
 from rtllm.doctor.probes.wire import ACCEPT_LIMIT
-from rtllm.retry.policy import lacks_websocket, may_pass
+from rtllm.retry.policy import lacks_websocket, may_accept_later
 from rtllm.transport.websocket_connect import FaultError
 
 _ALONE = Step()
@@ -41,7 +41,7 @@ class Continuation(Check):
         try:
             line = await self._connect(lab)
         except FaultError as error:
-            if not (lacks_websocket(error.fault) or may_pass(error.fault)):
+            if not (lacks_websocket(error.fault) or may_accept_later(error.fault)):
                 raise CannotCheckError(error.fault) from None
             lab.has_websocket = False
             return [judge_websocket(Reply(fault=error.fault))]
@@ -66,7 +66,7 @@ class Continuation(Check):
         try:
             return await lab.connect()
         except FaultError as error:
-            if not may_pass(error.fault):
+            if not may_accept_later(error.fault):
                 raise
             return await lab.connect()
 

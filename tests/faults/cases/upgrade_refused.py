@@ -7,6 +7,6 @@ from rtllm import RequestRejected
 from rtllm.retry.faults import FaultKind
 from rtllm.simulator import RefuseHandshake
 
-RULE = Rule(FaultKind.PASSING, RequestRejected)
+RULE = Rule(FaultKind.UPGRADE_REFUSED, RequestRejected)
 
 CASES = (RULE.connecting("the upgrade gets an empty 403", RefuseHandshake(403, "")),)

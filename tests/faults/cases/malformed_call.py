@@ -6,6 +6,6 @@ from faults.rule import Rule, refusal
 from rtllm import ResponseFailed
 from rtllm.retry.faults import FaultKind
 
-RULE = Rule(FaultKind.SLIPPED, ResponseFailed)
+RULE = Rule(FaultKind.MALFORMED_CALL, ResponseFailed)
 
 CASES = (RULE.sent("the model's call could not be read", refusal("tool_use_failed")),)

@@ -8,7 +8,7 @@ from rtllm import ConnectionLost
 from rtllm.retry.faults import FaultKind
 from rtllm.simulator import DelayHandshake, Silence
 
-RULE = Rule(FaultKind.CLOSED, ConnectionLost)
+RULE = Rule(FaultKind.CLIENT_CLOSED, ConnectionLost)
 LATE = DelayHandshake(3600.0)
 CLOSED: More = {"closed": True, "silent": True}
 CUT: More = {**CLOSED, "videosdk": Ends(1)}

@@ -7,7 +7,7 @@ from rtllm import Overloaded, RateLimited
 from rtllm.retry.faults import FaultKind
 from rtllm.simulator import FailedResponse, overloaded, rate_limited
 
-RULE = Rule(FaultKind.BUSY, RateLimited)
+RULE = Rule(FaultKind.THROTTLED, RateLimited)
 LIMIT = "rate_limit_exceeded"
 WAIT = turned_away(429, LIMIT, **{"retry-after": "1"})
 NO_ROOM = turned_away(503)
