@@ -302,7 +302,7 @@ class ResponsesDecoder:
 
     def _emit_text(self, item: ItemState, text: str, *, refusal: bool) -> Sequence[Event]:
         """Pass on text that was just added to an item."""
-        begins = len(item.emitted) == len(text)
+        begins = len(item.emitted) == len(text)  # it is the item's first text
         if self._drops_thoughts and not refusal:
             if item.thoughts is None:
                 item.thoughts = ThoughtFilter(prefilled=self._prefilled)
@@ -353,6 +353,7 @@ class ResponsesDecoder:
         events += self._end_thought(item)
         if phase is not None and not (isinstance(item.done, Message) and item.done.phase):
             events.append(PhaseChanged(phase))
+        # A repeated event may complete the recorded text, but never replace it by another one.
         if item.done is None or text.startswith(item.final):
             item.done = Message.of("assistant", self._without_thoughts(text or item.emitted), phase)
         return events
@@ -465,6 +466,7 @@ class ResponsesDecoder:
         if status == "done":
             status = _string(response.get("status")) or "completed"
         if status in ("failed", "cancelled"):
+            # Never emitted, since the fault decides; but the attempt's usage is read from here.
             self.ended = ResponseEnded("incomplete", status, self.response_id, usage)
             error = response.get("error")
             if not isinstance(error, dict):
@@ -610,6 +612,7 @@ def _best_arguments(last_arguments: str, item: ItemState) -> str:
     """Return the most complete arguments of a call from its different events."""
     texts = (last_arguments, item.final_arguments, clean_escapes(item.arguments))
     candidates = [text for text in texts if text.strip()]
+    # Seen: ``{}`` where the arguments are only in another event. So it counts if no event has more.
     full = next((t for t in candidates if "".join(t.split()) != "{}" and is_json(t)), None)
     return full or next(iter(candidates), "")
 

@@ -149,7 +149,7 @@ class Connections:
                 connection.is_doubted = True
                 self._ping(connection, now)
 
-    def check_silence(self, connection: Connection, now: float) -> bool:
+    def check_liveness(self, connection: Connection, now: float) -> bool:
         """Check a connection whose silence may have lasted too long; ping it if it has.
 
         Returns:

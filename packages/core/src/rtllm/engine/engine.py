@@ -180,11 +180,11 @@ class Engine:
                 case "turn":
                     self._turns.handle_deadline(number, now)
                 case "long wait":
-                    self._turns.warn_if_silent(number, now)
+                    self._turns.warn_of_long_wait(number, now)
                 case "connect":
                     self._connect_timed_out(number, now)
                 case "ping":
-                    self._check_silence(number, now)
+                    self._check_liveness(number, now)
                 case "drain":
                     self._end_drain(number, now)
                 case "end silence":
@@ -351,10 +351,10 @@ class Engine:
         for turn in waiting:
             self._turns.recover(turn, fault, now, connection.number)
 
-    def _check_silence(self, number: int, now: float) -> None:
+    def _check_liveness(self, number: int, now: float) -> None:
         """Ping a connection that has been silent, or drop it if its pong is overdue."""
         connection = self._state.connections.find(number)
-        if connection is not None and self._state.connections.check_silence(connection, now):
+        if connection is not None and self._state.connections.check_liveness(connection, now):
             self._state.actions.append(Close(number))
             self._connection_lost(connection, NO_SIGN_OF_LIFE, now)
 

@@ -138,7 +138,12 @@ class Sender:
     def _choose_alone(
         self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, now: float
     ) -> tuple[Plan, LaneChoice | None]:
-        """Choose a connection that no other conversation uses, if there may be one."""
+        """Choose a connection that no other conversation uses, if there may be one.
+
+        Frames are written one after the other. On a slow link, requests of other conversations
+        would wait until a large one is written; and a host that rejects its size closes the
+        connection.
+        """
         pool = self._state.pool
         others = pool.list_used_by_others(turn.member.conversation.number)
         if lane_choice.connection in others:
@@ -228,6 +233,7 @@ class Sender:
         dialect = self._state.knowledge.dialects.of(turn.model)
         network = request.network
         if self._state.options.api == "chat":
+            # An aiohttp connector is for WebSockets; the openai client sends these requests.
             network = Network(proxy=network.proxy)
             items = prepared.context.items
             plan = Plan(None, items, lead_in_field=False, full_context_reason="no chaining here")

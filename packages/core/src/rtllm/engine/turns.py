@@ -96,6 +96,9 @@ class Turns:
             turn = None
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
             self.set_deadline(turn)
+        # Ended first: delivering the last event ends the turn, which abandons an attempt that still
+        # runs, so that a complete response would count as cancelled. And the next request, which
+        # the consumer may send at once, finds the response recorded and its lane free.
         if fault is None and decoder.ended is not None:
             self._attempts.end(attempt, now)
         if turn is not None and events:
@@ -413,7 +416,7 @@ class Turns:
                 self._state.connections.mark_doubted(now - turn.progress.limits.base / 2, now)
         self.recover(turn, fault, now, waited_for)
 
-    def warn_if_silent(self, number: int, now: float) -> None:
+    def warn_of_long_wait(self, number: int, now: float) -> None:
         """Warn of a turn that has waited for its first output for long."""
         turn = self._state.turns.get(number)
         if turn is None or turn.progress.has_emitted:
