@@ -56,8 +56,8 @@ class Generation:
         """Return the next event; None if the response is over or cancelled."""
         if self._cancelled:
             return None
-        # `cancel` sets the deadline. It must not cancel the task, which is the framework's: only the
-        # wait for an event ends, and the task goes on after `chat`.
+        # `cancel` sets the deadline. It must not cancel the task, which is the framework's own:
+        # only the wait for an event ends, and the task goes on after `chat`.
         scope = asyncio.timeout(None)
         try:
             async with scope:

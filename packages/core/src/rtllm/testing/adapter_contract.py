@@ -348,7 +348,7 @@ async def check_recovery(make: MakeAdapter) -> None:
 
 
 @_limited
-async def check_liveness(make: MakeAdapter) -> None:
+async def check_silence(make: MakeAdapter) -> None:
     """Check that a turn ends if the host is silent, before its first text and after it."""
     for fault in (Silence(), Silence(phase="output", after=2), Silence(pongs=False)):
         async with _stage(make, _COUNT, fault=fault) as stage:
@@ -494,7 +494,7 @@ CONTRACT: Mapping[str, Check] = {
     "what the service has is not sent again": check_chaining,
     "nothing is emitted twice": check_no_repeats,
     "a fault before the first output is survived": check_recovery,
-    "a silent host ends within the limit": check_liveness,
+    "a silent host ends within the limit": check_silence,
     "turns are independent": check_cancellation,
     "usage is reported once": check_usage,
     "conversations never mix": check_separation,
