@@ -74,7 +74,7 @@ class Saboteur:
     name: str
     law: str
     breaks: Breaking
-    turns: int = 2000
+    turns: int = 5000
 
     @contextmanager
     def broken(self) -> Iterator[None]:
@@ -805,9 +805,6 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("never pauses before it is sent", "4", never_pauses_before_it_is_sent),
     ("crowds a prompt's connection", "2", crowds_a_prompts_connection),
     ("leaks actions into the next fact", "w8", leaks_actions),
-)
-
-_RARE: tuple[tuple[str, str, Breaking], ...] = (
     ("forgets what was refused", "8", forgets_what_was_refused),
     ("does not share a rate limit's wait", "8", waits_alone),
     ("goes on after an error without a lane", "7", goes_on_after_an_error_without_lane),
@@ -833,10 +830,6 @@ _RARE: tuple[tuple[str, str, Breaking], ...] = (
     ("carries what an equal call had", "1", carries_what_an_equal_call_had),
     ("carries a host's fields for all", "7", carries_for_all),
 )
-"""Defects that take a rare meeting of facts."""
 
-SABOTEURS = {
-    **{name: Saboteur(name, law, breaks) for name, law, breaks in _ALL},
-    **{name: Saboteur(name, law, breaks, turns=5000) for name, law, breaks in _RARE},
-}
+SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}
 """All defects by name."""

@@ -1,7 +1,4 @@
-"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns.
-
-One that takes a rare meeting of facts, within 5,000.
-"""
+"""What the oracle must find, it finds: each broken engine is caught within 5,000 turns."""
 
 from __future__ import annotations
 

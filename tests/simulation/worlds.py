@@ -362,6 +362,7 @@ def failing(choose: Decisions) -> World:
             ("drop",),
             ("busy", "drop"),
             ("parameter", "items", "miss", "drop before the call"),
+            ("incomplete", "server error"),
         )
     )
     return World(
