@@ -11,6 +11,7 @@ from dataclasses import replace
 from rtllm.client.checks import check_settings
 from rtllm.client.shutdown import SHUTDOWN_LIMIT, Shutdown
 from rtllm.client.stream import ResponseStream
+from rtllm.client.turn_log import log_turn
 from rtllm.content.request import Request
 from rtllm.content.usage import UsageLedger, UsageSnapshot
 from rtllm.engine.engine import Engine
@@ -152,16 +153,7 @@ class BaseClient(ABC):
 
     def _report_turn(self, report: TurnReport) -> None:
         """Log a turn and pass its report to `on_turn`."""
-        logger.info(
-            "conversation %d: %s, %s, %d items, %d bytes, %d attempts, response %s",
-            report.conversation,
-            report.outcome,
-            "chained" if report.chained else f"full context ({report.full_context_reason})",
-            report.items_sent,
-            report.bytes_sent,
-            report.attempts,
-            report.response_id,
-        )
+        log_turn(report)
         if self._on_turn is None:
             return
         try:
