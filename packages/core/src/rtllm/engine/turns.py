@@ -21,9 +21,9 @@ from rtllm.errors import TurnError
 from rtllm.retry.faults import (
     EMPTY_RESPONSE,
     PARENT_IGNORED,
-    PARENT_NOT_FOUND,
     Fault,
     not_taken,
+    refuses_parents,
     unreadable,
 )
 from rtllm.retry.policy import (
@@ -309,7 +309,7 @@ class Turns:
                 if plan.anchor is None:
                     self._state.planner.note_rejected_items(plan.items)
                 else:
-                    is_refused = lesson == "parent lost" and fault.code != PARENT_NOT_FOUND
+                    is_refused = lesson == "parent lost" and refuses_parents(fault)
                     self._forget_parent(plan.anchor, is_refused=is_refused)
         if resend.over_http:
             constraints.over_http = True

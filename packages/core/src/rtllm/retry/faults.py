@@ -180,6 +180,14 @@ def belongs_to_connection(error: Fault) -> Fault:
 
 PARENT_NOT_FOUND = "previous_response_not_found"
 """The code of a service that continues responses, but no longer knows this one."""
+_OF_PARENTS = re.compile(r"previous|conversation|history|response[ _]id", re.IGNORECASE)
+
+
+def refuses_parents(fault: Fault) -> bool:
+    """Whether a rejection is about continuing a response, but not about this one being unknown."""
+    return fault.code != PARENT_NOT_FOUND and _OF_PARENTS.search(fault.words) is not None
+
+
 _BY_CODE: Mapping[str, FaultKind] = {
     PARENT_NOT_FOUND: FaultKind.CHAIN_MISS,
     "websocket_connection_limit_reached": FaultKind.CONNECTION_LIMIT,

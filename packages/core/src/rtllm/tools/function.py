@@ -91,7 +91,7 @@ class FunctionTool(Generic[T]):
         }
         try:
             self.encoded = msgspec.json.encode(flat)
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ToolSchemaError(name, f"its schema is not JSON: {error}") from error
 
     def __repr__(self) -> str:
