@@ -14,7 +14,7 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[str]:
-    """The page's code: the framework, its adapter, a conversation, and the adapter under test."""
+    """The page's code: first the framework and its adapter, last the adapter under test."""
     return _BLOCK.findall(PAGE.read_text())
 
 
@@ -29,5 +29,5 @@ def adapter_of_the_page() -> Any:
 def under_test(kind: Any) -> Any:
     """The page's adapter under test, with another class of its model."""
     names = {**vars(adapter_of_the_page()), "RtllmModel": kind}
-    exec(blocks()[3].partition("\nawait ")[0], names)  # noqa: S102
+    exec(blocks()[-1].partition("\nawait ")[0], names)  # noqa: S102
     return names["ModelUnderTest"]
