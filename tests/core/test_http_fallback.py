@@ -21,7 +21,7 @@ def test_a_socket_that_failed_is_avoided_and_then_tried_during_one_turn() -> Non
     )  # asking changes nothing
     fallback.begin_trial()
     assert fallback.choose_protocol(100.1 + COOLDOWN) is ProtocolChoice.HTTP  # the trial still runs
-    fallback.opened()
+    fallback.record_open()
     assert fallback.choose_protocol(100.2 + COOLDOWN) is ProtocolChoice.SOCKET
 
 
@@ -54,8 +54,8 @@ def test_an_answer_makes_the_next_rest_short_again() -> None:
         fallback.record_failure(now)
         now += LONGEST_COOLDOWN
         assert fallback.choose_protocol(now) is ProtocolChoice.HTTP_WITH_TRIAL
-    fallback.opened()
-    fallback.answered()
+    fallback.record_open()
+    fallback.record_response()
     fallback.record_failure(now)
     assert fallback.choose_protocol(now + COOLDOWN) is ProtocolChoice.HTTP_WITH_TRIAL
 
@@ -72,11 +72,11 @@ def test_a_rest_is_never_longer_than_the_longest_and_one_trial_runs_at_a_time(
                 fallback.record_failure(now, has_no_websocket=fact == "none")
                 trying = False
             case "opened":
-                fallback.opened()
+                fallback.record_open()
                 trying = False
                 assert fallback.choose_protocol(now) is ProtocolChoice.SOCKET
             case "answered":
-                fallback.answered()
+                fallback.record_response()
             case _:
                 way = fallback.choose_protocol(now)
                 assert not (trying and way is ProtocolChoice.HTTP_WITH_TRIAL)

@@ -93,14 +93,14 @@ class Attempts:
             )
         if connection is not None and connection.is_exchange:
             if decoder.created:
-                self._state.http_trust.answered()
+                self._state.http_trust.record_response()
             if attempt.fault is None:
                 self._state.connections.let_end(connection, now)
             else:
                 self._state.connections.remove(connection)
         elif connection is not None:
             if attempt.fault is None:
-                self._state.fallback.answered()
+                self._state.fallback.record_response()
             if connection.state == "closing" and connection.is_idle:
                 self._state.connections.remove(connection)
 

@@ -215,7 +215,7 @@ class Engine:
                     attempt.decoder.accepted()
             return self._settle(now)
         if connection.is_trial:
-            self._state.fallback.opened()
+            self._state.fallback.record_open()
         self._maintain_connections(now)
         for turn in self._turns.waiting_for(number):
             self._turns.stop_waiting(turn)
@@ -370,7 +370,7 @@ class Engine:
         self._state.make_queued_due()
         if was_used:
             # The caller's next turn finds an open connection. One that carried nothing is not
-            # replaced, or a host that closes each connection at once would be dialled endlessly.
+            # replaced, or a connection that its host closes at once would be opened endlessly.
             self._state.connections.keep_warm(connection.opening, now)
 
     def _close_connection(self, number: int, fault: Fault, now: float) -> None:

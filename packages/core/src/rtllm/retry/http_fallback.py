@@ -39,7 +39,7 @@ class HttpFallback:
         self.has_no_websocket = False
         """Whether the host reported that it has no WebSocket, and none has opened since."""
         self._cooldown = COOLDOWN
-        self._trying = False
+        self._is_trial_running = False
         self._no_http_until = 0.0
 
     @property
@@ -57,7 +57,7 @@ class HttpFallback:
         """
         if self._avoid_until is None or (has_open and not self._avoids_open_too):
             return ProtocolChoice.SOCKET
-        if self._trying or now < self._avoid_until:
+        if self._is_trial_running or now < self._avoid_until:
             return ProtocolChoice.HTTP
         return ProtocolChoice.HTTP_WITH_TRIAL
 
@@ -68,11 +68,11 @@ class HttpFallback:
     def record_no_http(self, now: float) -> None:
         """Record that the host does not answer over HTTP, so that only the WebSocket is left."""
         self._no_http_until = now + COOLDOWN
-        self.opened()
+        self.record_open()
 
     def begin_trial(self) -> None:
         """Record that a trial is running; until it ends, no other one is started."""
-        self._trying = True
+        self._is_trial_running = True
 
     def record_failure(
         self, now: float, *, has_no_websocket: bool = False, opened: bool = False
@@ -86,13 +86,13 @@ class HttpFallback:
         """
         is_avoiding = self._avoid_until is not None and now < self._avoid_until
         self._avoids_open_too = opened or (is_avoiding and self._avoids_open_too)
-        if is_avoiding and not self._trying and not has_no_websocket:
+        if is_avoiding and not self._is_trial_running and not has_no_websocket:
             return  # turns from before the failure add nothing to it
         self.has_no_websocket = self.has_no_websocket or has_no_websocket
         cooldown = LONGEST_COOLDOWN if has_no_websocket else self._cooldown
         self._avoid_until = now + cooldown
         self._cooldown = min(2 * self._cooldown, LONGEST_COOLDOWN)
-        self._trying = False
+        self._is_trial_running = False
 
     def record_fault(self, now: float, fault: Fault, *, others_respond: bool = False) -> None:
         """Record the fault that a turn, or the trial, had with the WebSocket.
@@ -109,13 +109,13 @@ class HttpFallback:
             opened=fault.kind in _THOUGH_OPEN and not others_respond,
         )
 
-    def opened(self) -> None:
+    def record_open(self) -> None:
         """Record that the trial succeeded, so that the next request uses the WebSocket."""
         self._avoid_until = None
-        self._trying = False
+        self._is_trial_running = False
         self.has_no_websocket = False
 
-    def answered(self) -> None:
+    def record_response(self) -> None:
         """Record a response, so that the next failure starts with the shortest time again."""
         self._cooldown = COOLDOWN
 
@@ -129,7 +129,7 @@ class HttpTrust:
     def __init__(self) -> None:
         self._failures_left = 0
 
-    def answered(self) -> None:
+    def record_response(self) -> None:
         """Record that the host accepted a request over HTTP."""
         self._failures_left = _TRUSTED_FAILURES
 

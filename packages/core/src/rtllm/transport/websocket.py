@@ -24,7 +24,7 @@ from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, 
 from rtllm.transport.facts import Facts
 from rtllm.transport.redaction import without_secrets
 from rtllm.transport.tasks import NumberedTasks
-from rtllm.transport.websocket_connect import Dialer, FaultError, Socket
+from rtllm.transport.websocket_connect import FaultError, Socket, WebSocketOpener
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +94,10 @@ class WebSockets:
         network: NetworkConfig,
     ) -> None:
         self._endpoint = endpoint
-        self._dialer = Dialer(credentials, network)
+        self._opener = WebSocketOpener(credentials, network)
         self._facts = facts
         self._loop = asyncio.get_running_loop()
-        self._tasks = NumberedTasks(facts, self._dialer.aclose)
+        self._tasks = NumberedTasks(facts, self._opener.aclose)
         self._writers: dict[int, _Writer] = {}
 
     def connect(self, action: Connect) -> None:
@@ -125,21 +125,21 @@ class WebSockets:
     async def aclose(self) -> None:
         """Close everything, each within a limit."""
         await self._tasks.close_all()
-        await self._dialer.aclose()
+        await self._opener.aclose()
 
     # -- one connection ------------------------------------------------------------------------
 
     async def _run(self, action: Connect) -> None:
         """Open a connection and read it until its end."""
-        socket = await self._dial(action)
+        socket = await self._open(action)
         if socket is not None:
             await self._serve(action.connection, socket)
 
-    async def _dial(self, action: Connect) -> Socket | None:
+    async def _open(self, action: Connect) -> Socket | None:
         try:
             url = self._endpoint.for_model(action.model)
             self._facts.asked(action.connection, f"WebSocket {without_secrets(url)}")
-            return await self._dialer.dial(url, action.network)
+            return await self._opener.open(url, action.network)
         except FaultError as error:
             fault = error.fault
         except Exception as error:

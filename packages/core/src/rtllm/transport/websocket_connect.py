@@ -102,7 +102,7 @@ async def _refuse_redirect(
     raise FaultError(from_handshake(params.response.status, dict(params.response.headers), b""))
 
 
-class Dialer:
+class WebSocketOpener:
     """Opens WebSockets on one event loop.
 
     Args:
@@ -118,7 +118,7 @@ class Dialer:
         self._connector: aiohttp.BaseConnector | None = None
         self._left: list[aiohttp.ClientSession] = []
 
-    async def dial(self, url: str, network: Network) -> Socket:
+    async def open(self, url: str, network: Network) -> Socket:
         """Open a WebSocket; a key of Azure's is tried in both headers.
 
         Args:
@@ -130,7 +130,7 @@ class Dialer:
         """
         headers = await self._headers()
         try:
-            return await self._open(url, network, headers)
+            return await self._connect(url, network, headers)
         except FaultError as error:
             credentials = self._credentials()
             if error.fault.status != 401 or credentials is None:
@@ -139,13 +139,13 @@ class Dialer:
         if others is None:
             raise rejected
         try:
-            socket = await self._open(url, network, others)
+            socket = await self._connect(url, network, others)
         except FaultError:
             raise rejected from None
         credentials.keep_other_header()
         return socket
 
-    async def _open(self, url: str, network: Network, headers: Mapping[str, str]) -> Socket:
+    async def _connect(self, url: str, network: Network, headers: Mapping[str, str]) -> Socket:
         try:
             proxy = self._config.proxy_for(url, network.proxy)
             via = name_of(checked_scheme(proxy)) if proxy else ""
