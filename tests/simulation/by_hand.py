@@ -14,6 +14,7 @@ from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.providers.hosts import HostProfile
 
 HOST = HostProfile("found", lanes=True)
+LANELESS = HostProfile("found", lanes=False)
 Wanted = TypeVar("Wanted", bound=Action)
 
 
@@ -51,7 +52,7 @@ def question(
 
 def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) -> list[Action]:
     """Answer a request whole."""
-    lane = json.loads(sent.data)["stream_id"]
+    lane = json.loads(sent.data).get("stream_id")
     item = {
         "type": "message",
         "id": f"item-{response_id}",
@@ -65,9 +66,10 @@ def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) 
         *(done if text else []),
         {"type": "response.completed", "response": {"id": response_id, "output": []}},
     ]
+    named = {"stream_id": lane} if lane is not None else {}
     actions: list[Action] = []
     for frame in frames:
-        actions += engine.received(sent.connection, json.dumps(frame | {"stream_id": lane}), now)
+        actions += engine.received(sent.connection, json.dumps(frame | named), now)
     return actions
 
 

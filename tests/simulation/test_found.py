@@ -11,7 +11,7 @@ from rtllm.engine.options import EngineOptions
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import Fault, FaultKind, from_handshake
 from rtllm.scheduling.connection_pool import ConnectionPool
-from simulation.by_hand import HOST, answer, only, opened, question
+from simulation.by_hand import HOST, LANELESS, answer, only, opened, question
 
 
 def test_cancelling_a_turn_over_http_ends_it_once() -> None:
@@ -149,3 +149,23 @@ def test_calls_of_an_answer_that_breaks_off_after_an_early_finish_are_not_emitte
     actions = engine.lost(started.connection, reset, 0.4)
     assert not [action for action in actions if isinstance(action, Deliver)]
     assert only(Finish, actions).report.outcome == "failed"
+
+
+def test_a_queued_turn_takes_the_connection_that_a_cancelled_one_waited_for() -> None:
+    engine = Engine(EngineOptions(LANELESS, max_connections=1))
+    first, actions = engine.ask(question("hello", key="a"), 0.0)
+    connection = only(Connect, actions).connection
+    engine.ask(question("hello", key="b"), 0.1)
+    engine.cancel(first, 0.2)
+    only(Send, engine.connected(connection, 0.3))
+
+
+def test_at_the_limit_a_turn_that_avoids_the_only_connection_gets_another() -> None:
+    engine = Engine(EngineOptions(LANELESS, max_connections=1))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    engine.sent(sent.attempt, 0.2)
+    engine.tick(12.0)
+    engine.heard(sent.connection, 12.1)
+    assert [turn.state for turn in engine.snapshot().turns.values()] == ["connecting"]
+    assert only(Connect, answer(engine, sent, "late", "Hi.", 12.2)).connection == 2

@@ -217,10 +217,13 @@ class Engine:
         if connection.is_trial:
             self._state.fallback.record_open()
         self._maintain_connections(now)
-        for turn in self._turns.waiting_for(number):
+        waiting = self._turns.waiting_for(number)
+        for turn in waiting:
             self._turns.stop_waiting(turn)
             turn.become("due")
             self._state.due.append(turn)
+        if not waiting:
+            self._state.make_queued_due()
         if connection.replaces is not None:
             self._sender.replace(connection.replaces, number, now)
         return self._settle(now)

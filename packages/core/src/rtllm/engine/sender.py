@@ -166,6 +166,8 @@ class Sender:
         turn.become("connecting")
         self._turns.set_deadline(turn)
         if lane_choice is None and self._state.pool.is_full:
+            self._close_avoided(turn)
+        if lane_choice is None and self._state.pool.is_full:
             self._state.queue(turn)
             return
         number = lane_choice.connection if lane_choice is not None else None
@@ -175,6 +177,16 @@ class Sender:
         self._state.pool.wait_for(number, +1)
         if alone:
             self._state.pool.reserve(number, turn.member.conversation.number)
+
+    def _close_avoided(self, turn: ActiveTurn) -> None:
+        """Close an idle connection that a turn must not use, so that it can open another one."""
+        running, waiting = self._state.pool.running(), self._state.pool.waiting()
+        for number in turn.constraints.avoid:
+            connection = self._state.connections.find(number)
+            is_idle = not running.get(number, 0) and not waiting.get(number, 0)
+            if connection is not None and connection.state == "open" and is_idle:
+                self._state.connections.remove(connection)
+                return
 
     def _send(
         self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, data: bytes, now: float

@@ -67,6 +67,7 @@ class EngineState:
         self.due: deque[ActiveTurn] = deque()
         self.rebuilds: deque[Rebuild] = deque()
         self.queued: list[ActiveTurn] = []
+        self._tried: set[int] = set()
         self.fallback = HttpFallback()
         self.http_trust = HttpTrust()
         self.rate_limits = SharedWait()
@@ -83,14 +84,19 @@ class EngineState:
         wanted = options.websocket and options.http_fallback
         return wanted and self.fallback.may_use_http(now)
 
-    def make_queued_due(self) -> None:
-        """Make the turn due that has waited longest for a free connection."""
-        while self.queued:
-            turn = self.queued.pop(0)
-            if turn.state == "connecting" and turn.waits_for is None:
-                turn.become("due")
-                self.due.append(turn)
-                return
+    def make_queued_due(self, after: int = 0) -> None:
+        """Make the turn due that has waited longest for a free connection.
+
+        Args:
+            after: The number of a turn that can't use it; only later turns are tried.
+        """
+        waiting = [t for t in self.queued if t.state == "connecting" and t.waits_for is None]
+        turn = next((turn for turn in waiting if turn.number > after), None)
+        self.queued = [other for other in waiting if other is not turn]
+        if turn is not None:
+            turn.become("due")
+            self.due.append(turn)
+            self._tried.add(turn.number)
 
     def next_turn(self) -> int:
         """Return the number for a new turn."""
@@ -127,6 +133,9 @@ class EngineState:
                 self.options.max_connections,
             )
         insort(self.queued, turn, key=_number_of)
+        if turn.number in self._tried:
+            self._tried.discard(turn.number)
+            self.make_queued_due(after=turn.number)
 
 
 def _number_of(turn: ActiveTurn) -> int:
