@@ -450,25 +450,6 @@ def test_a_stream_that_just_ends_was_dropped() -> None:
     assert isinstance(fault, Fault)
 
 
-def test_a_stream_that_just_ends_is_complete_if_the_host_never_marks_its_ends() -> None:
-    decoder = ChatDecoder()
-    decoder.expects_mark = False
-    decoder.feed(said("Hi"))
-    events, fault = decoder.finish()
-    assert fault is None
-    assert isinstance(events[-1], ResponseEnded)
-    assert not decoder.marks_end
-
-
-@pytest.mark.parametrize("chunks", [[], [piece("{}", index=0, id="a", name="f")]])
-def test_without_text_or_with_calls_it_was_dropped_all_the_same(chunks: list[Any]) -> None:
-    decoder = ChatDecoder()
-    decoder.expects_mark = False
-    for chunk in chunks:
-        decoder.feed(chunk)
-    assert decoder.finish()[1] is not None
-
-
 def test_a_usage_chunk_is_an_end_for_hosts_that_give_no_reason() -> None:
     found = read(said("Hi"), piece("{}", index=0, id="a", name="f"), TAIL)
     assert [type(e) for e in found] == [TextDelta, ToolCallReady, ResponseEnded]

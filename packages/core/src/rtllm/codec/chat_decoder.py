@@ -119,8 +119,6 @@ class ChatDecoder:
         continued_after_finish: Whether output followed a ``finish_reason``. A host that does this
             sends the reason too early, so it gets the ordinary time limit.
         host: The host's name, which is stored with the fields that it wants back.
-        marks_end: Whether a ``finish_reason``, ``[DONE]`` or a usage chunk marked the end.
-        expects_mark: Whether a response without such a mark was cut off.
 
     Args:
         thoughts: Removes thoughts from the text; None if the host writes none into it.
@@ -134,8 +132,6 @@ class ChatDecoder:
         self.ended: ResponseEnded | None = None
         self.continued_after_finish = False
         self.host = ""
-        self.marks_end = False
-        self.expects_mark = True
         self._thoughts = thoughts
         self._message_fields: dict[str, Any] = {}
         self._emitted = ""
@@ -232,9 +228,8 @@ class ChatDecoder:
     def finish(self, *, done: bool = False) -> tuple[Sequence[Event], Fault | None]:
         """Decode the end of the stream, or a silence that counts as the end.
 
-        Some hosts send no ``finish_reason``. There ``[DONE]``, and a usage chunk after some output,
-        are the end. A body that just ends after text is the end only if no end mark is expected.
-        Any other end without a ``finish_reason`` is a lost connection.
+        ``[DONE]``, and a usage chunk after some output, count as the end for hosts that send no
+        ``finish_reason``. Any other end without a ``finish_reason`` is a lost connection.
 
         Args:
             done: Whether the service sent ``[DONE]``.
@@ -242,8 +237,7 @@ class ChatDecoder:
         self._touched_slow = False
         if self.ended is not None:
             return (), None
-        self.marks_end = self._finish is not None or self._tail or done
-        if self._finish is None and not self._may_be_complete():
+        if self._finish is None and not ((self._tail or done) and (self._emitted or self._calls)):
             return (), ANSWER_BROKEN_OFF
         if self._finish is not None and self._finish.lower() in _FAILURES:
             error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
@@ -257,12 +251,6 @@ class ChatDecoder:
             self._end()  # so that its usage is counted
             return events, why
         return (*events, self._end()), None
-
-    def _may_be_complete(self) -> bool:
-        """Whether a stream without a ``finish_reason`` can have been sent to its end."""
-        if self.marks_end:
-            return bool(self._emitted or self._calls)
-        return bool(self._emitted) and not self._calls and not self.expects_mark
 
     def _explain_silence(self) -> Fault | None:
         """Return the fault of a response without text and calls; None if it is merely empty."""

@@ -2,7 +2,6 @@
 
 import logging
 
-from rtllm.codec.chat_decoder import ChatDecoder
 from rtllm.content.items import Item, ToolCall
 from rtllm.engine.actions import RecordUsage
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
@@ -75,7 +74,7 @@ class Attempts:
             if self._state.options.api == "chat":
                 response_id = response_id or ""  # never continued; only identifies the conversation
             recorded = self._recorded(attempt, output)
-            self._learn(attempt, output)
+            self._note_calls(attempt, output)
         tokens = attempt.usage.input if attempt.usage is not None else None
         self._state.planner.complete(attempt.number, response_id, recorded, now, output, tokens)
         parent = attempt.placement.plan.anchor
@@ -104,13 +103,10 @@ class Attempts:
             if connection.state == "closing" and connection.is_idle:
                 self._state.connections.remove(connection)
 
-    def _learn(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
-        """Remember what a complete response shows of its host, and its calls."""
-        knowledge, model = self._state.knowledge, attempt.placement.model
-        knowledge.dialects.took(model)
-        knowledge.note_model(model, attempt.decoder.model)
-        if isinstance(attempt.decoder, ChatDecoder):
-            knowledge.note_end(model, is_marked=attempt.decoder.marks_end)
+    def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
+        """Remember the calls of a complete response, and the fields that the host wants back."""
+        self._state.knowledge.dialects.took(attempt.placement.model)
+        self._state.knowledge.note_model(attempt.placement.model, attempt.decoder.model)
         for item in output:
             if isinstance(item, ToolCall):
                 self._state.knowledge.issued(item.call_id)

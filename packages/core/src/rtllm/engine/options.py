@@ -18,9 +18,6 @@ logger = logging.getLogger(__name__)
 Chaining = bool | Literal["auto"]
 """Whether to continue earlier responses; "auto" if the host stores them."""
 
-FIRST_PARTY = ("openai", "azure")
-"""Hosts whose behavior is documented; nothing is guessed about them."""
-
 SHORT_ID = 40
 """The longest call id, in characters, that every host accepts."""
 ISSUED_IDS = 4096
@@ -49,8 +46,6 @@ class HostKnowledge:
         self.dialects = HostDialects(name, dialect)
         self.forgets = False
         self._models: dict[str, str] = {}
-        self._marks_ends: set[str] = set()
-        self._unmarked_ends: set[str] = set()
         self._issued: OrderedDict[str, None] = OrderedDict()
         self.rejected = RejectedParameters()
         self.finishes_early: set[str] = set()
@@ -63,26 +58,6 @@ class HostKnowledge:
         """Remember the model that responds to a name, if its family is known."""
         if served and served != requested and family_of(served) is not None:
             self._models[requested] = served
-
-    def note_end(self, model: str, *, is_marked: bool) -> None:
-        """Remember whether a model's Chat streams mark their end, and warn once if not."""
-        if is_marked:
-            self._marks_ends.add(model)
-        elif model not in self._unmarked_ends:
-            self._unmarked_ends.add(model)
-            logger.warning(
-                "%s ended a response of %s with neither a finish_reason nor [DONE]; if the text is "
-                "cut off, the host lost its end",
-                self.name,
-                model,
-            )
-
-    def marks_ends(self, model: str) -> bool:
-        """Whether a Chat stream without a mark of its end was cut off.
-
-        Seen: hosts that never mark it. So that is assumed only once a response had a mark.
-        """
-        return self.name in FIRST_PARTY or model in self._marks_ends
 
     def model_of(self, requested: str) -> str | None:
         """Return the model that responds to a name, such as that of a deployment, if known."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rtllm.content.items import Opaque, Reasoning
 from rtllm.context.outline import Plan
-from rtllm.engine.options import FIRST_PARTY, HostKnowledge
+from rtllm.engine.options import HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.rejected_tool import find_rejected_tool
 from rtllm.parameters.families import Api
@@ -29,6 +29,7 @@ _OF_A_RESPONSE = re.compile(r"response|previous|history|conversation", re.IGNORE
 _OF_THE_CONTEXT = ("input", "previous", "response_id", "messages")
 _TEMPLATE_BROKE = 500
 _INVALID_REQUEST = re.compile(r"invalid.{0,40}request|invalid.{0,20}(input|payload)", re.IGNORECASE)
+_FIRST_PARTY = ("openai", "azure")
 
 
 def analyze_rejection(
@@ -69,7 +70,7 @@ def analyze_rejection(
         parameter = knowledge.rejected.find_rejected(prepared.request, fault.words, fault.param)
         tool = find_rejected_tool(fault, knowledge.rejected.offered_tools(prepared.request))
     if wanted and (parameter is None or parameter != fault.param):
-        if is_last and knowledge.name not in FIRST_PARTY:  # no further attempt is left
+        if is_last and knowledge.name not in _FIRST_PARTY:  # no further attempt is left
             plain = knowledge.dialects.settable(plain_points(dialect, on_a_guess=False))
             wanted = tuple({**dict(plain), **dict(wanted)}.items())
         return replace(fault, kind=FaultKind.FORM_REFUSED, points=wanted)
@@ -138,7 +139,7 @@ def _try_plainest_form(
     """Try the plainest form once, if the error does not tell what was rejected."""
     model, dialects = prepared.request.model, knowledge.dialects
     is_unclear = fault.kind is FaultKind.REFUSED and fault.status in (400, 422)
-    if not is_unclear or knowledge.name in FIRST_PARTY or is_of_substance(fault):
+    if not is_unclear or knowledge.name in _FIRST_PARTY or is_of_substance(fault):
         return fault
     plain = dialects.settable(plain_points(dialects.of(model)))
     if dialects.may_try_plain(model) and plain and changes(plain):
@@ -151,7 +152,7 @@ def _is_final(fault: Fault, knowledge: HostKnowledge) -> bool:
     """Whether the error code means that the content was rejected, not its form."""
     if fault.code == "invalid_prompt" and _INVALID_REQUEST.search(fault.message):
         # seen: OpenRouter uses it for every request that it does not understand
-        return knowledge.name in FIRST_PARTY
+        return knowledge.name in _FIRST_PARTY
     return is_of_substance(replace(fault, message=""))
 
 

@@ -252,7 +252,6 @@ class Sender:
             body = prepared.encode_chat(rejected, dialect, self._carried_with(member))
             decoder = SseChatDecoder(thoughts_of(dialect))
             decoder.host = self._state.knowledge.name
-            decoder.expects_mark = self._state.knowledge.marks_ends(turn.model)
             size, headers, query = size_of(body), {}, {}
         else:
             plan = self._state.planner.plan_over_http(
