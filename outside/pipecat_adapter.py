@@ -14,6 +14,7 @@ with the contract of `rtllm.testing`. The result is in ``docs/outside.md``.
 
 import asyncio
 import copy
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -377,6 +378,7 @@ class PipecatUnderTest:
 async def main() -> int:
     """Compare, then check the contract."""
     logger.remove()
+    logging.getLogger("rtllm").setLevel(logging.CRITICAL)  # the contract's faults are on purpose
     table = Table("flow", "service", "contexts right", "chained", "first text after a barge-in")
     wrong = await compare(table)
     checks = Table("the example keeps the contract", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 
 from rtllm import ConfigError, RetryPolicy
 from rtllm.simulator import Abort, Call, Reply, Request, Simulator, calls_on_demand, only
+from rtllm.testing import CONTRACT
+from support.page_adapter import PAGE as PAGE_FILE
 from support.page_adapter import adapter_of_the_page, blocks
 from support.waiting import until
 
 PAGE = adapter_of_the_page()
+PAGE_TEXT = PAGE_FILE.read_text()
 
 
 async def get_weather(city: str) -> str:
@@ -41,6 +45,11 @@ def is_chained(service: Simulator) -> list[bool]:
 
 def test_the_adapter_is_short() -> None:
     assert len(blocks()[1].splitlines()) < 150
+
+
+def test_the_page_lists_the_checks_of_the_contract() -> None:
+    table = PAGE_TEXT.split("| check |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| ([^|-]+) \| [^-]", table, re.MULTILINE) == list(CONTRACT)
 
 
 async def test_two_turns_with_a_tool_are_chained() -> None:
