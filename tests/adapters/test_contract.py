@@ -1,9 +1,10 @@
-"""The contract of an adapter: three adapters keep it, and a saboteur breaks each law."""
+"""The contract of an adapter: the adapters keep it, and a saboteur breaks each law."""
 
 from __future__ import annotations
 
 import pytest
 
+from adapters.livekit_session_under_test import SessionUnderTest
 from adapters.livekit_under_test import LiveKitUnderTest
 from adapters.saboteurs import SABOTEURS, PageUnderTest
 from adapters.videosdk_under_test import VideoSdkUnderTest
@@ -12,6 +13,7 @@ from rtllm.testing import CONTRACT, ContractViolation, MakeAdapter, check_adapte
 ADAPTERS: dict[str, MakeAdapter] = {
     "the page's": PageUnderTest,
     "livekit": LiveKitUnderTest,
+    "livekit, in a session": SessionUnderTest,
     "videosdk": VideoSdkUnderTest,
 }
 
