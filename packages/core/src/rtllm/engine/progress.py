@@ -70,7 +70,7 @@ class TurnProgress:
         self._phase = "sent"
         self._since = now
 
-    def over_http(self) -> None:
+    def record_http(self) -> None:
         """Record that the request uses HTTP, so that there is nothing left to fall back to."""
         self._can_fall_back = False
 

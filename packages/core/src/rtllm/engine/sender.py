@@ -274,7 +274,7 @@ class Sender:
         )
         connection = self._state.connections.open_exchange(_opening_of(turn))
         attempt = self._attempts.begin(turn, connection, placement, size, decoder, now)
-        turn.progress.over_http()
+        turn.progress.record_http()
         self._turns.set_deadline(turn)
         limits = request.limits
         self._state.actions.append(
