@@ -99,8 +99,13 @@ class Oracle:
     # -- causes --------------------------------------------------------------------------------
 
     def excuse(self, attempt: AttemptRecord, cause: str) -> None:
-        """Note that something happened to an attempt."""
-        if not attempt.is_booked:
+        """Note that something happened to an attempt.
+
+        A drop after the connection's limit was announced changes nothing: the turn goes elsewhere
+        because of the limit, which is free.
+        """
+        is_moving = attempt.excuse == "connection limit" and cause == "drop"
+        if not attempt.is_booked and not is_moving:
             attempt.excuse = cause
 
     def excuse_all(self, pipe: Pipe, cause: str) -> None:
