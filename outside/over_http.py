@@ -36,7 +36,7 @@ async def an_error(line: Line) -> str:
     except (APIError, TurnError) as error:
         text = f"{type(error).__name__}: {error}"
         assert "Rate limited by the mock." in text, text
-        assert line.reports[-1].recoveries[-1].fault == "busy", line.reports[-1].recoveries
+        assert line.reports[-1].recoveries[-1].fault == "throttled", line.reports[-1].recoveries
     else:
         raise AssertionError("no error was raised")
     assert "".join(await line.ask("goodbye")) == GOODBYE
