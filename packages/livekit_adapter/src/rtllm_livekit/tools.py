@@ -37,6 +37,8 @@ class ToolEncoder:
         Raises:
             ValueError: If two tools have the same name (LiveKit's own check).
         """
+        if not tools:
+            return ()  # LiveKit's `ToolContext` takes long to create
         encoded = (self._encode(tool) for tool in llm.ToolContext(list(tools)).flatten())
         return tuple(tool for tool in encoded if tool is not None)
 

@@ -13,6 +13,8 @@ def log_turn(report: TurnReport) -> None:
 
     The lines hold no text of the conversation.
     """
+    if not logger.isEnabledFor(logging.INFO if report.outcome != "failed" else logging.WARNING):
+        return
     for recovery in report.recoveries if report.outcome != "failed" else ():
         logger.info(
             "conversation %d: %s%s: %s%s",
