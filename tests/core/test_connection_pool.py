@@ -89,9 +89,9 @@ def test_a_barge_in_forks_next_to_the_cut_answer() -> None:
     parent = rig.answer()
     cut, lane_choice = rig.send(anchor=parent)
     rig.pool.abandon(cut)
-    _, beside = rig.send(anchor=parent)
-    assert (beside.connection, lane_choice.connection) == (1, 1)
-    assert len({parent.lane_address.lane, lane_choice.lane, beside.lane}) == 3
+    _, sibling = rig.send(anchor=parent)
+    assert (sibling.connection, lane_choice.connection) == (1, 1)
+    assert len({parent.lane_address.lane, lane_choice.lane, sibling.lane}) == 3
 
 
 def test_six_running_drafts_their_parent_and_the_new_one_fit() -> None:

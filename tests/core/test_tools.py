@@ -498,7 +498,7 @@ def test_a_receiver_that_takes_no_null_for_what_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "they are not JSON"),
         ('{"x":' + "[" * 2000, "they are "),
@@ -511,10 +511,10 @@ def test_a_receiver_that_takes_no_null_for_what_is_left_out() -> None:
         ('{"city": "x", "unit": "K"}', "unit: Input should be 'C' or 'F'"),
     ],
 )
-def test_the_model_learns_what_was_wrong_and_what_to_do(text: str, told: str) -> None:
+def test_the_model_learns_what_was_wrong_and_what_to_do(text: str, message: str) -> None:
     with pytest.raises(ToolArgumentsError) as caught:
         FunctionTool.of(google).arguments(text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "Nothing was run; correct them and call 'google' again" in str(caught.value)
 
 

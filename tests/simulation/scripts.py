@@ -31,7 +31,7 @@ SMILE = "\N{GRINNING FACE}"
 HIGH, LOW = "\ue000", "\ue001"
 """Stand for the halves of the smile, which are written as escapes."""
 NOT_A_NUMBER = "not a number"
-"""Stands for ``NaN``, which isn't JSON."""
+"""Replaced by ``NaN``, which isn't JSON, in the encoded frame."""
 _WRITTEN = (
     (HIGH.encode(), b"\\ud83d"),
     (LOW.encode(), b"\\ude00"),

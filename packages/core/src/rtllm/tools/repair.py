@@ -66,9 +66,9 @@ def _with_flat_root(root: Json) -> Json:
             required |= set().union(*wanted)
         elif wanted:
             required |= set.intersection(*wanted)
-            told = [", ".join(sorted(names)) for names in wanted if names]
-            if len(set(told)) > 1:
-                notes.append(f"Give one of these: {'; or '.join(dict.fromkeys(told))}.")
+            alternatives = [", ".join(sorted(names)) for names in wanted if names]
+            if len(set(alternatives)) > 1:
+                notes.append(f"Give one of these: {'; or '.join(dict.fromkeys(alternatives))}.")
     flat["type"] = "object"
     flat["properties"] = {name: _either(values) for name, values in properties.items()}
     if required:
@@ -116,8 +116,8 @@ def _with_legal_keywords(node: Json) -> Json:
 def _with_items(node: Json) -> Json:
     """Give each array the type of its items: any type if it is not given."""
     if "array" in types_of(node) and "items" not in node:
-        told = [one for one in _list(node.get("prefixItems")) if isinstance(one, Mapping)]
-        node["items"] = _either([one for i, one in enumerate(told) if one not in told[:i]] or [{}])
+        schemas = [item for item in _list(node.get("prefixItems")) if isinstance(item, Mapping)]
+        node["items"] = _either([s for i, s in enumerate(schemas) if s not in schemas[:i]] or [{}])
     return node
 
 
