@@ -8,6 +8,7 @@ import pytest
 
 from rtllm import ConfigError
 from rtllm.simulator import fixed
+from support.changes import INVALID_CHANGES
 from support.oracle import is_chained
 from videosdk_adapter.requests import chunks_of, context, hello
 from videosdk_adapter.scenes import both_ways
@@ -29,16 +30,9 @@ async def test_the_next_request_has_the_new_settings(streaming: bool) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lanes": False}, "lanes can't be changed; create another LLM for that"),
-        ({"temprature": 1.0}, "temprature can't be changed"),
-        ({"silence_limit": -1}, "expected"),
+        *INVALID_CHANGES,
         ({"timeout": 0}, "timeout is 0"),
         ({"max_retries": -1}, "max_retries is -1"),
-        ({"on_refusal": "sing"}, "expected 'speak' or 'error'"),
-        ({"failure_text": 3}, "failure_text is 3"),
-        ({"conversation": ""}, "conversation is ''"),
-        ({"model_family": "gpt-77"}, "gpt-77"),
-        ({"parameters": {"stream": True}}, "stream"),
     ],
 )
 async def test_what_is_not_valid_changes_nothing(options: dict[str, Any], words: str) -> None:
