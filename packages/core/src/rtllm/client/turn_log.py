@@ -11,7 +11,8 @@ logger = logging.getLogger(__name__)
 def log_turn(report: TurnReport) -> None:
     """Log the end of a turn: at INFO, or at WARNING with the reason if it failed.
 
-    The lines hold no text of the conversation.
+    The lines hold no text of the conversation. A host's error may quote it, so the error's text is
+    logged at DEBUG.
     """
     if not logger.isEnabledFor(logging.INFO if report.outcome != "failed" else logging.WARNING):
         return
@@ -29,9 +30,10 @@ def log_turn(report: TurnReport) -> None:
             "conversation %d: the turn failed after %.1f s: %s; %s",
             report.conversation,
             report.duration,
-            report.error,
+            _reason_of(report),
             _request_of(report),
         )
+        logger.debug("conversation %d: %s", report.conversation, report.error)
         return
     first = "no output" if report.time_to_first is None else f"{report.time_to_first:.2f} s"
     logger.info(
@@ -43,6 +45,14 @@ def log_turn(report: TurnReport) -> None:
         _tokens_of(report.usage),
         _request_of(report),
     )
+
+
+def _reason_of(report: TurnReport) -> str:
+    """Describe the last fault of a failed turn, without the host's sentence."""
+    if not report.recoveries:
+        return "no attempt was made"
+    last = report.recoveries[-1]
+    return f"{last.fault}{f' ({last.code})' if last.code else ''}"
 
 
 def _tokens_of(usage: Usage | None) -> str:

@@ -54,12 +54,11 @@ class RejectedParameters:
             model: The model that rejected it.
             tool: The encoded tool.
             name: Its name, for the warning.
-            refusal: The service's sentence.
+            refusal: The service's sentence, for the log at DEBUG.
         """
         self._tools.setdefault(model, set()).add(tool)
-        logger.warning(
-            "model %s rejects the tool %r, which is no longer offered: %s", model, name, refusal
-        )
+        logger.warning("model %s rejects the tool %r, which is no longer offered", model, name)
+        logger.debug("the rejection of the tool %r: %s", name, refusal)  # it may quote the request
 
     def offered_tools(self, request: Request) -> tuple[bytes, ...]:
         """Return a request's tools without those that its model rejected."""
