@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtllm.content.timeouts import RetryPolicy
+from rtllm.content.retries import RetryPolicy
 from rtllm.retry.backoff import backoff
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import Timeouts
 from rtllm.engine.progress import TurnProgress
 from rtllm.errors import ConfigError, RateLimited, ResponseFailed, TurnTimeout
 from rtllm.retry.faults import Fault, FaultKind
@@ -21,8 +22,8 @@ def turn(limits: Timeouts | None = None, retry: RetryPolicy | None = None) -> Tu
 
 def sent(at: float = 1.0) -> TurnProgress:
     it = turn()
-    it.connecting(0.0)
-    it.sent(at)
+    it.record_connecting(0.0)
+    it.record_sent(at)
     return it
 
 
@@ -49,80 +50,80 @@ def test_all_limits_follow_from_the_base_limit(
 
 def test_connecting_has_its_own_limit_for_each_attempt() -> None:
     it = turn()
-    it.connecting(1.0)
+    it.record_connecting(1.0)
     assert it.deadline() == (4.0, "a connection", 3)
-    it.connecting(9.0)
+    it.record_connecting(9.0)
     assert ends(it) == 12.0
 
 
 def test_created_is_not_progress() -> None:
     it = sent(1.0)
     assert it.deadline() == (11.0, "the first output", 10)
-    it.created()
+    it.record_created()
     assert it.deadline() == (11.0, "the first output", 10)
 
 
 def test_each_output_gives_a_new_gap() -> None:
     it = sent(1.0)
-    it.output(5.0)
+    it.record_output(5.0)
     assert it.deadline() == (15.0, "more output", 10)
 
 
 def test_an_open_slow_item_may_take_longer_and_its_own_events_count() -> None:
     it = sent(1.0)
-    it.slow_item(2.0, is_open=True)
+    it.record_slow_item(2.0, is_open=True)
     assert it.deadline() == (32.0, "more output", 30)
-    it.slow_item(20.0, is_open=True)
+    it.record_slow_item(20.0, is_open=True)
     assert ends(it) == 50.0
-    it.slow_item(21.0, is_open=False)
+    it.record_slow_item(21.0, is_open=False)
     assert ends(it) == 31.0
 
 
 def test_the_end_of_an_item_that_was_not_open_is_not_progress() -> None:
     it = sent(1.0)
-    it.slow_item(9.0, is_open=False)
+    it.record_slow_item(9.0, is_open=False)
     assert ends(it) == 11.0
 
 
 def test_a_new_attempt_forgets_the_open_item_and_waits_for_its_first_output() -> None:
     it = sent(1.0)
-    it.output(2.0)
-    it.slow_item(2.0, is_open=True)
-    it.connecting(40.0)
-    it.sent(41.0)
+    it.record_output(2.0)
+    it.record_slow_item(2.0, is_open=True)
+    it.record_connecting(40.0)
+    it.record_sent(41.0)
     assert it.deadline() == (51.0, "the first output", 10)
 
 
 def test_the_whole_turn_is_limited_whatever_comes() -> None:
     it = sent(1.0)
-    it.output(119.0)
+    it.record_output(119.0)
     assert it.deadline() == (120.0, "the whole turn", 120)
 
 
 def test_a_wait_that_ran_out_says_for_what_and_how_long() -> None:
-    fault = sent().ran_out()
+    fault = sent().make_timeout()
     assert (fault.kind, fault.code) == (FaultKind.TIMEOUT, "timeout")
     assert fault.message == "waited 10 s for the first output"
 
 
 def test_phases_follow_each_other() -> None:
     it = turn()
-    it.created()
+    it.record_created()
     assert it.phase() == "connecting"
-    it.sent(1.0)
+    it.record_sent(1.0)
     assert it.phase() == "sent"
-    it.created()
+    it.record_created()
     assert it.phase() == "created"
-    it.note_emitted(text=3)
+    it.record_emitted(text=3)
     assert it.phase() == "emitted"
     assert it.phase(is_complete=True) == "complete"
 
 
 def test_emitted_text_is_remembered_over_attempts() -> None:
     it = sent()
-    it.note_emitted(calls=1)
-    it.connecting(2.0)
-    it.sent(3.0)
+    it.record_emitted(calls=1)
+    it.record_connecting(2.0)
+    it.record_sent(3.0)
     assert it.has_emitted
     assert it.phase() == "emitted"
     assert it.attempts == 2
@@ -167,7 +168,7 @@ def test_a_wait_beyond_the_whole_turn_ends_it() -> None:
 
 def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
     it = turn(retry=RetryPolicy(budget=0))
-    it.sent(1.0)
+    it.record_sent(1.0)
     action = it.decide(Fault(FaultKind.CHAIN_MISS, ""), 1.0, 0.5)
     assert action == Resend(True, False, False, False)
     assert it.budget_used == 0
@@ -176,7 +177,7 @@ def test_a_free_resend_costs_nothing_and_waits_for_nothing() -> None:
 
 def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
     it = sent()
-    it.note_emitted(text=5)
+    it.record_emitted(text=5)
     assert it.decide(Fault(FaultKind.DROPPED, ""), 2.0, 0.5, is_complete=True) == Complete(
         "unfinished"
     )
@@ -184,8 +185,8 @@ def test_a_whole_answer_ends_normally_when_its_last_event_is_missing() -> None:
 
 def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
     it = sent()
-    it.note_emitted(text=5, calls=1)
-    error = it.error(ResponseFailed, BUSY)
+    it.record_emitted(text=5, calls=1)
+    error = it.make_error(ResponseFailed, BUSY)
     details = error.details
     assert (error.message, details.code, details.status) == ("slow down", BUSY.code, 429)
     assert (details.request_id, details.phase, details.attempts) == ("req_1", "emitted", 1)
@@ -198,24 +199,24 @@ def test_the_error_of_a_turn_tells_all_that_is_known() -> None:
 
 def speaking(floor: float) -> TurnProgress:
     turn = TurnProgress(Timeouts(base=10.0, total=600.0, speech_floor=floor), RetryPolicy(), 0.0)
-    turn.connecting(0.0)
-    turn.sent(0.0)
+    turn.record_connecting(0.0)
+    turn.record_sent(0.0)
     return turn
 
 
 def test_speech_may_dribble_where_no_floor_is_set() -> None:
     turn = speaking(0.0)
     for second in range(100):
-        turn.output(float(second))
-        turn.speech(float(second), 1, is_open=True)
+        turn.record_output(float(second))
+        turn.record_speech(float(second), 1, is_open=True)
     assert turn.deadline() == (109.0, "more output", 10.0)
 
 
 def test_speech_below_the_floor_runs_out() -> None:
     turn = speaking(2.0)
     for second in range(15):
-        turn.output(float(second))
-        turn.speech(float(second), 1, is_open=True)
+        turn.record_output(float(second))
+        turn.record_speech(float(second), 1, is_open=True)
     at, what, _ = turn.deadline()
     assert what == "enough speech"
     assert at == pytest.approx(10.0 + 14 / 2)
@@ -224,26 +225,26 @@ def test_speech_below_the_floor_runs_out() -> None:
 def test_speech_above_the_floor_never_runs_out_but_by_its_gaps() -> None:
     turn = speaking(2.0)
     for second in range(100):
-        turn.output(float(second))
-        turn.speech(float(second), 3, is_open=True)
+        turn.record_output(float(second))
+        turn.record_speech(float(second), 3, is_open=True)
         assert turn.deadline()[0] > second + 1
 
 
 def test_a_burst_is_not_a_credit_for_long() -> None:
     turn = speaking(2.0)
-    turn.output(0.0)
-    turn.speech(0.0, 10_000, is_open=True)
-    turn.output(8.0)
-    turn.speech(8.0, 10_000, is_open=True)
+    turn.record_output(0.0)
+    turn.record_speech(0.0, 10_000, is_open=True)
+    turn.record_output(8.0)
+    turn.record_speech(8.0, 10_000, is_open=True)
     assert turn.deadline()[0] == 18.0
 
 
 def test_between_messages_no_speech_is_due() -> None:
     turn = speaking(2.0)
-    turn.output(1.0)
-    turn.speech(1.0, 1, is_open=True)
-    turn.slow_item(2.0, is_open=True)
-    turn.speech(2.0, 0, is_open=False)
+    turn.record_output(1.0)
+    turn.record_speech(1.0, 1, is_open=True)
+    turn.record_slow_item(2.0, is_open=True)
+    turn.record_speech(2.0, 0, is_open=False)
     assert turn.deadline() == (32.0, "more output", 30.0)
 
 
@@ -267,36 +268,36 @@ def test_calls_that_are_held_count_as_whole_when_only_the_last_event_is_lost() -
 
 def silent(limit: float = 12.0) -> TurnProgress:
     it = turn(Timeouts(base=10.0, connect=3.0, open_item=30.0, total=120.0, silence=limit))
-    it.connecting(0.0)
-    it.sent(1.0)
+    it.record_connecting(0.0)
+    it.record_sent(1.0)
     return it
 
 
 def test_the_silence_of_a_turn_ends_with_its_limit_over_all_attempts() -> None:
     it = silent()
     assert it.deadline() == (11.0, "the first output", 10.0)
-    assert isinstance(it.decide(it.ran_out(), 11.0, 0.5), Resend)
-    it.connecting(11.0)
-    it.sent(11.5)
+    assert isinstance(it.decide(it.make_timeout(), 11.0, 0.5), Resend)
+    it.record_connecting(11.0)
+    it.record_sent(11.5)
     assert it.deadline() == (12.0, "the turn's first word", 12.0)
-    fault = it.ran_out()
+    fault = it.make_timeout()
     assert fault.message == "waited 12 s for the turn's first word"
     assert it.decide(fault, 12.0, 0.5) == Fail(TurnTimeout)
 
 
 def test_output_ends_the_silence_of_a_turn() -> None:
     it = silent()
-    it.output(5.0)
-    it.note_emitted(text=3)
+    it.record_output(5.0)
+    it.record_emitted(text=3)
     assert it.deadline() == (15.0, "more output", 10.0)
 
 
 def test_the_silence_of_a_turn_does_not_run_while_a_slow_item_is_open() -> None:
     it = silent(11.0)
-    it.slow_item(2.0, is_open=True)
-    it.slow_item(20.0, is_open=True)
+    it.record_slow_item(2.0, is_open=True)
+    it.record_slow_item(20.0, is_open=True)
     assert it.deadline() == (50.0, "more output", 30.0)
-    it.slow_item(22.0, is_open=False)
+    it.record_slow_item(22.0, is_open=False)
     assert it.deadline() == (31.0, "the turn's first word", 11.0)
 
 
@@ -308,16 +309,16 @@ def test_no_attempt_begins_after_the_silence_of_a_turn() -> None:
 
 def test_output_that_was_not_emitted_does_not_end_the_silence() -> None:
     it = silent()
-    it.output(11.0)
+    it.record_output(11.0)
     assert it.decide(Fault(FaultKind.TIMEOUT, "gone"), 13.0, 0.5) == Fail(TurnTimeout)
 
 
 def test_the_first_output_may_have_its_own_limit() -> None:
     it = turn(Timeouts(base=10.0, first_output=4.0))
-    it.connecting(0.0)
-    it.sent(1.0)
+    it.record_connecting(0.0)
+    it.record_sent(1.0)
     assert it.deadline() == (5.0, "the first output", 4.0)
-    it.output(4.0)
+    it.record_output(4.0)
     assert it.deadline() == (14.0, "more output", 10.0)
 
 

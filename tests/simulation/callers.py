@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.request import Request
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import Timeouts
 from simulation.decisions import Decisions
 from simulation.records import Response, Wanted
 from simulation.worlds import Keys, World

@@ -39,7 +39,7 @@ from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, LanelessError
 from rtllm.engine.connections import Connections
 from rtllm.engine.engine import Engine
-from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.progress import TurnProgress
 from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.sender import Sender
 from rtllm.engine.state import EngineState
@@ -197,21 +197,21 @@ def evicts_when_asked(patch: Patch) -> None:
 
 
 def replays(patch: Patch) -> None:
-    patch.setattr(Progress, "has_emitted", property(lambda _: False))
+    patch.setattr(TurnProgress, "has_emitted", property(lambda _: False))
 
 
 def counts_what_is_pulled(patch: Patch) -> None:
     """Words count as emitted when the next ones come, as if the consumer had pulled them."""
-    note_emitted = Progress.note_emitted
+    record_emitted = TurnProgress.record_emitted
     pending: dict[int, tuple[int, int]] = {}
 
-    def late(self: Progress, *, text: int = 0, calls: int = 0) -> None:
+    def late(self: TurnProgress, *, text: int = 0, calls: int = 0) -> None:
         before = pending.pop(id(self), None)
         if before is not None:
-            note_emitted(self, text=before[0], calls=before[1])
+            record_emitted(self, text=before[0], calls=before[1])
         pending[id(self)] = (text, calls)
 
-    patch.setattr(Progress, "note_emitted", late)
+    patch.setattr(TurnProgress, "record_emitted", late)
 
 
 def speaks_the_final_text_again(patch: Patch) -> None:
@@ -282,12 +282,12 @@ def loses_a_word(patch: Patch) -> None:
 
 def lets_callers_wait(patch: Patch) -> None:
     """Only the whole turn has a limit over its attempts, not its silence."""
-    last_moment = Progress._last_moment
+    last_moment = TurnProgress._last_moment
 
-    def of_the_turn(self: Progress, **_: bool) -> Any:
+    def of_the_turn(self: TurnProgress, **_: bool) -> Any:
         return last_moment(self, has_spoken=True)
 
-    patch.setattr(Progress, "_last_moment", of_the_turn)
+    patch.setattr(TurnProgress, "_last_moment", of_the_turn)
 
 
 def never_times_out(patch: Patch) -> None:
@@ -486,13 +486,13 @@ def resends_without_end(patch: Patch) -> None:
 
 
 def does_not_wait(patch: Patch) -> None:
-    charge = Progress._charge
+    charge = TurnProgress._charge
 
-    def at_once(self: Progress, *args: Any) -> Any:
+    def at_once(self: TurnProgress, *args: Any) -> Any:
         action = charge(self, *args)
         return replace(action, wait=0.0) if isinstance(action, Resend) else action
 
-    patch.setattr(Progress, "_charge", at_once)
+    patch.setattr(TurnProgress, "_charge", at_once)
 
 
 def waits_alone(patch: Patch) -> None:
@@ -524,7 +524,7 @@ def launches_in_the_middle(patch: Patch) -> None:
         senders[id(turns)] = self
 
     def at_once(self: Turns, turn: ActiveTurn, now: float) -> None:
-        turn.progress.connecting(now)
+        turn.progress.record_connecting(now)
         senders[id(self)].send_or_wait(turn, now)
 
     patch.setattr(Sender, "__init__", noted)

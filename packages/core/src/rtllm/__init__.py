@@ -22,7 +22,8 @@ from rtllm.content.items import (
     ToolOutput,
 )
 from rtllm.content.request import Network, Request
-from rtllm.content.timeouts import SILENCE_LIMIT, RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import SILENCE_LIMIT, Timeouts
 from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
 from rtllm.engine.options import Chaining

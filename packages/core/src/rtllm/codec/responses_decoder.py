@@ -206,7 +206,7 @@ class ResponsesDecoder:
             return None
         return item
 
-    def _message_of_delta(self, frame: Frame) -> ItemState:
+    def _get_message_of_delta(self, frame: Frame) -> ItemState:
         if self._last_delta is not None:
             item_id, index, item = self._last_delta
             if item_id == frame.item_id and index == frame.output_index:
@@ -241,7 +241,7 @@ class ResponsesDecoder:
             return None
         return None if item.finals and _is_another(item, item_id) else item
 
-    def _message_of_text(
+    def _get_message_of_text(
         self, item_id: str | None, index: int | None, text: str, part: int | None = None
     ) -> ItemState:
         """Find the message that a final text belongs to, or add one."""
@@ -287,7 +287,7 @@ class ResponsesDecoder:
         text = frame.delta
         if not isinstance(text, str) or not text:
             return ()
-        item = self._message_of_delta(frame)
+        item = self._get_message_of_delta(frame)
         part = _number(frame.content_index)
         if item.is_declared_complete or item.finals:
             text = item.take_after_final(text, part)
@@ -336,7 +336,7 @@ class ResponsesDecoder:
         text = clean(text)
         item_id, index = _string(frame.item_id), _number(frame.output_index)
         part = _number(frame.content_index)
-        item = self._message_of_text(item_id, index, text, part)
+        item = self._get_message_of_text(item_id, index, text, part)
         if item.is_declared_complete:
             return ()
         self._latest_message = item
@@ -366,7 +366,7 @@ class ResponsesDecoder:
         kind, call_id = _string(fields.get("type")), _string(fields.get("call_id"))
         if kind == "message":
             text, _ = _text_of(fields.get("content"))
-            item = self._message_of_text(item_id, index, text)
+            item = self._get_message_of_text(item_id, index, text)
         else:
             found = self._items.find(item_id, index, kind, call_id)
             if found is not None and found.is_declared_complete and _is_another(found, item_id):

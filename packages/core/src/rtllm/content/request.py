@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rtllm.content.items import Item
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import Timeouts
 from rtllm.content.usage import Usage
 
 if TYPE_CHECKING:

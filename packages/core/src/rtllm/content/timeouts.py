@@ -1,8 +1,7 @@
-"""Settings of a turn's time limits and retries, as the user gives them.
+"""Settings of a turn's time limits, as the user gives them.
 
 `TurnProgress.deadline` in `rtllm.engine.progress` computes from them when a turn's current wait
-ends; `rtllm.engine.turns` sets that deadline and handles it once it has passed. How each kind of
-fault is handled is in `rtllm.retry.policy`.
+ends; `rtllm.engine.turns` sets that deadline and handles it once it has passed.
 """
 
 from dataclasses import dataclass
@@ -75,19 +74,3 @@ class Timeouts:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often a turn is sent again, and how long it waits before.
-
-    Attributes:
-        budget: The number of retries that count.
-        interval: Seconds before the second and later ones; the first waits at most a tenth of a
-            second.
-        max_wait: The longest wait; if the service asks for more, the turn fails instead.
-    """
-
-    budget: int = 3
-    interval: float = 2.0
-    max_wait: float = 8.0

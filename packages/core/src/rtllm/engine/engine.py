@@ -23,7 +23,7 @@ from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.connection import Connection, LanelessError, Opening
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.progress import TurnProgress
 from rtllm.engine.sender import Sender
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapshot
 from rtllm.engine.state import EngineState
@@ -126,7 +126,7 @@ class Engine:
             self._state.next_turn(),
             prepared,
             member,
-            Progress(limits, request.retry, now, can_fall_back=can_fall_back),
+            TurnProgress(limits, request.retry, now, can_fall_back=can_fall_back),
             now,
             self._state.connections.newest,
         )
@@ -288,7 +288,7 @@ class Engine:
                 turn = self._state.turns.get(written.turn)
                 if turn is not None and turn.attempt is written:
                     turn.bytes_sent += written.size
-                    turn.progress.sent(now)
+                    turn.progress.record_sent(now)
                     self._turns.set_deadline(turn)
         return self._settle(now)
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import replace
 
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import Timeouts
 from rtllm.errors import Details, Phase, TurnError
 from rtllm.retry.backoff import backoff
 from rtllm.retry.faults import Fault, FaultKind, Wait, timed_out
@@ -56,7 +57,7 @@ class TurnProgress:
 
     # -- facts -----------------------------------------------------------------------------
 
-    def connecting(self, now: float) -> None:
+    def record_connecting(self, now: float) -> None:
         """Record that an attempt looks for a connection."""
         self._phase = "connecting"
         self._since = now
@@ -64,7 +65,7 @@ class TurnProgress:
         self._speech_until = None
         self._had_output = False
 
-    def sent(self, now: float) -> None:
+    def record_sent(self, now: float) -> None:
         """Record that the request was sent."""
         self.attempts += 1
         self._phase = "sent"
@@ -74,17 +75,17 @@ class TurnProgress:
         """Record that the request uses HTTP, so that there is nothing left to fall back to."""
         self._can_fall_back = False
 
-    def created(self) -> None:
+    def record_created(self) -> None:
         """Record that the service accepted the request; this does not reset a limit."""
         if self._phase == "sent":
             self._phase = "created"
 
-    def output(self, now: float) -> None:
+    def record_output(self, now: float) -> None:
         """Record useful output: text to speak, or a complete tool call."""
         self._since = now
         self._had_output = True
 
-    def speech(self, now: float, characters: int, *, is_open: bool) -> None:
+    def record_speech(self, now: float, characters: int, *, is_open: bool) -> None:
         """Record text, and set how soon more must follow while its message is open."""
         if not is_open or not self.limits.speech_floor:
             self._speech_until = None
@@ -94,7 +95,7 @@ class TurnProgress:
             earned = self._speech_until + characters / self.limits.speech_floor
             self._speech_until = min(earned, now + self.limits.base)
 
-    def slow_item(self, now: float, *, is_open: bool) -> None:
+    def record_slow_item(self, now: float, *, is_open: bool) -> None:
         """Record an event of a reasoning, tool call or hosted tool item, perhaps its last."""
         if is_open:
             self._slow_since = now
@@ -109,7 +110,7 @@ class TurnProgress:
             self._slow_seconds += now - self._slow_began
         self._slow_began = self._slow_since = None
 
-    def note_emitted(self, *, text: int = 0, calls: int = 0) -> None:
+    def record_emitted(self, *, text: int = 0, calls: int = 0) -> None:
         """Record text (in characters) or calls as emitted; from then on nothing is sent again."""
         self.text_emitted += text
         self.calls_emitted += calls
@@ -179,7 +180,7 @@ class TurnProgress:
         """When it is too late to send the turn again; output that wasn't emitted is lost then."""
         return self._last_moment(has_spoken=self.has_emitted)[0]
 
-    def ran_out(self) -> Fault:
+    def make_timeout(self) -> Fault:
         """Return the fault of the wait that has just timed out."""
         _, what, seconds = self.deadline()
         return timed_out(what, seconds)
@@ -230,7 +231,7 @@ class TurnProgress:
         self.budget_used += resend.uses_budget
         return replace(resend, wait=wait)
 
-    def error(
+    def make_error(
         self,
         kind: type[TurnError],
         fault: Fault,

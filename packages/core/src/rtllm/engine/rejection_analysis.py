@@ -119,7 +119,7 @@ def _may_be_form(fault: Fault) -> bool:
         return False
     if fault.kind is FaultKind.RESPONSE_FAILED:
         return not fault.has_code
-    return bool(fault.said)
+    return bool(fault.body_text)
 
 
 def _may_mean_parent(fault: Fault) -> bool:

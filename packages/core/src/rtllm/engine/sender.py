@@ -13,7 +13,8 @@ from rtllm.codec.sse import SseChatDecoder, SseResponsesDecoder
 from rtllm.codec.thoughts import thoughts_of
 from rtllm.content.items import ToolCall
 from rtllm.content.request import Network
-from rtllm.content.timeouts import RetryPolicy, Timeouts
+from rtllm.content.retries import RetryPolicy
+from rtllm.content.timeouts import Timeouts
 from rtllm.context.conversations import Membership
 from rtllm.context.outline import Plan
 from rtllm.engine.actions import Send, StartHttp
@@ -23,7 +24,7 @@ from rtllm.engine.cancellation import DRAIN_LIMIT
 from rtllm.engine.connection import Opening
 from rtllm.engine.connections import LARGE_FRAME
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.progress import TurnProgress
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
@@ -217,7 +218,7 @@ class Sender:
         attempt = self._attempts.begin(turn, connection, placement, len(data), decoder, now)
         attempt.begun = True
         turn.bytes_sent += len(data)
-        turn.progress.sent(now)
+        turn.progress.record_sent(now)
         connection.unsent[attempt.number] = len(data)
         self._state.actions.append(Send(connection.number, attempt.number, data))
         for number in self._state.pool.surplus():
@@ -332,7 +333,7 @@ class Sender:
             )
             if len(data) > self._state.max_frame:
                 continue
-            progress = Progress(Timeouts(), RetryPolicy(budget=0), now)
+            progress = TurnProgress(Timeouts(), RetryPolicy(budget=0), now)
             turn = ActiveTurn(
                 self._state.next_turn(),
                 prepared,
@@ -343,7 +344,7 @@ class Sender:
                 rebuild=rebuild,
             )
             self._state.turns[turn.number] = turn
-            progress.connecting(now)
+            progress.record_connecting(now)
             self._send_attempt(turn, placement, data, now)
             return
         self._state.planner.replace_connection(rebuild.old, rebuild.new)

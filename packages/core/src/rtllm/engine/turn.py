@@ -8,7 +8,7 @@ from rtllm.content.events import ToolCallReady
 from rtllm.context.conversations import Conversation, Membership
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.progress import TurnProgress
 from rtllm.engine.transitions import change
 
 State = Literal["due", "connecting", "pausing", "running", "over"]
@@ -85,7 +85,7 @@ class ActiveTurn:
     number: int
     prepared: PreparedRequest
     member: Membership
-    progress: Progress
+    progress: TurnProgress
     began: float
     newest_connection: int
     constraints: SendConstraints = field(default_factory=SendConstraints)

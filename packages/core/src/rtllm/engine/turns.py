@@ -10,7 +10,7 @@ from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
-from rtllm.engine.progress import TurnProgress as Progress
+from rtllm.engine.progress import TurnProgress
 from rtllm.engine.rejected_tool import tool_name
 from rtllm.engine.rejection_analysis import analyze_rejection, guessed_points
 from rtllm.engine.report import Outcome
@@ -55,7 +55,7 @@ class Turns:
 
     def make_due(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn at the end of the current fact."""
-        turn.progress.connecting(now)
+        turn.progress.record_connecting(now)
         self._state.due.append(turn)
 
     def set_deadline(self, turn: ActiveTurn) -> None:
@@ -166,9 +166,9 @@ class Turns:
         progress = turn.progress
         for event in events:
             if isinstance(event, TextDelta):
-                progress.note_emitted(text=len(event.text))
+                progress.record_emitted(text=len(event.text))
             elif isinstance(event, ToolCallReady):
-                progress.note_emitted(calls=1)
+                progress.record_emitted(calls=1)
         if turn.first_output is None and turn.progress.has_emitted:
             turn.first_output = now - turn.began
         self._state.actions.append(
@@ -253,7 +253,7 @@ class Turns:
         elif isinstance(action, Complete):
             self._complete_without_end(turn, fault, action, now)
         else:
-            error = turn.progress.error(action.error, fault, is_complete=complete, now=now)
+            error = turn.progress.make_error(action.error, fault, is_complete=complete, now=now)
             self.finish(turn, "failed", error, now)
 
     def _with_address(self, fault: Fault, number: int | None) -> Fault:
@@ -405,7 +405,7 @@ class Turns:
             return
         if turn.attempt is not None and self._finish_exchange(turn.attempt, now):
             return
-        attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.ran_out()
+        attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.make_timeout()
         if attempt is not None:
             if not attempt.over_http and not attempt.written:
                 fault = not_taken(seconds)
@@ -477,7 +477,7 @@ class Turns:
 
 
 def _note_progress(
-    progress: Progress, decoder: Decoder, events: Sequence[Event], now: float
+    progress: TurnProgress, decoder: Decoder, events: Sequence[Event], now: float
 ) -> bool:
     """Update a turn's limits with a piece of its response.
 
@@ -486,16 +486,16 @@ def _note_progress(
         earlier one is reached.
     """
     if decoder.created:
-        progress.created()
+        progress.record_created()
     may_be_earlier = decoder.touched_slow_item
     if may_be_earlier:
-        progress.slow_item(now, is_open=decoder.slow_item_open)
+        progress.record_slow_item(now, is_open=decoder.slow_item_open)
     for event in events:
         if isinstance(event, TextDelta | ToolCallReady):
-            progress.output(now)
+            progress.record_output(now)
             break
     if progress.limits.speech_floor:
         text = sum(len(event.text) for event in events if isinstance(event, TextDelta))
-        progress.speech(now, text, is_open=decoder.message_open)
+        progress.record_speech(now, text, is_open=decoder.message_open)
         may_be_earlier = True
     return may_be_earlier

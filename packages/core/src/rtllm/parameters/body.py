@@ -189,7 +189,7 @@ class _Fitting:
             name = row.name
             if isinstance(value, Named):
                 name, value = value.name, value.value
-            if not row.values.admit(value, self._api, known=self._family is not None):
+            if not row.values.accepts(value, self._api, known=self._family is not None):
                 raise ConfigError(
                     f"{name} is {reprlib.repr(value)}; expected {row.values.expected(self._api)}"
                 )

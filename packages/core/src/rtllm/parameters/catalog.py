@@ -131,7 +131,7 @@ _SAMPLING = "o1, o3, o4-mini, gpt-5; later ones unless the effort is `none`"
 _REASONING = "models that reason"
 _NOT_REASONING = "models that don't reason"
 
-_SCHEMA_FORMAT = v.Said(
+_SCHEMA_FORMAT = v.Described(
     "an object with a type: 'text', 'json_object', or 'json_schema' with a name and a schema",
     lambda value: (
         isinstance(value, Mapping)
@@ -236,12 +236,12 @@ TABLE: tuple[Row, ...] = (
         "max_output_tokens",
         "max_output_tokens",
         "max_completion_tokens",
-        v.Whole(16, low_in_chat=1),
+        v.Integer(16, low_in_chat=1),
         also=("max_completion_tokens", "max_tokens"),
         untaken="error",
         refusers="models that reason reject the name `max_tokens`; only unknown models get it",
     ),
-    Row("tool_choice", "tool_choice", "tool_choice", v.Choice(), untaken="error"),
+    Row("tool_choice", "tool_choice", "tool_choice", v.ToolChoice(), untaken="error"),
     Row(
         "parallel_tool_calls",
         "parallel_tool_calls",
@@ -251,7 +251,7 @@ TABLE: tuple[Row, ...] = (
         takes=_parallel,
         refusers="o1, o3, o4-mini over Chat; `True` with the effort `minimal`",
     ),
-    Row("max_tool_calls", "max_tool_calls", None, v.Whole(1), untaken="error"),
+    Row("max_tool_calls", "max_tool_calls", None, v.Integer(1), untaken="error"),
     Row("store", "store", "store", v.FLAG, untaken="error"),
     Row(
         "include",
@@ -276,7 +276,7 @@ TABLE: tuple[Row, ...] = (
         "top_logprobs",
         "top_logprobs",
         "top_logprobs",
-        v.Whole(0, 20),
+        v.Integer(0, 20),
         refused="left out",
         takes=_samples,
         refusers=_SAMPLING,
@@ -300,7 +300,7 @@ TABLE: tuple[Row, ...] = (
         refusers=_REASONING,
     ),
     Row("logit_bias", None, "logit_bias", v.BIAS, takes=_doesnt_reason, refusers=_REASONING),
-    Row("seed", None, "seed", v.Whole(), refused="left out"),
+    Row("seed", None, "seed", v.Integer(), refused="left out"),
     Row(
         "stop",
         None,

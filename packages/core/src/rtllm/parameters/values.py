@@ -19,7 +19,7 @@ class Values(Protocol):
         """Describe the accepted values."""
         ...
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted.
 
         Args:
@@ -46,7 +46,7 @@ class Words:
         """Describe the accepted values."""
         return f"one of {quoted(self._of(api))}"
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         return isinstance(value, str) and (value in self._of(api) or not known)
 
@@ -64,11 +64,11 @@ class Lists:
         """Describe the accepted values."""
         return f"a list of {quoted(self.words)}"
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         words = Words(self.words)
         return isinstance(value, list | tuple) and all(
-            words.admit(each, api, known=known) for each in value
+            words.accepts(each, api, known=known) for each in value
         )
 
 
@@ -83,7 +83,7 @@ class Number:
         """Describe the accepted values."""
         return f"a number from {self.low:g} to {self.high:g}"
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         if not isinstance(value, int | float) or isinstance(value, bool):
             return False
@@ -91,7 +91,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Integer:
     """A whole number within bounds.
 
     Attributes:
@@ -113,7 +113,7 @@ class Whole:
             f"a whole number {f'from {low} to {self.high}' if self.high else f'of {low} or more'}"
         )
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         if not isinstance(value, int) or isinstance(value, bool):
             return False
@@ -126,7 +126,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Described:
     """The values that a function accepts, with a description in words."""
 
     words: str
@@ -136,7 +136,7 @@ class Said:
         """Describe the accepted values."""
         return self.words
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         return self.test(value)
 
@@ -158,7 +158,7 @@ class Fields:
         each = (f"{name} ({values.expected(api)})" for name, values in self._of(api).items())
         return f"an object with {', '.join(each)}"
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         if not isinstance(value, Mapping):
             return False
@@ -166,7 +166,7 @@ class Fields:
         if known and value.keys() - fields.keys():
             return False
         return all(
-            fields[name].admit(each, api, known=known)
+            fields[name].accepts(each, api, known=known)
             for name, each in value.items()
             if name in fields
         )
@@ -180,7 +180,7 @@ class Fields:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ToolChoice:
     """A choice of tools, in the form of the Responses API."""
 
     def expected(self, api: Api) -> str:
@@ -188,13 +188,13 @@ class Choice:
         own = ", or a custom or hosted tool's own" if api == "responses" else ""
         return f"'auto', 'required', 'none', a function in either API's form, allowed_tools{own}"
 
-    def admit(self, value: object, api: Api, *, known: bool) -> bool:
+    def accepts(self, value: object, api: Api, *, known: bool) -> bool:
         """Whether a value is accepted."""
         if not isinstance(value, Mapping):
             return isinstance(value, str)
         kind = value.get("type")
         if api == "chat" and kind == "allowed_tools":
-            return all(self.admit(tool, api, known=known) for tool in value["tools"])
+            return all(self.accepts(tool, api, known=known) for tool in value["tools"])
         return api == "responses" or kind == "function"
 
 
@@ -203,18 +203,18 @@ def quoted(words: tuple[str, ...]) -> str:
     return ", ".join(map(repr, words))
 
 
-def text(longest: int) -> Said:
+def text(longest: int) -> Described:
     """Create the values of a text with a maximum length."""
-    return Said(
+    return Described(
         f"a text of at most {longest} characters",
         lambda value: isinstance(value, str) and len(value) <= longest,
     )
 
 
-FLAG = Said("True or False", lambda value: isinstance(value, bool))
-TEXT = Said("a text", lambda value: isinstance(value, str))
-OBJECT = Said("an object", lambda value: isinstance(value, Mapping))
-OBJECTS = Said(
+FLAG = Described("True or False", lambda value: isinstance(value, bool))
+TEXT = Described("a text", lambda value: isinstance(value, str))
+OBJECT = Described("an object", lambda value: isinstance(value, Mapping))
+OBJECTS = Described(
     "a list of objects",
     lambda value: isinstance(value, list | tuple) and all(isinstance(v, Mapping) for v in value),
 )
@@ -229,7 +229,7 @@ def _are_pairs(value: object) -> bool:
     )
 
 
-PAIRS = Said(
+PAIRS = Described(
     "at most 16 pairs of texts, the first of at most 64 and the second of at most 512 characters",
     _are_pairs,
 )
@@ -242,13 +242,13 @@ def _are_stops(value: object) -> bool:
     return all(isinstance(each, str) and each for each in texts)
 
 
-STOPS = Said("a text or a list of 1 to 4 texts", _are_stops)
+STOPS = Described("a text or a list of 1 to 4 texts", _are_stops)
 
 _BIAS = Number(-100, 100)
-BIAS = Said(
+BIAS = Described(
     "an object of tokens with numbers from -100 to 100",
     lambda value: (
         isinstance(value, Mapping)
-        and all(_BIAS.admit(each, "chat", known=True) for each in value.values())
+        and all(_BIAS.accepts(each, "chat", known=True) for each in value.values())
     ),
 )

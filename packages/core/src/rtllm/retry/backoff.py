@@ -1,6 +1,6 @@
 """Backoff: the wait before a resend, and the wait that a client's turns share."""
 
-from rtllm.content.timeouts import RetryPolicy
+from rtllm.content.retries import RetryPolicy
 
 FIRST_INTERVAL = 0.1
 """The longest wait before the first retry in seconds, as in LiveKit Agents (*seen* in 1.8.9)."""

@@ -34,15 +34,15 @@ def error_object(body: object) -> dict[str, Any]:
 
     Returns:
         ``message``, ``code``, ``type``, ``param`` and ``status`` if the body has them, and
-        ``said``: its full text, for searching words. Empty if the body has no text.
+        ``body_text``: its full text, for searching words. Empty if the body has no text.
     """
-    if isinstance(body, Mapping) and isinstance(body.get("said"), str):
+    if isinstance(body, Mapping) and isinstance(body.get("body_text"), str):
         return dict(body)  # already read
     found: dict[str, Any] = {}
     _collect(body, found, 0)
-    said = _as_text(body)
-    if said:
-        found["said"] = said[:LONGEST]
+    text = _as_text(body)
+    if text:
+        found["body_text"] = text[:LONGEST]
     return found
 
 

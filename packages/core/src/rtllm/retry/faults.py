@@ -89,7 +89,7 @@ class Fault:
         request_id: The service's id of the request.
         retry_after: Seconds to wait, if the service gives them.
         has_code: Whether the error came with a code, as errors of the API itself do.
-        said: The full text of the body, for searching words.
+        body_text: The full text of the body, for searching words.
         points: The points of the dialect to change, if the form was rejected.
         tool: The encoded tool to leave out, if its definition was rejected.
         address: The address that was asked, with the method, without the query.
@@ -103,7 +103,7 @@ class Fault:
     request_id: str | None = None
     retry_after: float | None = None
     has_code: bool = False
-    said: str = ""
+    body_text: str = ""
     points: tuple[tuple[str, str], ...] = ()
     tool: bytes | None = None
     address: str | None = None
@@ -111,7 +111,7 @@ class Fault:
     @property
     def words(self) -> str:
         """The message, the field, and the rest of the body's text without codes and types."""
-        known = (self.message, self.param, self.said)
+        known = (self.message, self.param, self.body_text)
         return " ".join(word for word in known if word)
 
     def at(self, address: str | None) -> "Fault":
@@ -328,7 +328,7 @@ def from_error(
         lowered.get("x-request-id"),
         retry_after(lowered, message, resets=kind is FaultKind.THROTTLED),
         has_code=code is not None,
-        said=str(found.get("said", "")),
+        body_text=str(found.get("body_text", "")),
     )
 
 

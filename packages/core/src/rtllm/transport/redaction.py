@@ -30,10 +30,13 @@ def redact(fault: Fault, headers: Mapping[str, str]) -> Fault:
         fault: The fault.
         headers: The request's headers.
     """
-    message, said = fault.message, fault.said
+    message, body_text = fault.message, fault.body_text
     for name, value in headers.items():
         if _SECRETS.search(name):
             for secret in (value, value.partition(" ")[2]):
                 if len(secret) >= _SHORTEST:
-                    message, said = message.replace(secret, "…"), said.replace(secret, "…")
-    return replace(fault, message=message, said=said)
+                    message, body_text = (
+                        message.replace(secret, "…"),
+                        body_text.replace(secret, "…"),
+                    )
+    return replace(fault, message=message, body_text=body_text)
