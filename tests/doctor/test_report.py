@@ -12,7 +12,7 @@ from rtllm.content.usage import Usage
 from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown
 from rtllm.doctor.judgements.chains import Continued, judge_kept, judge_tokens
 from rtllm.doctor.judgements.findings import exit_status, not_checked
-from rtllm.doctor.judgements.replies import Baseline, Reply, kept
+from rtllm.doctor.judgements.replies import Baseline, HostReply, kept
 from rtllm.doctor.judgements.report import verdict_of
 from rtllm.providers.hosts import PROFILES
 from rtllm.retry.faults import from_error
@@ -86,14 +86,14 @@ def test_nothing_checked_is_neither_good_nor_bad() -> None:
 # -- judgements that no simulated host needs -------------------------------------------------------
 
 
-def answered(text: str, tokens: int | None = None, outcome: str = "completed") -> Reply:
+def answered(text: str, tokens: int | None = None, outcome: str = "completed") -> HostReply:
     usage = None if tokens is None else Usage(tokens, 3)
     ended = ResponseEnded(outcome, usage=usage)  # type: ignore[arg-type]
-    return Reply("resp_2", "resp_1", text, ended)
+    return HostReply("resp_2", "resp_1", text, ended)
 
 
-def refused(status: int, code: str | None = None) -> Reply:
-    return Reply(fault=from_error({"message": "no", "code": code}, status))
+def refused(status: int, code: str | None = None) -> HostReply:
+    return HostReply(fault=from_error({"message": "no", "code": code}, status))
 
 
 BASE = Baseline(message=30, question=40)
@@ -113,15 +113,15 @@ BASE = Baseline(message=30, question=40)
         (refused(400), "refused"),
         (refused(429), "failed"),
         (refused(500), "failed"),
-        (Reply(), "failed"),
+        (HostReply(), "failed"),
     ],
 )
-def test_whether_a_request_knew_the_response(reply: Reply, expected: str) -> None:
+def test_whether_a_request_knew_the_response(reply: HostReply, expected: str) -> None:
     assert kept(reply, WORD, BASE) == expected
 
 
-@pytest.mark.parametrize("asked", [answered("I can't say.", 72), refused(500), Reply()])
-def test_an_answer_that_does_not_tell_is_not_a_finding(asked: Reply) -> None:
+@pytest.mark.parametrize("asked", [answered("I can't say.", 72), refused(500), HostReply()])
+def test_an_answer_that_does_not_tell_is_not_a_finding(asked: HostReply) -> None:
     turn = Continued(answered("OK", 30), asked, WORD, BASE)
     assert judge_kept(PROFILES["openai"], turn).verdict == "not checked"
 

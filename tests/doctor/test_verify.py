@@ -28,8 +28,13 @@ WARM_UP = "rebuild=False (the default), and no Client.warm_up"
 LANES_OFF = {"lanes": "lanes=False"}
 NOT_STORED = {"stored-elsewhere": "store=False", "http-chain": "store=False"}
 FORGETFUL = dict.fromkeys(
-    ("parent-kept", "unknown-parent", "stored-elsewhere", "http-chain"), "chaining=False"
+    ("parent-kept", "unknown-parent", "stored-elsewhere", "http-chain", "http-unknown"),
+    "chaining=False",
 )
+VAGUE = dict.fromkeys(("unknown-parent", "http-unknown"), "chaining=False")
+UNNAMED = dict.fromkeys(("parent-named", "http-named"), "chaining=True")
+CLAIMED = dict.fromkeys(("parent-named", "http-named"), "chaining=False")
+OVER_HTTP = [name for check in checks_of("http") for name in check.answers]
 
 
 async def test_every_assumption_holds_on_a_host_like_openai() -> None:
@@ -60,10 +65,10 @@ async def test_what_is_assumed_of_a_known_host_holds_on_it(host: str) -> None:
         ({"no_websocket": 403}, {"websocket": "use_websocket=False"}),
         ({"no_responses": 404}, {"http": "fallback=None"}),
         ({"manners": ["ignores parents"]}, {**FORGETFUL, "warm-up": WARM_UP}),
-        ({"manners": ["vague misses"]}, {"unknown-parent": "chaining=False"}),
+        ({"manners": ["vague misses"]}, VAGUE),
         ({"manners": ["no generate"]}, {"warm-up": WARM_UP}),
         ({"manners": ["ignores generate"]}, {"warm-up": WARM_UP}),
-        ({"manners": ["counts only input"]}, {"input-tokens": ""}),
+        ({"manners": ["counts only input"]}, {"input-tokens": "", "http-tokens": ""}),
         ({"fault": Mangle("usage_missing")}, {"drained-usage": ""}),
     ],
     ids=str,
@@ -87,12 +92,12 @@ async def test_a_host_that_has_lanes_though_none_are_known() -> None:
     [
         ((), "the same response", {}),
         (("renames parents",), "another id", {}),
-        (("hides parents",), "null", {"parent-named": "chaining=True"}),
-        (("omits parents",), "missing", {"parent-named": "chaining=True"}),
+        (("hides parents",), "null", UNNAMED),
+        (("omits parents",), "missing", UNNAMED),
         (
             ("ignores parents", "claims parents"),
             "the same response, though it was ignored",
-            {**FORGETFUL, "warm-up": WARM_UP, "parent-named": "chaining=False"},
+            {**FORGETFUL, **CLAIMED, "warm-up": WARM_UP},
         ),
     ],
 )
@@ -160,9 +165,64 @@ async def test_settings_that_a_host_refuses_are_left_out() -> None:
 
 async def test_one_transport_alone() -> None:
     http = await examine(transport="http")
-    assert list(verdicts(http)) == ["http", "http-chain"]
-    assert http.requests == 2
+    assert list(verdicts(http)) == OVER_HTTP
     assert "http" not in verdicts(await examine(transport="websocket"))
+
+
+WITHOUT_SOCKET: dict[str, Any] = {"no_websocket": 404}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        ({"stores": False}, {"http-chain": "store=False"}),
+        ({"manners": ["hides parents"]}, {"http-named": "chaining=True"}),
+        ({"manners": ["omits parents"]}, {"http-named": "chaining=True"}),
+        ({"manners": ["renames parents"]}, {}),
+        ({"manners": ["counts only input"]}, {"http-tokens": ""}),
+        ({"manners": ["vague misses"]}, {"http-unknown": "chaining=False"}),
+        ({"manners": ["ignores parents"]}, {"http-chain": "chaining=False"}),
+        (
+            {"manners": ["ignores parents", "claims parents"]},
+            dict.fromkeys(("http-chain", "http-named", "http-unknown"), "chaining=False"),
+        ),
+    ],
+    ids=str,
+)
+async def test_a_host_without_a_websocket_is_asked_over_http(
+    options: dict[str, Any], expected: dict[str, str]
+) -> None:
+    report = await examine(None, **WITHOUT_SOCKET, **options)
+    assert differing(report) == {"websocket": "use_websocket=False", **expected}
+    asked = {name for name, verdict in verdicts(report).items() if verdict != "not checked"}
+    not_telling = {"http-named", "http-tokens"} if "stores" in options else set()
+    if "ignores parents" in options.get("manners", ()):
+        not_telling = {"http-tokens"}
+    assert asked == {"websocket", *OVER_HTTP} - not_telling
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "found"),
+    [
+        ({}, "http-unstored", "with `store=False` each turn over HTTP sends its full context"),
+        ({"remembers": "everywhere"}, "http-unstored", "the code doesn't rely on it"),
+        ({}, "http-warm-up", "`Client.warm_up` fails over HTTP"),
+        ({"strict": False}, "http-warm-up", "the host takes warm-ups over HTTP"),
+        (
+            {"strict": False, "manners": ["ignores generate"]},
+            "http-warm-up",
+            "`Client.warm_up` fails over HTTP",
+        ),
+    ],
+    ids=str,
+)
+async def test_what_a_host_keeps_over_http_beyond_the_assumptions_does_no_harm(
+    options: dict[str, Any], name: str, found: str
+) -> None:
+    report = await examine(None, **WITHOUT_SOCKET, **options)
+    assert verdicts(report)[name] == "holds"
+    assert found in meaning(report, name)
 
 
 async def test_a_client_of_the_users_and_a_token_function() -> None:
@@ -184,7 +244,8 @@ async def test_the_estimate_names_every_request() -> None:
         target = target_at(service)
         estimate = cost(target)
         report = await verify_protocol(target, on=ON)
-        assert report.requests == estimate.requests == len(service.journal.entries)
+        assert report.requests == len(service.journal.entries) == estimate.requests - 1
+        # The question about a warm-up over HTTP is not sent, since OpenAI refuses the warm-up.
         stored = [e for e in service.journal.entries if e.body["store"] is True]
         assert len(stored) == estimate.stored
         most = sum(e.body["max_output_tokens"] for e in service.journal.entries)

@@ -14,13 +14,13 @@ from rtllm.doctor.probes.chains import (
     Continuation,
     IncompleteParent,
     OtherConnection,
-    OverHttp,
     UnknownParent,
     WarmUp,
 )
 from rtllm.doctor.probes.check import Check
 from rtllm.doctor.probes.lab import Lab
 from rtllm.doctor.probes.lanes import LaneMemory, Lanes, WarmUpLane
+from rtllm.doctor.probes.over_http import OverHttp, StateOverHttp
 from rtllm.doctor.probes.wire import Wire
 from rtllm.doctor.target import Target
 from rtllm.transport.websocket_connect import FaultError
@@ -39,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     IncompleteParent(),
     CancelledResponse(),
     OverHttp(),
+    StateOverHttp(),
 )
 """All checks, in order: later ones use what earlier ones learned."""
 
@@ -96,7 +97,7 @@ async def verify_protocol(
             findings += await _run(lab, check, min(deadline - loop.time(), CHECK_LIMIT))
             wire.hang_up()
         used, unknown = lab.used()
-        requests = len(wire.exchanges)
+        requests = len(wire.requests)
     report = Report(
         target.profile.name,
         target.endpoint.host,
@@ -115,6 +116,8 @@ def _obstacle(lab: Lab, check: Check) -> str | None:
     """Return why a check can't be made; None if it can."""
     if check.needs != "http" and not lab.has_websocket:
         return "the host has no WebSocket"
+    if check.needs == "http" and not lab.has_http:
+        return "the host does not answer over HTTP"
     if check.needs != "lanes":
         return None
     if not lab.has_lanes:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rtllm.doctor.judgements.findings import Certainty, Finding, differs, holds, not_checked
-from rtllm.doctor.judgements.replies import Baseline, Kept, Reply, kept, seen
+from rtllm.doctor.judgements.replies import Baseline, HostReply, Kept, kept, seen
 from rtllm.providers.hosts import HostProfile
 
 _NO_CHAIN = "chaining=False"
@@ -25,8 +25,8 @@ class Continued:
         baseline: Token counts, if the host reports them.
     """
 
-    first: Reply
-    second: Reply
+    first: HostReply
+    second: HostReply
     word: str
     baseline: Baseline | None = None
 
@@ -55,7 +55,7 @@ class Continued:
         return "the same response" if named == self.first.response_id else "another id"
 
 
-def is_detected(profile: HostProfile, reply: Reply) -> bool:
+def is_detected(profile: HostProfile, reply: HostReply) -> bool:
     """Whether the code notices that a host ignored the continued response."""
     return not profile.keeps_parents and not reply.parent
 
@@ -96,9 +96,9 @@ def _ignored(profile: HostProfile, name: str, asked: str, turn: Continued) -> Fi
     return differs(name, asked, turn.seen, meaning, _NO_CHAIN)
 
 
-def judge_named(profile: HostProfile, turn: Continued) -> Finding:
+def judge_named(profile: HostProfile, turn: Continued, name: str = "parent-named") -> Finding:
     """Judge what the first event names as the continued response."""
-    name, asked = "parent-named", "`previous_response_id` of the second turn's `response.created`"
+    asked = "`previous_response_id` of the second turn's `response.created`"
     if turn.kept not in ("kept", "ignored"):
         return not_checked(name, asked, "no response that tells")
     shown = turn.parent
@@ -115,9 +115,9 @@ def judge_named(profile: HostProfile, turn: Continued) -> Finding:
     return differs(name, asked, f"{shown}, though it was ignored", _WITHOUT_CONTEXT, _NO_CHAIN)
 
 
-def judge_tokens(turn: Continued) -> Finding:
+def judge_tokens(turn: Continued, name: str = "input-tokens") -> Finding:
     """Judge which input tokens of a continued response are counted."""
-    name, asked = "input-tokens", "the usage of a message, of a question, and of both as two turns"
+    asked = "the usage of a message, of a question, and of both as two turns"
     base = turn.baseline
     if base is None or turn.second.usage is None:
         return not_checked(name, asked, "the host reported no usage")
@@ -130,9 +130,9 @@ def judge_tokens(turn: Continued) -> Finding:
     return differs(name, asked, shown, meaning)
 
 
-def judge_unknown(profile: HostProfile, reply: Reply) -> Finding:
+def judge_unknown(profile: HostProfile, reply: HostReply, name: str = "unknown-parent") -> Finding:
     """Judge the answer to a request that continues a response that never existed."""
-    name, asked = "unknown-parent", "a question that continues an id that was never given"
+    asked = "a question that continues an id that was never given"
     if profile.memory == "none":
         return holds(name, asked, reply.summary, "no response is continued on this host")
     if reply.misses_parent:
@@ -194,7 +194,35 @@ def judge_unstored(turn: Continued) -> Finding:
             return not_checked(name, asked, turn.seen)
 
 
-def judge_warm_up(warmed: Reply, turn: Continued) -> Finding:
+def judge_unstored_over_http(turn: Continued) -> Finding:
+    """Judge whether a response that is not stored is continued over HTTP."""
+    name, asked = "http-unstored", "two turns over HTTP with `store=False`"
+    as_assumed = "with `store=False` each turn over HTTP sends its full context"
+    return judge_extra(
+        name,
+        asked,
+        turn,
+        as_assumed=f"{as_assumed}; `store=True` sends less if http-chain holds",
+        more=f"the host keeps it although `store=False`; the code doesn't rely on it: {as_assumed}",
+    )
+
+
+def judge_warm_up_over_http(warmed: HostReply, turn: Continued) -> Finding:
+    """Judge whether a context is processed over HTTP without a response, and continued."""
+    name = "http-warm-up"
+    asked = "a message over HTTP with `generate: false` and `store=True`, continued by a question"
+    none = "`Client.warm_up` fails over HTTP; first turns send the full prompt"
+    if warmed.fault is not None:
+        if warmed.is_passing:
+            return not_checked(name, asked, warmed.summary)
+        return holds(name, asked, warmed.summary, none)
+    if warmed.text:
+        return holds(name, asked, "a response was generated", none)
+    more = "the host takes warm-ups over HTTP; the code doesn't send them there"
+    return judge_extra(name, asked, turn, as_assumed=none, more=more)
+
+
+def judge_warm_up(warmed: HostReply, turn: Continued) -> Finding:
     """Judge whether a context is processed without a response, and can be continued."""
     name, asked = "warm-up", "a message with `generate: false`, continued by a question"
     keyword = "rebuild=False (the default), and no Client.warm_up"

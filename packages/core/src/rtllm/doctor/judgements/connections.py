@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from rtllm.doctor.judgements.chains import Continued, judge_extra
 from rtllm.doctor.judgements.findings import Finding, differs, holds, not_checked
-from rtllm.doctor.judgements.replies import Reply
+from rtllm.doctor.judgements.replies import HostReply
 from rtllm.providers.hosts import HostProfile
 from rtllm.retry.policy import refuses_lanes
 
 _TWO = "two requests at once on one connection, each with a `stream_id`"
 
 
-def judge_websocket(reply: Reply) -> Finding:
+def judge_websocket(reply: HostReply) -> Finding:
     """Judge whether the host has a Responses WebSocket."""
     name, asked = "websocket", "an upgrade of `/responses`, and a request on it"
     if reply.fault is None:
@@ -21,7 +21,7 @@ def judge_websocket(reply: Reply) -> Finding:
     return differs(name, asked, reply.summary, meaning, "use_websocket=False")
 
 
-def have_lanes(replies: Sequence[Reply]) -> bool | None:
+def have_lanes(replies: Sequence[HostReply]) -> bool | None:
     """Judge whether a host has lanes; None if its replies don't tell."""
     if any(reply.fault is not None and refuses_lanes(reply.fault) for reply in replies):
         return False
@@ -30,7 +30,7 @@ def have_lanes(replies: Sequence[Reply]) -> bool | None:
     return all(reply.tagged for reply in replies)
 
 
-def judge_lanes(profile: HostProfile, replies: Sequence[Reply]) -> Finding:
+def judge_lanes(profile: HostProfile, replies: Sequence[HostReply]) -> Finding:
     """Judge whether the host has lanes."""
     name, has = "lanes", have_lanes(replies)
     failed = next((reply for reply in replies if reply.fault is not None), None)
@@ -89,7 +89,7 @@ def judge_older(turn: Continued) -> Finding:
 _NOT_REFUSED = "the request that should fail was answered"
 
 
-def judge_fork(failed: Reply, turn: Continued) -> Finding:
+def judge_fork(failed: HostReply, turn: Continued) -> Finding:
     """Judge whether a response outlives the failure of a continuation on another lane."""
     name = "failed-fork"
     asked = "a rejected continuation on another lane, then a valid one on a third"
@@ -105,7 +105,7 @@ def judge_fork(failed: Reply, turn: Continued) -> Finding:
             return not_checked(name, asked, turn.seen)
 
 
-def judge_failed_continuation(failed: Reply, turn: Continued) -> Finding:
+def judge_failed_continuation(failed: HostReply, turn: Continued) -> Finding:
     """Judge whether a lane forgets a response whose continuation on it failed."""
     name = "failed-continuation"
     asked = "a rejected continuation on the same lane, then a valid one on another"
@@ -131,7 +131,7 @@ def judge_warm_up_lane(turn: Continued) -> Finding:
     )
 
 
-def judge_usage(reply: Reply, read: int) -> Finding:
+def judge_usage(reply: HostReply, read: int) -> Finding:
     """Judge whether the usage of a cancelled response arrives.
 
     Args:
@@ -152,7 +152,7 @@ def judge_usage(reply: Reply, read: int) -> Finding:
     return holds(name, asked, shown, meaning)
 
 
-def judge_http(reply: Reply) -> Finding:
+def judge_http(reply: HostReply) -> Finding:
     """Judge whether the Responses API works over HTTP."""
     name, asked = "http", "`POST /responses` with `stream: true`"
     if reply.fault is None and reply.ended is not None:

@@ -113,6 +113,33 @@ _QUESTIONS = (
         "yes, unless the host is known to store nothing",
         "store=False, chaining=False",
     ),
+    Question(
+        "http-unstored",
+        "Can a response that is not stored be continued over HTTP?",
+        "no: with `store=False` each turn over HTTP sends its full context",
+    ),
+    Question(
+        "http-named",
+        "Does `created` name the continued response over HTTP?",
+        "it decides on hosts that don't document chaining; on the others it is not read",
+        "chaining=True, chaining=False",
+    ),
+    Question(
+        "http-tokens",
+        "Do the input tokens of a response that is continued over HTTP count the full context?",
+        "yes, with the cached part",
+    ),
+    Question(
+        "http-unknown",
+        "Is a request over HTTP that continues an unknown response refused with a known error?",
+        "yes: `previous_response_not_found`, or an error that names the field",
+        "chaining=False",
+    ),
+    Question(
+        "http-warm-up",
+        "Is a context processed over HTTP without a response (`generate: false`)?",
+        "no: `Client.warm_up` needs the WebSocket",
+    ),
 )
 QUESTIONS: Mapping[str, Question] = {each.name: each for each in _QUESTIONS}
 """All questions by name, in the order of the report."""

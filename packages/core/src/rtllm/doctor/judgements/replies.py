@@ -25,7 +25,7 @@ _OF_THE_ACCOUNT = (401, 402, 403, 429)
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HostReply:
     """The outcome of one request.
 
     Attributes:
@@ -93,14 +93,14 @@ class Baseline:
     message: int
     question: int
 
-    def counts_context(self, reply: Reply) -> bool | None:
+    def counts_context(self, reply: HostReply) -> bool | None:
         """Whether a continued question's tokens include the earlier message; None if unknown."""
         if reply.usage is None or not self.message:
             return None
         return reply.usage.input >= self.question + self.message / 2
 
 
-def kept(reply: Reply, word: str, baseline: Baseline | None = None) -> Kept:
+def kept(reply: HostReply, word: str, baseline: Baseline | None = None) -> Kept:
     """Judge whether a request knew the response that it continued.
 
     Args:
@@ -122,7 +122,7 @@ def kept(reply: Reply, word: str, baseline: Baseline | None = None) -> Kept:
     return "unclear" if counted else "ignored"
 
 
-def seen(reply: Reply, outcome: Kept) -> str:
+def seen(reply: HostReply, outcome: Kept) -> str:
     """Describe what came back for a continued question."""
     match outcome:
         case "kept":

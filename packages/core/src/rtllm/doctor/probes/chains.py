@@ -14,12 +14,12 @@ from rtllm.doctor.judgements.chains import (
     judge_unstored,
     judge_warm_up,
 )
-from rtllm.doctor.judgements.connections import judge_http, judge_usage, judge_websocket
+from rtllm.doctor.judgements.connections import judge_usage, judge_websocket
 from rtllm.doctor.judgements.findings import Finding, not_checked
-from rtllm.doctor.judgements.replies import Baseline, Reply
+from rtllm.doctor.judgements.replies import Baseline, HostReply
 from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, SHORTEST_CAP, TELL, Step
 from rtllm.doctor.probes.check import CannotCheckError, Check
-from rtllm.doctor.probes.lab import Lab, Line, new_word
+from rtllm.doctor.probes.lab import Lab, LabConnection, is_refused_form, new_word
 from rtllm.doctor.probes.wire import ACCEPT_LIMIT
 from rtllm.retry.policy import lacks_websocket, may_accept_later
 from rtllm.transport.websocket_connect import FaultError
@@ -39,20 +39,20 @@ class Continuation(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Ask for a word that was never given; give one, and ask for it."""
         try:
-            line = await self._connect(lab)
+            connection = await self._connect(lab)
         except FaultError as error:
             if not (lacks_websocket(error.fault) or may_accept_later(error.fault)):
                 raise CannotCheckError(error.fault) from None
             lab.has_websocket = False
-            return [judge_websocket(Reply(fault=error.fault))]
-        alone = await self._first(lab, line)
+            return [judge_websocket(HostReply(fault=error.fault))]
+        alone = await self._first(lab, connection)
         word = new_word()
-        first = await line.ask(_GIVEN, word)
+        first = await connection.ask(_GIVEN, word)
         if first.fault is not None:
             raise CannotCheckError(first.fault)
         if alone.usage is not None and first.usage is not None:
             lab.baseline = Baseline(first.usage.input, alone.usage.input)
-        second = await line.ask(_ASKED, word, first.response_id)
+        second = await connection.ask(_ASKED, word, first.response_id)
         turn = Continued(first, second, word, lab.baseline)
         lab.keeps_unstored = turn.kept == "kept"
         return [
@@ -62,7 +62,7 @@ class Continuation(Check):
             judge_tokens(turn),
         ]
 
-    async def _connect(self, lab: Lab) -> Line:
+    async def _connect(self, lab: Lab) -> LabConnection:
         try:
             return await lab.connect()
         except FaultError as error:
@@ -70,18 +70,13 @@ class Continuation(Check):
                 raise
             return await lab.connect()
 
-    async def _first(self, lab: Lab, line: Line) -> Reply:
-        reply = await line.ask(_ALONE, "", accept=ACCEPT_LIMIT)
+    async def _first(self, lab: Lab, connection: LabConnection) -> HostReply:
+        reply = await connection.ask(_ALONE, "", accept=ACCEPT_LIMIT)
         if is_refused_form(reply) and lab.leave_out_optional():
-            reply = await line.ask(_ALONE, "", accept=ACCEPT_LIMIT)
+            reply = await connection.ask(_ALONE, "", accept=ACCEPT_LIMIT)
         if reply.fault is not None:
             raise CannotCheckError(reply.fault)
         return reply
-
-
-def is_refused_form(reply: Reply) -> bool:
-    """Whether a request was refused for its form, possibly an optional setting."""
-    return reply.fault is not None and reply.fault.status in (400, 422)
 
 
 class UnknownParent(Check):
@@ -92,8 +87,8 @@ class UnknownParent(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Continue an id that the host never gave."""
-        line = await lab.connect()
-        reply = await line.ask(self.steps[0], "", f"resp_{'0' * 48}")
+        connection = await lab.connect()
+        reply = await connection.ask(self.steps[0], "", f"resp_{'0' * 48}")
         return [judge_unknown(lab.profile, reply)]
 
 
@@ -110,7 +105,9 @@ class OtherConnection(Check):
         unstored = await self._turn(lab, one, other, _GIVEN)
         return [judge_stored(lab.profile, stored), judge_unstored(unstored)]
 
-    async def _turn(self, lab: Lab, one: Line, other: Line, step: Step) -> Continued:
+    async def _turn(
+        self, lab: Lab, one: LabConnection, other: LabConnection, step: Step
+    ) -> Continued:
         word = new_word()
         first = await one.ask(step, word)
         second = await other.ask(Step(after=step), word, first.response_id)
@@ -125,11 +122,11 @@ class WarmUp(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word without a response, and ask for it."""
-        line, word = await lab.connect(), new_word()
-        warmed = await line.ask(self.steps[0], word)
-        second = Reply(fault=warmed.fault)
+        connection, word = await lab.connect(), new_word()
+        warmed = await connection.ask(self.steps[0], word)
+        second = HostReply(fault=warmed.fault)
         if warmed.fault is None:
-            second = await line.ask(self.steps[1], word, warmed.response_id)
+            second = await connection.ask(self.steps[1], word, warmed.response_id)
         return [judge_warm_up(warmed, Continued(warmed, second, word, lab.baseline))]
 
 
@@ -144,11 +141,11 @@ class IncompleteParent(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word in a request whose response is cut, and ask for it."""
-        line, word = await lab.connect(), new_word()
-        first = await line.ask(_CUT, word)
+        connection, word = await lab.connect(), new_word()
+        first = await connection.ask(_CUT, word)
         if first.fault is not None:
             return [not_checked("incomplete-parent", "a response cut at 16 tokens", first.summary)]
-        second = await line.ask(self.steps[1], word, first.response_id)
+        second = await connection.ask(self.steps[1], word, first.response_id)
         return [judge_incomplete(Continued(first, second, word, lab.baseline))]
 
 
@@ -164,34 +161,8 @@ class CancelledResponse(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Use the first text of a long response, and wait for its usage."""
-        line = await lab.connect()
-        running = line.start(COUNTED, "")
+        connection = await lab.connect()
+        running = connection.start(COUNTED, "")
         await running.speaks()
         read = len(running.text)
         return [judge_usage(await lab.noted(running), read)]
-
-
-class OverHttp(Check):
-    """Two turns over HTTP."""
-
-    answers = ("http", "http-chain")
-    steps = (_STORED, Step(after=_STORED))
-    needs = "http"
-
-    async def run(self, lab: Lab) -> Sequence[Finding]:
-        """Tell a word over HTTP, stored, and ask for it."""
-        word, is_first = new_word(), not lab.replies
-        first = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
-        if is_first and is_refused_form(first) and lab.leave_out_optional():
-            first = await lab.noted(lab.post(_STORED, word), ACCEPT_LIMIT)
-        if is_first and first.fault is not None:
-            raise CannotCheckError(first.fault)
-        found = judge_http(first)
-        if first.fault is not None:
-            return [
-                found,
-                not_checked("http-chain", "two turns over HTTP", first.summary),
-            ]
-        second = await lab.noted(lab.post(self.steps[1], word, first.response_id))
-        turn = Continued(first, second, word, lab.baseline)
-        return [found, judge_stored(lab.profile, turn, "http-chain")]

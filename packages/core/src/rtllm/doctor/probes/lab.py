@@ -6,13 +6,18 @@ from typing import Any
 
 from rtllm.codec.responses_encoder import http_body, request_frame
 from rtllm.content.usage import Usage
-from rtllm.doctor.judgements.replies import Baseline, Reply
+from rtllm.doctor.judgements.replies import Baseline, HostReply
 from rtllm.doctor.judgements.steps import Step
-from rtllm.doctor.probes.wire import ANSWER_LIMIT, Exchange, Wire
+from rtllm.doctor.probes.wire import ANSWER_LIMIT, PendingRequest, Wire
 from rtllm.doctor.target import Target
 from rtllm.providers.hosts import HostProfile
 
 _WORDS = ("harbor", "copper", "meadow", "marble", "saddle", "violet", "willow", "button")
+
+
+def is_refused_form(reply: HostReply) -> bool:
+    """Whether a request was refused for its form, possibly an optional setting."""
+    return reply.fault is not None and reply.fault.status in (400, 422)
 
 
 def new_word() -> str:
@@ -31,6 +36,7 @@ class Lab:
         baseline: Token counts of the host; None until they are known.
         has_lanes: Whether the host has lanes; None until it is known.
         has_websocket: Whether it has a WebSocket.
+        has_http: Whether it answers over HTTP.
         keeps_unstored: Whether it continues responses that are not stored.
         replies: All replies so far.
     """
@@ -43,25 +49,27 @@ class Lab:
         self.baseline: Baseline | None = None
         self.has_lanes: bool | None = None
         self.has_websocket = True
+        self.has_http = True
         self.keeps_unstored = True
-        self.replies: list[Reply] = []
+        self.replies: list[HostReply] = []
 
     @property
     def profile(self) -> HostProfile:
         """What is known about the host."""
         return self._target.profile
 
-    async def connect(self) -> "Line":
+    async def connect(self) -> "LabConnection":
         """Open a connection.
 
         Raises:
             FaultError: If it can't be opened.
         """
-        return Line(self, self._wire, await self._wire.connect())
+        return LabConnection(self, self._wire, await self._wire.connect())
 
-    def post(self, step: Step, word: str, parent: str | None = None) -> Exchange:
-        """Send a request over HTTP."""
-        return self._wire.post(http_body(self.frame(step, word, parent)))
+    def post(self, step: Step, word: str, parent: str | None = None) -> PendingRequest:
+        """Send a request over HTTP; a client never sends ``generate`` there, but a check may."""
+        body = http_body(self.frame(step, word, parent))
+        return self._wire.post(body if step.generates else {**body, "generate": False})
 
     def leave_out_optional(self) -> bool:
         """Leave out from now on what a host may refuse; whether anything was sent of it."""
@@ -89,9 +97,9 @@ class Lab:
             types_all=True,
         )
 
-    async def noted(self, exchange: Exchange, accept: float = ANSWER_LIMIT) -> Reply:
+    async def noted(self, request: PendingRequest, accept: float = ANSWER_LIMIT) -> HostReply:
         """Wait for the end of a request, and count its tokens."""
-        reply = await exchange.reply(accept)
+        reply = await request.reply(accept)
         self.replies.append(reply)
         return reply
 
@@ -111,7 +119,7 @@ class Lab:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LabConnection:
     """One connection of a lab.
 
     Attributes:
@@ -124,12 +132,12 @@ class Line:
     wire: Wire
     number: int
 
-    def start(self, step: Step, word: str, parent: str | None = None) -> Exchange:
+    def start(self, step: Step, word: str, parent: str | None = None) -> PendingRequest:
         """Send a request without waiting."""
         return self.wire.send(self.number, self.lab.frame(step, word, parent), step.lane)
 
     async def ask(
         self, step: Step, word: str, parent: str | None = None, accept: float = ANSWER_LIMIT
-    ) -> Reply:
+    ) -> HostReply:
         """Send a request and wait for its end."""
         return await self.lab.noted(self.start(step, word, parent), accept)

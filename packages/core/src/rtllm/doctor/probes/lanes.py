@@ -16,11 +16,11 @@ from rtllm.doctor.judgements.connections import (
     judge_warm_up_lane,
 )
 from rtllm.doctor.judgements.findings import Finding, not_checked
-from rtllm.doctor.judgements.replies import Reply
+from rtllm.doctor.judgements.replies import HostReply
 from rtllm.doctor.judgements.steps import TELL, Step
 from rtllm.doctor.probes.chains import COUNTED
 from rtllm.doctor.probes.check import Check
-from rtllm.doctor.probes.lab import Lab, Line, new_word
+from rtllm.doctor.probes.lab import Lab, LabConnection, new_word
 
 
 def _tell(lane: str) -> Step:
@@ -39,8 +39,8 @@ class Lanes(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Send two requests without waiting in between."""
-        line = await lab.connect()
-        running = [line.start(step, new_word()) for step in self.steps]
+        connection = await lab.connect()
+        running = [connection.start(step, new_word()) for step in self.steps]
         replies = await asyncio.gather(*(lab.noted(each) for each in running))
         lab.has_lanes = have_lanes(replies)
         return [judge_lanes(lab.profile, replies)]
@@ -72,31 +72,33 @@ class LaneMemory(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word on each of two lanes, and ask for both on others."""
-        line, one, two = await lab.connect(), new_word(), new_word()
-        first = await line.ask(_FIRST, one)
-        second = await line.ask(_SECOND, two)
+        connection, one, two = await lab.connect(), new_word(), new_word()
+        first = await connection.ask(_FIRST, one)
+        second = await connection.ask(_SECOND, two)
 
-        async def asks(lane: str, parent: Reply, word: str) -> Continued:
-            second = await line.ask(_ask(lane, _FIRST), word, parent.response_id)
+        async def asks(lane: str, parent: HostReply, word: str) -> Continued:
+            second = await connection.ask(_ask(lane, _FIRST), word, parent.response_id)
             return Continued(parent, second, word, lab.baseline)
 
         turn = await asks("c", first, one)
         found = [judge_lane_memory(turn)]
         if turn.kept != "kept":
             return found
-        found.append(await self._while_running(lab, line, first, one))
+        found.append(await self._while_running(lab, connection, first, one))
         found.append(judge_older(await asks("e", first, one)))
-        failed = await line.ask(_BROKEN_FORK, two, second.response_id)
+        failed = await connection.ask(_BROKEN_FORK, two, second.response_id)
         found.append(judge_fork(failed, await asks("g", second, two)))
-        failed = await line.ask(_BROKEN_OWN, two, second.response_id)
+        failed = await connection.ask(_BROKEN_OWN, two, second.response_id)
         found.append(judge_failed_continuation(failed, await asks("h", second, two)))
         return found
 
-    async def _while_running(self, lab: Lab, line: Line, first: Reply, word: str) -> Finding:
+    async def _while_running(
+        self, lab: Lab, connection: LabConnection, first: HostReply, word: str
+    ) -> Finding:
         """Ask for the word while its lane is busy with a long response."""
-        busy = line.start(_NEXT, word)
+        busy = connection.start(_NEXT, word)
         await busy.begins()
-        running = line.start(_ask("d", _FIRST), word, first.response_id)
+        running = connection.start(_ask("d", _FIRST), word, first.response_id)
         await running.begins()
         was_busy = not busy.over
         second = await lab.noted(running)
@@ -118,10 +120,10 @@ class WarmUpLane(Check):
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word, warm another one up on the same lane, and ask for the first."""
-        line, word = await lab.connect(), new_word()
-        first = await line.ask(_FIRST, word)
-        warmed = await line.ask(_WARMED, new_word())
+        connection, word = await lab.connect(), new_word()
+        first = await connection.ask(_FIRST, word)
+        warmed = await connection.ask(_WARMED, new_word())
         if warmed.fault is not None:
             return [not_checked("warm-up-lane", "`generate: false` on a lane", warmed.summary)]
-        second = await line.ask(self.steps[2], word, first.response_id)
+        second = await connection.ask(self.steps[2], word, first.response_id)
         return [judge_warm_up_lane(Continued(first, second, word, lab.baseline))]

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.sse import SseResponsesDecoder
 from rtllm.content.events import Event, TextDelta
 from rtllm.content.request import Network
-from rtllm.doctor.judgements.replies import Reply
+from rtllm.doctor.judgements.replies import HostReply
 from rtllm.doctor.target import Target
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, CANCELLED, Fault, Wait, timed_out
@@ -31,7 +32,7 @@ ANSWER_LIMIT = 60.0
 """Seconds for a whole response."""
 
 
-class Exchange:
+class PendingRequest:
     """One request, and what came of it so far.
 
     Attributes:
@@ -84,7 +85,7 @@ class Exchange:
         """Wait until it has text, or it is over."""
         await self._until(lambda: bool(self._text), ANSWER_LIMIT)
 
-    async def reply(self, accept: float = ANSWER_LIMIT) -> Reply:
+    async def reply(self, accept: float = ANSWER_LIMIT) -> HostReply:
         """Wait until it is over.
 
         Args:
@@ -92,7 +93,7 @@ class Exchange:
         """
         await self._until(lambda: self._decoder.created, accept)
         await self._until(lambda: False, ANSWER_LIMIT, "the whole turn")
-        return Reply(
+        return HostReply(
             self._decoder.response_id,
             self._decoder.parent,
             self._text,
@@ -113,6 +114,14 @@ class Exchange:
             self._fault = timed_out(wait, limit)
 
 
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """A connection, or one HTTP exchange, and the requests on it."""
+
+    is_websocket: bool
+    requests: list[PendingRequest] = field(default_factory=list)
+
+
 class Wire:
     """The connections and HTTP exchanges of one run, as a context manager that closes all.
 
@@ -120,13 +129,13 @@ class Wire:
         target: The host.
 
     Attributes:
-        exchanges: All requests so far.
+        requests: All requests so far.
     """
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self.exchanges: list[Exchange] = []
-        self._running: dict[int, list[Exchange]] = {}
+        self.requests: list[PendingRequest] = []
+        self._channels: dict[int, _Channel] = {}
         self._lost: dict[int, Fault] = {}
         self._opening: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
@@ -167,20 +176,26 @@ class Wire:
             raise FaultError(timed_out("a connection", CONNECT_LIMIT)) from None
         return number
 
-    def send(self, number: int, frame: bytes, lane: str | None) -> Exchange:
+    def send(self, number: int, frame: bytes, lane: str | None) -> PendingRequest:
         """Send a request on a connection."""
-        exchange = self._begin(number, Exchange(lane, ResponsesDecoder()))
-        self._sockets.send(Send(number, len(self.exchanges), frame))
-        return exchange
+        request = self._noted(PendingRequest(lane, ResponsesDecoder()))
+        channel = self._channels.get(number)
+        if channel is not None:
+            channel.requests.append(request)
+        else:
+            request.finish(self._lost.get(number, CANCELLED))
+        self._sockets.send(Send(number, len(self.requests), frame))
+        return request
 
-    def post(self, body: dict[str, Any]) -> Exchange:
+    def post(self, body: dict[str, Any]) -> PendingRequest:
         """Send a request over HTTP."""
-        number = -next(self._numbers)
-        exchange = self._begin(number, Exchange(None, SseResponsesDecoder()))
+        number = next(self._numbers)
+        request = self._noted(PendingRequest(None, SseResponsesDecoder()))
+        self._channels[number] = _Channel(is_websocket=False, requests=[request])
         self._http.start(
             StartHttp(
                 number,
-                len(self.exchanges),
+                len(self.requests),
                 body,
                 Network(),
                 {},
@@ -189,23 +204,18 @@ class Wire:
                 total_timeout=ANSWER_LIMIT,
             )
         )
-        return exchange
+        return request
 
-    def _begin(self, number: int, exchange: Exchange) -> Exchange:
-        self.exchanges.append(exchange)
-        if number < 0:
-            self._running[number] = []
-        if number in self._running:
-            self._running[number].append(exchange)
-        else:
-            exchange.finish(self._lost.get(number, CANCELLED))
-        return exchange
+    def _noted(self, request: PendingRequest) -> PendingRequest:
+        self.requests.append(request)
+        return request
 
     def hang_up(self) -> None:
         """Close the open connections, without waiting; new ones may be opened."""
-        for number in [each for each in self._running if each > 0]:
-            del self._running[number]
-            self._sockets.close(number)
+        for number, channel in list(self._channels.items()):
+            if channel.is_websocket:
+                del self._channels[number]
+                self._sockets.close(number)
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -214,7 +224,7 @@ class Wire:
 
     def connected(self, number: int) -> None:
         """Note that a connection is open."""
-        self._running.setdefault(number, [])
+        self._channels.setdefault(number, _Channel(is_websocket=True))
         opening = self._opening.pop(number, None)
         if opening is not None and not opening.done():
             opening.set_result(None)
@@ -227,9 +237,12 @@ class Wire:
 
     def received(self, number: int, data: Any) -> None:
         """Pass a frame, or a piece of an HTTP response, to the request that it belongs to."""
-        frame = frames.read(data) if number > 0 else data
+        channel = self._channels.get(number)
+        if channel is None:
+            return
+        frame = frames.read(data) if channel.is_websocket else data
         lane = frame.lane if isinstance(frame, frames.Frame) else None
-        running = [each for each in self._running.get(number, ()) if not each.over]
+        running = [each for each in channel.requests if not each.over]
         owner = next((each for each in running if each.lane == lane), None)
         if owner is None and lane is None:  # a host that ignores lanes answers in order
             owner = next(iter(running), None)
@@ -246,8 +259,9 @@ class Wire:
         """Note that a connection or an exchange is over."""
         if fault is not None:
             self._lost[number] = fault
-        for exchange in self._running.pop(number, ()):
-            exchange.finish(fault)
+        channel = self._channels.pop(number, None)
+        for request in channel.requests if channel is not None else ():
+            request.finish(fault)
 
     def loop_ends(self) -> None:
         """Do nothing: the run itself is cancelled."""
