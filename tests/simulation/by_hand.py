@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from rtllm.content.items import Message
 from rtllm.content.request import Request
+from rtllm.content.timeouts import Timeouts
 from rtllm.engine.actions import Action, Connect, Send
 from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -31,6 +32,7 @@ def question(
     warm_up: bool = False,
     unsent: tuple[str, ...] = (),
     store: bool = False,
+    limits: Timeouts | None = None,
 ) -> PreparedRequest:
     """Ask after alternating words of a user and an assistant, after one system text."""
     items = [Message.of("system", "You are Ada.")]
@@ -46,6 +48,7 @@ def question(
             settings={"store": store},
             unsent=unsent,
             warm_up=warm_up,
+            limits=limits or Timeouts(),
         )
     )
 

@@ -270,6 +270,7 @@ class Oracle:
             parent=parent,
             view=view,
             generates=generates,
+            sent_at=self.sim.now,
         )
         self._check_owner(attempt, data)
         if is_rebuild:
@@ -710,13 +711,22 @@ class Oracle:
         was_cut = attempt is not None and attempt.ended == "incomplete"
         if cause is None and was_cut and turn.emitted_from is None:
             cause = "cut at once"  # an answer that is cut before its first word is a failure
-        if cause is None and turn.causes and "first word" in str(action.error):
-            cause = "silence"  # what befell earlier attempts left the last one no time
+        if cause is None and "first word" in str(action.error):
+            cause = self._cause_of_silence(turn, attempt)
         if cause is None:
             raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
         self.figures[f"failed by {cause}"] += 1
         if turn.must_fail is not None and turn.must_fail not in str(action.error):
             raise Violation("8", f"turn {turn.serial} hides {turn.must_fail!r}: {action.error}")
+
+    def _cause_of_silence(self, turn: TurnRecord, attempt: AttemptRecord | None) -> str | None:
+        """Tell what left the last attempt of a turn too little time for its first word."""
+        if turn.causes:
+            return "silence"
+        limits, network = turn.request.limits, self.sim.network
+        is_late = attempt is not None and attempt.sent_at >= turn.began + limits.connect
+        was_in_vain = is_late and network.waits_in_vain(turn.engine, turn.began)
+        return "silence after connecting" if was_in_vain else None
 
     def _check_answered(self, turn: TurnRecord, outcome: str) -> None:
         """Law 3: what was generated was emitted, all of it and once."""

@@ -118,6 +118,7 @@ class AttemptRecord:
         is_unsure: Whether an error came that may have been its own or another's.
         is_slow: Whether an item is open that may take long.
         open_items: How many such items were announced and have not ended.
+        sent_at: When it was sent.
     """
 
     number: int
@@ -149,6 +150,7 @@ class AttemptRecord:
     open_items: int = 0
     lead_in_field: bool = False
     abandoned: str | None = None
+    sent_at: float = 0.0
 
     @property
     def is_stored(self) -> bool:
@@ -192,6 +194,7 @@ class TurnRecord:
         not_before: When it may be sent again at the earliest.
         useful_at: When it last made progress.
         was_slow: Whether an item was open that may take long, or output is held.
+        was_queued: Whether it waited since all connections were busy.
     """
 
     serial: int
@@ -215,6 +218,7 @@ class TurnRecord:
     not_before: float = 0.0
     useful_at: float = 0.0
     was_slow: bool = False
+    was_queued: bool = False
     has_ended: bool = False
     waits_for: int | None = None
     called: list[ToolCall] = field(default_factory=list)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from rtllm.content.events import ToolCallReady
+from rtllm.content.timeouts import Timeouts
 from rtllm.engine.actions import Connect, Deliver, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
@@ -12,6 +15,8 @@ from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import Fault, FaultKind, from_handshake
 from rtllm.scheduling.connection_pool import ConnectionPool
 from simulation.by_hand import HOST, LANELESS, answer, only, opened, question
+from simulation.play import play
+from simulation.worlds import CONNECT_FAULTS, World
 
 
 def test_cancelling_a_turn_over_http_ends_it_once() -> None:
@@ -169,3 +174,29 @@ def test_at_the_limit_a_turn_that_avoids_the_only_connection_gets_another() -> N
     engine.heard(sent.connection, 12.1)
     assert [turn.state for turn in engine.snapshot().turns.values()] == ["connecting"]
     assert only(Connect, answer(engine, sent, "late", "Hi.", 12.2)).connection == 2
+
+
+def test_a_turn_at_its_end_does_not_take_a_connection_from_others() -> None:
+    engine = Engine(EngineOptions(HOST))
+    limits = Timeouts(connect=5.0, silence=5.5)
+    _, actions = engine.ask(question("hello", limits=limits), 0.0)
+    only(Connect, actions)
+    sent = only(Send, opened(engine, engine.tick(5.0), 5.4))
+    only(Finish, engine.tick(5.5))
+    assert engine.snapshot().connections[sent.connection].state == "open"
+
+
+@pytest.mark.parametrize("seed", [1, 4, 10, 27])
+def test_a_turn_may_fail_if_its_waits_for_connections_left_it_no_time(seed: int) -> None:
+    without = frozenset(CONNECT_FAULTS) - {"connect hangs"}
+    world = World(
+        "hanging",
+        callers=6,
+        lanes=False,
+        knows_lanes=False,
+        connect_faults=0.7,
+        start=6.0,
+        without=without,
+    )
+    outcome = play(seed, world=world, turns=60)
+    assert outcome.violation is None, str(outcome.violation)

@@ -185,6 +185,10 @@ class TurnProgress:
         _, what, seconds = self.deadline()
         return timed_out(what, seconds)
 
+    def waited(self, now: float) -> float:
+        """Return how long the current wait has lasted, in seconds."""
+        return now - self._since
+
     def may_wait(self, until: float, now: float) -> bool:
         """Whether a wait before sending is within the turn's limits."""
         return until - now <= self.retry.max_wait and until < self._resend_until

@@ -399,21 +399,23 @@ class Turns:
             turn.become("due")
             self.make_due(turn, now)
             return
-        deadline, _, seconds = turn.progress.deadline()
-        if now < deadline:
+        if now < turn.progress.deadline()[0]:
             self.set_deadline(turn)
             return
         if turn.attempt is not None and self._finish_exchange(turn.attempt, now):
             return
         attempt, waited_for, fault = turn.attempt, turn.waits_for, turn.progress.make_timeout()
         if attempt is not None:
-            if not attempt.over_http and not attempt.written:
-                fault = not_taken(seconds)
+            # A turn's last moment may come right after its request: this says nothing about the
+            # connection, which others use.
+            waited, half = turn.progress.waited(now), turn.progress.limits.base / 2
+            if not attempt.over_http and not attempt.written and waited >= half:
+                fault = not_taken(waited)
                 self._state.connections.retire(attempt.connection, now, DRAIN_LIMIT)
             elif not attempt.over_http:
                 # The connection may be dead without a close: mark it, so that no other turn waits
                 # for it.
-                self._state.connections.mark_doubted(now - turn.progress.limits.base / 2, now)
+                self._state.connections.mark_doubted(now - half, now)
         self.recover(turn, fault, now, waited_for)
 
     def warn_of_long_wait(self, number: int, now: float) -> None:
