@@ -171,6 +171,7 @@ async def test_a_stored_response_is_continued_also_from_a_socket(streamed: bool)
             async with client.responses.stream(
                 model=MODEL,
                 input=[output],  # type: ignore[list-item]
+                tools=[WEATHER],  # type: ignore[list-item]
                 previous_response_id=first.id,
             ) as stream:
                 second: Any = await stream.get_final_response()
@@ -178,6 +179,7 @@ async def test_a_stored_response_is_continued_also_from_a_socket(streamed: bool)
             second = await client.responses.create(
                 model=MODEL,
                 input=[output],  # type: ignore[list-item]
+                tools=[WEATHER],  # type: ignore[list-item]
                 previous_response_id=first.id,
             )
         assert second.output_text == "The tools said: rain"

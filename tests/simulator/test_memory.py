@@ -7,7 +7,7 @@ from rtllm.simulator.refusal import RequestError
 
 
 def response(name: str) -> Remembered:
-    return Remembered(name, (), 0)
+    return Remembered(name, ())
 
 
 def remembering(drop_on: DropOn = "start", **lanes: str) -> ConnectionMemory:

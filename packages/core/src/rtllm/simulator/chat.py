@@ -27,7 +27,6 @@ from rtllm.simulator.faults import (
     Silence,
     spoil_reply,
 )
-from rtllm.simulator.generation import context_tokens, tokens
 from rtllm.simulator.journal import Entry
 from rtllm.simulator.posted import (
     AnswerError,
@@ -96,10 +95,13 @@ class ChatExchange(Posted):
 
     async def _complete(self, entry: Entry, asked: Request) -> web.StreamResponse:
         body = entry.body
+        counted = self._service.count(asked)
         completion = Completion(
             body,
             model=body.get("model") or self._deployment or "",
-            input_tokens=context_tokens(asked.context) + tokens(body.get("tools")),
+            input_tokens=counted.input,
+            cached_tokens=counted.cached,
+            cache_write_tokens=counted.written,
             pace=self._service.options.pace,
             flaws=[fault.flaw for fault in self._faults if isinstance(fault, MangleChat)],
             azure=self._deployment is not None,

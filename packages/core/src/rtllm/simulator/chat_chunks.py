@@ -9,8 +9,9 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, TypeAlias
 
+from rtllm.simulator.counting import tokens
 from rtllm.simulator.faults import ChatFlaw
-from rtllm.simulator.generation import Pace, new_id, tokens
+from rtllm.simulator.generation import Pace, new_id
 from rtllm.simulator.script import Call, Hosted, Pause, Reasoning, Refusal, Reply, Text
 
 Chunk: TypeAlias = dict[str, Any]
@@ -33,6 +34,8 @@ class Completion:
         body: The checked request.
         model: The model's name in the chunks.
         input_tokens: The tokens of all messages and tools.
+        cached_tokens: How many of them are read from the prompt cache.
+        cache_write_tokens: How many of them are written to it.
         pace: The speed.
         flaws: The forms of chunks that some host uses.
         azure: Whether chunks have Azure's additional fields.
@@ -44,6 +47,8 @@ class Completion:
         *,
         model: str,
         input_tokens: int,
+        cached_tokens: int = 0,
+        cache_write_tokens: int = 0,
         pace: Pace,
         flaws: Collection[ChatFlaw] = (),
         azure: bool = False,
@@ -55,6 +60,8 @@ class Completion:
         self._flaws = flaws
         self._azure = azure
         self._input_tokens = input_tokens
+        self._cached_tokens = cached_tokens
+        self._cache_write_tokens = cache_write_tokens
         self._reasoning_tokens = 0
         self._characters = 0
         self._cap = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -217,8 +224,8 @@ class Completion:
             "completion_tokens": made,
             "total_tokens": self._input_tokens + made,
             "prompt_tokens_details": {
-                "cached_tokens": 0,
-                "cache_write_tokens": 0,
+                "cached_tokens": self._cached_tokens,
+                "cache_write_tokens": self._cache_write_tokens,
                 "audio_tokens": 0,
             },
             "completion_tokens_details": {

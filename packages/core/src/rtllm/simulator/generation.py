@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 import re
 import secrets
 import time
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rtllm.simulator.counting import tokens
 from rtllm.simulator.echoed import opening_response, tier_used
 from rtllm.simulator.memory import Item
 from rtllm.simulator.script import (
@@ -39,19 +39,6 @@ Split: TypeAlias = Callable[[str], Iterable[str]]
 def words(text: str) -> list[str]:
     """Split a text into deltas: each word with the spaces that follow it."""
     return re.findall(r"\S+\s*|\s+", text)
-
-
-def tokens(value: object) -> int:
-    """Estimate tokens: a quarter of the characters, rounded up; deterministic."""
-    if not value:
-        return 0
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return -(-len(text) // 4)
-
-
-def context_tokens(items: Iterable[Item]) -> int:
-    """Estimate the tokens of some items."""
-    return sum(map(tokens, items))
 
 
 def new_id(prefix: str) -> str:
@@ -86,7 +73,8 @@ class Generation:
         body: The checked request.
         input_tokens: The tokens of everything that the model sees, including instructions and
             tools.
-        cached_tokens: How many of them an earlier response has paid for.
+        cached_tokens: How many of them are read from the prompt cache.
+        cache_write_tokens: How many of them are written to it.
         pace: The speed.
         sealed: Whether reasoning items have their encrypted content.
     """
@@ -97,6 +85,7 @@ class Generation:
         *,
         input_tokens: int,
         cached_tokens: int,
+        cache_write_tokens: int = 0,
         pace: Pace,
         sealed: bool = True,
     ) -> None:
@@ -105,6 +94,7 @@ class Generation:
         self._sealed = sealed
         self._input_tokens = input_tokens
         self._cached_tokens = cached_tokens
+        self._cache_write_tokens = cache_write_tokens
         self._reasoning_tokens = 0
         self._characters = 0
         self._cap: int | None = body.get("max_output_tokens")
@@ -368,13 +358,13 @@ class Generation:
 
     def usage(self) -> dict[str, Any]:
         """Return the tokens of input and output; the input includes the context of a parent."""
-        visible = context_tokens(_visible(item) for item in self.output)
+        visible = sum(tokens(_visible(item)) for item in self.output)
         output_tokens = visible + self._reasoning_tokens
         return {
             "input_tokens": self._input_tokens,
             "input_tokens_details": {
                 "cached_tokens": self._cached_tokens,
-                "cache_write_tokens": 0,
+                "cache_write_tokens": self._cache_write_tokens,
             },
             "output_tokens": output_tokens,
             "output_tokens_details": {"reasoning_tokens": self._reasoning_tokens},

@@ -26,7 +26,6 @@ class Remembered:
 
     id: str
     context: tuple[Item, ...]
-    tokens: int
 
 
 class Newest(dict[str, V]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection
 from types import TracebackType
 from typing import Self
@@ -96,6 +97,8 @@ class Simulator:
         on_connect: The fault of the n-th handshake, from 0.
         strict: Whether requests are checked; if not, only the parent is looked up.
         manners: How the host differs from OpenAI: names of `rtllm.simulator.MANNERS`.
+        cache_minimum: The tokens that the beginning of a prompt must have to be cached.
+        cache_lifetime: Seconds after which the prompt cache forgets an unused beginning.
     """
 
     def __init__(
@@ -136,6 +139,8 @@ class Simulator:
         on_connect: ConnectPlan | None = None,
         strict: bool = True,
         manners: Collection[str] = (),
+        cache_minimum: int = 0,
+        cache_lifetime: float = math.inf,
     ) -> None:
         if unknown := set(manners) - set(MANNERS):
             raise ValueError(f"manners are {sorted(unknown)}; expected any of {MANNERS}")
@@ -166,6 +171,8 @@ class Simulator:
             keep=keep,
             strict=strict,
             manners=tuple(manners),
+            cache_minimum=cache_minimum,
+            cache_lifetime=cache_lifetime,
         )
         self._service = Service(options, _as_script(script), as_plan(fault))
         self._host = host

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from rtllm.simulator import checks, inputs, manners, models, refusal
+from rtllm.simulator.counting import Prompt, PromptCache
 from rtllm.simulator.faults import Fault, FaultPlan, as_list
-from rtllm.simulator.generation import Generation, Pace, context_tokens, tokens
+from rtllm.simulator.generation import Generation, Pace
 from rtllm.simulator.journal import Entry, Journal, as_items
 from rtllm.simulator.memory import (
     ConnectionMemory,
@@ -56,6 +59,17 @@ class Options:
     keep: int = 10_000
     strict: bool = True
     manners: Collection[str] = ()
+    cache_minimum: int = 0
+    cache_lifetime: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The input tokens of a request: all, those read from the prompt cache, those written to it."""
+
+    input: int
+    cached: int
+    written: int
 
 
 @dataclass(slots=True)
@@ -81,6 +95,7 @@ class Service:
         self.fault = fault
         self.store = Store(options.keep)
         self.journal = Journal(options.keep)
+        self._cache = PromptCache(options.cache_minimum, options.cache_lifetime)
         self.crashes: list[BaseException] = []
 
     def memory(self) -> ConnectionMemory:
@@ -161,15 +176,14 @@ class Service:
         if self._ignores_parents:
             body = {k: v for k, v in body.items() if k != "previous_response_id"}
         parent = prepared.parent
-        seen = prepared.request.context
-        if "counts only input" in self.options.manners and parent is not None:
-            seen, parent = seen[len(parent.context) :], None
-        visible = context_tokens(seen)
-        settings = tokens(body.get("instructions")) + tokens(body.get("tools"))
+        known = parent.context if parent is not None else ()
+        only_input = "counts only input" in self.options.manners
+        counted = self.count(prepared.request, len(known) if only_input else 0)
         generation = Generation(
             body,
-            input_tokens=visible + settings,
-            cached_tokens=parent.tokens if parent else 0,
+            input_tokens=counted.input,
+            cached_tokens=counted.cached,
+            cache_write_tokens=counted.written,
             pace=self.options.pace,
             sealed=self.options.reasoning == "scripted"
             or "reasoning.encrypted_content" in (body.get("include") or ()),
@@ -177,6 +191,23 @@ class Service:
         asked = prepared.entry.previous_response_id
         generation.change(lambda opened: manners.opened(opened, asked, self.options.manners))
         return generation
+
+    def count(self, request: Request, uncounted: int = 0) -> Counted:
+        """Count a request's tokens, and let it use the prompt cache.
+
+        Args:
+            request: The request.
+            uncounted: How many of the first items a host leaves out.
+        """
+        now = asyncio.get_running_loop().time()
+        prompt = Prompt.of(request.body, request.tools, request.context[uncounted:])
+        cached = self._cache.read(prompt, now)
+        self._cache.write(prompt, now)
+        family = models.family_of(request.body.get("model") or "")
+        # Documented: only models with cache options bill what they write.
+        writes = family is not None and family.cache_options
+        total = prompt.tokens
+        return Counted(total, cached, total - cached if writes else 0)
 
     async def reply(self, request: Request) -> Reply:
         """Call the script, and add what the model adds by itself."""
@@ -205,7 +236,10 @@ class Service:
         ``whole`` is the response object of its last event.
         """
         context = (*prepared.request.context, *generation.output)
-        response = Remembered(generation.id, context, context_tokens(context))
+        response = Remembered(generation.id, context)
+        request = prepared.request
+        prompt = Prompt.of(request.body, request.tools, context)
+        self._cache.write(prompt, asyncio.get_running_loop().time())
         self.store.note_output(generation.output)
         if self.options.stores and prepared.request.body.get("store") is not False:
             self.store.keep(response, generation.output, whole)
