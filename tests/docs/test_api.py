@@ -21,6 +21,7 @@ MODULES = (
     "rtllm.simulator",
     "rtllm.doctor",
     "rtllm",
+    "rtllm.trace",
     "rtllm.adapters",
     "rtllm.testing",
 )

@@ -23,6 +23,7 @@ PURE = (
     "retry",
     "scheduling",
     "tools",
+    "trace",
 )
 IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
 
@@ -45,6 +46,7 @@ WITHOUT_JSON = (
     "providers",
     "retry",
     "scheduling",
+    "trace",
     "transport",
 )
 """JSON is looked at in ``codec``; the subject of ``tools`` is JSON schemas."""

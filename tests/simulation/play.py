@@ -37,6 +37,7 @@ from simulation.oracle import Oracle
 from simulation.phones import Phone
 from simulation.records import TurnRecord, Violation
 from simulation.story import told_action, told_fact
+from simulation.traces import TraceJudge
 from simulation.worlds import World, world_of
 
 INSPECTED_EVERY = 50
@@ -149,6 +150,7 @@ class Simulation:
         self._ticks_now = 0
         self._ticked_at = 0.0
         self.oracle = Oracle(self)
+        self.traces = [TraceJudge() for _ in range(world.engines)]
         self.network = Network(self)
         self.phones = [Phone(self, number) for number in range(world.callers)]
 
@@ -250,6 +252,7 @@ class Simulation:
                 phone.forgotten()
         self.fact(engine, "close")
         self.is_closing = False
+        self.traces[engine].closed()
         held = self.engines[engine].snapshot()
         if held.turns or held.attempts or held.connections or held.timers:
             raise Violation("4", f"an engine is closed, and {held} is left")
@@ -298,9 +301,11 @@ class Simulation:
     def _carry_out(self, engine: int, actions: Sequence[Action], fact: str, subject: int) -> None:
         self.closing = {(engine, a.connection) for a in actions if isinstance(a, Close)}
         self._check_order(actions, fact)
+        judge = self.traces[engine]
         for action in actions:
             if self.story is not None:
                 self.note(told_action(action))
+            judge.judge(action, self.now)
             match action:
                 case Deliver():
                     self.oracle.delivered(engine, action, fact, subject)
@@ -320,6 +325,7 @@ class Simulation:
                     self.network.ping(engine, connection)
                 case StartHttp():
                     self.network.start_http(self.oracle.started(engine, action), action)
+        judge.settled()
 
     def _check_order(self, actions: Sequence[Action], fact: str) -> None:
         """Launch only when a fact has settled: what it ended comes before what it sends."""
@@ -372,6 +378,7 @@ def _options(world: World, number: int) -> EngineOptions:
         http_fallback=world.http_fallback,
         warm_connections=world.warm,
         rebuild=world.rebuild,
+        tracing=True,
         marks=f"engine-{number}",
         seed=str(number),
     )

@@ -40,13 +40,16 @@ from rtllm.engine.connection import Connection, LanelessError
 from rtllm.engine.connections import Connections
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress
+from rtllm.engine.report import Outcome
+from rtllm.engine.reporting import report_of
 from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.sender import Sender
 from rtllm.engine.state import EngineState
 from rtllm.engine.timers import Timers
+from rtllm.engine.tracing import Tracer
 from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
-from rtllm.errors import ConnectionLost, RequestRejected
+from rtllm.errors import ConnectionLost, RequestRejected, TurnError
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import CANCELLED, FaultKind
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
@@ -763,6 +766,47 @@ def carries_for_all(patch: Patch) -> None:
     patch.setattr(CarriedFields, "of", lambda self, _, call: of(self, 0, call))
 
 
+# -- the trace ------------------------------------------------------------------------------------
+
+
+def traces_no_drained_end(patch: Patch) -> None:
+    ended = Tracer.ended
+
+    def forgetful(self: Tracer, attempt: Attempt, now: float) -> None:
+        if attempt.abandoned is None:
+            ended(self, attempt, now)
+
+    patch.setattr(Tracer, "ended", forgetful)
+
+
+def traces_each_delta(patch: Patch) -> None:
+    output = Tracer.output
+
+    def repeating(
+        self: Tracer, turn: ActiveTurn, attempt: Attempt, events: Sequence[Event], now: float
+    ) -> None:
+        emitted, turn.progress.text_emitted = turn.progress.text_emitted, 0
+        output(self, turn, attempt, events, now)
+        turn.progress.text_emitted = emitted
+
+    patch.setattr(Tracer, "output", repeating)
+
+
+def traces_the_end_twice(patch: Patch) -> None:
+    finish = Turns.finish
+    finished = Tracer.finished
+
+    def early(
+        self: Turns, turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
+    ) -> None:
+        if turn.state != "over":
+            report = report_of(turn, outcome, error, now)
+            finished(self._state.trace, turn, report, error, now)
+        finish(self, turn, outcome, error, now)
+
+    patch.setattr(Turns, "finish", early)
+
+
 _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("counts items instead of comparing them", "1", items_counted),
     ("sends answers again that were continued", "1", forgets_output),
@@ -829,6 +873,9 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("gives a call's pieces to the latest call", "3", splits_calls_in_turns),
     ("carries what an equal call had", "1", carries_what_an_equal_call_had),
     ("carries a host's fields for all", "7", carries_for_all),
+    ("traces no end of what drained", "trace", traces_no_drained_end),
+    ("traces each delta as the first word", "trace", traces_each_delta),
+    ("traces the end of a turn twice", "trace", traces_the_end_twice),
 )
 
 SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}

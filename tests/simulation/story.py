@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rtllm.client.trace_log import describe
 from rtllm.engine.actions import (
     Action,
     Close,
@@ -15,6 +16,7 @@ from rtllm.engine.actions import (
     RecordUsage,
     Send,
     StartHttp,
+    Trace,
     WakeAt,
 )
 from rtllm.engine.prepared import PreparedRequest
@@ -65,3 +67,5 @@ def _told_action(action: Action) -> str:
             return f"close {connection}"
         case WakeAt(at):
             return f"wake at {at - 1000.0:.3f}"
+        case Trace(event):
+            return f"trace {describe(event)}"

@@ -9,6 +9,7 @@ from rtllm._version import __version__
 from rtllm.client.chat_client import ChatClient
 from rtllm.client.client import Client, FallbackProtocol, Lanes
 from rtllm.client.stream import ResponseStream
+from rtllm.content.call_identity import CallIdentity
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import (
     Image,
@@ -53,10 +54,13 @@ from rtllm.tools.function import FunctionTool
 from rtllm.tools.null_defaults import Nulls
 from rtllm.tools.strict_check import why_not_strict
 from rtllm.tools.structured_output import parse_answer, response_format_of
+from rtllm.trace.events import TraceEvent
+from rtllm.trace.listeners import TraceListener, TraceListeners
 
 __all__ = [
     "SILENCE_LIMIT",
     "ApiKey",
+    "CallIdentity",
     "Chaining",
     "ChatClient",
     "Client",
@@ -104,6 +108,9 @@ __all__ = [
     "ToolOutput",
     "ToolSchemaError",
     "Totals",
+    "TraceEvent",
+    "TraceListener",
+    "TraceListeners",
     "TurnError",
     "TurnReport",
     "TurnTimeout",

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
 
-from rtllm import SILENCE_LIMIT, ApiKey, ChatClient, HostProfile, ThinkTags, TurnReport
+from rtllm import (
+    SILENCE_LIMIT,
+    ApiKey,
+    ChatClient,
+    HostProfile,
+    ThinkTags,
+    TraceListeners,
+    TurnReport,
+)
 from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
 from rtllm_livekit.base_llm import BaseLLM
 from rtllm_livekit.llm import ServiceTier, Verbosity
@@ -71,6 +79,8 @@ class ChatLLM(BaseLLM):
             fails. It does not run while the model reasons or uses hosted tools. The default does
             not apply with ``conn_options`` of your own. None: no such limit.
         on_turn: Called with the report of each turn.
+        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
+        label: A name for the calls of this object, in reports, traces and logs.
         parameters: Additional parameters of each request, by their names in either API.
         model_family: The model's family if its name does not tell it (a deployment's name). Default
             on Azure: that of the model that the responses name, from the second turn on.
@@ -124,6 +134,8 @@ class ChatLLM(BaseLLM):
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         on_turn: Callable[[TurnReport], None] | None = None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
         strict_parameters: bool = False,
@@ -132,11 +144,7 @@ class ChatLLM(BaseLLM):
         failure_text: str | None = None,
     ) -> None:
         retries = None if isinstance(max_retries, NotGiven) else max_retries
-        check_settings(
-            max_retries=0 if retries is None else retries,
-            host_profile=host_profile,
-            model=model,
-        )
+        check_settings(max_retries=retries or 0, host_profile=host_profile, model=model)
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         provider = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
@@ -151,6 +159,8 @@ class ChatLLM(BaseLLM):
             profile=host_profile or provider.profile,
             dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             on_turn=on_turn,
+            on_trace=on_trace,
+            label=label,
         )
         options = {
             "user": user,

@@ -15,6 +15,7 @@ from rtllm import (
     HostProfile,
     Lanes,
     ThinkTags,
+    TraceListeners,
     TurnReport,
 )
 from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
@@ -92,6 +93,8 @@ class LLM(BaseLLM):
             fails. It does not run while the model reasons or uses hosted tools. The default does
             not apply with ``conn_options`` of your own. None: no such limit.
         on_turn: Called with the report of each turn.
+        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
+        label: A name for the calls of this object, in reports, traces and logs.
         parameters: Additional parameters of each request, by their names in either API, such as
             ``{"safety_identifier": "caller-7"}``. A session passes none with its calls.
         model_family: The model's family if its name does not tell it (a deployment's name). Default
@@ -145,6 +148,8 @@ class LLM(BaseLLM):
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         on_turn: Callable[[TurnReport], None] | None = None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_family: str | None = None,
         strict_parameters: bool = False,
@@ -152,12 +157,7 @@ class LLM(BaseLLM):
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
-        check_settings(
-            use_websocket=use_websocket,
-            warm_connections=warm_connections,
-            host_profile=host_profile,
-            model=model,
-        )
+        check_settings(use_websocket=use_websocket, host_profile=host_profile, model=model)
         timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
         provider = resolve_provider(
             api_key=None if isinstance(api_key, NotGiven) else api_key,
@@ -180,6 +180,8 @@ class LLM(BaseLLM):
             make_http_client=provider.http if provider.make_client is not None else None,
             proxy=provider.proxy,
             on_turn=on_turn,
+            on_trace=on_trace,
+            label=label,
         )
         options = {
             "user": user,

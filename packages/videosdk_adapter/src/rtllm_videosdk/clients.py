@@ -14,6 +14,7 @@ from rtllm import (
     FallbackProtocol,
     HostProfile,
     Lanes,
+    TraceListeners,
     TurnReport,
     UsageLedger,
     UsageSnapshot,
@@ -61,6 +62,8 @@ class Clients:
         provider: The provider configuration.
         connection_settings: The options of the connections.
         on_turn: Called with the report of each turn.
+        on_trace: The listeners of trace events.
+        label: The name of their calls.
     """
 
     def __init__(
@@ -69,10 +72,14 @@ class Clients:
         connection_settings: ConnectionSettings,
         *,
         on_turn: Callable[[TurnReport], None] | None,
+        on_trace: TraceListeners,
+        label: str | None,
     ) -> None:
         self.provider = provider
         self._connection_settings = connection_settings
         self._on_turn = on_turn
+        self._on_trace = on_trace
+        self._label = label
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
         self._retired: WeakSet[Client | ChatClient] = WeakSet()
@@ -118,6 +125,8 @@ class Clients:
                 make_http_client=self._make_http_client(),
                 proxy=self.provider.proxy,
                 on_turn=self._on_turn,
+                on_trace=self._on_trace,
+                label=self._label,
                 usage_ledger=self._usage_ledger,
             )
             if len(self._sockets) > _KEPT:
@@ -154,6 +163,8 @@ class Clients:
                 profile=self._connection_settings.host_profile or self.provider.profile,
                 dialect=self._connection_settings.dialect,
                 on_turn=self._on_turn,
+                on_trace=self._on_trace,
+                label=self._label,
                 usage_ledger=self._usage_ledger,
             )
         return self._http

@@ -23,6 +23,7 @@ from rtllm import (
     RetryPolicy,
     ThinkTags,
     TokenProvider,
+    TraceListeners,
     TurnError,
     TurnReport,
     UsageSnapshot,
@@ -126,6 +127,8 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
             fails. It does not run while the model reasons or uses hosted tools. The default does
             not apply with a longer ``timeout``. None: no such limit.
         on_turn: Called with the report of each turn.
+        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
+        label: A name for the calls of this object, in reports, traces and logs.
         model_family: The model's family if its name does not tell it (a deployment's name). Default
             on Azure: that of the model that the responses name, from the second turn on.
         parameters: Additional parameters of each request, by their names in either API, such as
@@ -187,6 +190,8 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         on_turn: Callable[[TurnReport], None] | None = None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
         model_family: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         strict_parameters: bool = False,
@@ -199,6 +204,8 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
             streaming=streaming,
             max_retries=max_retries,
             on_turn=on_turn,
+            on_trace=on_trace,
+            label=label,
             strict_parameters=strict_parameters,
         )
         self.model = model
@@ -212,8 +219,7 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         self.parallel_tool_calls = parallel_tool_calls
         self.reasoning_effort = reasoning_effort
         self.verbosity = verbosity
-        self.streaming = streaming
-        self.store = store
+        self.streaming, self.store = streaming, store
         self.model_family = model_family
         self.conversation = conversation
         self.on_refusal: OnRefusal = on_refusal
@@ -249,6 +255,8 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
                 dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
             ),
             on_turn=on_turn,
+            on_trace=on_trace,
+            label=label,
         )
         self._check_and_connect()
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from rtllm.client.checks import check_settings
 from rtllm.client.shutdown import SHUTDOWN_LIMIT, Shutdown
 from rtllm.client.stream import ResponseStream
+from rtllm.client.trace_log import is_logged, log_event
 from rtllm.client.turn_log import log_turn
 from rtllm.content.request import Request
 from rtllm.content.usage import UsageLedger, UsageSnapshot
@@ -20,6 +21,7 @@ from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.providers.http_clients import HttpClients
+from rtllm.trace.listeners import TraceHub, TraceListeners, listeners_in
 from rtllm.transport.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -28,11 +30,11 @@ logger = logging.getLogger(__name__)
 class BaseClient(ABC):
     """Base class of the clients: engines and runtimes by event loop, usage, and shutdown.
 
-    The owner of a client passes functions to it: `on_turn`, a provider of keys or tokens, an HTTP
-    client with such providers. They may refer back to the client, for example as methods of the
-    agent that owns it. Therefore only the client, and its response streams while they run, hold
-    these functions. Runtimes and the event loop refer to them weakly, so a client without
-    references is freed.
+    The owner of a client passes functions to it: `on_turn`, `on_trace`, a provider of keys or
+    tokens, an HTTP client with such providers. They may refer back to the client, for example as
+    methods of the agent that owns it. Therefore only the client, and its response streams while
+    they run, hold these functions. Runtimes and the event loop refer to them weakly, so a client
+    without references is freed.
     """
 
     def __init__(
@@ -41,9 +43,15 @@ class BaseClient(ABC):
         knowledge: HostKnowledge,
         on_turn: Callable[[TurnReport], None] | None,
         usage_ledger: UsageLedger | None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
     ) -> None:
-        check_settings(on_turn=on_turn)
+        check_settings(on_turn=on_turn, on_trace=on_trace, label=label)
         self._options = options
+        listeners = listeners_in(on_trace)
+        self._traces = bool(listeners)
+        self._trace = TraceHub((*listeners, log_event))
+        self._label = label
         self._knowledge = knowledge
         self._on_turn = on_turn
         self._usage_ledger = UsageLedger() if usage_ledger is None else usage_ledger
@@ -78,7 +86,12 @@ class BaseClient(ABC):
         Raises:
             EmptyContext: If there is nothing to answer.
         """
-        return self._ask(prepare(request, self._knowledge.keeps_id))
+        return self._ask(self._prepare(request))
+
+    def _prepare(self, request: Request) -> PreparedRequest:
+        if self._label is not None and request.call.label is None:
+            request = replace(request, call=replace(request.call, label=self._label))
+        return prepare(request, self._knowledge.keeps_id)
 
     def _ask(self, prepared: PreparedRequest) -> ResponseStream:
         counted = self._shutdown.add_stream()
@@ -143,7 +156,8 @@ class BaseClient(ABC):
         if loop not in self._engines:
             # Marks are unique per loop. The seed spreads the retry waits of many processes.
             marks = secrets.token_hex(8)
-            options = replace(self._options, marks=marks, seed=marks)
+            tracing = self._traces or is_logged()
+            options = replace(self._options, marks=marks, seed=marks, tracing=tracing)
             self._engines[loop] = Engine(options, self._knowledge)
         return self._engines[loop]
 

@@ -19,6 +19,7 @@ from rtllm.providers.credentials import ApiKey
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient
+from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
 
@@ -44,6 +45,8 @@ class ChatClient(BaseClient):
         profile: The host's properties, or the name of a known host. None if nothing is known.
         dialect: How the host wants requests encoded, as with `Client`.
         on_turn: Called with the report of each turn.
+        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
+        label: A name for the calls of this client, for reports, traces and logs.
         usage_ledger: The ledger to record attempts in, shared with other clients. None for a ledger
             of its own.
 
@@ -59,6 +62,8 @@ class ChatClient(BaseClient):
         profile: HostProfile | str | None = None,
         dialect: Mapping[str, str] | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
         usage_ledger: UsageLedger | None = None,
     ) -> None:
         if (client is None) is (make_client is None):
@@ -69,6 +74,8 @@ class ChatClient(BaseClient):
             HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,
             usage_ledger,
+            on_trace,
+            label,
         )
         preload_chat()
         self._client = client
@@ -141,6 +148,8 @@ class ChatClient(BaseClient):
     def _open(self, engine: Engine) -> Runtime:
         passed_client, make = self._client, self._make_client
         clients = HttpClients(make or (lambda _: passed_client), is_owned=make is not None)
-        runtime = Runtime(engine, self._usage_ledger, weakref.ref(clients))
+        runtime = Runtime(
+            engine, self._usage_ledger, weakref.ref(clients), trace=weakref.ref(self._trace)
+        )
         self._http_clients[runtime] = clients
         return runtime

@@ -1,7 +1,7 @@
 """Checks of settings in the constructors that get them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rtllm.errors import ConfigError
@@ -55,13 +55,24 @@ def _count(least: int, unit: str = "") -> Callable[[str, Any], None]:
 
 
 def _callback(name: str, value: Any) -> None:
-    if value is None:
-        return
+    if value is not None:
+        _check_function(name, value, "report")
+
+
+def _check_function(name: str, value: Any, what: str) -> None:
     called = getattr(value, "__call__", None)  # noqa: B004 - an object with an async call
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called):
         raise ConfigError(f"{name} is async; expected a plain function, which is not awaited")
     if not callable(value):
-        raise ConfigError(f"{name} is {type(value).__name__}; expected a function of one report")
+        raise ConfigError(f"{name} is {type(value).__name__}; expected a function of one {what}")
+
+
+def _listeners(name: str, value: Any) -> None:
+    if value is None:
+        return
+    several = isinstance(value, Collection) and not callable(value) and not isinstance(value, str)
+    for listener in value if several else (value,):
+        _check_function(name, listener, "event, or several such functions")
 
 
 def _name(name: str, value: Any) -> None:
@@ -89,12 +100,14 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "failure_text": _text,
     "fallback": _fallback,
     "host_profile": _profile,
+    "label": _name,
     "lanes": _switch_or_auto,
     "max_connections": _count(1),
     "max_retries": _count(0),
     "model": _model,
     "model_family": _family,
     "on_refusal": _refusal,
+    "on_trace": _listeners,
     "on_turn": _callback,
     "rebuild": _switch,
     "store": _switch,

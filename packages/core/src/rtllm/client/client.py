@@ -28,6 +28,7 @@ from rtllm.providers.network import (
     network_of,
 )
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
+from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.runtime import Runtime
 
 Lanes = bool | Literal["auto"]
@@ -69,6 +70,8 @@ class Client(BaseClient):
         proxy: The URL of an HTTP proxy for the connections. With `http_client` only the WebSocket
             uses it. Default: that of `http_client`, of `Request.network`, or ``HTTPS_PROXY``.
         on_turn: Called with the report of each turn.
+        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
+        label: A name for the calls of this client, for reports, traces and logs.
         usage_ledger: The ledger to record attempts in, shared with other clients. None for a ledger
             of its own.
 
@@ -94,6 +97,8 @@ class Client(BaseClient):
         make_http_client: MakeClient | None = None,
         proxy: str | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
+        on_trace: TraceListeners = None,
+        label: str | None = None,
         usage_ledger: UsageLedger | None = None,
     ) -> None:
         check_settings(
@@ -125,6 +130,8 @@ class Client(BaseClient):
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,
             usage_ledger,
+            on_trace,
+            label,
         )
         self.endpoint = endpoint
         self._credentials = credentials
@@ -221,6 +228,7 @@ class Client(BaseClient):
             None if with_own_key else credentials,
             self.endpoint,
             self._network,
+            weakref.ref(self._trace),
         )
         self._http_clients[runtime] = clients
         return runtime

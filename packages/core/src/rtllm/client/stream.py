@@ -6,7 +6,8 @@ from typing import Self
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.report import TurnReport
-from rtllm.transport.runtime import Mailbox, Runtime, report_late
+from rtllm.transport.mailbox import Mailbox
+from rtllm.transport.runtime import Runtime, report_late
 
 
 class ResponseStream:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.items import Item
 from rtllm.content.retries import RetryPolicy
 from rtllm.content.timeouts import Timeouts
@@ -61,6 +62,7 @@ class Request:
         warm_up: Whether the service only processes the context, without a response, so that every
             conversation with the same system texts can continue from there.
         on_late_usage: Called with the tokens of a cancelled response when they become known.
+        call: The names of the call, for reports, traces and logs.
     """
 
     items: tuple[Item, ...]
@@ -81,3 +83,4 @@ class Request:
     conversation: str | None = None
     warm_up: bool = False
     on_late_usage: Callable[[Usage], None] | None = None
+    call: CallIdentity = UNNAMED

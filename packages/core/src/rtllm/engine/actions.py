@@ -9,6 +9,7 @@ from rtllm.content.request import Network
 from rtllm.content.usage import Usage, UsageCategory
 from rtllm.engine.report import TurnReport
 from rtllm.errors import TurnError
+from rtllm.trace.events import TraceEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +163,15 @@ class WakeAt:
     at: float
 
 
-Action = Connect | Send | Ping | Close | StartHttp | Deliver | Finish | RecordUsage | WakeAt
+@dataclass(slots=True)
+class Trace:
+    """Pass an event to the trace's listeners.
+
+    Attributes:
+        event: The event.
+    """
+
+    event: TraceEvent
+
+
+Action = Connect | Send | Ping | Close | StartHttp | Deliver | Finish | RecordUsage | WakeAt | Trace

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.items import Item
 from rtllm.content.request import Record
@@ -91,6 +92,9 @@ class Attempt:
         abandoned: What it counts as once its turn no longer waits for it; until then None.
         on_late_usage: Called with its tokens if it ends after its turn.
         is_parent_checked: Whether the service's statement about the continued response was checked.
+        call: The names of the call that it belongs to.
+        is_created: Whether it was traced that the service accepted it.
+        has_output: Whether its first output was traced.
     """
 
     number: int
@@ -108,6 +112,9 @@ class Attempt:
     abandoned: UsageCategory | None = None
     on_late_usage: Callable[[Usage], None] | None = None
     is_parent_checked: bool = False
+    call: CallIdentity = UNNAMED
+    is_created: bool = False
+    has_output: bool = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running"

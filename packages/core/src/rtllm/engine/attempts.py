@@ -48,17 +48,20 @@ class Attempts:
             turn.prepared.request.record if turn.rebuild is None else _record_nothing,
             self._state.planner.mark_of(number) if chains else None,
             on_late_usage=turn.prepared.request.on_late_usage,
+            call=turn.prepared.request.call,
         )
         self._state.planner.commit(number, placement, now)
         self._state.attempts[number] = attempt
         connection.add(attempt)
         turn.become("running")
         turn.attempt = turn.last = attempt
+        self._state.trace.sent(turn, attempt, now)
         return attempt
 
     def end(self, attempt: Attempt, now: float) -> None:
         """Record an attempt that has ended, once, and remember what can be continued."""
         attempt.finished = True
+        self._state.trace.ended(attempt, now)
         self._state.attempts.pop(attempt.number, None)
         self._state.make_queued_due()
         self._state.timers.clear(("drain", attempt.number))
@@ -96,12 +99,12 @@ class Attempts:
             if attempt.fault is None:
                 self._state.connections.let_end(connection, now)
             else:
-                self._state.connections.remove(connection)
+                self._state.connections.remove(connection, now)
         elif connection is not None:
             if attempt.fault is None:
                 self._state.fallback.record_response()
             if connection.state == "closing" and connection.is_idle:
-                self._state.connections.remove(connection)
+                self._state.connections.remove(connection, now)
 
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
         """Remember the calls of a complete response, and the fields that the host wants back."""

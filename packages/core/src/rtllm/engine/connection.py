@@ -76,6 +76,8 @@ class Connection:
         unsent: Bytes that are not written yet, by attempt.
         ignores_lanes: Whether the host proved to ignore lanes.
         address: The address that it asks, with the method, without the query.
+        began: When it began to be opened.
+        opened_at: When it was open.
     """
 
     def __init__(
@@ -99,6 +101,8 @@ class Connection:
         self.unsent: dict[int, int] = {}
         self.ignores_lanes = False
         self.address: str | None = None
+        self.began = 0.0
+        self.opened_at = 0.0
         self._lanes_proved = False
         self._running: dict[str | None, deque[Attempt]] = {}
         self._late_frames = LateFrames()

@@ -6,6 +6,8 @@ from rtllm.engine.actions import Action, Close, Connect, Ping
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection, Opening
 from rtllm.engine.timers import Timers
+from rtllm.engine.tracing import Tracer
+from rtllm.retry.faults import Fault
 from rtllm.scheduling.connection_pool import ConnectionPool
 
 TimerKey = tuple[str, int]
@@ -31,6 +33,7 @@ class Connections:
         timers: The engine's deadlines.
         pool: Knows which conversations use the open connections.
         warm: How many to keep open in advance on a host without lanes.
+        trace: Emits the trace events.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Connections:
         timers: Timers[TimerKey],
         pool: ConnectionPool,
         warm: int,
+        trace: Tracer,
     ) -> None:
         self._emit = emit
         self._timers = timers
         self._pool = pool
         self._warm = warm
+        self._trace = trace
         self._by_number: dict[int, Connection] = {}
         self._exchanges = 0
 
@@ -94,11 +99,20 @@ class Connections:
     # -- opening -------------------------------------------------------------------------------
 
     def open(
-        self, opening: Opening, now: float, *, replaces: int | None = None, is_trial: bool = False
+        self,
+        opening: Opening,
+        now: float,
+        *,
+        replaces: int | None = None,
+        is_trial: bool = False,
+        is_spare: bool = False,
     ) -> int:
         """Begin to open a connection; return its number."""
         number = self._pool.add(opening.model)
-        self._by_number[number] = Connection(number, opening, replaces=replaces, is_trial=is_trial)
+        connection = Connection(number, opening, replaces=replaces, is_trial=is_trial)
+        connection.began = now
+        self._by_number[number] = connection
+        self._trace.opening(connection, now, is_spare=is_spare)
         self._emit(Connect(number, opening.model, opening.network))
         self._timers.set(("connect", number), now + opening.limit)
         return number
@@ -113,7 +127,9 @@ class Connections:
     def opened(self, connection: Connection, now: float) -> None:
         """Record that a connection is open."""
         connection.become("open")
+        connection.opened_at = now
         connection.heard(now)
+        self._trace.opened(connection, now)
         if not connection.is_exchange:
             self._timers.clear(("connect", connection.number))
             self._timers.set(("ping", connection.number), now + PING_AFTER)
@@ -122,7 +138,7 @@ class Connections:
     def keep_warm(self, opening: Opening, now: float, at_least: int = 0) -> None:
         """Begin to open the warm connections that are missing."""
         for _ in range(self._pool.count_missing_warm(max(self._warm, at_least))):
-            self.open(opening, now)
+            self.open(opening, now, is_spare=True)
 
     def replace_old(self, now: float) -> list[int]:
         """Begin to replace connections near the end of their lifetime.
@@ -194,7 +210,7 @@ class Connections:
         """
         if (connection := self._by_number.get(number)) is not None:
             self.close_when_idle(connection, now, limit)
-            self.remove_idle([number])
+            self.remove_idle([number], now)
 
     def let_end(self, connection: Connection, now: float) -> None:
         """Let an HTTP exchange end by itself, so that its connection can be reused."""
@@ -202,13 +218,17 @@ class Connections:
             connection.become("closing")
             self._timers.set(("close", connection.number), now + END_LIMIT)
         else:
-            self.remove(connection)
+            self.remove(connection, now)
 
-    def remove(self, connection: Connection, *, close: bool = True) -> list[Attempt]:
+    def remove(
+        self, connection: Connection, now: float, fault: Fault | None = None, *, close: bool = True
+    ) -> list[Attempt]:
         """Remove a connection.
 
         Args:
             connection: The connection.
+            now: When.
+            fault: Why; None if it is no longer needed.
             close: Whether it must be closed; False if it is closed already.
 
         Returns:
@@ -222,12 +242,13 @@ class Connections:
             self._timers.clear((kind, number))
         if close:
             self._emit(Close(number))
+        self._trace.closed(connection, fault, now, by_host=not close)
         connection.become("closed")
         return connection.attempts()
 
-    def remove_idle(self, numbers: Iterable[int]) -> None:
+    def remove_idle(self, numbers: Iterable[int], now: float) -> None:
         """Close the connections on which no attempt runs."""
         for number in numbers:
             connection = self._by_number.get(number)
             if connection is not None and connection.is_idle:
-                self.remove(connection)
+                self.remove(connection, now)

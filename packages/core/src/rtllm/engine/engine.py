@@ -131,6 +131,7 @@ class Engine:
             self._state.connections.newest,
         )
         self._state.turns[turn.number] = turn
+        self._state.trace.queued(turn, self._state.options.api, now)
         self._turns.make_due(turn, now)
         if not request.warm_up:
             self._state.timers.set(("long wait", turn.number), now + LONG_WAIT)
@@ -161,7 +162,7 @@ class Engine:
             else:
                 self._turns.recover(turn, CLIENT_CLOSED, now)
         for connection in self._state.connections:
-            for attempt in self._state.connections.remove(connection):
+            for attempt in self._state.connections.remove(connection, now, CLIENT_CLOSED):
                 self._turns.fail(attempt, CLIENT_CLOSED, now)
         self._state.planner.forget_conversations()
         self._state.latest.clear()
@@ -270,6 +271,7 @@ class Engine:
                     if not attempt.written:  # it is answered before its whole text was written
                         attempt.written = True
                         connection.unsent.pop(attempt.number, None)
+                        self._state.trace.written(attempt, now)
                     self._turns.feed(attempt, frame, now)
                 case LanelessError() as error:
                     self._end_in_error(connection, error, now)
@@ -280,6 +282,7 @@ class Engine:
         written = self._state.attempts.get(attempt)
         if written is not None and not written.written:
             written.written = True
+            self._state.trace.written(written, now)
             connection = self._state.connections.find(written.connection)
             if connection is not None:
                 connection.unsent.pop(attempt, None)
@@ -347,7 +350,7 @@ class Engine:
         waiting = self._turns.waiting_for(connection.number)
         for turn in waiting:
             self._turns.stop_waiting(turn)
-        self._state.connections.remove(connection, close=False)
+        self._state.connections.remove(connection, now, fault, close=False)
         self._state.make_queued_due()
         if connection.is_trial:
             self._state.fallback.record_fault(now, fault)
@@ -368,7 +371,7 @@ class Engine:
         number, was_open = connection.number, connection.state == "open"
         was_used = was_open and self._state.pool.was_used(number)
         reason = connection.close_reason(fault).at(connection.address)
-        for attempt in self._state.connections.remove(connection, close=False):
+        for attempt in self._state.connections.remove(connection, now, reason, close=False):
             self._turns.fail(attempt, reason, now, with_connection=True)
         self._state.make_queued_due()
         if was_used:
@@ -379,7 +382,7 @@ class Engine:
     def _close_connection(self, number: int, fault: Fault, now: float) -> None:
         connection = self._state.connections.find(number)
         if connection is not None:
-            for attempt in self._state.connections.remove(connection):
+            for attempt in self._state.connections.remove(connection, now, fault):
                 self._turns.fail(attempt, fault, now)
 
     def _end_in_error(self, connection: Connection, error: LanelessError, now: float) -> None:
@@ -399,7 +402,7 @@ class Engine:
                 error.fault.code,
             )
         if error.is_over:
-            self._state.connections.remove_idle([connection.number])
+            self._state.connections.remove_idle([connection.number], now)
 
     def _maintain_connections(self, now: float) -> None:
         """Replace old connections and close unused ones."""
@@ -417,4 +420,4 @@ class Engine:
             if not attempt.finished:
                 reclassified = self._turns.reclassify_over_http(fault or STREAM_BROKEN_OFF, attempt)
                 self._turns.fail(attempt, reclassified, now)
-        self._state.connections.remove(connection, close=False)
+        self._state.connections.remove(connection, now, close=False)

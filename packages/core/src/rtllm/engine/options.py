@@ -117,6 +117,7 @@ class EngineOptions:
         marks: The prefix of this engine's marks; it is unique.
         seed: Determines the random part of waits.
         chaining: Whether to continue earlier responses.
+        tracing: Whether trace events are emitted.
     """
 
     profile: HostProfile
@@ -130,6 +131,7 @@ class EngineOptions:
     marks: str = ""
     seed: str = ""
     chaining: Chaining = "auto"
+    tracing: bool = False
 
     @property
     def trusts_parents(self) -> bool:

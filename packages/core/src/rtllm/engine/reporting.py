@@ -43,7 +43,7 @@ def report_of(
         usage=last.usage if last is not None else None,
         hosted_tool_items=_hosted_tool_items(decoder.output()) if decoder is not None else (),
         context_repairs=turn.prepared.repairs,
-        recoveries=tuple(_recovery(fault, action) for fault, action in turn.progress.recoveries),
+        recoveries=tuple(recovery_of(fault, action) for fault, action in turn.progress.recoveries),
         error=str(error) if error is not None else None,
     )
 
@@ -52,7 +52,8 @@ def _hosted_tool_items(output: tuple[Item, ...]) -> tuple[Mapping[str, Any], ...
     return tuple(decode_object(item.json) for item in output if isinstance(item, Opaque))
 
 
-def _recovery(fault: Fault, action: Action) -> Recovery:
+def recovery_of(fault: Fault, action: Action) -> Recovery:
+    """Describe a fault and how it was handled."""
     wait = action.wait if isinstance(action, Resend) else 0.0
     if isinstance(action, Resend) and action.over_http:
         done = "sent again over HTTP"
@@ -63,4 +64,9 @@ def _recovery(fault: Fault, action: Action) -> Recovery:
         done = f"ended as {action.outcome}"
     else:
         done = f"failed: {action.error.__name__}"
-    return Recovery(fault.kind.name.lower().replace("_", " "), fault.code, done, wait)
+    return Recovery(kind_of(fault), fault.code, done, wait)
+
+
+def kind_of(fault: Fault) -> str:
+    """Return the kind of a fault in words."""
+    return fault.kind.name.lower().replace("_", " ")

@@ -64,6 +64,7 @@ class Sender:
             and turn.progress.may_wait(until, now)
         ):
             turn.constraints.has_waited = True
+            self._state.trace.waiting(turn, "rate limit", now, until)
             self._turns.pause(turn, until)
             return
         try:
@@ -167,26 +168,28 @@ class Sender:
         turn.become("connecting")
         self._turns.set_deadline(turn)
         if lane_choice is None and self._state.pool.is_full:
-            self._close_avoided(turn)
+            self._close_avoided(turn, now)
         if lane_choice is None and self._state.pool.is_full:
+            self._state.trace.waiting(turn, "free connection", now)
             self._state.queue(turn)
             return
         number = lane_choice.connection if lane_choice is not None else None
         if number is None:
             number = self._state.connections.open(_opening_of(turn), now)
         turn.waits_for = number
+        self._state.trace.waiting(turn, "connection", now)
         self._state.pool.wait_for(number, +1)
         if alone:
             self._state.pool.reserve(number, turn.member.conversation.number)
 
-    def _close_avoided(self, turn: ActiveTurn) -> None:
+    def _close_avoided(self, turn: ActiveTurn, now: float) -> None:
         """Close an idle connection that a turn must not use, so that it can open another one."""
         running, waiting = self._state.pool.running(), self._state.pool.waiting()
         for number in turn.constraints.avoid:
             connection = self._state.connections.find(number)
             is_idle = not running.get(number, 0) and not waiting.get(number, 0)
             if connection is not None and connection.state == "open" and is_idle:
-                self._state.connections.remove(connection)
+                self._state.connections.remove(connection, now)
                 return
 
     def _send(
@@ -313,6 +316,7 @@ class Sender:
     def replace(self, old: int, new: int, now: float) -> None:
         """Replace an old connection by a new one."""
         logger.debug("connection %d replaces connection %d", new, old)
+        self._state.trace.rotated(old, new, now)
         queue = (
             deque(self._state.planner.list_rebuildable(old, now))
             if self._state.options.rebuild
@@ -344,6 +348,7 @@ class Sender:
                 rebuild=rebuild,
             )
             self._state.turns[turn.number] = turn
+            self._state.trace.queued(turn, self._state.options.api, now)
             progress.record_connecting(now)
             self._send_attempt(turn, placement, data, now)
             return

@@ -13,6 +13,7 @@ from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.timers import Timers
+from rtllm.engine.tracing import Tracer
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.http_fallback import HttpFallback, HttpTrust
@@ -36,6 +37,7 @@ class EngineState:
         rebuilds: Connections to go on rebuilding at the end of the current fact.
         queued: Turns that wait for a free connection, the oldest first.
         actions: The actions that the current fact has produced so far.
+        trace: Emits the trace events.
         fallback: Whether requests use the WebSocket or HTTP.
         http_trust: Whether failures over HTTP count against it.
         max_frame: The largest frame that the host accepts, in bytes.
@@ -59,8 +61,9 @@ class EngineState:
         self.pool = self.planner.pool
         self.timers: Timers[TimerKey] = Timers()
         self.actions: list[Action] = []
+        self.trace = Tracer(self.actions.append, options.marks, is_on=options.tracing)
         self.connections = Connections(
-            self.actions.append, self.timers, self.pool, options.warm_connections
+            self.actions.append, self.timers, self.pool, options.warm_connections, self.trace
         )
         self.turns: dict[int, ActiveTurn] = {}
         self.attempts: dict[int, Attempt] = {}

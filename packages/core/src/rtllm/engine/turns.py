@@ -84,10 +84,12 @@ class Turns:
         was_in_progress: bool,
     ) -> None:
         """Process the events and the fault that a piece of a response, or its end, produced."""
-        decoder = attempt.decoder
+        decoder, trace = attempt.decoder, self._state.trace
         if decoder.in_progress and not was_in_progress:
             self._state.pool.mark_in_progress(attempt.number)
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
+        if trace.is_on:
+            trace.created(attempt, now)
         if attempt.over_http and isinstance(decoder, ExchangeDecoder):
             self._attempts.expect_end(attempt, decoder, now)
         if turn is not None and turn.attempt is attempt and self._check_parent_once(attempt):
@@ -96,6 +98,8 @@ class Turns:
             turn = None
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
             self.set_deadline(turn)
+        if trace.is_on and turn is not None:
+            trace.output(turn, attempt, events, now)
         # Ended first: delivering the last event ends the turn, which abandons an attempt that still
         # runs, so that a complete response would count as cancelled. And the next request, which
         # the consumer may send at once, finds the response recorded and its lane free.
@@ -236,6 +240,7 @@ class Turns:
         complete = attempt is not None and attempt.decoder.is_complete
         action = turn.progress.decide(fault, now, self._state.draw(), is_complete=complete)
         logger.debug("turn %d: %s: %s", turn.number, fault.kind.name, action)
+        self._state.trace.fault(turn, connection, fault, action, now)
         if lesson_of(fault) == "no http":
             self._state.fallback.record_no_http(now)
         if isinstance(action, Resend):
@@ -380,6 +385,8 @@ class Turns:
         self._state.timers.clear(("turn", turn.number))
         self._state.timers.clear(("long wait", turn.number))
         del self._state.turns[turn.number]
+        report = report_of(turn, outcome, error, now)
+        self._state.trace.finished(turn, report, error, now)
         if turn.attempt is not None:
             self._cancellation.abandon(
                 turn.attempt, "failed" if error is not None else "cancelled", now
@@ -387,7 +394,6 @@ class Turns:
         if turn.rebuild is not None:
             self._state.rebuilds.append(turn.rebuild)
         else:
-            report = report_of(turn, outcome, error, now)
             self._state.actions.append(Finish(turn.number, report, error))
 
     def handle_deadline(self, number: int, now: float) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, assert_never
 
-from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.usage import Usage, UsageLedger
 from rtllm.engine.actions import (
     Action,
@@ -20,83 +19,24 @@ from rtllm.engine.actions import (
     RecordUsage,
     Send,
     StartHttp,
+    Trace,
     WakeAt,
 )
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.prepared import PreparedRequest
-from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
-from rtllm.errors import TurnError
 from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.http_clients import HttpClients
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault
+from rtllm.trace.listeners import TraceHub
 from rtllm.transport.http import HttpExchanges
+from rtllm.transport.mailbox import Mailbox
 from rtllm.transport.websocket import WebSockets
 
 logger = logging.getLogger(__name__)
-
-
-class Mailbox:
-    """The events of one turn that were not read yet.
-
-    Attributes:
-        response_id: The service's id of the response; None before its first event.
-        mark: The mark of the response; None if the response can't be continued.
-        report: The report of the turn, once it is over.
-        error: Why the turn failed, if it did.
-        on_finish: Called when the turn is over.
-    """
-
-    def __init__(self) -> None:
-        self.response_id: str | None = None
-        self.mark: str | None = None
-        self.report: TurnReport | None = None
-        self.error: TurnError | None = None
-        self.on_finish: Callable[[], None] | None = None
-        self._events: deque[Event] = deque()
-        self._arrival: asyncio.Future[None] | None = None
-
-    def put(self, delivery: Deliver) -> None:
-        """Add events."""
-        self._events.extend(delivery.events)
-        self.response_id, self.mark = delivery.response_id, delivery.mark
-        self._wake()
-
-    def finish(self, action: Finish) -> None:
-        """Add the end of the turn."""
-        self.report, self.error = action.report, action.error
-        self.response_id = action.report.response_id
-        self._wake()
-        if self.on_finish is not None:
-            self.on_finish()
-
-    @property
-    def unread_usage(self) -> Usage | None:
-        """The tokens of a complete response whose end was not read."""
-        last = self._events[-1] if self._events else None
-        return last.usage if isinstance(last, ResponseEnded) else None
-
-    def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-
-    async def next(self) -> Event | None:
-        """Wait for the next event; None if the turn is over and every event was read.
-
-        The wait needs no limit: the engine ends every turn.
-        """
-        while not self._events:
-            if self.report is not None:
-                return None
-            self._arrival = asyncio.get_running_loop().create_future()
-            try:
-                await self._arrival
-            finally:
-                self._arrival = None
-        return self._events.popleft()
 
 
 class Runtime:
@@ -113,6 +53,7 @@ class Runtime:
         http_credentials: Called at each HTTP request; None if the HTTP clients have their own.
         endpoint: The WebSocket's address; None if there is none.
         network: The network settings of its connections.
+        trace: The listeners of trace events; a weak reference.
     """
 
     def __init__(
@@ -124,9 +65,11 @@ class Runtime:
         http_credentials: weakref.ref[Credentials] | None = None,
         endpoint: Endpoint | None = None,
         network: NetworkConfig | None = None,
+        trace: weakref.ref[TraceHub] | None = None,
     ) -> None:
         self._engine = engine
         self._usage_ledger = usage_ledger
+        self._trace = trace
         self._loop = asyncio.get_running_loop()
         self._sockets: WebSockets | None = None
         if endpoint is not None and credentials is not None:
@@ -248,12 +191,20 @@ class Runtime:
                 self._mailboxes[action.turn].put(action)
             case WakeAt():
                 self._set_timer(action.at)
+            case Trace():
+                if self._trace is not None and (trace := self._trace()) is not None:
+                    trace(action.event)
             case RecordUsage():
                 self._usage_ledger.record(action.category, action.usage)
                 if action.on_late_usage is not None and action.usage is not None:
                     report_late(action.on_late_usage, action.usage)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
+            case _:
+                self._communicate(action)
+
+    def _communicate(self, action: Connect | Send | Ping | Close | StartHttp) -> None:
+        match action:
             case StartHttp():
                 self._http.start(action)
             case Close():
