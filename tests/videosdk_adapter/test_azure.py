@@ -66,6 +66,22 @@ async def test_key_deployment_and_version(streaming: bool, version: str | None) 
         await llm.aclose()
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_another_deployment_of_a_live_llm(streaming: bool) -> None:
+    async with Simulator("Hi.", models=["prod", "next"]) as service:
+        llm = OpenAILLM.azure(
+            azure_endpoint=service.azure_endpoint,
+            azure_deployment="prod",
+            api_key="k",
+            streaming=streaming,
+        )
+        await ask(llm)
+        llm.update_options(model="next")
+        await ask(llm)
+        assert [entry.body["model"] for entry in service.journal.entries] == ["prod", "next"]
+        await llm.aclose()
+
+
 @pytest.mark.parametrize("model", ["gpt-5", "gpt-5.2", "o4-mini", "gpt-4o-mini", "gpt-6-sol"])
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_default_arguments_work_with_every_family(

@@ -16,9 +16,10 @@ from videosdk.agents import ChatContext, ChatRole, ImageContent, Pipeline, funct
 from videosdk.agents.utils import FunctionToolInfo
 
 from rtllm import ConfigError
+from rtllm.adapters import Options
 from rtllm.simulator import Call, ErrorFrame, Reply, Request, Simulator, Text, only
 from rtllm_videosdk import OpenAILLM
-from rtllm_videosdk.timeouts import VideoSDKTimeouts
+from rtllm_videosdk.settings import limits_of
 from support.contexts import pictures_of
 from support.oracle import KEY
 from videosdk_adapter.contexts import black_frame, flat
@@ -81,7 +82,7 @@ def test_a_setting_that_cannot_work_is_refused_at_once(options: dict[str, Any]) 
 )
 async def test_timeouts_of_all_kinds(host: Host, given: Any) -> None:
     async with stage("Hi.", **host, timeout=given) as st:
-        assert VideoSDKTimeouts().limits(given).base == 3.0
+        assert limits_of(Options(api="chat", model="m"), given).base == 3.0
         chunks, error = await chunks_of(st.llm, hello())
         assert (text_of(chunks), error) == ("Hi.", None)
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from rtllm import ConfigError, TurnTimeout
+from rtllm.adapters import Options
 from rtllm.simulator import Silence, Simulator
 from rtllm_videosdk import OpenAILLM
-from rtllm_videosdk.timeouts import VideoSDKTimeouts
+from rtllm_videosdk.settings import limits_of
 from videosdk_adapter.requests import chunks_of, hello
 
 
@@ -28,17 +29,17 @@ async def test_a_dead_service_ends_a_turn_within_the_silence_limit(streaming: bo
 @pytest.mark.parametrize(
     ("waits", "timeout", "silence"),
     [
-        (VideoSDKTimeouts(), None, 12.0),
-        (VideoSDKTimeouts(), 5.0, 12.0),
-        (VideoSDKTimeouts(), 30.0, None),
-        (VideoSDKTimeouts(silence=7.0), 30.0, 7.0),
-        (VideoSDKTimeouts(silence=None), None, None),
+        ({}, None, 12.0),
+        ({}, 5.0, 12.0),
+        ({}, 30.0, None),
+        ({"silence_limit": 7.0}, 30.0, 7.0),
+        ({"silence_limit": None}, None, None),
     ],
 )
 def test_the_default_gives_way_to_a_longer_timeout(
-    waits: VideoSDKTimeouts, timeout: float | None, silence: float | None
+    waits: dict[str, Any], timeout: float | None, silence: float | None
 ) -> None:
-    assert waits.limits(timeout).silence == silence
+    assert limits_of(Options(api="chat", model="m", **waits), timeout).silence == silence
 
 
 @pytest.mark.parametrize("keyword", ["silence_limit", "first_output_timeout", "speech_floor"])

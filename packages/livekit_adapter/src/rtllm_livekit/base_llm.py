@@ -18,7 +18,6 @@ from rtllm import (
     ChatClient,
     Client,
     Network,
-    Request,
     ResponseStream,
     RetryPolicy,
     TokenProvider,
@@ -26,17 +25,21 @@ from rtllm import (
     UsageSnapshot,
 )
 from rtllm.adapters import (
-    Body,
+    Api,
+    ConnectionOptions,
     ImageCache,
     NewImage,
-    Parameters,
+    RequestBuilder,
+    check_settings,
+    group_keywords,
     resolve_azure,
     resolve_images,
+    resolve_provider,
     takes_cache_breakpoints,
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
-from rtllm_livekit.settings import RequestSettings, body_of, set_keywords
+from rtllm_livekit.settings import LiveKitOptions, set_keywords, without_not_given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
 
@@ -48,32 +51,38 @@ class BaseLLM(llm.LLM[Never]):
     """An LLM that uses a client of the core.
 
     Args:
-        client: The client; closed with this object.
-        settings: The settings of its requests.
+        keywords: The keywords of the class's constructor, which are its local variables.
+        api: The API to use.
 
     Raises:
         ConfigError: (a `ValueError`) If a setting is not valid.
     """
 
-    def __init__(self, client: Client | ChatClient, settings: RequestSettings) -> None:
+    def __init__(self, keywords: Mapping[str, Any], api: Api) -> None:
         super().__init__()
-        self._client = client
+        groups = group_keywords(without_not_given(keywords), LiveKitOptions)
+        connection = ConnectionOptions(**groups.connection)
+        check_settings(model=groups.options["model"])
+        provider = resolve_provider(**groups.provider)
+        self._client: Client | ChatClient
+        if api == "responses":
+            client = self._client = connection.client(provider)
+            host = client.endpoint.profile.name
+        else:
+            self._client = connection.chat_client(provider)
+            host = provider.host
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](LiveKitFrames())
-        self._use(settings)
-
-    def _use(self, settings: RequestSettings) -> None:
-        """Use settings from the next request on.
-
-        Raises:
-            ConfigError: If one can't be sent; then nothing is changed.
-        """
-        parameters = Parameters(strict=settings.strict)
-        family = settings.family_of(settings.model)
-        body_of(parameters, settings, {}, family=family, with_tools=False)
-        self._settings = settings
-        self._parameters = parameters
-        self._bodies: dict[tuple[str, bool], Body] = {}
+        self._options = LiveKitOptions(
+            api=api,
+            fields=groups.fields,
+            host=host,
+            deployment=provider.deployment,
+            voice_effort=True,
+            request_headers=api == "chat" or not connection.use_websocket,
+            **groups.options,
+        )
+        self._requests = RequestBuilder(self._options, self._client.model_of)
 
     def update_options(self, **options: Any) -> None:
         """Change settings of the constructor; the next request uses them.
@@ -87,7 +96,12 @@ class BaseLLM(llm.LLM[Never]):
             ConfigError: (a `ValueError`) If a keyword can't be changed, or a value is not valid.
                 Then nothing is changed.
         """
-        self._use(self._settings.updated(options))
+        default_of = self._options.default_of
+        updated = self._options.updated(
+            {name: one if is_given(one) else default_of(name) for name, one in options.items()}
+        )
+        self._requests.use(updated)
+        self._options = updated
 
     def __repr__(self) -> str:
         where = f"{self.model} at {self.provider}"
@@ -151,12 +165,12 @@ class BaseLLM(llm.LLM[Never]):
     @property
     def model(self) -> str:
         """The model."""
-        return self._settings.model
+        return self._options.model_name
 
     @property
     def provider(self) -> str:
         """The host's name; ``openai`` for OpenAI itself."""
-        return self._settings.host
+        return self._options.host
 
     @property
     def usage(self) -> UsageSnapshot:
@@ -194,7 +208,7 @@ class BaseLLM(llm.LLM[Never]):
             EmptyContext: (a `ValueError`) If the context has nothing to respond to.
             ConfigError: (a `ValueError`) If a setting can't be sent.
         """
-        settings = self._settings
+        options = self._options
         call = {
             **(extra_kwargs if is_given(extra_kwargs) else {}),
             **set_keywords(
@@ -203,30 +217,24 @@ class BaseLLM(llm.LLM[Never]):
                 response_format=response_format,
             ),
         }
-        model = str(call.get("model", settings.model))
-        encoded = self._tools.encode(tools or [])
-        body = self._body(call, model, with_tools=bool(encoded))
-        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(model))
-        budget = conn_options.max_retry if settings.retries is None else settings.retries
+        budget = conn_options.max_retry if options.max_retries is None else options.max_retries
+        request = self._requests.request(
+            call,
+            limits=options.limits_of(conn_options),
+            retry=RetryPolicy(budget, conn_options.retry_interval),
+            tools=self._tools.encode(tools or []),
+        )
+        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(call))
         images = self._pictures.take(converted.frames)
         urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in images]
-        request = Request(
+        request = replace(
+            request,
             items=resolve_images(converted.items, urls),
-            model=model,
             record=as_recorded,
-            settings=body.settings,
-            tools=encoded,
             guide=converted.guide,
-            limits=settings.timeouts.limits(conn_options),
-            retry=RetryPolicy(budget, conn_options.retry_interval),
-            untouched=body.untouched,
-            strict_parameters=settings.strict,
-            headers=body.headers,
-            query=body.query,
             network=job_network(),
             unsent=converted.unsent,
-            conversation=settings.conversation,
-            on_late_usage=late_usage_reporter(self, model),
+            on_late_usage=late_usage_reporter(self, request.model),
         )
 
         async def ask_with_pictures() -> ResponseStream:
@@ -245,30 +253,17 @@ class BaseLLM(llm.LLM[Never]):
             tools=tools or [],
             conn_options=conn_options,
             names=self._tools.names,
-            on_refusal=settings.on_refusal,
-            failure_text=settings.failure_text,
+            on_refusal=options.on_refusal,
+            failure_text=options.failure_text,
         )
 
-    def _body(self, call: Mapping[str, Any], model: str, *, with_tools: bool) -> Body:
-        family = self._family_of(model)
-        if not call and (family, with_tools) in self._bodies:
-            return self._bodies[family, with_tools]
-        body = body_of(self._parameters, self._settings, call, family=family, with_tools=with_tools)
-        if not call:
-            self._bodies[family, with_tools] = body
-        return body
-
-    def _family_of(self, model: str) -> str:
-        """Return the model whose family determines the parameters."""
-        settings = self._settings
-        on_azure = settings.host.startswith("azure")
-        return settings.family_of(model, self._client.model_of(model) if on_azure else None)
-
-    def _sends_breakpoints(self, model: str) -> bool:
-        family = self._family_of(model)
-        if self._settings.breakpoints == "auto":
-            return self._settings.host == _OPENAI and takes_cache_breakpoints(family)
-        return self._parameters.breakpoints(family, self._settings.breakpoints)
+    def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:
+        model = str(call.get("model") or "")
+        wanted = self._options.prompt_cache_breakpoints
+        if wanted == "auto":
+            family = self._requests.family_of(model)
+            return self._options.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._requests.breakpoints(wanted, model)
 
     def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Begin to open a connection if none is warm; may be called often."""
@@ -278,9 +273,8 @@ class BaseLLM(llm.LLM[Never]):
             if loop is not None:
                 loop.call_soon_threadsafe(self.prewarm)
             return
-        connect = self._settings.timeouts.connect
-        limit = min(DEFAULT_API_CONNECT_OPTIONS.timeout, connect or float("inf"))
-        self._client.prewarm(self._settings.model, job_network(), limit)
+        limits = self._options.limits_of(DEFAULT_API_CONNECT_OPTIONS)
+        self._client.prewarm(self.model, job_network(), limits.connect)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""

@@ -4,22 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from livekit.agents import llm
-from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
+from livekit.agents.types import NOT_GIVEN, NotGivenOr
 
-from rtllm import (
-    SILENCE_LIMIT,
-    ApiKey,
-    ChatClient,
-    HostProfile,
-    ThinkTags,
-    TraceListeners,
-    TurnReport,
-)
-from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
+from rtllm import SILENCE_LIMIT, ApiKey, HostProfile, ThinkTags, TraceListeners, TurnReport
+from rtllm.adapters import OnRefusal, ProviderConfig
 from rtllm_livekit.base_llm import BaseLLM
-from rtllm_livekit.llm import ServiceTier, Verbosity
-from rtllm_livekit.settings import RequestSettings, checked_parameters
-from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
+from rtllm_livekit.llm import ServiceTier, Timeout, Verbosity
 
 if TYPE_CHECKING:
     import openai
@@ -143,60 +133,4 @@ class ChatLLM(BaseLLM):
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
-        retries = None if isinstance(max_retries, NotGiven) else max_retries
-        check_settings(max_retries=retries or 0, host_profile=host_profile, model=model)
-        timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
-        provider = resolve_provider(
-            api_key=None if isinstance(api_key, NotGiven) else api_key,
-            base_url=None if isinstance(base_url, NotGiven) else base_url,
-            client=client,
-            proxy=proxy,
-        )
-        provider.check_http()
-        core = ChatClient(
-            provider.client,
-            make_client=provider.http if provider.client is None else None,
-            profile=host_profile or provider.profile,
-            dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
-            on_turn=on_turn,
-            on_trace=on_trace,
-            label=label,
-        )
-        options = {
-            "user": user,
-            "safety_identifier": safety_identifier,
-            "prompt_cache_key": prompt_cache_key,
-            "temperature": temperature,
-            "top_p": top_p,
-            "parallel_tool_calls": parallel_tool_calls,
-            "tool_choice": tool_choice,
-            "store": store,
-            "metadata": metadata,
-            "max_completion_tokens": max_completion_tokens,
-            "service_tier": service_tier,
-            "reasoning_effort": reasoning_effort,
-            "verbosity": verbosity,
-            "prompt_cache_retention": prompt_cache_retention,
-            "prompt_cache_options": prompt_cache_options,
-            "extra_body": extra_body,
-            "extra_headers": extra_headers,
-            "extra_query": extra_query,
-        }
-        settings = RequestSettings(
-            model=provider.deployment or str(model),
-            family=model_family,
-            deployed_model=str(model) if provider.deployment else None,
-            host=provider.host,
-            api="chat",
-            options=options,
-            headers=True,
-            timeouts=timeouts,
-            breakpoints=prompt_cache_breakpoints,
-            strict=strict_parameters,
-            parameters=checked_parameters(parameters),
-            conversation=conversation,
-            on_refusal=on_refusal,
-            failure_text=failure_text,
-            retries=retries,
-        )
-        super().__init__(core, settings)
+        super().__init__(locals(), "chat")

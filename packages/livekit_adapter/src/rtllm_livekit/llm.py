@@ -1,16 +1,15 @@
 """`LLM`: the Responses API over its WebSocket, for LiveKit Agents."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from livekit.agents import llm
-from livekit.agents.types import NOT_GIVEN, NotGiven, NotGivenOr
+from livekit.agents.types import NOT_GIVEN, NotGivenOr
 
 from rtllm import (
     SILENCE_LIMIT,
     ApiKey,
     Chaining,
-    Client,
     FallbackProtocol,
     HostProfile,
     Lanes,
@@ -18,10 +17,8 @@ from rtllm import (
     TraceListeners,
     TurnReport,
 )
-from rtllm.adapters import OnRefusal, ProviderConfig, check_settings, dialect_with, resolve_provider
+from rtllm.adapters import OnRefusal, ProviderConfig
 from rtllm_livekit.base_llm import BaseLLM
-from rtllm_livekit.settings import RequestSettings, checked_parameters
-from rtllm_livekit.timeouts import LiveKitTimeouts, Timeout
 
 if TYPE_CHECKING:
     import openai
@@ -30,6 +27,14 @@ if TYPE_CHECKING:
 
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 Verbosity = Literal["low", "medium", "high"]
+
+
+class Timeout(Protocol):
+    """The common interface of `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout`."""
+
+    @property
+    def connect(self) -> float | None:
+        """Seconds for a connection."""
 
 
 class LLM(BaseLLM):
@@ -157,59 +162,4 @@ class LLM(BaseLLM):
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
-        check_settings(use_websocket=use_websocket, host_profile=host_profile, model=model)
-        timeouts = LiveKitTimeouts(timeout, speech_floor, first_output_timeout, silence_limit)
-        provider = resolve_provider(
-            api_key=None if isinstance(api_key, NotGiven) else api_key,
-            base_url=None if isinstance(base_url, NotGiven) else base_url,
-            client=client,
-            proxy=proxy,
-        )
-        core = Client(
-            *provider.socket({}, {}),
-            lanes=lanes,
-            warm_connections=warm_connections,
-            max_connections=max_connections,
-            rebuild=rebuild,
-            websocket=use_websocket,
-            fallback=fallback,
-            profile=host_profile,
-            chaining=chaining,
-            dialect=dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
-            http_client=provider.client,
-            make_http_client=provider.http if provider.make_client is not None else None,
-            proxy=provider.proxy,
-            on_turn=on_turn,
-            on_trace=on_trace,
-            label=label,
-        )
-        options = {
-            "user": user,
-            "temperature": temperature,
-            "parallel_tool_calls": parallel_tool_calls,
-            "reasoning": reasoning,
-            "tool_choice": tool_choice,
-            "store": store,
-            "metadata": metadata,
-            "service_tier": service_tier,
-            "verbosity": verbosity,
-            "max_output_tokens": max_output_tokens,
-            "prompt_cache_options": prompt_cache_options,
-        }
-        settings = RequestSettings(
-            model=provider.deployment or str(model),
-            family=model_family,
-            deployed_model=str(model) if provider.deployment else None,
-            host=core.endpoint.profile.name,
-            api="responses",
-            options=options,
-            headers=not use_websocket,
-            timeouts=timeouts,
-            breakpoints=prompt_cache_breakpoints,
-            strict=strict_parameters,
-            parameters=checked_parameters(parameters),
-            conversation=conversation,
-            on_refusal=on_refusal,
-            failure_text=failure_text,
-        )
-        super().__init__(core, settings)
+        super().__init__(locals(), "responses")

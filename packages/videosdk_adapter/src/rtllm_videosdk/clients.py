@@ -2,84 +2,30 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
-from rtllm import (
-    Chaining,
-    ChatClient,
-    Client,
-    FallbackProtocol,
-    HostProfile,
-    Lanes,
-    TraceListeners,
-    TurnReport,
-    UsageLedger,
-    UsageSnapshot,
-)
-from rtllm.adapters import ProviderConfig, check_settings
+from rtllm import ChatClient, Client, UsageLedger, UsageSnapshot
+from rtllm.adapters import ConnectionOptions, ProviderConfig, resolve_provider
 
 _KEPT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """Options of the connections; see `OpenAILLM`.
-
-    Raises:
-        ConfigError: If one is not valid.
-    """
-
-    lanes: Lanes
-    warm_connections: int
-    max_connections: int
-    fallback: FallbackProtocol
-    host_profile: HostProfile | str | None
-    rebuild: bool
-    websocket: bool
-    chaining: Chaining = "auto"
-    dialect: Mapping[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        check_settings(
-            use_websocket=self.websocket,
-            lanes=self.lanes,
-            warm_connections=self.warm_connections,
-            max_connections=self.max_connections,
-            fallback=self.fallback,
-            host_profile=self.host_profile,
-            chaining=self.chaining,
-            rebuild=self.rebuild,
-        )
 
 
 class Clients:
     """Creates clients when they are needed. They share a usage ledger, which outlives them.
 
     Args:
-        provider: The provider configuration.
-        connection_settings: The options of the connections.
-        on_turn: Called with the report of each turn.
-        on_trace: The listeners of trace events.
-        label: The name of their calls.
+        provider: The keywords of `resolve_provider`.
+        connection: The keywords of `ConnectionOptions`.
+
+    Raises:
+        ConfigError: If one is not valid.
     """
 
-    def __init__(
-        self,
-        provider: ProviderConfig,
-        connection_settings: ConnectionSettings,
-        *,
-        on_turn: Callable[[TurnReport], None] | None,
-        on_trace: TraceListeners,
-        label: str | None,
-    ) -> None:
-        self.provider = provider
-        self._connection_settings = connection_settings
-        self._on_turn = on_turn
-        self._on_trace = on_trace
-        self._label = label
+    def __init__(self, provider: Mapping[str, Any], connection: Mapping[str, Any]) -> None:
+        self._connection = ConnectionOptions(**connection)
+        self.provider = resolve_provider(**provider)
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
         self._retired: WeakSet[Client | ChatClient] = WeakSet()
@@ -91,7 +37,7 @@ class Clients:
     @property
     def websocket(self) -> bool:
         """Whether the Responses API is used over its WebSocket."""
-        return self._connection_settings.websocket
+        return self._connection.use_websocket
 
     @property
     def usage(self) -> UsageSnapshot:
@@ -107,27 +53,8 @@ class Clients:
         key = (tuple(sorted(headers.items())), tuple(sorted(query.items())))
         client = self._sockets.get(key)
         if client is None:
-            where, credentials = self.provider.socket(headers, query)
-            connection_settings = self._connection_settings
-            client = self._sockets[key] = Client(
-                where,
-                credentials,
-                lanes=connection_settings.lanes,
-                warm_connections=connection_settings.warm_connections,
-                max_connections=connection_settings.max_connections,
-                rebuild=connection_settings.rebuild,
-                fallback=connection_settings.fallback,
-                profile=connection_settings.host_profile,
-                chaining=connection_settings.chaining,
-                dialect=connection_settings.dialect,
-                websocket=connection_settings.websocket,
-                http_client=self.provider.client,
-                make_http_client=self._make_http_client(),
-                proxy=self.provider.proxy,
-                on_turn=self._on_turn,
-                on_trace=self._on_trace,
-                label=self._label,
-                usage_ledger=self._usage_ledger,
+            client = self._sockets[key] = self._connection.client(
+                self.provider, headers=headers, query=query, usage_ledger=self._usage_ledger
             )
             if len(self._sockets) > _KEPT:
                 _, oldest = self._sockets.popitem(last=False)
@@ -136,17 +63,9 @@ class Clients:
         return client
 
     def model_of(self, deployment: str) -> str | None:
-        """Return the model that responds to the name of a deployment on Azure, if known."""
-        if not self.provider.host.startswith("azure"):
-            return None
+        """Return the model that responds to the name of a deployment, if known."""
         known = (client.model_of(deployment) for client in self._current())
         return next((model for model in known if model is not None), None)
-
-    def _make_http_client(self) -> Callable[[str | None], object] | None:
-        """Return the factory of the Responses API's HTTP client, if it is a special one."""
-        provider = self.provider
-        is_special = provider.client is None and provider.make_client is not None
-        return provider.http if is_special else None
 
     def http(self) -> ChatClient:
         """Return the client of Chat Completions; headers and query are sent with each request.
@@ -155,17 +74,8 @@ class Clients:
             ConfigError: If a proxy is set that it can't use.
         """
         if self._http is None:
-            self.provider.check_http()
-            own_client = self.provider.client
-            self._http = ChatClient(
-                own_client,
-                make_client=self.provider.http if own_client is None else None,
-                profile=self._connection_settings.host_profile or self.provider.profile,
-                dialect=self._connection_settings.dialect,
-                on_turn=self._on_turn,
-                on_trace=self._on_trace,
-                label=self._label,
-                usage_ledger=self._usage_ledger,
+            self._http = self._connection.chat_client(
+                self.provider, usage_ledger=self._usage_ledger
             )
         return self._http
 

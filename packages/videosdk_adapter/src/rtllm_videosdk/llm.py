@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Literal, Self
 from weakref import WeakSet
 
@@ -12,15 +13,14 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 from rtllm import (
     SILENCE_LIMIT,
     Chaining,
+    ChatClient,
+    Client,
     FallbackProtocol,
     HostProfile,
     Item,
     Lanes,
     Message,
-    Network,
-    Request,
     ResponseStream,
-    RetryPolicy,
     ThinkTags,
     TokenProvider,
     TraceListeners,
@@ -28,25 +28,14 @@ from rtllm import (
     TurnReport,
     UsageSnapshot,
 )
-from rtllm.adapters import (
-    Effort,
-    OnRefusal,
-    Parameters,
-    check_settings,
-    dialect_with,
-    resolve_azure,
-    resolve_provider,
-)
+from rtllm.adapters import Effort, OnRefusal, resolve_azure
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
-from rtllm_videosdk.clients import Clients, ConnectionSettings
 from rtllm_videosdk.generation import Generation, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import OpenTurns
-from rtllm_videosdk.private_settings import ExtraSettings
-from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, RequestSettings
-from rtllm_videosdk.timeouts import VideoSDKTimeouts
+from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, LiveSettings
 from rtllm_videosdk.tools import ToolEncoder
 
 logger = logging.getLogger(__name__)
@@ -57,7 +46,7 @@ AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
 Verbosity = Literal["low", "medium", "high"]
 
 
-class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework has no types
+class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
     It continues responses in each conversation, needs no new connection after a barge-in, runs all
@@ -199,66 +188,18 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
     ) -> None:
+        keywords = dict(locals())
         super().__init__()
-        check_settings(
-            streaming=streaming,
-            max_retries=max_retries,
-            on_turn=on_turn,
-            on_trace=on_trace,
-            label=label,
-            strict_parameters=strict_parameters,
-        )
-        self.model = model
-        self.temperature = temperature
-        self.tool_choice = tool_choice
-        self.max_completion_tokens = max_completion_tokens
-        self.top_p = top_p
-        self.frequency_penalty = frequency_penalty
-        self.presence_penalty = presence_penalty
-        self.seed = seed
-        self.parallel_tool_calls = parallel_tool_calls
-        self.reasoning_effort = reasoning_effort
-        self.verbosity = verbosity
-        self.streaming, self.store = streaming, store
-        self.model_family = model_family
-        self.conversation = conversation
-        self.on_refusal: OnRefusal = on_refusal
-        self.failure_text = failure_text
-        self._extra = ExtraSettings(extra_headers, extra_query, extra_body, parameters)
-        self._timeout = timeout
-        self._timeouts = VideoSDKTimeouts(speech_floor, first_output_timeout, silence_limit)
-        self._retry = RetryPolicy(max_retries, 0.5)
-        self._parameters = Parameters(strict=strict_parameters)
+        self._set_up(keywords)
         self._tools = ToolEncoder()
         self._state = ChatState(OpenTurns(), Pictures())
         self._running: dict[Generation, None] = {}
         self._pipelines: WeakSet[object] = WeakSet()
-        self._clients = Clients(
-            resolve_provider(
-                api_key=api_key,
-                base_url=base_url,
-                wss_url=wss_url,
-                organization=organization,
-                project=project,
-                client=client,
-                proxy=proxy,
-            ),
-            ConnectionSettings(
-                lanes,
-                warm_connections,
-                max_connections,
-                fallback,
-                host_profile,
-                rebuild,
-                use_websocket,
-                chaining,
-                dialect_with(dialect, strict_tools=strict_tools, think_tags=think_tags),
-            ),
-            on_turn=on_turn,
-            on_trace=on_trace,
-            label=label,
-        )
-        self._check_and_connect()
+        if streaming:
+            self._clients.provider.socket({}, {})
+            self._connect()
+        else:
+            self._clients.http()  # its imports are slow, so they happen here, where no turn waits
 
     def __repr__(self) -> str:
         running, images = len(self._running), len(self._state.pictures)
@@ -422,21 +363,10 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         self._connect()
         if not instructions:
             return
-        offered = self._tools.offer(tools)
-        body = self._body({}, with_tools=bool(offered.encoded))
-        request = Request(
-            items=(Message.of("system", instructions),),
-            model=str(self._clients.provider.deployment or self.model),
-            record=lambda _: (),
-            settings=body.settings,
-            tools=offered.encoded,
-            limits=self._timeouts.limits(self._timeout),
-            retry=self._retry,
-            untouched=body.untouched,
-            strict_parameters=self._parameters.strict,
-        )
+        request = self._request(tools=self._tools.offer(tools).encoded)
+        request = replace(request, items=(Message.of("system", instructions),), record=lambda _: ())
         try:
-            await self._clients.socket(body.headers, body.query).warm_up(request)
+            await self._clients.socket(request.headers, request.query).warm_up(request)
         except TurnError as error:
             logger.warning("the instructions could not be warmed up: %s", error)
 
@@ -466,57 +396,23 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
         if graph is not None:
             response_format = text_format(graph)
             call = {**call, "text": {**call.get("text", {}), "format": response_format}}
-        body = self._body(call, with_tools=bool(offered.encoded))
-        model = str(call.get("model") or self._clients.provider.deployment or self.model)
-        timeout = self._timeout if body.timeout is None else body.timeout
-        limits = self._timeouts.limits(timeout)
-        settings, conversation = body.settings, self.conversation
-        client: Any
+        request = replace(self._request(call, tools=offered.encoded), hold_calls=True)
+        client: Client | ChatClient
         if self.streaming:
-            client = self._clients.socket(body.headers, body.query)
+            client = self._clients.socket(request.headers, request.query)
         else:
             client = self._clients.http()
-            extra = {"extra_headers": body.headers, "extra_query": body.query}
-            settings = {**settings, **{name: value for name, value in extra.items() if value}}
 
         def ask(
             items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
         ) -> ResponseStream:
             no_tools = {"tool_choice": "none"} if no_calls and offered.tools else {}
-            stream: ResponseStream = client.ask(
-                Request(
-                    items=items,
-                    model=model,
-                    record=record,
-                    settings={**settings, **no_tools},
-                    tools=offered.encoded,
-                    limits=limits,
-                    retry=self._retry,
-                    untouched=body.untouched,
-                    strict_parameters=self._parameters.strict,
-                    hold_calls=True,
-                    network=Network(),
-                    unsent=unsent,
-                    conversation=conversation,
-                )
+            settings = {**request.settings, **no_tools}
+            return client.ask(
+                replace(request, items=items, unsent=unsent, record=record, settings=settings)
             )
-            return stream
 
-        return ChatSettings(ask, offered, graph, self.on_refusal, model)
-
-    def _check_and_connect(self) -> None:
-        """Check what only a request needs, and begin to open a connection if a loop runs.
-
-        Raises:
-            ConfigError: If an address is not valid, or a setting can't be sent.
-        """
-        self._clients.provider.check()
-        self._check_settings()
-        if self.streaming:
-            self._clients.provider.socket({}, {})
-            self._connect()
-        else:
-            self._clients.http()  # its imports are slow, so they happen here, where no turn waits
+        return ChatSettings(ask, offered, graph, self.on_refusal, request.model)
 
     def _connect(self) -> None:
         """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""
@@ -524,10 +420,9 @@ class OpenAILLM(RequestSettings, LLM):  # type: ignore[misc]  # the framework ha
             asyncio.get_running_loop()
         except RuntimeError:
             return
-        body = self._body({}, with_tools=False)
-        client = self._clients.socket(body.headers, body.query)
-        model = self._clients.provider.deployment or self.model
-        client.prewarm(model, Network(), self._timeouts.limits(self._timeout).connect)
+        request = self._request()
+        client = self._clients.socket(request.headers, request.query)
+        client.prewarm(request.model, limit=request.limits.connect)
 
     def _report_error(self, error: Exception, chat_call: ChatCall | None) -> None:
         """Report a failed generation, once."""

@@ -1,18 +1,21 @@
-"""Settings of an LLM's requests: attributes that each request reads, and the call's own."""
+"""Options of an LLM's requests: attributes that each request reads."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from rtllm import ConfigError, RetryPolicy
-from rtllm.adapters import Api, Body, OnRefusal, Parameters, check_settings, with_form
-from rtllm_videosdk.private_settings import PrivateSettings
-from rtllm_videosdk.timeouts import VideoSDKTimeouts
+from rtllm import SILENCE_LIMIT, Request, RetryPolicy, Timeouts
+from rtllm.adapters import Options, RequestBuilder, check_settings, group_keywords, timeout_parts
+from rtllm_videosdk.clients import Clients
 
 DEFAULT_TEMPERATURE = 0.7
+READ, CONNECT = 10.0, 15.0
+"""The original's default limits, in seconds."""
+RETRY_INTERVAL = 0.5
+"""Seconds before the second retry and later ones."""
 
-_WITH_DEFAULTS = ("temperature", "reasoning_effort", "verbosity")
-_OPTIONS = (
+_ATTRIBUTES = (
+    "model",
     "temperature",
     "tool_choice",
     "max_completion_tokens",
@@ -23,45 +26,81 @@ _OPTIONS = (
     "parallel_tool_calls",
     "reasoning_effort",
     "verbosity",
-)
-_TIMEOUTS: Mapping[str, str] = {
-    "speech_floor": "speech_floor",
-    "first_output_timeout": "first_output",
-    "silence_limit": "silence",
-}
-"""The keywords of the time limits, with the names of their fields."""
-
-_ATTRIBUTES = (
-    *_OPTIONS,
-    "api_key",
-    "conversation",
-    "extra_body",
-    "extra_headers",
-    "extra_query",
-    "failure_text",
-    "model",
-    "model_family",
-    "on_refusal",
-    "parameters",
     "store",
+    "model_family",
+    "conversation",
+    "on_refusal",
+    "failure_text",
 )
-"""The keywords that are attributes and can be changed."""
+"""The keywords that are public attributes: the framework dumps them (`get_component_configs`)."""
 
 
-class RequestSettings(PrivateSettings):
-    """The settings of an LLM's requests; each request reads their current values."""
+class PrivateSetting:
+    """A setting that is a property, so that the framework does not dump it."""
 
-    model: str
-    model_family: str | None
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, llm: "LiveSettings", owner: type | None = None) -> Mapping[str, Any] | None:
+        options: Any = llm._options
+        value: Mapping[str, Any] | None = options.fields.get(self._name)
+        return options.parameters if self._name == "parameters" else value
+
+    def __set__(self, llm: "LiveSettings", value: Mapping[str, Any] | None) -> None:
+        llm._options = llm._options.updated({self._name: value})
+
+
+class LiveSettings:
+    """The settings of an LLM; each request reads their current values."""
+
     streaming: bool
     store: bool
-    conversation: str | None
-    on_refusal: OnRefusal
     failure_text: str | None
-    _timeout: Any
-    _timeouts: VideoSDKTimeouts
-    _retry: RetryPolicy
-    _parameters: Parameters
+    extra_headers = PrivateSetting()
+    extra_query = PrivateSetting()
+    extra_body = PrivateSetting()
+    parameters = PrivateSetting()
+    _clients: Clients
+    _options: Options
+    _requests: RequestBuilder
+
+    def _set_up(self, keywords: Mapping[str, Any]) -> None:
+        """Store the keywords of the constructor, and check them.
+
+        Raises:
+            ConfigError: If one is not valid or can't be sent.
+        """
+        given = {name: keywords[name] for name in keywords.keys() - {"self", "__class__"}}
+        self.streaming = given.pop("streaming")
+        check_settings(streaming=self.streaming)
+        for name in _ATTRIBUTES:
+            setattr(self, name, given[name])
+        groups = group_keywords(given)
+        self._clients = clients = Clients(groups.provider, groups.connection)
+        self._options = Options(
+            api=self._api,
+            fields=groups.fields,
+            host=clients.provider.host,
+            deployment=clients.provider.deployment,
+            defaults={"temperature": DEFAULT_TEMPERATURE, **clients.provider.defaults},
+            **groups.options,
+        )
+        clients.provider.check()
+        self._requests = RequestBuilder(self._current(), clients.model_of)
+
+    @property
+    def _api(self) -> Literal["responses", "chat"]:
+        return "responses" if self.streaming else "chat"
+
+    @property
+    def api_key(self) -> str | None:
+        """The key, if it is a text; a new value applies to the next connection."""
+        key = self._clients.provider.key
+        return key if isinstance(key, str) else None
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._clients.set_provider(replace(self._clients.provider, key=key))
 
     def update_options(self, **options: Any) -> None:
         """Change settings of the constructor; the next request uses them.
@@ -77,85 +116,60 @@ class RequestSettings(PrivateSettings):
             ConfigError: (a `ValueError`) If a keyword can't be changed, or a value is not valid.
                 Then nothing is changed.
         """
-        accepted = {*_ATTRIBUTES, *_TIMEOUTS, "timeout", "max_retries", "strict_parameters"}
-        if unknown := sorted(options.keys() - accepted):
-            raise ConfigError(
-                f"{unknown[0]} can't be changed; create another LLM for that. These can be: "
-                f"{', '.join(sorted(accepted))}"
-            )
-        timeouts = replace(
-            self._timeouts,
-            **{_TIMEOUTS[name]: options[name] for name in _TIMEOUTS if name in options},
-        )
-        timeout = options.get("timeout", self._timeout)
-        timeouts.limits(timeout)
-        retries = options.get("max_retries", self._retry.budget)
-        strict = options.get("strict_parameters", self._parameters.strict)
-        check_settings(max_retries=retries, strict_parameters=strict)
-        before = {name: getattr(self, name) for name in _ATTRIBUTES if name in options}
-        try:
-            for name in before:
-                setattr(self, name, options[name])
-            self._check_settings()
-        except ConfigError:
-            for name, value in before.items():
-                setattr(self, name, value)
-            raise
-        self._timeout, self._timeouts = timeout, timeouts
-        self._retry = replace(self._retry, budget=retries)
-        if "strict_parameters" in options:
-            self._parameters = Parameters(strict=strict)
+        changes = {name: options[name] for name in options.keys() - {"api_key"}}
+        updated = self._current().updated(changes)
+        self._requests.use(updated)
+        self._options = updated
+        for name in options.keys() & {"api_key", *_ATTRIBUTES}:
+            setattr(self, name, options[name])
 
-    def _check_settings(self) -> None:
-        """Check the settings that requests read.
+    def _current(self) -> Options:
+        """Return the options with the current values of the attributes.
 
         Raises:
-            ConfigError: If one is not valid or can't be sent.
+            ConfigError: If one is not valid.
         """
-        check_settings(
-            conversation=self.conversation,
-            failure_text=self.failure_text,
-            model=self.model,
-            store=self.store,
-            on_refusal=self.on_refusal,
-        )
-        self._timeouts.limits(self._timeout)
-        self._body({}, with_tools=False)
+        check_settings(store=self.store)
+        values = {name: getattr(self, name) for name in _ATTRIBUTES}
+        values["store"] = self.store if self.streaming else None
+        return replace(self._options.updated(values), api=self._api)
 
-    def _body(self, call: Mapping[str, Any], *, with_tools: bool) -> Body:
-        """Build the body of a request.
+    def _request(
+        self, call: Mapping[str, Any] | None = None, *, tools: tuple[bytes, ...] = ()
+    ) -> Request:
+        """Build a request without its context.
 
         Args:
             call: The call's own settings by keyword. They take precedence.
-            with_tools: Whether the request has tools.
+            tools: The encoded tools.
 
         Raises:
             ConfigError: If a setting can't be sent.
         """
-        api: Api = "responses" if self.streaming else "chat"
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        options["extra_headers"] = self._extra.headers
-        options["extra_query"] = self._extra.query
-        options["extra_body"] = self._extra.body
-        if self.streaming:
-            options["store"] = self.store
-        more = self._extra.parameters
-        if not isinstance(more, Mapping | None):
-            raise ConfigError(f"parameters is {type(more).__name__}; expected an object")
-        options |= more or {}
-        defaults = {"temperature": DEFAULT_TEMPERATURE, **self._clients.provider.defaults}
-        return self._parameters.body(
-            with_form(options),
-            with_form(call),
-            api=api,
-            model=self._family_of(call),
-            untouched=[name for name in _WITH_DEFAULTS if options.get(name) == defaults.get(name)],
-            with_tools=with_tools,
+        call = call or {}
+        options = self._current()
+        self._requests.use(options)
+        timeout = call.get("timeout")
+        return self._requests.request(
+            call,
+            limits=limits_of(options, options.timeout if timeout is None else timeout),
+            retry=RetryPolicy(options.max_retries or 0, RETRY_INTERVAL),
+            tools=tools,
         )
 
-    def _family_of(self, call: Mapping[str, Any]) -> str:
-        """Return the model whose family determines the parameters."""
-        model = call.get("model")
-        asked = str(model or self._clients.provider.deployment or self.model)
-        check_settings(model_family=self.model_family)
-        return self.model_family or self._clients.model_of(asked) or str(model or self.model)
+
+def limits_of(options: Options, timeout: object) -> Timeouts:
+    """Derive a turn's limits. A part of a timeout that is None is limited only by the turn.
+
+    Args:
+        options: The options.
+        timeout: Seconds, or an httpx, httpx2 or openai ``Timeout``; None for the original's. With a
+            ``read`` longer than the default silence limit, that limit is off.
+
+    Raises:
+        ConfigError: If it is none of these, or not more than 0 seconds.
+    """
+    read, connect = (READ, CONNECT) if timeout is None else timeout_parts(timeout)
+    total = Timeouts().total
+    read, connect = (total if one is None else one for one in (read, connect))
+    return options.limits(read, connect, patient=read > SILENCE_LIMIT)

@@ -4,6 +4,7 @@ An adapter uses these names and those of `rtllm`, nothing else.
 """
 
 from rtllm.adapters.call_history import CallGroup, CallHistory, Unseen, arrange, count_keys
+from rtllm.adapters.connection_options import ConnectionOptions
 from rtllm.adapters.expected_history import (
     HistoryMapping,
     Recording,
@@ -11,6 +12,13 @@ from rtllm.adapters.expected_history import (
     message_then_calls,
 )
 from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
+from rtllm.adapters.options import (
+    KeywordGroups,
+    Options,
+    RequestBuilder,
+    group_keywords,
+    timeout_parts,
+)
 from rtllm.adapters.refusals import OnRefusal, refusal_error
 from rtllm.adapters.tool_cache import ToolCache
 from rtllm.client.checks import check_settings
@@ -39,16 +47,20 @@ __all__ = [
     "Body",
     "CallGroup",
     "CallHistory",
+    "ConnectionOptions",
     "Effort",
     "HistoryMapping",
     "ImageCache",
     "ImageSource",
+    "KeywordGroups",
     "NewImage",
     "OfferedTools",
     "OnRefusal",
+    "Options",
     "Parameters",
     "ProviderConfig",
     "Recording",
+    "RequestBuilder",
     "RunnableTool",
     "ToolCache",
     "ToolNames",
@@ -59,6 +71,7 @@ __all__ = [
     "count_keys",
     "dialect_with",
     "find_unrecognized",
+    "group_keywords",
     "legal_tool_name",
     "message_then_calls",
     "quickest_effort",
@@ -69,6 +82,7 @@ __all__ = [
     "signature_of",
     "takes_cache_breakpoints",
     "text_format_of",
+    "timeout_parts",
     "tool_choice_of",
     "with_form",
     "with_signature",

@@ -7,6 +7,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Self
 
 from rtllm.client.checks import check_settings
 from rtllm.client.shutdown import SHUTDOWN_LIMIT, Shutdown
@@ -20,6 +21,8 @@ from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
 from rtllm.engine.report import TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
+from rtllm.providers.config import ProviderConfig, resolve_provider
+from rtllm.providers.credentials import ApiKey
 from rtllm.providers.http_clients import HttpClients
 from rtllm.trace.listeners import TraceHub, TraceListeners, listeners_in
 from rtllm.transport.runtime import Runtime
@@ -64,6 +67,58 @@ class BaseClient(ABC):
         # A client that is garbage-collected must close its sockets even if its loop goes on. Its
         # response streams hold it, so none of them is running by then.
         weakref.finalize(self, self._shutdown.begin, 0.0).atexit = False
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        wss_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        proxy: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Create a client from a key and an address. Nothing is opened before the first request.
+
+        Args:
+            api_key: The key, or a function (plain or async) that returns one for each handshake and
+                each HTTP request. Default: ``OPENAI_API_KEY``.
+            base_url: The API's root. Default: ``OPENAI_BASE_URL``, else OpenAI's, which is
+                ``https://api.openai.com/v1``.
+            wss_url: The Responses WebSocket, if it isn't under the API's root. `ChatClient`
+                does not use it.
+            organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
+            project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
+            proxy: The URL of an HTTP proxy.
+            **options: The other keywords of the constructor.
+
+        Raises:
+            ConfigError: If the key is missing, or a setting is not valid.
+        """
+        provider = resolve_provider(
+            api_key=api_key,
+            base_url=base_url,
+            wss_url=wss_url,
+            organization=organization,
+            project=project,
+            proxy=proxy,
+        )
+        return cls.of_provider(provider, **options)
+
+    @classmethod
+    @abstractmethod
+    def of_provider(cls, provider: ProviderConfig, **options: Any) -> Self:
+        """Create a client of a provider configuration.
+
+        Args:
+            provider: The address and credentials; see `rtllm.adapters.resolve_provider`.
+            **options: The other keywords of the constructor.
+
+        Raises:
+            ConfigError: If the key is missing, or a setting is not valid.
+        """
 
     def __repr__(self) -> str:
         count = sum(len(runtime.connections) for runtime in list(self._runtimes.values()))

@@ -14,8 +14,7 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
-from rtllm.providers.config import resolve_provider
-from rtllm.providers.credentials import ApiKey
+from rtllm.providers.config import ProviderConfig
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient
@@ -82,40 +81,22 @@ class ChatClient(BaseClient):
         self._make_client = make_client
 
     @classmethod
-    def connect(
-        cls,
-        *,
-        api_key: ApiKey | None = None,
-        base_url: str | None = None,
-        organization: str | None = None,
-        project: str | None = None,
-        proxy: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """Create a client from a key and an address. Nothing is opened before the first request.
+    def of_provider(cls, provider: ProviderConfig, **options: Any) -> Self:
+        """Create a client of a provider configuration.
 
         Args:
-            api_key: The key, or a function (plain or async) that returns one for each request.
-                Default: ``OPENAI_API_KEY``.
-            base_url: The API's root. Default: ``OPENAI_BASE_URL``, else OpenAI's, which is
-                ``https://api.openai.com/v1``.
-            organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
-            project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
-            proxy: The URL of an HTTP proxy.
+            provider: The address and credentials; see `rtllm.adapters.resolve_provider`.
             **options: The other keywords of the constructor.
 
         Raises:
             ConfigError: If the key is missing, or a setting is not valid.
         """
-        provider = resolve_provider(
-            api_key=api_key,
-            base_url=base_url,
-            organization=organization,
-            project=project,
-            proxy=proxy,
-        )
         provider.check_http()
-        return cls(make_client=provider.http, **{"profile": provider.profile, **options})
+        return cls(
+            provider.client,
+            make_client=provider.http if provider.client is None else None,
+            **{**options, "profile": options.get("profile") or provider.profile},
+        )
 
     def ask(self, request: Request) -> ResponseStream:
         """Prepare a request; it is sent when the returned stream is first read.

@@ -15,8 +15,8 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
 from rtllm.errors import ConfigError
-from rtllm.providers.config import resolve_provider
-from rtllm.providers.credentials import ApiKey, Credentials
+from rtllm.providers.config import ProviderConfig
+from rtllm.providers.credentials import Credentials
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.environment import chaining_is_off
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
@@ -142,42 +142,33 @@ class Client(BaseClient):
             raise ConfigError(PROXY_OF_CLIENT)
 
     @classmethod
-    def connect(
+    def of_provider(
         cls,
+        provider: ProviderConfig,
         *,
-        api_key: ApiKey | None = None,
-        base_url: str | None = None,
-        wss_url: str | None = None,
-        organization: str | None = None,
-        project: str | None = None,
-        proxy: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Self:
-        """Create a client from a key and an address. Nothing is opened before the first request.
+        """Create a client of a provider configuration.
 
         Args:
-            api_key: The key, or a function (plain or async) that returns one for each handshake and
-                each HTTP request. Default: ``OPENAI_API_KEY``.
-            base_url: The API's root. Default: ``OPENAI_BASE_URL``, else OpenAI's, which is
-                ``https://api.openai.com/v1``.
-            wss_url: The Responses WebSocket, if it isn't under the API's root.
-            organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
-            project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
-            proxy: The URL of an HTTP proxy.
+            provider: The address and credentials; see `rtllm.adapters.resolve_provider`.
+            headers: Additional headers of the handshakes.
+            query: Additional query parameters of the handshakes.
             **options: The other keywords of the constructor.
 
         Raises:
             ConfigError: If the key is missing, or a setting is not valid.
         """
-        provider = resolve_provider(
-            api_key=api_key,
-            base_url=base_url,
-            wss_url=wss_url,
-            organization=organization,
-            project=project,
-            proxy=proxy,
+        is_special = provider.client is None and provider.make_client is not None
+        return cls(
+            *provider.socket(headers or {}, query or {}),
+            http_client=provider.client,
+            make_http_client=provider.http if is_special else None,
+            proxy=provider.proxy,
+            **options,
         )
-        return cls(*provider.socket({}, {}), proxy=provider.proxy, **options)
 
     def _network_config(self, proxy: str | None) -> NetworkConfig:
         passed_client = self._http_client
