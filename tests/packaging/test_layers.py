@@ -43,6 +43,7 @@ WITHOUT_JSON = (
     "content",
     "context",
     "engine",
+    "instrumentation",
     "providers",
     "retry",
     "scheduling",

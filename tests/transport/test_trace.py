@@ -185,14 +185,6 @@ async def test_a_listener_that_raises_is_logged_once_and_hurts_nothing(
     assert "fail raised" in failures[0].getMessage()
 
 
-async def test_without_a_listener_nothing_is_traced(make_client: MakeClient) -> None:
-    async with Simulator(echo()) as service:
-        client = make_client(service)
-        await Caller(client).say("Hello")
-        (engine,) = client._engines.values()
-        assert not engine._state.trace.is_on
-
-
 async def test_at_debug_the_log_tells_the_story_of_a_turn(
     make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:

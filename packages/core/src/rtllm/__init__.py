@@ -46,6 +46,8 @@ from rtllm.errors import (
     TurnError,
     TurnTimeout,
 )
+from rtllm.instrumentation.trace_file import TraceFile
+from rtllm.instrumentation.trace_reader import read_trace
 from rtllm.providers.azure import TokenProvider
 from rtllm.providers.credentials import ApiKey, Credentials
 from rtllm.providers.dialects import ThinkTags
@@ -56,6 +58,7 @@ from rtllm.tools.strict_check import why_not_strict
 from rtllm.tools.structured_output import parse_answer, response_format_of
 from rtllm.trace.events import TraceEvent
 from rtllm.trace.listeners import TraceListener, TraceListeners
+from rtllm.trace.records import TraceReading, TraceRecord
 
 __all__ = [
     "SILENCE_LIMIT",
@@ -109,8 +112,11 @@ __all__ = [
     "ToolSchemaError",
     "Totals",
     "TraceEvent",
+    "TraceFile",
     "TraceListener",
     "TraceListeners",
+    "TraceReading",
+    "TraceRecord",
     "TurnError",
     "TurnReport",
     "TurnTimeout",
@@ -120,6 +126,7 @@ __all__ = [
     "__version__",
     "endpoint",
     "parse_answer",
+    "read_trace",
     "response_format_of",
     "why_not_strict",
 ]

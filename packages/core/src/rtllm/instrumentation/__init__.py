@@ -1,0 +1,1 @@
+"""Instrumentation: listeners of the trace that write or export what happens."""
