@@ -615,3 +615,16 @@ class _First:
             yield chunk
             if "function_call" in (chunk.metadata or {}):
                 return
+
+
+async def test_the_key_may_be_a_function(host: Host) -> None:
+    asked: list[str] = []
+
+    async def key() -> str:
+        asked.append(KEY)
+        return KEY
+
+    async with stage("Hi.", **{**host, "api_key": key}) as st:
+        chunks, error = await chunks_of(st.llm, hello())
+        assert (text_of(chunks), error) == ("Hi.", None)
+    assert asked

@@ -25,6 +25,7 @@ from rtllm import (
     UsageSnapshot,
 )
 from rtllm.adapters import (
+    OF_AZURE,
     Api,
     ConnectionOptions,
     ImageCache,
@@ -36,6 +37,7 @@ from rtllm.adapters import (
     resolve_images,
     resolve_provider,
     takes_cache_breakpoints,
+    with_keyword_docs,
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
@@ -108,6 +110,7 @@ class BaseLLM(llm.LLM[Never]):
         return f"<{type(self).__name__} {where}, {len(self._pictures)} images>"
 
     @classmethod
+    @with_keyword_docs(**OF_AZURE)
     def with_azure(
         cls,
         *,
@@ -125,22 +128,6 @@ class BaseLLM(llm.LLM[Never]):
         **options: Any,
     ) -> Self:
         """Create an LLM for an Azure OpenAI resource.
-
-        Args:
-            model: The model that the deployment runs; it determines the family of its parameters.
-            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
-            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
-            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
-                one the v1 API is used. The WebSocket always uses v1.
-            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
-            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-            azure_ad_token_provider: A function, plain or async, that returns a token for each
-                request and each handshake.
-            organization: Default: ``OPENAI_ORG_ID``.
-            project: Default: ``OPENAI_PROJECT_ID``.
-            base_url: The API's root instead of the resource's address.
-            client: An ``AsyncAzureOpenAI`` of yours; its address and credentials are used.
-            **options: The other keywords of the class's constructor.
 
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.

@@ -12,6 +12,7 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 
 from rtllm import (
     SILENCE_LIMIT,
+    ApiKey,
     Chaining,
     ChatClient,
     Client,
@@ -28,7 +29,7 @@ from rtllm import (
     TurnReport,
     UsageSnapshot,
 )
-from rtllm.adapters import Effort, OnRefusal, resolve_azure
+from rtllm.adapters import OF_AZURE, Effort, OnRefusal, resolve_azure, with_keyword_docs
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
 from rtllm_videosdk.generation import Generation, text_chunk
@@ -46,91 +47,27 @@ AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
 Verbosity = Literal["low", "medium", "high"]
 
 
+@with_keyword_docs(
+    temperature="From 0 to 2. The default isn't sent to reasoning models.",
+    timeout="Seconds, or an httpx, httpx2 or openai ``Timeout``: ``read`` limits the first output "
+    "and each gap, ``connect`` the connection. Default: 10 and 15 seconds.",
+    max_retries="How often a turn may be retried. The framework retries nothing, so the default "
+    "isn't 0 as in the original.",
+    reasoning_effort="How much a reasoning model thinks. None: the model's default.",
+    store="Whether the service stores responses; with ``streaming=True`` only. Responses are "
+    "continued in both cases.",
+    use_websocket="With ``streaming=True``: False sends Responses requests over HTTP, where only "
+    "stored responses can be continued.",
+    silence_limit="Seconds from `chat` to the first output, over all attempts; then the turn "
+    "fails. It does not run while the model reasons or uses hosted tools. The default does not "
+    "apply with a longer ``timeout``. None: no such limit.",
+)
 class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has no types
     """A drop-in for ``videosdk.plugins.openai.OpenAILLM``.
 
     It continues responses in each conversation, needs no new connection after a barge-in, runs all
     parallel calls, and never emits text twice. The README lists the differences. The settings may
     be changed at any time; each request reads their current values.
-
-    Args:
-        api_key: The key. Default: ``OPENAI_API_KEY``.
-        model: The model.
-        base_url: The API's root, such as ``https://host/v1``; the WebSocket's URL is derived from
-            it. Default: ``OPENAI_BASE_URL``.
-        temperature: From 0 to 2. The default isn't sent to reasoning models.
-        tool_choice: Which tool to use, if any; also ``{"type": "function", "function":
-            {"name": …}}``.
-        max_completion_tokens: The maximum tokens of a response, including reasoning.
-        top_p: Nucleus sampling.
-        frequency_penalty: Over HTTP only, because the Responses API has no such field.
-        presence_penalty: Likewise.
-        seed: Likewise.
-        organization: The OpenAI organization. Default: ``OPENAI_ORG_ID``.
-        project: The OpenAI project. Default: ``OPENAI_PROJECT_ID``.
-        parallel_tool_calls: Whether the model may call several tools at once. All of them run.
-        timeout: Seconds, or an httpx, httpx2 or openai ``Timeout``: ``read`` limits the first
-            output and each gap, ``connect`` the connection. Default: 10 and 15 seconds.
-        extra_headers: Additional headers.
-        extra_query: Additional query parameters.
-        extra_body: Additional fields of the request's body.
-        client: An openai client (or an object with the same interface) whose address, key, headers
-            and query are used, and that sends the HTTP requests. It is never closed here.
-        max_retries: How often a turn may be retried. The framework retries nothing, so the default
-            isn't 0 as in the original.
-        reasoning_effort: How much a reasoning model thinks. None: the model's default.
-        verbosity: How long responses are.
-        streaming: True for the Responses WebSocket, False for Chat Completions over HTTP.
-        use_websocket: With ``streaming=True``: False sends Responses requests over HTTP, where only
-            stored responses can be continued.
-        store: Whether the service stores responses; over the WebSocket only. Chaining works in both
-            cases.
-        wss_url: The Responses WebSocket, if it isn't under the API's root.
-        lanes: Whether a connection runs several responses at once (``stream_id``). "auto": on hosts
-            known to support it.
-        warm_connections: How many warm connections to keep on a host without lanes.
-        max_connections: The limit of connections on one event loop. When it is reached, requests
-            wait for a connection, within their limit for connecting, and a warning is logged.
-        fallback: What to use when the WebSocket fails: the host has none, it keeps failing, or the
-            request is too large. None: the turn fails.
-        host_profile: The host's properties if its address does not tell them: the name of a known
-            host (``docs/hosts.md``) or a `HostProfile`.
-        chaining: Whether to continue earlier responses. "auto": if the host stores them; with
-            ``RTLLM_CHAINING=off`` in the environment "auto" means False.
-        dialect: How the host wants requests encoded, by the points of ``docs/hosts.md``. Without
-            it, this is learned from the host's first rejection.
-        strict_tools: False removes the ``strict`` of tools, True always sends it.
-        think_tags: How to handle thoughts between tags in the text: "drop", "speak", or "prefilled"
-            if the opening tag is never sent. Default: by the host.
-        rebuild: Whether contexts that only an old connection remembers (``store=False``) are sent
-            again to its replacement; that costs their input tokens once an hour. Otherwise the next
-            turn sends its full context.
-        proxy: The URL of an HTTP proxy, such as ``http://user:password@host:3128``, for the
-            WebSocket and HTTP requests. It takes precedence over ``HTTPS_PROXY`` and ``NO_PROXY``.
-            With `client`, which has its own, only the WebSocket uses it.
-        speech_floor: The minimum speed of speech in characters per second; a slower turn fails. 0
-            for no minimum.
-        first_output_timeout: Seconds for the first output of each attempt. Default:
-            ``timeout.read``, which also limits each gap.
-        silence_limit: Seconds from `chat` to the first output, over all attempts; then the turn
-            fails. It does not run while the model reasons or uses hosted tools. The default does
-            not apply with a longer ``timeout``. None: no such limit.
-        on_turn: Called with the report of each turn.
-        on_trace: A listener of the trace events, or several (``docs/tracing.md``).
-        label: A name for the calls of this object, in reports, traces and logs.
-        model_family: The model's family if its name does not tell it (a deployment's name). Default
-            on Azure: that of the model that the responses name, from the second turn on.
-        parameters: Additional parameters of each request, by their names in either API, such as
-            ``{"service_tier": "priority"}``. A pipeline passes none with its calls.
-        strict_parameters: Whether it is an error if the model rejects a parameter, or is known to.
-            Otherwise the nearest supported value is sent, or none, with one warning.
-        conversation: The name of the conversation of all requests, if the object serves only one.
-            It proves which responses a context may continue. Default: that is derived from the
-            context.
-        on_refusal: "speak" emits the text of a refusal, "error" raises.
-        failure_text: Spoken when a turn fails. With it the turn ends with this text instead of an
-            exception, after which the voice pipeline would wait forever; the ``error`` event comes
-            in both cases. Leave it out inside a ``FallbackLLM``, except on its last.
 
     Raises:
         ConfigError: (a `ValueError`) If the key is missing, or a setting is not valid.
@@ -139,7 +76,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
         model: str = "gpt-4o-mini",
         base_url: str | None = None,
         temperature: float = DEFAULT_TEMPERATURE,
@@ -207,6 +144,11 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         return f"<{type(self).__name__} {where}, {running} running, {images} images>"
 
     @classmethod
+    @with_keyword_docs(
+        **OF_AZURE,
+        reasoning_effort="The default is sent only to models that accept it.",
+        verbosity="The default is sent only to models that accept it.",
+    )
     def azure(
         cls,
         *,
@@ -227,26 +169,6 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         **options: Any,
     ) -> Self:
         """Create an LLM for an Azure OpenAI resource.
-
-        Args:
-            model: The model that the deployment runs; it determines the family of its parameters.
-            azure_endpoint: The resource's address. Default: ``AZURE_OPENAI_ENDPOINT``.
-            azure_deployment: The deployment. Default: ``AZURE_OPENAI_DEPLOYMENT``, else `model`.
-            api_version: Selects the dated API over HTTP. Default: ``OPENAI_API_VERSION``; without
-                one the v1 API is used. The WebSocket always uses v1.
-            api_key: The key. Default: ``AZURE_OPENAI_API_KEY``.
-            azure_ad_token: An Entra token. Default: ``AZURE_OPENAI_AD_TOKEN``.
-            azure_ad_token_provider: A function, plain or async, that returns a token for each
-                request and each handshake.
-            organization: Default: ``OPENAI_ORG_ID``.
-            project: Default: ``OPENAI_PROJECT_ID``.
-            base_url: The API's root instead of the resource's address.
-            wss_url: The Responses WebSocket, if it isn't under the resource's address.
-            client: An ``AsyncAzureOpenAI`` of yours; then the address and credentials above are
-                ignored.
-            reasoning_effort: The default is sent only to models that accept it.
-            verbosity: Likewise.
-            **options: The other keywords of the constructor.
 
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.

@@ -12,6 +12,7 @@ from rtllm.adapters.expected_history import (
     message_then_calls,
 )
 from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
+from rtllm.adapters.keywords import KEYWORDS, OF_AZURE, with_keyword_docs
 from rtllm.adapters.options import (
     KeywordGroups,
     Options,
@@ -43,6 +44,8 @@ from rtllm.tools.content_key import content_key
 from rtllm.tools.structured_output import with_form
 
 __all__ = [
+    "KEYWORDS",
+    "OF_AZURE",
     "Api",
     "Body",
     "CallGroup",
@@ -85,6 +88,7 @@ __all__ = [
     "timeout_parts",
     "tool_choice_of",
     "with_form",
+    "with_keyword_docs",
     "with_signature",
     "without_nulls",
 ]
