@@ -8,9 +8,10 @@ import pytest
 
 from rtllm.content.events import ToolCallReady
 from rtllm.content.timeouts import Timeouts
-from rtllm.engine.actions import Connect, Deliver, Finish, RecordUsage, Send, StartHttp
+from rtllm.engine.actions import Action, Connect, Deliver, Finish, RecordUsage, Send, StartHttp
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
+from rtllm.providers.hosts import HostProfile
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import Fault, FaultKind, from_handshake
 from rtllm.scheduling.connection_pool import ConnectionPool
@@ -200,3 +201,36 @@ def test_a_turn_may_fail_if_its_waits_for_connections_left_it_no_time(seed: int)
     )
     outcome = play(seed, world=world, turns=60)
     assert outcome.violation is None, str(outcome.violation)
+
+
+def test_a_parent_that_a_host_ignores_in_a_response_of_one_piece_is_counted_once() -> None:
+    engine = Engine(EngineOptions(HostProfile("found", memory="stored"), websocket=False))
+    _, actions = engine.ask(question("hello", key="a", store=True), 0.0)
+    _answer_over_http(engine, only(StartHttp, actions), "first", 0.1)
+    _, actions = engine.ask(question("hello", "Hi.", "more", key="a", store=True), 1.0)
+    chained = only(StartHttp, actions)
+    assert chained.body["previous_response_id"] == "first"
+    actions = _answer_over_http(engine, chained, "second", 1.1)
+    assert only(RecordUsage, actions).category == "superseded"
+    resent = only(StartHttp, actions)
+    assert "previous_response_id" not in resent.body
+    actions = _answer_over_http(engine, resent, "third", 1.2)
+    assert only(Finish, actions).report.outcome == "completed"
+
+
+def _answer_over_http(
+    engine: Engine, exchange: StartHttp, response_id: str, now: float
+) -> list[Action]:
+    """Answer a request whole, in one piece, as a host that names no parent."""
+    content = [{"type": "output_text", "text": "Hi."}]
+    item = {"type": "message", "id": "item", "role": "assistant", "content": content}
+    events: list[dict[str, object]] = [
+        {"type": "response.created", "response": {"id": response_id}},
+        {"type": "response.output_item.done", "item": item},
+        {"type": "response.completed", "response": {"id": response_id, "output": []}},
+    ]
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    engine.sent(exchange.attempt, now)
+    engine.connected(exchange.connection, now)
+    actions = engine.received(exchange.connection, body, now)
+    return actions + engine.lost(exchange.connection, None, now)

@@ -96,6 +96,8 @@ class Turns:
             self._state.stop_chaining("accepts previous_response_id but ignores it")
             self.recover(turn, PARENT_IGNORED, now)
             turn = None
+            if attempt.finished:  # over HTTP it was cancelled, though its end may be here too
+                return
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
             self.set_deadline(turn)
         if trace.is_on and turn is not None:
