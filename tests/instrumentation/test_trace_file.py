@@ -131,6 +131,8 @@ path, writer, count = sys.argv[1:]
 file = TraceFile(path, max_bytes=20_000, backups=100)
 for turn in range(int(count)):
     file(FirstWord(at=float(turn), client=f"writer {writer}", turn=turn))
+    if turn % 10 == 0:
+        file.flush(60.0)
 file.flush(60.0)
 """
 
@@ -152,6 +154,7 @@ def test_the_oldest_files_are_deleted(tmp_path: Path) -> None:
     file = TraceFile(tmp_path / "calls.jsonl", max_bytes=1000, backups=2)
     for turn in range(100):
         file(FirstWord(at=1.0, turn=turn))
+        assert file.flush(60.0)
     file.close()
     names = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock")
     assert names == ["calls.jsonl", "calls.jsonl.1", "calls.jsonl.2"]
@@ -165,6 +168,7 @@ def test_without_backups_the_old_file_is_deleted(tmp_path: Path) -> None:
     file = TraceFile(tmp_path / "calls.jsonl", max_bytes=1000, backups=0)
     for turn in range(100):
         file(FirstWord(at=1.0, turn=turn))
+        assert file.flush(60.0)
     file.close()
     assert events_in(file.path)[-1].turn == 99
     assert [path.name for path in tmp_path.glob("*.[0-9]")] == []

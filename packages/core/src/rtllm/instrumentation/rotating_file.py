@@ -16,7 +16,7 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 class RotatingFile:
     """A file to append lines to.
 
-    Each line is one write at the end of the file, so the lines of several processes don't mix. The
+    Lines are appended whole, so those of several processes don't mix. The
     process that finds the file grown renames it, under a lock; the others notice that, and go on in
     the new one. A line may still end up in the renamed file, but none is lost.
 
@@ -48,20 +48,20 @@ class RotatingFile:
             file, self._file = self._file, None
             os.close(file)
 
-    def append(self, line: bytes) -> None:
-        """Append a line, with its end.
+    def append(self, lines: bytes) -> None:
+        """Append whole lines by one write.
 
         Raises:
-            OSError: If it can't be written whole; then its beginning may be there.
+            OSError: If they can't be written whole; then a part of them may be there.
         """
         file = self.open()
         if self._is_renamed(file) or (os.fstat(file).st_size >= self.max_bytes and self._rotate()):
             self.close()
             file = self.open()
-        written = os.write(file, line)
-        if written < len(line):
+        written = os.write(file, lines)
+        if written < len(lines):
             os.write(file, b"\n")  # what follows is readable again
-            raise OSError(f"only {written} of {len(line)} bytes were written")
+            raise OSError(f"only {written} of {len(lines)} bytes were written")
 
     def _is_renamed(self, file: int) -> bool:
         """Whether the path leads to another file now, or to none."""

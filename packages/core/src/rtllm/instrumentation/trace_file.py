@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 QUEUED: Final = 10_000
 """How many events may wait to be written, before further ones are dropped."""
+BATCH: Final = 100
+"""How many lines are appended by one write at most."""
 EXIT_LIMIT: Final = 2.0
 """Seconds that writing the last events may take when the process ends."""
 
@@ -78,7 +80,7 @@ class TraceFile:
                 self._begin()
             self._queue.put_nowait((time.time(), event))
         except (queue.Full, RuntimeError):  # the latter when the interpreter ends
-            self._drop()
+            self._drop(1)
 
     def flush(self, limit: float = EXIT_LIMIT) -> bool:
         """Wait until the events so far are written.
@@ -141,43 +143,52 @@ class TraceFile:
         """Write what is queued, until None is."""
         process = os.getpid()
         started = TraceNote(time.time(), process, "started", rtllm=__version__)
-        self._write(file, note_line(started), counts=False)
-        while (entry := entries.get()) is not None:
+        self._write(file, [note_line(started)], counts=False)
+        batch: list[bytes] = []
+        entry = entries.get()
+        while entry is not None:
             if isinstance(entry, threading.Event):
-                self._report_dropped(file, process)
+                batch = self._write_batch(file, batch, process)
                 entry.set()
-                continue
-            if self.dropped != self._dropped_before and entries.qsize() < QUEUED // 2:
-                self._report_dropped(file, process)
-            moment, event = entry
-            try:
-                self._write(file, event_line(event, moment, process))
-            except Exception:
-                self._drop()
-                logger.debug("a trace event could not be encoded", exc_info=True)
-        self._report_dropped(file, process)
+            else:
+                batch += self._encoded(entry, process)
+            if entries.empty() or len(batch) >= BATCH:
+                batch = self._write_batch(file, batch, process)
+            entry = entries.get()
+        self._write_batch(file, batch, process)
         file.close()
 
-    def _report_dropped(self, file: RotatingFile, process: int) -> None:
-        """Write how many events are missing, if some are since the last such line."""
+    def _encoded(self, entry: tuple[float, TraceEvent], process: int) -> list[bytes]:
+        try:
+            return [event_line(entry[1], entry[0], process)]
+        except Exception:
+            self._drop(1)
+            logger.debug("a trace event could not be encoded", exc_info=True)
+            return []
+
+    def _write_batch(self, file: RotatingFile, batch: list[bytes], process: int) -> list[bytes]:
+        """Write lines, and how many events are missing since the last such line."""
+        if batch:
+            self._write(file, batch)
         count = self.dropped - self._dropped_before
         if count:
             note = TraceNote(time.time(), process, "dropped", count)
-            if self._write(file, note_line(note), counts=False):
+            if self._write(file, [note_line(note)], counts=False):
                 self._dropped_before += count
+        return []
 
-    def _write(self, file: RotatingFile, line: bytes, *, counts: bool = True) -> bool:
+    def _write(self, file: RotatingFile, lines: list[bytes], *, counts: bool = True) -> bool:
         try:
-            file.append(line)
+            file.append(b"".join(lines))
         except OSError as error:
             if counts:
-                self._drop(error)
+                self._drop(len(lines), error)
             return False
         return True
 
-    def _drop(self, error: OSError | None = None) -> None:
+    def _drop(self, count: int, error: OSError | None = None) -> None:
         with self._lock:
-            self.dropped += 1
+            self.dropped += count
             is_first, self._has_warned = not self._has_warned, True
         if is_first:
             logger.warning(
