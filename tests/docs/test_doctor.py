@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from typer.main import get_command
 
-from doctor.runs import examine
+from doctor.runs import examine, examined
 from rtllm.cli.main import app
-from rtllm.doctor import QUESTIONS, to_markdown
+from rtllm.doctor import QUESTIONS, SUBJECTS, to_markdown
+from rtllm.doctor.judgements.questions import Question
 from support.virtual_time import pytest_asyncio_loop_factories
 
 __all__ = ["pytest_asyncio_loop_factories"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "doctor.md").read_text()
+SHOWN: dict[str, Any] = {"no_websocket": 404, "manners": ["no strict tools"]}
 OPEN_QUESTIONS = (DOCS / "protocol.md").read_text().split("## Open questions")[1]
 
 
@@ -23,9 +27,9 @@ def rows_after(head: str) -> list[str]:
     return PAGE.split(head)[1].split("\n\n")[0].splitlines()[2:]
 
 
-def test_each_question_is_in_the_page() -> None:
+def rows_of(questions: Iterable[Question]) -> list[str]:
     expected = []
-    for question in QUESTIONS.values():
+    for question in questions:
         names = [f"`{name}`" for name in question.keyword.split(", ") if name]
         cells = (
             f"`{question.name}`",
@@ -34,7 +38,17 @@ def test_each_question_is_in_the_page() -> None:
             ", ".join(names) or "\u2013",
         )
         expected.append(f"| {' | '.join(cells)} |")
+    return expected
+
+
+def test_each_question_is_in_the_page() -> None:
+    expected = rows_of(QUESTIONS.values())
     assert rows_after("| name | question | the code assumes | keyword |") == expected
+
+
+def test_each_subject_is_in_the_page() -> None:
+    expected = rows_of(SUBJECTS.values())
+    assert rows_after("| name | question | expected | keyword |") == expected
 
 
 def test_each_option_of_the_page_is_one() -> None:
@@ -59,6 +73,7 @@ def masked(report: str) -> str:
     return re.sub(r"\d+", "N", report)
 
 
-async def test_the_report_of_the_page_is_that_of_a_run() -> None:
-    shown = PAGE.split("```markdown\n")[1].split("\n```")[0]
-    assert masked(shown) == masked(to_markdown(await examine(lanes="ignore")))
+async def test_the_reports_of_the_page_are_those_of_runs() -> None:
+    diagnosis, verification = (part.split("\n```")[0] for part in PAGE.split("```markdown\n")[1:])
+    assert masked(verification) == masked(to_markdown(await examine(lanes="ignore")))
+    assert masked(diagnosis) == masked(to_markdown(await examined(None, **SHOWN)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtllm.doctor import Report, Target, Transport, target_of, verify_protocol
+from rtllm.doctor import Report, Target, Transport, diagnose, target_of, verify_protocol
 from rtllm.doctor.simulated import simulated_host
 from rtllm.providers.config import resolve_provider
 from rtllm.simulator import Simulator
@@ -27,6 +27,14 @@ async def examine(
     """Check a simulated host; nothing may be left open at it."""
     async with simulated_host(**options) as service:
         report = await verify_protocol(target_at(service, profile), on=ON, transport=transport)
+        await service.journal.wait(lambda journal: not journal.open_connections)
+        return report
+
+
+async def examined(profile: str | None = "openai", *, model: str = MODEL, **options: Any) -> Report:
+    """Examine a simulated host; nothing may be left open at it."""
+    async with simulated_host(**options) as service:
+        report = await diagnose(target_at(service, profile, model=model), on=ON)
         await service.journal.wait(lambda journal: not journal.open_connections)
         return report
 

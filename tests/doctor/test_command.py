@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ async def start(
     stdin: int = asyncio.subprocess.DEVNULL,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, "doctor", "--verify-protocol", *options),
+        *(sys.executable, "-c", PROGRAM, "doctor", *options),
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -63,27 +64,88 @@ async def doctor(*options: str, **environment: str) -> Ran:
     return await end(await start(options, environment))
 
 
+async def verify(*options: str, **environment: str) -> Ran:
+    return await doctor("--verify-protocol", *options, **environment)
+
+
 def at(service: Simulator, *more: str) -> tuple[str, ...]:
     """The options for a simulated OpenAI."""
     known = ("--host-profile", "openai", "--model", "gpt-4.1")
     return ("--base-url", service.base_url, *known, *more)
 
 
-async def test_it_says_that_there_is_no_key_and_what_works_without() -> None:
-    ran = await doctor()
+@pytest.mark.parametrize("option", [(), ("--verify-protocol",)])
+async def test_without_a_key_a_simulated_host_is_shown(
+    option: tuple[str, ...],
+) -> None:
+    ran = await doctor(*option, "--json")
     assert ran.status == 2
-    assert "there is no key" in ran.err
-    assert "--simulate" in ran.err
+    assert "There is no key (OPENAI_API_KEY is not set)" in ran.err
+    assert json.loads(ran.out)["keywords"] == []
 
 
-async def test_without_a_key_it_can_check_a_simulated_host() -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--base-url", "https://h.example/v1"), "set OPENAI_API_KEY"),
+        (("--azure",), "set AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"),
+        (("--api-key-env", "MY_KEY"), "set MY_KEY"),
+    ],
+)
+async def test_a_host_that_is_named_needs_a_key(options: tuple[str, ...], said: str) -> None:
+    ran = await doctor(*options)
+    assert ran.status == 2
+    assert said in ran.err
+    assert ran.out == ""
+
+
+async def test_a_simulated_host_can_be_asked_for() -> None:
     ran = await doctor("--simulate", "--json")
     assert (ran.status, json.loads(ran.out)["keywords"]) == (0, [])
 
 
-async def test_a_wrong_key_is_one_sentence() -> None:
+async def test_a_run_names_what_to_set_and_exits_with_1() -> None:
+    async with simulated_host(api_key=KEY, no_websocket=404) as service:
+        ran = await doctor(*at(service, "--yes"), OPENAI_API_KEY=KEY)
+    assert ran.status == 1
+    assert "Set: `use_websocket=False`." in ran.out
+    assert "llm = LLM(" in ran.out
+    assert "22 requests" in ran.err
+
+
+async def test_a_wrong_key_is_a_finding() -> None:
     async with simulated_host(api_key="another") as service:
         ran = await doctor(*at(service, "--yes"), OPENAI_API_KEY=KEY)
+    assert ran.status == 2
+    assert "No turn can succeed: key." in ran.out
+
+
+OBJECTS = f"""
+from openai import AsyncOpenAI
+client = AsyncOpenAI(api_key={KEY!r}, base_url="BASE")
+async def token():
+    return {KEY!r}
+"""
+
+
+async def test_objects_of_the_users_can_be_named(tmp_path: Path) -> None:
+    async with simulated_host(api_key=KEY) as service:
+        (tmp_path / "my_agent.py").write_text(OBJECTS.replace("BASE", service.base_url))
+        known = ("--host-profile", "openai", "--model", "gpt-4.1", "--yes", "--json")
+        path = {"PYTHONPATH": str(tmp_path)}
+        base = ("--base-url", service.base_url)
+        ways = (("--client", "my_agent:client"), (*base, "--token-provider", "my_agent:token"))
+        for way in ways:
+            ran = await verify(*way, *known, "--transport", "http", **path)
+            assert (ran.status, json.loads(ran.out)["keywords"]) == (0, [])
+        ran = await verify("--client", "my_agent:nobody", *known, **path)
+    assert ran.status == 2
+    assert "can't be imported" in ran.err
+
+
+async def test_a_wrong_key_is_one_sentence() -> None:
+    async with simulated_host(api_key="another") as service:
+        ran = await verify(*at(service, "--yes"), OPENAI_API_KEY=KEY)
     assert ran.status == 2
     assert "Incorrect API key provided. Check the key." in ran.err
     assert ran.out == ""
@@ -91,7 +153,7 @@ async def test_a_wrong_key_is_one_sentence() -> None:
 
 async def test_an_unknown_model_is_one_sentence() -> None:
     async with simulated_host() as service:
-        ran = await doctor(*at(service, "--yes", "--model", "gpt-0"), OPENAI_API_KEY=KEY)
+        ran = await verify(*at(service, "--yes", "--model", "gpt-0"), OPENAI_API_KEY=KEY)
     assert ran.status == 2
     assert "Check --model" in ran.err
 
@@ -99,7 +161,7 @@ async def test_an_unknown_model_is_one_sentence() -> None:
 async def test_no_network_is_one_sentence() -> None:
     async with Simulator() as service:
         closed = at(service, "--yes")
-    ran = await doctor(*closed, OPENAI_API_KEY=KEY)
+    ran = await verify(*closed, OPENAI_API_KEY=KEY)
     assert ran.status == 2
     assert "connection refused" in ran.err
 
@@ -113,14 +175,14 @@ async def test_no_network_is_one_sentence() -> None:
     ],
 )
 async def test_options_that_can_not_work_are_named(options: tuple[str, ...], said: str) -> None:
-    ran = await doctor(*options, OPENAI_API_KEY=KEY)
+    ran = await verify(*options, OPENAI_API_KEY=KEY)
     assert ran.status == 2
     assert said in ran.err
 
 
 async def test_nothing_is_sent_without_a_terminal_to_ask_on() -> None:
     async with simulated_host() as service:
-        ran = await doctor(*at(service), OPENAI_API_KEY=KEY)
+        ran = await verify(*at(service), OPENAI_API_KEY=KEY)
         assert service.journal.connections == []
     assert ran.status == 2
     assert "36 requests" in ran.err
@@ -132,7 +194,7 @@ async def test_nothing_is_sent_without_a_terminal_to_ask_on() -> None:
 async def test_it_asks_before_it_sends(answer: str, status: int, requests: int) -> None:
     own, theirs = pty.openpty()
     async with simulated_host(api_key=KEY) as service:
-        process = await start(at(service), {"OPENAI_API_KEY": KEY}, theirs)
+        process = await start(("--verify-protocol", *at(service)), {"OPENAI_API_KEY": KEY}, theirs)
         os.close(theirs)
         os.write(own, f"{answer}\n".encode())
         ran = await end(process)
@@ -145,8 +207,8 @@ async def test_it_asks_before_it_sends(answer: str, status: int, requests: int) 
 async def test_the_key_may_be_in_another_variable() -> None:
     async with simulated_host(api_key=KEY, lanes="ignore") as service:
         options = at(service, "--yes", "--api-key-env", "MY_KEY", "--transport", "websocket")
-        ran = await doctor(*options, MY_KEY=KEY)
-        missing = await doctor(*options)
+        ran = await verify(*options, MY_KEY=KEY)
+        missing = await verify(*options)
     assert ran.status == 1
     assert "Set: `lanes=False`." in ran.out
     assert missing.status == 2
@@ -156,7 +218,7 @@ async def test_a_query_is_in_no_output() -> None:
     async with simulated_host() as service:
         address = f"{service.base_url}?subscription=hidden-word"
         options = at(service, "--yes", "--transport", "http", "--base-url", address)
-        ran = await doctor(*options, OPENAI_API_KEY=KEY)
+        ran = await verify(*options, OPENAI_API_KEY=KEY)
         assert service.journal.entries[0].query["subscription"] == "hidden-word"
     assert ran.status == 0
     assert "hidden-word" not in ran.out + ran.err
@@ -165,7 +227,7 @@ async def test_a_query_is_in_no_output() -> None:
 @pytest.mark.parametrize("version", [(), ("--api-version", "2025-04-01-preview")])
 async def test_azure(version: tuple[str, ...]) -> None:
     async with simulated_host("azure", models=["our-own-deployment"], api_key=KEY) as service:
-        ran = await doctor(
+        ran = await verify(
             *("--azure", "--yes", *version),
             AZURE_OPENAI_ENDPOINT=service.azure_endpoint,
             AZURE_OPENAI_API_KEY=KEY,
@@ -176,10 +238,17 @@ async def test_azure(version: tuple[str, ...]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-@pytest.mark.parametrize("transport", ["websocket", "http"])
-async def test_an_interrupt_leaves_nothing_open(transport: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--verify-protocol", "--transport", "websocket"),
+        ("--verify-protocol", "--transport", "http"),
+    ],
+)
+async def test_an_interrupt_leaves_nothing_open(options: tuple[str, ...]) -> None:
     async with simulated_host(time_to_first=60.0) as service:
-        chosen = at(service, "--yes", "--transport", transport)
+        chosen = (*options, *at(service, "--yes"))
         process = await start(chosen, {"OPENAI_API_KEY": KEY})
         entry = (await service.journal.wait_for(1))[0]
         process.send_signal(signal.SIGINT)

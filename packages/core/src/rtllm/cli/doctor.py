@@ -1,7 +1,9 @@
-"""``rtllm doctor``: checks with the user's own key what this library assumes about a host."""
+"""``rtllm doctor``: examines with the user's own key what is between an agent and its model."""
 
 import asyncio
+import logging
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,24 +13,25 @@ from typing import Annotated
 import msgspec
 import typer
 
+from rtllm.cli.doctor_target import DEFAULT_MODEL, TargetOptions
 from rtllm.doctor import (
     CannotCheckError,
+    Cost,
     Report,
     Target,
     cost,
+    cost_of_diagnosis,
+    diagnose,
     scrub,
     target_of,
     to_data,
     to_markdown,
-    verify_protocol,
 )
+from rtllm.doctor import verify_protocol as run_verification
 from rtllm.doctor.simulated import simulated_host
 from rtllm.errors import ConfigError
-from rtllm.providers import environment
-from rtllm.providers.azure import resolve_azure
-from rtllm.providers.config import ProviderConfig, resolve_provider
+from rtllm.providers.config import resolve_provider
 
-DEFAULT_MODEL = "gpt-5.6-luna"
 COULD_NOT_CHECK = 2
 INTERRUPTED = 130
 _HINTS = {
@@ -47,25 +50,21 @@ class TransportName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    """The options that say where the host is."""
+class _Task:
+    """What to do with a host, and what that costs."""
 
-    model: str | None
-    base_url: str | None
-    wss_url: str | None
-    api_key_env: str | None
-    azure: bool
-    azure_endpoint: str | None
-    azure_deployment: str | None
-    api_version: str | None
-    host_profile: str | None
+    run: Callable[[Target, str], Awaitable[Report]]
+    cost: Callable[[Target], Cost]
 
 
 def doctor(
     *,
     verify_protocol: Annotated[
         bool,
-        typer.Option("--verify-protocol", help="Check what this library assumes about the host."),
+        typer.Option(
+            "--verify-protocol",
+            help="Check only what this library assumes about the protocol, but all of it.",
+        ),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help=f"The model; at OpenAI {DEFAULT_MODEL} by default.")
@@ -84,6 +83,22 @@ def doctor(
             "AZURE_OPENAI_AD_TOKEN or AZURE_OPENAI_API_KEY.",
         ),
     ] = None,
+    organization: Annotated[
+        str | None, typer.Option(help="The OpenAI organization. Default: OPENAI_ORG_ID.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="The OpenAI project. Default: OPENAI_PROJECT_ID.")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option(help="The URL of a proxy. Default: HTTPS_PROXY.")
+    ] = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="MODULE:NAME", help="An openai client of your own.")
+    ] = None,
+    token_provider: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:NAME", help="A function that returns a key or a token."),
+    ] = None,
     azure: Annotated[bool, typer.Option("--azure", help="The host is Azure OpenAI.")] = False,
     azure_endpoint: Annotated[
         str | None, typer.Option(help="The resource. Default: AZURE_OPENAI_ENDPOINT.")
@@ -97,48 +112,55 @@ def doctor(
     host_profile: Annotated[
         str | None, typer.Option(help="A known host, if the address doesn't tell.")
     ] = None,
-    transport: Annotated[TransportName, typer.Option(help="What to check.")] = TransportName.BOTH,
+    transport: Annotated[
+        TransportName, typer.Option(help="What --verify-protocol checks.")
+    ] = TransportName.BOTH,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Check a simulated host, without a key.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before sending requests.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check with your own key what this library assumes about a host.
+    """Examine with your own key everything between an agent and its model.
 
-    Exit status: 0 if all assumptions hold, 1 if one does not (the report names the keywords to
-    set), 2 if nothing could be checked.
+    Exit status: 0 if nothing is wrong, 1 if something is to be changed (the report names the
+    keywords to set), 2 if no turn can succeed or nothing could be checked.
     """
-    if not verify_protocol:
-        raise _fail("pass --verify-protocol, the only part so far; --help lists the options")
-    options = _Options(
-        model,
-        base_url,
-        wss_url,
-        api_key_env,
-        azure,
-        azure_endpoint,
-        azure_deployment,
-        api_version,
-        host_profile,
+    options = TargetOptions(
+        model=model,
+        base_url=base_url,
+        wss_url=wss_url,
+        api_key_env=api_key_env,
+        organization=organization,
+        project=project,
+        proxy=proxy,
+        client=client,
+        token_provider=token_provider,
+        azure=azure,
+        azure_endpoint=azure_endpoint,
+        azure_deployment=azure_deployment,
+        api_version=api_version,
+        host_profile=host_profile,
     )
-    if not simulate and not _has_key(options):
+    lacks_key = not simulate and not options.has_key
+    if lacks_key and options.names_host:
         raise _fail(
-            "there is no key: set OPENAI_API_KEY, or name its variable with --api-key-env; "
+            f"there is no key: set {options.key_variables} (to any word if the host needs none); "
             "--simulate checks a simulated host without one"
         )
-    try:
-        report = asyncio.run(_checked(options, transport, simulate=simulate, yes=yes))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; every connection is closed", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except ConfigError as error:
-        raise _fail(str(error)) from error
+    if lacks_key:
+        typer.echo(
+            f"There is no key ({options.key_variables} is not set), so a simulated host is "
+            "checked: the report shows only what one looks like.",
+            err=True,
+        )
+    task = _verification(transport) if verify_protocol else _Task(_diagnosis, cost_of_diagnosis)
+    report = _run(task, options, simulate=simulate or lacks_key, yes=yes)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(to_data(report)), indent=2).decode())
     else:
         typer.echo(to_markdown(report))
-    raise typer.Exit(report.exit_status)
+    raise typer.Exit(COULD_NOT_CHECK if lacks_key else report.exit_status)
 
 
 def _fail(sentence: str) -> typer.Exit:
@@ -147,55 +169,39 @@ def _fail(sentence: str) -> typer.Exit:
     return typer.Exit(COULD_NOT_CHECK)
 
 
-def _has_key(options: _Options) -> bool:
-    """Whether the environment has a key."""
-    if options.api_key_env is not None:
-        names: tuple[str, ...] = (options.api_key_env,)
-    elif options.azure:
-        names = (environment.AZURE_AD_TOKEN, environment.AZURE_API_KEY)
-    else:
-        names = (environment.API_KEY,)
-    return any(environment.variable(name) for name in names)
+def _progress(names: str) -> None:
+    typer.echo(f"checking: {names}", err=True)
 
 
-def _config(options: _Options, model: str) -> ProviderConfig:
-    """Resolve the address and the key."""
-    name = options.api_key_env
-    key = environment.variable(name) if name is not None else None
-    if not options.azure:
-        return resolve_provider(api_key=key, base_url=options.base_url, wss_url=options.wss_url)
-    return resolve_azure(
-        model=model,
-        azure_endpoint=options.azure_endpoint,
-        azure_deployment=options.azure_deployment,
-        api_version=options.api_version,
-        api_key=key,
-        azure_ad_token=None,
-        azure_ad_token_provider=None,
-        base_url=options.base_url,
-        wss_url=options.wss_url,
+def _verification(transport: TransportName) -> _Task:
+    """Create the task of ``--verify-protocol``."""
+    return _Task(
+        lambda target, on: run_verification(
+            target, on=on, transport=transport.value, progress=_progress
+        ),
+        lambda target: cost(target, transport.value),
     )
 
 
-def _target(options: _Options) -> Target:
-    """Create the target that the options name.
-
-    Raises:
-        ConfigError: If the address, the key or the model is missing or not valid.
-    """
-    config = _config(options, options.model or DEFAULT_MODEL)
-    target = target_of(config, options.model or DEFAULT_MODEL, options.host_profile)
-    is_named = options.model is not None or config.deployment is not None
-    if not is_named and (options.azure or target.endpoint.host != "api.openai.com"):
-        wanted = "--azure-deployment" if options.azure else "--model"
-        raise ConfigError(f"pass {wanted}: only at OpenAI there is a default model")
-    return target
+async def _diagnosis(target: Target, on: str) -> Report:
+    return await diagnose(target, on=on, progress=_progress)
 
 
-async def _checked(
-    options: _Options, transport: TransportName, *, simulate: bool, yes: bool
-) -> Report:
-    """Create the target, ask for permission, and run the checks."""
+def _run(task: _Task, options: TargetOptions, *, simulate: bool, yes: bool) -> Report:
+    """Run a task to its end, to its failure or to an interrupt."""
+    logging.getLogger("rtllm").setLevel(logging.CRITICAL)  # the report says what went wrong
+    try:
+        return asyncio.run(_checked(task, options, simulate=simulate, yes=yes))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; every connection is closed", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except ConfigError as error:
+        raise _fail(str(error)) from error
+
+
+async def _checked(task: _Task, options: TargetOptions, *, simulate: bool, yes: bool) -> Report:
+    """Create the target, ask for permission, and run the task."""
+    on = f"{datetime.now(UTC):%Y-%m-%d}"
     async with AsyncExitStack() as stack:
         if simulate:
             profile = options.host_profile or "openai"
@@ -203,15 +209,10 @@ async def _checked(
             config = resolve_provider(api_key="simulated", base_url=host.base_url)
             target = target_of(config, options.model or DEFAULT_MODEL, profile)
         else:
-            target = _target(options)
-            _ask_for_permission(target, transport, yes=yes)
+            target = options.target()
+            _ask_for_permission(target, task.cost(target), yes=yes)
         try:
-            return await verify_protocol(
-                target,
-                on=f"{datetime.now(UTC):%Y-%m-%d}",
-                transport=transport.value,
-                progress=lambda names: typer.echo(f"checking: {names}", err=True),
-            )
+            return await task.run(target, on)
         except CannotCheckError as error:
             fault = error.fault
             said = scrub(fault.message, target.secrets).rstrip(".")
@@ -220,9 +221,8 @@ async def _checked(
             raise _fail(sentence.rstrip()) from None
 
 
-def _ask_for_permission(target: Target, transport: TransportName, *, yes: bool) -> None:
+def _ask_for_permission(target: Target, estimate: Cost, *, yes: bool) -> None:
     """Tell what the checks cost, and ask whether to make them."""
-    estimate = cost(target, transport.value)
     typer.echo(
         f"This sends up to {estimate.requests} requests to {target.endpoint.host} "
         f"({target.shown_model}): about {estimate.input_tokens} input and "

@@ -10,6 +10,7 @@ from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, make_client
 from rtllm.providers.network import NetworkConfig, network_of
+from rtllm.transport.http import close
 
 _SHORTEST_SECRET = 8
 """Characters of a secret at least: a shorter one may be a word of the host's sentence."""
@@ -26,6 +27,7 @@ class Target:
         network: The proxy and the certificates.
         clients: The HTTP clients.
         has_own_key: Whether the HTTP clients have a key of their own.
+        config: The configuration that it was created from.
         secrets: What no report may contain.
         is_deployment: Whether the model is the user's own name for it, which no report shows.
     """
@@ -36,11 +38,17 @@ class Target:
     network: NetworkConfig
     clients: HttpClients
     has_own_key: bool
+    config: ProviderConfig
     secrets: tuple[str, ...] = ()
     is_deployment: bool = False
 
     def __repr__(self) -> str:
         return f"<Target {self.endpoint.profile.name}, {self.model}>"
+
+    async def aclose(self) -> None:
+        """Close the HTTP client, unless it is the user's."""
+        if self.clients.is_owned:
+            await close(self.clients.made(None))
 
     @property
     def profile(self) -> HostProfile:
@@ -101,6 +109,7 @@ def target_of(
         network,
         clients,
         config.client is not None or config.make_client is not None,
+        config,
         secrets,
         config.deployment is not None,
     )

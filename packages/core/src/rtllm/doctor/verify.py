@@ -84,18 +84,9 @@ async def verify_protocol(
     Raises:
         CannotCheckError: If nothing can be checked.
     """
-    findings: list[Finding] = []
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + TOTAL_LIMIT
     async with Wire(target) as wire:
         lab = Lab(target, wire)
-        for check in checks_of(transport):
-            if (obstacle := _obstacle(lab, check)) is not None:
-                findings += _unanswered(check, obstacle)
-                continue
-            progress(", ".join(check.answers))
-            findings += await _run(lab, check, min(deadline - loop.time(), CHECK_LIMIT))
-            wire.hang_up()
+        findings = await run_checks(lab, wire, checks_of(transport), progress)
         used, unknown = lab.used()
         requests = len(wire.requests)
     report = Report(
@@ -103,13 +94,45 @@ async def verify_protocol(
         target.endpoint.host,
         target.shown_model,
         on,
-        f"rtllm {__version__}, Python {platform.python_version()}",
+        versions(),
         tuple(findings),
         requests,
         used,
         unknown,
     )
     return report.scrubbed(target.secrets)
+
+
+async def run_checks(
+    lab: Lab, wire: Wire, checks: Sequence[Check], progress: Callable[[str], None]
+) -> list[Finding]:
+    """Make checks in order, with one limit for all.
+
+    Args:
+        lab: What they share.
+        wire: Its connections.
+        checks: The checks.
+        progress: Called with the names of the questions before each check.
+
+    Raises:
+        CannotCheckError: If nothing can be checked.
+    """
+    findings: list[Finding] = []
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + TOTAL_LIMIT
+    for check in checks:
+        if (obstacle := _obstacle(lab, check)) is not None:
+            findings += _unanswered(check, obstacle)
+            continue
+        progress(", ".join(check.answers))
+        findings += await _run(lab, check, min(deadline - loop.time(), CHECK_LIMIT))
+        wire.hang_up()
+    return findings
+
+
+def versions() -> str:
+    """Name the versions of this library and of Python, for reports."""
+    return f"rtllm {__version__}, Python {platform.python_version()}"
 
 
 def _obstacle(lab: Lab, check: Check) -> str | None:
@@ -144,7 +167,5 @@ async def _run(lab: Lab, check: Check, limit: float) -> Sequence[Finding]:
         return _unanswered(check, f"not within {limit:.0f} s")
     answered = {each.name for each in found}
     left = [name for name in check.answers if name not in answered]
-    return [
-        *found,
-        *(not_checked(name, "nothing", "not possible after the answer before it") for name in left),
-    ]
+    why = _obstacle(lab, check) or "not possible after the answer before it"
+    return [*found, *(not_checked(name, "nothing", why) for name in left)]

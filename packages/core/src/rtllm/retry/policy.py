@@ -239,6 +239,21 @@ def limits_rate(fault: Fault) -> bool:
     return fault.kind is FaultKind.THROTTLED and error_type(RateLimited, fault) is RateLimited
 
 
+def rejects_account(fault: Fault) -> bool:
+    """Whether the key, its permissions or its credit is rejected, and not the request."""
+    return fault.kind in (
+        FaultKind.UNAUTHORISED,
+        FaultKind.TOKEN_REFUSED,
+        FaultKind.FORBIDDEN,
+        FaultKind.QUOTA,
+    )
+
+
+def exceeds_quota(fault: Fault) -> bool:
+    """Whether the credit or quota is used up."""
+    return fault.kind is FaultKind.QUOTA
+
+
 def lacks_websocket(fault: Fault) -> bool:
     """Whether a host reports that it has no WebSocket."""
     return fault.kind is FaultKind.NO_WEBSOCKET

@@ -38,6 +38,12 @@ class Continued:
         return kept(self.second, self.word, self.baseline)
 
     @property
+    def is_kept(self) -> bool | None:
+        """Whether the question knew the response; None if the answer does not tell."""
+        outcome = self.kept
+        return None if outcome in ("failed", "unclear") else outcome == "kept"
+
+    @property
     def seen(self) -> str:
         """What came back for the question."""
         if self.first.fault is not None:

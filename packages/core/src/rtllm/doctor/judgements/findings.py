@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from rtllm.doctor.judgements.questions import QUESTIONS
+from rtllm.doctor.judgements.subjects import EVERYTHING
 
-Verdict = Literal["holds", "differs", "not checked"]
-"""Whether what the code assumes holds on this host."""
+Verdict = Literal["holds", "differs", "fails", "not checked"]
+"""Whether what the code assumes holds on this host. *Fails*: nothing works until it is mended."""
 Certainty = Literal["measured", "likely", "unknown"]
 """How sure a finding is. *Likely*: judged by the model's words or by token counts alone."""
 
@@ -17,7 +17,7 @@ class Finding:
     """The result of one question.
 
     Attributes:
-        name: The name of the question, one of `QUESTIONS`.
+        name: The name of the question, one of `EVERYTHING`.
         verdict: Whether the assumption holds.
         asked: What was sent.
         seen: What came back.
@@ -37,7 +37,7 @@ class Finding:
     @property
     def question(self) -> str:
         """The question in words."""
-        return QUESTIONS[self.name].text
+        return EVERYTHING[self.name].text
 
 
 def holds(
@@ -60,6 +60,11 @@ def differs(name: str, asked: str, seen: str, meaning: str, keyword: str = "") -
     return Finding(name, "differs", asked, seen, meaning, keyword)
 
 
+def fails(name: str, asked: str, seen: str, meaning: str, keyword: str = "") -> Finding:
+    """Create the finding of something without which no turn succeeds."""
+    return Finding(name, "fails", asked, seen, meaning, keyword)
+
+
 def not_checked(name: str, asked: str, why: str) -> Finding:
     """Create the finding of a question without an answer."""
     return Finding(
@@ -76,9 +81,12 @@ def exit_status(findings: Iterable[Finding]) -> int:
     """Return the exit status of the command.
 
     Returns:
-        0 if no assumption is wrong, 1 if one is, and 2 if nothing was checked.
+        0 if no assumption is wrong, 1 if one is, and 2 if no turn can succeed or nothing was
+        checked.
     """
     verdicts = {each.verdict for each in findings}
+    if "fails" in verdicts:
+        return 2
     if "differs" in verdicts:
         return 1
     return 0 if "holds" in verdicts else 2

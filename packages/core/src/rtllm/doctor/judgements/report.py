@@ -7,7 +7,8 @@ from typing import Any
 
 from rtllm.content.usage import Usage
 from rtllm.doctor.judgements.findings import Finding, exit_status, keywords
-from rtllm.doctor.judgements.questions import LEFT_OUT, QUESTIONS
+from rtllm.doctor.judgements.questions import LEFT_OUT
+from rtllm.doctor.judgements.subjects import EVERYTHING
 
 _IDS = re.compile(
     r"\b(?:org|proj)[-_][A-Za-z0-9_-]{6,}"
@@ -39,6 +40,10 @@ class Report:
         requests: How many requests were sent.
         usage: The tokens of those whose usage was reported.
         unknown: How many ended without usage.
+        title: The command.
+        left_out: What it does not check.
+        suggestion: What to pass to the constructors, as code; empty if nothing is suggested.
+        is_brief: Whether a finding that holds has one line.
     """
 
     host: str
@@ -50,6 +55,15 @@ class Report:
     requests: int
     usage: Usage
     unknown: int
+    title: str = "rtllm doctor --verify-protocol"
+    left_out: tuple[str, ...] = LEFT_OUT
+    suggestion: str = ""
+    is_brief: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        return verdict_of(self.findings, is_diagnosis=self.is_brief)
 
     @property
     def exit_status(self) -> int:
@@ -66,8 +80,21 @@ class Report:
             self,
             address=scrub(self.address, secrets),
             model=scrub(self.model, secrets),
-            findings=tuple(replace(each, seen=scrub(each.seen, secrets)) for each in self.findings),
+            findings=tuple(_scrubbed(each, secrets) for each in self.findings),
+            suggestion=_without_names(self.suggestion, secrets),
         )
+
+
+def _scrubbed(finding: Finding, secrets: Sequence[str]) -> Finding:
+    asked, seen = scrub(finding.asked, secrets), scrub(finding.seen, secrets)
+    return replace(finding, asked=asked, seen=seen, meaning=scrub(finding.meaning, secrets))
+
+
+def _without_names(code: str, secrets: Sequence[str]) -> str:
+    """Remove secrets and names of Azure resources from code."""
+    for secret in secrets:
+        code = code.replace(secret, "…")
+    return _RESOURCE.sub("…", code)
 
 
 def scrub(text: str, secrets: Sequence[str] = ()) -> str:
@@ -85,19 +112,31 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def verdict_of(findings: Iterable[Finding]) -> str:
-    """Summarize findings in one sentence."""
+def verdict_of(findings: Iterable[Finding], *, is_diagnosis: bool = False) -> str:
+    """Summarize findings in one sentence.
+
+    Args:
+        findings: The findings.
+        is_diagnosis: Whether they are about more than the assumptions of the code.
+    """
     known = list(findings)
     status = exit_status(known)
+    broken = [each for each in known if each.verdict == "fails"]
+    if broken:
+        names = ", ".join(each.name for each in broken)
+        return f"No turn can succeed: {names}. {broken[0].seen.rstrip('.')}."
     if status == 2:
         return "Nothing could be checked."
+    if status == 0 and is_diagnosis:
+        return "Nothing is wrong between an agent and this model. No keyword is needed."
     if status == 0:
         return "All assumptions of the code hold on this host. No keyword is needed."
     named = keywords(known)
     wrong = ", ".join(each.name for each in known if each.verdict == "differs")
+    begin = f"Not as {'expected' if is_diagnosis else 'assumed'}: {wrong}."
     if not named:
-        return f"Not as assumed: {wrong}. No keyword is needed."
-    return f"Not as assumed: {wrong}. Set: {'; '.join(f'`{each}`' for each in named)}."
+        return f"{begin} No keyword is needed."
+    return f"{begin} Set: {'; '.join(f'`{each}`' for each in named)}."
 
 
 def to_markdown(report: Report) -> str:
@@ -107,9 +146,9 @@ def to_markdown(report: Report) -> str:
     if report.unknown:
         tokens += f", without {report.unknown} requests whose usage is unknown"
     lines = [
-        "# rtllm doctor --verify-protocol",
+        f"# {report.title}",
         "",
-        f"**{verdict_of(report.findings)}**",
+        f"**{report.verdict}**",
         "",
         f"- host: `{report.host}` at {report.address}, model {report.model}",
         f"- {report.on}, {report.versions}",
@@ -117,11 +156,24 @@ def to_markdown(report: Report) -> str:
         "",
     ]
     for finding in _in_order(report.findings):
-        lines += [*_lines_of(finding), ""]
-    lines.append("Not checked by this command:")
-    lines.append("")
-    lines += [f"- {each}" for each in LEFT_OUT]
-    return "\n".join(lines)
+        if report.is_brief and finding.verdict in ("holds", "not checked"):
+            lines.append(_line_of(finding))
+        else:
+            lines += [*_lines_of(finding), ""]
+    if lines[-1]:
+        lines.append("")
+    if report.suggestion:
+        code = [f"    {line}".rstrip() for line in report.suggestion.splitlines()]
+        lines += ["For this host:", "", *code, ""]
+    if report.left_out:
+        lines += ["Not checked by this command:", "", *(f"- {each}" for each in report.left_out)]
+    return "\n".join(lines).rstrip("\n")
+
+
+def _line_of(finding: Finding) -> str:
+    if finding.verdict == "not checked":
+        return f"- {finding.name}: not checked ({finding.seen})"
+    return f"- {finding.name}: {finding.seen.rstrip('.')}; {finding.meaning}"
 
 
 def _lines_of(finding: Finding) -> list[str]:
@@ -139,14 +191,15 @@ def _lines_of(finding: Finding) -> list[str]:
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings as their questions; those that differ come first."""
-    order = {name: place for place, name in enumerate(QUESTIONS)}
-    return sorted(findings, key=lambda each: (each.verdict != "differs", order[each.name]))
+    order = {name: place for place, name in enumerate(EVERYTHING)}
+    first = {"fails": 0, "differs": 1}
+    return sorted(findings, key=lambda each: (first.get(each.verdict, 2), order[each.name]))
 
 
 def to_data(report: Report) -> dict[str, Any]:
     """Convert a report to plain data, for JSON."""
     return {
-        "verdict": verdict_of(report.findings),
+        "verdict": report.verdict,
         "exit_status": report.exit_status,
         "keywords": list(keywords(report.findings)),
         "host": report.host,
@@ -174,5 +227,6 @@ def to_data(report: Report) -> dict[str, Any]:
             }
             for each in _in_order(report.findings)
         ],
-        "left_out": list(LEFT_OUT),
+        "left_out": list(report.left_out),
+        "suggestion": report.suggestion or None,
     }

@@ -55,6 +55,7 @@ class Continuation(Check):
         second = await connection.ask(_ASKED, word, first.response_id)
         turn = Continued(first, second, word, lab.baseline)
         lab.keeps_unstored = turn.kept == "kept"
+        lab.names_parents = bool(second.parent) if lab.keeps_unstored else None
         return [
             judge_websocket(alone),
             judge_kept(lab.profile, turn),
@@ -103,6 +104,7 @@ class OtherConnection(Check):
         one, other = await lab.connect(), await lab.connect()
         stored = await self._turn(lab, one, other, _STORED)
         unstored = await self._turn(lab, one, other, _GIVEN)
+        lab.keeps_stored = stored.is_kept
         return [judge_stored(lab.profile, stored), judge_unstored(unstored)]
 
     async def _turn(

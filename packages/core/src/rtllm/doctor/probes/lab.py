@@ -1,6 +1,7 @@
 """Lab: what the checks of one run share: the host, the requests, and what was learned so far."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,9 @@ class Lab:
         has_lanes: Whether the host has lanes; None until it is known.
         has_websocket: Whether it has a WebSocket.
         has_http: Whether it answers over HTTP.
-        keeps_unstored: Whether it continues responses that are not stored.
+        keeps_unstored: Whether it continues responses that are not stored, on a WebSocket.
+        keeps_stored: Whether it continues stored ones; None until it is known.
+        names_parents: Whether it names the continued response; None until it is known.
         replies: All replies so far.
     """
 
@@ -51,12 +54,19 @@ class Lab:
         self.has_websocket = True
         self.has_http = True
         self.keeps_unstored = True
+        self.keeps_stored: bool | None = None
+        self.names_parents: bool | None = None
         self.replies: list[HostReply] = []
 
     @property
     def profile(self) -> HostProfile:
         """What is known about the host."""
         return self._target.profile
+
+    @property
+    def optional(self) -> Mapping[str, Any]:
+        """The settings that a host may refuse, and that it does not refuse."""
+        return self._optional
 
     async def connect(self) -> "LabConnection":
         """Open a connection.
@@ -65,6 +75,10 @@ class Lab:
             FaultError: If it can't be opened.
         """
         return LabConnection(self, self._wire, await self._wire.connect())
+
+    async def prepare_http(self) -> None:
+        """Create the HTTP client, so that its creation does not count as the host's time."""
+        await self._wire.prepare_http()
 
     def post(self, step: Step, word: str, parent: str | None = None) -> PendingRequest:
         """Send a request over HTTP; a client never sends ``generate`` there, but a check may."""

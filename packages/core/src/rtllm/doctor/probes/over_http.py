@@ -38,6 +38,7 @@ class OverHttp(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Ask for a word that was never given; give one, stored, and ask for it."""
         word, is_first = new_word(), not lab.replies
+        await lab.prepare_http()
         alone = await lab.noted(lab.post(_ALONE, ""), ACCEPT_LIMIT)
         if is_first and is_refused_form(alone) and lab.leave_out_optional():
             alone = await lab.noted(lab.post(_ALONE, ""), ACCEPT_LIMIT)
@@ -53,6 +54,9 @@ class OverHttp(Check):
             baseline = Baseline(first.usage.input, alone.usage.input)
         second = await lab.noted(lab.post(_ASKED_STORED, word, first.response_id))
         turn = Continued(first, second, word, baseline)
+        if not lab.has_websocket:
+            lab.keeps_stored = turn.is_kept
+            lab.names_parents = bool(second.parent) if turn.is_kept else None
         return [
             found,
             judge_stored(lab.profile, turn, "http-chain"),

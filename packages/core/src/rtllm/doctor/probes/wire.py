@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -186,6 +187,12 @@ class Wire:
             request.finish(self._lost.get(number, CANCELLED))
         self._sockets.send(Send(number, len(self.requests), frame))
         return request
+
+    async def prepare_http(self) -> None:
+        """Create the HTTP client, whose import is slow and must not count as the host's time."""
+        # A client of the user's may fail here; then the request reports why.
+        with suppress(Exception):
+            await asyncio.to_thread(self._target.clients.get)
 
     def post(self, body: dict[str, Any]) -> PendingRequest:
         """Send a request over HTTP."""
