@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Never, Self
 
 import aiohttp
@@ -17,6 +18,7 @@ from livekit.agents.utils import is_given
 from rtllm import (
     ChatClient,
     Client,
+    Item,
     Network,
     ResponseStream,
     RetryPolicy,
@@ -37,10 +39,12 @@ from rtllm.adapters import (
     resolve_images,
     resolve_provider,
     takes_cache_breakpoints,
+    warm_up,
     with_keyword_docs,
 )
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
+from rtllm_livekit.invalid_calls import Corrections
 from rtllm_livekit.settings import LiveKitOptions, set_keywords, without_not_given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
@@ -73,6 +77,7 @@ class BaseLLM(llm.LLM[Never]):
         else:
             self._client = connection.chat_client(provider)
             host = provider.host
+        self._warm_ups: set[asyncio.Task[None]] = set()
         self._tools = ToolEncoder()
         self._pictures = ImageCache[llm.ImageContent](LiveKitFrames())
         self._options = LiveKitOptions(
@@ -225,23 +230,31 @@ class BaseLLM(llm.LLM[Never]):
         )
 
         async def ask_with_pictures() -> ResponseStream:
+            nonlocal request
             items = resolve_images(converted.items, await self._pictures.encode(images))
-            return self._client.ask(replace(request, items=items))
+            request = replace(request, items=items)
+            return self._client.ask(request)
+
+        def ask_again(more: tuple[Item, ...]) -> ResponseStream:
+            return self._client.ask(replace(request, items=(*request.items, *more)))
 
         stream: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
         if any(isinstance(one, NewImage) for one in images):
             self._client.check(request)
         else:
             stream = self._client.ask(request)
+        names, tools = self._tools.names, tools or []
+        is_gated = options.answer_invalid_calls
         return LLMStream(
             self,
             stream,
             chat_ctx=chat_ctx,
-            tools=tools or [],
+            tools=tools,
             conn_options=conn_options,
-            names=self._tools.names,
+            names=names,
             on_refusal=options.on_refusal,
             failure_text=options.failure_text,
+            corrections=Corrections(ask_again, tools, names) if is_gated else None,
         )
 
     def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:
@@ -252,20 +265,48 @@ class BaseLLM(llm.LLM[Never]):
             return self._options.host == _OPENAI and takes_cache_breakpoints(family)
         return self._requests.breakpoints(wanted, model)
 
-    def prewarm(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Begin to open a connection if none is warm; may be called often."""
+    def prewarm(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        instructions: str | None = None,
+        tools: list[llm.Tool] | None = None,
+    ) -> None:
+        """Begin to open a connection if none is warm; may be called often, and never waits.
+
+        With instructions the service also processes them ahead, once a connection is open. The
+        first turn of each conversation with these instructions continues from there. Their tokens
+        count as warm-up. Over HTTP that does nothing. A failure is only logged.
+
+        Args:
+            loop: The event loop to use, if none is running.
+            instructions: The system text of the agent; without it only a connection is opened.
+            tools: The agent's tools.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             if loop is not None:
-                loop.call_soon_threadsafe(self.prewarm)
+                prewarm = partial(self.prewarm, instructions=instructions, tools=tools)
+                loop.call_soon_threadsafe(prewarm)
             return
         limits = self._options.limits_of(DEFAULT_API_CONNECT_OPTIONS)
         self._client.prewarm(self.model, job_network(), limits.connect)
+        client = self._client
+        if instructions and isinstance(client, Client) and not self._options.request_headers:
+            request = self._requests.request(
+                {}, limits=limits, retry=RetryPolicy(), tools=self._tools.encode(tools or [])
+            )
+            request = replace(request, network=job_network())
+            task = asyncio.create_task(warm_up(client, request, instructions))
+            self._warm_ups.add(task)
+            task.add_done_callback(self._warm_ups.discard)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones."""
         await super().aclose()
+        for task in list(self._warm_ups):
+            task.cancel()
         self._pictures.clear()
         await self._client.aclose()
 

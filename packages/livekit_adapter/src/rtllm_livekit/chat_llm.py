@@ -71,5 +71,6 @@ class ChatLLM(BaseLLM):
         conversation: str | None = None,
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
+        answer_invalid_calls: bool = False,
     ) -> None:
         super().__init__(locals(), "chat")

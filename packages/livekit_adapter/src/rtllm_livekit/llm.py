@@ -92,5 +92,6 @@ class LLM(BaseLLM):
         conversation: str | None = None,
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
+        answer_invalid_calls: bool = False,
     ) -> None:
         super().__init__(locals(), "responses")

@@ -9,7 +9,7 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.utils import is_given
 
 from rtllm import Timeouts
-from rtllm.adapters import Options, timeout_parts
+from rtllm.adapters import Options, check_settings, timeout_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -18,9 +18,15 @@ class LiveKitOptions(Options):
 
     Attributes:
         prompt_cache_breakpoints: Whether prompt cache breakpoints are sent.
+        answer_invalid_calls: Whether calls that can't run are answered inside `chat`.
     """
 
     prompt_cache_breakpoints: bool | Literal["auto"] = "auto"
+    answer_invalid_calls: bool = False
+
+    def __post_init__(self) -> None:
+        Options.__post_init__(self)  # `super()` needs the class before its slots
+        check_settings(answer_invalid_calls=self.answer_invalid_calls)
 
     @property
     def connect(self) -> float | None:

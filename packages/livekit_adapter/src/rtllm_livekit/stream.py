@@ -1,6 +1,7 @@
 """One response as LiveKit reads it: from events to chunks."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from livekit.agents import APIConnectOptions, llm
@@ -9,6 +10,7 @@ from opentelemetry import trace
 from rtllm import (
     Event,
     PhaseChanged,
+    ResponseEnded,
     ResponseStream,
     TextDelta,
     ToolCallReady,
@@ -16,9 +18,10 @@ from rtllm import (
     TurnReport,
     Usage,
 )
-from rtllm.adapters import OnRefusal, ToolNames, refusal_error
+from rtllm.adapters import OnRefusal, ToolNames, add_usage, refusal_error
 from rtllm_livekit.convert import extra_with, mark_in
 from rtllm_livekit.errors import to_livekit
+from rtllm_livekit.invalid_calls import Corrections
 
 
 class LLMStream(llm.LLMStream):
@@ -33,6 +36,7 @@ class LLMStream(llm.LLMStream):
         names: The framework's names of the tools.
         on_refusal: What to do with the text of a refusal.
         failure_text: The text to emit when the turn fails; None to raise.
+        corrections: Asks the model to correct calls that can't run; None to emit them.
     """
 
     def __init__(
@@ -46,8 +50,11 @@ class LLMStream(llm.LLMStream):
         names: ToolNames,
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         self._names = names
+        self._corrections = corrections
+        self._usage: Usage | None = None
         self._on_refusal = on_refusal
         self._failure_text = failure_text
         self._has_spoken = False
@@ -58,22 +65,29 @@ class LLMStream(llm.LLMStream):
 
     async def _run(self) -> None:
         stream = self._stream if isinstance(self._stream, ResponseStream) else await self._stream()
-        try:
-            with stream:  # leaving it does not wait, because interrupt() waits for this method
-                await self._read(stream)
-        except TurnError as error:
-            self._fail(error)
-        finally:
-            if stream.report is not None:
-                _annotate(trace.get_current_span(), stream.report)
+        following: ResponseStream | None = stream
+        while following is not None:
+            stream, following = following, None
+            try:
+                with stream:  # leaving it does not wait, because interrupt() waits for this method
+                    following = await self._read(stream)
+            except TurnError as error:
+                self._fail(error)
+            finally:
+                if stream.report is not None:
+                    _annotate(trace.get_current_span(), stream.report)
 
-    async def _read(self, stream: ResponseStream) -> None:
+    async def _read(self, stream: ResponseStream) -> ResponseStream | None:
         """Emit a chunk for each event.
+
+        Returns:
+            The stream of the next request, if no call of this response can run.
 
         Raises:
             TurnError: If the turn fails.
         """
-        mark, extra, refusal = None, None, ""
+        mark, extra, refusal, text = None, None, "", ""
+        calls: list[ToolCallReady] = []
         async for event in stream:
             if stream.mark != mark:  # another attempt has started
                 mark = stream.mark
@@ -82,12 +96,33 @@ class LLMStream(llm.LLMStream):
                 if event.refusal and self._on_refusal == "error":
                     refusal += event.text
                     continue
+                if self._has_spoken and not text and self._usage is not None:
+                    self._emit(stream, extra, replace(event, text=f" {event.text}"))
+                else:
+                    self._emit(stream, extra, event)
                 self._has_spoken = True
-            chunk = _chunk(stream.response_id or "", extra, event, self._names)
-            if chunk is not None:
-                self._event_ch.send_nowait(chunk)
+                text += event.text
+            elif isinstance(event, ToolCallReady) and self._corrections is not None:
+                calls.append(event)
+            elif isinstance(event, ResponseEnded):
+                self._usage = add_usage(self._usage, event.usage)
+                self._emit(stream, extra, replace(event, usage=self._usage))
+            else:
+                self._emit(stream, extra, event)
         if refusal:
             raise refusal_error(refusal, stream.response_id)
+        following = None
+        if self._corrections is not None:
+            made = [event.call for event in calls]
+            following = self._corrections.after(text, made, stream.response_id)
+        for event in calls if following is None else ():
+            self._emit(stream, extra, event)
+        return following
+
+    def _emit(self, stream: ResponseStream, extra: dict[str, Any] | None, event: Event) -> None:
+        chunk = _chunk(stream.response_id or "", extra, event, self._names)
+        if chunk is not None:
+            self._event_ch.send_nowait(chunk)
 
     def _fail(self, error: TurnError) -> None:
         """End a failed turn: with the failure text and an ``error`` event, or else by raising.

@@ -1,6 +1,5 @@
 """One `chat`: its requests, its chunks, and the turn that it belongs to."""
 
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,10 +7,9 @@ from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, LLMResponse
 
-from rtllm import Item, Message, ResponseStream, ToolCall, ToolOutput
+from rtllm import Item, Message, ResponseStream, ToolCall
 from rtllm.adapters import CallGroup, OfferedTools, OnRefusal, Unseen, arrange
 from rtllm_videosdk.convert import as_recorded, copy_context
-from rtllm_videosdk.errors import invalid_call_error
 from rtllm_videosdk.generation import (
     Generation,
     Response,
@@ -22,9 +20,7 @@ from rtllm_videosdk.generation import (
 )
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.images import Pictures
-from rtllm_videosdk.parallel_calls import MAX_INVALID_RESPONSES, OpenTurns, PipelineTurn
-
-logger = logging.getLogger(__name__)
+from rtllm_videosdk.parallel_calls import OpenTurns, PipelineTurn
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
@@ -172,7 +168,13 @@ class ChatCall:
     async def _ask_until_valid(
         self, turn: PipelineTurn, items: tuple[Item, ...], response: Response
     ) -> AsyncGenerator[LLMResponse, None]:
-        """Repeat the request until the response has no invalid call, or also something valid."""
+        """Repeat the request until the response has no invalid call, or also something valid.
+
+        The framework never gets an invalid call; the model gets an error output for each.
+
+        Raises:
+            ResponseFailed: If that happens too often in one turn.
+        """
         settings = self._settings
         while True:
             response.reset()
@@ -187,7 +189,11 @@ class ChatCall:
             if response.ended is None:
                 return
             response.calls = [settings.offered.as_run(call) for call in response.calls]
-            broken = self._answer_invalid_calls(turn, response)
+            broken: list[Item] = []
+            if not turn.refused:
+                response.calls, broken = turn.gate.answer(
+                    response.calls, settings.offered.explain_rejection, response.ended.response_id
+                )
             if response.calls:
                 heard = graph is None and not self.nested  # when nested, the framework drops text
                 words = response.text if heard else ""
@@ -223,27 +229,3 @@ class ChatCall:
             return as_recorded(tuple(run), nested=nested, graph=graph)
 
         return self._settings.ask(context, self._unsent, record, no_calls=turn.refused)
-
-    def _answer_invalid_calls(self, turn: PipelineTurn, response: Response) -> list[Item]:
-        """Remove invalid calls from a response; the model gets an error output for each.
-
-        Returns:
-            These calls, which the framework never gets, and their outputs.
-
-        Raises:
-            ResponseFailed: If that happened too often in one turn.
-        """
-        explain_rejection = self._settings.offered.explain_rejection
-        checked = [(call, explain_rejection(call)) for call in response.calls]
-        broken = [(call, why) for call, why in checked if why is not None]
-        if not broken or turn.refused:
-            return []
-        turn.failed_calls += 1
-        reasons = "; ".join(why for _, why in broken)
-        if turn.failed_calls > MAX_INVALID_RESPONSES:
-            ended = response.ended
-            raise invalid_call_error(reasons, ended.response_id if ended is not None else None)
-        logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
-        response.calls = [call for call, why in checked if why is None]
-        outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
-        return [*(call for call, _ in broken), *outputs]

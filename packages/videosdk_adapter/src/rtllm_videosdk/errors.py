@@ -19,12 +19,6 @@ the service's message, status, code and request id.
 from rtllm import Details, ResponseFailed
 
 
-def invalid_call_error(reason: str, request_id: str | None) -> ResponseFailed:
-    """Create the error of a turn in which the model kept making invalid calls."""
-    details = Details(code="tool_call_invalid", request_id=request_id)
-    return ResponseFailed(f"the model's tool calls can't be run: {reason}", details)
-
-
 def missing_decision_error(request_id: str | None) -> ResponseFailed:
     """Create the error of a graph's response with neither text nor a decision."""
     details = Details(code="graph_answer_invalid", request_id=request_id)

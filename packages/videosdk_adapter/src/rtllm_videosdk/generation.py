@@ -10,7 +10,7 @@ from typing import Any
 from videosdk.agents import ChatRole, LLMResponse
 
 from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
-from rtllm.adapters import CallGroup, OnRefusal, refusal_error, signature_of
+from rtllm.adapters import CallGroup, OnRefusal, add_usage, refusal_error, signature_of
 from rtllm_videosdk.caller_identity import calling_pipeline
 from rtllm_videosdk.errors import missing_decision_error
 from rtllm_videosdk.graph import GraphStream
@@ -127,7 +127,7 @@ async def read_response(
                     response.calls.append(call)
                 case ResponseEnded():
                     response.ended = event
-                    response.spent = _add_usage(response.spent, event.usage)
+                    response.spent = add_usage(response.spent, event.usage)
                 case _:
                     pass
     if generation.is_cancelled() or response.ended is None:
@@ -233,16 +233,3 @@ def _usage_metadata(usage: Usage, response_id: str | None, model: str) -> dict[s
         "request_id": response_id,
         "model": model,
     }
-
-
-def _add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        one.input + other.input,
-        one.output + other.output,
-        (one.cached or 0) + (other.cached or 0),
-        (one.cache_write or 0) + (other.cache_write or 0),
-        (one.reasoning or 0) + (other.reasoning or 0),
-        other.tier,
-    )

@@ -1,7 +1,6 @@
 """`OpenAILLM`: OpenAI's models for VideoSDK Agents, over HTTP or the Responses WebSocket."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,16 +19,14 @@ from rtllm import (
     HostProfile,
     Item,
     Lanes,
-    Message,
     ResponseStream,
     ThinkTags,
     TokenProvider,
     TraceListeners,
-    TurnError,
     TurnReport,
     UsageSnapshot,
 )
-from rtllm.adapters import OF_AZURE, Effort, OnRefusal, resolve_azure, with_keyword_docs
+from rtllm.adapters import OF_AZURE, Effort, OnRefusal, resolve_azure, warm_up, with_keyword_docs
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
 from rtllm_videosdk.generation import Generation, text_chunk
@@ -38,8 +35,6 @@ from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import OpenTurns
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, LiveSettings
 from rtllm_videosdk.tools import ToolEncoder
-
-logger = logging.getLogger(__name__)
 
 AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
 """The original's defaults of `azure`; they are sent only to models that accept them."""
@@ -286,11 +281,8 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         if not instructions:
             return
         request = self._request(tools=self._tools.offer(tools).encoded)
-        request = replace(request, items=(Message.of("system", instructions),), record=lambda _: ())
-        try:
-            await self._clients.socket(request.headers, request.query).warm_up(request)
-        except TurnError as error:
-            logger.warning("the instructions could not be warmed up: %s", error)
+        client = self._clients.socket(request.headers, request.query)
+        await warm_up(client, request, instructions)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones.

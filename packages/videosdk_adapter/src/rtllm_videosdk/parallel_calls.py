@@ -17,11 +17,8 @@ from dataclasses import dataclass, field
 from videosdk.agents import ChatContext
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm.adapters import CallGroup, CallHistory, Unseen, count_keys
+from rtllm.adapters import CallGate, CallGroup, CallHistory, Unseen, count_keys
 from rtllm_videosdk.convert import calls_in
-
-MAX_INVALID_RESPONSES = 2
-"""How many responses with invalid calls get an error output in one turn, before it fails."""
 
 
 @dataclass(slots=True)
@@ -85,7 +82,7 @@ class PipelineTurn:
         waiting: Whether the newest `chat` of the turn ended with calls. If the first generator then
             continues, a tool raised, or the framework accepted no more calls.
         refused: Whether the framework accepted no more calls.
-        failed_calls: How many responses had invalid calls.
+        gate: Answers its calls that can't run.
         superseded: Whether another turn has begun in the context since. Then new records belong to
             this turn only if it continues itself.
     """
@@ -98,7 +95,7 @@ class PipelineTurn:
     error: Exception | None = None
     waiting: bool = False
     refused: bool = False
-    failed_calls: int = 0
+    gate: CallGate = field(default_factory=CallGate)
     superseded: bool = False
     _earlier: set[str] = field(init=False)
     _task: weakref.ref[asyncio.Task[object]] | None = None

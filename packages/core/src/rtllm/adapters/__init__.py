@@ -22,6 +22,8 @@ from rtllm.adapters.options import (
 )
 from rtllm.adapters.refusals import OnRefusal, refusal_error
 from rtllm.adapters.tool_cache import ToolCache
+from rtllm.adapters.usage_sum import add_usage
+from rtllm.adapters.warm_up import warm_up
 from rtllm.client.checks import check_settings
 from rtllm.codec.carried_fields import signature_of, with_signature
 from rtllm.content.tool_names import ToolNames, legal_tool_name
@@ -39,7 +41,7 @@ from rtllm.parameters import (
 from rtllm.providers.azure import resolve_azure
 from rtllm.providers.config import ProviderConfig, resolve_provider
 from rtllm.providers.dialects import dialect_with
-from rtllm.tools.call_gate import OfferedTools, RunnableTool
+from rtllm.tools.call_gate import CallGate, OfferedTools, RunnableTool, explain_unreadable
 from rtllm.tools.content_key import content_key
 from rtllm.tools.structured_output import with_form
 
@@ -48,6 +50,7 @@ __all__ = [
     "OF_AZURE",
     "Api",
     "Body",
+    "CallGate",
     "CallGroup",
     "CallHistory",
     "ConnectionOptions",
@@ -68,11 +71,13 @@ __all__ = [
     "ToolCache",
     "ToolNames",
     "Unseen",
+    "add_usage",
     "arrange",
     "check_settings",
     "content_key",
     "count_keys",
     "dialect_with",
+    "explain_unreadable",
     "find_unrecognized",
     "group_keywords",
     "legal_tool_name",
@@ -87,6 +92,7 @@ __all__ = [
     "text_format_of",
     "timeout_parts",
     "tool_choice_of",
+    "warm_up",
     "with_form",
     "with_keyword_docs",
     "with_signature",

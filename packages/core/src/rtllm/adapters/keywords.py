@@ -103,6 +103,9 @@ KEYWORDS: Mapping[str, str] = {
     "on_refusal": '"speak" emits the text of a refusal, "error" raises.',
     "failure_text": "Spoken when a turn fails, instead of raising; the ``error`` event comes in "
     "both cases. Leave it out inside the framework's fallback wrapper, except on its last model.",
+    "answer_invalid_calls": "Whether a response whose calls can't run (an unknown tool, broken "
+    "JSON) is answered inside the same `chat`, at most twice. Otherwise LiveKit answers such calls "
+    "itself.",
     "on_turn": "Called with the report of each turn.",
     "on_trace": "A listener of the trace events, or several (``docs/tracing.md``).",
     "label": "A name for the calls of this object, in reports, traces and logs.",

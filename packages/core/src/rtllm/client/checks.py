@@ -95,6 +95,7 @@ def _family(_: str, value: Any) -> None:
 
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "answer_invalid_calls": _switch,
     "chaining": _switch_or_auto,
     "conversation": _name,
     "failure_text": _text,
