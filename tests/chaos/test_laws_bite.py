@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import Phase
 
 from chaos.laws import Broken
 from chaos.rounds import PLAYS, play_round
-from rtllm.content.usage import Usage, UsageCategory, UsageLedger
+from rtllm.content.usage import AttemptDetails, Usage, UsageCategory
+from rtllm.content.usage_ledger import UsageLedger
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress
 from rtllm.errors import ConnectionLost
@@ -61,9 +63,15 @@ def cuts_cost_nothing(patch: pytest.MonkeyPatch) -> None:
     """An answer without a listener is missing in the usage totals."""
     record = UsageLedger.record
 
-    def only_heard(self: UsageLedger, account: UsageCategory, usage: Usage | None) -> None:
-        if account != "cancelled":
-            record(self, account, usage)
+    def only_heard(
+        self: UsageLedger,
+        account: UsageCategory,
+        usage: Usage | None,
+        details: AttemptDetails,
+        day: date,
+    ) -> None:
+        if account not in ("cancelled", "draft"):
+            record(self, account, usage, details, day)
 
     patch.setattr(UsageLedger, "record", only_heard)
 
@@ -72,7 +80,9 @@ def unknown_is_nothing(patch: pytest.MonkeyPatch) -> None:
     """An attempt whose usage is unknown counts as if it had used nothing."""
     record = UsageLedger.record
     patch.setattr(
-        UsageLedger, "record", lambda self, a, usage: record(self, a, usage or Usage(0, 0))
+        UsageLedger,
+        "record",
+        lambda self, a, usage, *more: record(self, a, usage or Usage(0, 0), *more),
     )
 
 

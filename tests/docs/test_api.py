@@ -24,6 +24,7 @@ MODULES = (
     "rtllm.trace",
     "rtllm.adapters",
     "rtllm.testing",
+    "rtllm.usage",
 )
 
 

@@ -62,6 +62,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("on_turn", Later(), "on_turn is async; expected a plain function"),
     ("on_turn", functools.partial(later), "on_turn is async; expected a plain function"),
     ("on_turn", "print", "on_turn is str; expected a function"),
+    ("prices", {"gpt-4.1": 2}, "prices is dict; expected Prices or None"),
     ("dialect", {"nothing": "x"}, "expected any of 'strict_tools'"),
     ("think_tags", "yes", "expected one of 'drop'"),
     ("strict_tools", "yes", "expected True, False or None"),

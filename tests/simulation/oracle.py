@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
-from rtllm.engine.actions import Deliver, Finish, RecordUsage, Send, StartHttp
+from rtllm.engine.actions import Deliver, Finish, MoveUsage, RecordUsage, Send, StartHttp
 from rtllm.engine.connections import LARGE_FRAME, MAX_UNSENT
 from rtllm.engine.request_planner import MAX_MISSES
 from rtllm.engine.snapshot import EngineSnapshot
@@ -752,6 +752,13 @@ class Oracle:
 
     # -- books ---------------------------------------------------------------------------------
 
+    def booked_or_moved(self, engine: int, action: RecordUsage | MoveUsage) -> None:
+        """Law 6, at first and once it is known that a response was a draft."""
+        if isinstance(action, MoveUsage):
+            self.moved(engine, action)
+        else:
+            self.booked(engine, action)
+
     def booked(self, engine: int, action: RecordUsage) -> None:
         """Law 6: each attempt is counted once, with what the service counted."""
         attempt = self.attempts.get((engine, action.attempt))
@@ -766,16 +773,26 @@ class Oracle:
         if attempt.is_unsure and not self.sim.world.uses_lanes:
             return  # an error that may have been another's: answers in order tell no more
         usage = (action.usage.input, action.usage.output) if action.usage is not None else None
-        was_left = action.category in ("cancelled", "superseded") or self.sim.is_closing
+        was_left = action.category in ("cancelled", "superseded", "draft") or self.sim.is_closing
         if attempt.is_ending and was_left:
             attempt.ended = attempt.usage = None  # its end was not awaited
         if usage != attempt.usage:
             raise Violation("6", f"attempt {attempt.number}: {usage} booked, {attempt.usage} used")
         allowed = self._categories(attempt)
+        if {"answered", "cancelled"} & {*allowed}:
+            allowed += ("draft",)
         if action.category not in allowed:
             raise Violation("6", f"attempt {attempt.number} is {action.category}, not {allowed}")
         if attempt.ended is None and not self._may_be_lost(attempt):
             raise Violation("6", f"attempt {attempt.number} is booked before it ended")
+
+    def moved(self, engine: int, action: MoveUsage) -> None:
+        """A draft that was thrown away is counted as one, instead of as before."""
+        attempt = self.attempts.get((engine, action.attempt))
+        if attempt is None or not attempt.is_booked or attempt.category != action.was:
+            raise Violation("6", f"attempt {action.attempt} is moved from {action.was}")
+        attempt.category = action.category
+        self.figures[f"moved to {action.category}"] += 1
 
     def never_went_out(self, attempt: AttemptRecord) -> None:
         """Forget a request over HTTP that was stopped before it went out."""

@@ -21,6 +21,7 @@ from rtllm.engine.actions import (
     Connect,
     Deliver,
     Finish,
+    MoveUsage,
     Ping,
     RecordUsage,
     Send,
@@ -311,8 +312,8 @@ class Simulation:
                     self.oracle.delivered(engine, action, fact, subject)
                 case WakeAt(at):
                     self._wake(engine, at)
-                case RecordUsage():
-                    self.oracle.booked(engine, action)
+                case RecordUsage() | MoveUsage():
+                    self.oracle.booked_or_moved(engine, action)
                 case Finish():
                     self._finish(engine, action, fact, subject)
                 case Send():

@@ -12,6 +12,7 @@ from rtllm.engine.actions import (
     Connect,
     Deliver,
     Finish,
+    MoveUsage,
     Ping,
     RecordUsage,
     Send,
@@ -61,6 +62,8 @@ def _told_action(action: Action) -> str:
             return f"finish turn {turn}: {report.outcome}" + (f", {error!r}" if error else "")
         case RecordUsage(turn, attempt, category, usage):
             return f"book attempt {attempt} of turn {turn}: {category}, {usage}"
+        case MoveUsage(attempt, was, category, usage):
+            return f"move attempt {attempt} from {was} to {category}, {usage}"
         case Ping(connection):
             return f"ping {connection}"
         case Close(connection):

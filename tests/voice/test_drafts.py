@@ -90,6 +90,20 @@ async def test_a_draft_of_mistaken_words_is_thrown_away(any_host: Any, thinks: f
         assert on.chained[-1]
 
 
+async def test_drafts_that_are_thrown_away_are_counted_apart(any_host: Any) -> None:
+    ears = FakeSTT(preflight=0.1, final=0.3, hears=_mistaken)
+    async with line(any_host, stt=ears) as on:
+        await on.call.caller_says("Good morning.")
+        await on.call.quiet()
+        await on.call.caller_says("A table for two, please.")
+        await on.call.quiet()
+        usage = on.stage.llm.usage
+        assert (usage.draft.attempts, usage.answered.attempts) == (1, 2)
+        used = [entry.usage for entry in on.stage.entries if entry.usage is not None]
+        assert usage.all.input == sum(one["input_tokens"] for one in used)
+        assert usage.draft.input == used[1]["input_tokens"]
+
+
 @pytest.mark.parametrize("pace", [{}, {"per_delta": 0.1}, {"time_to_first": 1.0}])
 async def test_a_draft_is_thrown_away_when_the_caller_goes_on(
     any_host: Any, pace: dict[str, float]

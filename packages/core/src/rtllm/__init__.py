@@ -22,10 +22,19 @@ from rtllm.content.items import (
     ToolCall,
     ToolOutput,
 )
+from rtllm.content.prices import Cost, ModelPrices, Prices
 from rtllm.content.request import Network, Request
 from rtllm.content.retries import RetryPolicy
 from rtllm.content.timeouts import SILENCE_LIMIT, Timeouts
-from rtllm.content.usage import Totals, Usage, UsageLedger, UsageSnapshot
+from rtllm.content.usage import (
+    AttemptDetails,
+    AttemptUsage,
+    Totals,
+    Usage,
+    UsageCategory,
+    UsageLine,
+)
+from rtllm.content.usage_ledger import ConversationUsage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
 from rtllm.engine.options import Chaining
 from rtllm.engine.report import Recovery, TurnReport
@@ -52,6 +61,7 @@ from rtllm.providers.azure import TokenProvider
 from rtllm.providers.credentials import ApiKey, Credentials
 from rtllm.providers.dialects import ThinkTags
 from rtllm.providers.hosts import Endpoint, HostProfile, endpoint
+from rtllm.providers.price_library import PriceLibrary, load_prices
 from rtllm.tools.function import FunctionTool
 from rtllm.tools.null_defaults import Nulls
 from rtllm.tools.strict_check import why_not_strict
@@ -63,6 +73,8 @@ from rtllm.trace.records import TraceReading, TraceRecord
 __all__ = [
     "SILENCE_LIMIT",
     "ApiKey",
+    "AttemptDetails",
+    "AttemptUsage",
     "CallIdentity",
     "Chaining",
     "ChatClient",
@@ -72,6 +84,8 @@ __all__ = [
     "ConnectionLost",
     "ConnectionSnapshot",
     "ContextRepair",
+    "ConversationUsage",
+    "Cost",
     "Credentials",
     "Details",
     "EmptyContext",
@@ -84,11 +98,14 @@ __all__ = [
     "Item",
     "Lanes",
     "Message",
+    "ModelPrices",
     "Network",
     "Nulls",
     "Opaque",
     "Overloaded",
     "PhaseChanged",
+    "PriceLibrary",
+    "Prices",
     "RateLimited",
     "Reasoning",
     "Recovery",
@@ -121,10 +138,13 @@ __all__ = [
     "TurnReport",
     "TurnTimeout",
     "Usage",
+    "UsageCategory",
     "UsageLedger",
+    "UsageLine",
     "UsageSnapshot",
     "__version__",
     "endpoint",
+    "load_prices",
     "parse_answer",
     "read_trace",
     "response_format_of",

@@ -41,8 +41,8 @@ class Clients:
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, of all clients."""
-        return self._usage_ledger.snapshot()
+        """Tokens and their cost so far, of all clients."""
+        return self._usage_ledger.snapshot(self._connection.pricing)
 
     def socket(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Client:
         """Return the client whose handshakes have these headers and this query.

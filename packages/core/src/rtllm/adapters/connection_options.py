@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from rtllm.client.chat_client import ChatClient
 from rtllm.client.checks import check_settings
 from rtllm.client.client import Client, FallbackProtocol, Lanes
-from rtllm.content.usage import UsageLedger
+from rtllm.content.prices import Prices, Pricing
+from rtllm.content.usage_ledger import UsageLedger
 from rtllm.engine.options import Chaining
 from rtllm.engine.report import TurnReport
 from rtllm.providers.config import ProviderConfig
 from rtllm.providers.dialects import ThinkTags, dialect_with
 from rtllm.providers.hosts import HostProfile
+from rtllm.providers.price_library import look_up
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.trace.listeners import TraceListeners
 
@@ -35,6 +37,7 @@ class ConnectionOptions:
     strict_tools: bool | None = None
     think_tags: ThinkTags | None = None
     rebuild: bool = False
+    prices: Prices | None = None
     on_turn: Callable[[TurnReport], None] | None = None
     on_trace: TraceListeners = None
     label: str | None = None
@@ -49,11 +52,17 @@ class ConnectionOptions:
             host_profile=self.host_profile,
             chaining=self.chaining,
             rebuild=self.rebuild,
+            prices=self.prices,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,
         )
         self._dialect()
+
+    @property
+    def pricing(self) -> Pricing:
+        """The prices for `UsageLedger.snapshot`."""
+        return Pricing(self.prices, look_up)
 
     def client(
         self,
@@ -87,6 +96,7 @@ class ConnectionOptions:
             profile=self.host_profile,
             chaining=self.chaining,
             dialect=self._dialect(),
+            prices=self.prices,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,
@@ -109,6 +119,7 @@ class ConnectionOptions:
             provider,
             profile=self.host_profile,
             dialect=self._dialect(),
+            prices=self.prices,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,

@@ -106,6 +106,8 @@ KEYWORDS: Mapping[str, str] = {
     "answer_invalid_calls": "Whether a response whose calls can't run (an unknown tool, broken "
     "JSON) is answered inside the same `chat`, at most twice. Otherwise LiveKit answers such calls "
     "itself.",
+    "prices": "Prices of your own, for hosts and models that the price library doesn't know "
+    "(``docs/usage.md``).",
     "on_turn": "Called with the report of each turn.",
     "on_trace": "A listener of the trace events, or several (``docs/tracing.md``).",
     "label": "A name for the calls of this object, in reports, traces and logs.",

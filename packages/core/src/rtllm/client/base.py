@@ -15,7 +15,7 @@ from rtllm.client.stream import ResponseStream
 from rtllm.client.trace_log import is_logged, log_event
 from rtllm.client.turn_log import log_turn
 from rtllm.content.request import Request
-from rtllm.content.usage import UsageLedger, UsageSnapshot
+from rtllm.content.usage_ledger import UsageLedger, UsageSnapshot
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -126,8 +126,8 @@ class BaseClient(ABC):
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, including those of interrupted, failed and superseded attempts."""
-        return self._usage_ledger.snapshot()
+        """Tokens and their cost so far, also of cancelled, failed and superseded attempts."""
+        return self._usage_ledger.snapshot(self._options.pricing)
 
     @property
     def connections(self) -> tuple[ConnectionSnapshot, ...]:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any, Self
 
 from rtllm.client.base import BaseClient
+from rtllm.client.checks import check_settings
 from rtllm.client.stream import ResponseStream
 from rtllm.codec.chat_encoder import parameters
+from rtllm.content.prices import Prices, Pricing
 from rtllm.content.request import Network, Request
-from rtllm.content.usage import UsageLedger
+from rtllm.content.usage_ledger import UsageLedger
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
@@ -18,6 +20,7 @@ from rtllm.providers.config import ProviderConfig
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient
+from rtllm.providers.price_library import look_up
 from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
@@ -43,6 +46,7 @@ class ChatClient(BaseClient):
             settings, or None; it is closed here. Pass it instead of `client`.
         profile: The host's properties, or the name of a known host. None if nothing is known.
         dialect: How the host wants requests encoded, as with `Client`.
+        prices: Prices of your own, for hosts and models that the price library doesn't know.
         on_turn: Called with the report of each turn.
         on_trace: A listener of the trace events, or several (``docs/tracing.md``).
         label: A name for the calls of this client, for reports, traces and logs.
@@ -60,6 +64,7 @@ class ChatClient(BaseClient):
         make_client: MakeClient | None = None,
         profile: HostProfile | str | None = None,
         dialect: Mapping[str, str] | None = None,
+        prices: Prices | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,
@@ -67,9 +72,15 @@ class ChatClient(BaseClient):
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("pass either client or make_client; both or neither were given")
+        check_settings(prices=prices)
         known = HostProfile("chat") if profile is None else profile_named(profile)
         super().__init__(
-            EngineOptions(replace(known, memory="none"), api="chat", websocket=False),
+            EngineOptions(
+                replace(known, memory="none"),
+                api="chat",
+                websocket=False,
+                pricing=Pricing(prices, look_up),
+            ),
             HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,
             usage_ledger,

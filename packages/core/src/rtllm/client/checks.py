@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
+from rtllm.content.prices import Prices
 from rtllm.errors import ConfigError
 from rtllm.parameters.families import checked_family
 from rtllm.providers.hosts import profile_named
@@ -90,6 +91,11 @@ def _profile(_: str, value: Any) -> None:
         profile_named(value)
 
 
+def _prices(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Prices):
+        raise ConfigError(f"{name} is {type(value).__name__}; expected Prices or None")
+
+
 def _family(_: str, value: Any) -> None:
     checked_family(value)
 
@@ -110,6 +116,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "on_refusal": _refusal,
     "on_trace": _listeners,
     "on_turn": _callback,
+    "prices": _prices,
     "rebuild": _switch,
     "store": _switch,
     "streaming": _switch,

@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 
 from rtllm.client.base import BaseClient
 from rtllm.client.checks import check_settings
+from rtllm.content.prices import Prices, Pricing
 from rtllm.content.request import Network, Request
-from rtllm.content.usage import UsageLedger
+from rtllm.content.usage_ledger import UsageLedger
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
@@ -27,6 +28,7 @@ from rtllm.providers.network import (
     checked_proxy,
     network_of,
 )
+from rtllm.providers.price_library import look_up
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.runtime import Runtime
@@ -69,6 +71,7 @@ class Client(BaseClient):
             None; it is closed here.
         proxy: The URL of an HTTP proxy for the connections. With `http_client` only the WebSocket
             uses it. Default: that of `http_client`, of `Request.network`, or ``HTTPS_PROXY``.
+        prices: Prices of your own, for hosts and models that the price library doesn't know.
         on_turn: Called with the report of each turn.
         on_trace: A listener of the trace events, or several (``docs/tracing.md``).
         label: A name for the calls of this client, for reports, traces and logs.
@@ -96,6 +99,7 @@ class Client(BaseClient):
         http_client: object | None = None,
         make_http_client: MakeClient | None = None,
         proxy: str | None = None,
+        prices: Prices | None = None,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,
@@ -109,6 +113,7 @@ class Client(BaseClient):
             websocket=websocket,
             fallback=fallback,
             chaining=chaining,
+            prices=prices,
         )
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
@@ -126,6 +131,7 @@ class Client(BaseClient):
                 rebuild=rebuild,
                 refreshable=credentials.renewable,
                 chaining=chaining,
+                pricing=Pricing(prices, look_up),
             ),
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,

@@ -191,6 +191,11 @@ class ChatDecoder:
         messages = (Message.of("assistant", self._emitted),) if self._emitted else ()
         return (*messages, *self._emitted_calls)
 
+    def received_text(self) -> str:
+        """Return all text and arguments so far, for an estimate of the output tokens."""
+        calls = self._emitted_calls or self._calls
+        return "".join((self._emitted, *(call.arguments for call in calls)))
+
     def accepted(self) -> None:
         """Record that the service answered the request with a stream."""
         self.created = self.in_progress = True

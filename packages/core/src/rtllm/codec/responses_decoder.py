@@ -108,6 +108,12 @@ class ResponsesDecoder:
         """Return the complete items, in order of arrival."""
         return tuple(item.done for item in self._items if item.done is not None)
 
+    def received_text(self) -> str:
+        """Return all text and arguments so far, for an estimate of the output tokens."""
+        return "".join(
+            item.emitted or item.final_arguments or item.arguments for item in self._items
+        )
+
     def feed(self, frame: Frame) -> tuple[Sequence[Event], Fault | None]:
         """Decode the next frame of this response.
 

@@ -19,6 +19,11 @@ class CallIdentity:
     room: str | None = None
     session: str | None = None
 
+    @property
+    def is_of_framework(self) -> bool:
+        """Whether the framework gave it a name, so that no other call has the same identity."""
+        return self.session is not None or self.room is not None or self.job is not None
+
     def __str__(self) -> str:
         """Return the names that are known, for a log line; empty if none is."""
         names = (

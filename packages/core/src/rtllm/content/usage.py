@@ -1,13 +1,21 @@
-"""Token usage of one attempt, and the ledger of all attempts.
+"""Token usage of attempts, and their sums.
 
 Unknown is None, never 0: a response is billed even if its connection was lost.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
-UsageCategory = Literal["answered", "cancelled", "failed", "superseded", "warm-up"]
-"""What an attempt's tokens were spent on. *Superseded*: another attempt completed the turn."""
+UsageCategory = Literal["answered", "cancelled", "failed", "superseded", "warm-up", "draft"]
+"""What an attempt's tokens were spent on.
+
+*Superseded*: another attempt completed the turn. *Draft*: the framework asked before the caller had
+finished, and threw the response away since the caller's words changed.
+"""
+
+LONG_INPUT = 100_000
+"""Attempts with more input tokens are kept apart, since some services price long ones higher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,66 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptDetails:
+    """What is known about one attempt apart from its usage.
+
+    Attributes:
+        model: The model that was requested.
+        host: The name of the host's profile.
+        conversation: The number of its conversation; negative for a warm-up.
+        served: The model that the service reports; None if it reports none.
+        estimate: An estimate of its tokens, if the service reported none; else None.
+        not_sent: Input tokens that the service already had, so that they were not sent again, as it
+            counted them for the continued response.
+        engine: The unique name of the engine that numbers the conversations.
+    """
+
+    model: str = ""
+    host: str = ""
+    conversation: int = 0
+    served: str | None = None
+    estimate: Usage | None = None
+    not_sent: int = 0
+    engine: str = ""
+
+
+UNDESCRIBED = AttemptDetails()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptUsage:
+    """The usage of one attempt.
+
+    Attributes:
+        category: What its tokens were spent on.
+        usage: Its tokens; None if unknown.
+        details: What else is known about it.
+    """
+
+    category: UsageCategory
+    usage: Usage | None
+    details: AttemptDetails = UNDESCRIBED
+
+    def line(self, day: date | None = None) -> "UsageLine":
+        """Return it as a line of a ledger.
+
+        Args:
+            day: The day of the attempt, in UTC; None for today.
+        """
+        size = self.usage.input if self.usage is not None else 0
+        return UsageLine(
+            self.category,
+            self.details.model,
+            self.details.served,
+            self.details.host,
+            self.usage.tier if self.usage is not None else None,
+            day,
+            size if size > LONG_INPUT else 0,
+            Totals.of(self.usage, self.details),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Tokens of many attempts.
 
@@ -48,6 +116,9 @@ class Totals:
         cached: Input tokens read from the prompt cache.
         cache_write: Input tokens written to the prompt cache.
         reasoning: Output tokens spent on reasoning.
+        estimated_input: An estimate of the input tokens of the attempts without reported usage.
+        estimated_output: The same for output tokens.
+        not_sent: Input tokens that the service already had, so that they were not sent again.
     """
 
     attempts: int = 0
@@ -57,6 +128,9 @@ class Totals:
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    estimated_input: int = 0
+    estimated_output: int = 0
+    not_sent: int = 0
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(
@@ -67,13 +141,37 @@ class Totals:
             self.cached + other.cached,
             self.cache_write + other.cache_write,
             self.reasoning + other.reasoning,
+            self.estimated_input + other.estimated_input,
+            self.estimated_output + other.estimated_output,
+            self.not_sent + other.not_sent,
+        )
+
+    def __neg__(self) -> "Totals":
+        return Totals(
+            -self.attempts,
+            -self.unknown,
+            -self.input,
+            -self.output,
+            -self.cached,
+            -self.cache_write,
+            -self.reasoning,
+            -self.estimated_input,
+            -self.estimated_output,
+            -self.not_sent,
         )
 
     @classmethod
-    def of(cls, usage: Usage | None) -> "Totals":
+    def of(cls, usage: Usage | None, details: AttemptDetails = UNDESCRIBED) -> "Totals":
         """Create the totals of one attempt."""
         if usage is None:
-            return cls(attempts=1, unknown=1)
+            guess = details.estimate
+            return cls(
+                1,
+                1,
+                estimated_input=guess.input if guess is not None else 0,
+                estimated_output=guess.output if guess is not None else 0,
+                not_sent=details.not_sent,
+            )
         return cls(
             1,
             0,
@@ -82,43 +180,30 @@ class Totals:
             usage.cached or 0,
             usage.cache_write or 0,
             usage.reasoning or 0,
+            not_sent=details.not_sent,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class UsageSnapshot:
-    """The usage so far, by what the tokens were spent on."""
+class UsageLine:
+    """The totals of attempts that have the same price.
 
-    answered: Totals = Totals()
-    cancelled: Totals = Totals()
-    failed: Totals = Totals()
-    superseded: Totals = Totals()
-    warm_up: Totals = Totals()
+    Attributes:
+        category: What the tokens were spent on.
+        model: The model that was requested.
+        served: The model that the service reports; None if it reports none.
+        host: The name of the host's profile.
+        tier: The service tier; None if it was not reported.
+        day: The day, in UTC; None if it is not known.
+        size: The input tokens of an attempt with more than `LONG_INPUT`; else 0.
+        totals: The totals.
+    """
 
-    @property
-    def all(self) -> Totals:
-        """The sum of all categories, as the bill should show it."""
-        return self.answered + self.cancelled + self.failed + self.superseded + self.warm_up
-
-
-class UsageLedger:
-    """Counts every attempt once, including failed, cancelled, drained and warm-up ones."""
-
-    def __init__(self) -> None:
-        self._totals: dict[UsageCategory, Totals] = {}
-
-    def record(self, category: UsageCategory, usage: Usage | None) -> None:
-        """Record one attempt that has ended, or whose end will never be known."""
-        self._totals[category] = self._totals.get(category, Totals()) + Totals.of(usage)
-
-    def snapshot(self) -> UsageSnapshot:
-        """Return the usage so far."""
-        total = self._totals.get
-        none = Totals()
-        return UsageSnapshot(
-            answered=total("answered", none),
-            cancelled=total("cancelled", none),
-            failed=total("failed", none),
-            superseded=total("superseded", none),
-            warm_up=total("warm-up", none),
-        )
+    category: UsageCategory
+    model: str
+    served: str | None
+    host: str
+    tier: str | None
+    day: date | None
+    size: int
+    totals: Totals

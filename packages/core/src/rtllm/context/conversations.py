@@ -9,6 +9,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from rtllm.content.call_identity import CallIdentity
+from rtllm.content.items import Message, is_system
+from rtllm.content.usage import AttemptUsage
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor
 
@@ -45,6 +48,10 @@ class Conversation:
         latest_traces: The traces of its latest request.
         newest: The newest key of its latest request.
         keys: All keys that it was the first to use, the newest last.
+        draft_key: The key of the caller's words that its latest request ended with; None if it
+            ended with something else.
+        latest_turn: The number of its latest turn.
+        latest_usage: What attempts of that turn used, by their numbers.
         requests: How many requests it had.
         running: How many requests are running that were not abandoned.
         last_request: When the latest request came, in seconds on any clock.
@@ -61,6 +68,9 @@ class Conversation:
     latest: frozenset[str] = frozenset()
     latest_traces: frozenset[str] = frozenset()
     newest: str | None = None
+    draft_key: str | None = None
+    latest_turn: int = 0
+    latest_usage: dict[int, AttemptUsage] = field(default_factory=dict)
     keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
     requests: int = 0
     running: int = 0
@@ -85,6 +95,9 @@ class Membership:
         name: The conversation's name, if the request gave one.
         only_new_keys: Whether none of its items' keys was seen before it.
         has_known_traces: Whether a trace of it was seen before it.
+        replaces_draft_of: The conversation whose latest request ended with words of the caller that
+            this one has others in place of; None if there is none. It is the same conversation,
+            unless the draft was the first request of its call.
     """
 
     conversation: Conversation
@@ -92,6 +105,7 @@ class Membership:
     name: str | None = None
     only_new_keys: bool = False
     has_known_traces: bool = False
+    replaces_draft_of: Conversation | None = None
 
 
 class Conversations:
@@ -116,6 +130,7 @@ class Conversations:
         self._known: OrderedDict[int, Conversation] = OrderedDict()
         self._named: dict[str, Conversation] = {}
         self._owners: dict[str, int] = {}
+        self._calls: OrderedDict[CallIdentity, Conversation] = OrderedDict()
         self._responses = KnownResponses()
         self._number = 0
         self._hidden_bytes = 0
@@ -126,13 +141,20 @@ class Conversations:
 
     # -- requests ------------------------------------------------------------------------------
 
-    def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
+    def join(
+        self,
+        context: Outline,
+        now: float,
+        name: str | None = None,
+        call: CallIdentity | None = None,
+    ) -> Membership:
         """Find or create the conversation of a request, and count the request.
 
         Args:
             context: The context of the request.
             now: Seconds on any clock.
             name: The conversation's name, if the request gives one.
+            call: The names of its call, if the framework gives any.
         """
         self.release_idle(now)
         only_new_keys = not any(key in self._owners for key in context.keys)
@@ -146,9 +168,16 @@ class Conversations:
             branch = self._begin(context, name)
             self._move_keys(branch, found, context)
             found = branch
+        latest = found if found.requests or call is None else self._calls.get(call)
+        draft = latest if latest is not None and _replaces_draft(latest, context) else None
         self._record_request(found, context, now)
+        if call is not None:
+            self._calls[call] = found
+            self._calls.move_to_end(call)
+            if len(self._calls) > self._limit:
+                self._calls.popitem(last=False)
         self._forget_surplus(now)
-        return replace(member, conversation=found)
+        return replace(member, conversation=found, replaces_draft_of=draft)
 
     def _begin(self, context: Outline, name: str | None) -> Conversation:
         self._number += 1
@@ -188,6 +217,7 @@ class Conversations:
         conversation.latest = frozenset(context.keys)
         conversation.latest_traces = frozenset(context.traces)
         conversation.newest = next(reversed(context.keys or context.traces), None)
+        conversation.draft_key = _draft_key_of(context)
         conversation.requests += 1
         conversation.last_request = now
         conversation.released = False
@@ -350,6 +380,7 @@ class Conversations:
         self._known.clear()
         self._named.clear()
         self._owners.clear()
+        self._calls.clear()
         self._responses = KnownResponses()
         self._hidden_bytes = 0
         self._has_forgotten_keys = self._has_forgotten_keys or self._number > 0
@@ -410,6 +441,28 @@ def _continues_latest(
         return False
     newest = next((k for k in reversed(context.keys) if owners.get(k) == conversation.number), None)
     return newest is None or newest in conversation.latest
+
+
+def _draft_key_of(context: Outline) -> str | None:
+    """Return the key of the caller's words that a context ends with, before any system texts."""
+    last = next((item for item in reversed(context.items) if not is_system(item)), None)
+    return last.key if isinstance(last, Message) and last.role == "user" else None
+
+
+def _replaces_draft(conversation: Conversation, context: Outline) -> bool:
+    """Whether a context has other words of the caller in place of the latest request's last ones.
+
+    Then that request was a draft: the framework asked before the caller had finished, and threw the
+    response away. An interrupted response is none: what the caller had said stays in the context.
+    """
+    draft = conversation.draft_key
+    if draft is None or draft in context.keys:
+        return False
+    latest, keys = conversation.latest, frozenset(context.keys)
+    if not latest - {draft} <= keys:
+        return False  # a window or an edit
+    added = [item for item in context.items if item.key not in latest and not is_system(item)]
+    return all(isinstance(item, Message) and item.role == "user" for item in added)
 
 
 def _has_marks(context: Outline) -> bool:

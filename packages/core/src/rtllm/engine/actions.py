@@ -6,7 +6,7 @@ from typing import Any
 
 from rtllm.content.events import Event
 from rtllm.content.request import Network
-from rtllm.content.usage import Usage, UsageCategory
+from rtllm.content.usage import UNDESCRIBED, AttemptDetails, Usage, UsageCategory
 from rtllm.engine.report import TurnReport
 from rtllm.errors import TurnError
 from rtllm.trace.events import TraceEvent
@@ -143,6 +143,7 @@ class RecordUsage:
         category: What its tokens were spent on.
         usage: Its tokens; None if unknown.
         on_late_usage: Called with the tokens if the turn ended before them.
+        details: What else is known about the attempt.
     """
 
     turn: int
@@ -150,6 +151,26 @@ class RecordUsage:
     category: UsageCategory
     usage: Usage | None
     on_late_usage: Callable[[Usage], None] | None = None
+    details: AttemptDetails = UNDESCRIBED
+
+
+@dataclass(frozen=True, slots=True)
+class MoveUsage:
+    """Move an attempt in the usage ledger: what it was spent on was known only later.
+
+    Attributes:
+        attempt: The number of the attempt.
+        was: The category that it was recorded in.
+        category: The category that it belongs to.
+        usage: Its tokens, as recorded.
+        details: What else was recorded.
+    """
+
+    attempt: int
+    was: UsageCategory
+    category: UsageCategory
+    usage: Usage | None
+    details: AttemptDetails = UNDESCRIBED
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +195,16 @@ class Trace:
     event: TraceEvent
 
 
-Action = Connect | Send | Ping | Close | StartHttp | Deliver | Finish | RecordUsage | WakeAt | Trace
+Action = (
+    Connect
+    | Send
+    | Ping
+    | Close
+    | StartHttp
+    | Deliver
+    | Finish
+    | RecordUsage
+    | MoveUsage
+    | WakeAt
+    | Trace
+)

@@ -45,6 +45,9 @@ class Decoder(Protocol):
     def output(self) -> tuple[Item, ...]:
         """Return the items that are complete."""
 
+    def received_text(self) -> str:
+        """Return all text and arguments so far, for an estimate of the output tokens."""
+
     def feed(self, piece: Any, /) -> tuple[Sequence[Event], Fault | None]:
         """Decode the next piece; return its events, and a fault if the response failed."""
 
@@ -72,6 +75,10 @@ class ExchangeDecoder(Decoder, Protocol):
         """Decode the end of the stream."""
 
 
+DISCARDABLE: frozenset[UsageCategory] = frozenset({"answered", "cancelled"})
+"""What a response may count as that is then thrown away."""
+
+
 @dataclass(slots=True, eq=False)
 class Attempt:
     """One request in flight.
@@ -90,6 +97,8 @@ class Attempt:
         fault: Why it ended early; None if it did not.
         finished: Whether nothing more is expected.
         abandoned: What it counts as once its turn no longer waits for it; until then None.
+        is_draft: Whether its response was thrown away since the caller's words changed.
+        unseen: The tools and the guide of its request, for an estimate of its tokens.
         on_late_usage: Called with its tokens if it ends after its turn.
         is_parent_checked: Whether the service's statement about the continued response was checked.
         call: The names of the call that it belongs to.
@@ -110,6 +119,8 @@ class Attempt:
     fault: Fault | None = None
     finished: bool = False
     abandoned: UsageCategory | None = None
+    is_draft: bool = False
+    unseen: tuple[tuple[bytes, ...], str] = ((), "")
     on_late_usage: Callable[[Usage], None] | None = None
     is_parent_checked: bool = False
     call: CallIdentity = UNNAMED
@@ -145,7 +156,8 @@ class Attempt:
             return "warm-up"
         ended = self.decoder.ended
         failed = self.fault is not None or ended is None or ended.outcome == "empty"
-        return self.abandoned or ("failed" if failed else "answered")
+        category = self.abandoned or ("failed" if failed else "answered")
+        return "draft" if self.is_draft and category in DISCARDABLE else category
 
     @property
     def usage(self) -> Usage | None:

@@ -3,12 +3,12 @@
 import logging
 
 from rtllm.content.items import Item, ToolCall
-from rtllm.engine.actions import RecordUsage
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
+from rtllm.engine.usage_records import record_usage
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Attempts:
             decoder,
             turn.prepared.request.record if turn.rebuild is None else _record_nothing,
             self._state.planner.mark_of(number) if chains else None,
+            unseen=(turn.prepared.request.tools, turn.prepared.request.guide),
             on_late_usage=turn.prepared.request.on_late_usage,
             call=turn.prepared.request.call,
         )
@@ -87,12 +88,7 @@ class Attempts:
                 f"{parent.input_tokens}, so it forgets contexts"
             )
         if attempt.begun:
-            on_late_usage = attempt.on_late_usage if attempt.category == "cancelled" else None
-            self._state.actions.append(
-                RecordUsage(
-                    attempt.turn, attempt.number, attempt.category, attempt.usage, on_late_usage
-                )
-            )
+            record_usage(self._state, attempt)
         if connection is not None and connection.is_exchange:
             if decoder.created:
                 self._state.http_trust.record_response()

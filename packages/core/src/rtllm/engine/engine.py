@@ -29,6 +29,7 @@ from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapsh
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.engine.turns import Turns
+from rtllm.engine.usage_records import note_turn
 from rtllm.retry.faults import (
     CLIENT_CLOSED,
     DRAIN_TIMED_OUT,
@@ -116,7 +117,8 @@ class Engine:
         if request.warm_up:
             member = self._state.planner.join_warm_up(prepared.context)
         else:
-            member = self._state.planner.join(prepared.context, now, request.conversation)
+            call = request.call if request.call.is_of_framework else None
+            member = self._state.planner.join(prepared.context, now, request.conversation, call)
             self._release_idle(now)
         can_fall_back = self._state.can_fall_back(now) and not request.warm_up
         limits = request.limits
@@ -132,6 +134,8 @@ class Engine:
         )
         self._state.turns[turn.number] = turn
         self._state.trace.queued(turn, self._state.options.api, now)
+        if not request.warm_up:
+            note_turn(self._state, member, turn.number)
         self._turns.make_due(turn, now)
         if not request.warm_up:
             self._state.timers.set(("long wait", turn.number), now + LONG_WAIT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtllm.content.call_ids import carries_data
+from rtllm.content.prices import UNPRICED, Pricing
 from rtllm.parameters.families import Api, family_of
 from rtllm.providers.host_dialects import HostDialects
 from rtllm.providers.hosts import HostProfile
@@ -118,6 +119,7 @@ class EngineOptions:
         seed: Determines the random part of waits.
         chaining: Whether to continue earlier responses.
         tracing: Whether trace events are emitted.
+        pricing: The prices for the reports' costs.
     """
 
     profile: HostProfile
@@ -132,6 +134,7 @@ class EngineOptions:
     seed: str = ""
     chaining: Chaining = "auto"
     tracing: bool = False
+    pricing: Pricing = UNPRICED
 
     @property
     def trusts_parents(self) -> bool:

@@ -1,10 +1,11 @@
 """Report of one turn."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rtllm.content.usage import Usage
+from rtllm.content.prices import UNPRICED, Cost, Pricing, cost_of
+from rtllm.content.usage import AttemptUsage, Usage
 from rtllm.context.normalize import ContextRepair
 from rtllm.context.outline import FullContextReason
 
@@ -51,11 +52,14 @@ class TurnReport:
         time_to_first: Seconds to the first text or call; None if there was none.
         duration: Seconds to the end, or to the cancellation.
         usage: Tokens of the last attempt; None if unknown when the turn ended.
+        spent: The usage of each attempt that had ended by then; that of a cancelled response comes
+            later, in the usage of the client.
         hosted_tool_items: The items of hosted tools in the response as the service sent them, such
             as a ``web_search_call`` with its query.
         context_repairs: The changes that made the context valid.
         recoveries: The faults that occurred, in order.
         error: The text of the error that the turn ended with; None if there was none.
+        pricing: The prices for `cost`.
     """
 
     conversation: int
@@ -79,8 +83,15 @@ class TurnReport:
     context_repairs: tuple[ContextRepair, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     error: str | None = None
+    spent: tuple[AttemptUsage, ...] = ()
+    pricing: Pricing = field(default=UNPRICED, repr=False, compare=False)
 
     @property
     def chained(self) -> bool:
         """Whether the turn continued an earlier response."""
         return self.previous_response_id is not None
+
+    @property
+    def cost(self) -> Cost:
+        """What the attempts in `spent` cost, as far as their prices are known."""
+        return cost_of((spent.line() for spent in self.spent), self.pricing)

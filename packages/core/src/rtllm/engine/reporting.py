@@ -5,6 +5,7 @@ from typing import Any
 
 from rtllm.codec.frames import decode_object
 from rtllm.content.items import Item, Opaque
+from rtllm.content.prices import Pricing
 from rtllm.engine.report import Outcome, Recovery, TurnReport
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
@@ -13,7 +14,7 @@ from rtllm.retry.policy import Action, Complete, Resend
 
 
 def report_of(
-    turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
+    turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float, pricing: Pricing
 ) -> TurnReport:
     """Build the report of a turn that ends now."""
     last = turn.last
@@ -45,6 +46,8 @@ def report_of(
         context_repairs=turn.prepared.repairs,
         recoveries=tuple(recovery_of(fault, action) for fault, action in turn.progress.recoveries),
         error=str(error) if error is not None else None,
+        spent=tuple(turn.spent),
+        pricing=pricing,
     )
 
 

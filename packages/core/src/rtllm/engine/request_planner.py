@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+from rtllm.content.call_identity import CallIdentity
 from rtllm.content.items import Item, Opaque, Reasoning
 from rtllm.context.conversations import Conversation, Conversations, Membership
 from rtllm.context.hidden_items import find_hidden_items
@@ -133,15 +134,22 @@ class RequestPlanner:
         """Return the mark of an attempt's response: this library's own, unique name for it."""
         return f"{self._marks}-{attempt}"
 
-    def join(self, context: Outline, now: float, name: str | None = None) -> Membership:
+    def join(
+        self,
+        context: Outline,
+        now: float,
+        name: str | None = None,
+        call: CallIdentity | None = None,
+    ) -> Membership:
         """Find or create the conversation of a request, and count the request.
 
         Args:
             context: The normalized context.
             now: Seconds on any clock.
             name: The conversation's name, if the request gives one.
+            call: The names of its call, if the framework gives any.
         """
-        return self._conversations.join(context, now, name)
+        return self._conversations.join(context, now, name, call)
 
     def join_warm_up(self, context: Outline) -> Membership:
         """Create a conversation that belongs to no caller, for warming up a prompt."""

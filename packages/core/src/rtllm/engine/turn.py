@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rtllm.content.events import ToolCallReady
+from rtllm.content.usage import AttemptUsage
 from rtllm.context.conversations import Conversation, Membership
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
@@ -79,6 +80,7 @@ class ActiveTurn:
         held: Calls that are emitted at the end of the response.
         bytes_sent: Bytes of all its requests.
         first_output: Seconds until the first output was emitted; None before that.
+        spent: The usage of its attempts that have ended.
         rebuild: The rebuild that it is part of; None for a turn with a request of its own.
     """
 
@@ -96,6 +98,7 @@ class ActiveTurn:
     held: list[ToolCallReady] = field(default_factory=list)
     bytes_sent: int = 0
     first_output: float | None = None
+    spent: list[AttemptUsage] = field(default_factory=list)
     rebuild: "Rebuild | None" = None
 
     def __repr__(self) -> str:

@@ -6,15 +6,18 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
-from rtllm.content.usage import Usage, UsageLedger
+from rtllm.content.usage import Usage
+from rtllm.content.usage_ledger import UsageLedger
 from rtllm.engine.actions import (
     Action,
     Close,
     Connect,
     Deliver,
     Finish,
+    MoveUsage,
     Ping,
     RecordUsage,
     Send,
@@ -195,9 +198,12 @@ class Runtime:
                 if self._trace is not None and (trace := self._trace()) is not None:
                     trace(action.event)
             case RecordUsage():
-                self._usage_ledger.record(action.category, action.usage)
+                today = datetime.now(UTC).date()
+                self._usage_ledger.record(action.category, action.usage, action.details, today)
                 if action.on_late_usage is not None and action.usage is not None:
                     report_late(action.on_late_usage, action.usage)
+            case MoveUsage(_, was, category, usage, details):
+                self._usage_ledger.move(was, category, usage, details)
             case Finish():
                 self._mailboxes.pop(action.turn).finish(action)
             case _:

@@ -1,0 +1,77 @@
+"""Recording of usage: each attempt once, and drafts once it is known that they were thrown away."""
+
+from rtllm.content.token_estimate import estimate_input, estimate_tokens
+from rtllm.content.usage import AttemptDetails, AttemptUsage, Usage
+from rtllm.context.conversations import Membership
+from rtllm.engine.actions import MoveUsage, RecordUsage
+from rtllm.engine.attempt import DISCARDABLE, Attempt
+from rtllm.engine.state import EngineState
+
+
+def record_usage(state: EngineState, attempt: Attempt) -> None:
+    """Record the usage of an attempt that has ended."""
+    category, usage = attempt.category, attempt.usage
+    details = _details_of(state, attempt)
+    is_late = category == "cancelled" or (category == "draft" and attempt.abandoned is not None)
+    state.actions.append(
+        RecordUsage(
+            attempt.turn,
+            attempt.number,
+            category,
+            usage,
+            attempt.on_late_usage if is_late else None,
+            details,
+        )
+    )
+    spent = AttemptUsage(category, usage, details)
+    turn = state.turns.get(attempt.turn)
+    if turn is not None:
+        turn.spent.append(spent)
+    conversation = attempt.placement.conversation
+    if conversation.latest_turn == attempt.turn and category in DISCARDABLE:
+        conversation.latest_usage[attempt.number] = spent
+
+
+def note_turn(state: EngineState, member: Membership, turn: int) -> None:
+    """Note a conversation's new turn; what was spent on a draft that it replaces counts as such.
+
+    Args:
+        state: The engine's shared state.
+        member: The turn's conversation, and the one whose draft it replaces.
+        turn: The number of the turn.
+    """
+    replaced = member.replaces_draft_of
+    if replaced is not None:
+        for attempt in state.attempts.values():
+            if attempt.turn == replaced.latest_turn:
+                attempt.is_draft = True
+        for number, spent in replaced.latest_usage.items():
+            state.actions.append(
+                MoveUsage(number, spent.category, "draft", spent.usage, spent.details)
+            )
+        replaced.latest_usage.clear()
+    member.conversation.latest_turn = turn
+    member.conversation.latest_usage.clear()
+
+
+def _details_of(state: EngineState, attempt: Attempt) -> AttemptDetails:
+    placement = attempt.placement
+    parent = placement.plan.anchor
+    return AttemptDetails(
+        placement.model,
+        state.options.profile.name,
+        placement.conversation.number,
+        attempt.decoder.model,
+        _estimate(attempt) if attempt.usage is None else None,
+        parent.input_tokens if parent is not None else 0,
+        state.options.marks,
+    )
+
+
+def _estimate(attempt: Attempt) -> Usage | None:
+    """Estimate the tokens of an attempt that the service accepted, but never reported any for."""
+    if not attempt.decoder.created:
+        return None  # it was probably not processed, and an estimate would be a guess
+    tools, guide = attempt.unseen
+    sent = estimate_input(attempt.placement.context.items, tools, guide)
+    return Usage(sent, estimate_tokens(attempt.decoder.received_text()))

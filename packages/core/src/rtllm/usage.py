@@ -1,0 +1,203 @@
+"""Usage and costs as pydantic models and JSON lines, for files, databases and dashboards.
+
+Amounts are decimal numbers, which JSON has as texts. Estimated tokens are apart from reported ones.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rtllm.content.prices import Cost, Pricing, cost_of
+from rtllm.content.usage import AttemptUsage, Totals, UsageCategory, UsageLine
+from rtllm.content.usage_ledger import UsageSnapshot
+from rtllm.engine.report import TurnReport
+
+__all__ = [
+    "AttemptRecord",
+    "CostRecord",
+    "LineRecord",
+    "TokenRecord",
+    "TurnRecord",
+    "UsageRecord",
+    "export_turn",
+    "export_usage",
+    "usage_json_lines",
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TokenRecord(_Record):
+    """Tokens of some attempts; see `rtllm.Totals`."""
+
+    attempts: int
+    unknown: int
+    input: int
+    output: int
+    cached: int
+    cache_write: int
+    reasoning: int
+    estimated_input: int
+    estimated_output: int
+    not_sent: int
+
+
+class CostRecord(_Record):
+    """What some attempts cost; see `rtllm.Cost`. Amounts are None or zero if nothing is priced."""
+
+    currency: str
+    amount: Decimal | None
+    input: Decimal
+    cached: Decimal
+    cache_write: Decimal
+    output: Decimal
+    saved: Decimal
+    estimated: Decimal
+    attempts: int
+    unknown: int
+    unpriced: int
+    sources: tuple[str, ...]
+
+
+class AttemptRecord(_Record):
+    """One attempt of a turn."""
+
+    category: UsageCategory
+    model: str
+    served: str | None
+    host: str
+    tier: str | None
+    tokens: TokenRecord
+    cost: CostRecord
+
+
+class TurnRecord(_Record):
+    """One turn, with the attempts that had ended by its end."""
+
+    kind: Literal["turn"] = "turn"
+    conversation: int
+    outcome: str
+    model: str
+    response_id: str | None
+    attempts: tuple[AttemptRecord, ...]
+    cost: CostRecord
+
+
+class LineRecord(_Record):
+    """The attempts of one day that have the same price; `conversation` is None in the sums."""
+
+    kind: Literal["usage"] = "usage"
+    conversation: int | None = None
+    category: UsageCategory
+    model: str
+    served: str | None
+    host: str
+    tier: str | None
+    day: date | None
+    tokens: TokenRecord
+    cost: CostRecord
+
+
+class UsageRecord(_Record):
+    """The usage of a client, by category and by conversation."""
+
+    all: TokenRecord
+    cost: CostRecord
+    categories: dict[UsageCategory, TokenRecord]
+    costs: dict[UsageCategory, CostRecord]
+    lines: tuple[LineRecord, ...]
+    conversations: dict[int, tuple[LineRecord, ...]]
+
+
+def export_usage(usage: UsageSnapshot) -> UsageRecord:
+    """Convert the usage of a client or an LLM to a pydantic model.
+
+    Args:
+        usage: The usage, such as ``llm.usage``.
+    """
+    conversations: dict[int, tuple[LineRecord, ...]] = {}
+    for one in usage.conversations:
+        lines = _lines(one.usage, one.conversation)
+        conversations[one.conversation] = (*conversations.get(one.conversation, ()), *lines)
+    return UsageRecord(
+        all=_tokens(usage.all),
+        cost=_cost(usage.cost),
+        categories={name: _tokens(totals) for name, totals in usage.by_category.items()},
+        costs={name: _cost(cost) for name, cost in usage.costs.items()},
+        lines=_lines(usage, None),
+        conversations=conversations,
+    )
+
+
+def export_turn(report: TurnReport) -> TurnRecord:
+    """Convert the usage of a turn to a pydantic model; for use in ``on_turn``.
+
+    Args:
+        report: The report of the turn.
+    """
+    return TurnRecord(
+        conversation=report.conversation,
+        outcome=report.outcome,
+        model=report.model,
+        response_id=report.response_id,
+        attempts=tuple(_attempt(spent, report.pricing) for spent in report.spent),
+        cost=_cost(report.cost),
+    )
+
+
+def usage_json_lines(usage: UsageSnapshot) -> Iterator[str]:
+    """Write usage as JSON lines: one for each `LineRecord`, of the sums and of conversations.
+
+    Args:
+        usage: The usage, such as ``llm.usage``.
+
+    Returns:
+        The lines, each without its line break.
+    """
+    records = [*_lines(usage, None)]
+    for one in usage.conversations:
+        records += _lines(one.usage, one.conversation)
+    return (record.model_dump_json() for record in records)
+
+
+def _lines(usage: UsageSnapshot, conversation: int | None) -> tuple[LineRecord, ...]:
+    return tuple(
+        LineRecord(
+            conversation=conversation,
+            category=line.category,
+            model=line.model,
+            served=line.served,
+            host=line.host,
+            tier=line.tier,
+            day=line.day,
+            tokens=_tokens(line.totals),
+            cost=_cost(cost_of([line], usage.pricing)),
+        )
+        for line in usage.lines
+    )
+
+
+def _attempt(spent: AttemptUsage, pricing: Pricing) -> AttemptRecord:
+    line: UsageLine = spent.line()
+    return AttemptRecord(
+        category=line.category,
+        model=line.model,
+        served=line.served,
+        host=line.host,
+        tier=line.tier,
+        tokens=_tokens(line.totals),
+        cost=_cost(cost_of([line], pricing)),
+    )
+
+
+def _tokens(totals: Totals) -> TokenRecord:
+    return TokenRecord.model_validate(totals, from_attributes=True)
+
+
+def _cost(cost: Cost) -> CostRecord:
+    return CostRecord.model_validate(cost, from_attributes=True)
