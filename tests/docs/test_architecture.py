@@ -105,7 +105,7 @@ def test_the_wires_numbers_are_the_codes() -> None:
     assert connections.PING_AFTER == 20.0
     assert attempts.END_SILENCE == 0.5
     assert HostProfile("any").max_frame == 16 * 2**20 - 1
-    assert PROFILES["vercel"].max_frame == 4 * 2**20
+    assert PROFILES["vercel"].max_frame == 4 * 2**20 - 1
     for named in ("0.5 s of silence", "after 20 s", "512 connections", "eleven twelfths"):
         assert named in WIRE
 

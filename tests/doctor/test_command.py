@@ -185,12 +185,12 @@ async def test_nothing_is_sent_without_a_terminal_to_ask_on() -> None:
         ran = await verify(*at(service), OPENAI_API_KEY=KEY)
         assert service.journal.connections == []
     assert ran.status == 2
-    assert "36 requests" in ran.err
+    assert "54 requests" in ran.err
     assert "pass --yes" in ran.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
-@pytest.mark.parametrize(("answer", "status", "requests"), [("n", 2, 0), ("y", 0, 35)])
+@pytest.mark.parametrize(("answer", "status", "requests"), [("n", 2, 0), ("y", 0, 51)])
 async def test_it_asks_before_it_sends(answer: str, status: int, requests: int) -> None:
     own, theirs = pty.openpty()
     async with simulated_host(api_key=KEY) as service:

@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from doctor.runs import KEY, MODEL, ON, differing, examine, meaning, seen, target_at, verdicts
 from rtllm.doctor import CHECKS, QUESTIONS, CannotCheckError, cost, target_of, verify_protocol
-from rtllm.doctor.simulated import simulated_host
+from rtllm.doctor.simulated import remembers_words, simulated_host
 from rtllm.doctor.verify import checks_of
 from rtllm.providers.config import resolve_provider
 from rtllm.simulator import (
@@ -19,7 +19,10 @@ from rtllm.simulator import (
     DelayHandshake,
     ErrorFrame,
     Mangle,
+    Pause,
     RefuseHandshake,
+    Reply,
+    Request,
     Silence,
 )
 
@@ -39,7 +42,9 @@ OVER_HTTP = [name for check in checks_of("http") for name in check.answers]
 
 async def test_every_assumption_holds_on_a_host_like_openai() -> None:
     report = await examine()
-    assert verdicts(report) == dict.fromkeys(QUESTIONS, "holds")
+    expected = {**dict.fromkeys(QUESTIONS, "holds"), "lifetime": "not checked"}
+    assert verdicts(report) == expected
+    assert "--patience 61" in seen(report, "lifetime")
     assert report.exit_status == 0
 
 
@@ -244,8 +249,8 @@ async def test_the_estimate_names_every_request() -> None:
         target = target_at(service)
         estimate = cost(target)
         report = await verify_protocol(target, on=ON)
-        assert report.requests == len(service.journal.entries) == estimate.requests - 1
-        # The question about a warm-up over HTTP is not sent, since OpenAI refuses the warm-up.
+        assert report.requests == len(service.journal.entries) == estimate.requests - 3
+        # Smaller frames are not needed, and no question after a warm-up over HTTP.
         stored = [e for e in service.journal.entries if e.body["store"] is True]
         assert len(stored) == estimate.stored
         most = sum(e.body["max_output_tokens"] for e in service.journal.entries)
@@ -254,9 +259,66 @@ async def test_the_estimate_names_every_request() -> None:
 
 
 def test_each_question_is_answered_by_one_check() -> None:
-    answered = [name for check in CHECKS for name in check.answers]
+    checks = checks_of("both")
+    answered = [name for check in checks for name in check.answers]
     assert sorted(answered) == sorted(QUESTIONS)
-    assert {*checks_of("http"), *checks_of("websocket")} == set(CHECKS)
+    assert set(checks) > set(CHECKS)
+    assert len(checks_of("http")) + len(checks_of("websocket")) == len(checks)
+
+
+# -- limits of connections, and the speed of lanes -------------------------------------------------
+
+
+async def test_a_host_whose_lanes_look_each_other_up_slowly() -> None:
+    script, lanes = remembers_words(), [""]
+
+    def slow_across(request: Request) -> Any:
+        is_across = request.lane not in (None, lanes[-1])
+        lanes.append(request.lane or "")
+        if request.body.get("previous_response_id") and is_across:
+            return Reply.of(Pause(1.0), str(script(request)))
+        return script(request)
+
+    report = await examine(script=slow_across)
+    assert differing(report) == {"lane-speed": "lanes=False"}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(5 * 2**20, 4 * 2**20), (3 * 2**20, 2**20), (16 * 2**20, None)]
+)
+async def test_the_largest_frame(size: int, expected: int | None) -> None:
+    report = await examine(max_frame=size)
+    keyword = f"host_profile=HostProfile(…, max_frame={expected})"
+    assert differing(report) == ({} if expected is None else {"frame-size": keyword})
+
+
+async def test_a_host_that_delays_what_is_sent_at_once() -> None:
+    assert seen(await examine(), "at-once").startswith("9 of 9")
+    report = await examine(max_active=4)
+    assert seen(report, "at-once").startswith("4 of 9")
+    assert differing(report) == {}
+
+
+async def test_an_unknown_event_on_a_strict_host() -> None:
+    assert verdicts(await examine())["unknown-event"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "keyword"),
+    [
+        ({}, "answered after 30 minutes", ""),
+        ({"lifetime": 600.0}, "over after 10 minutes", "lifetime=600"),
+    ],
+    ids=str,
+)
+async def test_how_long_a_connection_lasts(
+    options: dict[str, Any], found: str, keyword: str
+) -> None:
+    async with simulated_host(**options) as service:
+        report = await verify_protocol(target_at(service), on=ON, patience=30.0)
+    assert found in seen(report, "lifetime")
+    named = differing(report).get("lifetime", "")
+    assert (keyword in named) if keyword else not named
 
 
 # -- nothing can be checked -----------------------------------------------------------------------

@@ -115,6 +115,14 @@ def doctor(
     transport: Annotated[
         TransportName, typer.Option(help="What --verify-protocol checks.")
     ] = TransportName.BOTH,
+    patience: Annotated[
+        float,
+        typer.Option(
+            metavar="MINUTES",
+            min=0.0,
+            help="How long --verify-protocol keeps a connection open, to see how long it lasts.",
+        ),
+    ] = 0.0,
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Check a simulated host, without a key.")
     ] = False,
@@ -154,7 +162,11 @@ def doctor(
             "checked: the report shows only what one looks like.",
             err=True,
         )
-    task = _verification(transport) if verify_protocol else _Task(_diagnosis, cost_of_diagnosis)
+    task = (
+        _verification(transport, patience)
+        if verify_protocol
+        else _Task(_diagnosis, cost_of_diagnosis)
+    )
     report = _run(task, options, simulate=simulate or lacks_key, yes=yes)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(to_data(report)), indent=2).decode())
@@ -173,13 +185,13 @@ def _progress(names: str) -> None:
     typer.echo(f"checking: {names}", err=True)
 
 
-def _verification(transport: TransportName) -> _Task:
+def _verification(transport: TransportName, patience: float) -> _Task:
     """Create the task of ``--verify-protocol``."""
     return _Task(
         lambda target, on: run_verification(
-            target, on=on, transport=transport.value, progress=_progress
+            target, on=on, transport=transport.value, patience=patience, progress=_progress
         ),
-        lambda target: cost(target, transport.value),
+        lambda target: cost(target, transport.value, patience),
     )
 
 

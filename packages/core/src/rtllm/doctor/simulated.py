@@ -42,5 +42,5 @@ def simulated_host(profile: str = "openai", **options: Any) -> Simulator:
             behavior is used.
         options: Options of the simulator.
     """
-    settings = {"per_delta": PER_DELTA, **HOSTS.get(profile, {}), **options}
-    return Simulator(remembers_words(), **settings)
+    given = {"script": remembers_words(), "per_delta": PER_DELTA}
+    return Simulator(**{**given, **HOSTS.get(profile, {}), **options})

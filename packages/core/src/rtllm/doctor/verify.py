@@ -17,9 +17,10 @@ from rtllm.doctor.probes.chains import (
     UnknownParent,
     WarmUp,
 )
-from rtllm.doctor.probes.check import Check
+from rtllm.doctor.probes.check import CHECK_LIMIT, Check
 from rtllm.doctor.probes.lab import Lab
 from rtllm.doctor.probes.lanes import LaneMemory, Lanes, WarmUpLane
+from rtllm.doctor.probes.limits import AtOnce, FrameSize, LaneSpeed, Lifetime, UnknownEvent
 from rtllm.doctor.probes.over_http import OverHttp, StateOverHttp
 from rtllm.doctor.probes.wire import Wire
 from rtllm.doctor.target import Target
@@ -34,6 +35,10 @@ CHECKS: tuple[Check, ...] = (
     OtherConnection(),
     Lanes(),
     LaneMemory(),
+    LaneSpeed(),
+    AtOnce(),
+    FrameSize(),
+    UnknownEvent(),
     WarmUp(),
     WarmUpLane(),
     IncompleteParent(),
@@ -43,23 +48,27 @@ CHECKS: tuple[Check, ...] = (
 )
 """All checks, in order: later ones use what earlier ones learned."""
 
-CHECK_LIMIT = 120.0
-"""Seconds for one check."""
 TOTAL_LIMIT = 600.0
-"""Seconds for all; checks after it are not made."""
+"""Seconds for all but the wait of `Lifetime`; checks after it are not made."""
 _POINTLESS = "an earlier answer left nothing to ask"
 
 
-def checks_of(transport: Transport) -> tuple[Check, ...]:
-    """List the checks of a transport."""
+def checks_of(transport: Transport, patience: float = 0.0) -> tuple[Check, ...]:
+    """List the checks of a transport.
+
+    Args:
+        transport: The transport.
+        patience: Minutes to keep a connection open, for `Lifetime`.
+    """
+    checks = (*CHECKS, Lifetime(patience))
     if transport == "both":
-        return CHECKS
-    return tuple(each for each in CHECKS if (each.needs == "http") == (transport == "http"))
+        return checks
+    return tuple(each for each in checks if (each.needs == "http") == (transport == "http"))
 
 
-def cost(target: Target, transport: Transport = "both") -> Cost:
+def cost(target: Target, transport: Transport = "both", patience: float = 0.0) -> Cost:
     """Estimate what the checks cost."""
-    steps = [step for check in checks_of(transport) for step in check.steps]
+    steps = [step for check in checks_of(transport, patience) for step in check.steps]
     return cost_of(steps, target.usual_cap)
 
 
@@ -68,6 +77,7 @@ async def verify_protocol(
     *,
     on: str,
     transport: Transport = "both",
+    patience: float = 0.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Check on a host what this library assumes about the protocol.
@@ -79,6 +89,7 @@ async def verify_protocol(
         target: The host.
         on: The date, for the report.
         transport: What to check.
+        patience: Minutes to keep a connection open, for the question about its lifetime.
         progress: Called with the names of the questions before each check.
 
     Raises:
@@ -86,7 +97,7 @@ async def verify_protocol(
     """
     async with Wire(target) as wire:
         lab = Lab(target, wire)
-        findings = await run_checks(lab, wire, checks_of(transport), progress)
+        findings = await run_checks(lab, wire, checks_of(transport, patience), progress)
         used, unknown = lab.used()
         requests = len(wire.requests)
     report = Report(
@@ -125,7 +136,8 @@ async def run_checks(
             findings += _unanswered(check, obstacle)
             continue
         progress(", ".join(check.answers))
-        findings += await _run(lab, check, min(deadline - loop.time(), CHECK_LIMIT))
+        deadline += check.limit - CHECK_LIMIT
+        findings += await _run(lab, check, min(deadline - loop.time(), check.limit))
         wire.hang_up()
     return findings
 

@@ -76,8 +76,9 @@ _OVER_HTTP: tuple[tuple[str, Memory, str, Literal["documented", "seen", "assumed
     ("localai", "stored", "Chat", "assumed"),
 )
 
-# Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented. Lifetimes:
-# OpenAI, Azure and xAI documented, Vercel "about 13 minutes".
+# Frame limits: 16 MiB measured (seen: opencodex); Vercel's 4 MiB documented, and assumed to be
+# the first size that is refused. Lifetimes: OpenAI, Azure and xAI documented, Vercel "about 13
+# minutes".
 PROFILES: Mapping[str, HostProfile] = {
     profile.name: profile
     for profile in (
@@ -113,7 +114,7 @@ PROFILES: Mapping[str, HostProfile] = {
         HostProfile(
             "vercel",
             lifetime=13 * 60.0,
-            max_frame=4 * 2**20,
+            max_frame=4 * 2**20 - 1,
             one_model=True,
             model_in_query=False,
             keeps_parents=True,

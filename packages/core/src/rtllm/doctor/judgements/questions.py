@@ -86,6 +86,34 @@ _QUESTIONS = (
         "yes",
     ),
     Question(
+        "lane-speed",
+        "Is a continuation on another lane as quick as on the same one?",
+        "yes",
+        "lanes=False",
+    ),
+    Question(
+        "at-once",
+        "Are more than 8 responses at once on a connection delayed?",
+        "yes: 8 run on a connection at most",
+    ),
+    Question(
+        "frame-size",
+        "Does the host accept a frame as large as in its profile?",
+        "yes: 16 MiB less one byte, 4 MiB on Vercel",
+        "host_profile=",
+    ),
+    Question(
+        "unknown-event",
+        "Does an event that the host does not know end the connection?",
+        "it may: none is sent",
+    ),
+    Question(
+        "lifetime",
+        "Does a connection last as long as in its profile, also without requests?",
+        "yes: 60 minutes, or the host's documented time",
+        "host_profile=",
+    ),
+    Question(
         "warm-up",
         "Is a context processed without a response (`generate: false`), and continued?",
         "yes, for `Client.warm_up` and `rebuild=True` only",
@@ -145,8 +173,7 @@ QUESTIONS: Mapping[str, Question] = {each.name: each for each in _QUESTIONS}
 """All questions by name, in the order of the report."""
 
 LEFT_OUT = (
-    "the limits of 16 active responses, of 32 lane names and of the frame size (costly)",
-    "the lifetime of a connection, and its limit without traffic (60 minutes)",
+    "the limits of 16 active responses, of 32 lane names and of the connections of a key (costly)",
     "the billing of a cancelled response (only an invoice shows it)",
 )
 """What the command does not check, for the report."""

@@ -36,6 +36,7 @@ class HostReply:
         ended: How the response ended; None if it did not.
         fault: The fault that ended it.
         tagged: Whether the frames named the lane.
+        seconds: Seconds from the request to the first text; None if there was none.
     """
 
     response_id: str | None = None
@@ -44,6 +45,7 @@ class HostReply:
     ended: ResponseEnded | None = None
     fault: Fault | None = None
     tagged: bool = True
+    seconds: float | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -59,6 +61,16 @@ class HostReply:
     def misses_parent(self) -> bool:
         """Whether it was refused because the continued response is unknown."""
         return self.fault is not None and lesson_of(self.fault) == "parent lost"
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the request exceeded the host's frame limit."""
+        return self.fault is not None and lesson_of(self.fault) == "too large"
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the host read the request, and refused it."""
+        return self.fault is not None and self.fault.status is not None and not self.is_passing
 
     @property
     def is_passing(self) -> bool:

@@ -44,6 +44,7 @@ class Step:
         generates: Whether a response is wanted.
         cap: The limit of output tokens, if it is not the usual one.
         broken: Whether it has the output of a call that was never made, which every host refuses.
+        padding: Characters of that output.
     """
 
     text: str = ASK
@@ -54,6 +55,7 @@ class Step:
     generates: bool = True
     cap: int | None = None
     broken: bool = False
+    padding: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -72,7 +74,7 @@ class Step:
     def items(self, word: str) -> tuple[Item, ...]:
         """Return the items to send."""
         if self.broken:
-            return (ToolOutput("call_never_made", "none"),)
+            return (ToolOutput("call_never_made", "none" + "x" * self.padding),)
         return (Message.of("user", self.text.format(word=word)),)
 
     def limit(self, usual: int) -> int:

@@ -9,6 +9,8 @@ from rtllm.doctor.judgements.steps import Step
 from rtllm.doctor.probes.lab import Lab
 from rtllm.retry.faults import Fault
 
+CHECK_LIMIT = 120.0
+"""Seconds for one check."""
 Needs = Literal["websocket", "lanes", "http"]
 
 
@@ -31,11 +33,13 @@ class Check(ABC):
         answers: The names of the questions.
         steps: The requests, for the estimate of their cost.
         needs: What the host must have.
+        limit: Seconds that it may take.
     """
 
     answers: ClassVar[tuple[str, ...]]
-    steps: ClassVar[tuple[Step, ...]]
+    steps: tuple[Step, ...]
     needs: ClassVar[Needs] = "websocket"
+    limit: float = CHECK_LIMIT
 
     @abstractmethod
     async def run(self, lab: Lab) -> Sequence[Finding]:

@@ -31,6 +31,8 @@ ACCEPT_LIMIT = 7.0
 """Seconds until the first event of the first request: together within 15 seconds."""
 ANSWER_LIMIT = 60.0
 """Seconds for a whole response."""
+PING_EVERY = 20.0
+"""Seconds between pings of a quiet connection, as a client sends them."""
 
 
 class PendingRequest:
@@ -48,6 +50,9 @@ class PendingRequest:
         self._fault: Fault | None = None
         self._tagged = True
         self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._seconds: float | None = None
 
     @property
     def over(self) -> bool:
@@ -75,6 +80,8 @@ class PendingRequest:
 
     def _take(self, events: Sequence[Event], fault: Fault | None) -> None:
         self._text += "".join(each.text for each in events if isinstance(each, TextDelta))
+        if self._text and self._seconds is None:
+            self._seconds = self._loop.time() - self._began
         self._fault = self._fault or fault
         self._changed.set()
 
@@ -101,6 +108,7 @@ class PendingRequest:
             self._decoder.ended,
             self._fault,
             self._tagged,
+            self._seconds,
         )
 
     async def _until(
@@ -177,9 +185,20 @@ class Wire:
             raise FaultError(timed_out("a connection", CONNECT_LIMIT)) from None
         return number
 
-    def send(self, number: int, frame: bytes, lane: str | None) -> PendingRequest:
-        """Send a request on a connection."""
-        request = self._noted(PendingRequest(lane, ResponsesDecoder()))
+    def send(
+        self, number: int, frame: bytes, lane: str | None, *, is_request: bool = True
+    ) -> PendingRequest:
+        """Send a request on a connection.
+
+        Args:
+            number: The connection.
+            frame: The encoded request.
+            lane: Its lane; None for the default one.
+            is_request: Whether it counts as a request.
+        """
+        request = PendingRequest(lane, ResponsesDecoder())
+        if is_request:
+            self._noted(request)
         channel = self._channels.get(number)
         if channel is not None:
             channel.requests.append(request)
@@ -193,6 +212,24 @@ class Wire:
         # A client of the user's may fail here; then the request reports why.
         with suppress(Exception):
             await asyncio.to_thread(self._target.clients.get)
+
+    async def stays_open(self, number: int, limit: float) -> bool:
+        """Wait with an open connection, as quietly as a client; whether it stays open.
+
+        Args:
+            number: The connection.
+            limit: Seconds to wait.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit
+        while number in self._channels and loop.time() < until:
+            await asyncio.sleep(min(PING_EVERY, until - loop.time()))
+            self._sockets.ping(number)
+        return number in self._channels
+
+    def why_lost(self, number: int) -> Fault | None:
+        """Return why a connection was lost; None if it was not."""
+        return self._lost.get(number)
 
     def post(self, body: dict[str, Any]) -> PendingRequest:
         """Send a request over HTTP."""
