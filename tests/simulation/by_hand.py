@@ -33,6 +33,7 @@ def question(
     unsent: tuple[str, ...] = (),
     store: bool = False,
     limits: Timeouts | None = None,
+    model: str = "m",
 ) -> PreparedRequest:
     """Ask after alternating words of a user and an assistant, after one system text."""
     items = [Message.of("system", "You are Ada.")]
@@ -43,7 +44,7 @@ def question(
     return prepare(
         Request(
             tuple(items),
-            "m",
+            model,
             lambda output: tuple(item for item in output if isinstance(item, Message)),
             settings={"store": store},
             unsent=unsent,

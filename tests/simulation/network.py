@@ -75,6 +75,7 @@ class Pipe:
         was_doubted: Whether it was pinged and gave no sign since.
         is_over: Whether the service answers nothing more on it.
         was_laned: Whether a frame with a lane was handed to the engine.
+        heard_at: When the engine last got a sign of life.
     """
 
     engine: int
@@ -96,6 +97,7 @@ class Pipe:
     active: int = 0
     was_doubted: bool = False
     is_over: bool = False
+    heard_at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +156,7 @@ class Network:
     def _open(self, pipe: Pipe) -> None:
         if pipe.state == "connecting":
             pipe.state = "open"
+            pipe.heard_at = self.sim.now
             self.sim.after(self.world.lifetime, lambda: self._expire(pipe))
             self.sim.fact(pipe.engine, "connected", pipe.number)
 
@@ -220,6 +223,7 @@ class Network:
 
     def _pong(self, pipe: Pipe) -> None:
         pipe.was_doubted = False
+        pipe.heard_at = self.sim.now
         self.sim.fact(pipe.engine, "heard", pipe.number)
 
     def _pass(self, pipe: Pipe, deliver: Callable[[], None]) -> None:
@@ -429,6 +433,7 @@ class Network:
             return
         if lane is not None:
             pipe.was_laned = True
+        pipe.heard_at = self.sim.now
         response = self._completed_by(step)
         self.written(pipe, attempt)
         if step.kind == "error" and lane is None and attempt.lane is not None:

@@ -17,8 +17,8 @@ from rtllm.content.events import ResponseEnded, TextDelta, ToolCallReady
 from rtllm.engine.actions import Deliver, Finish, MoveUsage, RecordUsage, Send, StartHttp
 from rtllm.engine.connections import LARGE_FRAME, MAX_UNSENT
 from rtllm.engine.request_planner import MAX_MISSES
-from rtllm.engine.snapshot import EngineSnapshot
-from rtllm.scheduling.connection_pool import CROWDED
+from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot
+from rtllm.scheduling.connection_pool import ACTIVE_PER_CONNECTION, CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import RETRY, Call
 from simulation.chat import signatures_in, units_of
@@ -66,10 +66,14 @@ TERMINALS = ("completed", "incomplete", "failed", "empty")
 RETRIED_LATER = ("busy",)
 CUT_LANES = 6
 """So many cut answers in a row may cost the chain."""
+NAMES = 32
+"""How many lanes a connection may name."""
 KNOWN = 24
 """How many responses of a conversation are remembered."""
 PATIENCE = 8.0 + 2.0
 """Seconds that a turn may pause before it is sent again, and a little."""
+LONGEST_SILENCE = 12.0
+"""Seconds for which a turn may wait for a connection that is silent and runs only cut answers."""
 TENANT_STAYS = 45.0
 """Seconds for which a conversation keeps its place on a connection, at least."""
 MOST_TOKENS = 10**12
@@ -190,10 +194,48 @@ class Oracle:
         self.sim.at(next_look + 0.1, lambda: self.watch(turn))
 
     def _waits_anew(self, turn: TurnRecord) -> bool:
-        """Whether a turn has begun to wait for another connection since it was last looked at."""
+        """Whether a turn has begun to wait for another connection since it was last looked at.
+
+        At the limit of connections it may wait for any of them.
+        """
         held = self.sim.engines[turn.engine].snapshot().turns[turn.number]
+        if held.state == "connecting" and held.waits_for is None:
+            return True
         before, turn.waits_for = turn.waits_for, held.waits_for
         return held.waits_for is not None and held.waits_for != before
+
+    def look_at_queue(self, engine: int) -> None:
+        """Law 4: a turn waits for a free connection only while none is free."""
+        held = self.sim.engines[engine].snapshot()
+        queued = [
+            self.open_turns[engine, number]
+            for number, turn in held.turns.items()
+            if turn.state == "connecting" and turn.waits_for is None and not turn.is_rebuild
+        ]
+        for turn in queued:
+            turn.was_queued = True
+        if not queued:
+            return
+        self.figures["looks at a queue"] += 1
+        for connection in held.connections.values():
+            number = connection.number
+            if connection.state != "open" or number < 0 or held.waiting.get(number, 0):
+                continue
+            if self._is_free(queued[0], connection):
+                raise Violation("4", f"turn {queued[0].serial} waits though {number} is free")
+            silent = self.sim.now - self.sim.network.pipes[engine, number].heard_at
+            only_drains = connection.draining == len(connection.attempts)
+            if only_drains and silent > LONGEST_SILENCE:
+                raise Violation("4", f"turn {queued[0].serial} waits for what drains on {number}")
+
+    def _is_free(self, turn: TurnRecord, connection: ConnectionSnapshot) -> bool:
+        """Whether a turn may be sent on a connection, or an idle one may be replaced for it."""
+        if connection.is_doubted or connection.unsent:
+            return False
+        world, pipe = self.sim.world, self.sim.network.pipes[turn.engine, connection.number]
+        fits = turn.sends == 0 and (not world.one_model or pipe.model == turn.request.model)
+        has_lanes = world.uses_lanes and fits and len(pipe.names) < NAMES
+        return len(connection.attempts) < (ACTIVE_PER_CONNECTION if has_lanes else 1)
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -492,10 +534,12 @@ class Oracle:
         if snapshot.unsent > MAX_UNSENT and not self._is_held_up(attempt, lane_address):
             return False
         running = [a for a in lane_address.running.values() if a is not attempt]
+        if self.sim.open_pipes(attempt.engine) >= world.most:
+            return False  # idle conversations lose their place
         if not world.uses_lanes:
             return not running
         busy = sum(1 for a in running if a.call is attempt.call)
-        return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < 32
+        return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < CROWDED
 
     def _is_held_up(self, attempt: AttemptRecord, pipe: Pipe) -> bool:
         """Whether a large request of another call is written, which should be elsewhere."""
@@ -708,6 +752,8 @@ class Oracle:
         cause = (attempt.excuse if attempt is not None else None) or turn.wait_excuse
         if cause is None and hung and (attempt is None or attempt.excuse is not None):
             cause = "connect hangs"
+        if cause is None and attempt is None and turn.was_queued:
+            cause = "queue"
         was_cut = attempt is not None and attempt.ended == "incomplete"
         if cause is None and was_cut and turn.emitted_from is None:
             cause = "cut at once"  # an answer that is cut before its first word is a failure
@@ -725,6 +771,8 @@ class Oracle:
             return "silence"
         limits, network = turn.request.limits, self.sim.network
         is_late = attempt is not None and attempt.sent_at >= turn.began + limits.connect
+        if is_late and turn.was_queued:
+            return "silence after a queue"
         was_in_vain = is_late and network.waits_in_vain(turn.engine, turn.began)
         return "silence after connecting" if was_in_vain else None
 

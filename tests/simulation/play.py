@@ -32,6 +32,7 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.providers.hosts import HostProfile
+from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from simulation.decisions import Decisions
 from simulation.network import Network, Pipe
 from simulation.oracle import Oracle
@@ -41,6 +42,8 @@ from simulation.story import told_action, told_fact
 from simulation.traces import TraceJudge
 from simulation.worlds import World, world_of
 
+LOOKED_EVERY = 8
+"""Facts between two looks at the turns that wait at the limit of connections."""
 INSPECTED_EVERY = 50
 """Facts between two inspections of an engine's books."""
 DRAINED_FOR = 130.0
@@ -134,6 +137,7 @@ class Simulation:
         telling: bool = False,
     ) -> None:
         self.world = world
+        self.is_capped = world.most < MAX_CONNECTIONS
         self.choose = choose
         self.now = 1000.0
         self.facts = 0
@@ -220,6 +224,8 @@ class Simulation:
         self.oracle.numbered(turn, number)
         self.at(self.now + 5.0, lambda: self.oracle.watch(turn))
         self._carry_out(turn.engine, actions, "ask", number)
+        if self.is_capped:
+            self.oracle.look_at_queue(turn.engine)
         if self.choose.chance(self.world.odd):
             self._be_odd(turn.engine)
 
@@ -235,6 +241,8 @@ class Simulation:
         if actions:
             subject = what[0] if what and isinstance(what[0], int) else 0
             self._carry_out(engine, actions, name, subject)
+        if self.is_capped and (name == "tick" or self.facts % LOOKED_EVERY == 0):
+            self.oracle.look_at_queue(engine)
         if self.facts % INSPECTED_EVERY == 0:
             self.oracle.inspect(engine)
         return actions
@@ -378,6 +386,7 @@ def _options(world: World, number: int) -> EngineOptions:
         api="chat" if world.chat else "responses",
         http_fallback=world.http_fallback,
         warm_connections=world.warm,
+        max_connections=world.most,
         rebuild=world.rebuild,
         tracing=True,
         marks=f"engine-{number}",

@@ -588,6 +588,21 @@ def goes_on_after_an_error_without_lane(patch: Patch) -> None:
     patch.setattr(Connection, "_route_error", trusting)
 
 
+def leaves_the_queue_asleep(patch: Patch) -> None:
+    """A turn that waits at the limit of connections is not tried when one becomes free."""
+    patch.setattr(EngineState, "next_queued", lambda _: None)
+
+
+def keeps_unusable_connections(patch: Patch) -> None:
+    """At the limit, no connection is closed that a waiting turn can't use."""
+    patch.setattr(ConnectionPool, "find_unusable", lambda *_: None)
+
+
+def waits_for_silent_drains(patch: Patch) -> None:
+    """At the limit, a turn waits for cut answers that have been silent for long."""
+    patch.setattr(Connections, "find_silent", lambda *_: None)
+
+
 # -- what a host may write otherwise ---------------------------------------------------------------
 
 
@@ -854,6 +869,9 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("does not share a rate limit's wait", "8", waits_alone),
     ("goes on after an error without a lane", "7", goes_on_after_an_error_without_lane),
     ("writes large requests among others", "7", shares_large_frames),
+    ("leaves the queue asleep", "4", leaves_the_queue_asleep),
+    ("keeps connections that nobody can use", "4", keeps_unusable_connections),
+    ("waits for cut answers that are silent", "4", waits_for_silent_drains),
     ("runs the calls of a cut answer", "3", runs_the_calls_of_a_cut_answer),
     ("ends only with its own id", "3", ends_only_with_its_own_id),
     ("ignores text that only the last event has", "3", ignores_text_at_the_end),

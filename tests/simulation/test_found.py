@@ -8,7 +8,17 @@ import pytest
 
 from rtllm.content.events import ToolCallReady
 from rtllm.content.timeouts import Timeouts
-from rtllm.engine.actions import Action, Connect, Deliver, Finish, RecordUsage, Send, StartHttp
+from rtllm.engine.actions import (
+    Action,
+    Close,
+    Connect,
+    Deliver,
+    Finish,
+    Ping,
+    RecordUsage,
+    Send,
+    StartHttp,
+)
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.providers.hosts import HostProfile
@@ -166,15 +176,63 @@ def test_a_queued_turn_takes_the_connection_that_a_cancelled_one_waited_for() ->
     only(Send, engine.connected(connection, 0.3))
 
 
-def test_at_the_limit_a_turn_that_avoids_the_only_connection_gets_another() -> None:
+def test_at_the_limit_a_connection_that_only_drains_in_silence_makes_room() -> None:
     engine = Engine(EngineOptions(LANELESS, max_connections=1))
     _, actions = engine.ask(question("hello", key="a"), 0.0)
     sent = only(Send, opened(engine, actions, 0.1))
     engine.sent(sent.attempt, 0.2)
-    engine.tick(12.0)
-    engine.heard(sent.connection, 12.1)
-    assert [turn.state for turn in engine.snapshot().turns.values()] == ["connecting"]
-    assert only(Connect, answer(engine, sent, "late", "Hi.", 12.2)).connection == 2
+    actions = engine.tick(12.0)
+    assert only(Close, actions).connection == sent.connection
+    assert only(RecordUsage, actions).category == "superseded"
+    assert only(Connect, actions).connection == 2
+
+
+def test_at_the_limit_an_idle_connection_that_a_turn_cannot_use_makes_room() -> None:
+    host = HostProfile("found", lanes=False, one_model=True)
+    engine = Engine(EngineOptions(host, max_connections=1))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    _, actions = engine.ask(question("hello", key="b", model="other"), 0.2)
+    assert not [action for action in actions if isinstance(action, Connect | Close)]
+    actions = answer(engine, sent, "first", "Hi.", 0.3)
+    assert only(Close, actions).connection == sent.connection
+    assert only(Connect, actions).model == "other"
+
+
+def test_at_the_limit_all_that_a_connection_has_room_for_are_sent_at_once() -> None:
+    engine = Engine(EngineOptions(HOST, max_connections=1))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    for caller in range(9):
+        engine.ask(question("hello", key=f"caller-{caller}"), 0.1)
+    sent = [a for a in opened(engine, actions, 0.2) if isinstance(a, Send)]
+    assert len(sent) == 8
+    assert len([a for a in answer(engine, sent[0], "r", "Hi.", 0.3) if isinstance(a, Send)]) == 1
+
+
+def test_a_queued_turn_takes_a_connection_that_is_no_longer_doubted() -> None:
+    engine = Engine(EngineOptions(HOST, max_connections=2))
+    first, second = _two_connections(engine)
+    _, actions = engine.ask(question("hello", "Hi.", "yes", key="caller-0"), 2.0)
+    stalled = only(Send, actions)
+    assert stalled.connection == first
+    engine.sent(stalled.attempt, 2.1)
+    engine.ask(question("hello", "Hi.", "yes", key="caller-1"), 8.0)
+    engine.heard(first, 9.0)
+    actions = engine.tick(12.1)
+    assert only(Ping, actions).connection == second
+    assert not [action for action in actions if isinstance(action, Send | Connect)]
+    assert only(Send, engine.heard(second, 12.2)).connection == second
+
+
+def _two_connections(engine: Engine) -> tuple[int, int]:
+    """Let five callers, who don't fit on one connection, hear an answer."""
+    asked = [engine.ask(question("hello", key=f"caller-{n}"), 0.0)[1] for n in range(5)]
+    numbers = [a.connection for actions in asked for a in actions if isinstance(a, Connect)]
+    sent = [a for n in numbers for a in engine.connected(n, 0.1) if isinstance(a, Send)]
+    for place, one in enumerate(sent):
+        answer(engine, one, f"answer-{place}", "Hi.", 0.2)
+    first, second = numbers
+    return first, second
 
 
 def test_a_turn_at_its_end_does_not_take_a_connection_from_others() -> None:
@@ -234,3 +292,28 @@ def _answer_over_http(
     engine.connected(exchange.connection, now)
     actions = engine.received(exchange.connection, body, now)
     return actions + engine.lost(exchange.connection, None, now)
+
+
+def test_a_wait_at_the_limit_of_connections_is_no_failure_of_the_websocket() -> None:
+    engine = Engine(EngineOptions(LANELESS, max_connections=1, http_fallback=True))
+    limits = Timeouts(base=30.0, connect=5.0)
+    _, actions = engine.ask(question("hello", key="a", limits=limits), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    answer(engine, sent, "first", "Hi.", 0.2)
+    engine.ask(question("hello", "Hi.", "yes", key="a", limits=limits), 1.0)
+    engine.ask(question("hello", key="b", limits=limits), 1.0)
+    only(StartHttp, engine.tick(6.0))
+    _, actions = engine.ask(question("hello", key="c", limits=limits), 6.1)
+    assert not [action for action in actions if isinstance(action, StartHttp)]
+
+
+def test_an_exchange_over_http_has_its_whole_limit_after_a_wait() -> None:
+    engine = Engine(EngineOptions(LANELESS, max_connections=1, http_fallback=True))
+    limits = Timeouts(base=30.0, connect=5.0)
+    _, actions = engine.ask(question("hello", key="a", limits=limits), 0.0)
+    connection = only(Connect, actions).connection
+    engine.ask(question("hello", key="b", limits=limits), 0.1)
+    busy = from_handshake(404, {}, b"")
+    started = [a for a in engine.connect_failed(connection, busy, 5.0) if isinstance(a, StartHttp)]
+    assert len(started) == 2
+    assert not [action for action in engine.tick(5.2) if isinstance(action, Close)]

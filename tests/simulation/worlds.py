@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rtllm.providers.hosts import Memory
+from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from simulation.decisions import Decisions
 
 REQUEST_FAULTS = (
@@ -130,6 +131,7 @@ class World:
         lag: Seconds by which timers are late, at most.
         keys: How callers' items may be named.
         habits: How the host writes its answers otherwise.
+        most: How many connections an engine may have.
     """
 
     kind: str = "calm"
@@ -170,6 +172,7 @@ class World:
     lag: float = 0.0
     keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
     habits: frozenset[str] = field(default=frozenset())
+    most: int = MAX_CONNECTIONS
 
     @property
     def uses_lanes(self) -> bool:
@@ -407,6 +410,28 @@ def crowd(choose: Decisions) -> World:
     )
 
 
+def capped(choose: Decisions) -> World:
+    """More callers than the few connections that an engine may have can serve at a time."""
+    has_lanes = choose.pick((False, False, True))
+    kept = choose.pick((REQUEST_FAULTS, ("long stall",)))
+    return World(
+        "capped",
+        callers=choose.pick((12, 30)) if has_lanes else choose.pick((3, 4, 8)),
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
+        most=choose.pick((1, 2)) if has_lanes else choose.pick((1, 2, 3)),
+        one_model=choose.pick((False, True)),
+        warm=choose.pick((0, 1)),
+        pauses=choose.pick((10.0, 1.0)),
+        faults=choose.pick((0.0, 0.1)) if len(kept) > 1 else 0.3,
+        without=frozenset(REQUEST_FAULTS) - set(kept),
+        storms=choose.pick((0.0, 0.05)),
+        lifetime=choose.pick((3600.0, 120.0)),
+        http_fallback=choose.pick((False, False, True)),
+        rebuild=choose.pick((False, True)),
+    )
+
+
 KINDS: tuple[Callable[[Decisions], World], ...] = (
     calm,
     storm,
@@ -423,6 +448,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     uploads,
     chat,
     chat_twins,
+    capped,
 )
 """The worlds, which take turns."""
 

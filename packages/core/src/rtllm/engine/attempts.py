@@ -64,7 +64,6 @@ class Attempts:
         attempt.finished = True
         self._state.trace.ended(attempt, now)
         self._state.attempts.pop(attempt.number, None)
-        self._state.make_queued_due()
         self._state.timers.clear(("drain", attempt.number))
         self._state.timers.clear(("end silence", attempt.number))
         connection = self._state.connections.find(attempt.connection)

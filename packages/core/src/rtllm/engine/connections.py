@@ -96,6 +96,17 @@ class Connections:
             if not connection.is_exchange and other != number
         )
 
+    def find_silent(self, numbers: Iterable[int], since: float) -> int | None:
+        """Find the connection that has been silent for longest, if it has been since a moment.
+
+        Args:
+            numbers: The open connections to look at.
+            since: Seconds on the clock of the facts.
+        """
+        found = (self._by_number[number] for number in numbers if number in self._by_number)
+        silent = [connection for connection in found if connection.heard_at <= since]
+        return min(silent, key=lambda c: c.heard_at).number if silent else None
+
     # -- opening -------------------------------------------------------------------------------
 
     def open(

@@ -222,13 +222,10 @@ class Engine:
         if connection.is_trial:
             self._state.fallback.record_open()
         self._maintain_connections(now)
-        waiting = self._turns.waiting_for(number)
-        for turn in waiting:
+        for turn in self._turns.waiting_for(number):
             self._turns.stop_waiting(turn)
             turn.become("due")
             self._state.due.append(turn)
-        if not waiting:
-            self._state.make_queued_due()
         if connection.replaces is not None:
             self._sender.replace(connection.replaces, number, now)
         return self._settle(now)
@@ -263,7 +260,7 @@ class Engine:
         connection = self._state.connections.find(number)
         if connection is None or connection.state == "connecting":
             return self._settle(now)
-        connection.heard(now)
+        self._hear(connection, now)
         if connection.is_exchange:
             for attempt in connection.attempts():
                 self._turns.feed(attempt, data, now)
@@ -273,9 +270,7 @@ class Engine:
                     if connection.ignores_lanes and self._state.pool.lanes_on:
                         self._state.stop_using_lanes()
                     if not attempt.written:  # it is answered before its whole text was written
-                        attempt.written = True
-                        connection.unsent.pop(attempt.number, None)
-                        self._state.trace.written(attempt, now)
+                        self._note_written(attempt, now)
                     self._turns.feed(attempt, frame, now)
                 case LanelessError() as error:
                     self._end_in_error(connection, error, now)
@@ -285,11 +280,7 @@ class Engine:
         """Record that a request was written; over HTTP, that it is going out."""
         written = self._state.attempts.get(attempt)
         if written is not None and not written.written:
-            written.written = True
-            self._state.trace.written(written, now)
-            connection = self._state.connections.find(written.connection)
-            if connection is not None:
-                connection.unsent.pop(attempt, None)
+            self._note_written(written, now)
             if not written.begun:
                 written.begun = True
                 turn = self._state.turns.get(written.turn)
@@ -302,19 +293,36 @@ class Engine:
     def heard(self, number: int, now: float) -> list[Action]:
         """Record that a ping or a pong arrived."""
         if (connection := self._state.connections.find(number)) is not None:
-            connection.heard(now)
+            self._hear(connection, now)
         return self._settle(now)
+
+    def _hear(self, connection: Connection, now: float) -> None:
+        """Record a sign of life of a connection, which can be used again if it was doubted."""
+        self._state.pool.has_changed = self._state.pool.has_changed or connection.is_doubted
+        connection.heard(now)
+
+    def _note_written(self, attempt: Attempt, now: float) -> None:
+        """Record that a request was written, so that others can be written behind it."""
+        attempt.written = True
+        self._state.trace.written(attempt, now)
+        connection = self._state.connections.find(attempt.connection)
+        if connection is not None and connection.unsent.pop(attempt.number, 0):
+            self._state.pool.has_changed = True
 
     def _settle(self, now: float) -> list[Action]:
         """Schedule the turns that are due, and return the actions."""
         state = self._state
-        while state.due or state.rebuilds:
+        while True:
             while state.rebuilds:
                 self._sender.continue_rebuild(state.rebuilds.popleft(), now)
             if state.due:
                 turn = state.due.popleft()
                 if turn.state == "due":
                     self._sender.send_or_wait(turn, now)
+            elif state.queued and (queued := state.next_queued()) is not None:
+                self._sender.serve_queued(queued, now)
+            else:
+                break
         earliest = self._state.timers.earliest()
         if earliest is not None and (self._wakes_at is None or earliest < self._wakes_at):
             self._wakes_at = earliest
@@ -355,7 +363,6 @@ class Engine:
         for turn in waiting:
             self._turns.stop_waiting(turn)
         self._state.connections.remove(connection, now, fault, close=False)
-        self._state.make_queued_due()
         if connection.is_trial:
             self._state.fallback.record_fault(now, fault)
         for turn in waiting:
@@ -377,7 +384,6 @@ class Engine:
         reason = connection.close_reason(fault).at(connection.address)
         for attempt in self._state.connections.remove(connection, now, reason, close=False):
             self._turns.fail(attempt, reason, now, with_connection=True)
-        self._state.make_queued_due()
         if was_used:
             # The caller's next turn finds an open connection. One that carried nothing is not
             # replaced, or a connection that its host closes at once would be opened endlessly.

@@ -29,7 +29,7 @@ from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn, Rebuild
 from rtllm.engine.turns import Turns
-from rtllm.retry.faults import WARM_UP_NEEDS_SOCKET, too_large, unsendable
+from rtllm.retry.faults import DRAIN_TIMED_OUT, WARM_UP_NEEDS_SOCKET, too_large, unsendable
 from rtllm.retry.http_fallback import ProtocolChoice
 from rtllm.scheduling.lanes import OVER_HTTP, LaneChoice
 
@@ -54,6 +54,7 @@ class Sender:
         self._state = state
         self._attempts = attempts
         self._turns = turns
+        self._served: ActiveTurn | None = None
 
     def send_or_wait(self, turn: ActiveTurn, now: float) -> None:
         """Send a turn or let it wait; an error ends this turn and no other."""
@@ -76,6 +77,20 @@ class Sender:
             logger.exception("turn %d could not be sent", turn.number)
             if turn.number in self._state.turns:
                 self._turns.recover(turn, unsendable(error), now)
+
+    def serve_queued(self, turn: ActiveTurn, now: float) -> None:
+        """Try a turn that waits for a free connection; its limit for connecting begins anew.
+
+        A turn that can't use what is free is queued again.
+        """
+        turn.become("due")
+        self._served = turn
+        self.send_or_wait(turn, now)
+        self._served = None
+        is_over_http = turn.attempt is not None and turn.attempt.over_http
+        if turn.waits_for is not None or (turn.state == "running" and is_over_http):
+            turn.progress.record_connecting(now)
+            self._turns.set_deadline(turn)
 
     def _choose_protocol(self, turn: ActiveTurn, now: float) -> Literal["websocket", "http"]:
         """Choose the protocol of a turn's request, and open a trial WebSocket if one is due."""
@@ -168,9 +183,10 @@ class Sender:
         turn.become("connecting")
         self._turns.set_deadline(turn)
         if lane_choice is None and self._state.pool.is_full:
-            self._close_avoided(turn, now)
+            self._close_unusable(turn, now)
         if lane_choice is None and self._state.pool.is_full:
-            self._state.trace.waiting(turn, "free connection", now)
+            if turn is not self._served:
+                self._state.trace.waiting(turn, "free connection", now)
             self._state.queue(turn)
             return
         number = lane_choice.connection if lane_choice is not None else None
@@ -182,15 +198,29 @@ class Sender:
         if alone:
             self._state.pool.reserve(number, turn.member.conversation.number)
 
-    def _close_avoided(self, turn: ActiveTurn, now: float) -> None:
-        """Close an idle connection that a turn must not use, so that it can open another one."""
-        running, waiting = self._state.pool.running(), self._state.pool.waiting()
-        for number in turn.constraints.avoid:
-            connection = self._state.connections.find(number)
-            is_idle = not running.get(number, 0) and not waiting.get(number, 0)
-            if connection is not None and connection.state == "open" and is_idle:
-                self._state.connections.remove(connection, now)
-                return
+    def _close_unusable(self, turn: ActiveTurn, now: float) -> None:
+        """Close a connection that a turn can't use, so that it can open another one.
+
+        It is an idle one, or one on which only cancelled responses run that have been silent for
+        half of the turn's limit: they may never end.
+        """
+        pool, connections = self._state.pool, self._state.connections
+        number = pool.find_unusable(turn.model, turn.constraints.avoid)
+        silent_since = now - turn.progress.limits.base / 2
+        if number is None:
+            number = connections.find_silent(pool.list_drains(), silent_since)
+        connection = connections.find(number) if number is not None else None
+        if connection is None:
+            return
+        # What ends is reported before what is sent, also if other turns were sent already.
+        actions = self._state.actions
+        launches = (at for at, action in enumerate(actions) if isinstance(action, Send | StartHttp))
+        at = next(launches, len(actions))
+        launched = actions[at:]
+        del actions[at:]
+        for attempt in connections.remove(connection, now):
+            self._turns.fail(attempt, DRAIN_TIMED_OUT, now)
+        actions.extend(launched)
 
     def _send(
         self, turn: ActiveTurn, plan: Plan, lane_choice: LaneChoice, data: bytes, now: float

@@ -1,7 +1,7 @@
 """State of an engine, shared by its parts."""
 
 import logging
-from bisect import insort
+from bisect import bisect_right
 from collections import deque
 from hashlib import blake2b
 
@@ -70,7 +70,7 @@ class EngineState:
         self.due: deque[ActiveTurn] = deque()
         self.rebuilds: deque[Rebuild] = deque()
         self.queued: list[ActiveTurn] = []
-        self._tried: set[int] = set()
+        self._tried = 0
         self.fallback = HttpFallback()
         self.http_trust = HttpTrust()
         self.rate_limits = SharedWait()
@@ -87,19 +87,23 @@ class EngineState:
         wanted = options.websocket and options.http_fallback
         return wanted and self.fallback.may_use_http(now)
 
-    def make_queued_due(self, after: int = 0) -> None:
-        """Make the turn due that has waited longest for a free connection.
+    def next_queued(self) -> ActiveTurn | None:
+        """Return the next turn that waits for a free connection, if one may be free.
 
-        Args:
-            after: The number of a turn that can't use it; only later turns are tried.
+        Each change of the pool lets all of them be tried once, the oldest first: a turn that can't
+        use what is free keeps no later one from it.
         """
-        waiting = [t for t in self.queued if t.state == "connecting" and t.waits_for is None]
-        turn = next((turn for turn in waiting if turn.number > after), None)
-        self.queued = [other for other in waiting if other is not turn]
-        if turn is not None:
-            turn.become("due")
-            self.due.append(turn)
-            self._tried.add(turn.number)
+        if self.pool.has_changed:
+            self.pool.has_changed = False
+            self._tried = 0
+        if not self.pool.may_have_room:
+            return None
+        while (at := bisect_right(self.queued, self._tried, key=_number_of)) < len(self.queued):
+            turn = self.queued.pop(at)
+            if turn.state == "connecting" and turn.waits_for is None:
+                self._tried = turn.number
+                return turn
+        return None
 
     def next_turn(self) -> int:
         """Return the number for a new turn."""
@@ -135,10 +139,9 @@ class EngineState:
                 "max_connections if the host allows more",
                 self.options.max_connections,
             )
-        insort(self.queued, turn, key=_number_of)
-        if turn.number in self._tried:
-            self._tried.discard(turn.number)
-            self.make_queued_due(after=turn.number)
+        at = bisect_right(self.queued, turn.number, key=_number_of)
+        if self.queued[at - 1 : at] != [turn]:
+            self.queued.insert(at, turn)
 
 
 def _number_of(turn: ActiveTurn) -> int:

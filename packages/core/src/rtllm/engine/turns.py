@@ -248,7 +248,8 @@ class Turns:
         if isinstance(action, Resend):
             if connection is not None:
                 turn.constraints.avoid.add(connection)
-            self._before_resend(turn, fault, action, now)
+            was_queued = attempt is None and connection is None
+            self._before_resend(turn, fault, action, now, was_queued=was_queued)
             if action.wait > 0 and limits_rate(fault):
                 self._share_wait(turn, action.wait, now)
             if action.wait > 0 or pauses:
@@ -302,8 +303,13 @@ class Turns:
             strict=request.strict_parameters,
         )
 
-    def _before_resend(self, turn: ActiveTurn, fault: Fault, resend: Resend, now: float) -> None:
-        """Abandon the current attempt, and set the constraints of the next one."""
+    def _before_resend(
+        self, turn: ActiveTurn, fault: Fault, resend: Resend, now: float, *, was_queued: bool
+    ) -> None:
+        """Abandon the current attempt, and set the constraints of the next one.
+
+        A turn that waited at the limit of connections shows nothing about the WebSocket.
+        """
         attempt, constraints, lesson = turn.attempt, turn.constraints, lesson_of(fault)
         turn.attempt = None
         constraints.has_waited = False
@@ -320,11 +326,11 @@ class Turns:
                     self._forget_parent(plan.anchor, is_refused=is_refused)
         if resend.over_http:
             constraints.over_http = True
-            if lesson != "too large":
+            if lesson != "too large" and not was_queued:
                 number = attempt.connection if attempt is not None else 0
                 others_respond = self._state.connections.others_respond(number)
                 self._state.fallback.record_fault(now, fault, others_respond=others_respond)
-            elif attempt is not None:
+            elif lesson == "too large" and attempt is not None:
                 self._state.max_frame = min(self._state.max_frame, attempt.size - 1)
         if lesson == "form refused":
             model, dialects = turn.model, self._state.knowledge.dialects

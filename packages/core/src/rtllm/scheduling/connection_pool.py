@@ -62,6 +62,11 @@ class ConnectionPool:
         one_model: Whether a connection serves one model only.
         lifetime: Seconds that a connection lasts.
         max_connections: The limit of connections.
+
+    Attributes:
+        lanes_on: Whether the host supports lanes, as far as is known now.
+        has_changed: Whether a place may have become free since this was last reset. Requests that
+            wait for one are tried again then.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class ConnectionPool:
         self._addresses: dict[int, tuple[int, Lane | None]] = {}
         self._tick = 0
         self._number = 0
+        self.has_changed = False
 
     def __repr__(self) -> str:
         kind = "with lanes" if self.lanes_on else "without lanes"
@@ -102,6 +108,19 @@ class ConnectionPool:
         """Whether no more connections may be opened."""
         return len(self._connections) >= self._max
 
+    @property
+    def may_have_room(self) -> bool:
+        """Whether a connection may be opened, or one may be used or replaced."""
+        return not self.is_full or any(
+            c.is_open and (len(c.running) < self._most_active or c.abandoned.issuperset(c.running))
+            for c in self._connections.values()
+        )
+
+    @property
+    def _most_active(self) -> int:
+        """How many attempts a connection runs at a time."""
+        return ACTIVE_PER_CONNECTION if self.lanes_on else 1
+
     # -- connections ---------------------------------------------------------------------
 
     def add(self, model: str) -> int:
@@ -114,6 +133,7 @@ class ConnectionPool:
     def mark_open(self, number: int, now: float) -> None:
         """Record that a connection is open."""
         if (connection := self._connections.get(number)) is not None:
+            self.has_changed = True
             connection.is_open = True
             connection.active_at = now
             connection.rotate_at = now + self._lifetime * ROTATE_AT
@@ -156,6 +176,7 @@ class ConnectionPool:
         connection = self._connections.pop(number, None)
         if connection is None:
             return []
+        self.has_changed = True
         attempts = list(connection.running)
         for attempt in attempts:
             self._addresses.pop(attempt, None)
@@ -175,6 +196,7 @@ class ConnectionPool:
     def wait_for(self, number: int, change: int) -> None:
         """Count a turn that waits for a connection to open (+1) or no longer does (-1)."""
         if (connection := self._connections.get(number)) is not None:
+            self.has_changed = self.has_changed or change < 0
             connection.waiting += change
             if not connection.waiting:
                 connection.reserved_for = None
@@ -241,6 +263,28 @@ class ConnectionPool:
         spares = sum(1 for c in self._connections.values() if not c.tenants and not c.running)
         return max(0, min(wanted - spares, self._max - len(self._connections)))
 
+    def find_unusable(self, model: str, avoid: Collection[int]) -> int | None:
+        """Find the idle connection, the longest unused one, that a request can never use.
+
+        Args:
+            model: The model of the request.
+            avoid: The connections that it must not use.
+        """
+        unusable = [
+            c
+            for c in self._connections.values()
+            if c.is_open and c.idle and (c.number in avoid or c.model not in (None, model))
+        ]
+        return min(unusable, key=lambda c: c.used).number if unusable else None
+
+    def list_drains(self) -> list[int]:
+        """List the connections on which only abandoned attempts run."""
+        return [
+            c.number
+            for c in self._connections.values()
+            if c.is_open and c.running and c.abandoned.issuperset(c.running)
+        ]
+
     def runs_only_drains(self, number: int) -> bool:
         """Whether no attempt on a connection belongs to a waiting turn."""
         connection = self._connections.get(number)
@@ -290,12 +334,22 @@ class ConnectionPool:
             lane = self._find_free_lane(connection, conversation, None)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open)
-        evictable = self._find_evictable(usable, now)
-        if evictable is not None:
-            connection, tenant = evictable
+        for connection, tenant in self._list_evictable(usable, now):
             lane = self._find_free_lane(connection, conversation, None, evicted=tenant)
             if lane is not None:
                 return LaneChoice(connection.number, lane.name, connection.is_open, evicts=tenant)
+        return self._share(usable, conversation) if self.is_full else None
+
+    def _share(self, usable: list[PooledConnection], conversation: int) -> LaneChoice | None:
+        """Choose a lane on a connection that has more conversations than usual.
+
+        At the limit of connections this is better than to wait.
+        """
+        for connection in sorted(usable, key=_running_on):
+            if connection.is_open:
+                lane = self._find_free_lane(connection, conversation, None)
+                if lane is not None:
+                    return LaneChoice(connection.number, lane.name, is_open=True)
         return None
 
     def choose_lane_on(self, number: int, conversation: int) -> LaneChoice | None:
@@ -346,19 +400,19 @@ class ConnectionPool:
             connection.waiting < CONVERSATIONS_PER_CONNECTION
         )
 
-    def _find_evictable(
+    def _list_evictable(
         self, usable: list[PooledConnection], now: float
-    ) -> tuple[PooledConnection, int] | None:
-        """Find an idle conversation to evict.
+    ) -> Iterator[tuple[PooledConnection, int]]:
+        """List the idle conversations that may be evicted, those first that cost least.
 
         Idle side calls may be evicted; from `CROWDED` connections on, also conversations whose
         responses are all stored; at the limit of connections, every idle conversation.
         """
         at_cap = len(self._connections) >= self._max
         is_crowded = len(self._connections) >= CROWDED
-        found: tuple[tuple[bool, float], PooledConnection, int] | None = None
+        found: list[tuple[tuple[bool, float], PooledConnection, int]] = []
         for connection in usable:
-            if not connection.is_open or (not connection.lanes_on and not connection.idle):
+            if not connection.is_open or len(connection.running) >= self._most_active:
                 continue
             for number, tenant in connection.tenants.items():
                 lanes = [lane for lane in connection.lanes.values() if lane.conversation == number]
@@ -367,10 +421,10 @@ class ConnectionPool:
                 idle_side_call = tenant.turns < 2 and now - tenant.last_used > IDLE_BEFORE_EVICTED
                 if not idle_side_call and not at_cap and not (is_crowded and tenant.is_stored):
                     continue
-                key = (not idle_side_call, tenant.last_used)
-                if found is None or key < found[0]:
-                    found = (key, connection, number)
-        return None if found is None else found[1:]
+                found.append(((not idle_side_call, tenant.last_used), connection, number))
+        found.sort(key=_cost_of)
+        for _, connection, number in found:
+            yield connection, number
 
     def _find_free_lane(
         self,
@@ -470,6 +524,7 @@ class ConnectionPool:
         """Mark an attempt as being processed, which frees the lane of the response it continues."""
         number, parent = self._addresses.get(attempt, (0, None))
         if parent is not None:
+            self.has_changed = True
             parent.forks.discard(attempt)
             self._addresses[attempt] = (number, None)
 
@@ -482,6 +537,7 @@ class ConnectionPool:
         self.mark_in_progress(attempt)
         connection = self._connections.get(self._addresses.get(attempt, (0, None))[0])
         if connection is not None:
+            self.has_changed = True
             connection.abandoned.add(attempt)
 
     def end(self, attempt: int, response_id: str | None, now: float) -> LaneAddress | None:
@@ -500,6 +556,7 @@ class ConnectionPool:
         connection = self._connections.get(number)
         if connection is None:
             return None
+        self.has_changed = True
         connection.active_at = now
         was_abandoned = attempt in connection.abandoned
         connection.abandoned.discard(attempt)
@@ -528,6 +585,7 @@ class ConnectionPool:
         """Free the lanes of a conversation that is over."""
         for connection in self._connections.values():
             if conversation in connection.tenants:
+                self.has_changed = True
                 self._evict(connection, conversation)
 
     def _evict(self, connection: PooledConnection, conversation: int) -> None:
@@ -537,3 +595,11 @@ class ConnectionPool:
             if lane.conversation == conversation and not connection.busy(lane):
                 lane.conversation = None
                 lane.eviction_cost = min(lane.eviction_cost, EvictionCost.ABANDONED)
+
+
+def _cost_of(evictable: tuple[tuple[bool, float], PooledConnection, int]) -> tuple[bool, float]:
+    return evictable[0]
+
+
+def _running_on(connection: PooledConnection) -> int:
+    return len(connection.running)
