@@ -33,6 +33,8 @@ FRAMEWORKS_OWN = {
     "_generate_summary": "VideoSDK's own summary, during a turn",
     "_items": _HISTORY,
     "_JobContextVar": "LiveKit's job, without a worker",
+    "_current_job_context": "VideoSDK's job, without a worker",
+    "_on_cleanup": "the end of LiveKit's job, which removes its folder",
     "_partial_response": _PARTIAL,
     "_process_final_transcript": _TURNS,
     "_retry_on_chunk_sent": "LiveKit's own switch for retries",

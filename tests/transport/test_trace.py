@@ -192,7 +192,7 @@ async def test_at_debug_the_log_tells_the_story_of_a_turn(
     async with Simulator(echo()) as service:
         await Caller(make_client(service, label="line 7")).say(SECRET)
     lines = [r.getMessage() for r in caplog.records if r.name == "rtllm.client.trace_log"]
-    assert any(line.startswith("conversation 1, turn 1 [line 7]: queued: model") for line in lines)
+    assert any(line.startswith("conversation 1, turn 1 (line 7): queued: model") for line in lines)
     assert any("first word" in line for line in lines)
     assert SECRET not in "".join(lines)
 

@@ -42,6 +42,7 @@ from rtllm.adapters import (
     warm_up,
     with_keyword_docs,
 )
+from rtllm_livekit.call_identity import call_identity
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
 from rtllm_livekit.invalid_calls import Corrections
@@ -227,6 +228,7 @@ class BaseLLM(llm.LLM[Never]):
             network=job_network(),
             unsent=converted.unsent,
             on_late_usage=late_usage_reporter(self, request.model),
+            call=call_identity(),
         )
 
         async def ask_with_pictures() -> ResponseStream:
@@ -297,7 +299,7 @@ class BaseLLM(llm.LLM[Never]):
             request = self._requests.request(
                 {}, limits=limits, retry=RetryPolicy(), tools=self._tools.encode(tools or [])
             )
-            request = replace(request, network=job_network())
+            request = replace(request, network=job_network(), call=call_identity())
             task = asyncio.create_task(warm_up(client, request, instructions))
             self._warm_ups.add(task)
             task.add_done_callback(self._warm_ups.discard)

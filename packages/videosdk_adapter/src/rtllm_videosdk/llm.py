@@ -28,6 +28,7 @@ from rtllm import (
     UsageSnapshot,
 )
 from rtllm.adapters import OF_AZURE, Effort, OnRefusal, resolve_azure, warm_up, with_keyword_docs
+from rtllm_videosdk.call_identity import call_identity
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
 from rtllm_videosdk.generation import Generation, text_chunk
@@ -284,7 +285,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
             return
         request = self._request(tools=self._tools.offer(tools).encoded)
         client = self._clients.socket(request.headers, request.query)
-        await warm_up(client, request, instructions)
+        await warm_up(client, replace(request, call=call_identity()), instructions)
 
     async def aclose(self) -> None:
         """Close the connections; a later `chat` opens new ones.
@@ -312,7 +313,8 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         if graph is not None:
             response_format = text_format(graph)
             call = {**call, "text": {**call.get("text", {}), "format": response_format}}
-        request = replace(self._request(call, tools=offered.encoded), hold_calls=True)
+        request = self._request(call, tools=offered.encoded)
+        request = replace(request, hold_calls=True, call=call_identity())
         client: Client | ChatClient
         if self.streaming:
             client = self._clients.socket(request.headers, request.query)

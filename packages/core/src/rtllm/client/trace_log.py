@@ -33,7 +33,7 @@ def describe(event: TraceEvent) -> str:
         for field in fields(event)
         if field.name not in _OF_ALL and (value := getattr(event, field.name)) is not None
     ]
-    call = f" [{event.call}]" if str(event.call) else ""
+    call = f" ({event.call})" if str(event.call) else ""
     what = type(event).kind.replace("_", " ")
     return f"{', '.join(whose)}{call}: {what}{': ' if known else ''}{', '.join(known)}"
 

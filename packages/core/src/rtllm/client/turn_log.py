@@ -16,10 +16,11 @@ def log_turn(report: TurnReport) -> None:
     """
     if not logger.isEnabledFor(logging.INFO if report.outcome != "failed" else logging.WARNING):
         return
+    whose = name_of(report)
     for recovery in report.recoveries if report.outcome != "failed" else ():
         logger.info(
-            "conversation %d: %s%s: %s%s",
-            report.conversation,
+            "%s: %s%s: %s%s",
+            whose,
             recovery.fault,
             f" ({recovery.code})" if recovery.code else "",
             recovery.action,
@@ -27,24 +28,30 @@ def log_turn(report: TurnReport) -> None:
         )
     if report.outcome == "failed":
         logger.warning(
-            "conversation %d: the turn failed after %.1f s: %s; %s",
-            report.conversation,
+            "%s: the turn failed after %.1f s: %s; %s",
+            whose,
             report.duration,
             _reason_of(report),
             _request_of(report),
         )
-        logger.debug("conversation %d: %s", report.conversation, report.error)
+        logger.debug("%s: %s", whose, report.error)
         return
     first = "no output" if report.time_to_first is None else f"{report.time_to_first:.2f} s"
     logger.info(
-        "conversation %d: %s, first output after %s, %s in all; %s; %s",
-        report.conversation,
+        "%s: %s, first output after %s, %s in all; %s; %s",
+        whose,
         report.outcome,
         first,
         f"{report.duration:.2f} s",
         _tokens_of(report.usage),
         _request_of(report),
     )
+
+
+def name_of(report: TurnReport) -> str:
+    """Name the conversation of a turn, and its call as far as that has names."""
+    call = str(report.call)
+    return f"conversation {report.conversation}{f' ({call})' if call else ''}"
 
 
 def _reason_of(report: TurnReport) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.prices import UNPRICED, Cost, Pricing, cost_of
 from rtllm.content.usage import AttemptUsage, Usage
 from rtllm.context.normalize import ContextRepair
@@ -60,6 +61,8 @@ class TurnReport:
         recoveries: The faults that occurred, in order.
         error: The text of the error that the turn ended with; None if there was none.
         pricing: The prices for `cost`.
+        turn: The turn's number, as in its trace events.
+        call: The names of the call.
     """
 
     conversation: int
@@ -85,6 +88,8 @@ class TurnReport:
     error: str | None = None
     spent: tuple[AttemptUsage, ...] = ()
     pricing: Pricing = field(default=UNPRICED, repr=False, compare=False)
+    turn: int = 0
+    call: CallIdentity = UNNAMED
 
     @property
     def chained(self) -> bool:

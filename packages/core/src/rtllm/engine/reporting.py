@@ -48,6 +48,8 @@ def report_of(
         error=str(error) if error is not None else None,
         spent=tuple(turn.spent),
         pricing=pricing,
+        turn=turn.number,
+        call=turn.prepared.request.call,
     )
 
 
