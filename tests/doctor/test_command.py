@@ -110,6 +110,8 @@ async def test_a_run_names_what_to_set_and_exits_with_1() -> None:
     assert ran.status == 1
     assert "Set: `use_websocket=False`." in ran.out
     assert "llm = LLM(" in ran.out
+    assert "USD, genai-prices" in ran.err
+    assert "USD, genai-prices" in ran.out
     assert "22 requests" in ran.err
 
 

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -14,9 +14,10 @@ import msgspec
 import typer
 
 from rtllm.cli.doctor_target import DEFAULT_MODEL, TargetOptions
+from rtllm.content.usage import Totals
 from rtllm.doctor import (
     CannotCheckError,
-    Cost,
+    Estimate,
     Report,
     Target,
     cost,
@@ -28,6 +29,7 @@ from rtllm.doctor import (
     to_markdown,
 )
 from rtllm.doctor import verify_protocol as run_verification
+from rtllm.doctor.money import price_of
 from rtllm.doctor.simulated import simulated_host
 from rtllm.errors import ConfigError
 from rtllm.providers.config import resolve_provider
@@ -54,7 +56,7 @@ class _Task:
     """What to do with a host, and what that costs."""
 
     run: Callable[[Target, str], Awaitable[Report]]
-    cost: Callable[[Target], Cost]
+    cost: Callable[[Target], Estimate]
 
 
 def doctor(
@@ -224,7 +226,8 @@ async def _checked(task: _Task, options: TargetOptions, *, simulate: bool, yes: 
             target = options.target()
             _ask_for_permission(target, task.cost(target), yes=yes)
         try:
-            return await task.run(target, on)
+            report = await task.run(target, on)
+            return report if simulate else _with_price(report, target)
         except CannotCheckError as error:
             fault = error.fault
             said = scrub(fault.message, target.secrets).rstrip(".")
@@ -233,12 +236,23 @@ async def _checked(task: _Task, options: TargetOptions, *, simulate: bool, yes: 
             raise _fail(sentence.rstrip()) from None
 
 
-def _ask_for_permission(target: Target, estimate: Cost, *, yes: bool) -> None:
+def _with_price(report: Report, target: Target) -> Report:
+    """Add what the tokens of a run cost."""
+    used = report.usage
+    totals = Totals(report.requests, 0, used.input, used.output, used.cached or 0)
+    return replace(report, money=price_of(target, totals) or "")
+
+
+def _ask_for_permission(target: Target, estimate: Estimate, *, yes: bool) -> None:
     """Tell what the checks cost, and ask whether to make them."""
+    totals = Totals(estimate.requests, 0, estimate.input_tokens, estimate.output_tokens)
+    price = price_of(target, totals)
+    money = f" (about {price})" if price is not None else ""
     typer.echo(
         f"This sends up to {estimate.requests} requests to {target.endpoint.host} "
         f"({target.shown_model}): about {estimate.input_tokens} input and "
-        f"{estimate.output_tokens} output tokens, at most {estimate.most_output} output tokens. "
+        f"{estimate.output_tokens} output tokens{money}, "
+        f"at most {estimate.most_output} output tokens. "
         f"{estimate.stored} of them ask the host to store the response.",
         err=True,
     )

@@ -9,7 +9,7 @@ from rtllm.doctor.diagnose import cost_of_diagnosis, diagnose
 from rtllm.doctor.judgements.findings import Finding
 from rtllm.doctor.judgements.questions import QUESTIONS
 from rtllm.doctor.judgements.report import Report, scrub, to_data, to_markdown
-from rtllm.doctor.judgements.steps import Cost
+from rtllm.doctor.judgements.steps import Estimate
 from rtllm.doctor.judgements.subjects import SUBJECTS
 from rtllm.doctor.probes.check import CannotCheckError, Check
 from rtllm.doctor.target import Target, target_of
@@ -21,7 +21,7 @@ __all__ = [
     "SUBJECTS",
     "CannotCheckError",
     "Check",
-    "Cost",
+    "Estimate",
     "Finding",
     "Report",
     "Target",

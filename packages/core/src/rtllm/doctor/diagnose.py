@@ -17,7 +17,7 @@ from rtllm.doctor.judgements.conversation import (
 from rtllm.doctor.judgements.findings import Finding, not_checked
 from rtllm.doctor.judgements.network import judge_clock
 from rtllm.doctor.judgements.report import Report
-from rtllm.doctor.judgements.steps import Cost, cost_of
+from rtllm.doctor.judgements.steps import Estimate, cost_of
 from rtllm.doctor.judgements.suggestion import Learned, suggested_profile, suggestion
 from rtllm.doctor.probes.chains import Continuation, OtherConnection, UnknownParent, WarmUp
 from rtllm.doctor.probes.chat import ask_chat
@@ -66,7 +66,7 @@ SUBJECTS_OF_RUN: tuple[str, ...] = (
 _CACHE_KEYS = ("openai", "azure")
 
 
-def cost_of_diagnosis(target: Target) -> Cost:
+def cost_of_diagnosis(target: Target) -> Estimate:
     """Estimate what `diagnose` costs."""
     steps = [step for check in CHECKS_OF_API for step in check.steps]
     return cost_of([*steps, *STEPS], target.usual_cap)

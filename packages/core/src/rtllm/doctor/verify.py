@@ -8,7 +8,7 @@ from typing import Literal
 from rtllm._version import __version__
 from rtllm.doctor.judgements.findings import Finding, not_checked
 from rtllm.doctor.judgements.report import Report
-from rtllm.doctor.judgements.steps import Cost, cost_of
+from rtllm.doctor.judgements.steps import Estimate, cost_of
 from rtllm.doctor.probes.chains import (
     CancelledResponse,
     Continuation,
@@ -66,7 +66,7 @@ def checks_of(transport: Transport, patience: float = 0.0) -> tuple[Check, ...]:
     return tuple(each for each in checks if (each.needs == "http") == (transport == "http"))
 
 
-def cost(target: Target, transport: Transport = "both", patience: float = 0.0) -> Cost:
+def cost(target: Target, transport: Transport = "both", patience: float = 0.0) -> Estimate:
     """Estimate what the checks cost."""
     steps = [step for check in checks_of(transport, patience) for step in check.steps]
     return cost_of(steps, target.usual_cap)

@@ -41,6 +41,7 @@ class Report:
         usage: The tokens of those whose usage was reported.
         unknown: How many ended without usage.
         title: The command.
+        money: What the tokens cost; empty if that is not known.
         left_out: What it does not check.
         suggestion: What to pass to the constructors, as code; empty if nothing is suggested.
         is_brief: Whether a finding that holds has one line.
@@ -56,6 +57,7 @@ class Report:
     usage: Usage
     unknown: int
     title: str = "rtllm doctor --verify-protocol"
+    money: str = ""
     left_out: tuple[str, ...] = LEFT_OUT
     suggestion: str = ""
     is_brief: bool = False
@@ -145,6 +147,8 @@ def to_markdown(report: Report) -> str:
     tokens = f"{used.input} input tokens ({used.cached or 0} cached), {used.output} output tokens"
     if report.unknown:
         tokens += f", without {report.unknown} requests whose usage is unknown"
+    if report.money:
+        tokens += f", {report.money}"
     lines = [
         f"# {report.title}",
         "",
@@ -213,6 +217,7 @@ def to_data(report: Report) -> dict[str, Any]:
             "cached_tokens": report.usage.cached or 0,
             "output_tokens": report.usage.output,
             "without_usage": report.unknown,
+            "money": report.money or None,
         },
         "findings": [
             {

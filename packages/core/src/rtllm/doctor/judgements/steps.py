@@ -87,8 +87,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """The estimated cost of some steps.
+class Estimate:
+    """The estimated tokens of some steps.
 
     Attributes:
         requests: How many requests.
@@ -105,11 +105,11 @@ class Cost:
     stored: int
 
 
-def cost_of(steps: Iterable[Step], usual_cap: int) -> Cost:
+def cost_of(steps: Iterable[Step], usual_cap: int) -> Estimate:
     """Estimate the cost of steps."""
     known = list(steps)
     running = [step for step in known if step.output_tokens]
-    return Cost(
+    return Estimate(
         len(known),
         sum(step.input_tokens for step in known),
         sum(step.output_tokens for step in known),

@@ -1,0 +1,23 @@
+"""What the tokens of a run cost, if the price library knows the model."""
+
+from rtllm.content.prices import Pricing, cost_of
+from rtllm.content.usage import Totals, UsageLine
+from rtllm.doctor.target import Target
+from rtllm.providers.price_library import look_up
+
+
+def price_of(target: Target, totals: Totals) -> str | None:
+    """Price tokens.
+
+    Args:
+        target: The host, which names the model.
+        totals: The tokens.
+
+    Returns:
+        The amount with its currency and where the prices are from; None if they are not known.
+    """
+    if target.is_deployment:
+        return None  # its name says nothing about the model
+    line = UsageLine("answered", target.model, None, target.profile.name, None, None, 0, totals)
+    cost = cost_of([line], Pricing(library=look_up))
+    return None if cost.amount is None else str(cost)
