@@ -9,7 +9,7 @@ from livekit.agents import APIConnectOptions, APIError, llm
 from livekit.agents.metrics import LLMMetrics
 
 from rtllm.testing import INSTRUCTIONS, ContextEntry, Heard, Setup, call_entry, get_weather
-from rtllm_livekit import LLM
+from rtllm_livekit import LLM, ChatLLM
 
 TOOL = llm.function_tool(get_weather)
 
@@ -17,7 +17,7 @@ TOOL = llm.function_tool(get_weather)
 class LiveKitConversation:
     """A loop over `chat()` that records a context as a session does."""
 
-    def __init__(self, model: LLM, timeout: float) -> None:
+    def __init__(self, model: LLM | ChatLLM, timeout: float) -> None:
         self._model = model
         self._options = APIConnectOptions(timeout=timeout)
         self._context = llm.ChatContext.empty()
@@ -80,13 +80,19 @@ def entry_of(item: llm.ChatItem) -> ContextEntry:
 class LiveKitUnderTest:
     """LiveKit's `LLM` with the framework's metrics."""
 
-    def __init__(self, setup: Setup) -> None:
-        options: dict[str, Any] = {}
+    def __init__(
+        self,
+        setup: Setup,
+        kind: type[LLM | ChatLLM] = LLM,
+        protocol: str = "websocket",
+        **options: Any,
+    ) -> None:
+        self.protocol = protocol
         if setup.temperature is not None:
             options["temperature"] = setup.temperature
         self._timeout = setup.timeout
         self._metrics: list[LLMMetrics] = []
-        self._model = LLM(
+        self._model = kind(
             model=setup.model, api_key=setup.api_key, base_url=setup.base_url, **options
         )
         self._model.on("metrics_collected", self._metrics.append)

@@ -13,6 +13,8 @@ from support.page_adapter import adapter_of_the_page, under_test
 PAGE = adapter_of_the_page()
 PageUnderTest: Any = under_test(PAGE.RtllmModel)
 
+PATIENT = Timeouts(1000.0, 1000.0, 1000.0, 1000.0)
+
 Entries = Sequence[dict[str, Any]]
 Model: Any = PAGE.RtllmModel
 
@@ -21,8 +23,16 @@ def is_said(item: Item) -> bool:
     return isinstance(item, Message) and item.role == "assistant"
 
 
-def with_fields(request: Request, **fields: Any) -> Request:
-    return dataclasses.replace(request, **fields)
+def requesting(**fields: Any) -> MakeAdapter:
+    """The page's adapter, with other fields in each request."""
+
+    class Requesting(Model):  # type: ignore[misc]  # the page's class has no static type
+        def _request(self, entries: Entries, offered: Any) -> Request:
+            request: Request = super()._request(entries, offered)
+            return dataclasses.replace(request, **fields)
+
+    made: MakeAdapter = under_test(Requesting)
+    return made
 
 
 class Forgetful(Model):  # type: ignore[misc]  # the page's class has no static type
@@ -32,13 +42,6 @@ class Forgetful(Model):  # type: ignore[misc]  # the page's class has no static 
         first = next((e for e in entries if e.get("role") == "assistant"), None)
         request: Request = super()._request([e for e in entries if e is not first], offered)
         return request
-
-
-class WithoutRecord(Model):  # type: ignore[misc]
-    """Does not tell how the framework records an output."""
-
-    def _request(self, entries: Entries, offered: Any) -> Request:
-        return with_fields(super()._request(entries, offered), record=lambda _: None)
 
 
 class Repeating(Model):  # type: ignore[misc]
@@ -53,22 +56,6 @@ class Repeating(Model):  # type: ignore[misc]
         except PAGE.ModelError:
             async for piece in super().respond(entries, tools):
                 yield piece
-
-
-class WithoutRetries(Model):  # type: ignore[misc]
-    """Sends each request once."""
-
-    def _request(self, entries: Entries, offered: Any) -> Request:
-        request: Request = super()._request(entries, offered)
-        return with_fields(request, retry=RetryPolicy(0))
-
-
-class Patient(Model):  # type: ignore[misc]
-    """Waits for a silent host."""
-
-    def _request(self, entries: Entries, offered: Any) -> Request:
-        limits = Timeouts(1000.0, 1000.0, 1000.0, 1000.0)
-        return with_fields(super()._request(entries, offered), limits=limits)
 
 
 class Closing(Model):  # type: ignore[misc]
@@ -104,14 +91,7 @@ class Crossing(Model):  # type: ignore[misc]
             self.known.setdefault(place, item) if is_said(item) else item
             for place, item in enumerate(request.items)
         )
-        return with_fields(request, items=items)
-
-
-class Strict(Model):  # type: ignore[misc]
-    """Fails if a parameter is rejected."""
-
-    def _request(self, entries: Entries, offered: Any) -> Request:
-        return with_fields(super()._request(entries, offered), strict_parameters=True)
+        return dataclasses.replace(request, items=items)
 
 
 class Unchecked(Model):  # type: ignore[misc]
@@ -127,13 +107,15 @@ class Unchecked(Model):  # type: ignore[misc]
 
 SABOTEURS: Mapping[str, MakeAdapter] = {
     "the model sees the framework's context": under_test(Forgetful),
-    "what the service has is not sent again": under_test(WithoutRecord),
+    "what the service has is not sent again": requesting(record=lambda _: None),
     "nothing is emitted twice": under_test(Repeating),
-    "a fault before the first output is survived": under_test(WithoutRetries),
-    "a silent host ends within the limit": under_test(Patient),
+    "a fault before the first output is survived": requesting(retry=RetryPolicy(0)),
+    "a silent host ends within the limit": requesting(
+        limits=Timeouts(1000.0, 1000.0, 1000.0, 1000.0)
+    ),
     "turns are independent": under_test(Closing),
     "usage is reported once": Twice,
     "conversations never mix": under_test(Crossing),
-    "a rejected parameter is sent in another form": under_test(Strict),
+    "a rejected parameter is sent in another form": requesting(strict_parameters=True),
     "a call that can't run harms nothing": under_test(Unchecked),
 }

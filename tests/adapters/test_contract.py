@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from adapters.livekit_session_under_test import SessionUnderTest
 from adapters.livekit_under_test import LiveKitUnderTest
 from adapters.saboteurs import SABOTEURS, PageUnderTest
+from adapters.videosdk_pipeline_under_test import PipelineUnderTest
 from adapters.videosdk_under_test import VideoSdkUnderTest
 from rtllm.testing import CONTRACT, ContractViolation, MakeAdapter, check_adapter
+from rtllm_livekit import ChatLLM
 
+HTTP: dict[str, Any] = {"protocol": "http", "use_websocket": False, "store": True}
 ADAPTERS: dict[str, MakeAdapter] = {
     "the page's": PageUnderTest,
     "livekit": LiveKitUnderTest,
     "livekit, in a session": SessionUnderTest,
+    "livekit, over HTTP": partial(LiveKitUnderTest, **HTTP),
+    "livekit, Chat Completions": partial(LiveKitUnderTest, kind=ChatLLM, protocol="chat"),
     "videosdk": VideoSdkUnderTest,
+    "videosdk, in a pipeline": PipelineUnderTest,
+    "videosdk, over HTTP": partial(VideoSdkUnderTest, **HTTP),
+    "videosdk, Chat Completions": partial(VideoSdkUnderTest, streaming=False, protocol="chat"),
 }
 
 

@@ -75,8 +75,9 @@ def entry_of(item: Any) -> ContextEntry:
 class VideoSdkUnderTest:
     """VideoSDK's `OpenAILLM` over the WebSocket."""
 
-    def __init__(self, setup: Setup) -> None:
-        options: dict[str, Any] = {}
+    def __init__(self, setup: Setup, protocol: str = "websocket", **options: Any) -> None:
+        self.protocol = protocol
+        options.setdefault("streaming", True)
         if setup.temperature is not None:
             options["temperature"] = setup.temperature
         self._model = OpenAILLM(
@@ -84,7 +85,6 @@ class VideoSdkUnderTest:
             api_key=setup.api_key,
             base_url=setup.base_url,
             timeout=setup.timeout,
-            streaming=True,
             **options,
         )
 

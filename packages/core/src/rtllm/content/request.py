@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.items import Item
 from rtllm.content.retries import RetryPolicy
 from rtllm.content.timeouts import Timeouts
 from rtllm.content.usage import Usage
-
-if TYPE_CHECKING:
-    import aiohttp
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 """Maps an output to the items that a framework will record for it, None if it can't."""
@@ -30,7 +26,7 @@ class Network:
         proxy: The URL of a proxy.
     """
 
-    connector: "aiohttp.BaseConnector | None" = None
+    connector: object | None = None
     proxy: str | None = field(default=None, repr=False)
 
 

@@ -198,7 +198,7 @@ class WebSocketOpener:
     async def _headers(self) -> dict[str, str]:
         return await headers_of(self._credentials())
 
-    async def _tls_for(self, url: str, connector: aiohttp.BaseConnector | None) -> Any:
+    async def _tls_for(self, url: str, connector: object) -> Any:
         """Return the TLS settings of a connection, as aiohttp takes them: True for the connector's.
 
         In order: those of a passed openai client, those of a passed connector, the certificates
@@ -222,6 +222,9 @@ class WebSocketOpener:
         connector would only delay them.
         """
         connector = network.connector
+        if not isinstance(connector, aiohttp.BaseConnector | None):
+            kind = type(connector).__name__
+            raise ConfigError(f"the network's connector is {kind}; expected one of aiohttp")
         if connector is not None and connector.closed:
             connector = None
         if (
