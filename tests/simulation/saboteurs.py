@@ -28,7 +28,6 @@ from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.content.items import Item, ToolCall
-from rtllm.content.prices import UNPRICED
 from rtllm.content.usage import Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
@@ -816,7 +815,7 @@ def traces_the_end_twice(patch: Patch) -> None:
         self: Turns, turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
     ) -> None:
         if turn.state != "over":
-            report = report_of(turn, outcome, error, now, UNPRICED)
+            report = report_of(self._state.options, turn, outcome, error, now)
             finished(self._state.trace, turn, report, error, now)
         finish(self, turn, outcome, error, now)
 

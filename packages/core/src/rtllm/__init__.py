@@ -36,6 +36,7 @@ from rtllm.content.usage import (
 )
 from rtllm.content.usage_ledger import ConversationUsage, UsageLedger, UsageSnapshot
 from rtllm.context.normalize import ContextRepair
+from rtllm.context.prompt_cache import CacheBreak, CacheReports, PromptCacheReport
 from rtllm.engine.options import Chaining
 from rtllm.engine.report import Recovery, TurnReport
 from rtllm.engine.snapshot import ConnectionSnapshot
@@ -75,6 +76,8 @@ __all__ = [
     "ApiKey",
     "AttemptDetails",
     "AttemptUsage",
+    "CacheBreak",
+    "CacheReports",
     "CallIdentity",
     "Chaining",
     "ChatClient",
@@ -106,6 +109,7 @@ __all__ = [
     "PhaseChanged",
     "PriceLibrary",
     "Prices",
+    "PromptCacheReport",
     "RateLimited",
     "Reasoning",
     "Recovery",

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 
-from rtllm import SILENCE_LIMIT, ApiKey, HostProfile, Prices, ThinkTags, TraceListeners, TurnReport
+from rtllm import (
+    SILENCE_LIMIT,
+    ApiKey,
+    CacheReports,
+    HostProfile,
+    Prices,
+    ThinkTags,
+    TraceListeners,
+    TurnReport,
+)
 from rtllm.adapters import OnRefusal, ProviderConfig, with_keyword_docs
 from rtllm_livekit.base_llm import BaseLLM
 from rtllm_livekit.llm import ServiceTier, Timeout, Verbosity
@@ -63,6 +72,7 @@ class ChatLLM(BaseLLM):
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         prices: Prices | None = None,
+        cache_report: CacheReports = False,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,

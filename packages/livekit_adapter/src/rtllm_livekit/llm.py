@@ -9,6 +9,7 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from rtllm import (
     SILENCE_LIMIT,
     ApiKey,
+    CacheReports,
     Chaining,
     FallbackProtocol,
     HostProfile,
@@ -85,6 +86,7 @@ class LLM(BaseLLM):
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         prices: Prices | None = None,
+        cache_report: CacheReports = False,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,

@@ -12,6 +12,7 @@ from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolCho
 from rtllm import (
     SILENCE_LIMIT,
     ApiKey,
+    CacheReports,
     Chaining,
     ChatClient,
     Client,
@@ -113,6 +114,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         first_output_timeout: float | None = None,
         silence_limit: float | None = SILENCE_LIMIT,
         prices: Prices | None = None,
+        cache_report: CacheReports = False,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,

@@ -8,6 +8,7 @@ from rtllm.client.checks import check_settings
 from rtllm.client.client import Client, FallbackProtocol, Lanes
 from rtllm.content.prices import Prices, Pricing
 from rtllm.content.usage_ledger import UsageLedger
+from rtllm.context.prompt_cache import CacheReports
 from rtllm.engine.options import Chaining
 from rtllm.engine.report import TurnReport
 from rtllm.providers.config import ProviderConfig
@@ -38,6 +39,7 @@ class ConnectionOptions:
     think_tags: ThinkTags | None = None
     rebuild: bool = False
     prices: Prices | None = None
+    cache_report: CacheReports = False
     on_turn: Callable[[TurnReport], None] | None = None
     on_trace: TraceListeners = None
     label: str | None = None
@@ -53,6 +55,7 @@ class ConnectionOptions:
             chaining=self.chaining,
             rebuild=self.rebuild,
             prices=self.prices,
+            cache_report=self.cache_report,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,
@@ -97,6 +100,7 @@ class ConnectionOptions:
             chaining=self.chaining,
             dialect=self._dialect(),
             prices=self.prices,
+            cache_report=self.cache_report,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,
@@ -120,6 +124,7 @@ class ConnectionOptions:
             profile=self.host_profile,
             dialect=self._dialect(),
             prices=self.prices,
+            cache_report=self.cache_report,
             on_turn=self.on_turn,
             on_trace=self.on_trace,
             label=self.label,

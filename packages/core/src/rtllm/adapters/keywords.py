@@ -108,6 +108,8 @@ KEYWORDS: Mapping[str, str] = {
     "itself.",
     "prices": "Prices of your own, for hosts and models that the price library doesn't know "
     "(``docs/usage.md``).",
+    "cache_report": "Whether the reports explain how much of the prompt came from the service's "
+    'cache, and what broke it (``docs/usage.md``); "texts" also quotes the changed text.',
     "on_turn": "Called with the report of each turn.",
     "on_trace": "A listener of the trace events, or several (``docs/tracing.md``).",
     "label": "A name for the calls of this object, in reports, traces and logs.",

@@ -12,6 +12,7 @@ from rtllm.codec.chat_encoder import parameters
 from rtllm.content.prices import Prices, Pricing
 from rtllm.content.request import Network, Request
 from rtllm.content.usage_ledger import UsageLedger
+from rtllm.context.prompt_cache import CacheReports
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions, HostKnowledge
 from rtllm.engine.report import TurnReport
@@ -47,6 +48,8 @@ class ChatClient(BaseClient):
         profile: The host's properties, or the name of a known host. None if nothing is known.
         dialect: How the host wants requests encoded, as with `Client`.
         prices: Prices of your own, for hosts and models that the price library doesn't know.
+        cache_report: Whether the reports explain how much of the prompt came from the service's
+            cache, and what broke it; "texts" also quotes the changed text.
         on_turn: Called with the report of each turn.
         on_trace: A listener of the trace events, or several (``docs/tracing.md``).
         label: A name for the calls of this client, for reports, traces and logs.
@@ -65,6 +68,7 @@ class ChatClient(BaseClient):
         profile: HostProfile | str | None = None,
         dialect: Mapping[str, str] | None = None,
         prices: Prices | None = None,
+        cache_report: CacheReports = False,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,
@@ -72,7 +76,7 @@ class ChatClient(BaseClient):
     ) -> None:
         if (client is None) is (make_client is None):
             raise ConfigError("pass either client or make_client; both or neither were given")
-        check_settings(prices=prices)
+        check_settings(prices=prices, cache_report=cache_report)
         known = HostProfile("chat") if profile is None else profile_named(profile)
         super().__init__(
             EngineOptions(
@@ -80,6 +84,7 @@ class ChatClient(BaseClient):
                 api="chat",
                 websocket=False,
                 pricing=Pricing(prices, look_up),
+                cache_report=cache_report,
             ),
             HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),
             on_turn,

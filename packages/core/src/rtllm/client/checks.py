@@ -91,6 +91,11 @@ def _profile(_: str, value: Any) -> None:
         profile_named(value)
 
 
+def _cache_report(name: str, value: Any) -> None:
+    if not isinstance(value, bool) and value != "texts":
+        raise ConfigError(f"{name} is {value!r}; expected True, False or 'texts'")
+
+
 def _prices(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, Prices):
         raise ConfigError(f"{name} is {type(value).__name__}; expected Prices or None")
@@ -102,6 +107,7 @@ def _family(_: str, value: Any) -> None:
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "answer_invalid_calls": _switch,
+    "cache_report": _cache_report,
     "chaining": _switch_or_auto,
     "conversation": _name,
     "failure_text": _text,

@@ -11,6 +11,7 @@ from rtllm.client.checks import check_settings
 from rtllm.content.prices import Prices, Pricing
 from rtllm.content.request import Network, Request
 from rtllm.content.usage_ledger import UsageLedger
+from rtllm.context.prompt_cache import CacheReports
 from rtllm.engine.connection import Opening
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import Chaining, EngineOptions, HostKnowledge
@@ -72,6 +73,8 @@ class Client(BaseClient):
         proxy: The URL of an HTTP proxy for the connections. With `http_client` only the WebSocket
             uses it. Default: that of `http_client`, of `Request.network`, or ``HTTPS_PROXY``.
         prices: Prices of your own, for hosts and models that the price library doesn't know.
+        cache_report: Whether the reports explain how much of the prompt came from the service's
+            cache, and what broke it; "texts" also quotes the changed text.
         on_turn: Called with the report of each turn.
         on_trace: A listener of the trace events, or several (``docs/tracing.md``).
         label: A name for the calls of this client, for reports, traces and logs.
@@ -100,6 +103,7 @@ class Client(BaseClient):
         make_http_client: MakeClient | None = None,
         proxy: str | None = None,
         prices: Prices | None = None,
+        cache_report: CacheReports = False,
         on_turn: Callable[[TurnReport], None] | None = None,
         on_trace: TraceListeners = None,
         label: str | None = None,
@@ -114,6 +118,7 @@ class Client(BaseClient):
             fallback=fallback,
             chaining=chaining,
             prices=prices,
+            cache_report=cache_report,
         )
         if profile is not None:
             endpoint = replace(endpoint, profile=profile_named(profile))
@@ -132,6 +137,7 @@ class Client(BaseClient):
                 refreshable=credentials.renewable,
                 chaining=chaining,
                 pricing=Pricing(prices, look_up),
+                cache_report=cache_report,
             ),
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,

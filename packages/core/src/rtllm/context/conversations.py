@@ -14,6 +14,7 @@ from rtllm.content.items import Message, is_system
 from rtllm.content.usage import AttemptUsage
 from rtllm.context.belonging import KnownResponse, KnownResponses, Proof
 from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor
+from rtllm.context.prompt_cache import SentPrompt
 
 CONVERSATIONS = 512
 """How many conversations are remembered at least, the active ones included."""
@@ -52,6 +53,7 @@ class Conversation:
             ended with something else.
         latest_turn: The number of its latest turn.
         latest_usage: What attempts of that turn used, by their numbers.
+        prompt: What its latest request sent, if reports about the prompt cache are wanted.
         requests: How many requests it had.
         running: How many requests are running that were not abandoned.
         last_request: When the latest request came, in seconds on any clock.
@@ -71,6 +73,7 @@ class Conversation:
     draft_key: str | None = None
     latest_turn: int = 0
     latest_usage: dict[int, AttemptUsage] = field(default_factory=dict)
+    prompt: SentPrompt | None = None
     keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
     requests: int = 0
     running: int = 0

@@ -9,6 +9,7 @@ from rtllm.content.events import Event, ResponseEnded
 from rtllm.content.items import Item
 from rtllm.content.request import Record
 from rtllm.content.usage import Usage, UsageCategory
+from rtllm.context.prompt_cache import SentPrompt
 from rtllm.engine.request_planner import Placement
 from rtllm.retry.faults import Fault
 
@@ -99,6 +100,7 @@ class Attempt:
         abandoned: What it counts as once its turn no longer waits for it; until then None.
         is_draft: Whether its response was thrown away since the caller's words changed.
         unseen: The tools and the guide of its request, for an estimate of its tokens.
+        prompt: What it sent, if reports about the prompt cache are wanted.
         on_late_usage: Called with its tokens if it ends after its turn.
         is_parent_checked: Whether the service's statement about the continued response was checked.
         call: The names of the call that it belongs to.
@@ -121,6 +123,7 @@ class Attempt:
     abandoned: UsageCategory | None = None
     is_draft: bool = False
     unseen: tuple[tuple[bytes, ...], str] = ((), "")
+    prompt: SentPrompt | None = None
     on_late_usage: Callable[[Usage], None] | None = None
     is_parent_checked: bool = False
     call: CallIdentity = UNNAMED

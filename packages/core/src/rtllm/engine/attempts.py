@@ -5,6 +5,7 @@ import logging
 from rtllm.content.items import Item, ToolCall
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
+from rtllm.engine.prompt_reports import note_prompt, note_prompt_tokens
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
@@ -54,6 +55,8 @@ class Attempts:
         self._state.planner.commit(number, placement, now)
         self._state.attempts[number] = attempt
         connection.add(attempt)
+        if self._state.options.cache_report and turn.rebuild is None:
+            self._state.latest_prompt = note_prompt(turn, attempt, self._state.latest_prompt, now)
         turn.become("running")
         turn.attempt = turn.last = attempt
         self._state.trace.sent(turn, attempt, now)
@@ -62,6 +65,7 @@ class Attempts:
     def end(self, attempt: Attempt, now: float) -> None:
         """Record an attempt that has ended, once, and remember what can be continued."""
         attempt.finished = True
+        note_prompt_tokens(attempt)
         self._state.trace.ended(attempt, now)
         self._state.attempts.pop(attempt.number, None)
         self._state.timers.clear(("drain", attempt.number))

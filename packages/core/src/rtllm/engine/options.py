@@ -8,6 +8,7 @@ from typing import Literal
 
 from rtllm.content.call_ids import carries_data
 from rtllm.content.prices import UNPRICED, Pricing
+from rtllm.context.prompt_cache import CacheReports
 from rtllm.parameters.families import Api, family_of
 from rtllm.providers.host_dialects import HostDialects
 from rtllm.providers.hosts import HostProfile
@@ -120,6 +121,7 @@ class EngineOptions:
         chaining: Whether to continue earlier responses.
         tracing: Whether trace events are emitted.
         pricing: The prices for the reports' costs.
+        cache_report: Whether reports explain the use of the prompt cache.
     """
 
     profile: HostProfile
@@ -135,6 +137,7 @@ class EngineOptions:
     chaining: Chaining = "auto"
     tracing: bool = False
     pricing: Pricing = UNPRICED
+    cache_report: CacheReports = False
 
     @property
     def trusts_parents(self) -> bool:

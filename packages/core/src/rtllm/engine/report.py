@@ -9,6 +9,7 @@ from rtllm.content.prices import UNPRICED, Cost, Pricing, cost_of
 from rtllm.content.usage import AttemptUsage, Usage
 from rtllm.context.normalize import ContextRepair
 from rtllm.context.outline import FullContextReason
+from rtllm.context.prompt_cache import PromptCacheReport
 
 Outcome = Literal["completed", "incomplete", "unfinished", "empty", "cancelled", "failed"]
 
@@ -60,6 +61,7 @@ class TurnReport:
         context_repairs: The changes that made the context valid.
         recoveries: The faults that occurred, in order.
         error: The text of the error that the turn ended with; None if there was none.
+        cache: How it used the prompt cache, and what broke it; None unless ``cache_report`` is set.
         pricing: The prices for `cost`.
         turn: The turn's number, as in its trace events.
         call: The names of the call.
@@ -87,6 +89,7 @@ class TurnReport:
     recoveries: tuple[Recovery, ...] = ()
     error: str | None = None
     spent: tuple[AttemptUsage, ...] = ()
+    cache: PromptCacheReport | None = None
     pricing: Pricing = field(default=UNPRICED, repr=False, compare=False)
     turn: int = 0
     call: CallIdentity = UNNAMED

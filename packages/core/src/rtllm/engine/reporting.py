@@ -5,7 +5,8 @@ from typing import Any
 
 from rtllm.codec.frames import decode_object
 from rtllm.content.items import Item, Opaque
-from rtllm.content.prices import Pricing
+from rtllm.engine.options import EngineOptions
+from rtllm.engine.prompt_reports import cache_report_of
 from rtllm.engine.report import Outcome, Recovery, TurnReport
 from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
@@ -14,7 +15,7 @@ from rtllm.retry.policy import Action, Complete, Resend
 
 
 def report_of(
-    turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float, pricing: Pricing
+    options: EngineOptions, turn: ActiveTurn, outcome: Outcome, error: TurnError | None, now: float
 ) -> TurnReport:
     """Build the report of a turn that ends now."""
     last = turn.last
@@ -47,7 +48,8 @@ def report_of(
         recoveries=tuple(recovery_of(fault, action) for fault, action in turn.progress.recoveries),
         error=str(error) if error is not None else None,
         spent=tuple(turn.spent),
-        pricing=pricing,
+        cache=cache_report_of(turn, shows_texts=options.cache_report == "texts"),
+        pricing=options.pricing,
         turn=turn.number,
         call=turn.prepared.request.call,
     )

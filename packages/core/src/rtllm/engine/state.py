@@ -6,6 +6,7 @@ from collections import deque
 from hashlib import blake2b
 
 from rtllm.codec.carried_fields import CarriedFields
+from rtllm.context.prompt_cache import SentPrompt
 from rtllm.engine.actions import Action
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connections import Connections, TimerKey
@@ -42,6 +43,7 @@ class EngineState:
         http_trust: Whether failures over HTTP count against it.
         max_frame: The largest frame that the host accepts, in bytes.
         latest: The latest request of each conversation, for rebuilding connections.
+        latest_prompt: What the latest request sent, if reports about the prompt cache are wanted.
         carried: The fields that hosts want back with calls, by conversation.
     """
 
@@ -76,6 +78,7 @@ class EngineState:
         self.rate_limits = SharedWait()
         self.max_frame = profile.max_frame
         self.latest: dict[int, PreparedRequest] = {}
+        self.latest_prompt: SentPrompt | None = None
         self.carried = CarriedFields()
         self._turn_number = 0
         self._draws = 0

@@ -7,6 +7,7 @@ from typing import Literal
 from rtllm.content.events import ToolCallReady
 from rtllm.content.usage import AttemptUsage
 from rtllm.context.conversations import Conversation, Membership
+from rtllm.context.prompt_cache import SentPrompt
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.engine.progress import TurnProgress
@@ -80,6 +81,9 @@ class ActiveTurn:
         held: Calls that are emitted at the end of the response.
         bytes_sent: Bytes of all its requests.
         first_output: Seconds until the first output was emitted; None before that.
+        prompt_before: The prompt before its own, of its conversation or of the client, if reports
+            about the prompt cache are wanted.
+        is_prompt_of_conversation: Whether that one is of its conversation.
         spent: The usage of its attempts that have ended.
         rebuild: The rebuild that it is part of; None for a turn with a request of its own.
     """
@@ -98,6 +102,8 @@ class ActiveTurn:
     held: list[ToolCallReady] = field(default_factory=list)
     bytes_sent: int = 0
     first_output: float | None = None
+    prompt_before: SentPrompt | None = None
+    is_prompt_of_conversation: bool = False
     spent: list[AttemptUsage] = field(default_factory=list)
     rebuild: "Rebuild | None" = None
 

@@ -393,7 +393,7 @@ class Turns:
         self._state.timers.clear(("turn", turn.number))
         self._state.timers.clear(("long wait", turn.number))
         del self._state.turns[turn.number]
-        report = report_of(turn, outcome, error, now, self._state.options.pricing)
+        report = report_of(self._state.options, turn, outcome, error, now)
         self._state.trace.finished(turn, report, error, now)
         if turn.attempt is not None:
             self._cancellation.abandon(
