@@ -167,7 +167,7 @@ class BaseLLM(llm.LLM[Never]):
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, including those of cancelled, failed and repeated attempts."""
+        """Tokens and their cost so far, also of cancelled, failed and repeated attempts."""
         return self._client.usage
 
     def chat(

@@ -198,7 +198,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
 
     @property
     def usage(self) -> UsageSnapshot:
-        """Tokens so far, including those of cancelled, failed and repeated attempts."""
+        """Tokens and their cost so far, also of cancelled, failed and repeated attempts."""
         return self._clients.usage
 
     # -- what the framework calls ------------------------------------------------------------------
