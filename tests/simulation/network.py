@@ -76,6 +76,8 @@ class Pipe:
         is_over: Whether the service answers nothing more on it.
         was_laned: Whether a frame with a lane was handed to the engine.
         heard_at: When the engine last got a sign of life.
+        was_heard: Whether a frame of an answer was handed to the engine.
+        is_mute: Whether it answers pings, and no requests.
     """
 
     engine: int
@@ -98,6 +100,8 @@ class Pipe:
     was_doubted: bool = False
     is_over: bool = False
     heard_at: float = 0.0
+    was_heard: bool = False
+    is_mute: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +131,9 @@ class Network:
         self.refused: set[tuple[int, str]] = set()
         self.hung: list[tuple[int, float]] = []
         self.misses = [0] * simulation.world.engines
+        self.used_http = [False] * simulation.world.engines
+        self.has_failed = [False] * simulation.world.engines
+        self.ignored = [False] * simulation.world.engines
         self._answers = 0
         world = self.world
         self.request_faults = world.possible(REQUEST_FAULTS)
@@ -144,10 +151,15 @@ class Network:
         fault = ""
         if self.choose.chance(self.world.connect_faults) and self.connect_faults:
             fault = self.choose.pick(self.connect_faults)
+        self.has_failed[engine] |= fault not in ("", "mute")
         delay = self.choose.between(0.02, 0.4)
         if fault == "connect hangs":
             self.hung.append((engine, self.sim.now))
             self.sim.note(f"  . connection {action.connection} will not open")
+        elif fault == "mute":
+            pipe.is_mute, pipe.has_trouble = True, fault
+            self.sim.note(f"  . connection {action.connection} is mute")
+            self.sim.after(delay, lambda: self._open(pipe))
         elif fault:
             self.sim.after(delay, lambda: self._refuse(pipe, fault))
         else:
@@ -295,7 +307,7 @@ class Network:
     # -- the service ---------------------------------------------------------------------------
 
     def _arrive(self, pipe: Pipe, attempt: AttemptRecord) -> None:
-        if pipe.state != "open" or pipe.is_dead or pipe.is_over:
+        if pipe.state != "open" or pipe.is_dead or pipe.is_over or pipe.is_mute:
             return
         lane = attempt.lane
         if lane is not None and not self.world.lanes:
@@ -433,7 +445,7 @@ class Network:
             return
         if lane is not None:
             pipe.was_laned = True
-        pipe.heard_at = self.sim.now
+        pipe.heard_at, pipe.was_heard = self.sim.now, True
         response = self._completed_by(step)
         self.written(pipe, attempt)
         if step.kind == "error" and lane is None and attempt.lane is not None:
@@ -512,14 +524,14 @@ class Network:
 
     def _thaw(self, pipe: Pipe) -> None:
         pipe.frozen = False
-        if not pipe.is_blocked and not pipe.is_dead:
+        if not pipe.is_blocked and not pipe.is_dead and not pipe.is_mute:
             pipe.has_trouble = None
         while pipe.inbound and pipe.state == "open" and not pipe.is_dead:
             pipe.inbound.popleft()()
 
     def _unblock(self, pipe: Pipe) -> None:
         pipe.is_blocked = False
-        if not pipe.frozen and not pipe.is_dead:
+        if not pipe.frozen and not pipe.is_dead and not pipe.is_mute:
             pipe.has_trouble = None
         while pipe.outbound and not pipe.is_blocked and pipe.state == "open":
             self._write(pipe, pipe.outbound.popleft())
@@ -554,6 +566,7 @@ class Network:
     def start_http(self, attempt: AttemptRecord, action: StartHttp) -> None:
         """Begin an HTTP exchange."""
         exchange = Exchange(attempt)
+        self.used_http[attempt.engine] = True
         self.exchanges[attempt.engine, action.connection] = exchange
         fault = ""
         if self.choose.chance(self.world.http_faults) and self.http_faults:

@@ -59,6 +59,8 @@ FREE = {
     "lanes": 1,
     "queued": 1,
     "stall": 1,
+    "parent ignored": 1,
+    "parent refused": 2,
 }
 """How many resends for each cause cost none of the budget, at most."""
 
@@ -278,7 +280,19 @@ class Oracle:
         """Judge a request over HTTP."""
         body = dict(action.body)
         data = msgspec.json.encode(body)
+        turn = self.turns.get(body.get("metadata", {}).get("t"))
+        if turn is not None and turn.current is not None and turn.current.excuse == "mute":
+            self._check_mute(turn)
         return self._begun(engine, action.connection, action.attempt, data, body)
+
+    def _check_mute(self, turn: TurnRecord) -> None:
+        """Law 7: one mute connection says nothing about the host while others respond."""
+        network = self.sim.network
+        pipes = [pipe for (e, _), pipe in network.pipes.items() if e == turn.engine]
+        is_only = turn.sends == 1 and not network.has_failed[turn.engine]
+        is_only = is_only and not network.used_http[turn.engine]
+        if is_only and any(pipe.state == "open" and pipe.was_heard for pipe in pipes):
+            raise Violation("7", f"turn {turn.serial} uses HTTP after one mute connection")
 
     def _begun(
         self, engine: int, connection: int, number: int, data: bytes, body: dict[str, Any]
@@ -300,6 +314,9 @@ class Oracle:
             view = tuple(unit_of(item, phases=False) for item in body["input"])
         if parent is not None:
             view = (*parent.raw, *view)
+            self._check_trust(turn)
+        if turn.request.warm_up and generates:
+            raise Violation("6", f"attempt {number} of a preparation generates an answer")
         attempt = AttemptRecord(
             number=number,
             turn=None if is_rebuild else turn,
@@ -329,6 +346,11 @@ class Oracle:
         self.open_attempts[engine, number] = attempt
         self.figures["attempts"] += 1
         return attempt
+
+    def _check_trust(self, turn: TurnRecord) -> None:
+        """Law 8: a host that ignored a parent is asked to continue none again."""
+        if self.sim.network.ignored[turn.engine]:
+            raise Violation("8", f"turn {turn.serial} continues on a host that ignores parents")
 
     def _check_turn(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
         """Laws 3, 5 and 8: whether a turn may be sent, or sent again."""
@@ -509,7 +531,11 @@ class Oracle:
     def _reachable(self, response: Response, attempt: AttemptRecord) -> bool:
         """Whether nothing stood in the way of continuing a response."""
         world = self.sim.world
-        if world.memory == "none" or (world.memory == "stored" and not response.is_stored):
+        if (
+            world.parents in ("ignored", "refused")
+            or world.memory == "none"
+            or (world.memory == "stored" and not response.is_stored)
+        ):
             return False
         if self.sim.network.misses[attempt.engine] >= MAX_MISSES:
             return False  # it may be believed to remember nothing
@@ -563,6 +589,10 @@ class Oracle:
         if kind == "created":
             data = step.data or {}
             attempt.response_id = str(data.get("response", data)["id"])
+            if attempt.parent is not None and self.sim.world.parents == "ignored":
+                self.excuse(attempt, "parent ignored")
+                is_told = is_current and turn is not None
+                self.sim.network.ignored[attempt.engine] |= is_told
         elif kind in ("delta", "done"):
             attempt.fed += step.payload
         elif kind == "call":
@@ -689,6 +719,8 @@ class Oracle:
             if isinstance(event, TextDelta | ToolCallReady):
                 if turn.emitted_from not in (None, attempt):
                     raise Violation("3", f"turn {turn.serial} hears a second answer")
+                if attempt.parent is not None and self.sim.world.parents == "ignored":
+                    raise Violation("1", f"turn {turn.serial} hears what was said without context")
                 turn.emitted_from = attempt
                 turn.mark = action.mark
         if not attempt.fed.startswith(turn.text):

@@ -602,6 +602,21 @@ def waits_for_silent_drains(patch: Patch) -> None:
     patch.setattr(Connections, "find_silent", lambda *_: None)
 
 
+def blames_the_host_for_a_mute_connection(patch: Patch) -> None:
+    """One connection that never speaks makes turns use HTTP, though others respond."""
+    patch.setattr(Connections, "others_respond", lambda *_: False)
+
+
+def trusts_parents(patch: Patch) -> None:
+    """A host that ignores the response to continue is believed to know it."""
+    patch.setattr(Turns, "_check_parent_once", lambda *_: False)
+
+
+def asks_for_parents_again(patch: Patch) -> None:
+    """A host that ignored the response to continue is asked to continue others."""
+    patch.setattr(EngineState, "stop_chaining", lambda *_: None)
+
+
 # -- what a host may write otherwise ---------------------------------------------------------------
 
 
@@ -871,6 +886,9 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("leaves the queue asleep", "4", leaves_the_queue_asleep),
     ("keeps connections that nobody can use", "4", keeps_unusable_connections),
     ("waits for cut answers that are silent", "4", waits_for_silent_drains),
+    ("blames the host for a mute connection", "7", blames_the_host_for_a_mute_connection),
+    ("trusts a host with parents", "1", trusts_parents),
+    ("asks for ignored parents again", "8", asks_for_parents_again),
     ("runs the calls of a cut answer", "3", runs_the_calls_of_a_cut_answer),
     ("ends only with its own id", "3", ends_only_with_its_own_id),
     ("ignores text that only the last event has", "3", ignores_text_at_the_end),

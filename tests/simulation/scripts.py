@@ -160,6 +160,13 @@ class Writer:
     def _error(self) -> Step | None:
         """Write the error frame that comes instead of an answer."""
         words = f"words {self.number}"
+        if not self.attempt.generates and "refuses preparations" in self.world.habits:
+            code = "unknown_parameter"
+            return error_step(400, code, words, "unprepared", param="generate")
+        if self.attempt.parent is not None and self.world.parents == "refused":
+            code, name = "unknown_parameter", "previous_response_id"
+            sentence = f"Unknown parameter: '{name}'. {words}"
+            return error_step(400, code, sentence, "parent refused", param=name)
         match self.fault:
             case "refused":
                 status, code = self.choose.pick(REFUSALS)
@@ -442,11 +449,17 @@ class Writer:
         del steps[at:-1]
 
     def _response(self, status: str) -> dict[str, Any]:
-        return {
-            "id": self.script.response_id,
-            "status": status,
-            "previous_response_id": self.attempt.body.get("previous_response_id"),
-        }
+        response: dict[str, Any] = {"id": self.script.response_id, "status": status}
+        parent = self.attempt.body.get("previous_response_id")
+        if parent is None or self.world.parents == "kept":
+            response["previous_response_id"] = parent
+        elif self.world.parents == "renamed":
+            response["previous_response_id"] = f"{parent}_renamed"
+        elif self.attempt.is_stored and self.number % 3 == 0:
+            response |= {"previous_response_id": parent, "store": False}
+        elif self.number % 2:
+            response["previous_response_id"] = None
+        return response
 
     def _add(
         self, delay: float, kind: str, event: str, payload: str = "", **fields: object

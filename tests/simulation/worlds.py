@@ -61,6 +61,7 @@ HABITS = (
     "restarting ids",
     "odd numbers",
     "odd usage",
+    "refuses preparations",
 )
 """How a host may write its answers otherwise."""
 
@@ -79,7 +80,7 @@ CHAT_HABITS = (
 )
 """How a host may write its answers in chunks otherwise."""
 
-CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs")
+CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs", "mute")
 HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
 
 
@@ -132,6 +133,8 @@ class World:
         keys: How callers' items may be named.
         habits: How the host writes its answers otherwise.
         most: How many connections an engine may have.
+        parents: What a host does with a response to continue: keep it, keep it and name it
+            otherwise, ignore it, or refuse it.
     """
 
     kind: str = "calm"
@@ -173,6 +176,7 @@ class World:
     keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
     habits: frozenset[str] = field(default=frozenset())
     most: int = MAX_CONNECTIONS
+    parents: Literal["kept", "renamed", "ignored", "refused"] = "kept"
 
     @property
     def uses_lanes(self) -> bool:
@@ -254,7 +258,7 @@ def shared(choose: Decisions) -> World:
 
 
 def pretending(choose: Decisions) -> World:
-    """A host without lanes that was believed to have some."""
+    """A host without lanes, which was believed to have some, and may continue no responses."""
     return World(
         "pretending",
         callers=choose.pick((1, 3, 6)),
@@ -262,6 +266,7 @@ def pretending(choose: Decisions) -> World:
         lane_habit=choose.pick(("ignore", "refuse")),
         faults=choose.pick((0.0, 0.15)),
         odd=choose.pick((0.0, 0.05)),
+        parents=choose.pick(("kept", "ignored", "renamed", "refused")),
     )
 
 
@@ -272,6 +277,7 @@ def over_http(choose: Decisions) -> World:
         callers=choose.pick((2, 5)),
         websocket=False,
         memory=choose.pick(("connection", "stored")),
+        parents=choose.pick(("kept", "kept", "ignored")),
         http_faults=choose.pick((0.0, 0.3)),
         twins=choose.pick((False, True)),
     )
@@ -297,12 +303,14 @@ def chat_twins(choose: Decisions) -> World:
 
 
 def falling(choose: Decisions) -> World:
-    """A socket that can hardly be opened, and HTTP to fall back to."""
+    """A socket that can hardly be opened, or is often mute, and HTTP to fall back to."""
+    kept = choose.pick((CONNECT_FAULTS, ("mute",)))
     return World(
         "falling",
+        without=frozenset(CONNECT_FAULTS) - set(kept),
         callers=choose.pick((2, 5)),
-        connect_faults=choose.pick((0.3, 0.8)),
-        storms=0.1,
+        connect_faults=choose.pick((0.3, 0.8)) if len(kept) > 1 else 0.3,
+        storms=0.1 if len(kept) > 1 else 0.05,
         http_fallback=True,
         http_faults=choose.pick((0.0, 0.2)),
         lanes=choose.pick((True, False)),
