@@ -10,125 +10,43 @@ text is spoken twice.
 
 import asyncio
 import logging
-import os
-from collections.abc import Coroutine
+import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from videosdk.agents import Agent, AgentSession, Pipeline, function_tool
 
-from rtllm import ConfigError, TurnReport
-from rtllm.simulator import Call, Reply, Request, Simulator
 from rtllm_videosdk import OpenAILLM
 
-CALLER = (
-    "Hello, who am I talking to?",
-    "Do you have a table tonight, or tomorrow?",
-    "Tell me about the menu, please.",  # interrupted while the response is spoken
-    "Sorry, only the fish.",
-    "Then book the table tonight for two.",
-    "Thank you, goodbye.",
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+from restaurant import (
+    CALLER,
+    INSTRUCTIONS,
+    INTERRUPTED,
+    Watch,
+    book_table,
+    find_table,
+    host,
+    print_figures,
+    run_example,
 )
-INTERRUPTED = 2
-FIRST_TURN = 8.0
-"""Seconds for the first turn."""
-
-
-@function_tool  # type: ignore[untyped-decorator]  # the framework has no types
-async def find_table(day: str) -> str:
-    """Look up free tables of a day.
-
-    Args:
-        day: Such as "tonight" or "tomorrow".
-    """
-    return {"tonight": "one table at eight", "tomorrow": "none"}.get(day, "unknown day")
-
-
-@function_tool  # type: ignore[untyped-decorator]
-async def book_table(day: str, guests: int) -> str:
-    """Book a table.
-
-    Args:
-        day: Such as "tonight".
-        guests: How many come.
-    """
-    return f"booked {day} for {guests}, number 4711"
 
 
 class Receptionist(Agent):  # type: ignore[misc]  # the framework has no types
     """Answers the phone of a small restaurant."""
 
     def __init__(self) -> None:
-        super().__init__(
-            instructions=(
-                "You answer the phone of the restaurant Mirabelle. Keep answers to a sentence "
-                "or two. Look tables up with find_table, one call for each day that is asked "
-                "about, and book with book_table."
-            ),
-            tools=[find_table, book_table],
-        )
+        tools = [function_tool(find_table), function_tool(book_table)]
+        super().__init__(instructions=INSTRUCTIONS, tools=tools)
 
     async def on_enter(self) -> None:
         """Say nothing: the caller begins."""
 
     async def on_exit(self) -> None:
         """Say nothing."""
-
-
-def model_stand_in(request: Request) -> Reply:
-    """Play the model of this conversation in the simulator."""
-    outputs = [str(item["output"]) for item in request.trailing_outputs]
-    said = request.last_user_text
-    if outputs and "booked" in outputs[0]:
-        return Reply.of("It is booked: tonight at eight for two, number 4711.")
-    if outputs:
-        return Reply.of("Tonight there is one table at eight; tomorrow we are full.")
-    if "tonight, or tomorrow" in said:
-        days = ("tonight", "tomorrow")
-        return Reply.of(*(Call("find_table", {"day": day}) for day in days))
-    if "book" in said:
-        return Reply.of(Call("book_table", {"day": "tonight", "guests": 2}))
-    if "menu" in said:
-        return Reply.of(
-            "We begin with a soup of green peas, then there is trout with almonds, duck with "
-            "cherries, or a mushroom tart, and for dessert we have plums in red wine."
-        )
-    if "fish" in said:
-        return Reply.of("The trout comes from the lake next door, with almonds and butter.")
-    if "goodbye" in said:
-        return Reply.of("We look forward to seeing you tonight. Goodbye!")
-    return Reply.of("This is the restaurant Mirabelle. How can I help you?")
-
-
-def table_of(reports: list[TurnReport]) -> Table:
-    """Create a table with one row for each request of the session."""
-    table = Table(title="What each request cost")
-    for name in (
-        "request",
-        "outcome",
-        "first output",
-        "chained",
-        "items",
-        "bytes",
-        "tokens in/out",
-    ):
-        table.add_column(name, justify="right" if name not in ("outcome", "chained") else "left")
-    for number, report in enumerate(reports, 1):
-        first = report.time_to_first
-        usage = report.usage
-        table.add_row(
-            str(number),
-            report.outcome,
-            "-" if first is None else f"{first * 1000:.0f} ms",
-            "yes" if report.chained else f"no: {report.full_context_reason}",
-            str(report.items_sent),
-            str(report.bytes_sent),
-            "running on" if usage is None else f"{usage.input}/{usage.output}",
-        )
-    return table
 
 
 class Ear:
@@ -150,44 +68,6 @@ class Ear:
         """Wait for another response."""
         self.words = 0
         self.enough.clear()
-
-
-class Failed(Exception):
-    """The conversation can't go on."""
-
-
-class Watch:
-    """Collects the reports of the turns, and ends the conversation at the first one that fails."""
-
-    def __init__(self) -> None:
-        self.reports: list[TurnReport] = []
-        self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def note(self, report: TurnReport) -> None:
-        """Take the report of a turn."""
-        self.reports.append(report)
-        if report.error is not None and not self._failure.done():
-            self._failure.set_result(report.error)
-
-    async def until_failure(self, conversation: Coroutine[Any, Any, None]) -> None:
-        """Run a conversation.
-
-        Raises:
-            Failed: If a turn fails, or the first one takes too long.
-        """
-        talking = asyncio.create_task(conversation)
-        either = (talking, self._failure)
-        await asyncio.wait(either, timeout=FIRST_TURN, return_when=asyncio.FIRST_COMPLETED)
-        if self.reports:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not talking.done():
-            talking.cancel()
-            await asyncio.wait([talking])
-        if self._failure.done():
-            raise Failed(self._failure.result())
-        if not self.reports:
-            raise Failed(f"no response within {FIRST_TURN:g} s; check the network")
-        await talking
 
 
 async def talk(pipeline: Any, console: Console) -> None:
@@ -214,49 +94,26 @@ async def talk(pipeline: Any, console: Console) -> None:
 async def run(model: str) -> None:
     """Set everything up, talk, and print the figures."""
     logging.disable(logging.ERROR)  # the framework reports a missing room, and tracebacks
-    console = Console()
-    watch = Watch()
+    console, watch = Console(), Watch()
     async with AsyncExitStack() as stack:
-        if os.environ.get("OPENAI_API_KEY"):
-            llm = OpenAILLM(model=model, streaming=True, on_turn=watch.note)
-            console.print(f"[dim]{model} on OpenAI[/]")
-        else:
-            simulator = await stack.enter_async_context(
-                Simulator(model_stand_in, time_to_first=0.12, per_delta=0.02)
-            )
-            llm = OpenAILLM(
-                model=model,
-                api_key="simulated",
-                base_url=simulator.base_url,
-                streaming=True,
-                lanes=True,
-                on_turn=watch.note,
-            )
-            console.print("[dim]the built-in simulator, because OPENAI_API_KEY is not set[/]")
+        keywords = await stack.enter_async_context(host(model, console))
+        llm = OpenAILLM(streaming=True, on_turn=watch.note, **keywords)
         stack.push_async_callback(llm.aclose)
         pipeline = Pipeline(llm=llm)
         session = AgentSession(agent=Receptionist(), pipeline=pipeline)
         await session.start()
         await watch.until_failure(talk(pipeline, console))
-        usage, connections = llm.usage.all, len({r.connection for r in watch.reports})
+        usage = llm.usage
         logging.disable(logging.CRITICAL)  # its analytics report a missing session id at the end
         await session.close()
-    console.print(table_of(watch.reports))
-    console.print(
-        f"{usage.attempts} responses, {usage.input} tokens in ({usage.cached} from the cache), "
-        f"{usage.output} out; connections used: {connections}"
-    )
+    print_figures(console, watch.reports, usage)
 
 
 def main(
     model: Annotated[str, typer.Option(help="The model.")] = "gpt-5.6-luna",
 ) -> None:
     """Run a conversation of a VideoSDK agent, and show the cost of each turn."""
-    try:
-        asyncio.run(run(model))
-    except (ConfigError, Failed) as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None
+    run_example(run(model))
 
 
 if __name__ == "__main__":
