@@ -1,8 +1,6 @@
 """The common base of the adapter's LLMs: they copy a context and send the request."""
 
 import asyncio
-import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,8 +8,6 @@ from typing import Any, Never, Self
 
 import aiohttp
 from livekit.agents import APIConnectOptions, get_job_context, llm, utils
-from livekit.agents.metrics import LLMMetrics
-from livekit.agents.metrics.base import Metadata
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
@@ -23,7 +19,6 @@ from rtllm import (
     ResponseStream,
     RetryPolicy,
     TokenProvider,
-    Usage,
     UsageSnapshot,
 )
 from rtllm.adapters import (
@@ -46,6 +41,7 @@ from rtllm_livekit.call_identity import call_identity
 from rtllm_livekit.convert import as_recorded, to_items
 from rtllm_livekit.images import LiveKitFrames
 from rtllm_livekit.invalid_calls import Corrections
+from rtllm_livekit.late_usage import LateUsage
 from rtllm_livekit.settings import LiveKitOptions, set_keywords, without_not_given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
@@ -220,6 +216,7 @@ class BaseLLM(llm.LLM[Never]):
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(call))
         images = self._pictures.take(converted.frames)
         urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in images]
+        late_usage = LateUsage(self, request.model)
         request = replace(
             request,
             items=resolve_images(converted.items, urls),
@@ -227,7 +224,7 @@ class BaseLLM(llm.LLM[Never]):
             guide=converted.guide,
             network=job_network(),
             unsent=converted.unsent,
-            on_late_usage=late_usage_reporter(self, request.model),
+            on_late_usage=late_usage,
             call=call_identity(),
         )
 
@@ -257,6 +254,7 @@ class BaseLLM(llm.LLM[Never]):
             on_refusal=options.on_refusal,
             failure_text=options.failure_text,
             corrections=Corrections(ask_again, tools, names) if is_gated else None,
+            late_usage=late_usage,
         )
 
     def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:
@@ -311,41 +309,6 @@ class BaseLLM(llm.LLM[Never]):
             task.cancel()
         self._pictures.clear()
         await self._client.aclose()
-
-
-def late_usage_reporter(source_llm: llm.LLM[Never], model: str) -> Callable[[Usage], None]:
-    """Return a function that reports the tokens of a cancelled response to LiveKit's metrics.
-
-    The service completes the response and bills it, but LiveKit's own event of it has no tokens.
-    """
-    reference = weakref.ref(source_llm)
-    began = time.time()
-
-    def report(usage: Usage) -> None:
-        if (source := reference()) is None:
-            return
-        metadata = Metadata(model_name=model, model_provider=source.provider)
-        source.emit(
-            "metrics_collected",
-            LLMMetrics(
-                label=source.label,
-                request_id="",
-                timestamp=time.time(),
-                duration=time.time() - began,
-                ttft=-1.0,
-                cancelled=True,
-                completion_tokens=usage.output,
-                prompt_tokens=usage.input,
-                prompt_cached_tokens=usage.cached or 0,
-                cache_creation_tokens=usage.cache_write or 0,
-                reasoning_tokens=usage.reasoning or 0,
-                total_tokens=usage.total,
-                tokens_per_second=0.0,
-                metadata=metadata,
-            ),
-        )
-
-    return report
 
 
 def job_network() -> Network:

@@ -22,6 +22,7 @@ from rtllm.adapters import OnRefusal, ToolNames, add_usage, refusal_error
 from rtllm_livekit.convert import extra_with, mark_in
 from rtllm_livekit.errors import to_livekit
 from rtllm_livekit.invalid_calls import Corrections
+from rtllm_livekit.late_usage import LateUsage
 
 
 class LLMStream(llm.LLMStream):
@@ -37,6 +38,7 @@ class LLMStream(llm.LLMStream):
         on_refusal: What to do with the text of a refusal.
         failure_text: The text to emit when the turn fails; None to raise.
         corrections: Asks the model to correct calls that can't run; None to emit them.
+        late_usage: Reports the tokens of a cancelled response.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class LLMStream(llm.LLMStream):
         on_refusal: OnRefusal = "speak",
         failure_text: str | None = None,
         corrections: Corrections | None = None,
+        late_usage: LateUsage | None = None,
     ) -> None:
         self._names = names
         self._corrections = corrections
+        self._late_usage = late_usage
         self._usage: Usage | None = None
         self._on_refusal = on_refusal
         self._failure_text = failure_text
@@ -77,6 +81,12 @@ class LLMStream(llm.LLMStream):
                 if stream.report is not None:
                     _annotate(trace.get_current_span(), stream.report)
 
+    def _begin_attempt(self, stream: ResponseStream) -> dict[str, Any] | None:
+        """Note the response that is read now; return the `extra` of its chunks."""
+        if self._late_usage is not None:
+            self._late_usage.response_id = stream.response_id
+        return extra_with(stream.mark)
+
     async def _read(self, stream: ResponseStream) -> ResponseStream | None:
         """Emit a chunk for each event.
 
@@ -91,7 +101,7 @@ class LLMStream(llm.LLMStream):
         async for event in stream:
             if stream.mark != mark:  # another attempt has started
                 mark = stream.mark
-                extra = extra_with(mark)
+                extra = self._begin_attempt(stream)
             if isinstance(event, TextDelta):
                 if event.refusal and self._on_refusal == "error":
                     refusal += event.text
