@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from rtllm.content.call_identity import CallIdentity
 from rtllm.content.usage import AttemptDetails, Totals, Usage, UsageCategory
 from rtllm.content.usage_ledger import CONVERSATIONS, UsageLedger
 
@@ -25,7 +26,6 @@ def test_totals_add_up_field_by_field() -> None:
     one = Totals(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     two = Totals(10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     assert one + two == Totals(11, 22, 33, 44, 55, 66, 77, 88, 99, 110)
-    assert one + -one == Totals()
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,10 @@ def test_two_engines_number_their_conversations_apart() -> None:
     for engine in ("a", "b"):
         ledger.record("answered", Usage(1, 1), AttemptDetails(conversation=1, engine=engine))
     assert [one.usage.all.attempts for one in ledger.snapshot().conversations] == [1, 1]
+
+
+def test_a_conversation_has_the_names_of_its_call() -> None:
+    ledger, call = UsageLedger(), CallIdentity("front desk", session="s1")
+    ledger.record("answered", Usage(1, 1), AttemptDetails(conversation=1, call=call))
+    ledger.record("answered", Usage(1, 1), AttemptDetails(conversation=2))
+    assert [one.call for one in ledger.snapshot().conversations] == [call, CallIdentity()]

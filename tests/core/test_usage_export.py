@@ -5,6 +5,7 @@ from datetime import date
 from decimal import Decimal
 
 from rtllm import ModelPrices, Prices, Usage, UsageLedger, UsageSnapshot
+from rtllm.content.call_identity import CallIdentity
 from rtllm.content.prices import Pricing
 from rtllm.content.usage import AttemptDetails
 from rtllm.usage import LineRecord, UsageRecord, export_usage, usage_json_lines
@@ -14,7 +15,8 @@ OWN = Pricing(Prices({"m": ModelPrices(Decimal("0.1"), Decimal("0.3"))}, date=da
 
 def used() -> UsageSnapshot:
     ledger, today = UsageLedger(), date(2026, 11, 29)
-    first = AttemptDetails("m", "openai", 1, "m-2026", not_sent=7)
+    call = CallIdentity("front desk", room="r1")
+    first = AttemptDetails("m", "openai", 1, "m-2026", not_sent=7, call=call)
     guessed = AttemptDetails("m", "openai", 2, estimate=Usage(100, 10))
     ledger.record("answered", Usage(10, 1, 4, 2, 0, "default"), first, today)
     ledger.record("cancelled", None, guessed, today)
@@ -46,4 +48,5 @@ def test_json_lines_add_up_to_the_sums() -> None:
         known = [Decimal(line["cost"]["amount"]) for line in some if line["cost"]["amount"]]
         assert sum(known) == Decimal("0.0000013")
     assert {line["kind"] for line in lines} == {"usage"}
+    assert [line["call"]["room"] for line in apart] == ["r1", None, None]
     assert LineRecord.model_validate(lines[0]).day == date(2026, 11, 29)

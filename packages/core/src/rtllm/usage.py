@@ -10,13 +10,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from rtllm.content.call_identity import CallIdentity
 from rtllm.content.prices import Cost, Pricing, cost_of
 from rtllm.content.usage import AttemptUsage, Totals, UsageCategory, UsageLine
-from rtllm.content.usage_ledger import UsageSnapshot
+from rtllm.content.usage_ledger import ConversationUsage, UsageSnapshot
 from rtllm.engine.report import TurnReport
 
 __all__ = [
     "AttemptRecord",
+    "CallRecord",
     "CostRecord",
     "LineRecord",
     "TokenRecord",
@@ -64,6 +66,15 @@ class CostRecord(_Record):
     sources: tuple[str, ...]
 
 
+class CallRecord(_Record):
+    """The names of a call; see `rtllm.CallIdentity`."""
+
+    label: str | None = None
+    job: str | None = None
+    room: str | None = None
+    session: str | None = None
+
+
 class AttemptRecord(_Record):
     """One attempt of a turn."""
 
@@ -81,6 +92,8 @@ class TurnRecord(_Record):
 
     kind: Literal["turn"] = "turn"
     conversation: int
+    turn: int
+    call: CallRecord
     outcome: str
     model: str
     response_id: str | None
@@ -93,6 +106,7 @@ class LineRecord(_Record):
 
     kind: Literal["usage"] = "usage"
     conversation: int | None = None
+    call: CallRecord | None = None
     category: UsageCategory
     model: str
     served: str | None
@@ -122,7 +136,7 @@ def export_usage(usage: UsageSnapshot) -> UsageRecord:
     """
     conversations: dict[int, tuple[LineRecord, ...]] = {}
     for one in usage.conversations:
-        lines = _lines(one.usage, one.conversation)
+        lines = _lines(one.usage, one)
         conversations[one.conversation] = (*conversations.get(one.conversation, ()), *lines)
     return UsageRecord(
         all=_tokens(usage.all),
@@ -142,6 +156,8 @@ def export_turn(report: TurnReport) -> TurnRecord:
     """
     return TurnRecord(
         conversation=report.conversation,
+        turn=report.turn,
+        call=_call(report.call),
         outcome=report.outcome,
         model=report.model,
         response_id=report.response_id,
@@ -161,14 +177,15 @@ def usage_json_lines(usage: UsageSnapshot) -> Iterator[str]:
     """
     records = [*_lines(usage, None)]
     for one in usage.conversations:
-        records += _lines(one.usage, one.conversation)
+        records += _lines(one.usage, one)
     return (record.model_dump_json() for record in records)
 
 
-def _lines(usage: UsageSnapshot, conversation: int | None) -> tuple[LineRecord, ...]:
+def _lines(usage: UsageSnapshot, one: ConversationUsage | None) -> tuple[LineRecord, ...]:
     return tuple(
         LineRecord(
-            conversation=conversation,
+            conversation=one.conversation if one is not None else None,
+            call=_call(one.call) if one is not None else None,
             category=line.category,
             model=line.model,
             served=line.served,
@@ -193,6 +210,10 @@ def _attempt(spent: AttemptUsage, pricing: Pricing) -> AttemptRecord:
         tokens=_tokens(line.totals),
         cost=_cost(cost_of([line], pricing)),
     )
+
+
+def _call(call: CallIdentity) -> CallRecord:
+    return CallRecord.model_validate(call, from_attributes=True)
 
 
 def _tokens(totals: Totals) -> TokenRecord:

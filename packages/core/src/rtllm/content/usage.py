@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from rtllm.content.call_identity import UNNAMED, CallIdentity
+
 UsageCategory = Literal["answered", "cancelled", "failed", "superseded", "warm-up", "draft"]
 """What an attempt's tokens were spent on.
 
@@ -57,6 +59,7 @@ class AttemptDetails:
         not_sent: Input tokens that the service already had, so that they were not sent again, as it
             counted them for the continued response.
         engine: The unique name of the engine that numbers the conversations.
+        call: The names of its call.
     """
 
     model: str = ""
@@ -66,6 +69,7 @@ class AttemptDetails:
     estimate: Usage | None = None
     not_sent: int = 0
     engine: str = ""
+    call: CallIdentity = UNNAMED
 
 
 UNDESCRIBED = AttemptDetails()
@@ -144,20 +148,6 @@ class Totals:
             self.estimated_input + other.estimated_input,
             self.estimated_output + other.estimated_output,
             self.not_sent + other.not_sent,
-        )
-
-    def __neg__(self) -> "Totals":
-        return Totals(
-            -self.attempts,
-            -self.unknown,
-            -self.input,
-            -self.output,
-            -self.cached,
-            -self.cache_write,
-            -self.reasoning,
-            -self.estimated_input,
-            -self.estimated_output,
-            -self.not_sent,
         )
 
     @classmethod

@@ -1,17 +1,18 @@
 """The ledger of all attempts: what their tokens were spent on, and what they cost."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import date
 from functools import reduce
 from typing import get_args
 
+from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.prices import UNPRICED, Cost, Pricing, cost_of
 from rtllm.content.usage import (
+    LONG_INPUT,
     UNDESCRIBED,
     AttemptDetails,
-    AttemptUsage,
     Totals,
     Usage,
     UsageCategory,
@@ -36,7 +37,8 @@ class UsageSnapshot:
         warm_up: Prompts that were processed ahead.
         draft: Responses to words that the caller then changed; the framework threw them away.
         lines: The same, by everything that prices depend on.
-        conversations: The usage of each conversation, if it is kept apart; without warm-ups.
+        lines_of_conversations: The same for each conversation that is kept apart: its number, its
+            lines, and the names of its call.
         pricing: The prices for `cost`.
     """
 
@@ -47,7 +49,9 @@ class UsageSnapshot:
     warm_up: Totals = NOTHING
     draft: Totals = NOTHING
     lines: tuple[UsageLine, ...] = field(default=(), repr=False)
-    conversations: "tuple[ConversationUsage, ...]" = field(default=(), repr=False)
+    lines_of_conversations: tuple[tuple[int, tuple[UsageLine, ...], CallIdentity], ...] = field(
+        default=(), repr=False
+    )
     pricing: Pricing = field(default=UNPRICED, repr=False, compare=False)
 
     @classmethod
@@ -55,7 +59,7 @@ class UsageSnapshot:
         cls,
         lines: tuple[UsageLine, ...],
         pricing: Pricing = UNPRICED,
-        conversations: "tuple[ConversationUsage, ...]" = (),
+        conversations: tuple[tuple[int, tuple[UsageLine, ...], CallIdentity], ...] = (),
     ) -> "UsageSnapshot":
         """Sum up the lines of a ledger."""
         sums = dict.fromkeys(CATEGORIES, NOTHING)
@@ -69,8 +73,16 @@ class UsageSnapshot:
             warm_up=sums["warm-up"],
             draft=sums["draft"],
             lines=lines,
-            conversations=conversations,
+            lines_of_conversations=conversations,
             pricing=pricing,
+        )
+
+    @property
+    def conversations(self) -> "tuple[ConversationUsage, ...]":
+        """The usage of each conversation that is kept apart, without warm-ups."""
+        return tuple(
+            ConversationUsage(number, UsageSnapshot.of(lines, self.pricing), call)
+            for number, lines, call in self.lines_of_conversations
         )
 
     @property
@@ -104,21 +116,63 @@ class ConversationUsage:
     Attributes:
         conversation: Its number, as in the reports of its turns.
         usage: Its usage.
+        call: The names of its call.
     """
 
     conversation: int
     usage: UsageSnapshot
+    call: CallIdentity = UNNAMED
 
 
+_FIELDS = tuple(field.name for field in fields(Totals))
+_DAY = 5
 _Key = tuple[UsageCategory, str, str | None, str, str | None, date | None, int]
+
+
+class _Book:
+    """Lines of a ledger; their counts are lists, in the order of the fields of `Totals`."""
+
+    def __init__(self) -> None:
+        self._counts: dict[_Key, list[int]] = {}
+
+    def add(self, key: _Key, counts: Iterable[int]) -> None:
+        """Add the counts of an attempt."""
+        sums = self._counts.get(key)
+        if sums is None:
+            self._counts[key] = list(counts)
+            return
+        for place, count in enumerate(counts):
+            sums[place] += count
+
+    def move(self, key: _Key, counts: list[int], category: UsageCategory) -> None:
+        """Move an attempt to another category, on the latest day that it may be recorded on."""
+        for recorded in reversed(self._counts):
+            day = recorded[_DAY]
+            if recorded == (*key[:_DAY], day, *key[_DAY + 1 :]):
+                sums = [
+                    total - count
+                    for total, count in zip(self._counts[recorded], counts, strict=True)
+                ]
+                if any(sums):
+                    self._counts[recorded] = sums
+                else:
+                    del self._counts[recorded]
+                self.add((category, *recorded[1:]), counts)
+                return
+
+    def lines(self) -> tuple[UsageLine, ...]:
+        """Return the lines."""
+        return tuple(UsageLine(*key, Totals(*counts)) for key, counts in self._counts.items())
 
 
 class UsageLedger:
     """Counts every attempt once, including failed, cancelled, drained and warm-up ones."""
 
     def __init__(self) -> None:
-        self._all: dict[_Key, Totals] = {}
-        self._conversations: OrderedDict[tuple[str, int], dict[_Key, Totals]] = OrderedDict()
+        self._all = _Book()
+        self._conversations: OrderedDict[tuple[str, int], tuple[_Book, CallIdentity]] = (
+            OrderedDict()
+        )
 
     def record(
         self,
@@ -135,10 +189,10 @@ class UsageLedger:
             details: What else is known about it.
             day: The day, in UTC; None if it is not known.
         """
-        line = AttemptUsage(category, usage, details).line(day)
-        _add(self._all, line)
+        key, counts = _key_of(category, usage, details, day), _counts_of(usage, details)
+        self._all.add(key, counts)
         if details.conversation > 0:
-            _add(self._of_conversation(details), line)
+            self._conversation(details).add(key, counts)
 
     def move(
         self,
@@ -155,15 +209,18 @@ class UsageLedger:
             usage: Its tokens, as recorded.
             details: What else was recorded.
         """
-        line = AttemptUsage(was, usage, details).line()
-        _move(self._all, line, category)
-        book = self._conversations.get((details.engine, details.conversation))
-        if book is not None:
-            _move(book, line, category)
+        key, counts = _key_of(was, usage, details, None), _counts_of(usage, details)
+        self._all.move(key, counts, category)
+        known = self._conversations.get((details.engine, details.conversation))
+        if known is not None:
+            known[0].move(key, counts, category)
 
-    def _of_conversation(self, details: AttemptDetails) -> dict[_Key, Totals]:
+    def _conversation(self, details: AttemptDetails) -> _Book:
         key = (details.engine, details.conversation)
-        book = self._conversations.setdefault(key, {})
+        known = self._conversations.get(key)
+        book = known[0] if known is not None else _Book()
+        if known is None or known[1] != details.call:
+            self._conversations[key] = (book, details.call)
         self._conversations.move_to_end(key)
         if len(self._conversations) > CONVERSATIONS:
             self._conversations.popitem(last=False)
@@ -176,34 +233,20 @@ class UsageLedger:
             pricing: The prices for its costs.
         """
         conversations = tuple(
-            ConversationUsage(number, UsageSnapshot.of(_lines_of(book), pricing))
-            for (_, number), book in self._conversations.items()
+            (number, book.lines(), call)
+            for (_, number), (book, call) in self._conversations.items()
         )
-        return UsageSnapshot.of(_lines_of(self._all), pricing, conversations)
+        return UsageSnapshot.of(self._all.lines(), pricing, conversations)
 
 
-def _key_of(line: UsageLine) -> _Key:
-    return (line.category, line.model, line.served, line.host, line.tier, line.day, line.size)
+def _key_of(
+    category: UsageCategory, usage: Usage | None, details: AttemptDetails, day: date | None
+) -> _Key:
+    size = usage.input if usage is not None and usage.input > LONG_INPUT else 0
+    tier = usage.tier if usage is not None else None
+    return (category, details.model, details.served, details.host, tier, day, size)
 
 
-def _add(book: dict[_Key, Totals], line: UsageLine) -> None:
-    key = _key_of(line)
-    summed = book.get(key, NOTHING) + line.totals
-    if summed == NOTHING:
-        book.pop(key, None)
-    else:
-        book[key] = summed
-
-
-def _move(book: dict[_Key, Totals], line: UsageLine, category: UsageCategory) -> None:
-    """Move an attempt to another category, on the latest day that it may have been recorded on."""
-    for key in reversed(book):
-        recorded = UsageLine(*key, line.totals)
-        if key == _key_of(replace(line, day=recorded.day)):
-            _add(book, replace(recorded, totals=-line.totals))
-            _add(book, replace(recorded, category=category))
-            return
-
-
-def _lines_of(book: Mapping[_Key, Totals]) -> tuple[UsageLine, ...]:
-    return tuple(UsageLine(*key, totals) for key, totals in book.items())
+def _counts_of(usage: Usage | None, details: AttemptDetails) -> list[int]:
+    totals = Totals.of(usage, details)
+    return [getattr(totals, name) for name in _FIELDS]

@@ -65,6 +65,7 @@ def _details_of(state: EngineState, attempt: Attempt) -> AttemptDetails:
         _estimate(attempt) if attempt.usage is None else None,
         parent.input_tokens if parent is not None else 0,
         state.options.marks,
+        attempt.call,
     )
 
 
