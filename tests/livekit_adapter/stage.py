@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from livekit.agents.utils import http_context
 
@@ -26,7 +26,7 @@ from support.contexts import (
     text_of,
     visible,
 )
-from support.oracle import KEY, Oracle
+from support.oracle import KEY, LaneMode, Oracle, keywords_on, staged
 from support.scripts import NotedScript, recorded_of
 
 
@@ -106,26 +106,23 @@ async def stage(
     script: Script | Reply | str,
     *,
     store: bool | None = None,
-    lanes: Literal["on", "off", "refuse", "ignore"] = "on",
+    lanes: LaneMode = "on",
     stock: bool = False,
     simulator: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Stage]:
     """A simulator with a script, and an LLM on it."""
     answers = NotedScript(script)
-    reports: list[TurnReport] = []
     if store is not None:
         options["store"] = store
-    async with http_context.open(), Simulator(answers, lanes=lanes, **(simulator or {})) as service:
+
+    def make(service: Simulator, reports: list[TurnReport]) -> Stage:
         model: Any
         if stock:
             model = RecordingStock(api_key=KEY, base_url=service.base_url + "/responses", **options)
         else:
-            options.setdefault("lanes", lanes != "off")
-            options.setdefault("fallback", None)  # the socket by itself, unless a test sets it
-            options = {"api_key": KEY, "base_url": service.base_url, **options}
-            model = RecordingLLM(on_turn=reports.append, **options)
-        try:
-            yield Stage(service, answers, model, store, lanes, reports=reports)
-        finally:
-            await model.aclose()
+            model = RecordingLLM(**keywords_on(service, lanes, reports, options))
+        return Stage(service, answers, model, store, lanes, reports=reports)
+
+    async with http_context.open(), staged(answers, make, lanes=lanes, simulator=simulator) as st:
+        yield st

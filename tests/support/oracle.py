@@ -9,9 +9,10 @@ says: `Oracle.check_context` and `Oracle.begins_with`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from rtllm import TurnReport
 from rtllm.simulator import Entry, Simulator
@@ -19,6 +20,8 @@ from support.contexts import unit_of
 from support.waiting import until
 
 KEY = "sk-the-secret-key"
+LaneMode: TypeAlias = Literal["on", "off", "refuse", "ignore"]
+"""What a host does with lanes."""
 FEW = 5
 """Fewer requests than that evict no state from a connection: a conversation has lanes enough."""
 
@@ -167,3 +170,37 @@ def line_of(entry: Entry) -> str:
         f" instructions={entry.instructions!r}\n    sent {[unit_of(i) for i in entry.input]}"
         f"\n    said {entry.reply_text!r}"
     )
+
+
+AnyStage = TypeVar("AnyStage", bound=Oracle)
+
+
+@asynccontextmanager
+async def staged(
+    answers: Any,
+    make: Callable[[Simulator, list[TurnReport]], AnyStage],
+    *,
+    lanes: LaneMode,
+    simulator: Mapping[str, Any] | None,
+) -> AsyncIterator[AnyStage]:
+    """A simulator with a script, and a stage with an LLM on it."""
+    async with Simulator(answers, lanes=lanes, **(simulator or {})) as service:
+        stage = make(service, [])
+        try:
+            yield stage
+        finally:
+            await stage.llm.aclose()
+
+
+def keywords_on(
+    service: Simulator, lanes: LaneMode, reports: list[TurnReport], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The keywords of our LLM on a simulator: the socket by itself, unless a test sets more."""
+    return {
+        "api_key": KEY,
+        "base_url": service.base_url,
+        "lanes": lanes != "off",
+        "fallback": None,
+        "on_turn": reports.append,
+        **options,
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from videosdk.agents import ChatContext
 from videosdk.plugins.openai import OpenAILLM as StockLLM
@@ -17,7 +17,7 @@ from videosdk.plugins.openai import OpenAILLM as StockLLM
 from rtllm import TurnReport
 from rtllm.simulator import Entry, Reply, Script, Simulator
 from support.contexts import Unit, message
-from support.oracle import KEY, Oracle
+from support.oracle import KEY, LaneMode, Oracle, keywords_on, staged
 from videosdk_adapter.contexts import Seen, Segment, flat
 from videosdk_adapter.models import ContextScript, RecordingLLM, RecordingStock, number_of
 
@@ -150,7 +150,7 @@ async def stage(
     script: Script | Reply | str,
     *,
     streaming: bool = True,
-    lanes: Literal["on", "off", "refuse", "ignore"] = "on",
+    lanes: LaneMode = "on",
     stock: bool = False,
     simulator: Mapping[str, Any] | None = None,
     **options: Any,
@@ -159,25 +159,24 @@ async def stage(
     contexts: list[ChatContext] = []
     asked: list[list[Unit]] = []
     answers = ContextScript(script, contexts)
-    reports: list[TurnReport] = []
     options = {"streaming": streaming, **options}
-    async with Simulator(answers, lanes=lanes, **(simulator or {})) as service:
-        options = {"api_key": KEY, "base_url": service.base_url, **options}
+
+    def make(service: Simulator, reports: list[TurnReport]) -> Stage:
+        given = {"api_key": KEY, "base_url": service.base_url, **options}
         model: Any
         if stock:
-            options.setdefault("wss_url", f"{service.base_url}/responses".replace("http", "ws", 1))
-            model = RecordingStock(contexts, asked, **options)
+            given.setdefault("wss_url", f"{service.base_url}/responses".replace("http", "ws", 1))
+            model = RecordingStock(contexts, asked, **given)
         else:
-            # The socket by itself, unless a test sets a fallback.
-            known = {"on_turn": reports.append, "lanes": lanes != "off", "fallback": None}
-            model = RecordingLLM(contexts, asked, **{**known, **options})
-        st = Stage(service, answers, model, asked, {**options, "lanes": lanes}, reports=reports)
+            keywords = keywords_on(service, lanes, reports, options)
+            model = RecordingLLM(contexts, asked, **keywords)
+        st = Stage(service, answers, model, asked, {**given, "lanes": lanes}, reports=reports)
 
         def note(error: Any) -> None:
             st.errors.append(error)
 
         model.on("error", note)
-        try:
-            yield st
-        finally:
-            await model.aclose()
+        return st
+
+    async with staged(answers, make, lanes=lanes, simulator=simulator) as st:
+        yield st
