@@ -3,6 +3,7 @@
 import logging
 import pickle
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -112,6 +113,42 @@ def test_the_library_has_a_provider_for_each_host_that_it_is_said_to_know() -> N
 
     known = {one.id for one in genai_prices.data_snapshot.get_snapshot().providers}
     assert set(PROVIDERS.values()) <= known
+
+
+def test_prices_that_the_library_has_fetched_are_used_and_dated() -> None:
+    before = looked_up("gpt-4.1", "openai")
+    load_prices()
+    import genai_prices  # noqa: PLC0415
+
+    snapshots = genai_prices.data_snapshot
+    providers = snapshots.get_snapshot().providers
+    openai = next(one for one in providers if one.id == "openai")
+    model = next(one for one in openai.models if one.id == "gpt-4.1")
+    price = genai_prices.types.ModelPrice(input_mtok=Decimal(3), output_mtok=Decimal(9))
+    dearer = replace(model, prices=price, price_variants=None)
+    fetched = replace(openai, models=[dearer])
+    snapshots.set_custom_snapshot(snapshots.DataSnapshot([fetched], from_auto_update=True))
+    try:
+        after = looked_up("gpt-4.1", "openai")
+        assert before is not None
+        assert after is not None
+        assert (before.input, after.input) == (Decimal(2), Decimal(3))
+        library = load_prices()
+        assert library.updated is not None
+        assert str(library).endswith(f"updated {library.updated:%Y-%m-%d}")
+    finally:
+        snapshots.set_custom_snapshot(None)
+    assert looked_up("gpt-4.1", "openai") == before
+    assert load_prices().newest is not None
+
+
+def test_a_price_is_that_of_the_day_of_the_attempt() -> None:
+    """The price of o3 fell on 2025-06-10."""
+    spent = AttemptUsage("answered", Usage(1, 1), AttemptDetails("o3", "openai"))
+    old, new = (look_up(spent.line(date(2025, 6, day))) for day in (1, 20))
+    assert old is not None
+    assert new is not None
+    assert (old[0].input, new[0].input) == (Decimal(10), Decimal(2))
 
 
 def test_without_the_library_costs_are_unknown_and_that_is_said_once(

@@ -40,3 +40,18 @@ async def test_costs_and_cache_reports_of_a_conversation(streaming: bool) -> Non
         assert second.cache.breaks == ()
         assert str(third.cache).startswith("instructions changed at character 44 of")
         assert "Tuesday" not in str(third.cache)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_draft_that_was_thrown_away_is_counted_apart(streaming: bool) -> None:
+    """VideoSDK removes the words that it asked with, and asks again with those that were meant."""
+    async with stage(fixed("Yes, of course."), streaming=streaming) as st:
+        ctx = context(("system", "Be kind."), ("user", "Hello"))
+        chunks, _ = await chunks_of(st.llm, ctx)
+        ctx.add_message(role=ChatRole.ASSISTANT, content=text_of(chunks))
+        for text in ("A table for you", "A table for two"):
+            if text != "A table for you":
+                ctx.items.remove(ctx.items[-1])
+            ctx.add_message(role=ChatRole.USER, content=text)
+            await chunks_of(st.llm, ctx)
+        assert (st.llm.usage.draft.attempts, st.llm.usage.answered.attempts) == (1, 2)

@@ -98,10 +98,10 @@ def look_up(line: UsageLine) -> tuple[ModelPrices, str] | None:
     if library is None:
         _say_once("library", "costs are unknown: pip install 'rtllm[prices]', or pass prices=")
         return None
-    state = _state(library)
+    state, day = _state(library), line.day or datetime.now(tz=UTC).date()
     for model in (line.served, line.model):
         if model:
-            found = _rates(model, line.host, line.tier, line.day, line.size, state)
+            found = _rates(model, line.host, line.tier, day, line.size, state)
             if found is not None:
                 return found, str(state)
     _say_once(
@@ -113,9 +113,9 @@ def look_up(line: UsageLine) -> tuple[ModelPrices, str] | None:
 
 @lru_cache(maxsize=1024)
 def _rates(
-    model: str, host: str, tier: str | None, day: date | None, size: int, state: PriceLibrary
+    model: str, host: str, tier: str | None, day: date, size: int, state: PriceLibrary
 ) -> ModelPrices | None:
-    """Find the prices of a model. The library's state is given so that they are found again later.
+    """Find the prices of a model; once for each state of the library.
 
     The library knows prices as functions of the usage, so each is asked for with a usage of its
     own, and in the size of the request, since some models cost more from some size on.
@@ -126,8 +126,7 @@ def _rates(
     provider = PROVIDERS.get(host)
     where = {"provider_id": provider} if provider else {"provider_api_url": f"https://{host}"}
     context = {"service_tier": tier} if tier else None
-    today = datetime.now(tz=UTC)
-    moment = today if day in (None, today.date()) else _noon(day)
+    noon = datetime.combine(day, time(12), UTC)
     unit = size or 1
 
     def price(**usage: int) -> Any:
@@ -135,7 +134,7 @@ def _rates(
             library.Usage(**usage),
             model,
             **where,
-            genai_request_timestamp=moment,
+            genai_request_timestamp=noon,
             price_context=context,
         )
 
@@ -154,10 +153,6 @@ def _rates(
     except Exception as error:  # noqa: BLE001 - another version of the library: unknown, not a crash
         _say_once(f"{host}/{model}!", f"no price is known for {model} on {host}: {error}")
         return None
-
-
-def _noon(day: date | None) -> datetime:
-    return datetime.combine(day or datetime.now(tz=UTC).date(), time(12), UTC)
 
 
 @lru_cache(maxsize=1)
