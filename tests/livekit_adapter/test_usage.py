@@ -45,6 +45,22 @@ async def test_costs_and_cache_reports_of_a_conversation() -> None:
         record = export_usage(st.llm.usage)
         assert record.cost.amount == sum(export_turn(r).cost.amount or 0 for r in st.reports)
         assert first.cost.amount == export_turn(first).cost.amount
+        assert [cost.amount for cost in first.attempt_costs] == [first.cost.amount]
+
+
+async def test_a_chained_call_has_the_input_tokens_of_its_contexts_and_no_more() -> None:
+    """The stock plugin sends each answer again that the service already has in its chain."""
+    counted = {}
+    for stock, store in ((False, True), (False, False), (True, True), (True, False)):
+        answers = fixed("One answer.", "Another one.", "A third.")
+        async with stage(answers, stock=stock, store=store) as st:
+            ctx = context(("system", "Be kind."))
+            for text in ("Hello", "And?", "Fine", "Bye"):
+                await turn(st, ctx, text)
+            counted[stock, store] = [(entry.usage or {})["input_tokens"] for entry in st.entries]
+    in_full = counted[True, False]
+    assert counted[False, True] == counted[False, False] == in_full
+    assert sum(counted[True, True]) > sum(in_full)
 
 
 async def test_chat_completions_have_them_too() -> None:

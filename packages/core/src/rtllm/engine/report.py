@@ -100,6 +100,11 @@ class TurnReport:
         return self.previous_response_id is not None
 
     @property
+    def attempt_costs(self) -> tuple[Cost, ...]:
+        """What each attempt in `spent` cost."""
+        return tuple(cost_of([spent.line()], self.pricing) for spent in self.spent)
+
+    @property
     def cost(self) -> Cost:
         """What the attempts in `spent` cost, as far as their prices are known."""
         return cost_of((spent.line() for spent in self.spent), self.pricing)
