@@ -164,6 +164,15 @@ def test_what_the_user_set_is_not_learnt_away() -> None:
     )
 
 
+def test_a_later_rejection_undoes_no_earlier_one() -> None:
+    learned = Dialect(system_messages="user")
+    words = "Conversation roles must alternate user/assistant/user/assistant/..."
+    assert ("system_messages", "leading") in wanted_points(words, Dialect())
+    for points in (wanted_points(words, learned), plain_points(learned, on_a_guess=False)):
+        assert ("same_role_in_a_row", "merged") in points
+        assert "system_messages" not in dict(points)
+
+
 def test_a_guess_that_does_not_help_is_undone_unless_a_request_was_taken() -> None:
     known = HostDialects("h")
     points = plain_points(known.of("m"))

@@ -45,10 +45,12 @@ class RejectionPattern:
     Attributes:
         words: The pattern of the sentence.
         value: The value to use instead.
+        instead_of: The only value that it may replace; None for any other one.
     """
 
     words: re.Pattern[str]
     value: str
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class Point:
     is_seen: bool = False
 
 
-def _refusal(pattern: str, value: str) -> RejectionPattern:
-    return RejectionPattern(re.compile(pattern, re.IGNORECASE | re.DOTALL), value)
+def _refusal(pattern: str, value: str, instead_of: str | None = None) -> RejectionPattern:
+    return RejectionPattern(re.compile(pattern, re.IGNORECASE | re.DOTALL), value, instead_of)
 
 
 _SYSTEM = r"\b(system|developer)\b"
@@ -120,7 +122,8 @@ POINTS: tuple[Point, ...] = (
             ),
             _refusal(r"(unexpected|invalid|wrong).{0,20}role.{0,10}" + _SYSTEM, "leading"),
             _refusal(r"role.{0,10}" + _SYSTEM + r".{0,40}(after|behind|follow)", "leading"),
-            _refusal(r"alternat", "leading"),  # a system message between two of the user
+            # A system message between two of the user; as the user's, it is one of them.
+            _refusal(r"alternat", "leading", instead_of="anywhere"),
         ),
         plain="leading",
         is_seen=True,
@@ -370,7 +373,8 @@ def wanted_points(words: str, dialect: Dialect) -> tuple[tuple[str, str], ...]:
     for point in POINTS:
         present = getattr(dialect, point.name)
         for refusal in point.refusals:
-            if refusal.value != present and refusal.words.search(words):
+            applies = refusal.instead_of in (None, present) and refusal.value != present
+            if applies and refusal.words.search(words):
                 found.setdefault(point.name, refusal.value)
     return tuple(found.items())
 
@@ -387,6 +391,11 @@ def plain_points(dialect: Dialect, *, on_a_guess: bool = True) -> tuple[tuple[st
         (point.name, point.plain)
         for point in POINTS
         if point.plain
-        and getattr(dialect, point.name) != point.plain
+        and _is_less_plain(point, getattr(dialect, point.name))
         and not (on_a_guess and point.is_seen)
     )
+
+
+def _is_less_plain(point: Point, value: str) -> bool:
+    """Whether a value comes before the plain one; the values after it work on more hosts."""
+    return point.values.index(value) < point.values.index(point.plain)
