@@ -312,27 +312,3 @@ async def test_a_call_carries_its_usage_and_both_ids(host: Host) -> None:
     assert (function["id"], function["call_id"]) == ("call_x", "call_x")
     assert function["arguments"] == {"a": 1}
     assert chunk.metadata["usage"]["total_tokens"] > 0
-
-
-# -- the framework's own metrics -------------------------------------------------------------------
-
-
-async def test_the_framework_meters_a_turn_with_a_tool(host: Host) -> None:
-    @tool
-    async def weather() -> str:
-        """Tell the weather."""
-        return "fine"
-
-    def script(request: Request) -> Reply | str:
-        return "Fine." if request.trailing_outputs else Reply.of(Call("weather"))
-
-    seen: list[dict[str, Any]] = []
-
-    def note(usage: dict[str, Any]) -> None:
-        seen.append(usage)
-
-    async with stage(script, **host) as st, talk(st.llm, Plain(tools=[weather])) as c:
-        c.pipeline.orchestrator.content_generation.on("usage_tracked", note)
-        await c.say("go")
-    assert len(seen) == 1
-    assert seen[0]["total_tokens"] > 0

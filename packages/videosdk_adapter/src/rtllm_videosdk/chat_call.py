@@ -21,6 +21,7 @@ from rtllm_videosdk.generation import (
 from rtllm_videosdk.graph import Graph, GraphStream
 from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import OpenTurns, PipelineTurn
+from rtllm_videosdk.usage_metadata import report_nested
 
 Record = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
@@ -64,14 +65,12 @@ class ChatSettings:
         offered: The tools that may be called.
         graph: A conversational graph.
         on_refusal: How to handle a refusal.
-        model: The model's name, for the usage.
     """
 
     ask: AskFunction
     offered: OfferedTools
     graph: Graph | None
     on_refusal: OnRefusal
-    model: str
 
 
 class ChatCall:
@@ -118,7 +117,7 @@ class ChatCall:
             if self._generation.is_cancelled() or response.group is None or turn.refused:
                 return
             turn.hold(response.group)
-            metadata: dict[str, Any] | None = final_metadata(response, self._settings.model)
+            metadata: dict[str, Any] | None = final_metadata(response)
             if not self.nested:
                 self._state.turns.open(turn)
             while turn.held:
@@ -204,9 +203,12 @@ class ChatCall:
                 turn.unseen.append(Unseen((*before, *broken), len(items), response.group))
             if response.calls or not broken:
                 break
+        turn.spent.add_all(response.spent)
+        if self.nested and self._generation.pipeline is not None:
+            report_nested(self._generation.pipeline, response.spent, turn.spent)
         if response.calls:
             return
-        if metadata := final_metadata(response, settings.model):
+        if metadata := final_metadata(response):
             yield text_chunk("", metadata)
 
     def _emit_call(self, turn: PipelineTurn, metadata: dict[str, Any] | None = None) -> LLMResponse:

@@ -9,12 +9,13 @@ from typing import Any
 
 from videosdk.agents import ChatRole, LLMResponse
 
-from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady, Usage
-from rtllm.adapters import CallGroup, OnRefusal, add_usage, refusal_error, signature_of
+from rtllm import Event, ResponseEnded, ResponseStream, TextDelta, ToolCall, ToolCallReady
+from rtllm.adapters import CallGroup, OnRefusal, refusal_error, signature_of
 from rtllm_videosdk.caller_identity import calling_pipeline
 from rtllm_videosdk.errors import missing_decision_error
 from rtllm_videosdk.graph import GraphStream
 from rtllm_videosdk.parallel_calls import PipelineTurn
+from rtllm_videosdk.usage_metadata import SpentTokens
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Response:
         group: The calls that the framework gets, and the text before them.
         ended: How it ended; None if it was cancelled.
         decision: A graph's decision, parsed.
-        spent: The tokens of this `chat` so far, including those of earlier responses.
+        spent: The tokens of this response, and of earlier ones that called nothing valid.
     """
 
     text: str = ""
@@ -92,7 +93,7 @@ class Response:
     group: CallGroup | None = None
     ended: ResponseEnded | None = None
     decision: Any = None
-    spent: Usage | None = None
+    spent: SpentTokens = field(default_factory=SpentTokens)
 
     def reset(self) -> None:
         """Forget everything but the tokens, before the model is asked again."""
@@ -127,7 +128,7 @@ async def read_response(
                     response.calls.append(call)
                 case ResponseEnded():
                     response.ended = event
-                    response.spent = add_usage(response.spent, event.usage)
+                    response.spent.add(event, _model_of(stream))
                 case _:
                     pass
     if generation.is_cancelled() or response.ended is None:
@@ -206,14 +207,20 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     return arguments if isinstance(arguments, dict) else None
 
 
-def final_metadata(response: Response, model: str) -> dict[str, Any]:
+def _model_of(stream: ResponseStream) -> str | None:
+    """Return the model that answered, or the requested one if the service named none."""
+    report = stream.report
+    return None if report is None else report.served_model or report.model
+
+
+def final_metadata(response: Response) -> dict[str, Any]:
     """Create the metadata of a response's last chunk: its usage, and anything unusual."""
     metadata: dict[str, Any] = {}
     ended = response.ended
     if ended is None:
         return metadata
-    if response.spent is not None:
-        metadata["usage"] = _usage_metadata(response.spent, ended.response_id, model)
+    if usage := response.spent.metadata():
+        metadata["usage"] = usage
     if (reason := finish_reason(ended)) is not None:
         metadata["finish_reason"] = reason
     if response.refusal:
@@ -221,15 +228,3 @@ def final_metadata(response: Response, model: str) -> dict[str, Any]:
     if response.decision is not None:
         metadata["graph_response"] = response.decision
     return metadata
-
-
-def _usage_metadata(usage: Usage, response_id: str | None, model: str) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.total,
-        "prompt_cached_tokens": usage.cached or 0,
-        "reasoning_tokens": usage.reasoning or 0,
-        "request_id": response_id,
-        "model": model,
-    }

@@ -332,7 +332,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
                 replace(request, items=items, unsent=unsent, record=record, settings=settings)
             )
 
-        return ChatSettings(ask, offered, graph, self.on_refusal, request.model)
+        return ChatSettings(ask, offered, graph, self.on_refusal)
 
     def _connect(self) -> None:
         """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""

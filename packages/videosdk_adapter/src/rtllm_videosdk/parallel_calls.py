@@ -19,6 +19,7 @@ from videosdk.agents import ChatContext
 from rtllm import Item, Message, ToolCall, ToolOutput
 from rtllm.adapters import CallGate, CallGroup, CallHistory, Unseen, count_keys
 from rtllm_videosdk.convert import calls_in
+from rtllm_videosdk.usage_metadata import SpentTokens
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class PipelineTurn:
             continues, a tool raised, or the framework accepted no more calls.
         refused: Whether the framework accepted no more calls.
         gate: Answers its calls that can't run.
+        spent: The tokens of its responses so far, those of nested calls included.
         superseded: Whether another turn has begun in the context since. Then new records belong to
             this turn only if it continues itself.
     """
@@ -96,6 +98,7 @@ class PipelineTurn:
     waiting: bool = False
     refused: bool = False
     gate: CallGate = field(default_factory=CallGate)
+    spent: SpentTokens = field(default_factory=SpentTokens)
     superseded: bool = False
     _earlier: set[str] = field(init=False)
     _task: weakref.ref[asyncio.Task[object]] | None = None

@@ -63,6 +63,7 @@ class TurnReport:
         error: The text of the error that the turn ended with; None if there was none.
         cache: How it used the prompt cache, and what broke it; None unless ``cache_report`` is set.
         pricing: The prices for `cost`.
+        served_model: The model that responded, as the service names it; None if it named none.
         turn: The turn's number, as in its trace events.
         call: The names of the call.
     """
@@ -91,6 +92,7 @@ class TurnReport:
     spent: tuple[AttemptUsage, ...] = ()
     cache: PromptCacheReport | None = None
     pricing: Pricing = field(default=UNPRICED, repr=False, compare=False)
+    served_model: str | None = None
     turn: int = 0
     call: CallIdentity = UNNAMED
 

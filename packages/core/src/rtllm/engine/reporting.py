@@ -50,6 +50,7 @@ def report_of(
         spent=tuple(turn.spent),
         cache=cache_report_of(turn, shows_texts=options.cache_report == "texts"),
         pricing=options.pricing,
+        served_model=decoder.model if decoder is not None else None,
         turn=turn.number,
         call=turn.prepared.request.call,
     )
