@@ -616,3 +616,30 @@ def test_deltas_after_an_empty_message_are_another_messages() -> None:
         assert one is not None
         heard += "".join(e.text for e in decoder.feed(one)[0] if isinstance(e, TextDelta))
     assert heard == "One two three"
+
+
+def test_a_delta_repeated_behind_its_item_under_another_id_is_not_spoken_again() -> None:
+    decoder, spoken = ResponsesDecoder(), ""
+    message = {
+        "type": "message",
+        "id": "m",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Yes, at nine."}],
+    }
+    about = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0}
+    for fields in (
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": message | {"content": []},
+        },
+        about | {"item_id": "m", "delta": "Yes, "},
+        about | {"item_id": "m", "delta": "at nine."},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        about | {"item_id": "m_again", "delta": "at nine."},
+    ):
+        frame = read(json.dumps(fields))
+        assert frame is not None
+        events, _ = decoder.feed(frame)
+        spoken += "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert spoken == "Yes, at nine."

@@ -24,6 +24,7 @@ from rtllm.codec.chat_decoder import ChatDecoder
 from rtllm.codec.frames import Frame, mapping
 from rtllm.codec.late_frames import LateFrames
 from rtllm.codec.lenient_json import clean
+from rtllm.codec.response_items import ItemState
 from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.content.events import Event, ResponseEnded, TextDelta
@@ -714,6 +715,11 @@ def hears_repeated_frames(patch: Patch) -> None:
     patch.setattr(SequenceCheck, "is_repeat", lambda *_: False)
 
 
+def speaks_text_behind_its_item(patch: Patch) -> None:
+    """A delta that is repeated behind its item is spoken again."""
+    patch.setattr(ItemState, "take_after_final", lambda _, text, __: text)
+
+
 def takes_reused_ids_for_late_ones(patch: Patch) -> None:
     never = property(lambda _: False, lambda *_: None)
     patch.setattr(LateFrames, "_restarts", never, raising=False)
@@ -899,6 +905,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("gives up frames that are not strict JSON", "7", gives_up_odd_frames),
     ("breaks characters that come in halves", "3", breaks_characters),
     ("hears repeated frames", "3", hears_repeated_frames),
+    ("speaks text behind its item", "3", speaks_text_behind_its_item),
     ("takes reused ids for late ones", "3", takes_reused_ids_for_late_ones),
     ("books impossible counts", "6", books_impossible_counts),
     ("runs the calls of a cut completion", "3", runs_the_calls_of_a_cut_completion),

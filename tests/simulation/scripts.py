@@ -30,12 +30,16 @@ GAP = 0.25
 SMILE = "\N{GRINNING FACE}"
 HIGH, LOW = "\ue000", "\ue001"
 """Stand for the halves of the smile, which are written as escapes."""
+LOST = "\N{REPLACEMENT CHARACTER}"
+"""What a half without its other half is spoken as."""
 NOT_A_NUMBER = "not a number"
 """Replaced by ``NaN``, which isn't JSON, in the encoded frame."""
+NUMBERS = {NOT_A_NUMBER: b"NaN", "endless": b"Infinity", "endless below": b"-Infinity"}
+"""Words for numbers that JSON doesn't have."""
 _WRITTEN = (
     (HIGH.encode(), b"\\ud83d"),
     (LOW.encode(), b"\\ude00"),
-    (f'"{NOT_A_NUMBER}"'.encode(), b"NaN"),
+    *((f'"{word}"'.encode(), number) for word, number in NUMBERS.items()),
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -251,13 +255,16 @@ class Writer:
         is_reused = "restarting ids" in self.world.habits
         return f"{kind}_{place}" if is_reused else f"{kind}_{self.number}_{place}"
 
-    def _message(self, index: int, phase: str | None, *, is_last: bool) -> None:
-        choose, call, place = self.choose, self.attempt.call, len(self.items)
+    def _words(self, index: int) -> str:
+        """Choose the text of a message."""
+        choose, call = self.choose, self.attempt.call
         if call is None or not call.says_secrets:
-            text = choose.pick(PHRASES[:2] if self.world.twins else PHRASES)
-        else:
-            phrase = choose.pick(PHRASES)
-            text = f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"
+            return choose.pick(PHRASES[:2] if self.world.twins else PHRASES)
+        phrase = choose.pick(PHRASES)
+        return f"Answer {self.number}.{index} for {secret(call.owner)} is {phrase}"
+
+    def _message(self, index: int, phase: str | None, *, is_last: bool) -> None:
+        choose, place, text = self.choose, len(self.items), self._words(index)
         item_id = self._name("msg")
         opened = {"type": "message", "id": item_id, "role": "assistant", "content": []}
         if self.announces:
@@ -270,6 +277,9 @@ class Writer:
             text = f"{text[:middle]}{SMILE}{text[middle:]}"
             deltas = [f"{pieces[0]}{HIGH}", f"{LOW}{pieces[1]}"]
             pieces[1] = f"{SMILE}{pieces[1]}"
+        ends_in_half = self._does("half a character at the end")
+        if ends_in_half:
+            text, deltas[1] = f"{text}{LOST}", f"{deltas[1]}{HIGH}"
         if style == 6:
             del pieces[1]
         elif style == 7:
@@ -294,6 +304,8 @@ class Writer:
             "status": "completed",
             "content": [{"type": "output_text", "text": text, "annotations": []}],
         }
+        if ends_in_half:
+            item["content"][0]["text"] = f"{text[:-1]}{HIGH}"
         if phase is not None:
             item["phase"] = phase
         payload = rest if pieces or not rest else blank + rest
@@ -306,6 +318,17 @@ class Writer:
                 0.05, "done", "response.output_item.done", payload, output_index=place, item=item
             )
             payload = ""
+        if pieces and times and self._does("text behind its item"):
+            number = len(pieces) - 1
+            self._add(
+                0.05,
+                "again",
+                "response.output_text.delta",
+                item_id=self._drifted(item_id, "d", number),
+                output_index=place,
+                content_index=0,
+                delta=deltas[number],
+            )
         self.items.append(item)
         self.texts.append(text)
         self.raw.append(message("assistant", text))
@@ -336,14 +359,18 @@ class Writer:
         if self.announces:
             self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
         in_pieces = self.choose.below(2)
-        if in_pieces:
+        deltas = [arguments] if in_pieces else []
+        if in_pieces and self._does("halves of characters"):
+            before, _, after = arguments.partition(SMILE)
+            deltas = [f"{before}{HIGH}", f"{LOW}{after}"]
+        for delta in deltas:
             self._add(
                 0.1,
                 "slow",
                 "response.function_call_arguments.delta",
                 item_id=item["id"],
                 output_index=place,
-                delta=arguments,
+                delta=delta,
             )
         if is_cut:
             item["status"] = "incomplete"
@@ -475,7 +502,7 @@ class Writer:
         if "repeated frames" in self.world.habits:
             data["sequence_number"] = len(steps)
         if self._does("odd numbers"):
-            data["obfuscation"] = NOT_A_NUMBER
+            data["obfuscation"] = self.choose.pick(tuple(NUMBERS))
         wait = delay if delay > 10.0 else self.choose.between(0.0, delay)
         steps.append(Step(wait, kind, data, payload))
         if kind == "delta" and self._does("repeated frames"):
@@ -484,7 +511,7 @@ class Writer:
 
 def arguments_of(call_id: str) -> str:
     """Return the arguments of a call."""
-    return f'{{"n":{call_id.rpartition("_")[2]}}}'
+    return f'{{"mood":"{SMILE}","n":{call_id.rpartition("_")[2]}}}'
 
 
 def error_step(

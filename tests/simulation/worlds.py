@@ -57,6 +57,8 @@ HABITS = (
     "text at the end",
     "calls at the end",
     "halves of characters",
+    "half a character at the end",
+    "text behind its item",
     "repeated frames",
     "restarting ids",
     "odd numbers",

@@ -31,6 +31,7 @@ class ItemState:
         emitted: The part of its text that was passed on.
         half: The half of a surrogate pair that the next delta may complete.
         deltas: The deltas of its text.
+        last_delta: The last of them.
         rest: The part of its text that came only with final texts.
         late: Text that came after the final text and may repeat it.
         has_new_text: Whether new text came after the final text.
@@ -54,6 +55,7 @@ class ItemState:
     emitted: str = ""
     half: str = ""
     deltas: set[str] = field(default_factory=set)
+    last_delta: str = ""
     rest: str = ""
     late: str = ""
     has_new_text: bool = False
@@ -107,6 +109,7 @@ class ItemState:
         """Add a piece of text; return what can be passed on."""
         self.starts.setdefault(part, len(self.emitted))
         self.deltas.add(text)
+        self.last_delta = text
         text, self.half = join(self.half, text)
         self.emitted += text
         return text

@@ -230,7 +230,9 @@ class ResponsesDecoder:
         if item is None:
             item = self._find_current_message(item_id, index)
         elif item.is_declared_complete or item.finals:
-            item = None if _is_another(item, item_id) or item.is_elsewhere(index) else item
+            is_repeated = index in item.indexes and frame.delta == item.last_delta
+            if item.is_elsewhere(index) or (_is_another(item, item_id) and not is_repeated):
+                item = None
         if item is None:
             return self._items.add(item_id, index, "message")
         if not item.is_declared_complete:
