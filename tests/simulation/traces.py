@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rtllm.content.events import TextDelta, ToolCallReady
+from rtllm.content.usage import UsageCategory
 from rtllm.engine.actions import (
     Action,
     Connect,
     Deliver,
     Finish,
+    MoveUsage,
     RecordUsage,
     Send,
     StartHttp,
     Trace,
 )
 from rtllm.trace import (
+    AttemptDiscarded,
     AttemptEnded,
     ConnectionClosed,
     ConnectionOpened,
@@ -73,6 +76,8 @@ class TraceJudge:
         self._connections: dict[int, str] = {}
         self._finished: dict[int, TurnFinished] = {}
         self._ended: dict[int, AttemptEnded] = {}
+        self._recorded: dict[int, UsageCategory] = {}
+        self._discarded: set[int] = set()
 
     # -- the events ----------------------------------------------------------------------------
 
@@ -90,6 +95,11 @@ class TraceJudge:
             self._hear_of_turn(event, self._turns[event.turn])
 
     def _hear_of_turn(self, event: TraceEvent, turn: TracedTurn) -> None:
+        if isinstance(event, AttemptDiscarded):
+            was = self._recorded.pop(event.attempt or 0, None)
+            _demand(was == event.was, f"was recorded as {was}", event)
+            self._discarded.add(event.attempt or 0)
+            return
         late = isinstance(event, AFTER_ITS_TURN)
         _demand(not turn.is_over or late, "comes after the end of its turn", event)
         match event:
@@ -133,6 +143,7 @@ class TraceJudge:
                 attempt.is_over = True
                 if event.counted:
                     self._ended[event.attempt or 0] = event
+                    self._recorded[event.attempt or 0] = event.category
 
     def _hear_of_connection(self, event: TraceEvent) -> None:
         number, state = event.connection or 0, self._connections.get(event.connection or 0)
@@ -185,6 +196,9 @@ class TraceJudge:
                     category,
                     usage,
                 )
+            case MoveUsage(attempt):
+                is_reported = attempt in self._discarded
+                self._discarded.discard(attempt)
             case _:
                 is_reported = True
         if not is_reported:
@@ -199,7 +213,7 @@ class TraceJudge:
         Raises:
             Violation: If one was not.
         """
-        if self._finished or self._ended:
+        if self._finished or self._ended or self._discarded:
             raise Violation("trace", f"only events end {self._finished}, {self._ended}")
 
     def closed(self) -> None:

@@ -135,7 +135,7 @@ class Engine:
         self._state.turns[turn.number] = turn
         self._state.trace.queued(turn, self._state.options.api, now)
         if not request.warm_up:
-            note_turn(self._state, member, turn.number)
+            note_turn(self._state, turn, now)
         self._turns.make_due(turn, now)
         if not request.warm_up:
             self._state.timers.set(("long wait", turn.number), now + LONG_WAIT)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtllm.content.events import Event, TextDelta, ToolCallReady
+from rtllm.content.usage import UsageCategory
+from rtllm.context.conversations import Conversation
 from rtllm.engine.actions import Trace
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection
@@ -15,6 +17,7 @@ from rtllm.retry.faults import Fault
 from rtllm.retry.policy import Action as RecoveryAction
 from rtllm.retry.policy import Resend
 from rtllm.trace.events import (
+    AttemptDiscarded,
     AttemptEnded,
     ConnectionClosed,
     ConnectionOpened,
@@ -219,6 +222,28 @@ class Tracer:
             fault=kind_of(fault) if fault is not None else None,
             code=fault.code if fault is not None else None,
         )
+
+    def discarded(
+        self,
+        turn: ActiveTurn,
+        draft: Conversation,
+        attempt: int,
+        category: UsageCategory,
+        now: float,
+    ) -> None:
+        """Trace that an attempt's response turned out to be a draft that was thrown away.
+
+        Args:
+            turn: The turn that replaces it.
+            draft: The conversation of the draft.
+            attempt: The number of the attempt.
+            category: What it was recorded as.
+            now: When.
+        """
+        if self.is_on:
+            where = self._of_turn(turn, now)
+            where |= {"conversation": draft.number, "turn": draft.latest_turn, "attempt": attempt}
+            self._add(AttemptDiscarded, where, was=category)
 
     # -- connections ---------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@
 
 from rtllm.content.token_estimate import estimate_input, estimate_tokens
 from rtllm.content.usage import AttemptDetails, AttemptUsage, Usage
-from rtllm.context.conversations import Membership
 from rtllm.engine.actions import MoveUsage, RecordUsage
 from rtllm.engine.attempt import DISCARDABLE, Attempt
 from rtllm.engine.state import EngineState
+from rtllm.engine.turn import ActiveTurn
 
 
 def record_usage(state: EngineState, attempt: Attempt) -> None:
@@ -32,26 +32,28 @@ def record_usage(state: EngineState, attempt: Attempt) -> None:
         conversation.latest_usage[attempt.number] = spent
 
 
-def note_turn(state: EngineState, member: Membership, turn: int) -> None:
+def note_turn(state: EngineState, turn: ActiveTurn, now: float) -> None:
     """Note a conversation's new turn; what was spent on a draft that it replaces counts as such.
 
     Args:
         state: The engine's shared state.
-        member: The turn's conversation, and the one whose draft it replaces.
-        turn: The number of the turn.
+        turn: The turn, with its conversation, and the one whose draft it replaces.
+        now: When.
     """
-    replaced = member.replaces_draft_of
+    replaced = turn.member.replaces_draft_of
     if replaced is not None:
         for attempt in state.attempts.values():
             if attempt.turn == replaced.latest_turn:
                 attempt.is_draft = True
         for number, spent in replaced.latest_usage.items():
+            state.trace.discarded(turn, replaced, number, spent.category, now)
             state.actions.append(
                 MoveUsage(number, spent.category, "draft", spent.usage, spent.details)
             )
         replaced.latest_usage.clear()
-    member.conversation.latest_turn = turn
-    member.conversation.latest_usage.clear()
+    conversation = turn.member.conversation
+    conversation.latest_turn = turn.number
+    conversation.latest_usage.clear()
 
 
 def _details_of(state: EngineState, attempt: Attempt) -> AttemptDetails:

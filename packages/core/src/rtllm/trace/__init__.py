@@ -7,6 +7,7 @@ hold no text of a conversation, only names of tools and models, ids, counts and 
 from rtllm.content.call_identity import CallIdentity
 from rtllm.trace.events import (
     EVENTS,
+    AttemptDiscarded,
     AttemptEnded,
     ConnectionClosed,
     ConnectionOpened,
@@ -29,6 +30,7 @@ from rtllm.trace.listeners import TraceListener, TraceListeners
 
 __all__ = [
     "EVENTS",
+    "AttemptDiscarded",
     "AttemptEnded",
     "CallIdentity",
     "ConnectionClosed",

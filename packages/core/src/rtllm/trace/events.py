@@ -9,6 +9,7 @@ The events of a turn come in this order; those in brackets may be missing::
       [FaultHandled]                      then perhaps another attempt
     [TurnCancelled] TurnFinished
       AttemptEnded                        once for each attempt; after its turn if it drained
+      [AttemptDiscarded]                  if it turns out to be for a draft
 
 A connection has events of its own, without a turn: `ConnectionOpening`, `ConnectionOpened`,
 perhaps `ConnectionRotated`, `ConnectionClosed`. An HTTP request has none of these.
@@ -292,6 +293,21 @@ class AttemptEnded(TraceEvent):
     code: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptDiscarded(TraceEvent):
+    """An attempt that has ended was for a draft: the caller's words changed after the request.
+
+    Its tokens count as ``draft`` from now on. One that has not ended yet ends as a draft.
+
+    Attributes:
+        was: What its tokens counted as before.
+    """
+
+    kind: ClassVar[str] = "discarded"
+
+    was: UsageCategory
+
+
 # -- connections -----------------------------------------------------------------------------------
 
 
@@ -373,6 +389,7 @@ EVENTS: Mapping[str, type[TraceEvent]] = {
         FaultHandled,
         TurnCancelled,
         AttemptEnded,
+        AttemptDiscarded,
         TurnFinished,
     )
 }
