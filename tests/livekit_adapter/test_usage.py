@@ -40,11 +40,17 @@ async def test_costs_and_cache_reports_of_a_conversation() -> None:
         first, second, third = st.reports
         assert second.cache is not None
         assert (second.cache.breaks, second.cache.missed) == ((), 0)
+        assert third.cache is not None
         assert str(third.cache).startswith("instructions changed at character 44 of")
         assert "Tuesday" in str(third.cache)
         record = export_usage(st.llm.usage)
         assert record.cost.amount == sum(export_turn(r).cost.amount or 0 for r in st.reports)
         assert first.cost.amount == export_turn(first).cost.amount
+        exported = export_turn(third).cache
+        assert exported is not None
+        assert exported.missed == third.cache.missed
+        assert (exported.missed or 0) > 1024
+        assert exported.breaks == tuple(map(str, third.cache.breaks))
         assert [cost.amount for cost in first.attempt_costs] == [first.cost.amount]
 
 

@@ -122,6 +122,21 @@ async def test_the_first_turn_of_a_call_is_compared_with_another_call(
     assert kinds(reports[2]) == ["instructions"]
 
 
+async def test_a_prompt_that_was_warmed_up_is_read_by_the_first_turn(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    async with Simulator(fixed("Yes."), **CACHE) as service:
+        client = make_client(service, cache_report=True)
+        caller = caller_of(client)
+        await client.warm_up(caller.request())
+        await caller.say("Hello")
+    cache = reports[-1].cache
+    assert cache is not None
+    assert (cache.compared_with, cache.breaks) == ("client", ())
+    assert cache.read is not None
+    assert cache.read > 1024
+
+
 async def test_nothing_is_kept_or_computed_unless_it_is_wanted(
     make_client: MakeClient, reports: list[TurnReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:

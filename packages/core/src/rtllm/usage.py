@@ -14,10 +14,12 @@ from rtllm.content.call_identity import CallIdentity
 from rtllm.content.prices import Cost, Pricing, cost_of
 from rtllm.content.usage import AttemptUsage, Totals, UsageCategory, UsageLine
 from rtllm.content.usage_ledger import ConversationUsage, UsageSnapshot
+from rtllm.context.prompt_cache import PromptCacheReport
 from rtllm.engine.report import TurnReport
 
 __all__ = [
     "AttemptRecord",
+    "CacheRecord",
     "CallRecord",
     "CostRecord",
     "LineRecord",
@@ -87,6 +89,17 @@ class AttemptRecord(_Record):
     cost: CostRecord
 
 
+class CacheRecord(_Record):
+    """How a turn used the prompt cache; see `rtllm.PromptCacheReport`."""
+
+    readable: int
+    read: int | None
+    missed: int | None
+    is_estimated: bool
+    compared_with: str | None
+    breaks: tuple[str, ...]
+
+
 class TurnRecord(_Record):
     """One turn, with the attempts that had ended by its end."""
 
@@ -99,6 +112,7 @@ class TurnRecord(_Record):
     response_id: str | None
     attempts: tuple[AttemptRecord, ...]
     cost: CostRecord
+    cache: CacheRecord | None
 
 
 class LineRecord(_Record):
@@ -163,6 +177,7 @@ def export_turn(report: TurnReport) -> TurnRecord:
         response_id=report.response_id,
         attempts=tuple(_attempt(spent, report.pricing) for spent in report.spent),
         cost=_cost(report.cost),
+        cache=_cache(report.cache) if report.cache is not None else None,
     )
 
 
@@ -214,6 +229,17 @@ def _attempt(spent: AttemptUsage, pricing: Pricing) -> AttemptRecord:
 
 def _call(call: CallIdentity) -> CallRecord:
     return CallRecord.model_validate(call, from_attributes=True)
+
+
+def _cache(report: PromptCacheReport) -> CacheRecord:
+    return CacheRecord(
+        readable=report.readable,
+        read=report.read,
+        missed=report.missed,
+        is_estimated=report.is_estimated,
+        compared_with=report.compared_with,
+        breaks=tuple(map(str, report.breaks)),
+    )
 
 
 def _tokens(totals: Totals) -> TokenRecord:

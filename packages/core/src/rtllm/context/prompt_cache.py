@@ -18,8 +18,9 @@ from rtllm.content.token_estimate import estimate_input
 
 SMALLEST = 1024
 """The tokens from which on a prompt is cached (documented by OpenAI)."""
-STEP = 128
-"""Cached tokens are counted in such steps (documented by OpenAI), so fewer are not missing."""
+TOLERANCE = 256
+"""Fewer tokens than this are not called missing. Cached tokens are counted in steps of 128
+(documented by OpenAI), and the last step may be left out (assumed)."""
 IDLE = 300.0
 """Seconds after which a cached prompt may be forgotten (documented by OpenAI: 5 to 10 minutes)."""
 QUOTED = 24
@@ -177,7 +178,7 @@ def explain_cache(
         readable = estimate_input(before.items[:same] if head else (), before.tools, head)
         if breaks:  # as it would have been without the changes
             readable = estimate_input((), before.tools, before.instructions)
-    is_missing = read is None or readable - read >= STEP
+    is_missing = read is None or readable - read >= TOLERANCE
     if is_missing and not breaks and readable >= SMALLEST:
         breaks += _other_reasons(sent, before, full_context_reason)
     if readable < SMALLEST and not read:
