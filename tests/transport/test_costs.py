@@ -62,6 +62,7 @@ async def test_turns_conversations_and_the_client_have_their_costs(
 async def test_an_unknown_price_is_unknown_and_said_once(
     make_client: MakeClient, reports: list[TurnReport], caplog: pytest.LogCaptureFixture
 ) -> None:
+    load_prices()
     async with Simulator(echo()) as service:
         client = make_client(service)
         await Caller(client).say("Hello")
@@ -162,6 +163,19 @@ def test_without_the_library_costs_are_unknown_and_that_is_said_once(
     ]
     with pytest.raises(ConfigError, match=r"pip install 'rtllm\[prices\]'"):
         load_prices()
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+async def test_loading_inside_the_event_loop_is_warned_of(
+    loaded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_prices()
+    monkeypatch.setattr(price_library, "is_loaded", lambda: loaded)
+    for _ in range(2):
+        assert looked_up("gpt-4.1", "openai") is not None
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == (not loaded)
+    assert all("call rtllm.load_prices() before calls begin" in one for one in warned)
 
 
 async def test_prices_are_checked_at_the_call(make_client: MakeClient) -> None:

@@ -4,7 +4,9 @@ It takes about a second to load, and some tens of megabytes; so it is an extra (
 and `load_prices` can load it before a call begins.
 """
 
+import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -94,6 +96,12 @@ def look_up(line: UsageLine) -> tuple[ModelPrices, str] | None:
     Returns:
         The prices in USD, and their source; None if they are not known.
     """
+    if not is_loaded() and _runs_in_event_loop():
+        _say_once(
+            "loading",
+            "the price library is loaded inside the event loop, which stops for about a second; "
+            "call rtllm.load_prices() before calls begin",
+        )
     library = find_library()
     if library is None:
         _say_once("library", "costs are unknown: pip install 'rtllm[prices]', or pass prices=")
@@ -153,6 +161,19 @@ def _rates(
     except Exception as error:  # noqa: BLE001 - another version of the library: unknown, not a crash
         _say_once(f"{host}/{model}!", f"no price is known for {model} on {host}: {error}")
         return None
+
+
+def is_loaded() -> bool:
+    """Whether the library is loaded already."""
+    return "genai_prices" in sys.modules
+
+
+def _runs_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)
