@@ -244,6 +244,7 @@ async def test_azure(version: tuple[str, ...]) -> None:
     "options",
     [
         (),
+        ("--compare",),
         ("--verify-protocol", "--transport", "websocket"),
         ("--verify-protocol", "--transport", "http"),
     ],
@@ -252,7 +253,7 @@ async def test_an_interrupt_leaves_nothing_open(options: tuple[str, ...]) -> Non
     async with simulated_host(time_to_first=60.0) as service:
         chosen = (*options, *at(service, "--yes"))
         process = await start(chosen, {"OPENAI_API_KEY": KEY})
-        entry = (await service.journal.wait_for(1))[0]
+        entry = (await service.journal.wait_for(1, timeout=60.0))[0]
         process.send_signal(signal.SIGINT)
         ran = await end(process)
         await service.journal.wait(lambda journal: not journal.open_connections)

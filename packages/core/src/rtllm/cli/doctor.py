@@ -21,6 +21,7 @@ from rtllm.doctor import (
     Report,
     Target,
     cost,
+    cost_of_comparison,
     cost_of_diagnosis,
     diagnose,
     scrub,
@@ -28,6 +29,7 @@ from rtllm.doctor import (
     to_data,
     to_markdown,
 )
+from rtllm.doctor import compare as run_comparison
 from rtllm.doctor import verify_protocol as run_verification
 from rtllm.doctor.money import price_of
 from rtllm.doctor.simulated import simulated_host
@@ -66,6 +68,13 @@ def doctor(
         typer.Option(
             "--verify-protocol",
             help="Check only what this library assumes about the protocol, but all of it.",
+        ),
+    ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Hold the same conversation with this library and with the stock plugins.",
         ),
     ] = False,
     model: Annotated[
@@ -152,6 +161,8 @@ def doctor(
         api_version=api_version,
         host_profile=host_profile,
     )
+    if verify_protocol and compare:
+        raise _fail("pass --verify-protocol or --compare, one at a time")
     lacks_key = not simulate and not options.has_key
     if lacks_key and options.names_host:
         raise _fail(
@@ -164,11 +175,11 @@ def doctor(
             "checked: the report shows only what one looks like.",
             err=True,
         )
-    task = (
-        _verification(transport, patience)
-        if verify_protocol
-        else _Task(_diagnosis, cost_of_diagnosis)
-    )
+    task = _Task(_diagnosis, cost_of_diagnosis)
+    if verify_protocol:
+        task = _verification(transport, patience)
+    elif compare:
+        task = _Task(_comparison, cost_of_comparison)
     report = _run(task, options, simulate=simulate or lacks_key, yes=yes)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(to_data(report)), indent=2).decode())
@@ -195,6 +206,10 @@ def _verification(transport: TransportName, patience: float) -> _Task:
         ),
         lambda target: cost(target, transport.value, patience),
     )
+
+
+async def _comparison(target: Target, on: str) -> Report:
+    return await run_comparison(target, on=on, progress=_progress)
 
 
 async def _diagnosis(target: Target, on: str) -> Report:

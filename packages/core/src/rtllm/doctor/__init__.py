@@ -5,6 +5,7 @@ requests and returns a `Report` that can be posted. What the replies mean is dec
 ``judgements``, without I/O; ``probes`` sends the requests.
 """
 
+from rtllm.doctor.compare import compare, cost_of_comparison
 from rtllm.doctor.diagnose import cost_of_diagnosis, diagnose
 from rtllm.doctor.judgements.findings import Finding
 from rtllm.doctor.judgements.questions import QUESTIONS
@@ -26,7 +27,9 @@ __all__ = [
     "Report",
     "Target",
     "Transport",
+    "compare",
     "cost",
+    "cost_of_comparison",
     "cost_of_diagnosis",
     "diagnose",
     "scrub",

@@ -200,6 +200,7 @@ class _Run:
             left_out=(),
             suggestion=code,
             is_brief=True,
+            well="Nothing is wrong between an agent and this model.",
         )
         return report.scrubbed(target.secrets)
 

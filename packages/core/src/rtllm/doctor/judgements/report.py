@@ -24,6 +24,8 @@ _RESOURCE = re.compile(
     r"|services\.ai\.azure\.com|models\.ai\.azure\.com))"
 )
 _LONGEST = 300
+ASSUMPTIONS_HOLD = "All assumptions of the code hold on this host."
+"""The verdict of a report without a finding that differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Report:
         left_out: What it does not check.
         suggestion: What to pass to the constructors, as code; empty if nothing is suggested.
         is_brief: Whether a finding that holds has one line.
+        well: The verdict if nothing differs.
     """
 
     host: str
@@ -61,11 +64,12 @@ class Report:
     left_out: tuple[str, ...] = LEFT_OUT
     suggestion: str = ""
     is_brief: bool = False
+    well: str = ASSUMPTIONS_HOLD
 
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
-        return verdict_of(self.findings, is_diagnosis=self.is_brief)
+        return verdict_of(self.findings, self.well)
 
     @property
     def exit_status(self) -> int:
@@ -114,12 +118,12 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def verdict_of(findings: Iterable[Finding], *, is_diagnosis: bool = False) -> str:
+def verdict_of(findings: Iterable[Finding], well: str = ASSUMPTIONS_HOLD) -> str:
     """Summarize findings in one sentence.
 
     Args:
         findings: The findings.
-        is_diagnosis: Whether they are about more than the assumptions of the code.
+        well: The sentence if nothing differs.
     """
     known = list(findings)
     status = exit_status(known)
@@ -129,13 +133,11 @@ def verdict_of(findings: Iterable[Finding], *, is_diagnosis: bool = False) -> st
         return f"No turn can succeed: {names}. {broken[0].seen.rstrip('.')}."
     if status == 2:
         return "Nothing could be checked."
-    if status == 0 and is_diagnosis:
-        return "Nothing is wrong between an agent and this model. No keyword is needed."
     if status == 0:
-        return "All assumptions of the code hold on this host. No keyword is needed."
+        return f"{well} No keyword is needed."
     named = keywords(known)
     wrong = ", ".join(each.name for each in known if each.verdict == "differs")
-    begin = f"Not as {'expected' if is_diagnosis else 'assumed'}: {wrong}."
+    begin = f"Not as {'assumed' if well is ASSUMPTIONS_HOLD else 'expected'}: {wrong}."
     if not named:
         return f"{begin} No keyword is needed."
     return f"{begin} Set: {'; '.join(f'`{each}`' for each in named)}."

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rtllm.doctor.judgements.compared import COMPARED
 from rtllm.doctor.judgements.questions import QUESTIONS, Question
 
 _SUBJECTS = (
@@ -64,5 +65,5 @@ _SUBJECTS = (
 SUBJECTS: Mapping[str, Question] = {each.name: each for each in _SUBJECTS}
 """The subjects by name, in the order of their examination."""
 
-EVERYTHING: Mapping[str, Question] = {**SUBJECTS, **QUESTIONS}
+EVERYTHING: Mapping[str, Question] = {**SUBJECTS, **QUESTIONS, **COMPARED}
 """The subjects and the questions about the protocol, by name, in the order of reports."""

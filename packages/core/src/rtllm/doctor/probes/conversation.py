@@ -28,22 +28,22 @@ LIMIT = 20.0
 """Seconds to the first word of a turn."""
 _DRAIN_LIMIT = 10.0
 """Seconds to wait for the tokens of the interrupted turn."""
-_RULES = "\n".join(
+RULES = "\n".join(
     f"Rule {number}: if a caller asks about day {number} of the month, say that the office is "
     f"open from nine to five on that day."
     for number in range(1, 53)
 )
-_GREET = "Say good morning in one short sentence."
-_LEAVE = "Now say goodbye in one short sentence."
-_AGAIN = "Stop counting. Say thank you in one short sentence."
+GREET = "Say good morning in one short sentence."
+LEAVE = "Now say goodbye in one short sentence."
+AGAIN = "Stop counting. Say thank you in one short sentence."
 CALL = "Call the function save_word with the word {word}."
 _TOOL_TOKENS = 70
 """Tokens of the tool's definition, roughly."""
 
-_TURN = Step(f"{_RULES}\n{_GREET}", 10)
-_SECOND = Step(_LEAVE, 10, after=_TURN)
+_TURN = Step(f"{RULES}\n{GREET}", 10)
+_SECOND = Step(LEAVE, 10, after=_TURN)
 _COUNTED = Step(COUNT, 90, after=_SECOND, cap=LONG_CAP)
-_LAST = Step(_AGAIN, 10, after=_COUNTED)
+_LAST = Step(AGAIN, 10, after=_COUNTED)
 _CALLED = Step(CALL + "x" * 4 * _TOOL_TOKENS, 20)
 STEPS: tuple[Step, ...] = (_TURN, _TURN, _SECOND, _COUNTED, _LAST, _CALLED, _CALLED)
 """The requests of the conversation, for the estimate of their cost."""
@@ -109,15 +109,15 @@ class Talk:
 async def hold_conversation(target: Target, way: Way) -> Talk:
     """Talk to the host. Everything is closed at the end, also if it is cancelled."""
     async with aclosing(_Agent(target, way)) as agent:
-        prompt = Message.of("system", f"Your name is {new_word()}.\n{_RULES}")
-        cold, _ = await agent.turn([prompt, Message.of("user", _GREET)], "first")
-        context: list[Item] = [prompt, Message.of("user", _GREET)]
+        prompt = Message.of("system", f"Your name is {new_word()}.\n{RULES}")
+        cold, _ = await agent.turn([prompt, Message.of("user", GREET)], "first")
+        context: list[Item] = [prompt, Message.of("user", GREET)]
         warm, said = await agent.turn(context, "second")
-        context += [Message.of("assistant", said or "…"), Message.of("user", _LEAVE)]
+        context += [Message.of("assistant", said or "…"), Message.of("user", LEAVE)]
         chained, said = await agent.turn(context, "second")
         context += [Message.of("assistant", said or "…"), Message.of("user", COUNT)]
         _, said = await agent.turn(context, "second", is_cut=True)
-        context += [Message.of("assistant", said or "…"), Message.of("user", _AGAIN)]
+        context += [Message.of("assistant", said or "…"), Message.of("user", AGAIN)]
         after, _ = await agent.turn(context, "second")
         await agent.drain()
     strict, plain, of_tools = await _call_tools(target, way)
