@@ -118,3 +118,12 @@ def test_keywords_are_grouped_by_what_they_are_for() -> None:
 def test_nothing_secret_is_shown() -> None:
     shown = repr(options(fields={"extra_headers": {"X-Token": "secret"}}))
     assert shown == "<Options of gpt-4.1>"
+
+
+def test_an_object_that_is_changed_in_place_is_another_option() -> None:
+    body: dict[str, Any] = {"a": {"b": 1}}
+    requests = builder(fields={"extra_body": body})
+    body["a"]["b"] = 2
+    assert requests.request({}, **LIMITS).settings == {"a": {"b": 1}}
+    requests.use(options(fields={"extra_body": body}))
+    assert requests.request({}, **LIMITS).settings == {"a": {"b": 2}}

@@ -12,6 +12,7 @@ import pytest
 from livekit.plugins import openai as livekit_stock
 from videosdk.plugins import openai as videosdk_stock
 
+from rtllm import ChatClient, Client
 from rtllm.adapters import KEYWORDS, OF_AZURE, with_keyword_docs
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM
@@ -106,3 +107,11 @@ def test_each_new_keyword_is_on_both_sdks() -> None:
     }
     assert livekit - chat == of_the_socket
     assert chat - livekit == set()
+
+
+def test_prewarm_has_one_signature() -> None:
+    """LiveKit's own `loop` comes first there; `Client` and `ChatClient` name the model."""
+    livekit, videosdk = (keywords_of(kind.prewarm) for kind in (LLM, OpenAILLM))
+    assert livekit == keywords_of(ChatLLM.prewarm) == ["loop", *videosdk]
+    assert videosdk == ["instructions", "tools"]
+    assert inspect.signature(Client.prewarm) == inspect.signature(ChatClient.prewarm)

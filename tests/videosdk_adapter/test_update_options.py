@@ -53,3 +53,17 @@ async def test_the_named_conversation_of_all_requests() -> None:
         st.llm.update_options(conversation="call-8")
         await chunks_of(st.llm, context(*again, ("user", "Hm")))
         assert not is_chained(st.entries[-1])
+
+
+@both_ways
+async def test_an_attribute_and_an_object_changed_in_place(streaming: bool) -> None:
+    body = {"user": "one"}
+    async with stage("Hello.", streaming=streaming, model="gpt-4.1", extra_body=body) as st:
+        await chunks_of(st.llm, hello())
+        st.llm.temperature = 0.3
+        st.llm.extra_body["user"] = "two"
+        await chunks_of(st.llm, hello())
+        st.llm.extra_body = None
+        await chunks_of(st.llm, hello())
+        sent = [(entry.body["temperature"], entry.body.get("user")) for entry in st.entries]
+        assert sent == [(0.7, "one"), (0.3, "two"), (0.3, None)]

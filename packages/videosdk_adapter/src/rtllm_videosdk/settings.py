@@ -75,6 +75,9 @@ class LiveSettings:
         check_settings(streaming=self.streaming)
         for name in _ATTRIBUTES:
             setattr(self, name, given[name])
+        check_settings(store=self.store)
+        if not self.streaming:
+            given["store"] = None
         groups = group_keywords(given)
         self._clients = clients = Clients(groups.provider, groups.connection)
         self._options = Options(
@@ -130,9 +133,18 @@ class LiveSettings:
             ConfigError: If one is not valid.
         """
         check_settings(store=self.store)
+        options = self._options
         values = {name: getattr(self, name) for name in _ATTRIBUTES}
         values["store"] = self.store if self.streaming else None
-        return replace(self._options.updated(values), api=self._api)
+        known = {"model": options.model, **options.fields}
+        changes = {
+            name: value
+            for name, value in values.items()
+            if value != (known[name] if name in known else getattr(options, name))
+        }
+        if changes:
+            options = options.updated(changes)
+        return options if options.api == self._api else replace(options, api=self._api)
 
     def _request(
         self, call: Mapping[str, Any] | None = None, *, tools: tuple[bytes, ...] = ()

@@ -1,6 +1,7 @@
 """The options of an LLM's requests as one checked value, and the requests built from them."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -93,6 +94,9 @@ class Options:
             raise ConfigError(f"parameters is {type(self.parameters).__name__}; expected an object")
         timeout_parts(self.timeout)
         self.limits(1.0, None, patient=False)
+        # Copied, because users change their objects in place.
+        object.__setattr__(self, "fields", _copied(self.fields))
+        object.__setattr__(self, "parameters", _copied(self.parameters or {}) or None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model}>"
@@ -134,7 +138,7 @@ class Options:
         Raises:
             ConfigError: If a keyword can't be changed, or a value is not valid.
         """
-        own = {one.name for one in fields(self)} - _OF_THE_ADAPTER
+        own = _keywords_of(type(self))
         accepted = own | self.fields.keys()
         if unknown := sorted(changes.keys() - accepted):
             raise ConfigError(
@@ -174,7 +178,7 @@ def group_keywords(keywords: Mapping[str, object], kind: type[Options] = Options
     """
     groups = KeywordGroups({}, {}, {}, {})
     connection = {one.name for one in fields(ConnectionOptions)}
-    options = {one.name for one in fields(kind)} - _OF_THE_ADAPTER
+    options = _keywords_of(kind)
     for name, value in keywords.items():
         if name in PROVIDER_KEYWORDS:
             groups.provider[name] = value
@@ -185,6 +189,18 @@ def group_keywords(keywords: Mapping[str, object], kind: type[Options] = Options
         else:
             groups.fields[name] = value
     return groups
+
+
+def _keywords_of(kind: type[Options]) -> frozenset[str]:
+    """Return the attributes that are keywords."""
+    return frozenset(one.name for one in fields(kind)) - _OF_THE_ADAPTER
+
+
+def _copied(values: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: deepcopy(value) if isinstance(value, dict | list) else value
+        for name, value in values.items()
+    }
 
 
 def timeout_parts(timeout: object) -> tuple[float | None, float | None]:
@@ -230,21 +246,24 @@ class RequestBuilder:
 
     def __init__(self, options: Options, model_of: Callable[[str], str | None]) -> None:
         self._model_of = model_of
-        self._parameters = Parameters(strict=options.strict_parameters)
         self._bodies: dict[tuple[str, bool], Body] = {}
-        self.use(options)
+        self._parameters = Parameters(strict=options.strict_parameters)
+        _check(self._parameters, options)
+        self._options = replace(options)  # a copy, to notice objects that are changed in place
 
     def use(self, options: Options) -> None:
-        """Use options from the next request on.
+        """Use options from the next request on; equal ones change nothing.
 
         Raises:
             ConfigError: If one can't be sent; then nothing is changed.
         """
+        if options == self._options:
+            return
         parameters = self._parameters
         if options.strict_parameters != parameters.strict:
             parameters = Parameters(strict=options.strict_parameters)
-        _body(parameters, options, {}, family=_family(options), with_tools=False)
-        self._options, self._parameters = options, parameters
+        _check(parameters, options)
+        self._options, self._parameters = replace(options), parameters
         self._bodies.clear()
 
     def family_of(self, model: str = "") -> str:
@@ -320,6 +339,15 @@ class RequestBuilder:
 
 def _family(options: Options, model: str = "", served: str | None = None) -> str:
     return options.model_family or served or model or options.model
+
+
+def _check(parameters: Parameters, options: Options) -> None:
+    """Check that options can be sent.
+
+    Raises:
+        ConfigError: If one can't.
+    """
+    _body(parameters, options, {}, family=_family(options), with_tools=False)
 
 
 def _body(
