@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtllm import Message, Request, TraceFile, TraceListener
+from rtllm.content.prices import UNPRICED
 from rtllm.engine.actions import Action, Connect, Send, Trace
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
@@ -85,7 +86,7 @@ def main(
     deltas: Annotated[int, typer.Option(help="Pieces of text in each response.")] = 50,
 ) -> None:
     """Measure, and print a table."""
-    tracer = Tracer(lambda _: None, "", is_on=False)
+    tracer = Tracer(lambda _: None, "", UNPRICED, is_on=False)
     empty = timeit.timeit("pass", number=CALLS)
     call = timeit.timeit("t.written(None, 0.0)", globals={"t": tracer}, number=CALLS)
     check = timeit.timeit("t.is_on", globals={"t": tracer}, number=CALLS)

@@ -29,7 +29,7 @@ from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.sequence import SequenceCheck
 from rtllm.content.events import Event, ResponseEnded, TextDelta
 from rtllm.content.items import Item, ToolCall
-from rtllm.content.usage import Usage
+from rtllm.content.usage import AttemptUsage, Usage
 from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
 from rtllm.context.hidden_items import restore_hidden_items
@@ -808,9 +808,9 @@ def carries_for_all(patch: Patch) -> None:
 def traces_no_drained_end(patch: Patch) -> None:
     ended = Tracer.ended
 
-    def forgetful(self: Tracer, attempt: Attempt, now: float) -> None:
+    def forgetful(self: Tracer, attempt: Attempt, spent: AttemptUsage | None, now: float) -> None:
         if attempt.abandoned is None:
-            ended(self, attempt, now)
+            ended(self, attempt, spent, now)
 
     patch.setattr(Tracer, "ended", forgetful)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from rtllm.content.prices import Pricing
+from rtllm.content.usage import UsageLine
 from rtllm.engine.actions import Action, Finish, Send, Trace
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
@@ -46,3 +48,17 @@ def test_the_report_and_the_trace_name_the_model_that_answered() -> None:
         SERVED,
         SERVED,
     ]
+
+
+def test_no_price_library_is_loaded_on_the_event_loop() -> None:
+    def load(_: UsageLine) -> None:
+        raise AssertionError("this takes a second")
+
+    actions = turn_of(Engine(EngineOptions(HOST, tracing=True, pricing=Pricing(None, load))))
+    (ended,) = [
+        action.event
+        for action in actions
+        if isinstance(action, Trace) and isinstance(action.event, AttemptEnded)
+    ]
+    assert ended.usage is not None
+    assert ended.cost is None

@@ -6,11 +6,20 @@ import asyncio
 import logging
 from contextlib import aclosing
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from rtllm import ChatClient, Client, ConfigError, RequestRejected, TraceEvent
+from rtllm import (
+    ChatClient,
+    Client,
+    ConfigError,
+    ModelPrices,
+    Prices,
+    RequestRejected,
+    TraceEvent,
+)
 from rtllm.simulator import Call, Close, Dribble, ErrorFrame, Reply, Simulator, echo, fixed, only
 from rtllm.trace import (
     EVENTS,
@@ -78,6 +87,18 @@ async def test_the_ends_have_the_usage_of_the_ledger(make_client: MakeClient) ->
     assert ended.usage.total == client.usage.answered.input + client.usage.answered.output
     assert finished.usage == ended.usage
     assert finished.outcome == "completed"
+
+
+async def test_an_end_has_its_cost_once_the_prices_are_there(make_client: MakeClient) -> None:
+    events: list[TraceEvent] = []
+    prices = Prices({"gpt-4.1": ModelPrices(Decimal(2), Decimal(8))}, currency="EUR")
+    async with Simulator(echo()) as service:
+        client = make_client(service, on_trace=events.append, prices=prices)
+        await Caller(client).say("Hello")
+    ended = only_one(AttemptEnded, events)
+    assert (ended.currency, ended.host) == ("EUR", client.endpoint.profile.name)
+    assert ended.cost == pytest.approx(float(client.usage.cost.amount or 0))
+    assert ended.cost > 0
 
 
 async def test_a_barge_in_is_cancelled_first_and_drained_later(make_client: MakeClient) -> None:

@@ -21,7 +21,7 @@ from rtllm.providers.config import ProviderConfig
 from rtllm.providers.dialects import checked_points
 from rtllm.providers.hosts import HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, MakeClient
-from rtllm.providers.price_library import look_up
+from rtllm.providers.price_library import is_loaded, look_up
 from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.preload import preload_chat
 from rtllm.transport.runtime import Runtime
@@ -83,7 +83,7 @@ class ChatClient(BaseClient):
                 replace(known, memory="none"),
                 api="chat",
                 websocket=False,
-                pricing=Pricing(prices, look_up),
+                pricing=Pricing(prices, look_up, is_loaded),
                 cache_report=cache_report,
             ),
             HostKnowledge(known.name, lanes=False, dialect=checked_points(dialect)),

@@ -29,7 +29,7 @@ from rtllm.providers.network import (
     checked_proxy,
     network_of,
 )
-from rtllm.providers.price_library import look_up
+from rtllm.providers.price_library import is_loaded, look_up
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
 from rtllm.trace.listeners import TraceListeners
 from rtllm.transport.runtime import Runtime
@@ -136,7 +136,7 @@ class Client(BaseClient):
                 rebuild=rebuild,
                 refreshable=credentials.renewable,
                 chaining=chaining,
-                pricing=Pricing(prices, look_up),
+                pricing=Pricing(prices, look_up, is_loaded),
                 cache_report=cache_report,
             ),
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),

@@ -1,7 +1,7 @@
 """Prices of models, and what tokens cost: values and arithmetic, without a price list."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -115,6 +115,10 @@ class PriceList(Protocol):
         """Return the prices in USD and their source; None if they are not known."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Pricing:
     """The prices that a client uses.
@@ -122,10 +126,17 @@ class Pricing:
     Attributes:
         own: The user's prices; they come first.
         library: The price library; None for none.
+        is_loaded: Whether the library answers at once; loading it takes about a second.
     """
 
     own: Prices | None = None
     library: PriceList | None = None
+    is_loaded: Callable[[], bool] = _never
+
+    @property
+    def at_once(self) -> "Pricing":
+        """These prices without the library if it is not loaded, for use on an event loop."""
+        return self if self.is_loaded() else Pricing(self.own)
 
     @property
     def currency(self) -> str:

@@ -9,7 +9,7 @@ from rtllm.engine.prompt_reports import note_prompt, note_prompt_tokens
 from rtllm.engine.request_planner import Placement
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
-from rtllm.engine.usage_records import record_usage
+from rtllm.engine.usage_records import record_usage, usage_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,6 @@ class Attempts:
         """Record an attempt that has ended, once, and remember what can be continued."""
         attempt.finished = True
         note_prompt_tokens(attempt)
-        self._state.trace.ended(attempt, now)
         self._state.attempts.pop(attempt.number, None)
         self._state.timers.clear(("drain", attempt.number))
         self._state.timers.clear(("end silence", attempt.number))
@@ -90,8 +89,10 @@ class Attempts:
                 f"counts {tokens} input tokens for a response that continues one of "
                 f"{parent.input_tokens}, so it forgets contexts"
             )
-        if attempt.begun:
-            record_usage(self._state, attempt)
+        spent = usage_of(self._state, attempt) if attempt.begun else None
+        self._state.trace.ended(attempt, spent, now)
+        if spent is not None:
+            record_usage(self._state, attempt, spent)
         if connection is not None and connection.is_exchange:
             if decoder.created:
                 self._state.http_trust.record_response()

@@ -63,7 +63,9 @@ class EngineState:
         self.pool = self.planner.pool
         self.timers: Timers[TimerKey] = Timers()
         self.actions: list[Action] = []
-        self.trace = Tracer(self.actions.append, options.marks, is_on=options.tracing)
+        self.trace = Tracer(
+            self.actions.append, options.marks, options.pricing, is_on=options.tracing
+        )
         self.connections = Connections(
             self.actions.append, self.timers, self.pool, options.warm_connections, self.trace
         )

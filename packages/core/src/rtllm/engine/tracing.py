@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtllm.content.events import Event, TextDelta, ToolCallReady
-from rtllm.content.usage import UsageCategory
+from rtllm.content.prices import Pricing, cost_of
+from rtllm.content.usage import AttemptUsage, UsageCategory
 from rtllm.context.conversations import Conversation
 from rtllm.engine.actions import Trace
 from rtllm.engine.attempt import Attempt
@@ -47,14 +48,18 @@ class Tracer:
     Args:
         emit: Adds an action.
         client: The id of the client on its event loop.
+        pricing: The prices for the costs of attempts.
         is_on: Whether there is a listener.
 
     Attributes:
         is_on: Whether there is a listener.
     """
 
-    def __init__(self, emit: Callable[[Trace], None], client: str, *, is_on: bool) -> None:
+    def __init__(
+        self, emit: Callable[[Trace], None], client: str, pricing: Pricing, *, is_on: bool
+    ) -> None:
         self.is_on = is_on
+        self._pricing = pricing
         self._emit = emit
         self._client = client
 
@@ -205,17 +210,29 @@ class Tracer:
                 has_text = True
                 self._add(FirstWord, self._of_attempt(attempt, now))
 
-    def ended(self, attempt: Attempt, now: float) -> None:
-        """Trace the end of an attempt."""
+    def ended(self, attempt: Attempt, spent: AttemptUsage | None, now: float) -> None:
+        """Trace the end of an attempt.
+
+        Args:
+            attempt: The attempt.
+            spent: Its usage as it is recorded; None if it is not.
+            now: When.
+        """
         if not self.is_on:
             return
         decoder, fault = attempt.decoder, attempt.fault
+        cost = cost_of((spent.line(),), self._pricing.at_once) if spent is not None else None
+        amount = cost.amount if cost is not None else None
         self._add(
             AttemptEnded,
             self._of_attempt(attempt, now),
             category=attempt.category,
             usage=attempt.usage,
-            counted=attempt.begun,
+            counted=spent is not None,
+            estimate=spent.details.estimate if spent is not None else None,
+            host=spent.details.host if spent is not None else None,
+            cost=float(amount) if amount is not None else None,
+            currency=cost.currency if cost is not None and amount is not None else None,
             drained=attempt.abandoned is not None,
             response_id=decoder.response_id,
             model=decoder.model,

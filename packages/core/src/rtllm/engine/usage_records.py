@@ -8,10 +8,14 @@ from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 
 
-def record_usage(state: EngineState, attempt: Attempt) -> None:
+def usage_of(state: EngineState, attempt: Attempt) -> AttemptUsage:
+    """Return the usage of an attempt that ends now, with everything that prices depend on."""
+    return AttemptUsage(attempt.category, attempt.usage, _details_of(state, attempt))
+
+
+def record_usage(state: EngineState, attempt: Attempt, spent: AttemptUsage) -> None:
     """Record the usage of an attempt that has ended."""
-    category, usage = attempt.category, attempt.usage
-    details = _details_of(state, attempt)
+    category, usage, details = spent.category, spent.usage, spent.details
     is_late = category == "cancelled" or (category == "draft" and attempt.abandoned is not None)
     state.actions.append(
         RecordUsage(
@@ -23,7 +27,6 @@ def record_usage(state: EngineState, attempt: Attempt) -> None:
             details,
         )
     )
-    spent = AttemptUsage(category, usage, details)
     turn = state.turns.get(attempt.turn)
     if turn is not None:
         turn.spent.append(spent)

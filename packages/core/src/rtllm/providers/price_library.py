@@ -6,7 +6,6 @@ and `load_prices` can load it before a call begins.
 
 import asyncio
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -164,8 +163,8 @@ def _rates(
 
 
 def is_loaded() -> bool:
-    """Whether the library is loaded already."""
-    return "genai_prices" in sys.modules
+    """Whether the library is loaded already, so that looking up a price takes no time."""
+    return find_library.cache_info().currsize > 0  # an import in another thread may not be over
 
 
 def _runs_in_event_loop() -> bool:

@@ -279,6 +279,11 @@ class AttemptEnded(TraceEvent):
         model: The model that responded; None if the service named none.
         fault: The kind of fault that ended it, in words; None if it ended normally.
         code: The service's error code.
+        estimate: An estimate of its tokens, if the service reported none.
+        host: The name of the host's profile; None if it is not counted.
+        cost: What it cost; None if that is unknown, it is not counted, or the price library is not
+            loaded yet (`load_prices` loads it).
+        currency: The currency of the cost.
     """
 
     kind: ClassVar[str] = "ended"
@@ -291,6 +296,10 @@ class AttemptEnded(TraceEvent):
     model: str | None = None
     fault: str | None = None
     code: str | None = None
+    estimate: Usage | None = None
+    host: str | None = None
+    cost: float | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
