@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from rtllm.content.prices import MILLION, ModelPrices
@@ -39,6 +39,7 @@ PROVIDERS: Mapping[str, str] = {
 """What the library calls the known hosts. Other hosts are looked up by their address."""
 
 _lock = Lock()
+_loaded = Event()
 said: set[str] = set()
 """What was logged already."""
 
@@ -164,7 +165,7 @@ def _rates(
 
 def is_loaded() -> bool:
     """Whether the library is loaded already, so that looking up a price takes no time."""
-    return find_library.cache_info().currsize > 0  # an import in another thread may not be over
+    return _loaded.is_set()
 
 
 def _runs_in_event_loop() -> bool:
@@ -183,6 +184,8 @@ def find_library() -> Any:
             import genai_prices  # noqa: PLC0415 - loading takes about a second
         except ImportError:
             return None
+        finally:
+            _loaded.set()
         return genai_prices
 
 
