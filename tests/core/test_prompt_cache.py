@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rtllm import Item, Message, PromptCacheReport, ToolCall, ToolOutput
+from rtllm import Item, Message, Opaque, PromptCacheReport, ToolCall, ToolOutput
 from rtllm.context.prompt_cache import SentPrompt, explain_cache
 
 DAY = "It is Monday. "
@@ -58,6 +58,16 @@ def test_what_was_read_in_full_needs_no_reason() -> None:
             "instructions",
             "instructions changed at character 38 of 4,400",
         ),
+        (
+            {"instructions": PROMPT + "Be kind."},
+            "instructions",
+            "instructions changed at the end, after 4,400 characters",
+        ),
+        (
+            {"instructions": PROMPT[:-50]},
+            "instructions",
+            "instructions changed at the end: the last 50 of 4,400 characters were removed",
+        ),
         ({"instructions": ""}, "instructions", "instructions were removed"),
         ({"tools": TOOLS[::-1]}, "tools", "the tool list is in another order"),
         ({"tools": TOOLS[:1]}, "tools", "the tool list changed: removed cancel"),
@@ -101,6 +111,11 @@ def test_what_was_read_in_full_needs_no_reason() -> None:
             {"items": (*ITEMS[:3], Message.of("user", "x"))},
             "items",
             "item 4 of 5 (a tool's output) was replaced by a user message",
+        ),
+        (
+            {"items": (Opaque("web_search_call", b"{}"), *ITEMS[2:])},
+            "items",
+            "item 1 of 5 (a user message) was replaced by a hidden item",
         ),
         ({}, "not found", "nothing changed; the service no longer had it in its cache"),
     ],

@@ -95,3 +95,17 @@ def test_a_conversation_has_the_names_of_its_call() -> None:
     ledger.record("answered", Usage(1, 1), AttemptDetails(conversation=1, call=call))
     ledger.record("answered", Usage(1, 1), AttemptDetails(conversation=2))
     assert [one.call for one in ledger.snapshot().conversations] == [call, CallIdentity()]
+
+
+def test_moving_leaves_other_attempts_and_other_lines_as_they_are() -> None:
+    ledger = UsageLedger()
+    one, other = AttemptDetails("m", conversation=1), AttemptDetails("n", conversation=1)
+    for details in (one, one, other):
+        ledger.record("answered", Usage(10, 1), details)
+    ledger.move("answered", "draft", Usage(10, 1), one)
+    ledger.move("cancelled", "draft", Usage(10, 1), one)  # never recorded as that
+    ledger.move("answered", "draft", Usage(10, 1), AttemptDetails("n", conversation=2))
+    usage = ledger.snapshot()
+    assert (usage.answered.attempts, usage.draft.attempts) == (1, 2)
+    assert usage.conversations[0].usage.draft.attempts == 1
+    assert usage.all.attempts == 3

@@ -1,13 +1,14 @@
 """Reports about the prompt cache, on a service that has one."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from rtllm import Client, Message, TurnReport
-from rtllm.simulator import Simulator, fixed
+from rtllm.simulator import Close, Simulator, fixed
 from transport.caller import Caller, MakeClient
 
 PROMPT = "You are a friendly receptionist, and it is Monday. Be brief, and kind to everyone. " * 80
@@ -120,6 +121,33 @@ async def test_the_first_turn_of_a_call_is_compared_with_another_call(
     ]
     assert kinds(reports[1]) == []
     assert kinds(reports[2]) == ["instructions"]
+
+
+async def test_a_resend_is_compared_with_the_prompt_before_its_turn(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    fault = [None, Close(phase="created"), None]
+    async with Simulator(fixed("Yes."), fault=fault, **CACHE) as service:
+        caller = caller_of(make_client(service, cache_report=True))
+        await caller.say("Hello")
+        caller.tools = TOOLS[:1]
+        await caller.say("Again")
+    assert reports[1].attempts == 2
+    assert reports[0].usage is not None
+    assert reports[1].cache is not None
+    assert reports[1].cache.readable == reports[0].usage.input
+
+
+async def test_a_guide_is_part_of_the_instructions(
+    make_client: MakeClient, reports: list[TurnReport]
+) -> None:
+    async with Simulator(fixed("Yes."), **CACHE) as service:
+        client = make_client(service, cache_report=True)
+        caller = caller_of(client)
+        for guide in ("", "Speak slowly."):
+            caller.items.append(Message.of("user", "Hello"))
+            await client.ask(replace(caller.request(), guide=guide)).text()
+    assert told(reports)[1].startswith("instructions changed at the end, after 6,640 characters:")
 
 
 async def test_a_prompt_that_was_warmed_up_is_read_by_the_first_turn(

@@ -253,8 +253,17 @@ def _text_change(
     if not old or not new:
         change = "were added" if new else "were removed"
         return CacheBreak(kind, f"{what} {change}", _quote(old, new, place, shows_texts))
-    text = f"{what} changed at character {place + 1:,} of {len(old):,}"
+    text = f"{what} changed {_place_of(place, old, new)}"
     return CacheBreak(kind, text, _quote(old, new, place, shows_texts))
+
+
+def _place_of(place: int, old: str, new: str) -> str:
+    """Describe where a text changed."""
+    if place == len(old):
+        return f"at the end, after {len(old):,} characters"
+    if place == len(new):
+        return f"at the end: the last {len(old) - place:,} of {len(old):,} characters were removed"
+    return f"at character {place + 1:,} of {len(old):,}"
 
 
 def _first_difference(one: str, other: str) -> int:
@@ -308,7 +317,7 @@ def _changed_items(
         yield CacheBreak("items", f"{number:,} items from {what} on were removed")
     elif isinstance(old, Message) and isinstance(new, Message) and old.role == new.role:
         at = _first_difference(old.text, new.text)
-        text = f"{what} changed at character {at + 1:,} of {len(old.text):,}"
+        text = f"{what} changed {_place_of(at, old.text, new.text)}"
         yield CacheBreak("items", text, _quote(old.text, new.text, at, shows_texts))
     else:
         yield CacheBreak("items", f"{what} was replaced by {_kind_of(new)}")
