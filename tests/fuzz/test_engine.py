@@ -21,10 +21,12 @@ from typing import Any
 import pytest
 
 from core.heard import events_of
+from rtllm import TraceRecord
+from rtllm.codec.trace_lines import event_line, read_line
 from rtllm.content.events import TextDelta, ToolCallReady
 from rtllm.content.items import Message
 from rtllm.content.request import Request
-from rtllm.engine.actions import Action, Connect, Deliver, Finish, Send, StartHttp
+from rtllm.engine.actions import Action, Connect, Deliver, Finish, Send, StartHttp, Trace
 from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest, prepare
@@ -51,7 +53,9 @@ class Round:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 - no secret
         lanes = self.random.random() < 0.7
-        self.engine = Engine(EngineOptions(HostProfile("fuzzed", lanes=lanes, memory="connection")))
+        self.engine = Engine(
+            EngineOptions(HostProfile("fuzzed", lanes=lanes, memory="connection"), tracing=True)
+        )
         self.now = 0.0
         self.owner: dict[int, str] = {}
         self.spoken: Counter[str] = Counter()
@@ -100,6 +104,9 @@ class Round:
                     self.act(self.engine.lost(action.connection, fault, self.now))
                 case Deliver():
                     self.hear(action)
+                case Trace(event):
+                    line = read_line(event_line(event, 1.0, 1))
+                    assert isinstance(line, TraceRecord), f"{event} can't be read: {line}"
                 case Finish() if action.error is not None:
                     str(action.error).encode()
                 case _:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,13 @@ def test_the_file_is_its_owners_only(tmp_path: Path) -> None:
 
 
 def test_half_a_character_is_replaced(tmp_path: Path) -> None:
-    written(path := tmp_path / "calls.jsonl", ToolCalled(at=1.0, name="look\ud800up", call_id="c"))
-    (event,) = events_in(path)
-    assert event == ToolCalled(at=1.0, name="look?up", call_id="c")
+    called = ToolCalled(at=1.0, name="look\ud800up", call_id="c")
+    ended = replace(ENDED, usage=Usage(1, 2, tier="\ud800"))
+    written(path := tmp_path / "calls.jsonl", called, ended)
+    assert events_in(path) == [
+        replace(called, name="look?up"),
+        replace(ended, usage=Usage(1, 2, tier="?")),
+    ]
 
 
 def test_after_close_the_file_is_opened_again(tmp_path: Path) -> None:

@@ -86,8 +86,10 @@ def _encoded(line: dict[str, Any]) -> bytes:
     try:
         return _encode(line) + b"\n"
     except UnicodeEncodeError:  # a host's id or name with half of a character
-        return _encode({key: _replaced(value) for key, value in line.items()}) + b"\n"
+        return _encode(_replaced(line)) + b"\n"
 
 
 def _replaced(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(one) for key, one in value.items()}
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
