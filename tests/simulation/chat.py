@@ -20,7 +20,7 @@ from simulation.scripts import (
     Step,
     arguments_of,
 )
-from simulation.worlds import World
+from simulation.worlds import CHAT_HABITS, World, draw_habits
 from support.contexts import Unit, by_value, message
 
 DONE = "[DONE]"
@@ -77,6 +77,10 @@ class ChatWriter:
         self.fault = fault
         self.choose = choose
         self.world = world
+        self.habits = world.habits
+        if world.routed:
+            possible = tuple(habit for habit in CHAT_HABITS if habit in world.habits)
+            self.habits = draw_habits(choose, possible, 0.4)
         self.script = Script(f"chat_{number}")
         self.texts: list[str] = []
         self.calls: list[str] = []
@@ -105,7 +109,7 @@ class ChatWriter:
         return self.script
 
     def _does(self, habit: str) -> bool:
-        return habit in self.world.habits and self.choose.below(4) < 3
+        return habit in self.habits and self.choose.below(4) < 3
 
     def _chunk(self, kind: str, choices: list[dict[str, Any]], payload: str = "") -> Step:
         data: dict[str, Any] = {"id": self.script.response_id, "choices": choices}
@@ -142,11 +146,11 @@ class ChatWriter:
         """Add calls whole, in pieces, one after the other or in turns."""
         call, choose = self.attempt.call, self.choose
         pieces: list[list[dict[str, Any]]] = []
-        is_whole = "whole calls" in self.world.habits
+        is_whole = "whole calls" in self.habits
         for index in range(count):
             call_id = f"call_{self.number}_{index}"
             if call is not None and not call.says_secrets:
-                call_id = f"call_{call.turns}_{self.attempt.number % 7}_{index}"
+                call_id = f"call_{call.turns}_{call.rounds}_{index}"
             self.calls.append(call_id)
             arguments = arguments_of(call_id)
             begun: dict[str, Any] = {"index": index, "id": call_id, "type": "function"}

@@ -100,6 +100,9 @@ class Oracle:
         self.figures: Counter[str] = Counter()
         self.is_calm = simulation.world.kind == "calm"
         self._began = simulation.now
+        self._finishes_early: set[int] = (
+            set()
+        )  # engines whose host was seen going on after a finish
         self._guests: dict[int, dict[tuple[int, int], float]] = {}
 
     # -- causes --------------------------------------------------------------------------------
@@ -650,7 +653,9 @@ class Oracle:
             return
         attempt.is_slow = attempt.is_slow and step.kind == "usage"
         attempt.is_ending = step.kind in ("early", "finish")
-        if step.kind == "finish" and "early finish" not in self.sim.world.habits:
+        if step.kind == "early":
+            self._finishes_early.add(attempt.engine)
+        if step.kind == "finish" and attempt.engine not in self._finishes_early:
             self.sim.after(END_OF_SILENCE, lambda: self._check_ended(attempt))
         attempt.fed_calls += step.calls
         usage = (step.data or {}).get("usage")

@@ -340,7 +340,7 @@ class Simulation:
         """Launch only when a fact has settled: what it ended comes before what it sends."""
         is_launched = False
         for action in actions:
-            if isinstance(action, Send | StartHttp):
+            if isinstance(action, Connect | Send | StartHttp):
                 is_launched = True
             elif is_launched and isinstance(action, RecordUsage | Finish | Deliver):
                 raise Violation("order", f"{fact} launches a turn before it has settled")

@@ -52,7 +52,7 @@ from rtllm.engine.turn import TRANSITIONS, ActiveTurn
 from rtllm.engine.turns import Turns
 from rtllm.errors import ConnectionLost, RequestRejected, TurnError
 from rtllm.retry.backoff import SharedWait
-from rtllm.retry.faults import CANCELLED, FaultKind
+from rtllm.retry.faults import CANCELLED, Fault, FaultKind
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
 from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
@@ -520,6 +520,8 @@ def leaks_waiting_counts(patch: Patch) -> None:
 
 
 def launches_in_the_middle(patch: Patch) -> None:
+    """A turn is sent again at once, before all that its connection's loss ends has ended."""
+    recover = Turns.recover
     senders: dict[int, Sender] = {}
     begin = Sender.__init__
 
@@ -531,8 +533,19 @@ def launches_in_the_middle(patch: Patch) -> None:
         turn.progress.record_connecting(now)
         senders[id(self)].send_or_wait(turn, now)
 
+    def without_pause(
+        self: Turns,
+        turn: ActiveTurn,
+        fault: Fault,
+        now: float,
+        connection: int | None = None,
+        **_: bool,
+    ) -> None:
+        recover(self, turn, fault, now, connection)
+
     patch.setattr(Sender, "__init__", noted)
     patch.setattr(Turns, "make_due", at_once)
+    patch.setattr(Turns, "recover", without_pause)
 
 
 def leaks_actions(patch: Patch) -> None:

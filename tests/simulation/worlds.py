@@ -137,6 +137,7 @@ class World:
         most: How many connections an engine may have.
         parents: What a host does with a response to continue: keep it, keep it and name it
             otherwise, ignore it, or refuse it.
+        routed: Whether each answer has habits of its own, as behind a router of many hosts.
     """
 
     kind: str = "calm"
@@ -179,6 +180,7 @@ class World:
     habits: frozenset[str] = field(default=frozenset())
     most: int = MAX_CONNECTIONS
     parents: Literal["kept", "renamed", "ignored", "refused"] = "kept"
+    routed: bool = False
 
     @property
     def uses_lanes(self) -> bool:
@@ -238,7 +240,7 @@ def laneless(choose: Decisions) -> World:
         lifetime=choose.pick((3600.0, 240.0)),
         rebuild=choose.pick((False, True)),
         odd=choose.pick((0.0, 0.05)),
-        late=choose.pick((0.1, 0.5)),
+        late=choose.pick((0.4, 0.8)),
         twins=choose.pick((False, True)),
         junk=0.02,
         pauses=choose.pick((6.0, 1.0)),
@@ -250,12 +252,13 @@ def shared(choose: Decisions) -> World:
     kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
     return World(
         "shared",
-        callers=choose.pick((1, 6, 12)),
-        storms=choose.pick((0.1, 0.2)),
+        callers=choose.pick((2, 6, 12)),
+        storms=choose.pick((0.2, 0.4)),
         without=frozenset(CONNECTION_FAULTS) - set(kept),
         start=2.0,
         pauses=1.0,
         http_fallback=choose.pick((False, True)),
+        lag=choose.pick((0.0, 1.0)),
     )
 
 
@@ -293,9 +296,10 @@ def chat(choose: Decisions) -> World:
         websocket=False,
         chat=True,
         memory="none",
-        tools=0.4,
-        http_faults=choose.pick((0.0, 0.1, 0.3)),
+        tools=0.5,
+        http_faults=choose.pick((0.1, 0.3)),
         lag=choose.pick((0.0, 0.1)),
+        routed=choose.pick((True, True, False)),
     )
 
 
@@ -330,8 +334,8 @@ def twins(choose: Decisions) -> World:
         edits=0.1,
         keys=("kept", "template", "none", "fresh", "fresh"),
         junk=0.05,
-        faults=choose.pick((0.0, 0.2)),
-        storms=choose.pick((0.0, 0.04)),
+        faults=choose.pick((0.1, 0.4)),
+        storms=choose.pick((0.02, 0.1)),
         long_pauses=choose.pick((0.0, 0.02)),
     )
 
@@ -375,17 +379,23 @@ def failing(choose: Decisions) -> World:
             ("drop",),
             ("busy", "drop"),
             ("parameter", "items", "miss", "drop before the call"),
+            ("parameter", "lane limit"),
             ("incomplete", "server error"),
+            ("busy", "stall"),
+            ("server error", "stall", "nothing"),
         )
     )
     return World(
         "failing",
-        callers=choose.pick((2, 5)),
+        callers=choose.pick((3, 6)),
         faults=0.9,
         without=frozenset(REQUEST_FAULTS) - set(kept),
         http_fallback=choose.pick((False, False, True)),
         connect_faults=choose.pick((0.0, 0.3)),
         storms=choose.pick((0.0, 0.05)),
+        lag=choose.pick((0.0, 2.0)),
+        pauses=2.0,
+        tools=0.5,
     )
 
 
@@ -415,7 +425,9 @@ def crowd(choose: Decisions) -> World:
         barge_ins=0.5,
         drafts=0.3,
         faults=choose.pick((0.0, 0.1)),
-        storms=choose.pick((0.0, 0.01)),
+        storms=choose.pick((0.01, 0.04)),
+        without=frozenset(CONNECTION_FAULTS)
+        - {"error without lane", "restart", "stray created", "junk"},
         lanes=True,
     )
 
@@ -457,12 +469,16 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     crowd,
     uploads,
     chat,
+    laneless,
+    twins,
+    failing,
+    shared,
     chat_twins,
     capped,
 )
-"""The worlds, which take turns."""
+"""The worlds, which take turns; those in which the rarest things happen come twice."""
 
-LENGTHS = (40, 60, 120)
+LENGTHS = (20, 40, 60)
 """How many turns a round has."""
 
 
@@ -477,8 +493,8 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
-    possible, chance = (CHAT_HABITS, 2) if world.chat else (HABITS, 5)
-    habits = frozenset(habit for habit in possible if choose.below(chance) == chance - 1)
+    possible, chance = (CHAT_HABITS, 0.5) if world.chat else (HABITS, 0.2)
+    habits = draw_habits(choose, possible, 0.75 if world.routed else chance)
     if world.kind == "calm":
         habits = frozenset()
     nameless = ids == "place" or habits & {"restarting ids", "nothing announced"}
@@ -488,6 +504,11 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     if callers is not None:
         world, turns = replace(world, callers=callers), max(turns, 3 * callers)
     return world, turns
+
+
+def draw_habits(choose: Decisions, possible: tuple[str, ...], chance: float) -> frozenset[str]:
+    """Draw the habits of a host, each with the same chance."""
+    return frozenset(habit for habit in possible if choose.chance(chance))
 
 
 def sized(callers: int) -> World:
