@@ -58,6 +58,7 @@ from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
 from rtllm.scheduling.lanes import LaneChoice
 from simulation.play import play
+from simulation.worlds import world_of
 from support.saboteurs import items_counted
 
 Patch = pytest.MonkeyPatch
@@ -72,13 +73,15 @@ class Saboteur:
         name: What it does.
         law: The law that it breaks first of all, or the number of the warning, as ``w1``.
         breaks: Breaks the engine.
+        worlds: The kinds of worlds that are played; all kinds if it is empty.
         turns: Within how many turns it must be caught.
     """
 
     name: str
     law: str
     breaks: Breaking
-    turns: int = 5000
+    worlds: tuple[str, ...] = ()
+    turns: int = 2000
 
     @contextmanager
     def broken(self) -> Iterator[None]:
@@ -116,6 +119,10 @@ def catch(saboteur: Saboteur, turns: int, first: int = 0) -> Caught | None:
     played, seed = 0, first
     with saboteur.broken():
         while played < turns:
+            world, _ = world_of(seed)
+            if saboteur.worlds and world.kind not in saboteur.worlds:
+                seed += 1
+                continue
             outcome = play(seed)
             played += outcome.turns
             if outcome.violation is not None:
@@ -934,5 +941,28 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("traces the end of a turn twice", "trace", traces_the_end_twice),
 )
 
-SABOTEURS = {name: Saboteur(name, law, breaks) for name, law, breaks in _ALL}
+_SEEN_IN: dict[str, tuple[str, ...]] = {
+    "takes late frames for the next answer": ("laneless",),
+    "takes reused ids for late ones": ("storm", "shared", "slow line"),
+    "runs the calls of a cut answer": ("failing", "http"),
+    "runs the calls of a cut completion": ("chat",),
+    "believes an early finish": ("chat",),
+    "waits for a finish reason": ("chat",),
+    "waits for the last line": ("chat",),
+    "gives a call's pieces to the latest call": ("chat",),
+    "carries what an equal call had": ("chat",),
+    "carries a host's fields for all": ("chat",),
+    "shares anchors": ("twins", "storm"),
+    "forgets what was refused": ("failing",),
+    "books early on an error without a lane": ("shared",),
+    "goes on after an error without a lane": ("shared",),
+    "believes a stray answer without a lane": ("shared", "crowd"),
+    "keeps connections that nobody can use": ("capped",),
+    "waits for cut answers that are silent": ("capped",),
+}
+"""The worlds in which a rare defect can do harm, where most worlds do not play what it breaks."""
+
+SABOTEURS = {
+    name: Saboteur(name, law, breaks, _SEEN_IN.get(name, ())) for name, law, breaks in _ALL
+}
 """All defects by name."""

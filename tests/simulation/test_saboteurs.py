@@ -1,4 +1,4 @@
-"""What the oracle must find, it finds: each broken engine is caught within 5,000 turns."""
+"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def shared(choose: Decisions) -> World:
         start=2.0,
         pauses=1.0,
         http_fallback=choose.pick((False, True)),
-        lag=choose.pick((0.0, 1.0)),
+        lag=choose.pick((0.0, 0.5)),
     )
 
 
@@ -393,7 +393,7 @@ def failing(choose: Decisions) -> World:
         http_fallback=choose.pick((False, False, True)),
         connect_faults=choose.pick((0.0, 0.3)),
         storms=choose.pick((0.0, 0.05)),
-        lag=choose.pick((0.0, 2.0)),
+        lag=choose.pick((0.0, 0.5)),
         pauses=2.0,
         tools=0.5,
     )
