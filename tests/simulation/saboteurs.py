@@ -957,6 +957,9 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "books early on an error without a lane": ("shared",),
     "goes on after an error without a lane": ("shared",),
     "believes a stray answer without a lane": ("shared", "crowd"),
+    "blames the host for a mute connection": ("falling",),
+    "trusts a host with parents": ("http", "pretending"),
+    "asks for ignored parents again": ("http", "pretending"),
     "keeps connections that nobody can use": ("capped",),
     "waits for cut answers that are silent": ("capped",),
 }
