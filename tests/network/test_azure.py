@@ -15,10 +15,12 @@ from aiohttp import web
 from network.requests import ask, closing
 from rtllm import ConfigError
 from rtllm.providers.azure import AzureAddress, azure_address
+from rtllm.simulator import Simulator, echo
 from rtllm_livekit import LLM, ChatLLM
 from rtllm_videosdk import OpenAILLM
 
 KEY = "azure-key-1"
+TOKEN = "entra-token-1"
 CLASSES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "livekit": (LLM.with_azure, {}),
     "livekit responses": (LLM.with_azure, {"use_websocket": False}),
@@ -165,6 +167,43 @@ async def test_a_token_is_never_sent_as_a_key(name: str) -> None:
         with pytest.raises(Exception, match="Access denied by bearer"):
             await ask(model)
         assert set(service.requests) == {"bearer"}
+
+
+@every_class
+async def test_a_token_that_expired_is_requested_again_within_the_turn(name: str) -> None:
+    given: list[str] = []
+
+    def provide() -> str:
+        given.append(TOKEN if given else "expired-token")
+        return given[-1]
+
+    async with Simulator(echo(), api_key=TOKEN, lanes="off") as service:
+        make, fixed = CLASSES[name]
+        model = make(
+            azure_endpoint=service.azure_endpoint, azure_ad_token_provider=provide, **fixed
+        )
+        async with closing(model):
+            assert await ask(model) == "You said: Hello"
+    assert given[:2] == ["expired-token", TOKEN]
+
+
+@every_class
+async def test_a_token_provider_that_fails_is_named_without_its_words(name: str) -> None:
+    def provide() -> str:
+        raise RuntimeError("AADSTS7000215 hunter2")
+
+    async with Simulator(echo(), api_key=TOKEN) as service:
+        make, fixed = CLASSES[name]
+        model = make(
+            azure_endpoint=service.azure_endpoint, azure_ad_token_provider=provide, **fixed
+        )
+        async with closing(model):
+            with pytest.raises(
+                Exception, match=r"key or token function.* raised RuntimeError"
+            ) as e:
+                await ask(model)
+        assert service.journal.entries == []
+    assert "hunter2" not in str(e.value)
 
 
 @every_class

@@ -191,6 +191,13 @@ def test_a_key_that_no_header_can_have_is_refused_at_once(name: str, key: Any) -
     assert str(key) not in str(error.value)
 
 
+@every_class
+def test_a_key_with_the_word_of_the_header_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ConfigError, match="begins with 'Bearer '; expected what follows") as error:
+        CLASSES[name](api_key="Bearer sk-secret")
+    assert "sk-secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["livekit", "livekit http", "livekit chat", "videosdk"])
 def test_an_address_that_is_not_a_text_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="base_url is of type int; expected for example"):

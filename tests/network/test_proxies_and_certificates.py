@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,14 @@ OVER_HTTP: dict[str, Callable[..., Any]] = {
     "videosdk azure chat": azure(OpenAILLM.azure),
 }
 ALL = {**SOCKETS, **OVER_HTTP}
+AZURE_MAKERS: dict[str, Callable[..., Any]] = {
+    "livekit azure": partial(LLM.with_azure, model="gpt-4.1"),
+    "livekit azure chat": partial(ChatLLM.with_azure, model="gpt-4.1"),
+    "livekit azure dated": partial(ChatLLM.with_azure, model="gpt-4.1", api_version="2024-10-21"),
+    "livekit azure responses": partial(LLM.with_azure, model="gpt-4.1", use_websocket=False),
+    "videosdk azure": partial(OpenAILLM.azure, model="gpt-4.1", streaming=True),
+    "videosdk azure chat": partial(OpenAILLM.azure, model="gpt-4.1"),
+}
 every_class = pytest.mark.parametrize("name", ALL)
 every_socket = pytest.mark.parametrize("name", SOCKETS)
 
@@ -131,6 +140,40 @@ async def test_the_keyword_wins_over_the_environment(
         async with closing(ALL[name](base_url=URL, api_key=KEY, proxy=proxy.url)) as model:
             assert await ask(model) == "You said: Hello"
         assert proxy.connects
+
+
+@pytest.mark.parametrize("name", AZURE_MAKERS)
+@pytest.mark.parametrize("place", ["keyword", "environment"])
+async def test_a_token_goes_through_a_proxy_whose_password_has_signs(
+    name: str, place: str, trusted: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Proxy(trusted.relay.base_url, user="me:p%40ss%2Fw%3Ard") as proxy:
+        options = {"proxy": proxy.url} if place == "keyword" else {}
+        if place == "environment":
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        model = AZURE_MAKERS[name](
+            azure_endpoint=AZURE, azure_ad_token_provider=lambda: "entra-token", **options
+        )
+        async with closing(model):
+            assert await ask(model) == "You said: Hello"
+        assert set(proxy.connects) == {"model.example:443"}
+        service = trusted.service.journal
+        sent = [c.headers for c in service.connections] or [e.headers for e in service.entries]
+        assert {headers["Authorization"] for headers in sent} == {"Bearer entra-token"}
+
+
+@pytest.mark.parametrize("name", AZURE_MAKERS)
+@pytest.mark.parametrize("entry", ["*", "localhost", ".localhost:{port}, other", "127.0.0.0/8"])
+async def test_each_form_of_no_proxy_is_understood(
+    name: str, entry: str, trusted: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = trusted.relay.base_url.rpartition(":")[2].partition("/")[0]
+    address = "127.0.0.1" if "/" in entry else "localhost"
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", entry.format(port=port))
+    model = AZURE_MAKERS[name](azure_endpoint=f"https://{address}:{port}", api_key=KEY)
+    async with closing(model):
+        assert await ask(model) == "You said: Hello"
 
 
 @every_class

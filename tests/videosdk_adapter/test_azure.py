@@ -139,7 +139,7 @@ async def test_an_argument_beats_the_environment(
         ({"azure_endpoint": "https://r.openai.azure.com"}, "Either API key or Azure AD token"),
         (
             {"azure_endpoint": "https://r.example", "api_key": "k", "azure_ad_token": "t"},
-            "api_key and azure_ad_token are all set",
+            "api_key and azure_ad_token are set; pass only one",
         ),
         (
             {

@@ -180,7 +180,7 @@ def _credential(
         if value
     ]
     if len(passed) > 1:
-        raise ConfigError(f"{' and '.join(passed)} are all set; pass only one of them")
+        raise ConfigError(f"{' and '.join(passed)} are set; pass only one of them")
     if provider is not None:
         return provider, True
     if token or api_key:

@@ -128,13 +128,19 @@ def checked_key(key: object) -> str:
     """Check a key, and strip the whitespace around it.
 
     Raises:
-        ConfigError: If it is empty or not valid in a header. The message does not repeat the key.
+        ConfigError: If it is empty, a header's whole value, or not valid in one. The message does
+            not repeat the key.
     """
     # A key read from a file often ends with a newline, which a header can't have.
     stripped = key.strip() if isinstance(key, str) else ""
     if not stripped:
         raise ConfigError(
             "the api_key is empty, or its function returned no key; expected a non-empty string"
+        )
+    if stripped[:7].lower() == "bearer ":
+        raise ConfigError(
+            "the api_key or token begins with 'Bearer '; expected what follows it, since the "
+            "header is made here"
         )
     if not (stripped.isprintable() and stripped.isascii()):
         raise ConfigError(

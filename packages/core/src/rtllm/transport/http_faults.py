@@ -75,7 +75,9 @@ def _fault_of(error: Exception, connect_timeout: float, read: ReadError, *, bega
             return _lost(error, connect_timeout, began=began)
         case _:
             # The user's own code, such as a token provider: the message may hold a secret.
-            message = f"the request could not be sent: the client raised {type(error).__name__}"
+            name = type(error).__name__
+            who = "the key or token function, or the client,"
+            message = f"the request could not be sent: {who} raised {name}"
             return Fault(FaultKind.UNREACHABLE, message)
 
 

@@ -64,7 +64,7 @@ async def headers_of(credentials: Credentials | None) -> dict[str, str]:
         raise FaultError(Fault(FaultKind.UNAUTHORISED, str(error))) from error
     except Exception as error:  # noqa: BLE001 - the user's own code
         # The message may hold a secret; the type does not.
-        message = f"the api_key function raised {type(error).__name__}"
+        message = f"the key or token function raised {type(error).__name__}"
         raise FaultError(Fault(FaultKind.UNREACHABLE, message)) from None
 
 
