@@ -12,7 +12,6 @@ from livekit.agents.utils import http_context
 
 from livekit_adapter.contexts import Asked
 from livekit_adapter.models import RecordingLLM, RecordingStock
-from rtllm import TurnReport
 from rtllm.simulator import Entry, Reply, Script, Simulator
 from rtllm_livekit import LLM
 from support.contexts import (
@@ -26,7 +25,7 @@ from support.contexts import (
     text_of,
     visible,
 )
-from support.oracle import KEY, LaneMode, Oracle, keywords_on, staged
+from support.oracle import KEY, LaneMode, Oracle, Reports, keywords_on, staged
 from support.scripts import NotedScript, recorded_of
 
 
@@ -116,7 +115,7 @@ async def stage(
     if store is not None:
         options["store"] = store
 
-    def make(service: Simulator, reports: list[TurnReport]) -> Stage:
+    def make(service: Simulator, reports: Reports) -> Stage:
         model: Any
         if stock:
             model = RecordingStock(api_key=KEY, base_url=service.base_url + "/responses", **options)

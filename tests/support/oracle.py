@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from rtllm import TurnReport
 from rtllm.simulator import Entry, Simulator
 from support.contexts import unit_of
+from support.traces import TraceOrder
 from support.waiting import until
 
 KEY = "sk-the-secret-key"
@@ -175,25 +176,36 @@ def line_of(entry: Entry) -> str:
 AnyStage = TypeVar("AnyStage", bound=Oracle)
 
 
+class Reports(list[TurnReport]):
+    """The reports of a stage's turns, and the order of their trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace = TraceOrder()
+
+
 @asynccontextmanager
 async def staged(
     answers: Any,
-    make: Callable[[Simulator, list[TurnReport]], AnyStage],
+    make: Callable[[Simulator, Reports], AnyStage],
     *,
     lanes: LaneMode,
     simulator: Mapping[str, Any] | None,
 ) -> AsyncIterator[AnyStage]:
     """A simulator with a script, and a stage with an LLM on it."""
     async with Simulator(answers, lanes=lanes, **(simulator or {})) as service:
-        stage = make(service, [])
+        reports = Reports()
+        stage = make(service, reports)
         try:
             yield stage
         finally:
             await stage.llm.aclose()
+        assert reports.trace.wrong == []
+        assert reports.trace.unfinished == []
 
 
 def keywords_on(
-    service: Simulator, lanes: LaneMode, reports: list[TurnReport], options: Mapping[str, Any]
+    service: Simulator, lanes: LaneMode, reports: Reports, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The keywords of our LLM on a simulator: the socket by itself, unless a test sets more."""
     return {
@@ -202,5 +214,6 @@ def keywords_on(
         "lanes": lanes != "off",
         "fallback": None,
         "on_turn": reports.append,
+        "on_trace": reports.trace,
         **options,
     }

@@ -14,10 +14,9 @@ from typing import Any, TypeAlias
 from videosdk.agents import ChatContext
 from videosdk.plugins.openai import OpenAILLM as StockLLM
 
-from rtllm import TurnReport
 from rtllm.simulator import Entry, Reply, Script, Simulator
 from support.contexts import Unit, message
-from support.oracle import KEY, LaneMode, Oracle, keywords_on, staged
+from support.oracle import KEY, LaneMode, Oracle, Reports, keywords_on, staged
 from videosdk_adapter.contexts import Seen, Segment, flat
 from videosdk_adapter.models import ContextScript, RecordingLLM, RecordingStock, number_of
 
@@ -161,7 +160,7 @@ async def stage(
     answers = ContextScript(script, contexts)
     options = {"streaming": streaming, **options}
 
-    def make(service: Simulator, reports: list[TurnReport]) -> Stage:
+    def make(service: Simulator, reports: Reports) -> Stage:
         given = {"api_key": KEY, "base_url": service.base_url, **options}
         model: Any
         if stock:
