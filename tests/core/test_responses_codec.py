@@ -618,7 +618,7 @@ def test_deltas_after_an_empty_message_are_another_messages() -> None:
     assert heard == "One two three"
 
 
-def test_a_delta_repeated_behind_its_item_under_another_id_is_not_spoken_again() -> None:
+def test_a_delta_repeated_after_its_item_under_another_id_is_not_spoken_again() -> None:
     decoder, spoken = ResponsesDecoder(), ""
     message = {
         "type": "message",

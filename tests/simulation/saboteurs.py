@@ -735,8 +735,8 @@ def hears_repeated_frames(patch: Patch) -> None:
     patch.setattr(SequenceCheck, "is_repeat", lambda *_: False)
 
 
-def speaks_text_behind_its_item(patch: Patch) -> None:
-    """A delta that is repeated behind its item is spoken again."""
+def speaks_text_after_its_item(patch: Patch) -> None:
+    """A delta that is repeated after its item is spoken again."""
     patch.setattr(ItemState, "take_after_final", lambda _, text, __: text)
 
 
@@ -925,7 +925,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("gives up frames that are not strict JSON", "7", gives_up_odd_frames),
     ("breaks characters that come in halves", "3", breaks_characters),
     ("hears repeated frames", "3", hears_repeated_frames),
-    ("speaks text behind its item", "3", speaks_text_behind_its_item),
+    ("speaks text after its item", "3", speaks_text_after_its_item),
     ("takes reused ids for late ones", "3", takes_reused_ids_for_late_ones),
     ("books impossible counts", "6", books_impossible_counts),
     ("runs the calls of a cut completion", "3", runs_the_calls_of_a_cut_completion),

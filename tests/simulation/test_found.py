@@ -294,7 +294,7 @@ def _answer_over_http(
     return actions + engine.lost(exchange.connection, None, now)
 
 
-def test_a_wait_at_the_limit_of_connections_is_no_failure_of_the_websocket() -> None:
+def test_a_wait_at_the_limit_of_connections_does_not_count_against_the_websocket() -> None:
     engine = Engine(EngineOptions(LANELESS, max_connections=1, http_fallback=True))
     limits = Timeouts(base=30.0, connect=5.0)
     _, actions = engine.ask(question("hello", key="a", limits=limits), 0.0)

@@ -137,7 +137,7 @@ class World:
         most: How many connections an engine may have.
         parents: What a host does with a response to continue: keep it, keep it and name it
             otherwise, ignore it, or refuse it.
-        routed: Whether each answer has habits of its own, as behind a router of many hosts.
+        routed: Whether each answer has habits of its own, as at a router of many hosts.
     """
 
     kind: str = "calm"

@@ -302,7 +302,7 @@ class Engine:
         connection.heard(now)
 
     def _note_written(self, attempt: Attempt, now: float) -> None:
-        """Record that a request was written, so that others can be written behind it."""
+        """Record that a request was written, so that others can be written next."""
         attempt.written = True
         self._state.trace.written(attempt, now)
         connection = self._state.connections.find(attempt.connection)

@@ -79,7 +79,7 @@ class Sender:
                 self._turns.recover(turn, unsendable(error), now)
 
     def serve_queued(self, turn: ActiveTurn, now: float) -> None:
-        """Try a turn that waits for a free connection; its limit for connecting begins anew.
+        """Try a turn that waits for a free connection, with a new limit for connecting.
 
         A turn that can't use what is free is queued again.
         """
