@@ -130,19 +130,24 @@ async def token():
 """
 
 
-async def test_objects_of_the_users_can_be_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("--client", "my_agent:client"), 0),
+        (("--token-provider", "my_agent:token", "--base-url", "BASE"), 0),
+        (("--client", "my_agent:missing"), 2),
+    ],
+)
+async def test_objects_of_the_users_can_be_named(
+    options: tuple[str, ...], status: int, tmp_path: Path
+) -> None:
     async with simulated_host(api_key=KEY) as service:
         (tmp_path / "my_agent.py").write_text(OBJECTS.replace("BASE", service.base_url))
-        known = ("--host-profile", "openai", "--model", "gpt-4.1", "--yes", "--json")
-        path = {"PYTHONPATH": str(tmp_path)}
-        base = ("--base-url", service.base_url)
-        ways = (("--client", "my_agent:client"), (*base, "--token-provider", "my_agent:token"))
-        for way in ways:
-            ran = await verify(*way, *known, "--transport", "http", **path)
-            assert (ran.status, json.loads(ran.out)["keywords"]) == (0, [])
-        ran = await verify("--client", "my_agent:nobody", *known, **path)
-    assert ran.status == 2
-    assert "can't be imported" in ran.err
+        way = [option.replace("BASE", service.base_url) for option in options]
+        known = ("--host-profile", "openai", "--model", "gpt-4.1", "--yes", "--transport", "http")
+        ran = await verify(*way, *known, PYTHONPATH=str(tmp_path))
+    assert ran.status == status
+    assert ("can't be imported" in ran.err) is (status == 2)
 
 
 async def test_a_wrong_key_is_one_sentence() -> None:
