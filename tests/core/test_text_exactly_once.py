@@ -205,6 +205,38 @@ def test_new_text_after_an_item_is_not_lost() -> None:
     assert heard(*frames, delta("Two.", item_id="x"), end())[0] == "One. Two."
 
 
+@pytest.mark.parametrize("again", ["a1", "a3"])
+@pytest.mark.parametrize("text", ["One two.", "One two\ud83d", "One tw\ud83d\ude00o."])
+def test_a_delta_after_its_announced_item_adds_nothing_under_an_unknown_id(
+    text: str, again: str
+) -> None:
+    frames = [added(message("", id="a1"))]
+    frames += [delta(piece, item_id="a1") for piece in (text[:-3], text[-3:])]
+    frames += [done(message(text, id="a2")), delta(text[-3:], item_id=again)]
+    frames += [added(message("", id="b")), delta("Three.", item_id="b")]
+    said, _, decoder = heard(*frames, done(message("Three.", id="b")), end())
+    assert said == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") + " Three."
+    assert len(decoder.output()) == 2
+
+
+def test_a_delta_after_its_text_and_before_the_end_of_its_item_adds_nothing() -> None:
+    frames = [added(message("", id="a")), delta("One ", item_id="a"), delta("two.", item_id="a")]
+    frames += [text_done("One two.", item_id="a"), delta("two.", item_id="b")]
+    assert heard(*frames, done(message("One two.", id="a")), end())[0] == "One two."
+
+
+@pytest.mark.parametrize("more", [[], [" Of course."]])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_message_that_begins_as_the_last_one_ended_is_spoken(
+    more: list[str], *, ends: bool
+) -> None:
+    text = "".join(["Yes.", *more])
+    frames = [delta("Yes.", item_id="a"), done(message("Yes.", id="a"))]
+    frames += [delta(piece, item_id="b") for piece in ("Yes.", *more)]
+    frames += [done(message(text, id="b"))] if ends else []
+    assert heard(*frames, end(message("Yes."), message(text)))[0] == f"Yes. {text}"
+
+
 @pytest.mark.parametrize(
     ("said", "final"),
     [

@@ -284,14 +284,15 @@ class Writer:
             del pieces[1]
         elif style == 7:
             pieces.clear()
-        blank = " " if self.texts else ""
+        blank, named = " " if self.texts else "", item_id
         for number, piece in enumerate(pieces):
+            named = self._drifted(item_id, "d", number)
             self._add(
                 GAP,
                 "delta",
                 "response.output_text.delta",
                 blank + piece if number == 0 else piece,
-                item_id=self._drifted(item_id, "d", number),
+                item_id=named,
                 output_index=place,
                 content_index=0,
                 delta=deltas[number],
@@ -320,11 +321,13 @@ class Writer:
             payload = ""
         if pieces and times and self._does("text behind its item"):
             number = len(pieces) - 1
+            # A new id alone could as well be that of another message that was not announced.
+            renames = self.announces or self.world.ids != "id"
             self._add(
                 0.05,
                 "again",
                 "response.output_text.delta",
-                item_id=self._drifted(item_id, "d", number),
+                item_id=self._drifted(item_id, "d", number) if renames else named,
                 output_index=place,
                 content_index=0,
                 delta=deltas[number],

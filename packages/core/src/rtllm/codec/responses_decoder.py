@@ -228,7 +228,7 @@ class ResponsesDecoder:
         item_id, index = _string(frame.item_id), _number(frame.output_index)
         item = self._items.find(item_id, index, "message")
         if item is None:
-            item = self._find_current_message(item_id, index)
+            item = self._find_current_message(item_id, index, frame.delta)
         elif item.is_declared_complete or item.finals:
             is_repeated = index in item.indexes and frame.delta == item.last_delta
             if item.is_elsewhere(index) or (_is_another(item, item_id) and not is_repeated):
@@ -239,15 +239,20 @@ class ResponsesDecoder:
             self._items.add_ids(item, item_id, index, "message")
         return item
 
-    def _find_current_message(self, item_id: str | None, index: int | None) -> ItemState | None:
+    def _find_current_message(
+        self, item_id: str | None, index: int | None, text: object
+    ) -> ItemState | None:
         """Find the only message that a delta without a known id or index can refer to."""
         item = self._latest_message
         if item is None or (item_id is None and index is None):
             is_past = item is not None and item.is_declared_complete and not item.emitted
             return None if is_past else item  # an empty message is over: this is another one's
-        if item.is_declared_complete or item.is_elsewhere(index):
+        if item.is_elsewhere(index):
             return None
-        return None if item.finals and _is_another(item, item_id) else item
+        is_over = item.is_declared_complete or (bool(item.finals) and _is_another(item, item_id))
+        # A host that announces its messages has announced no other one yet.
+        is_repeated = item.is_announced and text == item.last_delta
+        return None if is_over and not is_repeated else item
 
     def _get_message_of_text(
         self, item_id: str | None, index: int | None, text: str, part: int | None = None
