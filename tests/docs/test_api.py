@@ -25,6 +25,7 @@ MODULES = (
     "rtllm.adapters",
     "rtllm.testing",
     "rtllm.usage",
+    "rtllm.otel",
 )
 
 

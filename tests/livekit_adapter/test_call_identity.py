@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, JobExecutorType
-from livekit.agents import job as livekit_job
+from livekit.agents import Agent
 from livekit.agents.utils import http_context
-from livekit.protocol import agent as proto
-from livekit.protocol import models
 
+from livekit_adapter.jobs import job_of
 from livekit_adapter.sessions import session_of
 from rtllm import CallIdentity, TraceEvent, TurnReport
 from rtllm.simulator import Simulator, echo
 from rtllm_livekit import LLM, ChatLLM
 
 NAMED = CallIdentity("front desk", "job-7", "room-7", "RM_7")
-
-
-@asynccontextmanager
-async def job_of(number: int) -> AsyncIterator[None]:
-    """Run the turns inside as LiveKit runs those of a job."""
-    room = models.Room(name=f"room-{number}", sid=f"RM_{number}")
-    job = proto.Job(id=f"job-{number}", room=room)
-    accepted = livekit_job.JobAcceptArguments(name="", identity="", metadata="")
-    info = livekit_job.RunningJobInfo(accepted, job, "", "", "worker", fake_job=True)
-    process = livekit_job.JobProcess(
-        executor_type=JobExecutorType.THREAD, user_arguments=None, http_proxy=None
-    )
-    nothing: Any = SimpleNamespace(on=lambda *_: None)
-    context = livekit_job.JobContext(
-        proc=process,
-        info=info,
-        room=nothing,
-        on_connect=lambda: None,
-        on_shutdown=lambda _: None,
-        inference_executor=nothing,
-    )
-    token = livekit_job._JobContextVar.set(context)
-    try:
-        yield
-    finally:
-        livekit_job._JobContextVar.reset(token)
-        await context._on_cleanup()
 
 
 @pytest.mark.parametrize("kind", [LLM, ChatLLM])

@@ -57,7 +57,9 @@ def test_each_dependency_says_what_it_is_for() -> None:
             assert "rtllm==" in line or "#" in line, line
 
 
-@pytest.mark.parametrize("name", ["rtllm", "rtllm_livekit", "rtllm_videosdk", "rtllm.simulator"])
+@pytest.mark.parametrize(
+    "name", ["rtllm", "rtllm_livekit", "rtllm_videosdk", "rtllm.otel", "rtllm.simulator"]
+)
 def test_public_names_exist_and_are_sorted(name: str) -> None:
     module = importlib.import_module(name)
     assert list(module.__all__) == sorted(
@@ -73,7 +75,12 @@ def test_each_distribution_is_marked_as_typed(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "sdk"), [("rtllm_livekit", "livekit.agents"), ("rtllm_videosdk", "videosdk.agents")]
+    ("package", "sdk"),
+    [
+        ("rtllm_livekit", "livekit.agents"),
+        ("rtllm_videosdk", "videosdk.agents"),
+        ("rtllm.otel", "opentelemetry"),
+    ],
 )
 def test_an_adapter_without_its_sdk_names_the_extra(package: str, sdk: str) -> None:
     hide = (
@@ -87,4 +94,4 @@ def test_an_adapter_without_its_sdk_names_the_extra(package: str, sdk: str) -> N
     result = subprocess.run(
         [sys.executable, "-c", hide], capture_output=True, text=True, check=False, timeout=50
     )
-    assert f"pip install 'rtllm[{package.removeprefix('rtllm_')}]'" in result.stderr
+    assert f"pip install 'rtllm[{package.removeprefix('rtllm')[1:]}]'" in result.stderr

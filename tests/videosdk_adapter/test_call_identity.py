@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from videosdk.agents import job as videosdk_job
 
 from rtllm import CallIdentity, TraceEvent, TurnReport
 from rtllm.simulator import Simulator, echo
 from rtllm_videosdk import OpenAILLM
+from videosdk_adapter.jobs import MEETING, job_of
 from videosdk_adapter.talks import talk
 
-MEETING = SimpleNamespace(meeting_id="abcd-efgh", meeting=SimpleNamespace(session_id="6650f"))
 NAMED = CallIdentity("front desk", room="abcd-efgh", session="6650f")
-
-
-@contextmanager
-def job_of(room: object, room_id: str | None = None) -> Iterator[None]:
-    """Run the turns inside as VideoSDK runs those of a job."""
-    context: Any = SimpleNamespace(room=room, room_options=SimpleNamespace(room_id=room_id))
-    token = videosdk_job._current_job_context.set(context)
-    try:
-        yield
-    finally:
-        videosdk_job._current_job_context.reset(token)
 
 
 @pytest.mark.parametrize("streaming", [True, False])

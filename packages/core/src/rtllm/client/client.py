@@ -138,6 +138,7 @@ class Client(BaseClient):
                 chaining=chaining,
                 pricing=Pricing(prices, look_up, is_loaded),
                 cache_report=cache_report,
+                server=endpoint.server,
             ),
             HostKnowledge(profile.name, lanes=uses_lanes, dialect=checked_points(dialect)),
             on_turn,

@@ -133,7 +133,7 @@ class Engine:
             self._state.connections.newest,
         )
         self._state.turns[turn.number] = turn
-        self._state.trace.queued(turn, self._state.options.api, now)
+        self._state.trace.queued(turn, self._state.options, now)
         if not request.warm_up:
             note_turn(self._state, turn, now)
         self._turns.make_due(turn, now)

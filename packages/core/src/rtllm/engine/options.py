@@ -122,6 +122,7 @@ class EngineOptions:
         tracing: Whether trace events are emitted.
         pricing: The prices for the reports' costs.
         cache_report: Whether reports explain the use of the prompt cache.
+        server: The host's address with the port, for the trace; None if it is not known.
     """
 
     profile: HostProfile
@@ -138,6 +139,7 @@ class EngineOptions:
     tracing: bool = False
     pricing: Pricing = UNPRICED
     cache_report: CacheReports = False
+    server: str | None = None
 
     @property
     def trusts_parents(self) -> bool:

@@ -378,7 +378,7 @@ class Sender:
                 rebuild=rebuild,
             )
             self._state.turns[turn.number] = turn
-            self._state.trace.queued(turn, self._state.options.api, now)
+            self._state.trace.queued(turn, self._state.options, now)
             progress.record_connecting(now)
             self._send_attempt(turn, placement, data, now)
             return

@@ -10,6 +10,7 @@ from rtllm.context.conversations import Conversation
 from rtllm.engine.actions import Trace
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection
+from rtllm.engine.options import EngineOptions
 from rtllm.engine.report import TurnReport
 from rtllm.engine.reporting import kind_of, recovery_of
 from rtllm.engine.turn import ActiveTurn
@@ -65,7 +66,7 @@ class Tracer:
 
     # -- turns ---------------------------------------------------------------------------------
 
-    def queued(self, turn: ActiveTurn, api: str, now: float) -> None:
+    def queued(self, turn: ActiveTurn, options: EngineOptions, now: float) -> None:
         """Trace the beginning of a turn."""
         if self.is_on:
             request = turn.prepared.request
@@ -74,9 +75,11 @@ class Tracer:
                 self._of_turn(turn, now),
                 model=request.model,
                 purpose=_purpose_of(turn),
-                api=api,
+                api=options.api,
                 items=len(turn.prepared.context.items),
                 tools=len(request.tools),
+                host=options.profile.name,
+                server=options.server,
             )
 
     def waiting(

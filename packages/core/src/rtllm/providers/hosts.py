@@ -216,6 +216,12 @@ class Endpoint:
         return urlunsplit((scheme, parts.netloc, path, "", ""))
 
     @property
+    def server(self) -> str:
+        """The host's address with the port."""
+        parts = urlsplit(self.url)
+        return f"{self.host}:{parts.port or {'ws': 80, 'wss': 443}[parts.scheme]}"
+
+    @property
     def query(self) -> dict[str, str]:
         """The user's query parameters."""
         return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))

@@ -77,6 +77,8 @@ class TurnQueued(TraceEvent):
         api: ``responses`` or ``chat``.
         items: The number of items of the context.
         tools: The number of tools.
+        host: The name of the host's profile; that of an unknown host is its address.
+        server: The host's address with the port; None if it is not known.
     """
 
     kind: ClassVar[str] = "queued"
@@ -86,6 +88,8 @@ class TurnQueued(TraceEvent):
     api: str = "responses"
     items: int = 0
     tools: int = 0
+    host: str = ""
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

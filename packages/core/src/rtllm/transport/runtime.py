@@ -5,7 +5,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
@@ -34,6 +34,7 @@ from rtllm.providers.hosts import Endpoint
 from rtllm.providers.http_clients import HttpClients
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault
+from rtllm.trace.events import TraceEvent, TurnQueued
 from rtllm.trace.listeners import TraceHub
 from rtllm.transport.http import HttpExchanges
 from rtllm.transport.mailbox import Mailbox
@@ -79,6 +80,7 @@ class Runtime:
             self._sockets = WebSockets(endpoint, credentials, self, network or NetworkConfig())
         self._http = HttpExchanges(http, http_credentials, self)
         self._mailboxes: dict[int, Mailbox] = {}
+        self._contexts: dict[int, Context] = {}
         self._queue: deque[Action] = deque()
         self._is_acting = False
         self._is_stopped = False
@@ -98,6 +100,8 @@ class Runtime:
         """Start a turn; return its number and its mailbox."""
         turn, actions = self._engine.ask(prepared, self._loop.time())
         mailbox = self._mailboxes[turn] = Mailbox()
+        if self._is_acting:  # what begins this turn is carried out in another caller's context
+            self._contexts[turn] = copy_context()
         self._act(actions)
         return turn, mailbox
 
@@ -195,8 +199,7 @@ class Runtime:
             case WakeAt():
                 self._set_timer(action.at)
             case Trace():
-                if self._trace is not None and (trace := self._trace()) is not None:
-                    trace(action.event)
+                self._pass_on(action.event)
             case RecordUsage():
                 today = datetime.now(UTC).date()
                 self._usage_ledger.record(action.category, action.usage, action.details, today)
@@ -205,9 +208,22 @@ class Runtime:
             case MoveUsage(_, was, category, usage, details):
                 self._usage_ledger.move(was, category, usage, details)
             case Finish():
+                self._contexts.pop(action.turn, None)
                 self._mailboxes.pop(action.turn).finish(action)
             case _:
                 self._communicate(action)
+
+    def _pass_on(self, event: TraceEvent) -> None:
+        """Pass a trace event to the listeners; that a turn begins, in the context of its caller."""
+        if self._trace is None or (trace := self._trace()) is None:
+            return
+        context = None
+        if isinstance(event, TurnQueued) and event.turn is not None:
+            context = self._contexts.pop(event.turn, None)
+        if context is not None:
+            context.run(trace, event)
+        else:
+            trace(event)
 
     def _communicate(self, action: Connect | Send | Ping | Close | StartHttp) -> None:
         match action:
