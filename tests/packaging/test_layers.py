@@ -24,6 +24,7 @@ PURE = (
     "scheduling",
     "tools",
     "trace",
+    "trace_view",
 )
 IO = {"aiohttp", "asyncio", "openai", "os", "random", "socket", "time"}
 

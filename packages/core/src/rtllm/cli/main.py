@@ -5,6 +5,7 @@ import typer
 from rtllm._version import __version__
 from rtllm.cli.doctor import doctor
 from rtllm.cli.simulate import simulate
+from rtllm.cli.trace import trace
 
 app = typer.Typer(
     help="Tools around rtllm, the model client for voice agents.",
@@ -12,6 +13,7 @@ app = typer.Typer(
 )
 app.command()(simulate)
 app.command()(doctor)
+app.command()(trace)
 
 
 @app.command()

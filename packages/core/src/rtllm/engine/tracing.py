@@ -143,6 +143,8 @@ class Tracer:
             response_id=report.response_id,
             usage=report.usage,
             error=type(error).__name__ if error is not None else None,
+            cache_missed=report.cache.missed if report.cache is not None else None,
+            cache_breaks=tuple(one.text for one in report.cache.breaks) if report.cache else (),
         )
 
     # -- attempts ------------------------------------------------------------------------------

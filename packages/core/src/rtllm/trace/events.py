@@ -135,6 +135,10 @@ class TurnFinished(TraceEvent):
         response_id: The service's id of the last response.
         usage: The tokens of the last attempt; None if unknown now.
         error: The name of the error that it ended with; None if there was none.
+        cache_missed: Tokens that the service could have read from its prompt cache and did not;
+            None if unknown, or unless ``cache_report`` is set.
+        cache_breaks: What kept it from reading them, as sentences without any text of the
+            conversation.
     """
 
     kind: ClassVar[str] = "finished"
@@ -147,6 +151,8 @@ class TurnFinished(TraceEvent):
     response_id: str | None = None
     usage: Usage | None = None
     error: str | None = None
+    cache_missed: int | None = None
+    cache_breaks: tuple[str, ...] = ()
 
 
 # -- attempts --------------------------------------------------------------------------------------

@@ -65,7 +65,9 @@ class TraceReading:
     def remarks(self) -> tuple[str, ...]:
         """What is missing, as sentences for the reader; empty if nothing is."""
         sentences = [
-            f"{count} {'line' if count == 1 else 'lines'} {_REASONS[reason]}"
+            f"1 line {_REASONS[reason][0]}"
+            if count == 1
+            else f"{count} lines {_REASONS[reason][1]}"
             for reason, count in self.unread.items()
             if count
         ]
@@ -74,9 +76,16 @@ class TraceReading:
         return tuple(sentences)
 
 
-_REASONS: Mapping[Unread, str] = {
-    "cut": "could not be read: cut off, or not JSON",
-    "foreign": "are not of a trace",
-    "newer": "are of a kind that this version of rtllm does not know",
-    "invalid": "have a field of another type or lack one",
+_REASONS: Mapping[Unread, tuple[str, str]] = {
+    "cut": ("could not be read: cut off, or not JSON",) * 2,
+    "foreign": ("is not of a trace", "are not of a trace"),
+    "newer": (
+        "is of a kind that this version of rtllm does not know",
+        "are of a kind that this version of rtllm does not know",
+    ),
+    "invalid": (
+        "has a field of another type or lacks one",
+        "have a field of another type or lack one",
+    ),
 }
+"""Why lines could not be read, for one and for several."""

@@ -1,0 +1,201 @@
+"""What matters first: how many turns, the slowest and why, the failed ones, and the cost."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from rtllm.trace_view.model import AttemptView, Calls, TurnView
+from rtllm.trace_view.words import counted, money, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens and money of one category.
+
+    Attributes:
+        attempts: The number of attempts.
+        input: Their input tokens, as far as known.
+        output: Their output tokens.
+        cached: The input tokens that were read from the prompt cache.
+        estimated: How many of the attempts have estimated tokens only.
+        unknown: How many have none at all.
+        unpriced: How many have an unknown cost.
+        costs: The cost in each currency.
+    """
+
+    attempts: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    estimated: int = 0
+    unknown: int = 0
+    unpriced: int = 0
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Turns that failed for the same reason.
+
+    Attributes:
+        why: The reason.
+        turns: Their ids.
+    """
+
+    why: str
+    turns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What matters first.
+
+    Attributes:
+        turns: How many turns a framework asked for.
+        others: How many were for other purposes, such as a warm-up.
+        groups: How many conversations there are.
+        interrupted: How many turns were interrupted.
+        retried: How many needed more than one attempt.
+        began: When the first turn began, in seconds since 1970; None if there is none.
+        ended: When the last turn ended.
+        median_wait: The median of the seconds until the first output; None if there is none.
+        slow_wait: One of twenty turns waited longer than this many seconds.
+        slowest: The id of the slowest turn; None if there is none.
+        failures: The failed turns, by reason, the most frequent first.
+        full_contexts: How many requests had the full context, by reason.
+        spent: Tokens and money by category.
+        total: Tokens and money of all attempts.
+        headline: The essentials as sentences.
+    """
+
+    turns: int = 0
+    others: int = 0
+    groups: int = 0
+    interrupted: int = 0
+    retried: int = 0
+    began: float | None = None
+    ended: float | None = None
+    median_wait: float | None = None
+    slow_wait: float | None = None
+    slowest: int | None = None
+    failures: tuple[Failure, ...] = ()
+    full_contexts: Mapping[str, int] = field(default_factory=dict)
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    total: Spent = field(default_factory=Spent)
+    headline: tuple[str, ...] = ()
+
+
+def summarize(calls: Calls) -> Summary:
+    """Find what matters first in a trace.
+
+    Args:
+        calls: The turns and connections.
+
+    Returns:
+        The summary.
+    """
+    turns = [turn for turn in calls.turns if turn.is_response]
+    waits = sorted(turn.wait for turn in turns if turn.outcome != "open")
+    slowest = worst_of(calls.turns, 1)
+    attempts = [attempt for turn in calls.turns for attempt in turn.attempts]
+    by_category: dict[str, list[AttemptView]] = defaultdict(list)
+    for attempt in attempts:
+        if attempt.counted:
+            by_category[attempt.category or "unknown"].append(attempt)
+    summary = Summary(
+        turns=len(turns),
+        others=len(calls.turns) - len(turns),
+        groups=len({turn.group for turn in turns}),
+        interrupted=sum(turn.is_cut for turn in turns),
+        retried=sum(len(turn.attempts) > 1 for turn in turns),
+        began=min((turn.began for turn in calls.turns), default=None),
+        ended=max((turn.began + turn.duration for turn in calls.turns), default=None),
+        median_wait=median(waits) if waits else None,
+        slow_wait=waits[min(len(waits) - 1, int(len(waits) * 0.95))] if waits else None,
+        slowest=slowest[0].id if slowest else None,
+        failures=_failures_of(turns),
+        full_contexts=Counter(a.full_context_reason for a in attempts if a.full_context_reason),
+        spent={name: _spent(of) for name, of in sorted(by_category.items())},
+        total=_spent(a for of in by_category.values() for a in of),
+    )
+    return _with_headline(summary, calls)
+
+
+def worst_of(turns: Iterable[TurnView], count: int) -> list[TurnView]:
+    """Return the turns with the longest waits, the longest first.
+
+    Args:
+        turns: The turns; those that no framework asked for are left out.
+        count: How many at most.
+    """
+    asked = [turn for turn in turns if turn.is_response]
+    return sorted(asked, key=lambda turn: -turn.wait)[:count]
+
+
+def _failures_of(turns: Sequence[TurnView]) -> tuple[Failure, ...]:
+    reasons: dict[str, list[int]] = defaultdict(list)
+    for turn in turns:
+        if turn.has_failed:
+            last = turn.faults[-1] if turn.faults else None
+            code = f" ({last.code})" if last is not None and last.code else ""
+            why = f"{last.fault}{code}" if last is not None else turn.error or turn.outcome
+            reasons[why].append(turn.id)
+    failures = [Failure(why, tuple(ids)) for why, ids in reasons.items()]
+    return tuple(sorted(failures, key=lambda failure: -len(failure.turns)))
+
+
+def _spent(attempts: Iterable[AttemptView]) -> Spent:
+    attempts = list(attempts)
+    known = [a.usage for a in attempts if a.usage is not None]
+    costs: dict[str, float] = {}
+    for attempt in attempts:
+        if attempt.cost is not None and attempt.currency is not None:
+            costs[attempt.currency] = costs.get(attempt.currency, 0.0) + attempt.cost
+    return Spent(
+        attempts=len(attempts),
+        input=sum(usage.input for usage in known),
+        output=sum(usage.output for usage in known),
+        cached=sum(usage.cached or 0 for usage in known),
+        estimated=sum(a.is_estimate for a in attempts),
+        unknown=sum(a.usage is None for a in attempts),
+        unpriced=sum(a.cost is None for a in attempts),
+        costs=costs,
+    )
+
+
+# -- the headline ----------------------------------------------------------------------------------
+
+
+def cost_words(spent: Spent) -> str:
+    """Say what attempts cost, and how many have an unknown cost."""
+    known = " + ".join(money(amount, currency) for currency, amount in spent.costs.items())
+    if not known:
+        return "unknown" if spent.attempts else "nothing"
+    return f"{known}, and {spent.unpriced} unknown" if spent.unpriced else known
+
+
+def _with_headline(summary: Summary, calls: Calls) -> Summary:
+    if not summary.turns:
+        return replace(summary, headline=("The file has no turn that a framework asked for.",))
+    count = f"{counted(summary.turns, 'turn')} in {counted(summary.groups, 'conversation')}"
+    said = [f"{count}; half of them waited {seconds(summary.median_wait or 0.0)} or less."]
+    slowest = next(turn for turn in calls.turns if turn.id == summary.slowest)
+    why = f": {slowest.why}" if slowest.why else ""
+    said.append(f"Slowest: turn {slowest.id}, {seconds(slowest.wait)}{why}.")
+    failed = sum(len(failure.turns) for failure in summary.failures)
+    if failed:
+        reasons = "; ".join(
+            f"{failure.why}: {_ids(failure.turns)}" for failure in summary.failures[:3]
+        )
+        said.append(f"{counted(failed, 'turn')} failed: {reasons}.")
+    else:
+        said.append("No turn failed.")
+    said.append(f"Cost: {cost_words(summary.total)}.")
+    return replace(summary, headline=tuple(said))
+
+
+def _ids(ids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, ids[:5]))
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return f"turn {shown}" if len(ids) == 1 else f"turns {shown}{more}"
