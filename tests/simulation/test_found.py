@@ -317,3 +317,18 @@ def test_an_exchange_over_http_has_its_whole_limit_after_a_wait() -> None:
     started = [a for a in engine.connect_failed(connection, busy, 5.0) if isinstance(a, StartHttp)]
     assert len(started) == 2
     assert not [action for action in engine.tick(5.2) if isinstance(action, Close)]
+
+
+@pytest.mark.parametrize("host", [HOST, LANELESS], ids=["lanes", "no lanes"])
+def test_an_answer_in_spite_of_an_error_about_the_connection_is_not_the_next_turns(
+    host: HostProfile,
+) -> None:
+    engine = Engine(EngineOptions(host))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    busy = {"code": "rate_limit_exceeded", "message": "try again in 0.2 s"}
+    error = json.dumps({"type": "error", "status": 429, "error": busy})
+    engine.received(sent.connection, error, 0.2)
+    assert sent.connection not in engine.snapshot().connections
+    actions = engine.tick(0.5)
+    assert only(Connect, actions).connection != sent.connection

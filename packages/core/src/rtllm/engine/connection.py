@@ -12,7 +12,7 @@ from rtllm.engine.attempt import Attempt
 from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.engine.transitions import change
 from rtllm.retry.faults import Fault, belongs_to_connection, from_error
-from rtllm.retry.policy import ends_connection, refuses_lanes
+from rtllm.retry.policy import ends_connection, may_concern_connection, refuses_lanes
 
 State = Literal["connecting", "open", "closing", "closed"]
 
@@ -182,10 +182,11 @@ class Connection:
         """
         lane = frame.lane
         queue = self._running.get(lane)
-        if not queue and lane is None:
+        if lane is None and not (queue and self.has_responded):
             if frame.is_error:
-                return self._route_error(frame)
-            if frame.type == "response.created" and not self._lanes_proved:
+                if not queue or self._may_be_answered_anyway(from_error(*error_of(frame))):
+                    return self._route_error(frame)
+            elif not queue and frame.type == "response.created" and not self._lanes_proved:
                 queue = self._answer_in_order()
         if not queue:
             return None
@@ -229,11 +230,20 @@ class Connection:
             # If a host names lanes, its response may still come. The next request on that lane
             # would take it for its own.
             may_come = self._lanes_proved and failed[0].lane is not None
+            may_come = may_come or self._may_be_answered_anyway(fault)
             is_over = is_over or (may_come and not refuses_lanes(fault))
             return LanelessError(fault, failed=failed, is_over=is_over)
         if not is_over:
             fault = belongs_to_connection(fault)
         return LanelessError(fault, displaced=waiting, is_over=True)
+
+    def _may_be_answered_anyway(self, fault: Fault) -> bool:
+        """Whether a request may be answered in spite of an error.
+
+        A busy service's or a proxy's error that comes before all else may be about the connection.
+        The response would then be taken for the next request's.
+        """
+        return not self.has_responded and may_concern_connection(fault)
 
     def close_reason(self, fault: Fault) -> Fault:
         """Return the reason why the connection was closed.

@@ -234,6 +234,11 @@ def ends_connection(fault: Fault) -> bool:
     return fault.kind is FaultKind.CONNECTION_LIMIT
 
 
+def may_concern_connection(fault: Fault) -> bool:
+    """Whether an error may be about a connection as well as about a request on it."""
+    return fault.kind in (FaultKind.THROTTLED, FaultKind.SERVER)
+
+
 def limits_rate(fault: Fault) -> bool:
     """Whether a fault is a rate limit, which all requests of the client share."""
     return fault.kind is FaultKind.THROTTLED and error_type(RateLimited, fault) is RateLimited
