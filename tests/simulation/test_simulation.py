@@ -47,10 +47,12 @@ def test_all_laws_hold_whatever_a_service_or_a_network_does(
 
 
 def test_each_kind_of_world_comes_to_turns_that_are_answered() -> None:
-    for seed in range(len(KINDS)):
+    answered: Counter[str] = Counter()
+    for seed in range(2 * len(KINDS)):
         outcome = play(seed)
         assert outcome.violation is None, shortest_story(seed)
-        assert outcome.figures["ended completed"] > 0
+        answered[outcome.world.kind] += outcome.figures["ended completed"]
+    assert min(answered.values()) > 0
 
 
 def test_in_calm_worlds_nearly_every_request_after_the_first_is_chained() -> None:
