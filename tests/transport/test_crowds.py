@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from openai import AsyncOpenAI
 
 from rtllm import (
+    ChatClient,
     Client,
     ConfigError,
     Credentials,
@@ -38,6 +40,32 @@ async def test_a_crowd_without_lanes_is_answered_and_goes_on_chained(
             assert {spoken(events) for events in answers} == {"yes"}
         later = simulator.journal.entries[150:]
         assert all(entry.body.get("previous_response_id") for entry in later)
+
+
+async def test_a_crowd_over_http_is_answered_at_the_same_time(make_client: MakeClient) -> None:
+    go_on = asyncio.Event()
+    async with Simulator(Reply.of(Text(pieces=(Pause(go_on), "yes")))) as simulator:
+        crowd = callers(make_client(simulator, websocket=False), 110)
+        answers = asyncio.gather(*(caller.say("Hello") for caller in crowd))
+        await simulator.journal.wait(lambda journal: len(journal.entries) == len(crowd))
+        go_on.set()
+        assert {spoken(events) for events in await answers} == {"yes"}
+
+
+async def test_a_crowd_over_http_shares_one_http_client() -> None:
+    async with Simulator("yes") as simulator:
+        made: list[AsyncOpenAI] = []
+
+        def make(_: str | None) -> AsyncOpenAI:
+            made.append(AsyncOpenAI(base_url=simulator.base_url, api_key="key"))
+            return made[-1]
+
+        client = ChatClient(make_client=make)
+        crowd = [Caller(client) for _ in range(20)]
+        answers = await asyncio.gather(*(caller.say("Hello") for caller in crowd))
+        assert {spoken(events) for events in answers} == {"yes"}
+        assert len(made) == 1
+        await client.aclose()
 
 
 async def test_beyond_the_cap_requests_wait_for_a_connection(

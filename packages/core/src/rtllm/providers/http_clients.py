@@ -55,8 +55,9 @@ def patient_http(url: str, proxy: str | None = None) -> Any:
     """
     import openai  # noqa: PLC0415 - slow to import
 
+    # Without limits: a request beyond them would wait there unseen until its turn's time is over.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
-        max_connections=50, max_keepalive_connections=50, keepalive_expiry=120
+        max_connections=None, max_keepalive_connections=None, keepalive_expiry=120
     )
     trusted_by_environment()  # raises with the variable's name
     proxy = proxy or environment.proxy_for(url)

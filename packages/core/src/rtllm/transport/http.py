@@ -50,6 +50,7 @@ class HttpExchanges:
         self._facts = facts
         self._tasks = NumberedTasks(facts)
         self._connections: dict[str | None, Any] = {}
+        self._creation = asyncio.Lock()
 
     def start(self, action: StartHttp) -> None:
         """Begin to send a request."""
@@ -120,12 +121,20 @@ class HttpExchanges:
         if clients is None:
             raise FaultError(CLIENT_CLOSED)
         client = clients.made(proxy)
-        if client is None:  # importing the SDK and loading the trust store take a while
-            client = await asyncio.to_thread(clients.get, proxy)
+        if client is None:
+            client = await self._create(clients, proxy)
         self._note(clients, client, proxy)
         if getattr(client, "max_retries", None) == 0 or not hasattr(client, "with_options"):
             return client
         return client.with_options(max_retries=0)
+
+    async def _create(self, clients: HttpClients, proxy: str | None) -> Any:
+        """Create the openai client for a proxy, once for all the requests that wait for it."""
+        async with self._creation:
+            if (client := clients.made(proxy)) is not None:
+                return client
+            # Importing the SDK and loading the trust store take a while.
+            return await asyncio.to_thread(clients.get, proxy)
 
     def _note(self, clients: HttpClients, client: Any, proxy: str | None) -> None:
         """Keep a reference to what must be closed if the client is garbage-collected.
