@@ -1,4 +1,4 @@
-"""What tracing costs a turn of the engine: without a listener, with one, and with a file.
+"""What tracing costs a turn of the engine: without a listener, with one, a file, OpenTelemetry.
 
     uv run benchmarks/trace_cost.py [--turns 2000] [--deltas 50]
 
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +27,7 @@ from rtllm.engine.engine import Engine
 from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import prepare
 from rtllm.engine.tracing import Tracer
+from rtllm.otel import OpenTelemetry
 from rtllm.providers.hosts import HostProfile
 
 CALLS = 1_000_000
@@ -98,6 +102,9 @@ def main(
         file = TraceFile(Path(folder) / "trace.jsonl")
         writing, _ = play(turns, deltas, file)
         file.close()
+    meters = MeterProvider(metric_readers=[InMemoryMetricReader()])
+    telemetry = OpenTelemetry(tracer_provider=TracerProvider(), meter_provider=meters)
+    spanning, _ = play(turns, deltas, telemetry)
     pieces = deltas + 5
     nothing = events / turns * call + pieces * check
     table = Table("tracing", "CPU per turn on the event loop", "of a turn")
@@ -108,7 +115,11 @@ def main(
         f"{nothing * 1e6:.2f} µs",
         f"{nothing / (without / turns):.2%}",
     )
-    for name, spent in (("a listener that does nothing", listening), ("a file", writing)):
+    for name, spent in (
+        ("a listener that does nothing", listening),
+        ("a file", writing),
+        ("OpenTelemetry, without an exporter", spanning),
+    ):
         table.add_row(name, f"{spent / turns * 1e6:.0f} µs", f"{(spent - without) / without:.1%}")
     Console().print(table)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from rtllm import (
@@ -357,6 +358,26 @@ async def test_a_listener_that_fails_never_hurts_a_turn(
     assert telemetry.turns == []
     (point,) = telemetry.metrics()["gen_ai.client.inference.duration"].data.data_points
     assert point.count == 2  # the metrics go on
+    assert repr(telemetry.listener) == "<OpenTelemetry: 0 turns open>"
+
+
+class _Broken(SpanProcessor):
+    def on_end(self, span: ReadableSpan) -> None:
+        raise OSError("the backend is away")
+
+
+async def test_spans_that_fail_hurt_neither_the_turn_nor_the_metrics(
+    make_client: MakeClient, telemetry: Telemetry, reports: list[TurnReport]
+) -> None:
+    telemetry.tracers.add_span_processor(_Broken())
+    async with Simulator(echo()) as service:
+        client = make_client(service, on_trace=telemetry.listener)
+        caller = Caller(client)
+        await caller.say("Hello")
+        await caller.say("Again")
+    assert [report.outcome for report in reports] == ["completed", "completed"]
+    tokens = "gen_ai.client.inference.usage.input_tokens"
+    assert telemetry.sum_of(tokens) == client.usage.all.input > 0
     assert repr(telemetry.listener) == "<OpenTelemetry: 0 turns open>"
 
 

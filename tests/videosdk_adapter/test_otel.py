@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ async def test_a_failed_turn_has_the_type_of_its_error(telemetry: Telemetry) -> 
     async with Simulator(echo(), fault=down) as service:
         model = model_of(service, telemetry, streaming=True)
         async with talk(model) as call:
-            await call.turn("hello")
+            await asyncio.gather(await call.hear("hello"), return_exceptions=True)
         await model.aclose()
     (turn,) = telemetry.turns
     assert turn.status.status_code is StatusCode.ERROR

@@ -32,7 +32,6 @@ from rtllm.trace.events import (
     ToolCalled,
     TraceEvent,
     TurnCancelled,
-    TurnFinished,
     TurnQueued,
     TurnWaiting,
 )
@@ -101,8 +100,6 @@ class Spans:
         if spans is None:
             return
         self._note_step(event, spans)
-        if isinstance(event, TurnFinished):
-            self._waiting = [waiting for waiting in self._waiting if waiting is not spans]
         if turn.is_over:
             self.end(turn)
 
@@ -111,6 +108,7 @@ class Spans:
         spans = self._turns.pop(turn, None)
         if spans is None:
             return
+        self._waiting = [waiting for waiting in self._waiting if waiting is not spans]
         for attempt in spans.attempts.values():
             attempt.end()
         self._describe(turn, spans.span)
