@@ -123,7 +123,7 @@ async def test_a_superseded_draft_is_not_part_of_the_next_context(host: Any) -> 
         go_on.set()
         await turn(st, ctx, "Three")
         await st.check()
-        assert st.llm.usage.cancelled.attempts == 5
+        assert st.llm.usage.draft.attempts == 5
 
 
 # -- calls as values ----------------------------------------------------------------------------
