@@ -15,6 +15,7 @@ from rtllm import (
     ChatClient,
     Client,
     ConfigError,
+    Message,
     ModelPrices,
     Prices,
     RequestRejected,
@@ -99,6 +100,22 @@ async def test_an_end_has_its_cost_once_the_prices_are_there(make_client: MakeCl
     assert (ended.currency, ended.host) == ("EUR", client.endpoint.profile.name)
     assert ended.cost == pytest.approx(float(client.usage.cost.amount or 0))
     assert ended.cost > 0
+
+
+async def test_the_end_of_a_turn_has_what_broke_the_prompt_cache(make_client: MakeClient) -> None:
+    events: list[TraceEvent] = []
+    async with Simulator(echo()) as service:
+        caller = Caller(make_client(service, on_trace=events.append, cache_report="texts"))
+        caller.items[0] = Message.of("system", f"It is Monday. {SECRET} " * 200)
+        await caller.say("Hello")
+        caller.items[0] = Message.of("system", f"It is Sunday. {SECRET} " * 200)
+        await caller.say("Again")
+    last = [event for event in events if isinstance(event, TurnFinished)][-1]
+    assert last.cache_missed is not None
+    assert last.cache_missed > 1000
+    assert any("instructions changed" in text for text in last.cache_breaks)
+    assert SECRET not in repr(events)
+    assert "Monday" not in repr(events)
 
 
 async def test_a_barge_in_is_cancelled_first_and_drained_later(make_client: MakeClient) -> None:
