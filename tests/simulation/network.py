@@ -456,7 +456,9 @@ class Network:
         if step.excuse in ("miss", "items"):
             self.misses[pipe.engine] += 1
         is_heard = self.sim.oracle.is_current(turn, attempt)
-        if step.excuse == "parameter" and is_heard:
+        # Of several laned requests, an error without a lane tells none what was refused.
+        is_ambiguous = lane is None and attempt.lane is not None and len(pipe.running) > 1
+        if step.excuse == "parameter" and is_heard and not is_ambiguous:
             self.refused.add((pipe.engine, str(attempt.body["model"])))
         self.sim.fact(pipe.engine, "received", pipe.number, data.decode())
         self.sim.oracle.fed(attempt, step)

@@ -460,7 +460,8 @@ class Writer:
             del steps[self.call_at :]
             steps.append(Step(0.1, "drop", excuse="drop"))
         elif fault == "stall":
-            steps[choose.below(len(steps))].delay += 6.0
+            stalled = steps[choose.below(len(steps))]
+            stalled.delay = max(stalled.delay, 6.0)
         elif fault == "long stall":
             at = choose.below(len(steps))
             steps.insert(at, Step(0.01, "stall", excuse="stall"))
