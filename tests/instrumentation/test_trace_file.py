@@ -224,7 +224,7 @@ def test_a_blocked_disk_does_not_block_the_caller_and_what_is_dropped_is_counted
     assert file.flush(60.0)
     file.close()
     reading = read_trace(file.path)
-    assert file.dropped > 400
+    assert file.dropped > 250  # all but the queue and the batches that were written
     assert reading.dropped == file.dropped
     assert len(reading.records) == 500 - file.dropped
     assert reading.remarks == (f"{file.dropped} events were dropped when they were written",)
