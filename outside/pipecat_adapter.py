@@ -53,6 +53,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "pipecat_adapter
 
 from service import RtllmLLMService
 
+SETTLED = 0.1
+"""Seconds in which pipecat passes a response's calls on."""
 LIMIT = 30.0  # seconds
 LONG = " ".join(f"word{number}" for number in range(60))
 
@@ -182,9 +184,13 @@ class PipecatCall:
             await self._worker.queue_frame(InterruptionFrame())
             await self.until(self._is_recorded)
             return Heard(str(self.messages.get_messages()[-1]["content"]))
-        await self.until(
-            lambda: self._is_recorded() or (errors and self.line.ends == len(contexts) - known)
-        )
+        asked = 0
+        while asked != len(contexts):  # text before calls is recorded before their outputs
+            asked = len(contexts)
+            await self.until(
+                lambda: self._is_recorded() or (errors and self.line.ends == len(contexts) - known)
+            )
+            await asyncio.sleep(SETTLED)
         return Heard("".join(self.line.heard), failed=bool(errors))
 
     def _is_recorded(self) -> bool:
