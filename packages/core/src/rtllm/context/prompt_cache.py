@@ -104,12 +104,12 @@ class PromptCacheReport:
     def __str__(self) -> str:
         about = "about " if self.is_estimated else ""
         read = "unknown" if self.read is None else f"{self.read:,}"
-        told = f"{read} of {about}{self.readable:,} cacheable tokens read from the prompt cache"
+        summary = f"{read} of {about}{self.readable:,} cacheable tokens read from the prompt cache"
         if not self.breaks:
-            return told
+            return summary
         reasons = "; ".join(map(str, self.breaks))
         if not self.missed:
-            return f"{told}; {reasons}"
+            return f"{summary}; {reasons}"
         return f"{reasons}: {about}{self.missed:,} tokens were not read from the cache"
 
 

@@ -32,13 +32,13 @@ def explain(turn: TurnView, connections: Sequence[ConnectionView] = ()) -> str:
         return ""
     total = sum(times.values())
     largest = sorted(times, key=lambda name: -times[name])
-    told = [_cause(largest[0], times[largest[0]], turn, connections)]
-    told += [
+    clauses = [_cause(largest[0], times[largest[0]], turn, connections)]
+    clauses += [
         _cause(name, times[name], turn, connections)
         for name in largest[1:2]
         if times[name] > LARGE_PART * total
     ]
-    return "; ".join(told)
+    return "; ".join(clauses)
 
 
 def notes_of(turn: TurnView, connections: Sequence[ConnectionView] = ()) -> tuple[str, ...]:
@@ -145,16 +145,16 @@ def _with_context(attempt: AttemptView | None) -> str:
 
 def _why_thinking(attempt: AttemptView | None, turn: TurnView) -> str:
     """Say what made the model slow, as far as the trace tells."""
-    told = []
+    clauses = []
     usage = attempt.usage if attempt is not None else None
     if turn.cache_missed and turn.cache_breaks:
         missed = counted(turn.cache_missed, "token")
-        told.append(f"{missed} were not read from the prompt cache ({turn.cache_breaks[0]})")
+        clauses.append(f"{missed} were not read from the prompt cache ({turn.cache_breaks[0]})")
     if usage is not None and usage.reasoning:
-        told.append(f"it spent {counted(usage.reasoning, 'token')} on reasoning")
-    if usage is not None and not told:
-        told.append(f"the prompt has {counted(usage.input, 'token')}")
-    return f": {' and '.join(told)}" if told else ""
+        clauses.append(f"it spent {counted(usage.reasoning, 'token')} on reasoning")
+    if usage is not None and not clauses:
+        clauses.append(f"the prompt has {counted(usage.input, 'token')}")
+    return f": {' and '.join(clauses)}" if clauses else ""
 
 
 # -- notes -----------------------------------------------------------------------------------------
