@@ -85,5 +85,6 @@ class _EventLoops:
     def __init__(self, chosen: str) -> None:
         self._chosen = chosen
 
+    @pytest.hookimpl(trylast=True)  # a folder in virtual time stays in it
     def pytest_asyncio_loop_factories(self) -> dict[str, LoopFactory]:
         return loop_factory(self._chosen, asyncio.new_event_loop)

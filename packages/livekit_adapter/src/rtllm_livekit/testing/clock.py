@@ -130,6 +130,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
+        """Wait until the threads have ended; time passes as usual until then.
+
+        From Python 3.12 this wait has a limit, which a jump would reach at once.
+        """
+        self._jumps.threads += 1
+        try:
+            await super().shutdown_default_executor(*args, **options)
+        finally:
+            self._jumps.threads -= 1
+
     def _thread_done(self, _: asyncio.Future[Any]) -> None:
         self._jumps.threads -= 1
 
