@@ -112,9 +112,7 @@ async def play(stage: str, manners: Collection[str]) -> None:
         http_context.open(),
         Simulator(script, manners=manners, strict=False) as service,
     ):
-        # Only the user may decide to leave out `store=False`, which VideoSDK has by default.
-        dialect = {"store": "left out"} if "no store" in manners else None
-        model = make(model="some-model", api_key="key", base_url=service.base_url, dialect=dialect)
+        model = make(model="some-model", api_key="key", base_url=service.base_url)
         try:
             async with session(model) as say:
                 for asked, expected in CALL:

@@ -134,10 +134,37 @@ def test_keywords_are_points() -> None:
         ("Tool call id must be a-z, with a length of 9.", "call_ids", "nine"),
         ("Extra inputs: max_completion_tokens", "output_limit", "max_tokens"),
         ("stream_options.include_usage: Extra inputs", "stream_options", "left out"),
+        ("Unsupported parameter: store", "store", "if set"),
+        ("Unrecognized request argument supplied: store", "store", "if set"),
+        ('json: unknown field "store"', "store", "if set"),
+        (
+            "[{'loc': ('body', 'store'), 'msg': 'Extra inputs are not permitted'}]",
+            "store",
+            "if set",
+        ),
+        ("property 'store' is unsupported", "store", "if set"),
+        ("This model does not support the parameter `store`.", "store", "if set"),
+        ("Additional properties are not allowed ('store' was unexpected)", "store", "if set"),
+        ("store=false is not supported", "store", "if set"),
     ],
 )
 def test_a_sentence_tells_which_value_is_wanted(words: str, point: str, value: str) -> None:
     assert (point, value) in wanted_points(words, Dialect())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (
+            "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false. "
+            "Try again with `store` set to true, or remove this item from your input."
+        ),
+        "Previous response can't be found because `store` was false.",
+        "The data store is not available",
+    ],
+)
+def test_a_sentence_about_something_else_than_the_field_leaves_store_as_it_is(words: str) -> None:
+    assert "store" not in dict(wanted_points(words, Dialect()))
 
 
 def test_a_value_that_is_in_use_is_not_wanted_again() -> None:

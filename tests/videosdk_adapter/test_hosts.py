@@ -73,6 +73,50 @@ async def test_an_answer_cut_before_its_first_word_is_not_silence() -> None:
         await llm.aclose()
 
 
+@pytest.mark.parametrize("use_websocket", [True, False])
+async def test_the_default_of_store_fails_no_turn_on_a_host_without_the_field(
+    *, use_websocket: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Simulator("Hi.", manners=["no store"], strict=False) as service:
+        llm = llm_of(service, streaming=True, use_websocket=use_websocket)
+        for _ in range(2):
+            chunks, error = await chunks_of(llm, hello())
+            assert error is None
+            assert text_of(chunks) == "Hi."
+        requests = service.journal.entries
+        assert [entry.body.get("store") for entry in requests] == [False, None, None]
+        (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert "dialect={'store': 'if set'}" in warning
+        await llm.aclose()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"store": False}, {"extra_body": {"store": False}}, {"parameters": {"store": False}}],
+)
+async def test_a_user_who_forbids_storing_is_obeyed(options: dict[str, Any]) -> None:
+    async with Simulator("Hi.", manners=["no store"], strict=False) as service:
+        llm = llm_of(service, streaming=True, **options)
+        _, error = await chunks_of(llm, hello())
+        assert "store" in str(error)
+        assert [entry.body.get("store") for entry in service.journal.entries] == [False]
+        await llm.aclose()
+
+
+async def test_nothing_is_stored_unless_the_user_wants_it() -> None:
+    async with Simulator("Hi.") as service:
+        llm = llm_of(service, streaming=True)
+        for store in (None, True, False):
+            llm.store = store
+            await chunks_of(llm, hello())
+        assert [entry.body.get("store") for entry in service.journal.entries] == [
+            False,
+            True,
+            False,
+        ]
+        await llm.aclose()
+
+
 async def test_defaults_of_azure_go_only_to_models_known_to_fit() -> None:
     async with Simulator("Hi.", models=["prod"], manners=["no effort"], strict=False) as service:
         llm = OpenAILLM.azure(

@@ -53,7 +53,8 @@ Verbosity = Literal["low", "medium", "high"]
     "isn't 0 as in the original.",
     reasoning_effort="How much a reasoning model thinks. None: the model's default.",
     store="Whether the service stores responses; with ``streaming=True`` only. Responses are "
-    "continued in both cases.",
+    "continued in both cases. None: they are not stored; the field is left out on hosts that "
+    "reject it.",
     use_websocket="With ``streaming=True``: False sends Responses requests over HTTP, where only "
     "stored responses can be continued.",
     silence_limit="Seconds from `chat` to the first output, over all attempts; then the turn "
@@ -96,7 +97,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         reasoning_effort: Effort | None = None,
         verbosity: Verbosity | None = None,
         streaming: bool = False,
-        store: bool = False,
+        store: bool | None = None,
         wss_url: str | None = None,
         use_websocket: bool = True,
         lanes: Lanes = "auto",

@@ -54,7 +54,7 @@ class LiveSettings:
     """The settings of an LLM; each request reads their current values."""
 
     streaming: bool
-    store: bool
+    store: bool | None
     failure_text: str | None
     extra_headers = PrivateSetting()
     extra_query = PrivateSetting()
@@ -85,6 +85,7 @@ class LiveSettings:
             fields=groups.fields,
             host=clients.provider.host,
             deployment=clients.provider.deployment,
+            unstored=True,
             defaults={"temperature": DEFAULT_TEMPERATURE, **clients.provider.defaults},
             **groups.options,
         )

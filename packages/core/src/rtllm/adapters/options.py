@@ -22,7 +22,16 @@ PROVIDER_KEYWORDS = frozenset(
 )
 """The keywords of `resolve_provider`."""
 _OF_THE_ADAPTER = frozenset(
-    {"api", "fields", "host", "deployment", "defaults", "voice_effort", "request_headers"}
+    {
+        "api",
+        "fields",
+        "host",
+        "deployment",
+        "defaults",
+        "voice_effort",
+        "unstored",
+        "request_headers",
+    }
 )
 
 
@@ -30,7 +39,7 @@ _OF_THE_ADAPTER = frozenset(
 class Options:
     """The options of an LLM's requests: a value that is checked when it is created.
 
-    Except for the first seven attributes, the names are the adapters' keywords
+    Except for the first eight attributes, the names are the adapters' keywords
     (``docs/parameters.md``). An adapter with keywords of its own derives a class.
 
     Attributes:
@@ -41,6 +50,8 @@ class Options:
         defaults: Values of `fields` that the user did not choose. They are sent only if they fit.
         voice_effort: Whether a request without a reasoning effort gets the lowest one that the
             model accepts.
+        unstored: Whether a request without `store` asks the host not to store its response; left
+            out on hosts that have no such field.
         request_headers: Whether a request may have headers and query parameters of its own; on a
             WebSocket they are sent when it opens.
         model: The model.
@@ -66,6 +77,7 @@ class Options:
     deployment: str | None = None
     defaults: Mapping[str, object] = field(default_factory=dict)
     voice_effort: bool = False
+    unstored: bool = False
     request_headers: bool = True
     model: str
     timeout: object = None
@@ -371,6 +383,9 @@ def _body(
     if options.voice_effort and all(one.get(n) is None for one in (given, call) for n in names):
         given[_EFFORT] = quickest_effort(family)
         untouched.add(_EFFORT)
+    if options.unstored and options.api == "responses" and "store" not in given:
+        given["store"] = False
+        untouched.add("store")
     return parameters.body(
         with_form(given),
         with_form(call),

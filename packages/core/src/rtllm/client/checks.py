@@ -27,6 +27,11 @@ def _switch(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}; expected True or False")
 
 
+def _switch_or_none(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; expected True, False or None")
+
+
 def _switch_or_auto(name: str, value: Any) -> None:
     if not isinstance(value, bool) and value != "auto":
         raise ConfigError(f"{name} is {value!r}; expected True, False or 'auto'")
@@ -124,7 +129,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "on_turn": _callback,
     "prices": _prices,
     "rebuild": _switch,
-    "store": _switch,
+    "store": _switch_or_none,
     "streaming": _switch,
     "strict_parameters": _switch,
     "use_websocket": _switch,

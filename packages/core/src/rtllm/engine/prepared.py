@@ -68,8 +68,7 @@ class PreparedRequest:
         settings = {"model": request.model, **rejected.adjust_settings(request)}
         if request.warm_up or not generate:
             settings["generate"] = False
-        if dialect.store == "left out" and settings.get("store") is False:
-            del settings["store"]
+        self._fit_store(settings, dialect)
         tools = rejected.offered_tools(request)
         if dialect.strict_tools == "left out":
             tools = tuple(without_strict(tool) for tool in tools)
@@ -85,6 +84,14 @@ class PreparedRequest:
             lane=lane,
             types_all=dialect.message_type == "always",
         )
+
+    def _fit_store(self, settings: dict[str, Any], dialect: Dialect) -> None:
+        """Remove ``store=False`` if the host has no such field."""
+        left_out = dialect.store == "left out" or (
+            dialect.store == "if set" and "store" in self.request.untouched
+        )
+        if left_out and settings.get("store") is False:
+            del settings["store"]
 
     def encode_chat(
         self,
@@ -106,8 +113,7 @@ class PreparedRequest:
         )
         if "stream_options" in rejected.of(request.model) or dialect.stream_options == "left out":
             body.pop("stream_options", None)
-        if dialect.store == "left out" and body.get("store") is False:
-            del body["store"]
+        self._fit_store(body, dialect)
         rename_output_limit(body, dialect)
         more = body.get("extra_body", {})
         if isinstance(more, Mapping) and isinstance(more.get("tools"), list):

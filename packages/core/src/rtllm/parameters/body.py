@@ -138,7 +138,7 @@ def body_of(
     extras = {name: {**_extra(options, name), **_extra(call, name)} for name in EXTRAS}
     fitting = _Fitting(
         chosen,
-        frozenset(untouched) - given.keys(),
+        frozenset(untouched) - given.keys() - extras["extra_body"].keys(),
         api,
         model,
         stored=extras["extra_body"].get("store", chosen.get("store")),
@@ -247,8 +247,8 @@ class _Fitting:
             return self._not_taken(row, f"{api} no {row.name}")
         if self._family is None:
             # A default is sent to models that are known to accept it. The framework's temperature
-            # is sent to all, because users rely on it.
-            return row.name not in self.untouched or row.name == "temperature"
+            # is sent to all, because users rely on it, and `store`, which is the host's field.
+            return row.name not in self.untouched or row.name in ("temperature", "store")
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:
             return False
         asked = ParameterContext(

@@ -82,6 +82,10 @@ def _refusal(pattern: str, value: str, instead_of: str | None = None) -> Rejecti
     return RejectionPattern(re.compile(pattern, re.IGNORECASE | re.DOTALL), value, instead_of)
 
 
+_NO_FIELD = (
+    r"\b(unsupported|unknown|unrecognized|unexpected|extra_forbidden|additional propert\w+|"
+    r"extra (inputs?|fields?)|not (supported|support|permitted|allowed|accepted|recognized))\b"
+)
 _SYSTEM = r"\b(system|developer)\b"
 
 POINTS: tuple[Point, ...] = (
@@ -280,10 +284,15 @@ POINTS: tuple[Point, ...] = (
     ),
     Point(
         "store",
-        ("sent", "left out"),
-        "`store=False`, for hosts that do not have the field; only if the user sets it, because on "
-        "other hosts leaving it out means the opposite",
-        "seen: Kilo's gateway (cloud PR 1526)",
+        ("sent", "if set", "left out"),
+        "`store=False`: sent; only if the user sets it, not as VideoSDK's default; or left out, "
+        "which only the user decides, because other hosts then store responses",
+        "seen: rejected by Kilo's gateway (cloud PR 1526)",
+        refusals=(
+            _refusal(rf"{_NO_FIELD}.{{0,40}}\bstore\b", "if set", "sent"),
+            _refusal(rf"\bstore\b.{{0,40}}{_NO_FIELD}", "if set", "sent"),
+        ),
+        plain="if set",
     ),
     Point(
         "thoughts",
