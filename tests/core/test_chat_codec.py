@@ -593,6 +593,7 @@ def test_a_call_that_comes_in_is_slow_until_the_end() -> None:
     assembler = ChatDecoder()
     assembler.feed(piece("{", index=0, id="a", name="f"))
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (True, True)
+    assert assembler.hidden_item is None
     assembler.feed(chunk())
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (True, False)
     assembler.feed(chunk(finish="tool_calls"))
@@ -603,8 +604,9 @@ def test_a_call_that_comes_in_is_slow_until_the_end() -> None:
 def test_thoughts_are_slow_and_never_spoken(name: str) -> None:
     assembler = ChatDecoder()
     assert assembler.feed(chunk({name: "hmm"})) == ([], None)
-    assert assembler.slow_item_open
+    assert (assembler.slow_item_open, assembler.hidden_item) == (True, "reasoning")
     assert assembler.feed(said("Hi")) == ([TextDelta("Hi")], None)
+    assert assembler.hidden_item is None
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (False, True)
 
 

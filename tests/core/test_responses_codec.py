@@ -111,8 +111,11 @@ def test_tool_fields_travel_only_with_tools() -> None:
 # -- in -----------------------------------------------------------------------------------
 
 
-def fed(*frames: dict[str, Any]) -> tuple[ResponsesDecoder, list[Event], Fault | None]:
-    assembler, events, fault = ResponsesDecoder(), list[Event](), None
+def fed(
+    *frames: dict[str, Any], drops_thoughts: bool = False
+) -> tuple[ResponsesDecoder, list[Event], Fault | None]:
+    assembler = ResponsesDecoder(drops_thoughts=drops_thoughts)
+    events, fault = list[Event](), None
     for fields in frames:
         frame = read(json.dumps(fields))
         assert frame is not None
@@ -414,6 +417,31 @@ def test_a_slow_item_is_open_until_it_is_done_and_its_events_are_seen(kind: str)
     assert not assembler.touched_slow_item
     assembler, _, _ = fed(added, event("output_item.done", 0, item={"type": kind}))
     assert (assembler.slow_item_open, assembler.touched_slow_item) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden"),
+    [
+        ("reasoning", "reasoning"),
+        ("web_search_call", "web_search_call"),
+        ("function_call", None),
+        ("message", None),
+        (None, None),
+    ],
+)
+def test_a_hidden_item_is_open_until_it_is_done(kind: str | None, hidden: str | None) -> None:
+    added = event("output_item.added", 0, item={"type": kind})
+    assert fed(added)[0].hidden_item == hidden
+    done = event("output_item.done", 0, item={"type": kind})
+    assert fed(added, done)[0].hidden_item is None
+    assert fed(added, event("completed", response={}))[0].hidden_item is None
+
+
+def test_a_thought_in_the_text_is_a_hidden_item() -> None:
+    begin = event("output_text.delta", 0, delta="<think>Hm.")
+    assert fed(begin, drops_thoughts=True)[0].hidden_item == "reasoning"
+    end = event("output_text.delta", 0, delta="</think>Yes.")
+    assert fed(begin, end, drops_thoughts=True)[0].hidden_item is None
 
 
 def test_a_message_is_not_a_slow_item() -> None:

@@ -27,6 +27,7 @@ from rtllm.trace import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     RequestWritten,
     ResponseCreated,
@@ -126,10 +127,13 @@ class TraceJudge:
     def _hear_of_attempt(self, event: TraceEvent, attempt: TracedAttempt, turn: TracedTurn) -> None:
         _demand(not attempt.is_over, "comes after the end of its attempt", event)
         _demand(attempt.turn == event.turn, "is of another turn", event)
-        again = type(event) in attempt.seen and not isinstance(event, ToolCalled)
+        often = isinstance(event, ToolCalled | HiddenItemReceived)
+        again = type(event) in attempt.seen and not often
         _demand(not again, "comes again", event)
         attempt.seen.append(type(event))
         match event:
+            case HiddenItemReceived():
+                _demand(event.seconds >= 0, "takes no time", event)
             case FirstOutput():
                 _demand(ResponseCreated in attempt.seen, "comes before its response", event)
             case FirstWord():

@@ -18,6 +18,7 @@ from rtllm.trace import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     RequestWritten,
     ResponseCreated,
@@ -174,6 +175,53 @@ def test_text_after_a_tool_call_has_its_own_part() -> None:
     word = FirstWord(at=0.8, client="c", turn=1, attempt=1)
     view = only_turn_of(QUEUED, sent(0.0, 1), call, word, finished(1.0))
     assert seconds_of(view) == {"send": 0.5, "word": 0.3, "rest": 0.2}
+
+
+def test_reasoning_and_hosted_tools_before_the_first_output_have_their_own_parts() -> None:
+    of = {"client": "c", "turn": 1, "attempt": 1}
+    ended = AttemptEnded(at=6.0, category="answered", usage=Usage(100, 450, reasoning=412), **of)  # type: ignore[arg-type]
+    view = only_turn_of(
+        QUEUED,
+        sent(0.0, 1),
+        ResponseCreated(at=0.1, **of),  # type: ignore[arg-type]
+        HiddenItemReceived(at=3.5, item="reasoning", seconds=3.2, **of),  # type: ignore[arg-type]
+        HiddenItemReceived(at=4.6, item="web_search_call", seconds=1.0, **of),  # type: ignore[arg-type]
+        *first_output(4.9),
+        HiddenItemReceived(at=5.5, item="reasoning", seconds=0.4, **of),  # type: ignore[arg-type]
+        ended,
+        finished(6.0),
+    )
+    assert seconds_of(view) == {
+        "send": 0.1,
+        "think": 0.6,
+        "reason": 3.2,
+        "hosted": 1.0,
+        "rest": 1.1,
+    }
+    assert view.why == (
+        "3.20 s of reasoning (412 tokens); a lower reasoning_effort shortens it; "
+        "1.00 s for web search, which the service ran"
+    )
+    assert [note for note in view.notes if note.startswith(("Reasoning", "Web"))] == [
+        "Reasoning: 3.20 s",
+        "Web search: 1.00 s",
+        "Reasoning: 400 ms",
+    ]
+    assert "Web search: 1.00 s" in [step.text for step in view.steps]
+
+
+def test_reasoning_of_an_attempt_that_failed_is_lost_time() -> None:
+    of = {"client": "c", "turn": 1, "attempt": 1}
+    view = only_turn_of(
+        QUEUED,
+        sent(0.0, 1),
+        ResponseCreated(at=0.1, **of),  # type: ignore[arg-type]
+        HiddenItemReceived(at=2.0, item="reasoning", seconds=1.5, **of),  # type: ignore[arg-type]
+        sent(2.0, 2),
+        *first_output(2.5, 2),
+        finished(3.0),
+    )
+    assert seconds_of(view) == {"lost": 2.0, "send": 0.5, "rest": 0.5}
 
 
 def test_an_interruption_tells_how_long_the_service_went_on() -> None:

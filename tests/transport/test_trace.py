@@ -21,13 +21,26 @@ from rtllm import (
     RequestRejected,
     TraceEvent,
 )
-from rtllm.simulator import Call, Close, Dribble, ErrorFrame, Reply, Simulator, echo, fixed, only
+from rtllm.simulator import (
+    Call,
+    Close,
+    Dribble,
+    ErrorFrame,
+    Hosted,
+    Reasoning,
+    Reply,
+    Simulator,
+    echo,
+    fixed,
+    only,
+)
 from rtllm.trace import (
     EVENTS,
     AttemptEnded,
     ConnectionClosed,
     ConnectionOpened,
     FaultHandled,
+    HiddenItemReceived,
     RequestSent,
     ToolCalled,
     TurnCancelled,
@@ -116,6 +129,48 @@ async def test_the_end_of_a_turn_has_what_broke_the_prompt_cache(make_client: Ma
     assert any("instructions changed" in text for text in last.cache_breaks)
     assert SECRET not in repr(events)
     assert "Monday" not in repr(events)
+
+
+REASONED = Reply.of(
+    Reasoning(tokens=400, seconds=3.0), Hosted("web_search_call", seconds=2.0), "Sunny."
+)
+
+
+async def test_reasoning_and_hosted_tools_have_the_time_that_they_took(
+    make_client: MakeClient,
+) -> None:
+    events: list[TraceEvent] = []
+    async with Simulator(REASONED) as service:
+        await Caller(make_client(service, on_trace=events.append)).say("Hello")
+    hidden = [event for event in events if isinstance(event, HiddenItemReceived)]
+    assert [event.item for event in hidden] == ["reasoning", "web_search_call"]
+    assert hidden[0].seconds >= 3.0
+    assert hidden[1].seconds >= 2.0
+    of_turn = kinds(events, 1)
+    assert of_turn[of_turn.index("created") :][:4] == [
+        "created",
+        "hidden_item",
+        "hidden_item",
+        "first_output",
+    ]
+
+
+async def test_reasoning_that_the_turn_does_not_outlast_is_traced_before_its_end(
+    make_client: MakeClient,
+) -> None:
+    events: list[TraceEvent] = []
+    async with Simulator(Reply.of(Reasoning(seconds=30.0), "Yes.")) as service:
+        caller = Caller(make_client(service, on_trace=events.append))
+        caller.items.append(Message.of("user", "Hello"))
+        with caller.client.ask(caller.request()) as response:
+            reading = asyncio.create_task(anext(response))
+            while "created" not in kinds(events, 1):
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(5.0)
+            reading.cancel()
+            await asyncio.wait([reading])
+    assert kinds(events, 1)[-4:-1] == ["hidden_item", "cancelled", "finished"]
+    assert only_one(HiddenItemReceived, events).seconds >= 5.0
 
 
 async def test_a_barge_in_is_cancelled_first_and_drained_later(make_client: MakeClient) -> None:

@@ -177,6 +177,11 @@ class ChatDecoder:
         return self._touched_slow
 
     @property
+    def hidden_item(self) -> str | None:
+        """``reasoning`` while the model's thoughts are being received, else None."""
+        return "reasoning" if self._slow and not self._calls else None
+
+    @property
     def message_open(self) -> bool:
         """Whether a message has begun and has not ended."""
         return bool(self._emitted) and not self._slow and self._finish is None

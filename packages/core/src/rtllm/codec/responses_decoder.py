@@ -85,6 +85,18 @@ class ResponsesDecoder:
         return self._touched_slow
 
     @property
+    def hidden_item(self) -> str | None:
+        """The type of the open item that the framework does not record; None if none is open."""
+        if self.ended is not None:
+            return None
+        for item in self._items:
+            if item.is_slow and item.kind not in (None, "function_call"):
+                return item.kind
+            if item.thoughts is not None and item.thoughts.in_thought:
+                return "reasoning"
+        return None
+
+    @property
     def message_open(self) -> bool:
         """Whether a message has begun and has not ended."""
         return any(item.awaits_end and item.kind == "message" for item in self._items)

@@ -36,6 +36,10 @@ class Decoder(Protocol):
         """Whether the last piece belonged to such a slow item."""
 
     @property
+    def hidden_item(self) -> str | None:
+        """The type of the open item that the framework does not record; None if none is open."""
+
+    @property
     def message_open(self) -> bool:
         """Whether a message has begun and has not ended."""
 
@@ -106,6 +110,8 @@ class Attempt:
         call: The names of the call that it belongs to.
         is_created: Whether it was traced that the service accepted it.
         has_output: Whether its first output was traced.
+        hidden_item: The type of the open item that the framework does not record, and since when it
+            is open, for the trace.
     """
 
     number: int
@@ -129,6 +135,7 @@ class Attempt:
     call: CallIdentity = UNNAMED
     is_created: bool = False
     has_output: bool = False
+    hidden_item: tuple[str, float] | None = None
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running"

@@ -28,6 +28,7 @@ from rtllm.trace.events import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     OpeningReason,
     Purpose,
     RequestSent,
@@ -105,6 +106,7 @@ class Tracer:
         attempt = turn.attempt
         where = self._of_turn(turn, now) | {"connection": connection}
         if attempt is not None:
+            self._end_hidden_item(attempt, now)
             where = self._of_attempt(attempt, now)
         recovery = recovery_of(fault, action)
         self._add(
@@ -128,6 +130,7 @@ class Tracer:
         where = self._of_turn(turn, now)
         if turn.last is not None:
             last = turn.last
+            self._end_hidden_item(last, now)
             where |= {"attempt": last.number, "connection": last.connection, "lane": last.lane}
         if report.outcome == "cancelled":
             characters, calls = turn.progress.text_emitted, turn.progress.calls_emitted
@@ -187,6 +190,22 @@ class Tracer:
                 model=decoder.model,
             )
 
+    def hidden_item(self, attempt: Attempt, now: float) -> None:
+        """Trace the end of reasoning or of a hosted tool, and note when the next one begins."""
+        kind, is_open = attempt.decoder.hidden_item, attempt.hidden_item
+        if is_open is not None and is_open[0] == kind:
+            return
+        self._end_hidden_item(attempt, now)
+        if kind is not None:
+            attempt.hidden_item = kind, now
+
+    def _end_hidden_item(self, attempt: Attempt, now: float) -> None:
+        if attempt.hidden_item is not None:
+            kind, since = attempt.hidden_item
+            attempt.hidden_item = None
+            where = self._of_attempt(attempt, now)
+            self._add(HiddenItemReceived, where, item=kind, seconds=now - since)
+
     def output(
         self, turn: ActiveTurn, attempt: Attempt, events: Sequence[Event], now: float
     ) -> None:
@@ -225,6 +244,8 @@ class Tracer:
         """
         if not self.is_on:
             return
+        if attempt.abandoned is None:
+            self._end_hidden_item(attempt, now)
         decoder, fault = attempt.decoder, attempt.fault
         cost = cost_of((spent.line(),), self._pricing.at_once) if spent is not None else None
         amount = cost.amount if cost is not None else None

@@ -101,6 +101,7 @@ class Turns:
         if turn is not None and _note_progress(turn.progress, decoder, events, now):
             self.set_deadline(turn)
         if trace.is_on and turn is not None:
+            trace.hidden_item(attempt, now)
             trace.output(turn, attempt, events, now)
         # Ended first: delivering the last event ends the turn, which abandons an attempt that still
         # runs, so that a complete response would count as cancelled. And the next request, which

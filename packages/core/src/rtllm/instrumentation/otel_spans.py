@@ -26,6 +26,7 @@ from rtllm.trace.events import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     RequestWritten,
     ResponseCreated,
@@ -145,7 +146,7 @@ class Spans:
                 attempt = spans.attempts.pop(number, None)
                 if attempt is not None:
                     _end_attempt(attempt, event, spans.at(event.at))
-            case RequestWritten() | ResponseCreated() | FirstOutput():
+            case RequestWritten() | ResponseCreated() | HiddenItemReceived() | FirstOutput():
                 attempt = spans.attempts.get(event.attempt or 0)
                 if attempt is not None:
                     spans.add(attempt, event)

@@ -124,6 +124,8 @@ class Completion:
                         f"Chat Completions has no {part.type}; use Hosted with the Responses API"
                     )
                 case Reasoning():
+                    if part.seconds:
+                        await asyncio.sleep(part.seconds)
                     given = part.tokens
                     self._reasoning_tokens += tokens(part.summary) if given is None else given
                 case Text():

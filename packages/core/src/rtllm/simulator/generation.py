@@ -172,6 +172,8 @@ class Generation:
                 item: Item = {"id": new_id(kind), "type": part.type, "status": "in_progress"}
                 yield self._added(item)
                 yield self._in_item(f"response.{part.type}.in_progress", item)
+                if part.seconds:
+                    await asyncio.sleep(part.seconds)
                 item.update(part.fields)
                 for event in self.close(status):
                     yield event
@@ -231,6 +233,8 @@ class Generation:
         }
         self._reasoning_tokens += tokens(part.summary) if part.tokens is None else part.tokens
         yield self._added(item)
+        if part.seconds:
+            await asyncio.sleep(part.seconds)
         if part.summary:
             item["summary"].append({"type": "summary_text", "text": ""})
             place = {"summary_index": 0}

@@ -117,18 +117,26 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A reasoning item; its tokens are estimated from the summary unless given."""
+    """A reasoning item; its tokens are estimated from the summary unless given.
+
+    ``seconds`` is how long the model reasons.
+    """
 
     summary: str = ""
     tokens: int | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """The item of a hosted tool that the service generates, such as ``web_search_call``."""
+    """The item of a hosted tool that the service generates, such as ``web_search_call``.
+
+    ``seconds`` is how long the tool runs.
+    """
 
     type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

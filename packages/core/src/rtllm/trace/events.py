@@ -5,7 +5,8 @@ The events of a turn come in this order; those in brackets may be missing::
     TurnQueued
       [TurnWaiting]                       for a connection, or for a rate limit; also several times
       RequestSent                         begins an attempt
-        [RequestWritten] [ResponseCreated] [FirstOutput, with FirstWord or ToolCalled]
+        [RequestWritten] [ResponseCreated] [HiddenItemReceived]
+        [FirstOutput, with FirstWord or ToolCalled]
       [FaultHandled]                      then perhaps another attempt
     [TurnCancelled] TurnFinished
       AttemptEnded                        once for each attempt; after its turn if it drained
@@ -215,6 +216,23 @@ class ResponseCreated(TraceEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenItemReceived(TraceEvent):
+    """The service has generated reasoning, or run a hosted tool: the agent had to wait for it.
+
+    Also emitted if the attempt, or its turn, ends before the item does.
+
+    Attributes:
+        item: The item's type, such as ``reasoning`` or ``web_search_call``.
+        seconds: How long it took.
+    """
+
+    kind: ClassVar[str] = "hidden_item"
+
+    item: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstOutput(TraceEvent):
     """The first output of an attempt arrived.
 
@@ -402,6 +420,7 @@ EVENTS: Mapping[str, type[TraceEvent]] = {
         RequestSent,
         RequestWritten,
         ResponseCreated,
+        HiddenItemReceived,
         FirstOutput,
         FirstWord,
         ToolCalled,

@@ -13,6 +13,7 @@ from rtllm.trace.events import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     ResponseCreated,
     ToolCalled,
@@ -28,6 +29,7 @@ from rtllm.trace_view.model import (
     Calls,
     ConnectionView,
     FaultView,
+    HiddenItemView,
     ToolView,
     TurnView,
 )
@@ -114,6 +116,11 @@ def _turn_of(client: _Client, events: list[TraceEvent], group: int, clock: float
             ToolView(e.name, e.at - start, None, e.characters)
             for e in events
             if isinstance(e, ToolCalled)
+        ),
+        hidden_items=tuple(
+            HiddenItemView(e.item, e.at - start, e.seconds)
+            for e in events
+            if isinstance(e, HiddenItemReceived)
         ),
         faults=tuple(_fault_of(e, start) for e in events if isinstance(e, FaultHandled)),
         steps=steps_of(events),

@@ -9,7 +9,7 @@ from rtllm.trace_view.model import (
     PartName,
     TurnView,
 )
-from rtllm.trace_view.words import REASONS, counted, seconds, size
+from rtllm.trace_view.words import REASONS, counted, item_words, seconds, size
 
 LARGE_PART = 0.15
 """The share of the wait from which on a second cause is named."""
@@ -61,6 +61,8 @@ def notes_of(turn: TurnView, connections: Sequence[ConnectionView] = ()) -> tupl
         ran = "" if tool.answered is None else f"; asked again {seconds(tool.answered - tool.at)}"
         later = " later" if ran else ""
         notes.append(f"Tool {tool.name} called after {seconds(tool.at)}{ran}{later}")
+    for one in turn.hidden_items:
+        notes.append(f"{item_words(one.item).capitalize()}: {seconds(one.seconds)}")
     notes += _of_connection(turn, connections)
     return tuple(note for note in notes if note)
 
@@ -106,6 +108,10 @@ def _cause(
             return f"{took} for sending {size(last.bytes) if last else 'the request'}"
         case "accept":
             return f"{took} until the service accepted the request{_with_context(last)}"
+        case "reason":
+            return f"{took} of reasoning{_reasoning_tokens(last)}"
+        case "hosted":
+            return f"{took} for {_hosted_tools(turn)}, which the service ran"
         case "think":
             return f"{took} until the model's first output{_why_thinking(last, turn)}"
         case "queue":
@@ -143,6 +149,18 @@ def _with_context(attempt: AttemptView | None) -> str:
     return f", which had the full context of {counted(attempt.items, 'item')}"
 
 
+def _reasoning_tokens(attempt: AttemptView | None) -> str:
+    usage = attempt.usage if attempt is not None else None
+    tokens = usage.reasoning if usage is not None else None
+    return f" ({counted(tokens, 'token')}); a lower reasoning_effort shortens it" if tokens else ""
+
+
+def _hosted_tools(turn: TurnView) -> str:
+    """Name the hosted tools that ran before the first output."""
+    items = [one.item for one in turn.hidden_items if one.at <= turn.wait]
+    return " and ".join(dict.fromkeys(item_words(i) for i in items if i != "reasoning"))
+
+
 def _why_thinking(attempt: AttemptView | None, turn: TurnView) -> str:
     """Say what made the model slow, as far as the trace tells."""
     clauses = []
@@ -150,7 +168,7 @@ def _why_thinking(attempt: AttemptView | None, turn: TurnView) -> str:
     if turn.cache_missed and turn.cache_breaks:
         missed = counted(turn.cache_missed, "token")
         clauses.append(f"{missed} were not read from the prompt cache ({turn.cache_breaks[0]})")
-    if usage is not None and usage.reasoning:
+    if usage is not None and usage.reasoning and not turn.hidden_items:
         clauses.append(f"it spent {counted(usage.reasoning, 'token')} on reasoning")
     if usage is not None and not clauses:
         clauses.append(f"the prompt has {counted(usage.input, 'token')}")

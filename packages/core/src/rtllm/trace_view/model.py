@@ -15,6 +15,8 @@ PartName = Literal[
     "pause",
     "send",
     "accept",
+    "reason",
+    "hosted",
     "think",
     "word",
     "rest",
@@ -23,9 +25,9 @@ PartName = Literal[
 
 ``queue``: in this process; ``connect``: a connection is being opened; ``busy``: all of them are
 in use; ``limit``: a rate limit; ``lost``: an attempt that failed; ``pause``: before the next
-attempt; ``send``: the request leaves; ``accept``: until the service accepted it; ``think``: until
-the first output; ``word``: from a first tool call to the first word; ``rest``: the rest of the
-response.
+attempt; ``send``: the request leaves; ``accept``: until the service accepted it; ``reason``: the
+model reasons; ``hosted``: the service runs a tool; ``think``: other time until the first output;
+``word``: from a first tool call to the first word; ``rest``: the rest of the response.
 """
 
 
@@ -122,6 +124,21 @@ class ToolView:
 
 
 @dataclass(frozen=True, slots=True)
+class HiddenItemView:
+    """Reasoning, or a hosted tool.
+
+    Attributes:
+        item: The item's type.
+        at: When it was over, in seconds since the turn began.
+        seconds: How long it took.
+    """
+
+    item: str
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FaultView:
     """A fault, and how it was handled.
 
@@ -187,6 +204,7 @@ class TurnView:
         parts: The parts of its time, in order; together they are its duration.
         attempts: Its requests, in order.
         tools: Its tool calls.
+        hidden_items: Its reasoning and hosted tools.
         faults: Its faults.
         steps: All its events.
         cache_missed: Tokens that could have been read from the prompt cache and were not.
@@ -214,6 +232,7 @@ class TurnView:
     parts: tuple[Part, ...] = ()
     attempts: tuple[AttemptView, ...] = ()
     tools: tuple[ToolView, ...] = ()
+    hidden_items: tuple[HiddenItemView, ...] = ()
     faults: tuple[FaultView, ...] = ()
     steps: tuple[StepView, ...] = ()
     cache_missed: int | None = None

@@ -6,6 +6,7 @@ from rtllm.trace.events import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     RequestWritten,
     ResponseCreated,
@@ -42,10 +43,15 @@ def parts_of(events: Sequence[TraceEvent]) -> tuple[Part, ...]:
     attempt: int | None = None
     since = start
     for event in events:
+        at = min(max(event.at, since), end)
+        if isinstance(event, HiddenItemReceived) and name == "think":
+            began = max(at - event.seconds, since)  # it is traced at its end
+            _add(parts, Part(name, since - start, began - since, attempt))
+            _add(parts, Part(_hidden(event), began - start, at - began, attempt))
+            since = at
         following = _following(event, last=last, has_word=has_word)
         if following is None:
             continue
-        at = min(max(event.at, since), end)
         _add(parts, Part(name, since - start, at - since, attempt))
         name, since = following, at
         if isinstance(event, RequestSent):
@@ -54,6 +60,10 @@ def parts_of(events: Sequence[TraceEvent]) -> tuple[Part, ...]:
             attempt = None
     _add(parts, Part(name, since - start, end - since, attempt))
     return tuple(parts)
+
+
+def _hidden(event: HiddenItemReceived) -> PartName:
+    return "reason" if event.item == "reasoning" else "hosted"
 
 
 def _following(event: TraceEvent, *, last: int | None, has_word: bool) -> PartName | None:

@@ -8,6 +8,7 @@ from rtllm.trace.events import (
     FaultHandled,
     FirstOutput,
     FirstWord,
+    HiddenItemReceived,
     RequestSent,
     RequestWritten,
     ResponseCreated,
@@ -19,7 +20,7 @@ from rtllm.trace.events import (
     TurnWaiting,
 )
 from rtllm.trace_view.model import StepView
-from rtllm.trace_view.words import OUTCOMES, counted, money, seconds, size
+from rtllm.trace_view.words import OUTCOMES, counted, item_words, money, seconds, size
 
 
 def steps_of(events: Sequence[TraceEvent]) -> tuple[StepView, ...]:
@@ -48,6 +49,8 @@ def _words_of(event: TraceEvent) -> str:
             return "Request has left"
         case ResponseCreated():
             return f"Accepted: {event.response_id or 'without an id'}"
+        case HiddenItemReceived():
+            return f"{item_words(event.item).capitalize()}: {seconds(event.seconds)}"
         case FirstOutput():
             return f"First output: {event.output}"
         case FirstWord():

@@ -19,6 +19,8 @@ _MARKS = {
     "pause": "p",
     "send": "s",
     "accept": "a",
+    "reason": "r",
+    "hosted": "h",
     "think": "█",
     "word": "t",
     "rest": "░",

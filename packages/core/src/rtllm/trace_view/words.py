@@ -13,6 +13,8 @@ PARTS: Mapping[PartName, str] = {
     "pause": "before the next attempt",
     "send": "sending",
     "accept": "until accepted",
+    "reason": "reasoning",
+    "hosted": "hosted tools",
     "think": "until the first output",
     "word": "tool call to first word",
     "rest": "rest of the response",
@@ -73,3 +75,8 @@ def money(amount: float, currency: str) -> str:
     """Return an amount, with four significant digits if it is small."""
     digits = f"{amount:,.2f}" if amount >= 10 else f"{amount:.4f}" if amount >= 0.01 else ""
     return f"{digits or format(amount, '.4g' if amount >= 0.0001 else '.6f')} {currency}"
+
+
+def item_words(item: str) -> str:
+    """Return the type of a hidden item in words, such as ``web search`` for ``web_search_call``."""
+    return item.removesuffix("_call").replace("_", " ")
