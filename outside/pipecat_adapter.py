@@ -48,13 +48,14 @@ from rich.table import Table
 from rtllm import Client
 from rtllm.simulator import Call, Entry, Reply, Request, Simulator
 from rtllm.testing import CONTRACT, INSTRUCTIONS, ContextEntry, Heard, Setup, call_entry
+from rtllm.testing import get_weather as look_up
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "pipecat_adapter"))
 
 from service import RtllmLLMService
 
 SETTLED = 0.1
-"""Seconds in which pipecat passes a response's calls on."""
+"""Seconds in which pipecat passes a response's calls or an interruption on."""
 LIMIT = 30.0  # seconds
 LONG = " ".join(f"word{number}" for number in range(60))
 
@@ -66,7 +67,7 @@ async def get_weather(params: FunctionCallParams, city: str) -> None:
         params: What pipecat passes.
         city: The city.
     """
-    await params.result_callback(f"sunny in {city}")
+    await params.result_callback(await look_up(city))
 
 
 # -- a call in pipecat's pipeline -----------------------------------------------------------------
@@ -146,6 +147,7 @@ class PipecatCall:
             cancel_on_idle_timeout=False,
             enable_rtvi=False,
         )
+        self._is_interrupted = False
         self._started = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -176,6 +178,7 @@ class PipecatCall:
         """Hold a turn."""
         errors, contexts = self.service.errors, self.service.contexts
         errors.clear()
+        self._is_interrupted = False
         known = len(contexts)
         await self.ask(text)
         await self.until(lambda: len(contexts) > known)
@@ -188,10 +191,20 @@ class PipecatCall:
         while asked != len(contexts):  # text before calls is recorded before their outputs
             asked = len(contexts)
             await self.until(
-                lambda: self._is_recorded() or (errors and self.line.ends == len(contexts) - known)
+                lambda: (
+                    self._is_interrupted
+                    or self._is_recorded()
+                    or (errors and self.line.ends == len(contexts) - known)
+                )
             )
             await asyncio.sleep(SETTLED)
         return Heard("".join(self.line.heard), failed=bool(errors))
+
+    async def interrupt(self) -> None:
+        """Interrupt the turn."""
+        await self._worker.queue_frame(InterruptionFrame())
+        await asyncio.sleep(SETTLED)
+        self._is_interrupted = True
 
     def _is_recorded(self) -> bool:
         last = self.messages.get_messages()[-1]

@@ -56,6 +56,9 @@ class SessionConversation:
         await handle
         return Heard("".join(self._agent.heard), failed=bool(self._errors))
 
+    async def interrupt(self) -> None:
+        await self._session.interrupt()
+
     def context(self) -> Sequence[ContextEntry]:
         items = self._agent.chat_ctx.items
         return [entry_of(i) for i in items if i.type != "agent_config_update"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,16 +23,29 @@ class LiveKitConversation:
         self._options = APIConnectOptions(timeout=timeout)
         self._context = llm.ChatContext.empty()
         self._context.add_message(role="system", content=INSTRUCTIONS)
+        self._turn: asyncio.Task[None] | None = None
 
     async def say(self, text: str, *, interrupt: bool = False) -> Heard:
         self._context.add_message(role="user", content=text)
         heard: list[str] = []
+        self._turn = asyncio.create_task(self._hold_turn(heard, interrupt=interrupt))
         try:
-            while calls := await self._respond(heard, interrupt=interrupt):
-                await self._run(calls)
+            await self._turn
         except APIError:
             return Heard("".join(heard), failed=True)
+        except asyncio.CancelledError:
+            if not self._turn.cancelled():
+                raise
         return Heard("".join(heard))
+
+    async def interrupt(self) -> None:
+        assert self._turn is not None
+        self._turn.cancel()
+        await asyncio.wait([self._turn])
+
+    async def _hold_turn(self, heard: list[str], *, interrupt: bool) -> None:
+        while calls := await self._respond(heard, interrupt=interrupt):
+            await self._run(calls)
 
     async def _respond(
         self, heard: list[str], *, interrupt: bool
@@ -59,10 +73,15 @@ class LiveKitConversation:
         return calls
 
     async def _run(self, calls: Sequence[llm.FunctionToolCall]) -> None:
-        for call in calls:
-            result = await llm.execute_function_call(call, llm.ToolContext([TOOL]))
+        self._context.items += [
+            llm.FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+            for call in calls
+        ]
+        running = [llm.execute_function_call(call, llm.ToolContext([TOOL])) for call in calls]
+        for done in asyncio.as_completed(running):
+            result = await done
             assert result.fnc_call_out is not None
-            self._context.items += [result.fnc_call, result.fnc_call_out]
+            self._context.items.append(result.fnc_call_out)
 
     def context(self) -> Sequence[ContextEntry]:
         return [entry_of(item) for item in self._context.items]

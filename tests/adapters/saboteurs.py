@@ -105,6 +105,65 @@ class Unchecked(Model):  # type: ignore[misc]
                 yield piece
 
 
+class Correcting(Model):  # type: ignore[misc]
+    """Answers calls that can't run itself, but forgets the text before them."""
+
+    async def respond(
+        self, entries: Entries, tools: Mapping[str, Any]
+    ) -> AsyncGenerator[str | dict[str, Any], None]:
+        said = ""
+        async for piece in super().respond(entries, tools):
+            if isinstance(piece, str):
+                said += piece
+            elif "error" in piece:
+                output = {"call_id": piece["call_id"], "output": piece["error"]}
+                async for more in super().respond([*entries, piece, output], tools):
+                    yield more
+                return
+            yield piece
+
+
+class Dropping(Model):  # type: ignore[misc]
+    """Drops a response's other calls if one of them can't run."""
+
+    async def respond(
+        self, entries: Entries, tools: Mapping[str, Any]
+    ) -> AsyncGenerator[str | dict[str, Any], None]:
+        calls: list[dict[str, Any]] = []
+        async for piece in super().respond(entries, tools):
+            if isinstance(piece, str):
+                yield piece
+            else:
+                calls.append(piece)
+        broken = [call for call in calls if "error" in call]
+        for call in broken or calls:
+            yield call
+
+
+class Impatient(Model):  # type: ignore[misc]
+    """Waits until each call of the context has an output."""
+
+    async def respond(
+        self, entries: Entries, tools: Mapping[str, Any]
+    ) -> AsyncGenerator[str | dict[str, Any], None]:
+        calls = {e["call_id"] for e in entries if "name" in e}
+        if calls - {e["call_id"] for e in entries if "output" in e}:
+            raise PAGE.ModelError("a tool has not returned", retryable=True)
+        async for piece in super().respond(entries, tools):
+            yield piece
+
+
+class Shifting(Model):  # type: ignore[misc]
+    """Gives the outputs of a turn to its calls in their order, whatever their ids are."""
+
+    def _request(self, entries: Entries, offered: Any) -> Request:
+        ids = [entry["call_id"] for entry in entries if "name" in entry]
+        taken = iter(ids)
+        shifted = [{**e, "call_id": next(taken)} if "output" in e else e for e in entries]
+        request: Request = super()._request(shifted, offered)
+        return request
+
+
 SABOTEURS: Mapping[str, MakeAdapter] = {
     "the model sees the framework's context": under_test(Forgetful),
     "what the service has is not sent again": requesting(record=lambda _: None),
@@ -118,4 +177,8 @@ SABOTEURS: Mapping[str, MakeAdapter] = {
     "conversations never mix": under_test(Crossing),
     "a rejected parameter is sent in another form": requesting(strict_parameters=True),
     "a call that can't run harms nothing": under_test(Unchecked),
+    "a corrected call leaves the text in order": under_test(Correcting),
+    "a call that can run next to one that can't runs once": under_test(Dropping),
+    "a tool can be interrupted": under_test(Impatient),
+    "outputs may come in any order": under_test(Shifting),
 }

@@ -14,7 +14,7 @@ from videosdk_adapter.talks import Plain, Talk, talk
 
 
 class PipelineConversation:
-    """A session over a pipeline: turns in text mode, and interruptions as in voice mode."""
+    """A session over a pipeline: turns as in voice mode, without sound."""
 
     def __init__(self, call: Talk) -> None:
         self._call = call
@@ -26,17 +26,17 @@ class PipelineConversation:
 
     async def say(self, text: str, *, interrupt: bool = False) -> Heard:
         self._heard.clear()
+        turn = await self._call.hear(text)
         if interrupt:
-            turn = await self._call.hear(text)
             await until(lambda: any(self._heard))
             await self._call.barge_in()
-            await asyncio.wait([turn])
+        await asyncio.wait([turn])
+        if interrupt:
             return Heard(entry_of(self._call.context.items[-1])[1])
-        try:
-            await self._call.pipeline.process_text(text)
-        except Exception:  # noqa: BLE001 - the framework's own type of all errors
-            return Heard("".join(self._heard), failed=True)
-        return Heard("".join(self._heard))
+        return Heard("".join(self._heard), failed=turn.cancelled() or turn.exception() is not None)
+
+    async def interrupt(self) -> None:
+        await self._call.barge_in()
 
     def context(self) -> Sequence[ContextEntry]:
         return [entry_of(item) for item in self._call.context.items]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -22,17 +23,32 @@ class VideoSdkConversation:
         self._model = model
         self._context = videosdk.ChatContext.empty()
         self._context.add_message(role=videosdk.ChatRole.SYSTEM, content=INSTRUCTIONS)
+        self._turn: asyncio.Task[None] | None = None
 
     async def say(self, text: str, *, interrupt: bool = False) -> Heard:
         self._context.add_message(role=videosdk.ChatRole.USER, content=text)
         heard: list[str] = []
+        self._turn = asyncio.create_task(self._hold_turn(heard, interrupt=interrupt))
         try:
-            while calls := await self._respond(heard, interrupt=interrupt):
-                for call in calls:
-                    await self._run(call)
+            await self._turn
+        except asyncio.CancelledError:
+            if not self._turn.cancelled():
+                raise
         except Exception:  # noqa: BLE001 - the framework's own type of all errors
             return Heard("".join(heard), failed=True)
         return Heard("".join(heard))
+
+    async def interrupt(self) -> None:
+        assert self._turn is not None
+        self._turn.cancel()
+        await asyncio.wait([self._turn])
+
+    async def _hold_turn(self, heard: list[str], *, interrupt: bool) -> None:
+        while calls := await self._respond(heard, interrupt=interrupt):
+            for call in calls:
+                name, arguments = call["name"], json.dumps(call["arguments"])
+                self._context.add_function_call(name, arguments, call_id=call["call_id"])
+            await asyncio.gather(*(self._run(call) for call in calls))
 
     async def _respond(self, heard: list[str], *, interrupt: bool) -> list[dict[str, Any]]:
         pieces: list[str] = []
@@ -54,10 +70,8 @@ class VideoSdkConversation:
         return calls
 
     async def _run(self, call: dict[str, Any]) -> None:
-        name, call_id = call["name"], call["call_id"]
-        self._context.add_function_call(name, json.dumps(call["arguments"]), call_id=call_id)
         output = await get_weather(**call["arguments"])
-        self._context.add_function_output(name, output, call_id)
+        self._context.add_function_output(call["name"], output, call["call_id"])
 
     def context(self) -> Sequence[ContextEntry]:
         return [entry_of(item) for item in self._context.items]

@@ -1,7 +1,7 @@
 """Tests for adapters, to be run by their own projects; see ``docs/adapters.md``."""
 
-from rtllm.testing.adapter_contract import (
-    CONTRACT,
+from rtllm.testing.adapter_contract import CONTRACT, check_adapter
+from rtllm.testing.under_test import (
     INSTRUCTIONS,
     AdapterUnderTest,
     Check,
@@ -12,7 +12,6 @@ from rtllm.testing.adapter_contract import (
     MakeAdapter,
     Setup,
     call_entry,
-    check_adapter,
     get_weather,
 )
 
