@@ -3,8 +3,9 @@
     git worktree add ../first 9031681
     uv run benchmarks/cost.py --against ../first
 
-Both editions run the same turns of LiveKit's `LLM.chat()` with one server, which runs in a process
-of its own. Runs alternate; the table shows medians and their ratio.
+Both editions run the same turns of LiveKit's `LLM.chat()` with one server. All three have a process
+of their own. The editions' turns alternate, so that both meet the same changes of the machine's
+speed. The table shows medians over the runs: of each edition's time, and of their ratio.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,7 +58,10 @@ def serve(pipe: Connection) -> None:
 
 
 async def measure(part: Part, base_url: str) -> float:
-    """Measure one run; return the microseconds of user CPU time per delta or turn."""
+    """Measure one run; return the microseconds of user CPU time per delta or turn.
+
+    It takes part in `take_turns`: before each turn it waits for a line, and answers it afterwards.
+    """
     from livekit.agents import llm  # noqa: PLC0415 - the parent doesn't need it
 
     from rtllm_livekit import LLM  # noqa: PLC0415
@@ -68,6 +73,7 @@ async def measure(part: Part, base_url: str) -> float:
     gc.freeze()
 
     async def turn(ctx: llm.ChatContext, text: str) -> float:
+        sys.stdin.readline()
         ctx.add_message(role="user", content=text)
         said = ""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
@@ -76,6 +82,7 @@ async def measure(part: Part, base_url: str) -> float:
                 said += (chunk.delta and chunk.delta.content) or ""
         spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
         ctx.add_message(role="assistant", content=said)
+        print(flush=True)
         return spent
 
     spent, units = 0.0, 0
@@ -94,22 +101,36 @@ async def measure(part: Part, base_url: str) -> float:
     return spent / units * 1e6
 
 
-def run_in(edition: Path, part: Part, base_url: str) -> float:
-    """Measure one run of an edition in a process of its own."""
+def start(edition: Path, part: Part, base_url: str) -> subprocess.Popen[str]:
+    """Start one run of an edition in a process of its own."""
     folders = [edition / "packages" / name / "src" for name in ("core", "livekit_adapter")]
     path = os.pathsep.join(str(folder) for folder in folders)
-    done = subprocess.run(  # noqa: S603 - this very script
+    return subprocess.Popen(  # noqa: S603 - this very script
         [sys.executable, __file__, "--part", part, "--url", base_url],
         env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return float(done.stdout.split()[-1])
+
+
+def take_turns(part: Part, runs: Sequence[subprocess.Popen[str]]) -> list[float]:
+    """Let runs take turns, and return what each has measured."""
+    calls, turns, _, _ = PARTS[part]
+    pipes = [(run.stdin, run.stdout) for run in runs if run.stdin and run.stdout]
+    for _ in range(calls * (turns + 1)):
+        for to_run, from_run in pipes:
+            to_run.write("\n")
+            to_run.flush()
+            from_run.readline()
+    measured = [float(from_run.readline()) for _, from_run in pipes]
+    for run in runs:
+        run.communicate()
+    return measured
 
 
 def compare(against: Path, runs: int) -> Table:
-    """Alternate runs of both editions, and create a table of the medians."""
+    """Run both editions side by side, and create a table of the medians."""
     here = Path(__file__).resolve().parent.parent
     table = Table("user CPU, µs", "older", "this", "ratio", title=f"medians of {runs} runs")
     ours, theirs = multiprocessing.Pipe()
@@ -118,12 +139,13 @@ def compare(against: Path, runs: int) -> Table:
     try:
         base_url = ours.recv()
         for part in PARTS:
-            old, new = [], []
-            for _ in range(runs):
-                old.append(run_in(against.resolve(), part, base_url))
-                new.append(run_in(here, part, base_url))
-            before, now = statistics.median(old), statistics.median(new)
-            table.add_row(part, f"{before:.1f}", f"{now:.1f}", f"{now / before:.2f}")
+            found = [
+                take_turns(part, [start(path, part, base_url) for path in (against, here)])
+                for _ in range(runs)
+            ]
+            before, now = (statistics.median(times) for times in zip(*found, strict=True))
+            ratio = statistics.median(new / old for old, new in found)
+            table.add_row(part, f"{before:.1f}", f"{now:.1f}", f"{ratio:.2f}")
     finally:
         server.kill()
     return table
@@ -142,7 +164,7 @@ def main(
         name = next(known for known in PARTS if known == part)
         print(asyncio.run(measure(name, url)))
     elif against is not None:
-        Console().print(compare(against, runs))
+        Console().print(compare(against.resolve(), runs))
     else:
         raise typer.BadParameter("pass --against: the folder of a checkout of the older edition")
 

@@ -96,20 +96,20 @@ class LLMStream(llm.LLMStream):
         Raises:
             TurnError: If the turn fails.
         """
-        mark, extra, refusal, text = None, None, "", ""
+        mark, extra, of_text, refusal, text = None, None, None, "", ""
         calls: list[ToolCallReady] = []
         async for event in stream:
             if stream.mark != mark:  # another attempt has started
                 mark = stream.mark
-                extra = self._begin_attempt(stream)
+                extra = of_text = self._begin_attempt(stream)
             if isinstance(event, TextDelta):
                 if event.refusal and self._on_refusal == "error":
                     refusal += event.text
                     continue
                 if self._has_spoken and not text and self._usage is not None:
-                    self._emit(stream, extra, replace(event, text=f" {event.text}"))
-                else:
-                    self._emit(stream, extra, event)
+                    event = replace(event, text=f" {event.text}")  # noqa: PLW2901
+                self._emit(stream, of_text, event)
+                of_text = None  # LiveKit keeps it for the whole message
                 self._has_spoken = True
                 text += event.text
             elif isinstance(event, ToolCallReady) and self._corrections is not None:

@@ -107,7 +107,8 @@ class ItemState:
 
     def add_text(self, text: str, part: int | None) -> str:
         """Add a piece of text; return what can be passed on."""
-        self.starts.setdefault(part, len(self.emitted))
+        if part not in self.starts:
+            self.starts[part] = len(self.emitted)
         self.deltas.add(text)
         self.last_delta = text
         text, self.half = join(self.half, text)

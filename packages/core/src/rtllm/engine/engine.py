@@ -298,7 +298,8 @@ class Engine:
 
     def _hear(self, connection: Connection, now: float) -> None:
         """Record a sign of life of a connection, which can be used again if it was doubted."""
-        self._state.pool.has_changed = self._state.pool.has_changed or connection.is_doubted
+        if connection.is_doubted:
+            self._state.pool.has_changed = True
         connection.heard(now)
 
     def _note_written(self, attempt: Attempt, now: float) -> None:

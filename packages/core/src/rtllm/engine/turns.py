@@ -1,7 +1,7 @@
 """Turns: events from their attempts, recovery from faults, and how they end."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
@@ -92,7 +92,12 @@ class Turns:
             trace.created(attempt, now)
         if attempt.over_http and isinstance(decoder, ExchangeDecoder):
             self._attempts.expect_end(attempt, decoder, now)
-        if turn is not None and turn.attempt is attempt and self._check_parent_once(attempt):
+        if (
+            turn is not None
+            and turn.attempt is attempt
+            and not attempt.is_parent_checked
+            and self._is_parent_ignored(attempt)
+        ):
             self._state.stop_chaining("accepts previous_response_id but ignores it")
             self.recover(turn, PARENT_IGNORED, now)
             turn = None
@@ -113,28 +118,27 @@ class Turns:
         if fault is not None:
             self.fail(attempt, fault, now)
 
-    def _check_parent_once(self, attempt: Attempt) -> bool:
+    def _is_parent_ignored(self, attempt: Attempt) -> bool:
         """Check once, when a request is accepted, whether the service ignores its parent.
 
         Returns:
             Whether the service reports that it does not know the continued response.
         """
         decoder = attempt.decoder
-        if (
-            attempt.is_parent_checked
-            or not decoder.created
-            or attempt.placement.plan.anchor is None
-        ):
+        attempt.is_parent_checked = decoder.created
+        if not decoder.created or attempt.placement.plan.anchor is None:
             return False
-        attempt.is_parent_checked = True
         if self._state.options.trusts_parents:
             return False
         return is_forgotten(decoder, asked_to_store=attempt.placement.stored)
 
     def _deliver(
-        self, turn: ActiveTurn, attempt: Attempt, events: Iterable[Event], now: float
+        self, turn: ActiveTurn, attempt: Attempt, events: Sequence[Event], now: float
     ) -> None:
         """Emit the events of a turn's current attempt."""
+        if len(events) == 1 and isinstance(events[0], TextDelta):  # nearly always
+            self._emit(turn, attempt, events, now)
+            return
         request = turn.prepared.request
         ready: list[Event] = []
         for event in events:

@@ -182,13 +182,14 @@ class Runtime:
         """Carry out actions in order; nested calls leave theirs to the outermost call."""
         if not actions:
             return
-        self._queue.extend(actions)
+        queue = self._queue
+        queue.extend(actions)
         if self._is_acting:
             return
         self._is_acting = True
         try:
-            while self._queue:
-                self._carry_out(self._queue.popleft())
+            while queue:
+                self._carry_out(queue.popleft())
         finally:
             self._is_acting = False
 
