@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import typer
 
 from rtllm.simulator import Simulator
+from support.examples import loaded
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 BOTH = ["livekit", "videosdk"]
 
 
@@ -51,17 +47,6 @@ def service() -> Iterator[Simulator]:
     yield found[0]
     done.set()
     server.join()
-
-
-def loaded(name: str) -> ModuleType:
-    path = EXAMPLES / name
-    spec = importlib.util.spec_from_file_location(name.replace("/", "_")[:-3], path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def sentence_of(name: str, capsys: pytest.CaptureFixture[str], model: str = "gpt-5.6-luna") -> str:

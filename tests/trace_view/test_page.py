@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,27 +10,15 @@ import pytest
 from rtllm.trace import CallIdentity, FaultHandled, TraceEvent, TurnFinished, TurnQueued
 from rtllm.trace_view import page_of, summarize
 from rtllm.trace_view.model import Calls
-from trace_view.browser import Tab, browser, find_browser
+from trace_view.browser import Tab
 from trace_view.events import calls_of, turn
 
-PROGRAM = find_browser()
-needs_browser = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
-)
 HOSTILE = '</script><img src=x onerror="window.broken=1"><!--<script>{{data}} & "quoted"'
 
 
 def write_page(path: Path, calls: Calls, *, title: str = "calls.jsonl") -> Path:
     path.write_text(page_of(calls, summarize(calls), calls.turns, title=title), "utf-8")
     return path
-
-
-@pytest.fixture
-async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
-    assert PROGRAM is not None
-    async with browser(PROGRAM, tmp_path / "profile") as tab:
-        await tab.look(width=1200, height=900, theme="light")
-        yield tab
 
 
 def with_a_failure() -> Iterable[TraceEvent]:
@@ -54,7 +42,6 @@ async def shown(tab: Tab) -> list[str]:
     return list(await tab.run("[...document.querySelectorAll('.turn')].map((turn) => turn.id)"))
 
 
-@needs_browser
 async def test_the_essentials_come_first(tab: Tab, tmp_path: Path) -> None:
     await tab.open(write_page(tmp_path / "page.html", calls_of(*with_a_failure())))
     first = await tab.run("document.querySelector('.cards').innerText")
@@ -69,7 +56,6 @@ async def test_the_essentials_come_first(tab: Tab, tmp_path: Path) -> None:
     assert tab.messages == []
 
 
-@needs_browser
 async def test_turns_are_found_filtered_and_ordered(tab: Tab, tmp_path: Path) -> None:
     await tab.open(write_page(tmp_path / "page.html", calls_of(*with_a_failure())))
     assert await shown(tab) == ["turn-1", "turn-2", "turn-3"]
@@ -87,7 +73,6 @@ async def test_turns_are_found_filtered_and_ordered(tab: Tab, tmp_path: Path) ->
     assert await shown(tab) == ["turn-2", "turn-1", "turn-3"]
 
 
-@needs_browser
 async def test_the_theme_is_the_systems_and_can_be_switched(tab: Tab, tmp_path: Path) -> None:
     page = write_page(tmp_path / "page.html", calls_of(*turn()))
     theme = "document.documentElement.dataset.theme"
@@ -98,7 +83,6 @@ async def test_the_theme_is_the_systems_and_can_be_switched(tab: Tab, tmp_path: 
     assert await tab.run(theme) == "light"
 
 
-@needs_browser
 @pytest.mark.parametrize("width", [360, 1200])
 async def test_nothing_is_wider_than_the_window(tab: Tab, tmp_path: Path, width: int) -> None:
     await tab.look(width=width, height=800, theme="light")
@@ -107,7 +91,6 @@ async def test_nothing_is_wider_than_the_window(tab: Tab, tmp_path: Path, width:
     assert await tab.run("document.documentElement.scrollWidth") <= width
 
 
-@needs_browser
 async def test_a_file_can_not_put_code_into_the_page(tab: Tab, tmp_path: Path) -> None:
     call = CallIdentity(label=HOSTILE, room=HOSTILE)
     ids = {"client": HOSTILE, "turn": 1, "call": call}
@@ -124,7 +107,6 @@ async def test_a_file_can_not_put_code_into_the_page(tab: Tab, tmp_path: Path) -
     assert HOSTILE in await tab.run("document.body.innerText")
 
 
-@needs_browser
 async def test_the_page_requests_nothing(tab: Tab, tmp_path: Path) -> None:
     page = write_page(tmp_path / "page.html", calls_of(*with_a_failure()))
     await tab.open(page)
@@ -132,7 +114,6 @@ async def test_the_page_requests_nothing(tab: Tab, tmp_path: Path) -> None:
     assert set(tab.requests) == {page.as_uri()}
 
 
-@needs_browser
 async def test_a_thousand_turns_are_listed(tab: Tab, tmp_path: Path) -> None:
     events = (event for n in range(1, 1001) for event in turn(n, at=10.0 * n, conversation=n % 3))
     await tab.open(write_page(tmp_path / "page.html", calls_of(*events)))

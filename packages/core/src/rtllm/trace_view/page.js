@@ -54,7 +54,7 @@
     return Boolean(attempt && attempt.full_context_reason && attempt.full_context_reason !== "first request");
   };
   const tokensOf = (turn) =>
-    turn.attempts.reduce((sum, a) => sum + (a.usage ? a.usage.input + a.usage.output : 0), 0);
+    turn.attempts.reduce((sum, a) => sum + (a.usage && !a.is_estimate ? a.usage.input + a.usage.output : 0), 0);
   function costOf(turn) {
     const sums = {};
     for (const a of turn.attempts)
@@ -145,7 +145,7 @@
     const asked = turns.filter(isAsked);
     if (asked.length < 2) return null;
     const room = widthOf();
-    const step = Math.max(4, Math.min(56, (room - 52) / asked.length)), height = 110, base = 22;
+    const step = Math.max(4, Math.min(90, (room - 52) / asked.length)), height = 110, base = 22;
     const width = Math.max(room, step * asked.length + 52);
     const longest = Math.max(...asked.map((turn) => turn.wait), 0.001);
     const chart = s("svg", { width, height: height + base, role: "img", "aria-label": "How long each turn waited" });
@@ -462,13 +462,14 @@
   // -- tokens and money ---------------------------------------------------------------------------
 
   function bill() {
+    const total = summary.total;
     const rows = Object.entries(summary.spent).map(([name, spent]) => h("tr", {},
       h("td", {}, name), h("td", { class: "num" }, number(spent.attempts)), h("td", { class: "num" }, number(spent.input)),
       h("td", { class: "num" }, number(spent.cached)), h("td", { class: "num" }, number(spent.output)),
       h("td", { class: "num" }, data.costs[name])));
     const notes = [
-      summary.total.estimated && `${count(summary.total.estimated, "request")} with estimated tokens`,
-      summary.total.unknown && `${count(summary.total.unknown, "request")} with unknown tokens`,
+      total.estimated && `Not in these sums: about ${number(total.estimated_input)} input and ${number(total.estimated_output)} output tokens of ${count(total.estimated, "request")} whose tokens the service did not report`,
+      total.unknown && `${count(total.unknown, "request")} ${total.unknown === 1 ? "has" : "have"} no known tokens, most likely since the service refused ${total.unknown === 1 ? "it" : "them"}`,
     ].filter(Boolean);
     const reasons = Object.entries(summary.full_contexts).map(([name, times]) =>
       h("tr", {}, h("td", { class: "num" }, number(times)), h("td", {}, capital(words.reasons[name] || name))));

@@ -15,10 +15,12 @@ class Spent:
 
     Attributes:
         attempts: The number of attempts.
-        input: Their input tokens, as far as known.
+        input: Their input tokens, as far as the service reported them.
         output: Their output tokens.
         cached: The input tokens that were read from the prompt cache.
         estimated: How many of the attempts have estimated tokens only.
+        estimated_input: Their input tokens, which are not part of the other sums.
+        estimated_output: Their output tokens.
         unknown: How many have none at all.
         unpriced: How many have an unknown cost.
         costs: The cost in each currency.
@@ -29,6 +31,8 @@ class Spent:
     output: int = 0
     cached: int = 0
     estimated: int = 0
+    estimated_input: int = 0
+    estimated_output: int = 0
     unknown: int = 0
     unpriced: int = 0
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -147,7 +151,8 @@ def _failures_of(turns: Sequence[TurnView]) -> tuple[Failure, ...]:
 
 def _spent(attempts: Iterable[AttemptView]) -> Spent:
     attempts = list(attempts)
-    known = [a.usage for a in attempts if a.usage is not None]
+    known = [a.usage for a in attempts if a.usage is not None and not a.is_estimate]
+    estimates = [a.usage for a in attempts if a.usage is not None and a.is_estimate]
     costs: dict[str, float] = {}
     for attempt in attempts:
         if attempt.cost is not None and attempt.currency is not None:
@@ -157,7 +162,9 @@ def _spent(attempts: Iterable[AttemptView]) -> Spent:
         input=sum(usage.input for usage in known),
         output=sum(usage.output for usage in known),
         cached=sum(usage.cached or 0 for usage in known),
-        estimated=sum(a.is_estimate for a in attempts),
+        estimated=len(estimates),
+        estimated_input=sum(usage.input for usage in estimates),
+        estimated_output=sum(usage.output for usage in estimates),
         unknown=sum(a.usage is None for a in attempts),
         unpriced=sum(a.cost is None for a in attempts),
         costs=costs,
