@@ -134,7 +134,8 @@ def _keyword_problem(node: dict[str, Any]) -> str | None:
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:
             return f"{kind!r} is not valid under any of the given schemas."
-    if any(value is None for value in (node.get("properties") or {}).values()):
+    properties = node.get("properties")
+    if isinstance(properties, dict) and None in properties.values():
         return "None is not of type 'object', 'boolean'."
     return None
 
