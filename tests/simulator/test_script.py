@@ -58,6 +58,27 @@ def test_fixed_answers_come_one_after_another_and_the_last_repeats() -> None:
         fixed()
 
 
+@pytest.mark.parametrize("make", [fixed, Simulator])
+def test_an_answer_in_parts_is_a_reply(make: Any) -> None:
+    parts = (Text("One moment."), Call("get_weather"))
+    with pytest.raises(TypeError, match=r"is \(Text\(.* expected a string or a Reply") as error:
+        make(parts)
+    assert 'Reply.of("One moment.", Call("get_weather"))' in str(error.value)
+
+
+def test_a_part_of_another_type_is_named() -> None:
+    wrong: Any = {"name": "get_weather"}
+    with pytest.raises(TypeError, match=r"is \{'name': 'get_weather'\}; .* Text, Call, Reasoning"):
+        Reply.of("One moment.", wrong)
+
+
+async def test_a_function_that_answers_in_parts_fails_the_response() -> None:
+    script: Any = lambda _: (Text("One moment."), Call("get_weather"))  # noqa: E731
+    with pytest.raises(TypeError, match="expected a string or a Reply"):  # when it closes
+        async with Simulator(script) as service, connected(service) as wire:
+            assert (await wire.ask())["type"] == "response.failed"
+
+
 def test_calls_on_demand_makes_each_line_a_call() -> None:
     asked = request(user('call look {"at":"it"}\ncall hear\nand so on'))
     assert calls_on_demand()(asked) == Reply.of(Call("look", '{"at":"it"}'), Call("hear", "{}"))

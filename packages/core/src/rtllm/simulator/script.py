@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from rtllm.simulator.memory import Item
 
@@ -177,6 +177,14 @@ class Reply:
     parts: tuple[Part, ...] = ()
     ending: Ending = field(default_factory=Completed)
 
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if not isinstance(part, Part):
+                raise TypeError(
+                    f"a part of a reply is {part!r}; expected a string or one of "
+                    f"{', '.join(kind.__name__ for kind in get_args(Part))}"
+                )
+
     @classmethod
     def of(cls, *parts: Part | str, ending: Ending | None = None) -> Reply:
         """Build a reply; strings become texts."""
@@ -207,8 +215,19 @@ Script: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 
 def as_reply(answer: Answer) -> Reply:
-    """Convert an answer to a reply, also from a plain string."""
-    return Reply.of(answer) if isinstance(answer, str) else answer
+    """Convert an answer to a reply, also from a plain string.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(answer, str):
+        return Reply.of(answer)
+    if not isinstance(answer, Reply):
+        raise TypeError(
+            f"an answer of a script is {answer!r}; expected a string or a Reply, for several parts "
+            'for example Reply.of("One moment.", Call("get_weather"))'
+        )
+    return answer
 
 
 def text_of(item: Item) -> str:
@@ -235,9 +254,16 @@ def echo() -> Script:
 
 
 def fixed(*answers: Answer) -> Script:
-    """Give these answers one after another; the last one repeats."""
+    """Give these answers one after another; the last one repeats.
+
+    Raises:
+        ValueError: If there are none.
+        TypeError: If one is neither a string nor a `Reply`.
+    """
     if not answers:
         raise ValueError("fixed() needs at least one answer")
+    for answer in answers:
+        as_reply(answer)
     left = list(answers)
 
     def script(_: Request) -> Answer:

@@ -358,7 +358,7 @@ class Simulator:
 def _as_script(script: Script | Reply | str | None) -> Script:
     if script is None:
         return echo()
-    return fixed(script) if isinstance(script, Reply | str) else script
+    return script if callable(script) else fixed(script)
 
 
 def _no_such_place() -> web.Response:
