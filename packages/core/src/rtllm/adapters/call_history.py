@@ -10,11 +10,14 @@ Text is only moved within a context that has it. The current turn is the excepti
 added, because the framework records it at the turn's end.
 """
 
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rtllm.content.items import Item, Message, Text, ToolCall
+
+logger = logging.getLogger(__name__)
 
 MAX_CALLS = 1024
 """How many completed calls are remembered; the least recently seen are forgotten."""
@@ -47,6 +50,7 @@ class CallHistory:
     def __init__(self, size: int = MAX_CALLS) -> None:
         self._size = size
         self._groups: OrderedDict[str, CallGroup | None] = OrderedDict()
+        self._warned = False
 
     def __repr__(self) -> str:
         return f"CallHistory({len(self._groups)} calls)"
@@ -54,16 +58,31 @@ class CallHistory:
     def bind(self, key: str, group: CallGroup) -> None:
         """Remember which response an item's call belongs to.
 
-        An id that two responses share identifies neither; from then on it is ignored.
+        An id that two responses share identifies neither. From then on it is ignored, with one
+        warning for each history, because hosts and frameworks may reuse ids in a running call.
 
         Args:
             key: The framework's id of the item.
-            group: The response.
+            group: The response; all its calls need the same object.
         """
-        self._groups[key] = group if self._groups.get(key, group) is group else None
+        known = self._groups.get(key, group)
+        if known is not None and known is not group:
+            self._warn(key)
+            known = None
+        self._groups[key] = known
         self._groups.move_to_end(key)
         while len(self._groups) > self._size:
             self._groups.popitem(last=False)
+
+    def _warn(self, key: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "the key %r was bound to two responses and is ignored, so text before its calls "
+                "stays where the framework recorded it; give each call's item its own key, and "
+                "bind all calls of a response to the same CallGroup",
+                key,
+            )
 
     def knows(self, call: ToolCall) -> bool:
         """Whether a call's item is bound to a response; True for an item without an id."""
