@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from rtllm import ToolCall
-from rtllm.adapters import CallGroup, CallHistory
+from rtllm import Message, ToolCall, ToolOutput
+from rtllm.adapters import CallGroup, CallHistory, arrange
 from support.logs import warned
 
 CALL = ToolCall("call-1", "weather", "{}", key="item-1")
@@ -40,3 +40,21 @@ def test_a_key_of_two_responses_is_ignored_with_one_warning_for_the_history(
     (sentence,) = warned(caplog)
     assert sentence.startswith("the key 'item-1' was bound to two responses and is ignored")
     assert "its own key" in sentence
+
+
+def test_the_text_of_earlier_responses_without_calls_moves_with_that_of_the_call() -> None:
+    history = CallHistory()
+    history.bind("item-1", CallGroup((CALL,), "Once more.", "One moment. "))
+    recorded = Message.of("assistant", "One moment. Once more.It is warm.")
+    items = (CALL, ToolOutput("call-1", "warm"), recorded)
+    assert arrange(items, history.groups_in(items)) == (
+        Message.of("assistant", "One moment. Once more."),
+        CALL,
+        items[1],
+        Message.of("assistant", "It is warm."),
+    )
+    # While the turn runs, the earlier responses are among the items that the framework lacks.
+    assert arrange(items[:2], {}, history.groups_in(items[:2])) == (
+        Message.of("assistant", "Once more."),
+        *items[:2],
+    )

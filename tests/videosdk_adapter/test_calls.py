@@ -103,3 +103,29 @@ async def test_a_tool_never_runs_on_broken_arguments(streaming: bool, stock: boo
         assert bool(weather.ran) is stock
         if not stock:
             assert c.last == ("assistant", "Well.")
+
+
+@both_ways
+async def test_text_before_a_corrected_call_is_divided_in_later_turns(streaming: bool) -> None:
+    def script(request: Request) -> Reply | str:
+        outputs = [str(item["output"]) for item in request.trailing_outputs]
+        if request.last_user_text != "go":
+            return "Bye."
+        if not outputs:
+            return Reply.of("One moment.", Call("forecast", {"city": "Paris"}))
+        if "degrees" in outputs[0]:
+            return "It is warm."
+        return Reply.of("Once more.", Call("weather", {"city": "Paris"}))
+
+    async with stage(script, streaming=streaming) as st, talk(st.llm, Weather().agent) as c:
+        await say(c, "go")
+        assert c.last == ("assistant", "One moment. Once more.It is warm.")
+        await say(c, "thanks")
+        assert [pair for pair in st.entries[-1].texts() if pair[0] != "system"] == [
+            ("user", "go"),
+            ("assistant", "One moment. Once more."),
+            ("function_call", 'weather {"city": "Paris"}'),
+            ("function_call_output", '"21 degrees in Paris"'),
+            ("assistant", "It is warm."),
+            ("user", "thanks"),
+        ]

@@ -195,12 +195,13 @@ class ChatCall:
                 )
             if response.calls:
                 heard = graph is None and not self.nested  # when nested, the framework drops text
-                words = response.text if heard else ""
-                response.group = CallGroup(tuple(response.calls), words)
+                words, before = (response.text, response.before) if heard else ("", "")
+                between = " " if words and before else ""
+                response.group = CallGroup(tuple(response.calls), words, before + between)
             if broken:
-                said_before = [Message.of("assistant", response.text)] if response.text else []
-                before = said_before if response.group is None else []
-                turn.unseen.append(Unseen((*before, *broken), len(items), response.group))
+                said = [Message.of("assistant", response.text)] if response.text else []
+                own = said if response.group is None else []
+                turn.unseen.append(Unseen((*own, *broken), len(items), response.group))
             if response.calls or not broken:
                 break
         turn.spent.add_all(response.spent)

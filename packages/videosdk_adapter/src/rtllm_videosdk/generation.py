@@ -79,6 +79,7 @@ class Response:
 
     Attributes:
         text: The text that was emitted.
+        before: The text of earlier responses of this `chat`, none of whose calls could run.
         refusal: The text with which the model declined.
         calls: Its calls, in order.
         group: The calls that the framework gets, and the text before them.
@@ -88,6 +89,7 @@ class Response:
     """
 
     text: str = ""
+    before: str = ""
     refusal: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     group: CallGroup | None = None
@@ -96,7 +98,8 @@ class Response:
     spent: SpentTokens = field(default_factory=SpentTokens)
 
     def reset(self) -> None:
-        """Forget everything but the tokens, before the model is asked again."""
+        """Keep only tokens and text, before the model is asked again."""
+        self.before = " ".join(text for text in (self.before, self.text) if text)
         self.text = self.refusal = ""
         self.calls, self.group, self.ended, self.decision = [], None, None, None
 
@@ -122,8 +125,9 @@ async def read_response(
                     if is_refusal and on_refusal == "error":
                         continue
                     for piece in [text] if graph is None or is_refusal else graph.feed(text):
+                        space = " " if response.before and not response.text else ""
                         response.text += piece
-                        yield text_chunk(piece)
+                        yield text_chunk(space + piece)
                 case ToolCallReady(call):
                     response.calls.append(call)
                 case ResponseEnded():

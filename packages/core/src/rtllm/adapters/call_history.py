@@ -30,10 +30,13 @@ class CallGroup:
     Attributes:
         calls: The calls that the framework gets, in order.
         words: The text that was emitted before them.
+        before: The text of earlier responses, of whose calls the framework got none (`CallGate`).
+            The framework records it in front of `words`.
     """
 
     calls: tuple[ToolCall, ...]
     words: str = ""
+    before: str = ""
 
     def holds(self, call: ToolCall) -> bool:
         """Whether a call belongs to this response."""
@@ -204,13 +207,15 @@ def _moves(
 ) -> _Moves:
     moves = _Moves()
     for group, place in sorted(_first_places(groups).items(), key=lambda pair: pair[1]):
-        if not group.words:
+        # In the current turn the earlier responses are among the unseen items.
+        spoken = group.words if place in own else group.before + group.words
+        if not spoken:
             continue
-        words = Message.of("assistant", group.words)
-        found = _recorded_in(items, place, group.words, moves)
+        words = Message.of("assistant", spoken)
+        found = _recorded_in(items, place, spoken, moves)
         if found is not None:
             place_of_message, message = found
-            rest = message.text[len(group.words) :]
+            rest = message.text[len(spoken) :]
             if rest:
                 moves.instead[place_of_message] = replace(message, parts=(Text(rest),))
             else:  # nothing is split, so the message itself is moved
