@@ -134,21 +134,9 @@ class BaseLLM(llm.LLM[Never]):
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        resolved = resolve_azure(
-            model=model,
-            azure_endpoint=azure_endpoint,
-            azure_deployment=azure_deployment,
-            api_version=api_version,
-            api_key=api_key,
-            azure_ad_token=azure_ad_token,
-            azure_ad_token_provider=azure_ad_token_provider,
-            organization=organization,
-            project=project,
-            base_url=base_url,
-            client=client,
-        )
+        provider = resolve_azure(model=model, **group_keywords(locals()).provider)
         make: Any = cls  # each class has its own constructor, all with these two keywords
-        created: Self = make(model=model, client=resolved, **options)
+        created: Self = make(model=model, client=provider, **options)
         return created
 
     @property

@@ -45,9 +45,5 @@ def set_keywords(**keywords: Any) -> dict[str, Any]:
 
 
 def without_not_given(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a constructor's keywords from its local variables, with None for those not given."""
-    return {
-        name: value if is_given(value) else None
-        for name, value in keywords.items()
-        if name not in ("self", "__class__")
-    }
+    """Return keywords with None for those that are not given."""
+    return {name: value if is_given(value) else None for name, value in keywords.items()}

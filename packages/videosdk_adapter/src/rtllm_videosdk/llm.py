@@ -28,7 +28,15 @@ from rtllm import (
     TurnReport,
     UsageSnapshot,
 )
-from rtllm.adapters import OF_AZURE, Effort, OnRefusal, resolve_azure, warm_up, with_keyword_docs
+from rtllm.adapters import (
+    OF_AZURE,
+    Effort,
+    OnRefusal,
+    group_keywords,
+    resolve_azure,
+    warm_up,
+    with_keyword_docs,
+)
 from rtllm_videosdk.call_identity import call_identity
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
@@ -174,21 +182,8 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         Raises:
             ConfigError: (a `ValueError`) If the address or the credential is missing.
         """
-        provider = resolve_azure(
-            model=model,
-            azure_endpoint=azure_endpoint,
-            azure_deployment=azure_deployment,
-            api_version=api_version,
-            api_key=api_key,
-            azure_ad_token=azure_ad_token,
-            azure_ad_token_provider=azure_ad_token_provider,
-            organization=organization,
-            project=project,
-            base_url=base_url,
-            wss_url=wss_url,
-            client=client,
-            defaults=AZURE_DEFAULTS,
-        )
+        groups = group_keywords(locals())
+        provider = resolve_azure(model=model, **groups.provider, defaults=AZURE_DEFAULTS)
         return cls(
             model=model,
             client=provider,

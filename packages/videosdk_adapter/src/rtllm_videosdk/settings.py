@@ -70,7 +70,7 @@ class LiveSettings:
         Raises:
             ConfigError: If one is not valid or can't be sent.
         """
-        given = {name: keywords[name] for name in keywords.keys() - {"self", "__class__"}}
+        given = dict(keywords)
         self.streaming = given.pop("streaming")
         check_settings(streaming=self.streaming)
         for name in _ATTRIBUTES:

@@ -18,9 +18,23 @@ from rtllm.tools.structured_output import with_form
 _EFFORT = "reasoning_effort"
 _OF_HTTP = ("extra_headers", "extra_query", "timeout")
 PROVIDER_KEYWORDS = frozenset(
-    {"api_key", "base_url", "wss_url", "organization", "project", "client", "proxy"}
+    {
+        "api_key",
+        "base_url",
+        "wss_url",
+        "organization",
+        "project",
+        "client",
+        "proxy",
+        "azure_endpoint",
+        "azure_deployment",
+        "api_version",
+        "azure_ad_token",
+        "azure_ad_token_provider",
+    }
 )
-"""The keywords of `resolve_provider`."""
+"""The keywords of `resolve_provider` and `resolve_azure`."""
+_NO_KEYWORDS = ("self", "cls", "__class__")
 _OF_THE_ADAPTER = frozenset(
     {
         "api",
@@ -169,7 +183,7 @@ class KeywordGroups:
     """The keywords of a constructor, by what they are for.
 
     Attributes:
-        provider: Those of `resolve_provider`.
+        provider: Those of `resolve_provider`, or of `resolve_azure` except ``model``.
         connection: Those of `ConnectionOptions`.
         options: Those of `Options`, or of a class that an adapter derives from it.
         fields: All others: they set fields of the body.
@@ -185,13 +199,16 @@ def group_keywords(keywords: Mapping[str, object], kind: type[Options] = Options
     """Group the keywords of an LLM's constructor by what they are for.
 
     Args:
-        keywords: The keywords with their values.
+        keywords: The keywords with their values, for example the local variables of a constructor:
+            the object itself is left out.
         kind: The adapter's class of options.
     """
     groups = KeywordGroups({}, {}, {}, {})
     connection = {one.name for one in fields(ConnectionOptions)}
     options = _keywords_of(kind)
     for name, value in keywords.items():
+        if name in _NO_KEYWORDS:
+            continue
         if name in PROVIDER_KEYWORDS:
             groups.provider[name] = value
         elif name in connection:
