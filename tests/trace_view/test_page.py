@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,29 @@ async def test_turns_are_found_filtered_and_ordered(tab: Tab, tmp_path: Path) ->
     order = "document.querySelector('select[aria-label=Order]')"
     await tab.run(f"{order}.value = 'wait'; {order}.dispatchEvent(new Event('change'))")
     assert await shown(tab) == ["turn-2", "turn-1", "turn-3"]
+
+
+async def test_each_conversation_and_each_label_has_its_figures(tab: Tab, tmp_path: Path) -> None:
+    other = CallIdentity(label="kitchen")
+    events = [*turn(1, cost=0.001), *turn(2, at=5.0, conversation=2, think=2.0, cost=0.002)]
+    events += [replace(event, call=other) for event in turn(3, at=9.0, conversation=3, cost=0.004)]
+    await tab.open(write_page(tmp_path / "page.html", calls_of(*events)))
+    sections = "[...document.querySelectorAll('section')]"
+    rows = (
+        "(title) => [...{}.find((s) => s.innerText.startsWith(title)).querySelectorAll('tbody tr')]"
+    )
+    read = f"({rows.format(sections)})('{{}}').map((row) => row.innerText.replace(/\\s+/g, ' '))"
+    labels = await tab.run(read.format("Labels"))
+    assert [row.split()[0] for row in labels] == ["desk", "kitchen"]
+    assert "220 0.003 USD" in labels[0].replace("00 USD", " USD")
+    conversations = await tab.run(read.format("Conversations"))
+    assert [row.split()[:3] for row in conversations] == [
+        ["1:", "desk", "1"],
+        ["2:", "desk", "1"],
+        ["3:", "kitchen", "1"],
+    ]
+    await tab.run(f"({rows.format(sections)})('Conversations')[1].querySelector('button').click()")
+    assert await shown(tab) == ["turn-2"]
 
 
 async def test_the_theme_is_the_systems_and_can_be_switched(tab: Tab, tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ class UsageSnapshot:
         )
 
     @property
+    def calls(self) -> "Mapping[CallIdentity, UsageSnapshot]":
+        """The usage of each call by its names, over its conversations that are kept apart."""
+        lines_of: dict[CallIdentity, tuple[UsageLine, ...]] = {}
+        for _, lines, call in self.lines_of_conversations:
+            lines_of[call] = (*lines_of.get(call, ()), *lines)
+        return {call: UsageSnapshot.of(lines, self.pricing) for call, lines in lines_of.items()}
+
+    @property
     def by_category(self) -> Mapping[UsageCategory, Totals]:
         """The totals by category."""
         return {name: getattr(self, name.replace("-", "_")) for name in CATEGORIES}

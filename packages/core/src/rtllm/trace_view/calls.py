@@ -102,6 +102,7 @@ def _turn_of(client: _Client, events: list[TraceEvent], group: int, clock: float
     view = TurnView(
         id=0,
         call=next((str(e.call) for e in events if str(e.call)), ""),
+        label=next((e.call.label for e in events if e.call.label), ""),
         group=group,
         client=client[1],
         process=client[0],

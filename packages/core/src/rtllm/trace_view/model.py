@@ -187,6 +187,7 @@ class TurnView:
     Attributes:
         id: Its number in this view, from 1, in order of time.
         call: The names of its call; empty if it has none.
+        label: The label of its LLM or client; empty if it has none.
         group: The number of its conversation in this view.
         client: The id of its client.
         process: The id of the process that wrote it.
@@ -224,6 +225,7 @@ class TurnView:
     purpose: str = "response"
     api: str = ""
     outcome: str = "open"
+    label: str = ""
     error: str | None = None
     duration: float = 0.0
     wait: float = 0.0

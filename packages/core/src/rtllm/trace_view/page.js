@@ -481,6 +481,30 @@
         reasons.length ? h("table", {}, h("tbody", {}, reasons)) : h("p", { class: "dim" }, "None: every request continued an earlier response.")));
   }
 
+  function figures(title, first, rows) {
+    // The figures of each conversation, or of each label; a conversation can be chosen.
+    const name = (row) => (row.group === null
+      ? row.name || "without a label"
+      : h("button", { class: "link", type: "button", onclick: () => pick(String(row.group)) }, row.name));
+    return rows.length > 0 && h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "scroll tall" }, h("table", {},
+      h("thead", {}, h("tr", {}, h("th", {}, first), ...["turns", "half waited up to", "slowest", "failed", "tokens", "cost"].map((head) => h("th", { class: "num" }, head)))),
+      h("tbody", {}, rows.map((row) => h("tr", {},
+        h("td", {}, name(row)), h("td", { class: "num" }, number(row.turns)),
+        h("td", { class: "num" }, row.median_wait === null ? "–" : seconds(row.median_wait)),
+        h("td", { class: "num" }, seconds(row.slowest_wait), ", ", turnLink(row.slowest)),
+        h("td", { class: row.failed ? "num bad" : "num" }, number(row.failed)),
+        h("td", { class: "num" }, number(row.spent.input + row.spent.output)),
+        h("td", { class: "num" }, sumOf(row.spent.costs) || "unknown")))))));
+  }
+
+  function pick(group) {
+    chosen.group = choose.value = group;
+    keep();
+    list();
+    along();
+    document.getElementById("turns").scrollIntoView({ block: "start" });
+  }
+
   function glossary() {
     const terms = {
       "turn": "One response that the framework asked for. A tool call and the answer after it are two turns.",
@@ -507,7 +531,9 @@
     essentials(),
     waits(),
     turns.length > 0 && h("section", { class: "card" }, h("h2", {}, "The call along the time"), course),
-    h("section", { class: "card" }, h("h2", {}, "Turns ", found), h("div", { class: "tools" }, search, choose, order), h("div", { class: "tools" }, chips), items),
+    figures("Labels", "label", summary.labels),
+    figures("Conversations", "conversation", summary.conversations),
+    h("section", { class: "card", id: "turns" }, h("h2", {}, "Turns ", found), h("div", { class: "tools" }, search, choose, order), h("div", { class: "tools" }, chips), items),
     bill(),
     glossary(),
   ].filter(Boolean));

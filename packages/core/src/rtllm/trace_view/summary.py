@@ -1,7 +1,7 @@
 """What matters first: how many turns, the slowest and why, the failed ones, and the cost."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -52,6 +52,33 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What matters of some of the turns: those of a conversation, or those with a label.
+
+    Attributes:
+        name: What they have in common.
+        group: The number of the conversation; None if they are of several.
+        turns: How many turns a framework asked for.
+        interrupted: How many of them were interrupted.
+        failed: How many of them failed.
+        median_wait: The median of the seconds until their first output; None if there is none.
+        slowest: The id of the slowest turn; None if there is none.
+        slowest_wait: The seconds until its first output.
+        spent: Their tokens and money.
+    """
+
+    name: str
+    group: int | None
+    turns: int
+    interrupted: int
+    failed: int
+    median_wait: float | None
+    slowest: int | None
+    slowest_wait: float | None
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What matters first.
 
@@ -70,6 +97,8 @@ class Summary:
         full_contexts: How many requests had the full context, by reason.
         spent: Tokens and money by category.
         total: Tokens and money of all attempts.
+        conversations: The figures of each conversation, if there are several.
+        labels: The figures of each label, if there are several.
         headline: The essentials as sentences.
     """
 
@@ -87,6 +116,8 @@ class Summary:
     full_contexts: Mapping[str, int] = field(default_factory=dict)
     spent: Mapping[str, Spent] = field(default_factory=dict)
     total: Spent = field(default_factory=Spent)
+    conversations: tuple[Figures, ...] = ()
+    labels: tuple[Figures, ...] = ()
     headline: tuple[str, ...] = ()
 
 
@@ -122,6 +153,8 @@ def summarize(calls: Calls) -> Summary:
         full_contexts=Counter(a.full_context_reason for a in attempts if a.full_context_reason),
         spent={name: _spent(of) for name, of in sorted(by_category.items())},
         total=_spent(a for of in by_category.values() for a in of),
+        conversations=_figures_by(turns, lambda turn: turn.group),
+        labels=_figures_by(turns, lambda turn: turn.label),
     )
     return _with_headline(summary, calls)
 
@@ -135,6 +168,36 @@ def worst_of(turns: Iterable[TurnView], count: int) -> list[TurnView]:
     """
     asked = [turn for turn in turns if turn.is_response]
     return sorted(asked, key=lambda turn: -turn.wait)[:count]
+
+
+def _figures_by(
+    turns: Sequence[TurnView], key: Callable[[TurnView], int | str]
+) -> tuple[Figures, ...]:
+    """Return the figures of the turns with the same key; none if all have the same one."""
+    parts: dict[int | str, list[TurnView]] = defaultdict(list)
+    for turn in turns:
+        parts[key(turn)].append(turn)
+    if len(parts) < 2:
+        return ()
+    return tuple(_figures_of(key, of) for key, of in parts.items())
+
+
+def _figures_of(key: int | str, turns: Sequence[TurnView]) -> Figures:
+    group = key if isinstance(key, int) else None
+    named = next((turn.call for turn in turns if turn.call), "")
+    waits = [turn.wait for turn in turns if turn.outcome != "open"]
+    slowest = worst_of(turns, 1)[0]
+    return Figures(
+        name=str(key) if group is None else f"{group}{f': {named}' if named else ''}",
+        group=group,
+        turns=len(turns),
+        interrupted=sum(turn.is_cut for turn in turns),
+        failed=sum(turn.has_failed for turn in turns),
+        median_wait=median(waits) if waits else None,
+        slowest=slowest.id,
+        slowest_wait=slowest.wait,
+        spent=_spent(a for turn in turns for a in turn.attempts if a.counted),
+    )
 
 
 def _failures_of(turns: Sequence[TurnView]) -> tuple[Failure, ...]:
