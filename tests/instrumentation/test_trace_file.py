@@ -10,14 +10,17 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rtllm import Client, ConfigError, TraceEvent, TraceFile, Usage, read_trace
-from rtllm.instrumentation import trace_file
+from rtllm.codec.trace_lines import read_line
+from rtllm.instrumentation import trace_file, trace_reader
+from rtllm.instrumentation.trace_reader import TraceFollower
 from rtllm.simulator import Simulator, echo
 from rtllm.trace import EVENTS, AttemptEnded, CallIdentity, FirstOutput, FirstWord, ToolCalled
 from transport.caller import Caller
@@ -309,3 +312,77 @@ def test_each_kind_is_read_with_its_names_only(tmp_path: Path, kind: str) -> Non
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_trace(tmp_path / "nothing")
+
+
+# -- a file that grows -----------------------------------------------------------------------------
+
+
+def events_of(follower: TraceFollower) -> list[TraceEvent]:
+    return [record.event for record in follower.reading.records]
+
+
+def test_of_a_file_that_grows_only_what_is_new_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "calls.jsonl"
+    written(path, EVENT, ENDED)
+    decoded: list[bytes] = []
+
+    def note(line: bytes) -> Any:
+        decoded.append(line)
+        return read_line(line)
+
+    monkeypatch.setattr(trace_reader, "read_line", note)
+    with closing(TraceFollower(path)) as follower:
+        assert events_of(follower) == [EVENT, ENDED]
+        assert not follower.update()
+        decoded.clear()
+        written(path, ENDED)
+        assert follower.update()
+        assert events_of(follower) == [EVENT, ENDED, ENDED]
+        assert len(decoded) == 2  # with that of the writer's beginning
+
+
+def test_a_line_that_is_not_complete_yet_is_read_later(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    written(path, EVENT)
+    line = path.read_bytes().splitlines(keepends=True)[-1]
+    with path.open("ab") as file, closing(TraceFollower(path)) as follower:
+        file.write(line[:30])
+        file.flush()
+        assert not follower.update()
+        file.write(line[30:])
+        file.flush()
+        assert follower.update()
+        assert events_of(follower) == [EVENT, EVENT]
+        assert follower.reading.unread == {}
+
+
+def test_a_file_is_followed_when_it_is_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    written(path, EVENT)
+    with closing(TraceFollower(path)) as follower:
+        file = TraceFile(path, max_bytes=1000, backups=9)
+        for _ in range(20):
+            file(ENDED)
+            file.flush()
+        file.close()
+        assert path.with_name("calls.jsonl.2").exists()
+        assert follower.update()
+        assert events_of(follower) == [EVENT, *[ENDED] * 20]
+        path.rename(path.with_name("moved"))
+        assert not follower.update()
+        written(path, EVENT)
+        assert follower.update()
+        assert events_of(follower)[-1] == EVENT
+
+
+def test_a_file_is_followed_when_it_is_emptied(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    written(path, EVENT, ENDED, ENDED)
+    with closing(TraceFollower(path)) as follower:
+        path.write_bytes(b"")
+        assert not follower.update()
+        written(path, EVENT)
+        assert follower.update()
+        assert events_of(follower) == [EVENT, ENDED, ENDED, EVENT]

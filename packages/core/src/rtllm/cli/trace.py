@@ -4,13 +4,14 @@ import os
 import time
 import webbrowser
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtllm.instrumentation.trace_reader import read_trace
+from rtllm.instrumentation.trace_reader import TraceFollower, read_trace
 from rtllm.trace_view import lines_of, page_of, read_calls, summarize, text_of
 from rtllm.trace_view.model import Calls, TurnView
 from rtllm.trace_view.summary import worst_of
@@ -80,19 +81,16 @@ def _fail(text: str) -> None:
 
 
 def _print(file: Path, choice: _Choice, *, live: bool) -> None:
-    before = _state_of(file)
-    calls = read_calls(read_trace(file))
-    turns = choice.turns_of(calls)
-    typer.echo(text_of(calls, summarize(calls), turns))
-    if not live:
-        return
-    printed = {_key(turn) for turn in calls.turns if turn.outcome != "open"}
-    for grown in _growing(file, before):
-        for turn in grown.turns:
-            if turn.outcome != "open" and _key(turn) not in printed:
-                printed.add(_key(turn))
-                longest = max(one.wait for one in grown.turns)
-                typer.echo("\n".join(lines_of(turn, longest)))
+    with closing(TraceFollower(file)) as follower:
+        calls = read_calls(follower.reading if live else read_trace(file))
+        typer.echo(text_of(calls, summarize(calls), choice.turns_of(calls)))
+        printed = {_key(turn) for turn in calls.turns if turn.outcome != "open"}
+        for grown in _growing(follower) if live else ():
+            for turn in grown.turns:
+                if turn.outcome != "open" and _key(turn) not in printed:
+                    printed.add(_key(turn))
+                    longest = max(one.wait for one in grown.turns)
+                    typer.echo("\n".join(lines_of(turn, longest)))
 
 
 def _key(turn: TurnView) -> tuple[int, str, int]:
@@ -100,7 +98,6 @@ def _key(turn: TurnView) -> tuple[int, str, int]:
 
 
 def _write_pages(file: Path, page: Path, choice: _Choice, *, live: bool, opens: bool) -> None:
-    before = _state_of(file)
     _write_page(page, read_calls(read_trace(file)), file.name, choice, live=live)
     typer.echo(f"wrote {page}")
     if opens:
@@ -108,8 +105,10 @@ def _write_pages(file: Path, page: Path, choice: _Choice, *, live: bool, opens: 
     if live:
         typer.echo("following the file; Ctrl+C ends it")
         try:
-            for calls in _growing(file, before):
-                _write_page(page, calls, file.name, choice, live=True)
+            with closing(TraceFollower(file)) as follower:
+                _write_page(page, read_calls(follower.reading), file.name, choice, live=True)
+                for calls in _growing(follower):
+                    _write_page(page, calls, file.name, choice, live=True)
         finally:  # so that the page no longer loads itself again
             _write_page(page, read_calls(read_trace(file)), file.name, choice, live=False)
 
@@ -133,27 +132,12 @@ def _write_page(page: Path, calls: Calls, title: str, choice: _Choice, *, live: 
         part.unlink(missing_ok=True)
 
 
-def _growing(file: Path, before: tuple[int, int] | None) -> Iterator[Calls]:
-    """Yield what the file tells each time that it has changed, until interrupted.
-
-    Args:
-        file: The file.
-        before: The state of the file before it was read the last time.
-    """
+def _growing(follower: TraceFollower) -> Iterator[Calls]:
+    """Yield what a file tells each time that it has grown, until interrupted."""
     while True:
         time.sleep(INTERVAL)
-        state = _state_of(file)
-        if state is None or state == before:  # None: it is being renamed
+        if not follower.update():
             continue
-        before = state
         began = time.monotonic()
-        yield read_calls(read_trace(file))
-        time.sleep(5 * (time.monotonic() - began))  # a large file is not read all the time
-
-
-def _state_of(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_size, found.st_mtime_ns
+        yield read_calls(follower.reading)
+        time.sleep(5 * (time.monotonic() - began))  # a large file takes a while
