@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -138,10 +139,34 @@ async def test_the_page_requests_nothing(tab: Tab, tmp_path: Path) -> None:
     assert set(tab.requests) == {page.as_uri()}
 
 
-async def test_a_thousand_turns_are_listed(tab: Tab, tmp_path: Path) -> None:
-    events = (event for n in range(1, 1001) for event in turn(n, at=10.0 * n, conversation=n % 3))
+@pytest.mark.parametrize("width", [360, 1200])
+async def test_a_thousand_turns_are_seen_at_a_glance(tab: Tab, tmp_path: Path, width: int) -> None:
+    await tab.look(width=width, height=900, theme="light")
+    slow = {1: 1.0, 700: 3.0}
+    events = (
+        event
+        for n in range(1, 1001)
+        for event in turn(n, at=10.0 * n, conversation=1, think=slow.get(n, 0.5))
+    )
     await tab.open(write_page(tmp_path / "page.html", calls_of(*events)))
+    charts = "[...document.querySelectorAll('svg')]"
+    fits = f"{charts}.every((chart) => chart.clientWidth <= chart.parentElement.clientWidth)"
+    assert await tab.run(fits)
+    course = "document.querySelector('svg[aria-label^=The]').closest('section').innerText"
+    shown_course = await tab.run(course)
+    assert "700" in shown_course
+    assert "of 1,000" in shown_course
+    assert len(await shown(tab)) == 100
+    await tab.run(f"{charts}[0].querySelectorAll('.hit')[0].dispatchEvent(new Event('click'))")
+    assert await tab.run("document.querySelector('[data-open]').id.startsWith('turn-')")
+    first = re.compile(r"Turns? 1\b")
+    assert first.search(await tab.run(course))
+    later = "[...document.querySelectorAll('.chip')].find((c) => c.innerText.startsWith('Later'))"
+    await tab.run(f"{later}.click()")
+    assert not first.search(await tab.run(course))
+    await tab.run("document.querySelector('#slowest button').click()")
     assert len(await shown(tab)) == 1000
+    assert "3.00 s" in await tab.run("document.querySelector('#turn-700 .detail').innerText")
 
 
 def test_everything_from_a_file_is_data() -> None:

@@ -67,9 +67,9 @@
   // -- what the reader has chosen -----------------------------------------------------------------
 
   const KEY = "rtllm trace";
-  let chosen = { text: "", filter: "all", sort: "time", group: "", open: [], scroll: 0 };
+  let chosen = { text: "", filter: "all", sort: "time", group: "", around: null, all: false, open: [], scroll: 0 };
   try { chosen = { ...chosen, ...JSON.parse(sessionStorage.getItem(KEY) || "{}") }; } catch { /* not kept */ }
-  if (!data.refresh) chosen = { ...chosen, text: "", filter: "all", sort: "time", group: "", open: [], scroll: 0 };
+  if (!data.refresh) chosen = { ...chosen, text: "", filter: "all", sort: "time", group: "", around: null, all: false, open: [], scroll: 0 };
   function keep() {
     try { sessionStorage.setItem(KEY, JSON.stringify({ ...chosen, scroll: scrollY })); } catch { /* not kept */ }
   }
@@ -141,22 +141,31 @@
 
   // -- how long each turn waited ------------------------------------------------------------------
 
+  const MIN_BAR = 5;
+
   function waits() {
     const asked = turns.filter(isAsked);
     if (asked.length < 2) return null;
     const room = widthOf();
-    const step = Math.max(4, Math.min(90, (room - 52) / asked.length)), height = 110, base = 22;
-    const width = Math.max(room, step * asked.length + 52);
+    // If there are more turns than bars fit, each bar is the slowest of several turns in a row.
+    const each = Math.ceil((MIN_BAR * asked.length) / (room - 52)), bars = [];
+    for (let i = 0; i < asked.length; i += each) bars.push(asked.slice(i, i + each));
+    const step = Math.min(90, (room - 52) / bars.length), height = 110, base = 22;
+    const width = room;
     const longest = Math.max(...asked.map((turn) => turn.wait), 0.001);
     const chart = s("svg", { width, height: height + base, role: "img", "aria-label": "How long each turn waited" });
+    const slowestBar = bars.findIndex((some) => some.some((turn) => turn.id === summary.slowest));
     for (const part of [0.5, 1]) {
       const y = height - part * (height - 14);
       chart.append(s("line", { class: "grid", x1: 0, x2: width, y1: y, y2: y }),
         s("text", { x: width - 2, y: y + 12, "text-anchor": "end" }, seconds(longest * part)));
     }
-    asked.forEach((turn, i) => {
+    bars.forEach((some, i) => {
+      const turn = some.reduce((slow, other) => (other.wait > slow.wait ? other : slow));
+      const failed = some.filter(isFailed);
+      const others = some.length > 1 ? ` Turns ${some[0].id} to ${some[some.length - 1].id}${failed.length ? `, ${failed.length} failed` : ""}; the slowest:` : "";
       const bar = s("g", { class: "hit", onclick: () => show(turn.id) },
-        s("title", {}, `Turn ${turn.id}: ${seconds(turn.wait)}. ${capital(turn.why)}`));
+        s("title", {}, `${others} Turn ${turn.id}: ${seconds(turn.wait)}. ${capital(turn.why)}`.trim()));
       bar.append(s("rect", { x: i * step, y: 0, width: step, height: height + base, fill: "transparent" }));
       let y = height;
       for (const part of turn.parts) {
@@ -166,21 +175,32 @@
         y -= tall;
         bar.append(s("rect", { class: `p-${part.name}`, x: i * step + 1, y, width: Math.max(2, step - 3), height: Math.max(0.5, tall) }));
       }
-      if (isFailed(turn)) bar.append(s("text", { class: "cross", x: i * step + step / 2, y: Math.max(11, y - 2), "text-anchor": "middle" }, "✕"));
-      if (step >= 18 || turn.id === summary.slowest || i % Math.ceil(40 / step) === 0)
-        bar.append(s("text", { class: turn.id === summary.slowest ? "label" : "", x: i * step + step / 2, y: height + 15, "text-anchor": "middle" }, turn.id));
+      if (failed.length && step >= 12) bar.append(s("text", { class: "cross", x: i * step + step / 2, y: Math.max(11, y - 2), "text-anchor": "middle" }, "✕"));
+      else if (failed.length) bar.append(s("rect", { class: "failed-mark", x: i * step, y: height + 1, width: Math.max(2, step - 1), height: 4 }));
+      const isSlowest = turn.id === summary.slowest;
+      const nextToSlowest = Math.abs(i - slowestBar) * step < 36;
+      if (isSlowest || (!nextToSlowest && i % Math.ceil(40 / step) === 0) || step >= 36)
+        bar.append(s("text", { class: isSlowest ? "label" : "", x: Math.max(i * step + step / 2, 4 * String(turn.id).length), y: height + 17, "text-anchor": "middle" }, isSlowest ? turn.id : some[0].id));
       chart.append(bar);
     });
+    if (bars.length > 20) {
+      const y = height - (summary.median_wait / longest) * (height - 14);
+      chart.append(s("line", { class: "median", x1: 0, x2: width, y1: y, y2: y }));
+    }
     const before = asked.map((turn) => ({ parts: turn.parts.filter((part) => part.start < turn.wait) }));
+    const keys = legend(partNames(before));
+    if (bars.length > 20) keys.append(h("span", {}, "┄ half of the turns waited less"));
+    if (asked.some(isFailed)) keys.append(h("span", {}, h("b", { class: "bad" }, step < 12 ? "▬" : "✕"), " failed"));
     return h("section", { class: "card" }, h("h2", {}, "How long each turn waited for its first output"),
-      h("div", { class: "scroll" }, chart), legend(partNames(before)));
+      each > 1 && h("p", { class: "dim" }, `Each bar is the slowest of ${each} turns in a row; select one to see it.`),
+      chart, keys);
   }
 
   // -- the call along the time --------------------------------------------------------------------
 
   const LEFT = innerWidth <= 640 ? 96 : 140, BREAK = 46, QUIET = 1.5, MOST_ROWS = 8;
 
-  function scaleOf(spans) {
+  function scaleOf(spans, least = 48) {
     // Time where something runs is drawn to scale; a longer quiet time is a gap of fixed width.
     const sorted = spans.filter(([a, b]) => b >= a).sort((a, b) => a[0] - b[0]);
     const busy = [];
@@ -191,7 +211,7 @@
     }
     const total = busy.reduce((sum, [a, b]) => sum + b - a, 0) || 1;
     const room = widthOf() - LEFT - 16 - BREAK * (busy.length - 1);
-    const perSecond = Math.min(400, Math.max(48, room / total));
+    const perSecond = Math.min(400, Math.max(least, room / total));
     let x = LEFT;
     const pieces = busy.map(([a, b], i) => {
       if (i) x += BREAK;
@@ -214,19 +234,53 @@
 
   const ranUntil = (turn) => turn.began + Math.max(turn.duration, ...turn.attempts.map((a) => a.ended || 0));
 
+  const spansOf = (of) => of.flatMap((turn) => [[turn.began, ranUntil(turn)],
+    ...turn.tools.filter((t) => t.answered !== null && t.answered - t.at < 60).map((t) => [turn.began + t.at, turn.began + t.answered])]);
+
+  function windowOf(all) {
+    // All turns if they fit, else as many around the chosen one, or the slowest, as fit.
+    const widthOfAll = all.length <= 200 ? scaleOf(spansOf(all)).width : Infinity;
+    if (widthOfAll <= Math.max(1.5 * widthOf(), 700)) return [0, all.length];
+    const fits = (of) => scaleOf(spansOf(of)).width <= widthOf();
+    const wanted = all.findIndex((turn) => turn.id === (chosen.around ?? summary.slowest));
+    let first = Math.max(0, wanted), end = first + 1;
+    while (end - first < 60) {
+      const more = end < all.length && fits(all.slice(first, end + 1));
+      if (more) end += 1;
+      const less = first > 0 && fits(all.slice(first - 1, end));
+      if (less) first -= 1;
+      if (!more && !less) break;
+    }
+    return [first, end];
+  }
+
+  function steps(all, first, end) {
+    // Buttons to the turns before and after those that are shown.
+    const go = (text, to) => h("button", { class: "chip", type: "button", disabled: !all[to], onclick: () => { chosen.around = all[to].id; keep(); along(); } }, text);
+    const half = Math.ceil((end - first) / 2);
+    return h("div", { class: "tools" },
+      go("◀ Earlier", first > 0 ? Math.max(0, first - half) : -1),
+      h("span", { class: "dim" }, `${end - first > 1 ? `Turns ${all[first].id} to` : "Turn"} ${all[end - 1].id}, of ${number(all.length)}`),
+      go("Later ▶", end < all.length ? Math.min(all.length - 1, end - 1 + half) : -1));
+  }
+
   function timeline(of) {
     const groups = [...new Set(of.map((turn) => turn.group))];
     const shown = groups.slice(0, MOST_ROWS);
-    const few = of.filter((turn) => shown.includes(turn.group)).slice(0, 2000);
-    if (!few.length) return h("p", { class: "dim" }, "No turns.");
-    const spans = few.flatMap((turn) => [[turn.began, ranUntil(turn)],
-      ...turn.tools.filter((t) => t.answered !== null && t.answered - t.at < 60).map((t) => [turn.began + t.at, turn.began + t.answered])]);
+    const all = of.filter((turn) => shown.includes(turn.group));
+    if (!all.length) return h("p", { class: "dim" }, "No turns.");
+    const [first, end] = windowOf(all);
+    const few = all.slice(first, end);
+    const rows = shown.filter((group) => few.some((turn) => turn.group === group));
+    course.dataset.first = few[0].id;
+    course.dataset.last = few[few.length - 1].id;
+    const spans = spansOf(few);
     const used = new Set(few.flatMap((turn) => turn.attempts.map((a) => `${turn.process} ${turn.client} ${a.connection}`)));
     const start = few[0].began, until = Math.max(...few.map(ranUntil));
     const lines = connections.filter((c) => used.has(`${c.process} ${c.client} ${c.number}`)).slice(0, 12);
-    for (const c of lines) if (c.opened !== null && c.began < start && start - c.began < 30) spans.push([c.began, c.opened]);
-    const scale = scaleOf(spans);
-    const ROW = 46, height = 26 + shown.length * ROW + lines.length * 24 + 6;
+    if (few.length === all.length) for (const c of lines) if (c.opened !== null && c.began < start && start - c.began < 30) spans.push([c.began, c.opened]);
+    const scale = scaleOf(spans, few.length === 1 ? 1 : 48);  // a single turn always fits
+    const ROW = 46, height = 26 + rows.length * ROW + lines.length * 24 + 6;
     const chart = s("svg", { width: scale.width, height, role: "img", "aria-label": "The call along the time" });
     scale.pieces.forEach((piece, i) => {
       const first = piece.a - scale.pieces[0].a;
@@ -235,18 +289,18 @@
         if (at !== first && x - piece.x < 60) continue;
         chart.append(s("line", { class: "grid", x1: x, x2: x, y1: 18, y2: height }));
         if (at !== first || !i || piece.x - scale.pieces[i - 1].end + piece.end - piece.x > 60)
-          chart.append(s("text", { x: x + 2, y: 12 }, at < 60 ? `${at.toFixed(scale.tick < 1 ? 1 : at === first ? 1 : 0)} s` : seconds(at)));
+          chart.append(s("text", { x: x + 2, y: 12 }, few.length < all.length ? (at === first ? clock(piece.a) : "") : at < 60 ? `${at.toFixed(scale.tick < 1 ? 1 : at === first ? 1 : 0)} s` : seconds(at)));
       }
       const next = scale.pieces[i + 1];
       if (next) chart.append(s("rect", { class: "gap", x: piece.end, y: 18, width: next.x - piece.end, height: height - 18 }),
         s("text", { x: (piece.end + next.x) / 2, y: height - 6, "text-anchor": "middle" }, seconds(next.a - piece.b).replace(/\.\d+ s/, " s")));
     });
     const box = (cls, from, to, y, tall, extra) => s("rect", { class: cls, x: scale.place(from), y, width: Math.max(1, scale.place(to) - scale.place(from)), height: tall, rx: 2, ...extra });
-    shown.forEach((group, row) => {
+    rows.forEach((group, row) => {
       const y = 38 + row * ROW;
       const mine = few.filter((turn) => turn.group === group);
       chart.append(s("text", { class: "label", x: 0, y: y + 9 }, short(mine[0].call || `conversation ${group}`)),
-        s("text", { x: 0, y: y + 22 }, count(mine.length, "turn")));
+        s("text", { x: 0, y: y + 22 }, groups.length > 1 && mine[0].call ? `conversation ${group}` : count(mine.length, "turn")));
       let labelled = -99;
       for (const turn of mine) {
         const bar = s("g", { class: "hit", onclick: () => show(turn.id) },
@@ -275,7 +329,7 @@
       }
     });
     lines.forEach((c, row) => {
-      const y = 30 + shown.length * ROW + row * 24;
+      const y = 30 + rows.length * ROW + row * 24;
       const bar = s("g", {}, s("title", {}, `Connection ${c.number}: opened in ${c.handshake === null ? "?" : seconds(c.handshake)}, ${c.end || "open at the end of the file"}${c.fault ? ` (${c.fault})` : ""}`));
       const end = Math.min(c.closed === null ? until : c.closed, until);
       bar.append(s("text", { x: 0, y: y + 10 }, `connection ${c.number}`));
@@ -291,7 +345,7 @@
     const more = groups.length > MOST_ROWS && h("p", { class: "dim" }, `The first ${MOST_ROWS} of ${groups.length} conversations; choose one below.`);
     const keys = legend(names);
     keys.append(marks);
-    return [h("div", { class: "scroll" }, chart), keys, more];
+    return [few.length < all.length && steps(all, first, end), h("div", { class: "scroll" }, chart), keys, more];
   }
   const short = (text) => (text.length > LEFT / 7 ? `${text.slice(0, LEFT / 7 - 1)}…` : text);
 
@@ -386,11 +440,12 @@
 
   function show(id) {
     if (!document.getElementById(`turn-${id}`)) {
-      Object.assign(chosen, { text: "", filter: "all", group: "" });
+      Object.assign(chosen, { text: "", filter: "all", group: "", all: true });
       search.value = "";
       choose.value = "";
       list();
     }
+    if (id < Number(course.dataset.first) || id > Number(course.dataset.last)) { chosen.around = id; keep(); along(); }
     open(id, true);
     const item = document.getElementById(`turn-${id}`);
     try { history.replaceState(null, "", `#turn-${id}`); } catch { /* not in the address then */ }
@@ -426,6 +481,8 @@
   const chips = h("span", { class: "tools", style: { marginBottom: "0" } });
   const found = h("span", { class: "dim", role: "status" });
 
+  const LISTED = 100;
+
   function list() {
     const needle = chosen.text.trim().toLowerCase();
     const scope = turns.filter(inGroup);
@@ -436,7 +493,10 @@
       return (hits || name === "all") && h("button", { class: "chip", type: "button", "aria-pressed": String(chosen.filter === name), onclick: () => { chosen.filter = name; keep(); list(); } }, `${label} ${number(hits)}`);
     }).filter(Boolean));
     found.textContent = matching.length === turns.length ? "" : `${count(matching.length, "turn")} of ${number(turns.length)}`;
-    items.replaceChildren(...matching.map((turn) => row(turn, longest)));
+    const listed = chosen.all ? matching : matching.slice(0, LISTED);
+    items.replaceChildren(...listed.map((turn) => row(turn, longest)));
+    if (listed.length < matching.length) items.append(h("p", { class: "empty" },
+      h("button", { class: "chip", type: "button", id: "all", onclick: () => { chosen.all = true; keep(); list(); } }, `Show all ${number(matching.length)} turns`)));
     if (!matching.length) items.append(h("p", { class: "empty dim" }, "No turn matches."));
     for (const id of chosen.open) if (document.getElementById(`turn-${id}`)) open(id, true);
   }
@@ -487,7 +547,7 @@
       ? row.name || "without a label"
       : h("button", { class: "link", type: "button", onclick: () => pick(String(row.group)) }, row.name));
     return rows.length > 0 && h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "scroll tall" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, first), ...["turns", "half waited up to", "slowest", "failed", "tokens", "cost"].map((head) => h("th", { class: "num" }, head)))),
+      h("thead", {}, h("tr", {}, h("th", {}, first), ...["turns", "median wait", "slowest", "failed", "tokens", "cost"].map((head) => h("th", { class: "num" }, head)))),
       h("tbody", {}, rows.map((row) => h("tr", {},
         h("td", {}, name(row)), h("td", { class: "num" }, number(row.turns)),
         h("td", { class: "num" }, row.median_wait === null ? "–" : seconds(row.median_wait)),
