@@ -1,12 +1,13 @@
 """Target: the host to check, with the credentials and the model."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtllm.doctor.judgements.steps import CAP, REASONING_CAP
 from rtllm.parameters.families import family_of, quickest_effort
 from rtllm.providers.config import ProviderConfig
-from rtllm.providers.credentials import Credentials
+from rtllm.providers.credentials import ApiKey, Credentials, ask_for_key
 from rtllm.providers.hosts import Endpoint, HostProfile, profile_named
 from rtllm.providers.http_clients import HttpClients, make_client
 from rtllm.providers.network import NetworkConfig, network_of
@@ -28,7 +29,8 @@ class Target:
         clients: The HTTP clients.
         has_own_key: Whether the HTTP clients have a key of their own.
         config: The configuration that it was created from.
-        secrets: What no report may contain.
+        secrets: What no report may contain; the keys of a key function are added as it returns
+            them.
         is_deployment: Whether the model is the user's own name for it, which no report shows.
     """
 
@@ -39,7 +41,7 @@ class Target:
     clients: HttpClients
     has_own_key: bool
     config: ProviderConfig
-    secrets: tuple[str, ...] = ()
+    secrets: list[str] = field(default_factory=list)
     is_deployment: bool = False
 
     def __repr__(self) -> str:
@@ -87,7 +89,13 @@ def target_of(
     Raises:
         ConfigError: If there is no key, or the profile's name is not known.
     """
+    secrets: list[str] = []
+    if callable(config.key):
+        config = replace(config, key=_noted(config.key, secrets))
     endpoint, credentials = config.socket({}, {})
+    known = (config.key, config.organization, config.project, config.deployment)
+    for each in (*known, *config.headers.values(), *endpoint.query.values()):
+        _note(each, secrets)
     if profile is not None:
         endpoint = replace(endpoint, profile=profile_named(profile))
     network = NetworkConfig(config.proxy)
@@ -99,9 +107,6 @@ def target_of(
     else:
         proxy = network.proxy_for(endpoint.http_base)
         clients = HttpClients(lambda _: make_client(endpoint, proxy), is_owned=True)
-    known = (config.key, config.organization, config.project, config.deployment)
-    words = (word.strip() for word in known if isinstance(word, str))
-    secrets = tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
     return Target(
         endpoint,
         credentials,
@@ -113,3 +118,21 @@ def target_of(
         secrets,
         config.deployment is not None,
     )
+
+
+def _noted(provide: Callable[[], str | Awaitable[str]], secrets: list[str]) -> ApiKey:
+    """Wrap a key function so that its keys are noted as secrets."""
+
+    async def noted() -> str:
+        key = await ask_for_key(provide)
+        _note(key, secrets)
+        return key
+
+    return noted
+
+
+def _note(value: object, secrets: list[str]) -> None:
+    """Note a secret, unless it is too short or noted already."""
+    secret = value.strip() if isinstance(value, str) else ""
+    if len(secret) >= _SHORTEST_SECRET and secret not in secrets:
+        secrets.append(secret)

@@ -70,7 +70,9 @@ class HostReply:
     @property
     def is_rejected(self) -> bool:
         """Whether the host read the request, and refused it."""
-        return self.fault is not None and self.fault.status is not None and not self.is_passing
+        if self.fault is None or self.fault.status is None:
+            return False
+        return not self.is_passing and not self.is_too_large
 
     @property
     def is_passing(self) -> bool:

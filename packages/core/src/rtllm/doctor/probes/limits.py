@@ -99,7 +99,7 @@ class FrameSize(Check):
             connection = await lab.connect()
             reply = await connection.ask(step, "")
             tried.append((size, reply))
-            if reply.is_rejected or not reply.is_too_large:
+            if not reply.is_too_large:
                 break
         return [judge_frame_size(lab.profile, tried)]
 

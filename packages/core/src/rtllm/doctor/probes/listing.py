@@ -7,10 +7,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from rtllm.doctor.target import Target
-from rtllm.transport.websocket_connect import FaultError, headers_of
+from rtllm.transport.websocket_connect import headers_of
 
 LIMIT = 10.0
-"""Seconds for the list."""
+"""Seconds for the list, with a key function and the creation of the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,12 @@ async def probe_listing(target: Target, now: Callable[[], float]) -> Listing:
         now: Returns this computer's time, in seconds since 1970.
     """
     try:
-        headers = {} if target.has_own_key else await headers_of(target.credentials)
-        client = await asyncio.to_thread(target.clients.get)
         async with asyncio.timeout(LIMIT):
+            headers = {} if target.has_own_key else await headers_of(target.credentials)
+            client = await asyncio.to_thread(target.clients.get)
             before = now()
             received, models = await _ask(client, headers)
             local = (before + now()) / 2
-    except (FaultError, TimeoutError):
-        return Listing()
     except Exception:  # noqa: BLE001 - any object may be passed as a client
         return Listing()
     return Listing(models, _skew(received, local))
