@@ -244,6 +244,21 @@ async def test_azure(version: tuple[str, ...]) -> None:
     assert "our-own-deployment" not in ran.out + ran.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
+async def test_an_interrupt_ends_the_wait_for_an_answer() -> None:
+    own, theirs = pty.openpty()
+    async with simulated_host() as service:
+        process = await start(at(service), {"OPENAI_API_KEY": KEY}, theirs)
+        os.close(theirs)
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"Send them?")
+        process.send_signal(signal.SIGINT)
+        ran = await end(process)
+        os.close(own)
+        assert service.journal.connections == []
+    assert ran.status == 130
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize(
     "options",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
-from doctor.runs import ON, seen, target_at, verdicts
-from rtllm.doctor import Report, compare, cost_of_comparison
+from doctor.runs import KEY, ON, seen, target_at, verdicts
+from rtllm.content.usage import Usage
+from rtllm.doctor import Report, compare, cost_of_comparison, to_markdown
 from rtllm.doctor.judgements.compared import COMPARED
-from rtllm.doctor.judgements.comparison import Heard, judge_comparison
+from rtllm.doctor.judgements.comparison import TimedTurn, judge_comparison
 from rtllm.doctor.simulated import simulated_host
+from rtllm.simulator import Request, Silence
 
 
 async def compared() -> Report:
@@ -18,7 +21,7 @@ async def compared() -> Report:
         target = target_at(service)
         report = await compare(target, on=ON)
         await service.journal.wait(lambda journal: not journal.open_connections)
-        assert report.requests == cost_of_comparison(target).requests
+        assert report.totals.attempts == cost_of_comparison(target).requests
         return report
 
 
@@ -42,9 +45,33 @@ async def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert seen(report, "videosdk-tokens") == "pip install videosdk-plugins-openai"
 
 
-QUICK = dict.fromkeys(("first", "next", "barge-in"), Heard(0.4, 1000, 500))
-SLOW = {**QUICK, "barge-in": Heard(1.4, 1500, 0)}
-BROKEN = {"first": Heard(error="no")}
+async def test_a_plugin_that_never_answers_ends_only_its_own_conversation() -> None:
+    waiting: list[Request] = []
+
+    def silent_once(request: Request) -> Silence | None:
+        waiting.append(request)
+        return Silence() if len(waiting) == 9 else None  # VideoSDK's: it waits without a limit
+
+    async with simulated_host(fault=silent_once) as service:
+        report = await compare(target_at(service), on=ON)
+        await service.journal.wait(lambda journal: not journal.open_connections)
+    assert report.exit_status == 0, to_markdown(report)
+    assert "took more than 120 s" in seen(report, "videosdk-first")
+
+
+async def test_a_key_function_that_never_returns_is_not_waited_for() -> None:
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return KEY
+
+    async with simulated_host() as service:
+        report = await compare(target_at(service, api_key=never), on=ON)
+    assert seen(report, "livekit-first") == "the key function returned no key in time"
+
+
+QUICK = dict.fromkeys(("first", "next", "barge-in"), TimedTurn(0.4, Usage(1000, 10, 500)))
+SLOW = {**QUICK, "barge-in": TimedTurn(1.4, Usage(1500, 10, 0))}
+BROKEN = dict.fromkeys(QUICK, TimedTurn(error="no"))
 
 
 def test_a_turn_that_is_slower_or_needs_more_is_named() -> None:

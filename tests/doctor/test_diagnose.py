@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,40 @@ async def test_an_unknown_model_gets_the_nearest_one_that_is_listed() -> None:
     assert wrong(report) == ["model"]
     assert keyword(report, "model") == 'model="gpt-5.6-luna"'
     assert "did you mean 'gpt-5.6-luna'?" in meaning(report, "model")
+
+
+async def test_a_deployment_is_not_compared_with_the_models_that_are_listed() -> None:
+    async with simulated_host("azure", models=["our-own-deployment"]) as service:
+        config = replace(
+            resolve_provider(api_key=KEY, base_url=service.base_url),
+            azure=True,
+            deployment="our-own-deploymnet",
+        )
+        report = await diagnose(target_of(config, MODEL), on=ON)
+    assert wrong(report) == ["model"]
+    assert "did you mean" not in meaning(report, "model")
+
+
+async def test_a_model_that_fails_only_in_conversations() -> None:
+    def plan(request: Request) -> ErrorFrame | None:
+        is_long = "Rule 7:" in str(request.body)
+        return ErrorFrame(code="server_error", status=500, message="no") if is_long else None
+
+    report = await examined(fault=plan)
+    assert wrong(report) == ["model"]
+    assert (report.exit_status, report.suggestion) == (2, "")
+    assert [each.name for each in report.findings].count("model") == 1
+
+
+async def test_a_key_function_that_never_returns() -> None:
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return KEY
+
+    async with simulated_host() as service:
+        report = await diagnose(target_at(service, api_key=never), on=ON)
+    assert wrong(report) == ["model"]
+    assert "waited 7 s" in seen(report, "model")
 
 
 async def test_a_clock_that_is_off() -> None:
@@ -310,12 +345,12 @@ async def test_the_estimate_of_an_examination_names_every_request() -> None:
         sent = len(service.journal.entries)
         counted = [entry.usage for entry in service.journal.entries if entry.usage is not None]
     assert (
-        report.requests == sent == estimate.requests - 1
+        report.totals.attempts == sent == estimate.requests - 1
     )  # tools are asked for once more if need be
-    assert report.usage.input == sum(each["input_tokens"] for each in counted)
-    assert report.usage.output == sum(each["output_tokens"] for each in counted)
-    assert report.usage.input / 2 < estimate.input_tokens < 2 * report.usage.input
-    assert report.usage.output <= estimate.output_tokens <= estimate.most_output
+    assert report.totals.input == sum(each["input_tokens"] for each in counted)
+    assert report.totals.output == sum(each["output_tokens"] for each in counted)
+    assert report.totals.input / 2 < estimate.input_tokens < 2 * report.totals.input
+    assert report.totals.output <= estimate.output_tokens <= estimate.most_output
 
 
 async def test_a_client_of_the_users_stays_open() -> None:

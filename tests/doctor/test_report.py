@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from doctor.runs import KEY, examine
+from doctor.runs import KEY, ON, examine, target_at
 from rtllm.content.events import ResponseEnded
 from rtllm.content.usage import Usage
-from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown
+from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown, verify_protocol
 from rtllm.doctor.judgements.chains import Continued, judge_kept, judge_tokens
 from rtllm.doctor.judgements.findings import exit_status, not_checked
+from rtllm.doctor.judgements.limits import MIB, judge_frame_size
 from rtllm.doctor.judgements.replies import Baseline, HostReply, kept
 from rtllm.doctor.judgements.report import verdict_of
+from rtllm.doctor.simulated import simulated_host
+from rtllm.doctor.verify import KIND
 from rtllm.providers.hosts import PROFILES
 from rtllm.retry.faults import from_error
-from rtllm.simulator import RefuseRequest
+from rtllm.simulator import ErrorFrame, RefuseRequest, Request
 
 WORD = "harbor-123456"
 
@@ -38,6 +42,7 @@ WORD = "harbor-123456"
         ),
         ("my-company.openai.azure.com", "….openai.azure.com"),
         ("ask someone@example.com", "ask …"),
+        ("no access to ft:gpt-4.1:our-company:agent:Ab12", "no access to ft:gpt-4.1:…"),
         ("user-defined call_not_found", "user-defined call_not_found"),
         (
             "model gpt-5.6-luna, previous_response_not_found",
@@ -64,6 +69,27 @@ async def test_a_host_that_repeats_the_key_does_not_get_it_into_the_report() -> 
         assert "resp_" not in text
 
 
+@pytest.mark.parametrize(
+    "config",
+    [{"api_key": lambda: "gw-word-1"}, {"base_url": "BASE?subscription=gw-word-1"}],
+    ids=str,
+)
+async def test_a_host_that_repeats_another_secret_does_not_get_it_into_the_report(
+    config: dict[str, Any],
+) -> None:
+    repeating = ErrorFrame(code="odd", status=400, message="I do not like gw-word-1")
+
+    def plan(request: Request) -> ErrorFrame | None:
+        return repeating if request.body.get("generate") is False else None
+
+    async with simulated_host(fault=plan) as service:
+        if "base_url" in config:
+            config = {"base_url": config["base_url"].replace("BASE", service.base_url)}
+        report = await verify_protocol(target_at(service, **config), on=ON)
+    assert "I do not like …" in to_markdown(report)
+    assert "gw-word-1" not in to_markdown(report)
+
+
 async def test_the_data_has_what_the_markdown_has() -> None:
     report = await examine(lanes="ignore")
     data, text = to_data(report), to_markdown(report)
@@ -80,7 +106,7 @@ async def test_the_data_has_what_the_markdown_has() -> None:
 def test_nothing_checked_is_neither_good_nor_bad() -> None:
     nothing = [not_checked(name, "nothing", "no time") for name in QUESTIONS]
     assert exit_status(nothing) == 2
-    assert verdict_of(nothing) == "Nothing could be checked."
+    assert verdict_of(nothing, KIND) == "Nothing could be checked."
 
 
 # -- judgements that no simulated host needs -------------------------------------------------------
@@ -138,3 +164,9 @@ def test_a_host_that_keeps_more_than_its_profile() -> None:
     turn = Continued(answered("OK", 30), answered(WORD, 80), WORD, BASE)
     finding = judge_kept(PROFILES["groq"], turn)
     assert (finding.verdict, finding.keyword[:13]) == ("differs", "host_profile=")
+
+
+def test_a_frame_that_is_refused_as_too_large_was_not_read() -> None:
+    tried = [(16 * MIB, refused(413, "request_too_large")), (4 * MIB, refused(400))]
+    finding = judge_frame_size(PROFILES["openai"], tried)
+    assert finding.keyword == f"host_profile=HostProfile(…, max_frame={4 * MIB})"

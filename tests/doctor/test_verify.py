@@ -160,8 +160,8 @@ async def test_a_host_that_keeps_more_does_no_harm(
 async def test_a_host_that_reports_no_usage_leaves_its_counting_open() -> None:
     report = await examine(fault=Mangle("usage_missing"))
     assert verdicts(report)["input-tokens"] == "not checked"
-    assert report.usage.total == 0
-    assert report.unknown > 10
+    assert report.totals.input + report.totals.output == 0
+    assert report.totals.unknown > 10
 
 
 async def test_settings_that_a_host_refuses_are_left_out() -> None:
@@ -249,13 +249,13 @@ async def test_the_estimate_names_every_request() -> None:
         target = target_at(service)
         estimate = cost(target)
         report = await verify_protocol(target, on=ON)
-        assert report.requests == len(service.journal.entries) == estimate.requests - 3
+        assert report.totals.attempts == len(service.journal.entries) == estimate.requests - 3
         # Smaller frames are not needed, and no question after a warm-up over HTTP.
         stored = [e for e in service.journal.entries if e.body["store"] is True]
         assert len(stored) == estimate.stored
         most = sum(e.body["max_output_tokens"] for e in service.journal.entries)
-    assert report.usage.input / 2 < estimate.input_tokens < 2 * report.usage.input
-    assert report.usage.output <= estimate.output_tokens <= estimate.most_output <= most
+    assert report.totals.input / 2 < estimate.input_tokens < 2 * report.totals.input
+    assert report.totals.output <= estimate.output_tokens <= estimate.most_output <= most
 
 
 def test_each_question_is_answered_by_one_check() -> None:

@@ -1,14 +1,13 @@
 """A conversation on this package's LLM or on the stock plugin's, for ``rtllm doctor --compare``."""
 
-import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from livekit.agents import llm
 from livekit.agents.utils import http_context
 
-from rtllm import HostProfile
+from rtllm import HostProfile, Usage
 from rtllm.adapters import ProviderConfig
 from rtllm_livekit.llm import LLM
 
@@ -16,8 +15,8 @@ STOCK = "livekit-plugins-openai"
 """The distribution that is compared with."""
 
 
-class Speaker:
-    """One conversation, as an async context manager.
+class Conversation:
+    """One conversation; `rtllm doctor` adds the user's messages, and times the responses.
 
     Args:
         model: The LLM.
@@ -26,6 +25,7 @@ class Speaker:
     def __init__(self, model: Any) -> None:
         self._llm = model
         self._context = llm.ChatContext.empty()
+        self._extra: dict[str, Any] = {}
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -44,55 +44,39 @@ class Speaker:
 
         return cls(responses.LLM(model=model, api_key=key, base_url=websocket_url))
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Open what the plugins share in a job of LiveKit's."""
         await self._stack.enter_async_context(http_context.open())
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the LLM and what `open` opened."""
         try:
             await self._llm.aclose()
         finally:
             await self._stack.aclose()
 
-    async def say(
-        self, role: str, text: str, *, is_cut: bool = False
-    ) -> tuple[float | None, int | None, int | None]:
-        """Say something, and for a user's text hear the answer, or its first words.
+    def add(self, role: Literal["system", "user"], text: str) -> None:
+        """Add a message to the context."""
+        self._context.add_message(role=role, content=text)
 
-        Args:
-            role: ``system`` or ``user``.
-            text: The text.
-            is_cut: Whether to interrupt at the first words.
-
-        Returns:
-            Seconds to the first words, and the tokens of input and of its cached part, each None if
-            unknown.
-        """
-        self._context.add_message(role="system" if role == "system" else "user", content=text)
-        if role == "system":
-            return None, None, None
-        loop = asyncio.get_running_loop()
-        began, seconds, said = loop.time(), None, ""
-        extra: dict[str, Any] = {}
-        tokens: tuple[int | None, int | None] = (None, None)
-        async with self._llm.chat(chat_ctx=self._context) as stream:
-            async for chunk in stream:
+    async def stream(self) -> AsyncGenerator[tuple[str, Usage | None]]:
+        """Ask for a response; yield the pieces of its text, and its usage once it is known."""
+        self._extra = {}
+        async with self._llm.chat(chat_ctx=self._context) as chunks:
+            async for chunk in chunks:
+                text, usage = "", None
                 if chunk.delta is not None:
-                    said += chunk.delta.content or ""
-                    extra.update(chunk.delta.extra or {})
-                if said and seconds is None:
-                    seconds = loop.time() - began
-                if said and is_cut:
-                    break
-                if chunk.usage is not None:
-                    tokens = (chunk.usage.prompt_tokens, chunk.usage.prompt_cached_tokens)
-        if said:
+                    text = chunk.delta.content or ""
+                    self._extra.update(chunk.delta.extra or {})
+                if (used := chunk.usage) is not None:
+                    usage = Usage(
+                        used.prompt_tokens, used.completion_tokens, used.prompt_cached_tokens
+                    )
+                yield text, usage
+
+    async def keep(self, text: str, *, is_interrupted: bool) -> None:
+        """Add a response to the context, as far as it was read."""
+        if text:
             self._context.add_message(
-                role="assistant", content=said, extra=extra, interrupted=is_cut
+                role="assistant", content=text, extra=self._extra, interrupted=is_interrupted
             )
-        return seconds, *tokens

@@ -1,13 +1,12 @@
 """A conversation on this package's LLM or on the stock plugin's, for ``rtllm doctor --compare``."""
 
-import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from videosdk.agents import ChatContext, ChatRole
 
-from rtllm import HostProfile
+from rtllm import HostProfile, Usage
 from rtllm.adapters import ProviderConfig
 from rtllm_videosdk.llm import OpenAILLM
 
@@ -15,8 +14,8 @@ STOCK = "videosdk-plugins-openai"
 """The distribution that is compared with."""
 
 
-class Speaker:
-    """One conversation, as an async context manager.
+class Conversation:
+    """One conversation; `rtllm doctor` adds the user's messages, and times the responses.
 
     Args:
         model: The LLM.
@@ -47,49 +46,30 @@ class Speaker:
             )
         )
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def open(self) -> None:
+        """Do nothing: the LLM opens what it needs."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the LLM."""
         await self._llm.aclose()
 
-    async def say(
-        self, role: str, text: str, *, is_cut: bool = False
-    ) -> tuple[float | None, int | None, int | None]:
-        """Say something, and for a user's text hear the answer, or its first words.
-
-        Args:
-            role: ``system`` or ``user``.
-            text: The text.
-            is_cut: Whether to interrupt at the first words.
-
-        Returns:
-            Seconds to the first words, and the tokens of input and of its cached part, each None if
-            unknown.
-        """
+    def add(self, role: Literal["system", "user"], text: str) -> None:
+        """Add a message to the context."""
         self._context.add_message(role=ChatRole(role), content=text)
-        if role == "system":
-            return None, None, None
-        loop = asyncio.get_running_loop()
-        began, seconds, said = loop.time(), None, ""
-        tokens: tuple[int | None, int | None] = (None, None)
-        async with aclosing(self._llm.chat(self._context)) as stream:
-            async for chunk in stream:
-                said += chunk.content or ""
-                if said and seconds is None:
-                    seconds = loop.time() - began
-                if said and is_cut:
-                    break
-                usage = (chunk.metadata or {}).get("usage") or {}
-                if usage.get("prompt_tokens"):
-                    tokens = (usage["prompt_tokens"], usage.get("prompt_cached_tokens"))
-        if is_cut:
+
+    async def stream(self) -> AsyncGenerator[tuple[str, Usage | None]]:
+        """Ask for a response; yield the pieces of its text, and its usage once it is known."""
+        async with aclosing(self._llm.chat(self._context)) as chunks:
+            async for chunk in chunks:
+                used, usage = (chunk.metadata or {}).get("usage") or {}, None
+                if used.get("prompt_tokens"):
+                    output, cached = used.get("completion_tokens"), used.get("prompt_cached_tokens")
+                    usage = Usage(used["prompt_tokens"], output or 0, cached)
+                yield chunk.content or "", usage
+
+    async def keep(self, text: str, *, is_interrupted: bool) -> None:
+        """Add a response to the context, as far as it was read."""
+        if is_interrupted:
             await self._llm.cancel_current_generation()  # as the pipeline does
-        if said:
-            self._context.add_message(role=ChatRole.ASSISTANT, content=said)
-        return seconds, *tokens
+        if text:
+            self._context.add_message(role=ChatRole.ASSISTANT, content=text)

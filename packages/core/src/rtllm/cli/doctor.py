@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -220,42 +219,38 @@ def _run(task: _Task, options: TargetOptions, *, simulate: bool, yes: bool) -> R
     """Run a task to its end, to its failure or to an interrupt."""
     logging.getLogger("rtllm").setLevel(logging.CRITICAL)  # the report says what went wrong
     try:
-        return asyncio.run(_checked(task, options, simulate=simulate, yes=yes))
-    except KeyboardInterrupt:
+        if simulate:
+            return asyncio.run(_run_simulated(task, options))
+        target = options.target()
+        # Outside the event loop, which would keep Ctrl+C from ending the wait for the answer.
+        _ask_for_permission(target, task.cost(target), yes=yes)
+        report = asyncio.run(_checked(task, target))
+        return replace(report, money=price_of(target, report.totals) or "")
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; every connection is closed", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except ConfigError as error:
         raise _fail(str(error)) from error
 
 
-async def _checked(task: _Task, options: TargetOptions, *, simulate: bool, yes: bool) -> Report:
-    """Create the target, ask for permission, and run the task."""
-    on = f"{datetime.now(UTC):%Y-%m-%d}"
-    async with AsyncExitStack() as stack:
-        if simulate:
-            profile = options.host_profile or "openai"
-            host = await stack.enter_async_context(simulated_host(profile))
-            config = resolve_provider(api_key="simulated", base_url=host.base_url)
-            target = target_of(config, options.model or DEFAULT_MODEL, profile)
-        else:
-            target = options.target()
-            _ask_for_permission(target, task.cost(target), yes=yes)
-        try:
-            report = await task.run(target, on)
-            return report if simulate else _with_price(report, target)
-        except CannotCheckError as error:
-            fault = error.fault
-            said = scrub(fault.message, target.secrets).rstrip(".")
-            hint = _HINTS.get(fault.status or 0, "")
-            sentence = f"{target.endpoint.host} could not be checked: {said}. {hint}"
-            raise _fail(sentence.rstrip()) from None
+async def _run_simulated(task: _Task, options: TargetOptions) -> Report:
+    """Run a task on a simulated host."""
+    profile = options.host_profile or "openai"
+    async with simulated_host(profile) as host:
+        config = resolve_provider(api_key="simulated", base_url=host.base_url)
+        return await _checked(task, target_of(config, options.model or DEFAULT_MODEL, profile))
 
 
-def _with_price(report: Report, target: Target) -> Report:
-    """Add what the tokens of a run cost."""
-    used = report.usage
-    totals = Totals(report.requests, 0, used.input, used.output, used.cached or 0)
-    return replace(report, money=price_of(target, totals) or "")
+async def _checked(task: _Task, target: Target) -> Report:
+    """Run a task on a target; if nothing can be checked, exit with one sentence."""
+    try:
+        return await task.run(target, f"{datetime.now(UTC):%Y-%m-%d}")
+    except CannotCheckError as error:
+        fault = error.fault
+        said = scrub(fault.message, target.secrets).rstrip(".")
+        hint = _HINTS.get(fault.status or 0, "")
+        sentence = f"{target.endpoint.host} could not be checked: {said}. {hint}"
+        raise _fail(sentence.rstrip()) from None
 
 
 def _ask_for_permission(target: Target, estimate: Estimate, *, yes: bool) -> None:

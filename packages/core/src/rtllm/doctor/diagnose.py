@@ -1,22 +1,23 @@
 """The complete examination: the way to a host, its API, and a conversation with it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from rtllm.content.usage import Totals, Usage
+from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.contact import judge_chat, judge_contact
 from rtllm.doctor.judgements.conversation import (
     judge_barge_in,
     judge_cache,
     judge_chained,
     judge_cold,
+    judge_failed_conversation,
     judge_tools,
     judge_warm,
 )
 from rtllm.doctor.judgements.findings import Finding, not_checked
 from rtllm.doctor.judgements.network import judge_clock
-from rtllm.doctor.judgements.report import Report
+from rtllm.doctor.judgements.report import Report, ReportKind
 from rtllm.doctor.judgements.steps import Estimate, cost_of
 from rtllm.doctor.judgements.suggestion import Learned, suggested_profile, suggestion
 from rtllm.doctor.probes.chains import Continuation, OtherConnection, UnknownParent, WarmUp
@@ -30,11 +31,16 @@ from rtllm.doctor.probes.network import probe_network
 from rtllm.doctor.probes.over_http import OverHttp
 from rtllm.doctor.probes.versions import probe_versions
 from rtllm.doctor.probes.wire import Wire
+from rtllm.doctor.reporting import report_of
 from rtllm.doctor.target import Target
-from rtllm.doctor.verify import run_checks, versions
+from rtllm.doctor.verify import run_checks
 from rtllm.retry.faults import Fault
 
-TITLE = "rtllm doctor"
+KIND = ReportKind(
+    "rtllm doctor",
+    well="Nothing is wrong between an agent and this model.",
+    is_brief=True,
+)
 CHECKS_OF_API: tuple[Check, ...] = (
     Continuation(),
     UnknownParent(),
@@ -92,14 +98,14 @@ async def diagnose(
     """
     run = _Run(target, progress)
     progress(", ".join(("versions", *_WAY)))
-    run.findings.append(probe_versions())
+    run.add([probe_versions()])
     way = await probe_network(target)
-    run.findings += way
+    run.add(way)
     if not any(each.verdict == "fails" for each in way):
         progress("clock, key, model")
         try:
             listing = await probe_listing(target, now)
-            run.findings.append(judge_clock(listing.skew))
+            run.add([judge_clock(listing.skew)])
             await run.examine_api(listing)
         finally:
             await target.aclose()
@@ -107,35 +113,45 @@ async def diagnose(
 
 
 class _Run:
-    """One examination: what was found and learned so far."""
+    """One examination: what was found and learned so far.
+
+    Args:
+        target: The host.
+        progress: Called with the names of the subjects before they are examined.
+    """
 
     def __init__(self, target: Target, progress: Callable[[str], None]) -> None:
         self._target = target
         self._progress = progress
+        self._listed: Sequence[str] = ()
         self._learned = Learned()
         self._totals = Totals()
-        self._requests = 0
-        self.findings: list[Finding] = []
+        self._findings: dict[str, Finding] = {}
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings; a later one about the same subject replaces the earlier one."""
+        self._findings |= {each.name: each for each in findings}
 
     async def examine_api(self, listing: Listing) -> None:
         """Check the API, then talk to it."""
         target = self._target
+        # Azure lists models, and its deployments have names of their own.
+        self._listed = () if target.is_deployment else listing.models
         usual = Way(target.profile, settings=target.optional_settings(), usual_cap=target.usual_cap)
         async with Wire(target) as wire:
             lab = Lab(target, wire)
             try:
-                found, fault = await run_checks(lab, wire, CHECKS_OF_API, self._progress), None
+                found, fault = await run_checks(lab, CHECKS_OF_API, self._progress), None
             except CannotCheckError as error:
                 found, fault = [], error.fault
-            used, unknown = lab.used()
-            self._add(len(wire.requests), used, unknown)
+            self._totals += lab.totals
         if fault is not None and not lab.has_websocket and _lacks_responses(fault):
-            await self._examine_chat(usual, fault, listing)
+            await self._examine_chat(usual)
             return
-        self.findings += judge_contact(fault, target.model, listing.models)
+        self.add(judge_contact(fault, target.model, self._listed))
         if fault is not None:
             return
-        self.findings += found
+        self.add(found)
         self._learned = _learned(lab)
         way = replace(
             usual,
@@ -146,63 +162,36 @@ class _Run:
         )
         await self._talk(way)
 
-    async def _examine_chat(self, way: Way, fault: Fault, listing: Listing) -> None:
+    async def _examine_chat(self, way: Way) -> None:
         """Examine a host that does not have the Responses API."""
-        way = replace(way, chat=True)
-        failed = await ask_chat(self._target, way)
-        self._requests += 1
-        if failed is None:
-            self.findings += judge_contact(None, self._target.model)
-            self.findings.append(judge_chat(None))
-            await self._talk(way)
+        target, way = self._target, replace(way, chat=True)
+        fault, totals = await ask_chat(target, way)
+        self._totals += totals
+        if fault is not None and fault.status == 404 and target.model in self._listed:
+            self.add([judge_chat(fault)])
             return
-        found = judge_contact(failed, self._target.model, listing.models)
-        is_missing = failed.status == 404 and self._target.model in listing.models
-        self.findings += [judge_chat(failed)] if is_missing else found
+        self.add(judge_contact(fault, target.model, self._listed))
+        if fault is None:
+            self.add([judge_chat(None)])
+            await self._talk(way)
 
     async def _talk(self, way: Way) -> None:
         self._progress(", ".join(_TALK))
         talk = await hold_conversation(self._target, way)
-        totals = talk.totals
-        self._add(
-            totals.attempts, Usage(totals.input, totals.output, totals.cached), totals.unknown
-        )
-        self.findings += _judge(talk, way)
-
-    def _add(self, requests: int, usage: Usage, unknown: int) -> None:
-        self._requests += requests
-        self._totals += Totals(requests, unknown, usage.input, usage.output, usage.cached or 0)
+        self._totals += talk.totals
+        self.add(_judge(talk, way))
 
     def report(self, on: str) -> Report:
         """Create the report; what was not reached is listed as not checked."""
-        target, totals = self._target, self._totals
-        known = {each.name for each in self.findings}
-        left = [name for name in SUBJECTS_OF_RUN if name not in known]
-        why = "no turn can succeed yet"
-        if "chat" in known:
-            why = "the host has no Responses API"
-        findings = (*self.findings, *(not_checked(name, "nothing", why) for name in left))
+        target, found = self._target, self._findings
+        why = "the host has no Responses API" if "chat" in found else "no turn can succeed yet"
+        left = [name for name in SUBJECTS_OF_RUN if name not in found]
+        findings = [*found.values(), *(not_checked(name, "nothing", why) for name in left)]
         has_failed = any(each.verdict == "fails" for each in findings)
         code = ""
-        if not has_failed and "chat" not in known:
+        if not has_failed and "chat" not in found:
             code = suggestion(target.profile, self._learned, findings, target.shown_model)
-        report = Report(
-            target.profile.name,
-            target.endpoint.host,
-            target.shown_model,
-            on,
-            versions(),
-            findings,
-            self._requests,
-            Usage(totals.input, totals.output, totals.cached),
-            totals.unknown,
-            title=TITLE,
-            left_out=(),
-            suggestion=code,
-            is_brief=True,
-            well="Nothing is wrong between an agent and this model.",
-        )
-        return report.scrubbed(target.secrets)
+        return report_of(target, KIND, on, findings, self._totals, code)
 
 
 def _lacks_responses(fault: Fault) -> bool:
@@ -219,14 +208,17 @@ def _learned(lab: Lab) -> Learned:
     )
 
 
-def _judge(talk: Talk, way: Way) -> Sequence[Finding]:
+def _judge(talk: Talk, way: Way) -> list[Finding]:
     """Judge a conversation."""
-    later = [talk.warm, talk.chained, talk.after]
-    return [
+    turns = [talk.cold, talk.warm, talk.chained, talk.after]
+    found = [
         judge_tools(talk.strict, talk.plain),
         judge_cold(talk.cold, talk.warm),
         judge_warm(talk.warm),
         judge_chained(talk.chained, talk.warm),
         judge_barge_in(talk.after, talk.warm, has_lanes=way.profile.lanes),
-        judge_cache(later, takes_key=way.profile.name in _CACHE_KEYS),
+        judge_cache(turns[1:], takes_key=way.profile.name in _CACHE_KEYS),
     ]
+    if all(turn.error for turn in turns):
+        found.append(judge_failed_conversation(talk.cold.error))
+    return found

@@ -1,5 +1,7 @@
 """What the tokens of a run cost, if the price library knows the model."""
 
+from dataclasses import replace
+
 from rtllm.content.prices import Pricing, cost_of
 from rtllm.content.usage import Totals, UsageLine
 from rtllm.doctor.target import Target
@@ -7,7 +9,7 @@ from rtllm.providers.price_library import look_up
 
 
 def price_of(target: Target, totals: Totals) -> str | None:
-    """Price tokens.
+    """Price tokens whose number is known.
 
     Args:
         target: The host, which names the model.
@@ -18,6 +20,8 @@ def price_of(target: Target, totals: Totals) -> str | None:
     """
     if target.is_deployment:
         return None  # its name says nothing about the model
-    line = UsageLine("answered", target.model, None, target.profile.name, None, None, 0, totals)
+    # Without estimates: a report names the requests whose usage is unknown by itself.
+    known = replace(totals, unknown=0, estimated_input=0, estimated_output=0)
+    line = UsageLine("answered", target.model, None, target.profile.name, None, None, 0, known)
     cost = cost_of([line], Pricing(library=look_up))
     return None if cost.amount is None else str(cost)

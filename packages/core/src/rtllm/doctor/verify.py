@@ -1,13 +1,12 @@
 """The checks of ``--verify-protocol``, in order, with one limit for all."""
 
 import asyncio
-import platform
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from rtllm._version import __version__
 from rtllm.doctor.judgements.findings import Finding, not_checked
-from rtllm.doctor.judgements.report import Report
+from rtllm.doctor.judgements.questions import LEFT_OUT
+from rtllm.doctor.judgements.report import Report, ReportKind
 from rtllm.doctor.judgements.steps import Estimate, cost_of
 from rtllm.doctor.probes.chains import (
     CancelledResponse,
@@ -23,9 +22,16 @@ from rtllm.doctor.probes.lanes import LaneMemory, Lanes, WarmUpLane
 from rtllm.doctor.probes.limits import AtOnce, FrameSize, LaneSpeed, Lifetime, UnknownEvent
 from rtllm.doctor.probes.over_http import OverHttp, StateOverHttp
 from rtllm.doctor.probes.wire import Wire
+from rtllm.doctor.reporting import report_of
 from rtllm.doctor.target import Target
 from rtllm.transport.websocket_connect import FaultError
 
+KIND = ReportKind(
+    "rtllm doctor --verify-protocol",
+    well="All assumptions of the code hold on this host.",
+    differing="Not as assumed",
+    left_out=LEFT_OUT,
+)
 Transport = Literal["websocket", "http", "both"]
 """What to check."""
 
@@ -97,31 +103,18 @@ async def verify_protocol(
     """
     async with Wire(target) as wire:
         lab = Lab(target, wire)
-        findings = await run_checks(lab, wire, checks_of(transport, patience), progress)
-        used, unknown = lab.used()
-        requests = len(wire.requests)
-    report = Report(
-        target.profile.name,
-        target.endpoint.host,
-        target.shown_model,
-        on,
-        versions(),
-        tuple(findings),
-        requests,
-        used,
-        unknown,
-    )
-    return report.scrubbed(target.secrets)
+        findings = await run_checks(lab, checks_of(transport, patience), progress)
+        totals = lab.totals
+    return report_of(target, KIND, on, findings, totals)
 
 
 async def run_checks(
-    lab: Lab, wire: Wire, checks: Sequence[Check], progress: Callable[[str], None]
+    lab: Lab, checks: Sequence[Check], progress: Callable[[str], None]
 ) -> list[Finding]:
     """Make checks in order, with one limit for all.
 
     Args:
         lab: What they share.
-        wire: Its connections.
         checks: The checks.
         progress: Called with the names of the questions before each check.
 
@@ -138,13 +131,8 @@ async def run_checks(
         progress(", ".join(check.answers))
         deadline += check.limit - CHECK_LIMIT
         findings += await _run(lab, check, min(deadline - loop.time(), check.limit))
-        wire.hang_up()
+        lab.close_connections()
     return findings
-
-
-def versions() -> str:
-    """Name the versions of this library and of Python, for reports."""
-    return f"rtllm {__version__}, Python {platform.python_version()}"
 
 
 def _obstacle(lab: Lab, check: Check) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rtllm.content.usage import Usage
 from rtllm.doctor.judgements.compared import COMPARED, TURNS
 from rtllm.doctor.judgements.findings import Finding, differs, fails, holds, not_checked
 
@@ -13,36 +14,34 @@ MORE_TOKENS = 1.05
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TimedTurn:
     """One turn of the conversation.
 
     Attributes:
         seconds: Seconds to the first words; None if none came.
-        input: The input tokens; None if unknown.
-        cached: How many of them came from the prompt cache.
+        usage: Its tokens; None if they are not known.
         error: Why it failed; empty if it did not.
     """
 
     seconds: float | None = None
-    input: int | None = None
-    cached: int | None = None
+    usage: Usage | None = None
     error: str = ""
 
 
-Talk = Mapping[str, Heard]
-"""The turns of one conversation by their names in `TURNS`."""
+Turns = Mapping[str, TimedTurn]
+"""The turns of one conversation, among them those of `TURNS`, by their names."""
 
 
-def judge_comparison(framework: str, ours: Talk, stock: Talk) -> list[Finding]:
+def judge_comparison(framework: str, ours: Turns, stock: Turns) -> list[Finding]:
     """Compare two conversations."""
     found = [
-        _judge_turn(f"{framework}-{turn}", text, ours.get(turn, Heard()), stock.get(turn, Heard()))
+        _judge_turn(f"{framework}-{turn}", text, ours[turn], stock[turn])
         for turn, text in TURNS.items()
     ]
     return [*found, _judge_tokens(f"{framework}-tokens", ours, stock)]
 
 
-def _judge_turn(name: str, asked: str, ours: Heard, stock: Heard) -> Finding:
+def _judge_turn(name: str, asked: str, ours: TimedTurn, stock: TimedTurn) -> Finding:
     if ours.seconds is None:
         why = ours.error or "no words came"
         return fails(name, asked, why, "run `rtllm doctor` to see what is wrong")
@@ -56,24 +55,19 @@ def _judge_turn(name: str, asked: str, ours: Heard, stock: Heard) -> Finding:
     return holds(name, asked, shown, "as quick, or quicker", "likely")
 
 
-def _judge_tokens(name: str, ours: Talk, stock: Talk) -> Finding:
+def _judge_tokens(name: str, ours: Turns, stock: Turns) -> Finding:
     asked = "the input tokens of all turns that report them"
-    common = [
-        turn
-        for turn in TURNS
-        if ours.get(turn, Heard()).input is not None and stock.get(turn, Heard()).input is not None
-    ]
+    pairs = [(ours[turn].usage, stock[turn].usage) for turn in TURNS]
+    common = [(one, other) for one, other in pairs if one is not None and other is not None]
     if not common:
         return not_checked(name, asked, "none were reported by both")
-    pairs = {}
-    for title, talk in (("rtllm", ours), ("the stock plugin", stock)):
-        total = sum(talk[turn].input or 0 for turn in common)
-        cached = sum(talk[turn].cached or 0 for turn in common)
-        pairs[title] = (total, cached)
-    shown = ", ".join(
-        f"{total} ({cached} cached) with {title}" for title, (total, cached) in pairs.items()
+    of_ours, of_stock = sum(one.input for one, _ in common), sum(one.input for _, one in common)
+    cached = sum(one.cached or 0 for one, _ in common), sum(one.cached or 0 for _, one in common)
+    shown = (
+        f"{of_ours} ({cached[0]} cached) with rtllm, "
+        f"{of_stock} ({cached[1]} cached) with the stock plugin"
     )
-    if pairs["rtllm"][0] > pairs["the stock plugin"][0] * MORE_TOKENS:
+    if of_ours > of_stock * MORE_TOKENS:
         return differs(name, asked, shown, "more tokens than with the stock plugin")
     return holds(name, asked, shown, "no more than with the stock plugin")
 

@@ -155,6 +155,6 @@ def judge_tools(strict: ToolTurn, plain: ToolTurn | None) -> Finding:
     return differs(name, asked, strict.error, meaning, "strict_tools=False")
 
 
-def judge_talk(error: str) -> Finding:
-    """Create the finding of a model that fails in a conversation, though it answered before."""
+def judge_failed_conversation(error: str) -> Finding:
+    """Judge a model that answered short requests, but fails in each turn of a conversation."""
     return fails("model", "a conversation with a long prompt", error, "turns of agents fail, too")

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rtllm.content.usage import Usage
+from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.findings import Finding, exit_status, keywords
-from rtllm.doctor.judgements.questions import LEFT_OUT
 from rtllm.doctor.judgements.subjects import EVERYTHING
 
 _IDS = re.compile(
@@ -23,9 +22,27 @@ _RESOURCE = re.compile(
     r"\b[\w-]+(?=\.(?:openai\.azure\.(?:com|us)|cognitiveservices\.azure\.com"
     r"|services\.ai\.azure\.com|models\.ai\.azure\.com))"
 )
+_FINE_TUNED = re.compile(r"\b(ft:[\w.-]+):[\w:.-]+")
 _LONGEST = 300
-ASSUMPTIONS_HOLD = "All assumptions of the code hold on this host."
-"""The verdict of a report without a finding that differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportKind:
+    """What a report is about.
+
+    Attributes:
+        title: The command.
+        well: The verdict if nothing differs.
+        differing: How the verdict begins if something differs.
+        left_out: What is not checked.
+        is_brief: Whether a finding that holds has one line.
+    """
+
+    title: str
+    well: str
+    differing: str = "Not as expected"
+    left_out: tuple[str, ...] = ()
+    is_brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +50,33 @@ class Report:
     """The result of one run.
 
     Attributes:
+        kind: What it is about.
         host: The name of the host's profile.
         address: The host's name in its address.
         model: The model.
         on: When, as a date.
         versions: The versions of this library and of Python.
         findings: The findings.
-        requests: How many requests were sent.
-        usage: The tokens of those whose usage was reported.
-        unknown: How many ended without usage.
-        title: The command.
+        totals: The requests that were sent, with the tokens of those whose usage was reported.
         money: What the tokens cost; empty if that is not known.
-        left_out: What it does not check.
         suggestion: What to pass to the constructors, as code; empty if nothing is suggested.
-        is_brief: Whether a finding that holds has one line.
-        well: The verdict if nothing differs.
     """
 
+    kind: ReportKind
     host: str
     address: str
     model: str
     on: str
     versions: str
     findings: tuple[Finding, ...]
-    requests: int
-    usage: Usage
-    unknown: int
-    title: str = "rtllm doctor --verify-protocol"
+    totals: Totals
     money: str = ""
-    left_out: tuple[str, ...] = LEFT_OUT
     suggestion: str = ""
-    is_brief: bool = False
-    well: str = ASSUMPTIONS_HOLD
 
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
-        return verdict_of(self.findings, self.well)
+        return verdict_of(self.findings, self.kind)
 
     @property
     def exit_status(self) -> int:
@@ -97,10 +104,10 @@ def _scrubbed(finding: Finding, secrets: Sequence[str]) -> Finding:
 
 
 def _without_names(code: str, secrets: Sequence[str]) -> str:
-    """Remove secrets and names of Azure resources from code."""
+    """Remove secrets, and names of Azure resources and of organizations, from code."""
     for secret in secrets:
         code = code.replace(secret, "…")
-    return _RESOURCE.sub("…", code)
+    return _RESOURCE.sub("…", _FINE_TUNED.sub(r"\1:…", code))
 
 
 def scrub(text: str, secrets: Sequence[str] = ()) -> str:
@@ -113,31 +120,31 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "…")
-    text = _RESOURCE.sub("…", _IDS.sub("…", _QUERY.sub(r"\1?…", text)))
+    text = _FINE_TUNED.sub(r"\1:…", _QUERY.sub(r"\1?…", text))
+    text = _RESOURCE.sub("…", _IDS.sub("…", text))
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def verdict_of(findings: Iterable[Finding], well: str = ASSUMPTIONS_HOLD) -> str:
+def verdict_of(findings: Sequence[Finding], kind: ReportKind) -> str:
     """Summarize findings in one sentence.
 
     Args:
         findings: The findings.
-        well: The sentence if nothing differs.
+        kind: What the report is about.
     """
-    known = list(findings)
-    status = exit_status(known)
-    broken = [each for each in known if each.verdict == "fails"]
+    status = exit_status(findings)
+    broken = [each for each in findings if each.verdict == "fails"]
     if broken:
         names = ", ".join(each.name for each in broken)
         return f"No turn can succeed: {names}. {broken[0].seen.rstrip('.')}."
     if status == 2:
         return "Nothing could be checked."
     if status == 0:
-        return f"{well} No keyword is needed."
-    named = keywords(known)
-    wrong = ", ".join(each.name for each in known if each.verdict == "differs")
-    begin = f"Not as {'assumed' if well is ASSUMPTIONS_HOLD else 'expected'}: {wrong}."
+        return f"{kind.well} No keyword is needed."
+    named = keywords(findings)
+    wrong = ", ".join(each.name for each in findings if each.verdict == "differs")
+    begin = f"{kind.differing}: {wrong}."
     if not named:
         return f"{begin} No keyword is needed."
     return f"{begin} Set: {'; '.join(f'`{each}`' for each in named)}."
@@ -145,24 +152,24 @@ def verdict_of(findings: Iterable[Finding], well: str = ASSUMPTIONS_HOLD) -> str
 
 def to_markdown(report: Report) -> str:
     """Write a report as Markdown."""
-    used = report.usage
-    tokens = f"{used.input} input tokens ({used.cached or 0} cached), {used.output} output tokens"
-    if report.unknown:
-        tokens += f", without {report.unknown} requests whose usage is unknown"
+    totals = report.totals
+    tokens = f"{totals.input} input tokens ({totals.cached} cached), {totals.output} output tokens"
+    if totals.unknown:
+        tokens += f", without {totals.unknown} requests whose usage is unknown"
     if report.money:
         tokens += f", {report.money}"
     lines = [
-        f"# {report.title}",
+        f"# {report.kind.title}",
         "",
         f"**{report.verdict}**",
         "",
         f"- host: `{report.host}` at {report.address}, model {report.model}",
         f"- {report.on}, {report.versions}",
-        f"- cost: {report.requests} requests, {tokens}",
+        f"- cost: {totals.attempts} requests, {tokens}",
         "",
     ]
     for finding in _in_order(report.findings):
-        if report.is_brief and finding.verdict in ("holds", "not checked"):
+        if report.kind.is_brief and finding.verdict in ("holds", "not checked"):
             lines.append(_line_of(finding))
         else:
             lines += [*_lines_of(finding), ""]
@@ -171,8 +178,12 @@ def to_markdown(report: Report) -> str:
     if report.suggestion:
         code = [f"    {line}".rstrip() for line in report.suggestion.splitlines()]
         lines += ["For this host:", "", *code, ""]
-    if report.left_out:
-        lines += ["Not checked by this command:", "", *(f"- {each}" for each in report.left_out)]
+    if report.kind.left_out:
+        lines += [
+            "Not checked by this command:",
+            "",
+            *(f"- {each}" for each in report.kind.left_out),
+        ]
     return "\n".join(lines).rstrip("\n")
 
 
@@ -214,11 +225,11 @@ def to_data(report: Report) -> dict[str, Any]:
         "date": report.on,
         "versions": report.versions,
         "cost": {
-            "requests": report.requests,
-            "input_tokens": report.usage.input,
-            "cached_tokens": report.usage.cached or 0,
-            "output_tokens": report.usage.output,
-            "without_usage": report.unknown,
+            "requests": report.totals.attempts,
+            "input_tokens": report.totals.input,
+            "cached_tokens": report.totals.cached,
+            "output_tokens": report.totals.output,
+            "without_usage": report.totals.unknown,
             "money": report.money or None,
         },
         "findings": [
@@ -234,6 +245,6 @@ def to_data(report: Report) -> dict[str, Any]:
             }
             for each in _in_order(report.findings)
         ],
-        "left_out": list(report.left_out),
+        "left_out": list(report.kind.left_out),
         "suggestion": report.suggestion or None,
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtllm.codec.responses_encoder import http_body, request_frame
-from rtllm.content.usage import Usage
+from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.replies import Baseline, HostReply
 from rtllm.doctor.judgements.steps import Step
 from rtllm.doctor.probes.wire import ANSWER_LIMIT, PendingRequest, Wire
@@ -47,7 +47,7 @@ class Lab:
     def __init__(self, target: Target, wire: Wire) -> None:
         self._target = target
         self._wire = wire
-        self._optional = {**target.optional_settings()}
+        self._optional = target.optional_settings()
         self._caps = True
         self.baseline: Baseline | None = None
         self.has_lanes: bool | None = None
@@ -117,19 +117,21 @@ class Lab:
         self.replies.append(reply)
         return reply
 
-    def used(self) -> tuple[Usage, int]:
-        """Return the tokens of all replies, and how many ended without reporting any."""
+    @property
+    def totals(self) -> Totals:
+        """The requests so far, with their tokens; unknown are those that ended without usage."""
         known = [reply.usage for reply in self.replies if reply.usage is not None]
-        unknown = sum(reply.ended is not None and reply.usage is None for reply in self.replies)
-        cached = sum(usage.cached or 0 for usage in known)
-        return (
-            Usage(
-                sum(usage.input for usage in known),
-                sum(usage.output for usage in known),
-                cached,
-            ),
-            unknown,
+        return Totals(
+            len(self._wire.requests),
+            sum(reply.ended is not None and reply.usage is None for reply in self.replies),
+            sum(usage.input for usage in known),
+            sum(usage.output for usage in known),
+            sum(usage.cached or 0 for usage in known),
         )
+
+    def close_connections(self) -> None:
+        """Close the open connections, without waiting; new ones may be opened."""
+        self._wire.close_connections()
 
 
 @dataclass(frozen=True, slots=True)

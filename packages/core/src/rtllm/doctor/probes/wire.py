@@ -40,7 +40,6 @@ class PendingRequest:
 
     Attributes:
         lane: The lane that it was sent on.
-        over: Whether its response has ended.
     """
 
     def __init__(self, lane: str | None, decoder: ResponsesDecoder) -> None:
@@ -254,7 +253,7 @@ class Wire:
         self.requests.append(request)
         return request
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         """Close the open connections, without waiting; new ones may be opened."""
         for number, channel in list(self._channels.items()):
             if channel.is_websocket:
