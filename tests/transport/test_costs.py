@@ -17,6 +17,7 @@ from rtllm import (
     ModelPrices,
     Prices,
     TextDelta,
+    TraceEvent,
     TurnReport,
     load_prices,
 )
@@ -25,6 +26,7 @@ from rtllm.content.usage import AttemptDetails, AttemptUsage, Usage
 from rtllm.providers import price_library
 from rtllm.providers.price_library import PROVIDERS, look_up
 from rtllm.simulator import Close, Simulator, echo, fixed
+from rtllm.trace import AttemptDiscarded, AttemptEnded
 from support.waiting import until
 from transport.caller import Caller, MakeClient
 
@@ -235,6 +237,39 @@ async def test_a_draft_that_was_thrown_away_is_counted_apart(
         assert client.usage.draft.input == used[1]["input_tokens"]
         [conversation] = client.usage.conversations
         assert conversation.usage.draft == client.usage.draft
+
+
+@pytest.mark.parametrize("pieces", [None, 1])
+async def test_a_draft_that_no_request_follows_can_be_discarded(
+    make_client: MakeClient, pieces: int | None
+) -> None:
+    events: list[TraceEvent] = []
+    reports: list[TurnReport] = []
+    async with Simulator("Yes, of course.", per_delta=1.0) as service:
+        client = make_client(service, on_turn=reports.append, on_trace=events.append)
+        caller = Caller(client)
+        await caller.say("Hello")
+        if pieces is None:
+            await caller.say("A table for you")
+        else:
+            await caller.hear_only("A table for you", pieces)
+        client.discard(reports[0])  # a later turn has begun: it stays as it is
+        client.discard(reports[1])
+        client.discard(reports[1])
+        await until(lambda: client.usage.all.attempts == 2)
+        assert (client.usage.draft.attempts, client.usage.answered.attempts) == (1, 1)
+        used: Any = service.journal.entries[1].usage
+        assert client.usage.draft.input == used["input_tokens"]
+        (conversation,) = client.usage.conversations
+        assert conversation.usage.draft == client.usage.draft
+    of_draft = [event for event in events if event.turn == reports[1].turn]
+    last = of_draft[-1]
+    if pieces is None:
+        assert isinstance(last, AttemptDiscarded)
+        assert (last.was, last.call) == ("answered", reports[1].call)
+    else:
+        assert isinstance(last, AttemptEnded)
+        assert (last.category, last.drained) == ("draft", True)
 
 
 async def test_the_first_draft_of_a_call_is_known_by_the_framework_s_name_of_the_call(

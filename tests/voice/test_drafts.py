@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, llm
 
-from rtllm_livekit.testing import FakeSTT
-from voice.line import PROMPT, answer_of, line
+from livekit_adapter.stage import stage
+from rtllm_livekit.testing import FakeSTT, PhoneCall
+from support.waiting import until
+from voice.line import PROMPT, answer_of, line, numbered
 
 
 def _careless(text: str, kind: str) -> str:
@@ -102,6 +104,35 @@ async def test_drafts_that_are_thrown_away_are_counted_apart(any_host: Any) -> N
         used = [entry.usage for entry in on.stage.entries if entry.usage is not None]
         assert usage.all.input == sum(one["input_tokens"] for one in used)
         assert usage.draft.input == used[1]["input_tokens"]
+
+
+@pytest.mark.parametrize("pace", [{}, {"per_delta": 0.5}])
+async def test_a_draft_that_the_call_ends_with_is_counted_apart(
+    any_host: Any, pace: dict[str, float]
+) -> None:
+    ears = FakeSTT(preflight=0.1, final=5.0)
+    async with stage(numbered(), simulator=pace, **any_host) as st:
+        async with PhoneCall(Agent(instructions=PROMPT), llm=st.llm, stt=ears) as call:
+            await call.caller_says("A table for two, please.")
+            await until(lambda: any(entry.deltas for entry in st.entries))
+            if not pace:
+                await until(lambda: st.llm.usage.answered.attempts)
+        await until(lambda: st.llm.usage.draft.attempts)
+        usage = st.llm.usage
+        assert (usage.draft.attempts, usage.answered.attempts) == (1, 0)
+        assert usage.cancelled.attempts == 0
+        used = [entry.usage for entry in st.entries if entry.usage is not None]
+        assert usage.draft.input == sum(one["input_tokens"] for one in used)
+
+
+async def test_a_response_that_is_interrupted_is_not_a_draft(any_host: Any) -> None:
+    async with line(any_host, stt=FakeSTT(preflight=0.1, final=0.3)) as on:
+        await on.call.caller_says("Tell me a story.")
+        await on.call.agent_says(2)
+        await on.call.caller_says("No, another one please.")
+        await on.call.quiet()
+        assert on.call.heard[0].interrupted
+        assert on.stage.llm.usage.draft.attempts == 0
 
 
 @pytest.mark.parametrize("pace", [{}, {"per_delta": 0.1}, {"time_to_first": 1.0}])

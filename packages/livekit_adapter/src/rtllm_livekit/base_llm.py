@@ -39,6 +39,7 @@ from rtllm.adapters import (
 )
 from rtllm_livekit.call_identity import call_identity
 from rtllm_livekit.convert import as_recorded, to_items
+from rtllm_livekit.drafts import Draft
 from rtllm_livekit.images import LiveKitFrames
 from rtllm_livekit.invalid_calls import Corrections
 from rtllm_livekit.late_usage import LateUsage
@@ -243,6 +244,7 @@ class BaseLLM(llm.LLM[Never]):
             failure_text=options.failure_text,
             corrections=Corrections(ask_again, tools, names) if is_gated else None,
             late_usage=late_usage,
+            draft=Draft(self._client),
         )
 
     def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Never
 from livekit.agents import llm
 from livekit.agents.metrics import LLMMetrics
 from livekit.agents.metrics.base import Metadata
+from livekit.agents.voice import SpeechHandle
 
 from rtllm import Usage
 
@@ -33,7 +34,8 @@ class LateUsage:
         self.response_id: str | None = None
         self._source = weakref.ref(source)
         self._model = model
-        self._speech_id = speech_id()
+        speech = current_speech()
+        self._speech_id = speech.id if speech is not None else None
         self._began = time.perf_counter()
 
     def __call__(self, usage: Usage) -> None:
@@ -63,13 +65,12 @@ class LateUsage:
         )
 
 
-def speech_id() -> str | None:
-    """Return the id of the speech that the running task belongs to, if there is one.
+def current_speech() -> SpeechHandle | None:
+    """Return the speech that the running task belongs to, if there is one.
 
-    LiveKit adds it to metrics that are emitted in the task; these ones are emitted elsewhere.
+    LiveKit adds its id to metrics that are emitted in the task; these ones are emitted elsewhere.
     """
     for variable, value in contextvars.copy_context().items():
-        if variable.name == _SPEECH:
-            found = getattr(value, "id", None)
-            return found if isinstance(found, str) else None
+        if variable.name == _SPEECH and isinstance(value, SpeechHandle):
+            return value
     return None

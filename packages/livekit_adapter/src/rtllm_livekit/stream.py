@@ -20,6 +20,7 @@ from rtllm import (
 )
 from rtllm.adapters import OnRefusal, ToolNames, add_usage, refusal_error
 from rtllm_livekit.convert import extra_with, mark_in
+from rtllm_livekit.drafts import Draft
 from rtllm_livekit.errors import to_livekit
 from rtllm_livekit.invalid_calls import Corrections
 from rtllm_livekit.late_usage import LateUsage
@@ -39,6 +40,7 @@ class LLMStream(llm.LLMStream):
         failure_text: The text to emit when the turn fails; None to raise.
         corrections: Asks the model to correct calls that can't run; None to emit them.
         late_usage: Reports the tokens of a cancelled response.
+        draft: Counts the turns of a speech that is thrown away as drafts.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class LLMStream(llm.LLMStream):
         failure_text: str | None = None,
         corrections: Corrections | None = None,
         late_usage: LateUsage | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self._names = names
         self._corrections = corrections
         self._late_usage = late_usage
+        self._draft = draft
         self._usage: Usage | None = None
         self._on_refusal = on_refusal
         self._failure_text = failure_text
@@ -80,6 +84,8 @@ class LLMStream(llm.LLMStream):
             finally:
                 if stream.report is not None:
                     _annotate(trace.get_current_span(), stream.report)
+                    if self._draft is not None:
+                        self._draft.note(stream.report)
 
     def _begin_attempt(self, stream: ResponseStream) -> dict[str, Any] | None:
         """Note the response that is read now; return the `extra` of its chunks."""

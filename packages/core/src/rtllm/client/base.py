@@ -162,6 +162,18 @@ class BaseClient(ABC):
 
         return ResponseStream(prepared, begin, end)
 
+    def discard(self, report: TurnReport) -> None:
+        """Count a turn as a draft: the framework has thrown its response away.
+
+        Call it on the turn's event loop. A draft that a later request replaces is known without it.
+
+        Args:
+            report: The report of the turn, which must be the latest one of its conversation.
+        """
+        runtime = self._runtimes.get(asyncio.get_running_loop())
+        if runtime is not None:
+            runtime.discard(report.conversation, report.turn)
+
     def check(self, request: Request) -> None:
         """Check a request without sending it, for example before its context is complete.
 

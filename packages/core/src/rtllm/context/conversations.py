@@ -142,6 +142,10 @@ class Conversations:
     def __iter__(self) -> Iterator[Conversation]:
         return iter(self._known.values())
 
+    def find(self, number: int) -> Conversation | None:
+        """Return the conversation with a number, unless it is forgotten."""
+        return self._known.get(number)
+
     # -- requests ------------------------------------------------------------------------------
 
     def join(

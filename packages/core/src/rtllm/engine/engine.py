@@ -29,7 +29,7 @@ from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot, TurnSnapsh
 from rtllm.engine.state import EngineState
 from rtllm.engine.turn import ActiveTurn
 from rtllm.engine.turns import Turns
-from rtllm.engine.usage_records import note_turn
+from rtllm.engine.usage_records import discard_draft, note_turn
 from rtllm.retry.faults import (
     CLIENT_CLOSED,
     DRAIN_TIMED_OUT,
@@ -145,6 +145,16 @@ class Engine:
         """End a turn that its consumer stopped reading; its response drains."""
         if (active := self._state.turns.get(turn)) is not None:
             self._turns.finish(active, "cancelled", None, now)
+        return self._settle(now)
+
+    def discard(self, conversation: int, turn: int, now: float) -> list[Action]:
+        """Count a turn as a draft whose response was thrown away.
+
+        It does nothing if a later turn of the conversation has begun, which decides that itself.
+        """
+        found = self._state.planner.find_conversation(conversation)
+        if found is not None and found.latest_turn == turn:
+            discard_draft(self._state, found, now)
         return self._settle(now)
 
     def warm(self, opening: Opening, now: float) -> list[Action]:

@@ -151,6 +151,10 @@ class RequestPlanner:
         """
         return self._conversations.join(context, now, name, call)
 
+    def find_conversation(self, number: int) -> Conversation | None:
+        """Return the conversation with a number, unless it is forgotten."""
+        return self._conversations.find(number)
+
     def join_warm_up(self, context: Outline) -> Membership:
         """Create a conversation that belongs to no caller, for warming up a prompt."""
         return Membership(Conversation(next(self._warm_ups)), context)

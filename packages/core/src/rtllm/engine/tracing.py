@@ -5,7 +5,7 @@ from typing import Any
 
 from rtllm.content.events import Event, TextDelta, ToolCallReady
 from rtllm.content.prices import Pricing, cost_of
-from rtllm.content.usage import AttemptUsage, UsageCategory
+from rtllm.content.usage import AttemptUsage
 from rtllm.context.conversations import Conversation
 from rtllm.engine.actions import Trace
 from rtllm.engine.attempt import Attempt
@@ -266,27 +266,25 @@ class Tracer:
             code=fault.code if fault is not None else None,
         )
 
-    def discarded(
-        self,
-        turn: ActiveTurn,
-        draft: Conversation,
-        attempt: int,
-        category: UsageCategory,
-        now: float,
-    ) -> None:
+    def discarded(self, draft: Conversation, attempt: int, spent: AttemptUsage, now: float) -> None:
         """Trace that an attempt's response turned out to be a draft that was thrown away.
 
         Args:
-            turn: The turn that replaces it.
-            draft: The conversation of the draft.
+            draft: The conversation of the draft, whose latest turn it is.
             attempt: The number of the attempt.
-            category: What it was recorded as.
+            spent: Its usage as it is recorded.
             now: When.
         """
         if self.is_on:
-            where = self._of_turn(turn, now)
-            where |= {"conversation": draft.number, "turn": draft.latest_turn, "attempt": attempt}
-            self._add(AttemptDiscarded, where, was=category)
+            where = {
+                "at": now,
+                "client": self._client,
+                "call": spent.details.call,
+                "conversation": draft.number,
+                "turn": draft.latest_turn,
+                "attempt": attempt,
+            }
+            self._add(AttemptDiscarded, where, was=spent.category)
 
     # -- connections ---------------------------------------------------------------------------
 

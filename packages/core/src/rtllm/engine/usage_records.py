@@ -2,6 +2,7 @@
 
 from rtllm.content.token_estimate import estimate_input, estimate_tokens
 from rtllm.content.usage import AttemptDetails, AttemptUsage, Usage
+from rtllm.context.conversations import Conversation
 from rtllm.engine.actions import MoveUsage, RecordUsage
 from rtllm.engine.attempt import DISCARDABLE, Attempt
 from rtllm.engine.state import EngineState
@@ -43,19 +44,27 @@ def note_turn(state: EngineState, turn: ActiveTurn, now: float) -> None:
         turn: The turn, with its conversation, and the one whose draft it replaces.
         now: When.
     """
-    replaced = turn.member.replaces_draft_of
-    if replaced is not None:
-        for attempt in state.attempts.values():
-            if attempt.turn == replaced.latest_turn:
-                attempt.is_draft = True
-        for number, spent in replaced.latest_usage.items():
-            state.trace.discarded(turn, replaced, number, spent.category, now)
-            state.actions.append(
-                MoveUsage(number, spent.category, "draft", spent.usage, spent.details)
-            )
-        replaced.latest_usage.clear()
+    if turn.member.replaces_draft_of is not None:
+        discard_draft(state, turn.member.replaces_draft_of, now)
     conversation = turn.member.conversation
     conversation.latest_turn = turn.number
+    conversation.latest_usage.clear()
+
+
+def discard_draft(state: EngineState, conversation: Conversation, now: float) -> None:
+    """Count what the latest turn of a conversation spent, or still spends, as a draft.
+
+    Args:
+        state: The engine's shared state.
+        conversation: The conversation.
+        now: When.
+    """
+    for attempt in state.attempts.values():
+        if attempt.turn == conversation.latest_turn:
+            attempt.is_draft = True
+    for number, spent in conversation.latest_usage.items():
+        state.trace.discarded(conversation, number, spent, now)
+        state.actions.append(MoveUsage(number, spent.category, "draft", spent.usage, spent.details))
     conversation.latest_usage.clear()
 
 

@@ -109,6 +109,10 @@ class Runtime:
         """End a turn that its consumer stopped reading, without waiting."""
         self._report(self._engine.cancel, turn)
 
+    def discard(self, conversation: int, turn: int) -> None:
+        """Count a turn as a draft whose response was thrown away."""
+        self._report(self._engine.discard, conversation, turn)
+
     def warm(self, opening: Opening) -> None:
         """Begin to open a connection if none is warm."""
         self._act(self._engine.warm(opening, self._loop.time()))
