@@ -91,13 +91,13 @@ class Metrics:
         common = common_attributes(turn.queued)
         if turn.model is not None:
             common["gen_ai.response.model"] = turn.model
+        failed: Attributes = {"error.type": turn.error} if turn.error else {}
         match event:
             case FaultHandled(resends=True):
                 self._retries.add(1, common | {"rtllm.fault": event.fault})
             case AttemptEnded(counted=True):
                 self._spend(event, common)
             case TurnFinished() if turn.queued.purpose == "response":
-                failed: Attributes = {"error.type": event.error} if event.error else {}
                 for version in self._versions:
                     version.duration.record(event.duration, common | failed)
                     if event.time_to_first is not None:
@@ -105,7 +105,6 @@ class Metrics:
             case _:
                 pass
         if turn.is_over:
-            failed = {"error.type": turn.error} if turn.error else {}
             for version in self._versions:
                 version.over(turn.usage, common | failed)
 
@@ -135,10 +134,9 @@ class _Current:
 
     def spend(self, usage: Usage | None, common: Attributes) -> None:
         """Count the tokens of an attempt; the conventions want a 0 if they are not known."""
-        counts = (0, 0, None, None, None)
+        counts: tuple[int | None, ...] = (0, 0, None, None, None)  # the order of `_USAGE`
         if usage is not None:
-            # The order of `_USAGE`.
-            counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)  # type: ignore[assignment]
+            counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
         for (kind, _), count in zip(_USAGE, counts, strict=True):
             if count is not None:
                 # The service does not tell texts and images apart; what it writes is text.

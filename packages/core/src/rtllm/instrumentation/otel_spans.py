@@ -50,7 +50,7 @@ class _TurnSpans:
         context: The context of its children.
         offset: What turns seconds on the event loop's clock into nanoseconds since 1970.
         attempts: The spans of its attempts that are not over.
-        waits_for: The connection that it waits for.
+        waits_for: The client and the number of the connection that it waits for.
     """
 
     span: Span
@@ -122,14 +122,15 @@ class Spans:
             parent = Context()
         elif parent is None:
             parent = get_current()
-        offset = time.time_ns() - int(event.at * 1e9)
+        began = time.time_ns()
         span = self._tracer.start_span(
             f"{OPERATIONS[event.purpose]} {event.model}",
             context=parent,
             kind=SpanKind.CLIENT,
             attributes=turn_attributes(event),
-            start_time=offset + int(event.at * 1e9),
+            start_time=began,
         )
+        offset = began - int(event.at * 1e9)
         self._turns[turn] = _TurnSpans(span, set_span_in_context(span, parent), offset)
 
     def _note_step(self, event: TraceEvent, spans: _TurnSpans) -> None:
@@ -153,8 +154,9 @@ class Spans:
             case TurnWaiting() | FirstWord() | ToolCalled() | FaultHandled() | TurnCancelled():
                 spans.add(spans.span, event)
                 if isinstance(event, TurnWaiting) and event.connection is not None:
+                    if spans.waits_for is None:
+                        self._waiting.append(spans)
                     spans.waits_for = event.client, event.connection
-                    self._waiting.append(spans)
             case _:
                 pass
 
@@ -162,10 +164,10 @@ class Spans:
         """Add the end of a handshake to the turns that waited for it."""
         number = event.client, event.connection
         ready = [spans for spans in self._waiting if spans.waits_for == number]
-        if ready:
-            self._waiting = [spans for spans in self._waiting if spans.waits_for != number]
-            for spans in {id(spans): spans for spans in ready}.values():
-                spans.add(spans.span, event)
+        self._waiting = [spans for spans in self._waiting if spans.waits_for != number]
+        for spans in ready:
+            spans.waits_for = None
+            spans.add(spans.span, event)
 
     def _describe(self, turn: OpenTurn, span: Span) -> None:
         """Add what is known of a turn when it is over."""
