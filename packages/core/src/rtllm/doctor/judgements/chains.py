@@ -240,14 +240,14 @@ def judge_warm_up(warmed: HostReply, turn: Continued) -> Finding:
     if warmed.text:
         meaning = "each warm-up is billed as a response"
         return differs(name, asked, "a response was generated", meaning, keyword)
-    match turn.kept:
-        case "kept":
-            return holds(name, asked, turn.seen, "first turns can send only what is new")
-        case "missed" | "refused" | "ignored":
-            meaning = "a warm-up is lost; first turns send the full prompt"
-            return differs(name, asked, turn.seen, meaning, keyword)
-        case _:
-            return not_checked(name, asked, turn.seen)
+    return judge_needed(
+        name,
+        asked,
+        turn,
+        as_assumed="first turns can send only what is new",
+        otherwise="a warm-up is lost; first turns send the full prompt",
+        keyword=keyword,
+    )
 
 
 def judge_incomplete(turn: Continued) -> Finding:
@@ -273,5 +273,27 @@ def judge_extra(name: str, asked: str, turn: Continued, *, as_assumed: str, more
             return holds(name, asked, turn.seen, as_assumed, certainty)
         case "kept":
             return holds(name, asked, turn.seen, more)
+        case _:
+            return not_checked(name, asked, turn.seen)
+
+
+def judge_needed(
+    name: str, asked: str, turn: Continued, *, as_assumed: str, otherwise: str, keyword: str = ""
+) -> Finding:
+    """Judge something that is assumed to be kept.
+
+    Args:
+        name: The name of the question.
+        asked: What was sent.
+        turn: The response, and its continuation.
+        as_assumed: The consequence if it is kept.
+        otherwise: The consequence if it is not.
+        keyword: The keyword to set then; empty if none is needed.
+    """
+    match turn.kept:
+        case "kept":
+            return holds(name, asked, turn.seen, as_assumed)
+        case "missed" | "refused" | "ignored":
+            return differs(name, asked, turn.seen, otherwise, keyword)
         case _:
             return not_checked(name, asked, turn.seen)

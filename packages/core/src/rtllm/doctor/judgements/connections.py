@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rtllm.doctor.judgements.chains import Continued, judge_extra
+from rtllm.doctor.judgements.chains import Continued, judge_extra, judge_needed
 from rtllm.doctor.judgements.findings import Finding, differs, holds, not_checked
 from rtllm.doctor.judgements.replies import HostReply
 from rtllm.providers.hosts import HostProfile
@@ -52,16 +52,14 @@ def judge_lanes(profile: HostProfile, replies: Sequence[HostReply]) -> Finding:
 
 def judge_lane_memory(turn: Continued) -> Finding:
     """Judge whether a lane keeps its response while another lane gets one."""
-    name = "lane-memory"
-    asked = "a response on each of two lanes; the older one is continued on a third"
-    match turn.kept:
-        case "kept":
-            return holds(name, asked, turn.seen, "several conversations share a connection")
-        case "missed" | "refused" | "ignored":
-            meaning = "conversations on one connection would evict each other's responses"
-            return differs(name, asked, turn.seen, meaning, "lanes=False")
-        case _:
-            return not_checked(name, asked, turn.seen)
+    return judge_needed(
+        "lane-memory",
+        "a response on each of two lanes; the older one is continued on a third",
+        turn,
+        as_assumed="several conversations share a connection",
+        otherwise="conversations on one connection would evict each other's responses",
+        keyword="lanes=False",
+    )
 
 
 def judge_running(turn: Continued) -> Finding:
@@ -95,14 +93,13 @@ def judge_fork(failed: HostReply, turn: Continued) -> Finding:
     asked = "a rejected continuation on another lane, then a valid one on a third"
     if failed.fault is None:
         return not_checked(name, asked, _NOT_REFUSED)
-    match turn.kept:
-        case "kept":
-            return holds(name, asked, turn.seen, "a retry sends only what is new")
-        case "missed" | "refused" | "ignored":
-            meaning = "a retry after a rejection is sent in full: one more resend, no keyword"
-            return differs(name, asked, turn.seen, meaning)
-        case _:
-            return not_checked(name, asked, turn.seen)
+    return judge_needed(
+        name,
+        asked,
+        turn,
+        as_assumed="a retry sends only what is new",
+        otherwise="a retry after a rejection is sent in full: one more resend, no keyword",
+    )
 
 
 def judge_failed_continuation(failed: HostReply, turn: Continued) -> Finding:

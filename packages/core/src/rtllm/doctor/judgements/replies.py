@@ -107,6 +107,13 @@ class Baseline:
     message: int
     question: int
 
+    @classmethod
+    def of(cls, message: HostReply, question: HostReply) -> "Baseline | None":
+        """Create it from the replies to both; None if the host does not report usage."""
+        if message.usage is None or question.usage is None:
+            return None
+        return cls(message.usage.input, question.usage.input)
+
     def counts_context(self, reply: HostReply) -> bool | None:
         """Whether a continued question's tokens include the earlier message; None if unknown."""
         if reply.usage is None or not self.message:

@@ -1,7 +1,7 @@
 """Steps: the requests of the checks, with an estimate of their tokens."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtllm.content.items import Item, Message, ToolOutput
 
@@ -84,6 +84,22 @@ class Step:
             usual: The usual limit for the model.
         """
         return usual if self.cap is None else self.cap
+
+
+ALONE = Step()
+"""The question for the word, which was never given."""
+GIVEN = Step(TELL, 3)
+"""A message with the word."""
+ASKED = Step(after=GIVEN)
+"""The question for the word, as a continuation of that message."""
+STORED = replace(GIVEN, stored=True)
+"""A message with the word; the host is asked to store its response."""
+ASKED_STORED = Step(after=STORED)
+"""The question for the word, as a continuation of the stored response."""
+COUNTED = Step(COUNT, 90, cap=LONG_CAP)
+"""A request with a long response."""
+NO_RESPONSE = f"resp_{'0' * 48}"
+"""The id of a response that never existed."""
 
 
 @dataclass(frozen=True, slots=True)

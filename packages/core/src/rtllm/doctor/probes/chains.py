@@ -17,24 +17,29 @@ from rtllm.doctor.judgements.chains import (
 from rtllm.doctor.judgements.connections import judge_usage, judge_websocket
 from rtllm.doctor.judgements.findings import Finding, not_checked
 from rtllm.doctor.judgements.replies import Baseline, HostReply
-from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, SHORTEST_CAP, TELL, Step
+from rtllm.doctor.judgements.steps import (
+    ALONE,
+    ASKED,
+    ASKED_STORED,
+    COUNT,
+    COUNTED,
+    GIVEN,
+    NO_RESPONSE,
+    SHORTEST_CAP,
+    STORED,
+    Step,
+)
 from rtllm.doctor.probes.check import CannotCheckError, Check
-from rtllm.doctor.probes.lab import Lab, LabConnection, is_refused_form, new_word
-from rtllm.doctor.probes.wire import ACCEPT_LIMIT
+from rtllm.doctor.probes.lab import Lab, LabConnection, new_word
 from rtllm.retry.policy import lacks_websocket, may_accept_later
 from rtllm.transport.websocket_connect import FaultError
-
-_ALONE = Step()
-_GIVEN = Step(TELL, 3)
-_ASKED = Step(after=_GIVEN)
-_STORED = replace(_GIVEN, stored=True)
 
 
 class Continuation(Check):
     """Two turns on one connection. It is the first check, so it finds what stops all others."""
 
     answers = ("websocket", "parent-kept", "parent-named", "input-tokens")
-    steps = (_ALONE, _GIVEN, _ASKED)
+    steps = (ALONE, GIVEN, ASKED)
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Ask for a word that was never given; give one, and ask for it."""
@@ -45,14 +50,15 @@ class Continuation(Check):
                 raise CannotCheckError(error.fault) from None
             lab.has_websocket = False
             return [judge_websocket(HostReply(fault=error.fault))]
-        alone = await self._first(lab, connection)
+        alone = await lab.first(lambda: connection.start(ALONE, ""))
+        if alone.fault is not None:
+            raise CannotCheckError(alone.fault)
         word = new_word()
-        first = await connection.ask(_GIVEN, word)
+        first = await connection.ask(GIVEN, word)
         if first.fault is not None:
             raise CannotCheckError(first.fault)
-        if alone.usage is not None and first.usage is not None:
-            lab.baseline = Baseline(first.usage.input, alone.usage.input)
-        second = await connection.ask(_ASKED, word, first.response_id)
+        lab.baseline = Baseline.of(first, alone)
+        second = await connection.ask(ASKED, word, first.response_id)
         turn = Continued(first, second, word, lab.baseline)
         lab.keeps_unstored = turn.kept == "kept"
         lab.names_parents = bool(second.parent) if lab.keeps_unstored else None
@@ -71,14 +77,6 @@ class Continuation(Check):
                 raise
             return await lab.connect()
 
-    async def _first(self, lab: Lab, connection: LabConnection) -> HostReply:
-        reply = await connection.ask(_ALONE, "", accept=ACCEPT_LIMIT)
-        if is_refused_form(reply) and lab.leave_out_optional():
-            reply = await connection.ask(_ALONE, "", accept=ACCEPT_LIMIT)
-        if reply.fault is not None:
-            raise CannotCheckError(reply.fault)
-        return reply
-
 
 class UnknownParent(Check):
     """A request that continues a response that never existed."""
@@ -89,7 +87,7 @@ class UnknownParent(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Continue an id that the host never gave."""
         connection = await lab.connect()
-        reply = await connection.ask(self.steps[0], "", f"resp_{'0' * 48}")
+        reply = await connection.ask(self.steps[0], "", NO_RESPONSE)
         return [judge_unknown(lab.profile, reply)]
 
 
@@ -97,13 +95,13 @@ class OtherConnection(Check):
     """Responses of one connection, continued on another."""
 
     answers = ("stored-elsewhere", "unstored-elsewhere")
-    steps = (_STORED, Step(after=_STORED), _GIVEN, _ASKED)
+    steps = (STORED, ASKED_STORED, GIVEN, ASKED)
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word on one connection, stored and not; ask for it on another."""
         one, other = await lab.connect(), await lab.connect()
-        stored = await self._turn(lab, one, other, _STORED)
-        unstored = await self._turn(lab, one, other, _GIVEN)
+        stored = await self._turn(lab, one, other, STORED)
+        unstored = await self._turn(lab, one, other, GIVEN)
         lab.keeps_stored = stored.is_kept
         return [judge_stored(lab.profile, stored), judge_unstored(unstored)]
 
@@ -120,7 +118,7 @@ class WarmUp(Check):
     """A context that is processed without a response, and continued."""
 
     answers = ("warm-up",)
-    steps = (replace(_GIVEN, generates=False), Step(after=_GIVEN))
+    steps = (replace(GIVEN, generates=False), ASKED)
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Tell a word without a response, and ask for it."""
@@ -149,10 +147,6 @@ class IncompleteParent(Check):
             return [not_checked("incomplete-parent", "a response cut at 16 tokens", first.summary)]
         second = await connection.ask(self.steps[1], word, first.response_id)
         return [judge_incomplete(Continued(first, second, word, lab.baseline))]
-
-
-COUNTED = Step(COUNT, 90, cap=LONG_CAP)
-"""A request with a long response."""
 
 
 class CancelledResponse(Check):

@@ -1,7 +1,7 @@
 """Lab: what the checks of one run share: the host, the requests, and what was learned so far."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +9,11 @@ from rtllm.codec.responses_encoder import http_body, request_frame
 from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.replies import Baseline, HostReply
 from rtllm.doctor.judgements.steps import Step
-from rtllm.doctor.probes.wire import ANSWER_LIMIT, PendingRequest, Wire
+from rtllm.doctor.probes.wire import ACCEPT_LIMIT, ANSWER_LIMIT, PendingRequest, Wire
 from rtllm.doctor.target import Target
 from rtllm.providers.hosts import HostProfile
 
 _WORDS = ("harbor", "copper", "meadow", "marble", "saddle", "violet", "willow", "button")
-
-
-def is_refused_form(reply: HostReply) -> bool:
-    """Whether a request was refused for its form, possibly an optional setting."""
-    return reply.fault is not None and reply.fault.status in (400, 422)
 
 
 def new_word() -> str:
@@ -85,11 +80,20 @@ class Lab:
         body = http_body(self.frame(step, word, parent))
         return self._wire.post(body if step.generates else {**body, "generate": False})
 
-    def leave_out_optional(self) -> bool:
-        """Leave out from now on what a host may refuse; whether anything was sent of it."""
-        had = self._caps or bool(self._optional)
-        self._optional, self._caps = {}, False
-        return had
+    async def first(self, send: Callable[[], PendingRequest]) -> HostReply:
+        """Send a transport's first request; the run's first one again if its form is refused.
+
+        The settings that a host may refuse are left out from then on.
+
+        Args:
+            send: Sends the request.
+        """
+        is_first = not self.replies
+        reply = await self.noted(send(), ACCEPT_LIMIT)
+        if is_first and reply.fault is not None and reply.fault.status in (400, 422):
+            self._optional, self._caps = {}, False
+            reply = await self.noted(send(), ACCEPT_LIMIT)
+        return reply
 
     def frame(self, step: Step, word: str, parent: str | None) -> bytes:
         """Encode the request of a step."""

@@ -17,8 +17,7 @@ from rtllm.doctor.judgements.connections import (
 )
 from rtllm.doctor.judgements.findings import Finding, not_checked
 from rtllm.doctor.judgements.replies import HostReply
-from rtllm.doctor.judgements.steps import TELL, Step
-from rtllm.doctor.probes.chains import COUNTED
+from rtllm.doctor.judgements.steps import COUNTED, TELL, Step
 from rtllm.doctor.probes.check import Check
 from rtllm.doctor.probes.lab import Lab, LabConnection, new_word
 

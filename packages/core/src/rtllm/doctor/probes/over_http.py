@@ -15,44 +15,34 @@ from rtllm.doctor.judgements.chains import (
 from rtllm.doctor.judgements.connections import judge_http
 from rtllm.doctor.judgements.findings import Finding
 from rtllm.doctor.judgements.replies import Baseline, HostReply
-from rtllm.doctor.judgements.steps import TELL, Step
+from rtllm.doctor.judgements.steps import ALONE, ASKED, ASKED_STORED, GIVEN, NO_RESPONSE, STORED
 from rtllm.doctor.probes.check import CannotCheckError, Check
-from rtllm.doctor.probes.lab import Lab, is_refused_form, new_word
-from rtllm.doctor.probes.wire import ACCEPT_LIMIT
+from rtllm.doctor.probes.lab import Lab, new_word
 
-_ALONE = Step()
-_GIVEN = Step(TELL, 3)
-_ASKED = Step(after=_GIVEN)
-_STORED = replace(_GIVEN, stored=True)
-_ASKED_STORED = Step(after=_STORED)
-_WARMED = replace(_STORED, generates=False)
+_WARMED = replace(STORED, generates=False)
 
 
 class OverHttp(Check):
     """Two turns over HTTP whose responses are stored."""
 
     answers = ("http", "http-chain", "http-named", "http-tokens")
-    steps = (_ALONE, _STORED, _ASKED_STORED)
+    steps = (ALONE, STORED, ASKED_STORED)
     needs = "http"
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Ask for a word that was never given; give one, stored, and ask for it."""
         word, is_first = new_word(), not lab.replies
         await lab.prepare_http()
-        alone = await lab.noted(lab.post(_ALONE, ""), ACCEPT_LIMIT)
-        if is_first and is_refused_form(alone) and lab.leave_out_optional():
-            alone = await lab.noted(lab.post(_ALONE, ""), ACCEPT_LIMIT)
+        alone = await lab.first(lambda: lab.post(ALONE, ""))
         if is_first and alone.fault is not None:
             raise CannotCheckError(alone.fault)
         found = judge_http(alone)
         lab.has_http = alone.fault is None
         if alone.fault is not None:
             return [found]
-        first = await lab.noted(lab.post(_STORED, word))
-        baseline = None
-        if alone.usage is not None and first.usage is not None:
-            baseline = Baseline(first.usage.input, alone.usage.input)
-        second = await lab.noted(lab.post(_ASKED_STORED, word, first.response_id))
+        first = await lab.noted(lab.post(STORED, word))
+        baseline = Baseline.of(first, alone)
+        second = await lab.noted(lab.post(ASKED_STORED, word, first.response_id))
         turn = Continued(first, second, word, baseline)
         if not lab.has_websocket:
             lab.keeps_stored = turn.is_kept
@@ -69,21 +59,21 @@ class StateOverHttp(Check):
     """What a host keeps over HTTP of responses that are not stored, unknown, or only prepared."""
 
     answers = ("http-unstored", "http-unknown", "http-warm-up")
-    steps = (_GIVEN, _ASKED, _ALONE, _WARMED, Step(after=_STORED))
+    steps = (GIVEN, ASKED, ALONE, _WARMED, ASKED_STORED)
     needs = "http"
 
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Continue a response that is not stored, one that never existed, and a warm-up."""
         word = new_word()
-        first = await lab.noted(lab.post(_GIVEN, word))
-        second = await lab.noted(lab.post(_ASKED, word, first.response_id))
+        first = await lab.noted(lab.post(GIVEN, word))
+        second = await lab.noted(lab.post(ASKED, word, first.response_id))
         found = [judge_unstored_over_http(Continued(first, second, word))]
-        reply = await lab.noted(lab.post(_ALONE, "", f"resp_{'0' * 48}"))
+        reply = await lab.noted(lab.post(ALONE, "", NO_RESPONSE))
         found.append(judge_unknown(lab.profile, reply, "http-unknown"))
         word = new_word()
         warmed = await lab.noted(lab.post(_WARMED, word))
         second = HostReply(fault=warmed.fault)
         if warmed.fault is None and not warmed.text:
-            second = await lab.noted(lab.post(_ASKED_STORED, word, warmed.response_id))
+            second = await lab.noted(lab.post(ASKED_STORED, word, warmed.response_id))
         found.append(judge_warm_up_over_http(warmed, Continued(warmed, second, word)))
         return found
