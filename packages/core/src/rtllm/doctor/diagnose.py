@@ -1,4 +1,4 @@
-"""The complete examination: the way to a host, its API, and a conversation with it."""
+"""The complete examination: the network, the API, and a conversation with it."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ from rtllm.doctor.judgements.suggestion import Learned, suggested_profile, sugge
 from rtllm.doctor.probes.chains import Continuation, OtherConnection, UnknownParent, WarmUp
 from rtllm.doctor.probes.chat import ask_chat
 from rtllm.doctor.probes.check import CannotCheckError, Check
-from rtllm.doctor.probes.conversation import STEPS, Talk, Way, hold_conversation
+from rtllm.doctor.probes.conversation import STEPS, ConversationTurns, Route, hold_conversation
 from rtllm.doctor.probes.lab import Lab
 from rtllm.doctor.probes.lanes import Lanes
 from rtllm.doctor.probes.listing import Listing, probe_listing
@@ -50,8 +50,8 @@ CHECKS_OF_API: tuple[Check, ...] = (
     OverHttp(),
 )
 """The checks of the protocol that tell which keywords to set."""
-_WAY = ("proxy", "dns", "connection", "tls")
-_TALK = (
+_NETWORK = ("proxy", "dns", "connection", "tls")
+_CONVERSATION = (
     "tools",
     "first-word-cold",
     "first-word-warm",
@@ -61,12 +61,12 @@ _TALK = (
 )
 SUBJECTS_OF_RUN: tuple[str, ...] = (
     "versions",
-    *_WAY,
+    *_NETWORK,
     "clock",
     "key",
     "model",
     *(name for check in CHECKS_OF_API for name in check.answers),
-    *_TALK,
+    *_CONVERSATION,
 )
 """What a report of `diagnose` is about; ``chat`` comes only without the Responses API."""
 _CACHE_KEYS = ("openai", "azure")
@@ -97,11 +97,11 @@ async def diagnose(
         now: Returns this computer's time, in seconds since 1970.
     """
     run = _Run(target, progress)
-    progress(", ".join(("versions", *_WAY)))
+    progress(", ".join(("versions", *_NETWORK)))
     run.add([probe_versions()])
-    way = await probe_network(target)
-    run.add(way)
-    if not any(each.verdict == "fails" for each in way):
+    network = await probe_network(target)
+    run.add(network)
+    if not any(each.verdict == "fails" for each in network):
         progress("clock, key, model")
         try:
             listing = await probe_listing(target, now)
@@ -133,11 +133,13 @@ class _Run:
         self._findings |= {each.name: each for each in findings}
 
     async def examine_api(self, listing: Listing) -> None:
-        """Check the API, then talk to it."""
+        """Check the API, then have a conversation with it."""
         target = self._target
         # Azure lists models, and its deployments have names of their own.
         self._listed = () if target.is_deployment else listing.models
-        usual = Way(target.profile, settings=target.optional_settings(), usual_cap=target.usual_cap)
+        usual = Route(
+            target.profile, settings=target.optional_settings(), usual_cap=target.usual_cap
+        )
         async with Wire(target) as wire:
             lab = Lab(target, wire)
             try:
@@ -153,19 +155,19 @@ class _Run:
             return
         self.add(found)
         self._learned = _learned(lab)
-        way = replace(
+        route = replace(
             usual,
             profile=suggested_profile(target.profile, self._learned),
             websocket=lab.has_websocket,
             stored=self._learned.memory == "stored",
             settings=dict(lab.optional),
         )
-        await self._talk(way)
+        await self._converse(route)
 
-    async def _examine_chat(self, way: Way) -> None:
+    async def _examine_chat(self, route: Route) -> None:
         """Examine a host that does not have the Responses API."""
-        target, way = self._target, replace(way, chat=True)
-        fault, totals = await ask_chat(target, way)
+        target, route = self._target, replace(route, chat=True)
+        fault, totals = await ask_chat(target, route)
         self._totals += totals
         if fault is not None and fault.status == 404 and target.model in self._listed:
             self.add([judge_chat(fault)])
@@ -173,13 +175,13 @@ class _Run:
         self.add(judge_contact(fault, target.model, self._listed))
         if fault is None:
             self.add([judge_chat(None)])
-            await self._talk(way)
+            await self._converse(route)
 
-    async def _talk(self, way: Way) -> None:
-        self._progress(", ".join(_TALK))
-        talk = await hold_conversation(self._target, way)
-        self._totals += talk.totals
-        self.add(_judge(talk, way))
+    async def _converse(self, route: Route) -> None:
+        self._progress(", ".join(_CONVERSATION))
+        turns = await hold_conversation(self._target, route)
+        self._totals += turns.totals
+        self.add(_judge(turns, route))
 
     def report(self, on: str) -> Report:
         """Create the report; what was not reached is listed as not checked."""
@@ -208,17 +210,17 @@ def _learned(lab: Lab) -> Learned:
     )
 
 
-def _judge(talk: Talk, way: Way) -> list[Finding]:
+def _judge(turns: ConversationTurns, route: Route) -> list[Finding]:
     """Judge a conversation."""
-    turns = [talk.cold, talk.warm, talk.chained, talk.after]
+    plain = [turns.cold, turns.warm, turns.chained, turns.after]
     found = [
-        judge_tools(talk.strict, talk.plain),
-        judge_cold(talk.cold, talk.warm),
-        judge_warm(talk.warm),
-        judge_chained(talk.chained, talk.warm),
-        judge_barge_in(talk.after, talk.warm, has_lanes=way.profile.lanes),
-        judge_cache(turns[1:], takes_key=way.profile.name in _CACHE_KEYS),
+        judge_tools(turns.strict, turns.plain),
+        judge_cold(turns.cold, turns.warm),
+        judge_warm(turns.warm),
+        judge_chained(turns.chained, turns.warm),
+        judge_barge_in(turns.after, turns.warm, has_lanes=route.profile.lanes),
+        judge_cache(plain[1:], takes_key=route.profile.name in _CACHE_KEYS),
     ]
-    if all(turn.error for turn in turns):
-        found.append(judge_failed_conversation(talk.cold.error))
+    if all(turn.error for turn in plain):
+        found.append(judge_failed_conversation(turns.cold.error))
     return found

@@ -159,6 +159,6 @@ class CancelledResponse(Check):
         """Use the first text of a long response, and wait for its usage."""
         connection = await lab.connect()
         running = connection.start(COUNTED, "")
-        await running.speaks()
+        await running.wait_for_text()
         read = len(running.text)
-        return [judge_usage(await lab.noted(running), read)]
+        return [judge_usage(await lab.wait_for(running), read)]

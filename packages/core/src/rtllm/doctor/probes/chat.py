@@ -8,13 +8,13 @@ from rtllm.content.request import Request
 from rtllm.content.timeouts import Timeouts
 from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.steps import ASK
-from rtllm.doctor.probes.conversation import LIMIT, Way, make_client_of
+from rtllm.doctor.probes.conversation import LIMIT, Route, make_client_of
 from rtllm.doctor.target import Target
 from rtllm.errors import TurnError
 from rtllm.retry.faults import Fault, from_error
 
 
-async def ask_chat(target: Target, way: Way) -> tuple[Fault | None, Totals]:
+async def ask_chat(target: Target, route: Route) -> tuple[Fault | None, Totals]:
     """Send a short request to Chat Completions.
 
     Returns:
@@ -23,11 +23,11 @@ async def ask_chat(target: Target, way: Way) -> tuple[Fault | None, Totals]:
     request = Request(
         (Message.of("user", ASK),),
         target.model,
-        settings={**way.settings, "max_output_tokens": way.usual_cap},
+        settings={**route.settings, "max_output_tokens": route.usual_cap},
         limits=Timeouts(base=LIMIT, silence=LIMIT),
     )
     fault: Fault | None = None
-    async with aclosing(make_client_of(target, replace(way, chat=True))) as client:
+    async with aclosing(make_client_of(target, replace(route, chat=True))) as client:
         try:
             await client.ask(request).text()
         except TurnError as error:

@@ -17,7 +17,7 @@ from rtllm.content.request import Request
 from rtllm.content.timeouts import Timeouts
 from rtllm.content.usage import Totals
 from rtllm.doctor.judgements.conversation import ToolTurn, Turn
-from rtllm.doctor.judgements.steps import COUNT, LONG_CAP, Step
+from rtllm.doctor.judgements.steps import CAP, COUNT, LONG_CAP, Step
 from rtllm.doctor.probes.lab import new_word
 from rtllm.doctor.target import Target
 from rtllm.errors import ToolArgumentsError, TurnError
@@ -63,7 +63,7 @@ TOOL = FunctionTool.of(save_word)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Route:
     """How the conversation reaches the host, from what was learned before.
 
     Attributes:
@@ -80,11 +80,11 @@ class Way:
     chat: bool = False
     stored: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
-    usual_cap: int = 64
+    usual_cap: int = CAP
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class ConversationTurns:
     """The turns of the conversation, and what it cost.
 
     Attributes:
@@ -106,9 +106,9 @@ class Talk:
     totals: Totals
 
 
-async def hold_conversation(target: Target, way: Way) -> Talk:
+async def hold_conversation(target: Target, route: Route) -> ConversationTurns:
     """Talk to the host. Everything is closed at the end, also if it is cancelled."""
-    async with aclosing(_Agent(target, way)) as agent:
+    async with aclosing(_Agent(target, route)) as agent:
         prompt = Message.of("system", f"Your name is {new_word()}.\n{RULES}")
         cold, _ = await agent.turn([prompt, Message.of("user", GREET)], "first")
         context: list[Item] = [prompt, Message.of("user", GREET)]
@@ -120,18 +120,18 @@ async def hold_conversation(target: Target, way: Way) -> Talk:
         context += [Message.of("assistant", said or "…"), Message.of("user", AGAIN)]
         after, _ = await agent.turn(context, "second")
         await agent.drain()
-    strict, plain, of_tools = await _call_tools(target, way)
-    return Talk(cold, warm, chained, after, strict, plain, agent.totals + of_tools)
+    strict, plain, of_tools = await _call_tools(target, route)
+    return ConversationTurns(cold, warm, chained, after, strict, plain, agent.totals + of_tools)
 
 
-async def _call_tools(target: Target, way: Way) -> tuple[ToolTurn, ToolTurn | None, Totals]:
+async def _call_tools(target: Target, route: Route) -> tuple[ToolTurn, ToolTurn | None, Totals]:
     """Ask for a call, with a strict schema, and if that fails without ``strict``."""
     plain, totals = None, Totals()
-    async with aclosing(_Agent(target, way, {"strict_tools": "kept"})) as agent:
+    async with aclosing(_Agent(target, route, {"strict_tools": "kept"})) as agent:
         strict = await agent.tool_turn()
         totals += agent.totals
     if strict.error:
-        async with aclosing(_Agent(target, way, {"strict_tools": "left out"})) as agent:
+        async with aclosing(_Agent(target, route, {"strict_tools": "left out"})) as agent:
             plain = await agent.tool_turn()
             totals += agent.totals
     return strict, plain, totals
@@ -140,10 +140,12 @@ async def _call_tools(target: Target, way: Way) -> tuple[ToolTurn, ToolTurn | No
 class _Agent:
     """A client of the library, and one that waits for the usage of its interrupted turn."""
 
-    def __init__(self, target: Target, way: Way, dialect: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, target: Target, route: Route, dialect: Mapping[str, str] | None = None
+    ) -> None:
         self._model = target.model
-        self._way = way
-        self._client = make_client_of(target, way, dialect)
+        self._route = route
+        self._client = make_client_of(target, route, dialect)
         self._late: asyncio.Event | None = None
 
     @property
@@ -165,7 +167,7 @@ class _Agent:
             conversation: The name of the conversation.
             is_cut: Whether to stop at the first word.
         """
-        cap = LONG_CAP if is_cut else self._way.usual_cap
+        cap = LONG_CAP if is_cut else self._route.usual_cap
         request = self._request(tuple(items), conversation, cap)
         late = asyncio.Event()
         if is_cut:
@@ -197,7 +199,7 @@ class _Agent:
 
     async def drain(self) -> None:
         """Wait for the tokens of the interrupted turn, within a limit."""
-        if self._late is None or self._way.chat:
+        if self._late is None or self._route.chat:
             return
         try:
             async with asyncio.timeout(_DRAIN_LIMIT):
@@ -209,7 +211,7 @@ class _Agent:
         """Ask for a call of the tool."""
         word, said, called = new_word(), "", False
         items = (Message.of("user", CALL.format(word=word)),)
-        request = self._request(items, "tools", self._way.usual_cap)
+        request = self._request(items, "tools", self._route.usual_cap)
         try:
             with self._client.ask(replace(request, tools=(TOOL.encoded,))) as stream:
                 async for event in stream:
@@ -223,9 +225,9 @@ class _Agent:
         return ToolTurn(called, f"{len(said)} characters of text")
 
     def _request(self, items: tuple[Item, ...], conversation: str, cap: int) -> Request:
-        settings: dict[str, object] = {**self._way.settings, "max_output_tokens": cap}
-        if not self._way.chat:
-            settings["store"] = self._way.stored
+        settings: dict[str, object] = {**self._route.settings, "max_output_tokens": cap}
+        if not self._route.chat:
+            settings["store"] = self._route.stored
         return Request(
             items,
             self._model,
@@ -251,29 +253,29 @@ def _word_of(arguments: str) -> object:
 
 
 def make_client_of(
-    target: Target, way: Way, dialect: Mapping[str, str] | None = None
+    target: Target, route: Route, dialect: Mapping[str, str] | None = None
 ) -> BaseClient:
     """Create a client as the adapters create theirs.
 
     Args:
         target: The host.
-        way: How to reach it.
+        route: How to reach it.
         dialect: Points of the dialect that are not to be learned.
     """
     config = target.config
     own, proxy = config.client, config.proxy
     has_maker = own is None and config.make_client is not None
-    if way.chat:
+    if route.chat:
         if own is not None:
-            return ChatClient(own, profile=way.profile, dialect=dialect)
-        return ChatClient(make_client=config.http, profile=way.profile, dialect=dialect)
+            return ChatClient(own, profile=route.profile, dialect=dialect)
+        return ChatClient(make_client=config.http, profile=route.profile, dialect=dialect)
     return Client(
         target.endpoint,
         target.credentials,
-        websocket=way.websocket,
-        profile=way.profile,
+        websocket=route.websocket,
+        profile=route.profile,
         dialect=dialect,
         http_client=own,
         make_http_client=config.http if has_maker else None,
-        proxy=proxy if way.websocket or own is None else None,
+        proxy=proxy if route.websocket or own is None else None,
     )

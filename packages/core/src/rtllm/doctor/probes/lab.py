@@ -89,10 +89,10 @@ class Lab:
             send: Sends the request.
         """
         is_first = not self.replies
-        reply = await self.noted(send(), ACCEPT_LIMIT)
+        reply = await self.wait_for(send(), ACCEPT_LIMIT)
         if is_first and reply.fault is not None and reply.fault.status in (400, 422):
             self._optional, self._caps = {}, False
-            reply = await self.noted(send(), ACCEPT_LIMIT)
+            reply = await self.wait_for(send(), ACCEPT_LIMIT)
         return reply
 
     def frame(self, step: Step, word: str, parent: str | None) -> bytes:
@@ -115,9 +115,9 @@ class Lab:
             types_all=True,
         )
 
-    async def noted(self, request: PendingRequest, accept: float = ANSWER_LIMIT) -> HostReply:
+    async def wait_for(self, request: PendingRequest, accept: float = ANSWER_LIMIT) -> HostReply:
         """Wait for the end of a request, and count its tokens."""
-        reply = await request.reply(accept)
+        reply = await request.wait_for_reply(accept)
         self.replies.append(reply)
         return reply
 
@@ -160,4 +160,4 @@ class LabConnection:
         self, step: Step, word: str, parent: str | None = None, accept: float = ANSWER_LIMIT
     ) -> HostReply:
         """Send a request and wait for its end."""
-        return await self.lab.noted(self.start(step, word, parent), accept)
+        return await self.lab.wait_for(self.start(step, word, parent), accept)

@@ -40,7 +40,7 @@ class Lanes(Check):
         """Send two requests without waiting in between."""
         connection = await lab.connect()
         running = [connection.start(step, new_word()) for step in self.steps]
-        replies = await asyncio.gather(*(lab.noted(each) for each in running))
+        replies = await asyncio.gather(*(lab.wait_for(each) for each in running))
         lab.has_lanes = have_lanes(replies)
         return [judge_lanes(lab.profile, replies)]
 
@@ -96,12 +96,12 @@ class LaneMemory(Check):
     ) -> Finding:
         """Ask for the word while its lane is busy with a long response."""
         busy = connection.start(_NEXT, word)
-        await busy.begins()
+        await busy.wait_until_begun()
         running = connection.start(_ask("d", _FIRST), word, first.response_id)
-        await running.begins()
+        await running.wait_until_begun()
         was_busy = not busy.over
-        second = await lab.noted(running)
-        await lab.noted(busy)
+        second = await lab.wait_for(running)
+        await lab.wait_for(busy)
         if not was_busy:
             return not_checked("lane-running", "a fork of a busy lane", "the lane was idle again")
         return judge_running(Continued(first, second, word, lab.baseline))

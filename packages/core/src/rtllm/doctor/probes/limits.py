@@ -69,13 +69,13 @@ class AtOnce(Check):
         running = [connection.start(step, "") for step in self.steps]
         began: set[PendingRequest] = set()
 
-        async def begins(request: PendingRequest) -> None:
-            await request.begins()
+        async def note_beginning(request: PendingRequest) -> None:
+            await request.wait_until_begun()
             if not any(each.over for each in running):
                 began.add(request)
 
-        await asyncio.gather(*(begins(each) for each in running))
-        replies = [await lab.noted(each) for each in running]
+        await asyncio.gather(*(note_beginning(each) for each in running))
+        replies = [await lab.wait_for(each) for each in running]
         failed = next((reply for reply in replies if reply.fault is not None), None)
         return [judge_at_once(len(began), len(running), failed)]
 
@@ -121,7 +121,7 @@ class UnknownEvent(Check):
         sent = connection.wire.send(
             connection.number, b'{"type":"response.no_such_event"}', None, is_request=False
         )
-        await sent.reply(accept=2.0)
+        await sent.wait_for_reply(accept=2.0)
 
 
 class Lifetime(Check):
@@ -147,7 +147,7 @@ class Lifetime(Check):
         await connection.ask(Step(), "")
         loop = asyncio.get_running_loop()
         began = loop.time()
-        is_open = await connection.wire.stays_open(connection.number, self._minutes * 60)
+        is_open = await connection.wire.keep_open(connection.number, self._minutes * 60)
         waited = loop.time() - began
         after: HostReply | None = None
         if is_open:

@@ -1,4 +1,4 @@
-"""Probe of the way to a host, step by step: its proxy, its name, a connection, and TLS.
+"""Probe of the network to a host, step by step: its proxy, its name, a connection, and TLS.
 
 It opens one connection of its own and sends nothing that costs tokens.
 """
@@ -60,11 +60,11 @@ class _Place:
 
 
 async def probe_network(target: Target) -> list[Finding]:
-    """Go the way to a host step by step, until one fails."""
+    """Examine the network to a host step by step, until a step fails."""
     findings: list[Finding] = []
     try:
         async with asyncio.timeout(4 * LIMIT):
-            await _walk(target, findings)
+            await _examine(target, findings)
     except _StepError as error:
         findings.append(error.finding)
     except TimeoutError:
@@ -73,7 +73,7 @@ async def probe_network(target: Target) -> list[Finding]:
     return findings
 
 
-async def _walk(target: Target, findings: list[Finding]) -> None:
+async def _examine(target: Target, findings: list[Finding]) -> None:
     """Take the steps, and add what each one found."""
     place = _Place.of(urlsplit(target.endpoint.url))
     proxy = _proxy_of(target)

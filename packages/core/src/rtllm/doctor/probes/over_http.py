@@ -40,9 +40,9 @@ class OverHttp(Check):
         lab.has_http = alone.fault is None
         if alone.fault is not None:
             return [found]
-        first = await lab.noted(lab.post(STORED, word))
+        first = await lab.wait_for(lab.post(STORED, word))
         baseline = Baseline.of(first, alone)
-        second = await lab.noted(lab.post(ASKED_STORED, word, first.response_id))
+        second = await lab.wait_for(lab.post(ASKED_STORED, word, first.response_id))
         turn = Continued(first, second, word, baseline)
         if not lab.has_websocket:
             lab.keeps_stored = turn.is_kept
@@ -65,15 +65,15 @@ class StateOverHttp(Check):
     async def run(self, lab: Lab) -> Sequence[Finding]:
         """Continue a response that is not stored, one that never existed, and a warm-up."""
         word = new_word()
-        first = await lab.noted(lab.post(GIVEN, word))
-        second = await lab.noted(lab.post(ASKED, word, first.response_id))
+        first = await lab.wait_for(lab.post(GIVEN, word))
+        second = await lab.wait_for(lab.post(ASKED, word, first.response_id))
         found = [judge_unstored_over_http(Continued(first, second, word))]
-        reply = await lab.noted(lab.post(ALONE, "", NO_RESPONSE))
+        reply = await lab.wait_for(lab.post(ALONE, "", NO_RESPONSE))
         found.append(judge_unknown(lab.profile, reply, "http-unknown"))
         word = new_word()
-        warmed = await lab.noted(lab.post(_WARMED, word))
+        warmed = await lab.wait_for(lab.post(_WARMED, word))
         second = HostReply(fault=warmed.fault)
         if warmed.fault is None and not warmed.text:
-            second = await lab.noted(lab.post(ASKED_STORED, word, warmed.response_id))
+            second = await lab.wait_for(lab.post(ASKED_STORED, word, warmed.response_id))
         found.append(judge_warm_up_over_http(warmed, Continued(warmed, second, word)))
         return found

@@ -84,15 +84,15 @@ class PendingRequest:
         self._fault = self._fault or fault
         self._changed.set()
 
-    async def begins(self) -> None:
+    async def wait_until_begun(self) -> None:
         """Wait until the host works on it, or it is over."""
         await self._until(lambda: self._decoder.in_progress, ANSWER_LIMIT)
 
-    async def speaks(self) -> None:
+    async def wait_for_text(self) -> None:
         """Wait until it has text, or it is over."""
         await self._until(lambda: bool(self._text), ANSWER_LIMIT)
 
-    async def reply(self, accept: float = ANSWER_LIMIT) -> HostReply:
+    async def wait_for_reply(self, accept: float = ANSWER_LIMIT) -> HostReply:
         """Wait until it is over.
 
         Args:
@@ -197,7 +197,7 @@ class Wire:
         """
         request = PendingRequest(lane, ResponsesDecoder())
         if is_request:
-            self._noted(request)
+            self._count(request)
         channel = self._channels.get(number)
         if channel is not None:
             channel.requests.append(request)
@@ -212,8 +212,8 @@ class Wire:
         with suppress(Exception):
             await asyncio.to_thread(self._target.clients.get)
 
-    async def stays_open(self, number: int, limit: float) -> bool:
-        """Wait with an open connection, as quietly as a client; whether it stays open.
+    async def keep_open(self, number: int, limit: float) -> bool:
+        """Keep a connection open without requests, as a client does; return whether it stays open.
 
         Args:
             number: The connection.
@@ -233,7 +233,7 @@ class Wire:
     def post(self, body: dict[str, Any]) -> PendingRequest:
         """Send a request over HTTP."""
         number = next(self._numbers)
-        request = self._noted(PendingRequest(None, SseResponsesDecoder()))
+        request = self._count(PendingRequest(None, SseResponsesDecoder()))
         self._channels[number] = _Channel(is_websocket=False, requests=[request])
         self._http.start(
             StartHttp(
@@ -249,7 +249,7 @@ class Wire:
         )
         return request
 
-    def _noted(self, request: PendingRequest) -> PendingRequest:
+    def _count(self, request: PendingRequest) -> PendingRequest:
         self.requests.append(request)
         return request
 
