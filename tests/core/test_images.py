@@ -233,3 +233,25 @@ def test_addresses_go_to_images_without_one() -> None:
     message = Message("user", (Image("https://x/1"), Image(""), Text("and"), Image("")))
     (made,) = resolve_images([message], ["data:,1", None])
     assert made == Message("user", (Image("https://x/1"), Image("data:,1"), Text("and")))
+
+
+async def test_a_context_has_placeholders_until_its_pictures_are_encoded() -> None:
+    pictures, shown = ImageCache(Kind()), Shown.of("a")
+    items = [Message("user", (Text("Look."), Image(""))), Message.of("assistant", "I see.")]
+    placed = pictures.place(items, [shown])
+    assert not placed.is_complete
+    assert placed.items[0] == Message("user", (Text("Look."), Image("data:,")))
+    shown.frame.pixels[:] = b"b"  # afterwards, so it is not seen
+    encoded = await placed.encode()
+    assert encoded == (Message("user", (Text("Look."), Image("data:,a"))), items[1])
+    assert pictures.place(items[1:], []).is_complete
+    assert await pictures.place(items[1:], []).encode() == (items[1],)
+
+
+async def test_a_context_is_complete_if_its_pictures_are_known() -> None:
+    pictures, shown = ImageCache(Kind()), Shown.of("a")
+    items = [Message("user", (Image(""),))]
+    first = await pictures.place(items, [shown]).encode()
+    placed = pictures.place(items, [shown])
+    assert placed.is_complete
+    assert placed.items == first

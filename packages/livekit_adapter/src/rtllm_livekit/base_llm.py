@@ -26,12 +26,10 @@ from rtllm.adapters import (
     Api,
     ConnectionOptions,
     ImageCache,
-    NewImage,
     RequestBuilder,
     check_settings,
     group_keywords,
     resolve_azure,
-    resolve_images,
     resolve_provider,
     takes_cache_breakpoints,
     warm_up,
@@ -48,7 +46,6 @@ from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
 
 _OPENAI = "openai"
-_NO_URL_YET = "data:,"
 
 
 class BaseLLM(llm.LLM[Never]):
@@ -203,12 +200,11 @@ class BaseLLM(llm.LLM[Never]):
             tools=self._tools.encode(tools or []),
         )
         converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(call))
-        images = self._pictures.take(converted.frames)
-        urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in images]
+        pictures = self._pictures.place(converted.items, converted.frames)
         late_usage = LateUsage(self, request.model)
         request = replace(
             request,
-            items=resolve_images(converted.items, urls),
+            items=pictures.items,
             record=as_recorded,
             guide=converted.guide,
             network=job_network(),
@@ -219,18 +215,17 @@ class BaseLLM(llm.LLM[Never]):
 
         async def ask_with_pictures() -> ResponseStream:
             nonlocal request
-            items = resolve_images(converted.items, await self._pictures.encode(images))
-            request = replace(request, items=items)
+            request = replace(request, items=await pictures.encode())
             return self._client.ask(request)
 
         def ask_again(more: tuple[Item, ...]) -> ResponseStream:
             return self._client.ask(replace(request, items=(*request.items, *more)))
 
         stream: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
-        if any(isinstance(one, NewImage) for one in images):
-            self._client.check(request)
-        else:
+        if pictures.is_complete:
             stream = self._client.ask(request)
+        else:
+            self._client.check(request)
         names, tools = self._tools.names, tools or []
         is_gated = options.answer_invalid_calls
         return LLMStream(

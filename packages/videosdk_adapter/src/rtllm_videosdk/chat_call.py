@@ -5,10 +5,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from videosdk.agents import ChatContext, LLMResponse
+from videosdk.agents import ChatContext, ImageContent, LLMResponse
 
 from rtllm import Item, Message, ResponseStream, ToolCall
-from rtllm.adapters import CallGroup, OfferedTools, OnRefusal, Unseen, arrange
+from rtllm.adapters import CallGroup, ImageCache, OfferedTools, OnRefusal, Unseen, arrange
 from rtllm_videosdk.convert import as_recorded, copy_context
 from rtllm_videosdk.generation import (
     Generation,
@@ -19,7 +19,6 @@ from rtllm_videosdk.generation import (
     text_chunk,
 )
 from rtllm_videosdk.graph import Graph, GraphStream
-from rtllm_videosdk.images import Pictures
 from rtllm_videosdk.parallel_calls import OpenTurns, PipelineTurn
 from rtllm_videosdk.usage_metadata import report_nested
 
@@ -36,7 +35,7 @@ class ChatState:
     """
 
     turns: OpenTurns
-    pictures: Pictures
+    pictures: ImageCache[ImageContent]
 
 
 class AskFunction(Protocol):
@@ -154,7 +153,7 @@ class ChatCall:
     async def _items(self) -> tuple[Item, ...]:
         context = copy_context(self._context)
         self._unsent = context.unsent
-        return await self._state.pictures.resolve(context.items)
+        return await self._state.pictures.place(context.items, context.frames).encode()
 
     def _join(self, items: tuple[Item, ...]) -> PipelineTurn:
         turn = self._state.turns.join(self._context, items)

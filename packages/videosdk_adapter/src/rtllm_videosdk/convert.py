@@ -7,7 +7,7 @@ its key; the ids of items that are not sent are kept too.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from videosdk.agents import (
     AgentConfigUpdate,
@@ -20,7 +20,7 @@ from videosdk.agents import (
     ImageContent,
 )
 
-from rtllm import Item, Message, Role, Text, ToolCall, ToolOutput
+from rtllm import Image, Item, Message, Role, Text, ToolCall, ToolOutput
 from rtllm.adapters import legal_tool_name, message_then_calls, with_signature
 
 logger = logging.getLogger(__name__)
@@ -35,30 +35,17 @@ _INSTRUCTIONS = (ChatRole.SYSTEM, ChatRole.DEVELOPER)
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
-    """A message whose pictures are not encoded yet.
-
-    Attributes:
-        role: The speaker.
-        parts: Its texts, and the framework's own pictures, not copied yet.
-        key: The framework's id of the message.
-    """
-
-    role: Role
-    parts: tuple[Text | ImageContent, ...]
-    key: str | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class ContextCopy:
     """A copy of a context.
 
     Attributes:
         items: The items to send, with the framework's ids as keys.
+        frames: The pictures without a URL, in order; the framework's own objects, not copied yet.
         unsent: The framework's ids of the other items.
     """
 
-    items: tuple[Item | Pictured, ...]
+    items: tuple[Item, ...]
+    frames: tuple[ImageContent, ...] = ()
     unsent: tuple[str, ...] = ()
 
 
@@ -71,22 +58,24 @@ def copy_context(context: ChatContext) -> ContextCopy:
     """
     entries = [entry for entry in context.items if entry is not None]
     in_force = _instructions_in_force(context, entries)
-    items: list[Item | Pictured] = []
+    items: list[Item] = []
+    frames: list[ImageContent] = []
     unsent: list[str | None] = []
     if in_force is not None and not any(map(_instructs, entries)):
         items.append(Message.of("system", in_force))
     for entry in entries:
-        item: Item | Pictured | None
+        item: Item | None
         if in_force is not None and _instructs(entry):
             item = Message("system", (Text(in_force),), key=_key(entry)) if in_force else None
             in_force = ""
         else:
-            item = _item(entry)
+            item = _item(entry, frames)
         if item is not None:
             items.append(item)
         else:
             unsent.append(_key(entry))
-    return ContextCopy(tuple(items), tuple(key for key in unsent if key is not None))
+    keys = tuple(key for key in unsent if key is not None)
+    return ContextCopy(tuple(items), tuple(frames), keys)
 
 
 def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:
@@ -94,10 +83,10 @@ def calls_in(context: ChatContext) -> tuple[ToolCall, ...]:
     return tuple(_call(entry) for entry in context.items if isinstance(entry, FunctionCall))
 
 
-def _item(entry: object) -> Item | Pictured | None:
+def _item(entry: object, frames: list[ImageContent]) -> Item | None:
     """Return what is sent of an entry, None for nothing."""
     if isinstance(entry, ChatMessage):
-        return _message(entry)
+        return _message(entry, frames)
     if isinstance(entry, FunctionCall):
         return _call(entry)
     if isinstance(entry, FunctionCallOutput):
@@ -139,22 +128,20 @@ def _said_arguments(arguments: object) -> str:
     return arguments if isinstance(arguments, str) and arguments.strip() else "{}"
 
 
-def _message(message: ChatMessage) -> Message | Pictured | None:
+def _message(message: ChatMessage, frames: list[ImageContent]) -> Message | None:
     content = message.content
-    given = [content] if isinstance(content, str) else list(content or ())
-    parts: list[Text | ImageContent] = []
-    for part in given:
+    parts: list[Text | Image] = []
+    for part in [content] if isinstance(content, str) else content or ():
         if isinstance(part, str):
             parts.append(Text(part))
         elif isinstance(part, ImageContent) and part.image is not None:
-            parts.append(part)
-    role = _ROLES[ChatRole(message.role)]
-    texts = tuple(part for part in parts if isinstance(part, Text))
-    if len(texts) < len(parts):
-        return Pictured(role, tuple(parts), key=_key(message))
-    if not any(part.text for part in texts):
+            url = part.image if isinstance(part.image, str) else ""
+            parts.append(Image(url, part.inference_detail))
+            if not url:
+                frames.append(part)
+    if not any(isinstance(part, Image) or part.text for part in parts):
         return None
-    return Message(role, texts, key=_key(message))
+    return Message(_ROLES[ChatRole(message.role)], tuple(parts), key=_key(message))
 
 
 # -- what is recorded -----------------------------------------------------------------------------

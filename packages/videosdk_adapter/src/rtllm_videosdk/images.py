@@ -1,13 +1,9 @@
-"""Pictures of a context, as URLs."""
+"""VideoSDK's pictures: their identity, and their encoding."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from videosdk.agents import ImageContent
-
-from rtllm import Image, Item, Message, Text
-from rtllm.adapters import ImageCache, resolve_images
-from rtllm_videosdk.convert import Pictured
 
 
 class VideoSDKFrames:
@@ -37,43 +33,3 @@ class VideoSDKFrames:
     def encode(self, source: ImageContent) -> str:
         """Encode a picture."""
         return str(source.to_data_url())
-
-
-class Pictures:
-    """Encodes pictures, and caches those that are still in use."""
-
-    def __init__(self) -> None:
-        self._known = ImageCache[ImageContent](VideoSDKFrames())
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    async def resolve(self, entries: Sequence[Item | Pictured]) -> tuple[Item, ...]:
-        """Insert the pictures of a context's messages. Waits only if a new one is encoded."""
-        frames = [
-            part
-            for entry in entries
-            if isinstance(entry, Pictured)
-            for part in entry.parts
-            if isinstance(part, ImageContent) and not isinstance(part.image, str)
-        ]
-        items = [_message(e) if isinstance(e, Pictured) else e for e in entries]
-        if not frames:
-            return tuple(items)
-        return resolve_images(items, await self._known.encode(self._known.take(frames)))
-
-    def clear(self) -> None:
-        """Forget all encoded pictures."""
-        self._known.clear()
-
-
-def _message(entry: Pictured) -> Message:
-    parts = tuple(part if isinstance(part, Text) else _image(part) for part in entry.parts)
-    return Message(entry.role, parts, key=entry.key)
-
-
-def _image(part: ImageContent) -> Image:
-    url = (
-        part.image if isinstance(part.image, str) else ""
-    )  # a frame's URL comes when it is encoded
-    return Image(url, part.inference_detail)

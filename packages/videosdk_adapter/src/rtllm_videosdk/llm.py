@@ -31,6 +31,7 @@ from rtllm import (
 from rtllm.adapters import (
     OF_AZURE,
     Effort,
+    ImageCache,
     OnRefusal,
     group_keywords,
     resolve_azure,
@@ -42,7 +43,7 @@ from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, us
 from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
 from rtllm_videosdk.generation import Generation, text_chunk
 from rtllm_videosdk.graph import Graph, text_format
-from rtllm_videosdk.images import Pictures
+from rtllm_videosdk.images import VideoSDKFrames
 from rtllm_videosdk.parallel_calls import OpenTurns
 from rtllm_videosdk.settings import DEFAULT_TEMPERATURE, LiveSettings
 from rtllm_videosdk.tools import ToolEncoder
@@ -138,7 +139,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         super().__init__()
         self._set_up(keywords)
         self._tools = ToolEncoder()
-        self._state = ChatState(OpenTurns(), Pictures())
+        self._state = ChatState(OpenTurns(), ImageCache(VideoSDKFrames()))
         self._running: dict[Generation, None] = {}
         self._pipelines: WeakSet[object] = WeakSet()
         if streaming:

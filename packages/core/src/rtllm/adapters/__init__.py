@@ -11,7 +11,7 @@ from rtllm.adapters.expected_history import (
     find_unrecognized,
     message_then_calls,
 )
-from rtllm.adapters.images import ImageCache, ImageSource, NewImage, resolve_images
+from rtllm.adapters.images import ImageCache, ImageSource, PlacedImages
 from rtllm.adapters.keywords import KEYWORDS, OF_AZURE, with_keyword_docs
 from rtllm.adapters.options import (
     KeywordGroups,
@@ -59,11 +59,11 @@ __all__ = [
     "ImageCache",
     "ImageSource",
     "KeywordGroups",
-    "NewImage",
     "OfferedTools",
     "OnRefusal",
     "Options",
     "Parameters",
+    "PlacedImages",
     "ProviderConfig",
     "Recording",
     "RequestBuilder",
@@ -85,7 +85,6 @@ __all__ = [
     "quickest_effort",
     "refusal_error",
     "resolve_azure",
-    "resolve_images",
     "resolve_provider",
     "signature_of",
     "takes_cache_breakpoints",

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 KEPT = 8 * 2**20
 """Characters of URLs that are cached for later requests, which send a picture again."""
 
+_NO_URL_YET = "data:,"
+
 _SAMPLES = 256
 _SAMPLE = 64  # bytes
 
@@ -92,6 +94,15 @@ class ImageCache(Generic[Source]):
 
     def __repr__(self) -> str:
         return f"ImageCache({len(self)} images)"
+
+    def place(self, items: Sequence[Item], sources: Sequence[Source]) -> "PlacedImages[Source]":
+        """Put pictures into a context; those that are not encoded yet are copied at once.
+
+        Args:
+            items: The context, where each of these pictures is an `Image` with an empty URL.
+            sources: The framework's objects, in order, so oldest first.
+        """
+        return PlacedImages(self, items, self.take(sources))
 
     def take(self, sources: Sequence[Source]) -> list[str | NewImage[Source] | None]:
         """Copy pictures that are not encoded yet, at once.
@@ -205,6 +216,34 @@ class ImageCache(Generic[Source]):
         except Exception as error:  # noqa: BLE001 - whatever an encoder raises
             logger.warning("a picture could not be encoded and is not sent: %s", error)
             return None
+
+
+class PlacedImages(Generic[Source]):
+    """A context with pictures that may not be encoded yet; see `ImageCache.place`.
+
+    Attributes:
+        items: The context. Pictures that are not encoded yet have a placeholder as their URL.
+        is_complete: Whether all are encoded, so that `encode` need not be called.
+    """
+
+    def __init__(
+        self,
+        cache: ImageCache[Source],
+        items: Sequence[Item],
+        taken: Sequence[str | NewImage[Source] | None],
+    ) -> None:
+        self._cache = cache
+        self._given = items
+        self._taken = taken
+        self.is_complete = not any(isinstance(one, NewImage) for one in taken)
+        urls = [_NO_URL_YET if isinstance(one, NewImage) else one for one in taken]
+        self.items = resolve_images(items, urls)
+
+    async def encode(self) -> tuple[Item, ...]:
+        """Return the context with the URLs of all pictures; it waits only if one is new."""
+        if not self._taken:
+            return self.items
+        return resolve_images(self._given, await self._cache.encode(self._taken))
 
 
 def resolve_images(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:
