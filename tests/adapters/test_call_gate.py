@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtllm import ResponseFailed, ToolCall, ToolOutput, Usage
+from rtllm import Message, ResponseFailed, ToolCall, ToolOutput, Usage
 from rtllm.adapters import CallGate, add_usage, explain_unreadable
 
 GOOD, BAD = ToolCall("1", "good", "{}"), ToolCall("2", "bad", "{")
@@ -29,6 +29,14 @@ def test_the_others_are_answered_for_the_model_and_fail_the_turn_if_they_go_on()
         gate.answer([BAD], explain, "resp-1")
     assert failed.value.details.code == "tool_call_invalid"
     assert failed.value.details.request_id == "resp-1"
+
+
+def test_the_text_is_answered_too_if_no_call_can_run() -> None:
+    words = Message.of("assistant", "One moment.")
+    _, items = CallGate().answer([BAD], explain, text="One moment.")
+    assert items[:2] == [words, BAD]
+    _, items = CallGate().answer([BAD, GOOD], explain, text="One moment.")
+    assert items[0] == BAD
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '{"a": ' + "[" * 200 + "]" * 200 + "}"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Never, Self
@@ -300,12 +301,9 @@ def job_network() -> Network:
     """Return the job's connector, with its trust store, and its proxy, if there is a job."""
     connector: aiohttp.BaseConnector | None = None
     proxy: str | None = None
-    try:
+    # Both raise outside of a job; then the client creates its own connector.
+    with suppress(RuntimeError):
         connector = utils.http_context.http_session().connector
-    except RuntimeError:
-        connector = None  # outside of a job the client creates its own connector
-    try:
+    with suppress(RuntimeError):
         proxy = get_job_context().proc.http_proxy
-    except RuntimeError:
-        proxy = None
     return Network(connector, proxy)

@@ -16,9 +16,15 @@ from rtllm import (
     TraceListeners,
     TurnReport,
 )
-from rtllm.adapters import OnRefusal, ProviderConfig, with_keyword_docs
+from rtllm.adapters import (
+    OnRefusal,
+    ProviderConfig,
+    ServiceTier,
+    TimeoutParts,
+    Verbosity,
+    with_keyword_docs,
+)
 from rtllm_livekit.base_llm import BaseLLM
-from rtllm_livekit.llm import ServiceTier, Timeout, Verbosity
 
 if TYPE_CHECKING:
     import openai
@@ -52,7 +58,7 @@ class ChatLLM(BaseLLM):
         store: NotGivenOr[bool] = NOT_GIVEN,
         metadata: NotGivenOr[dict[str, str]] = NOT_GIVEN,
         max_completion_tokens: NotGivenOr[int] = NOT_GIVEN,
-        timeout: float | Timeout | None = None,
+        timeout: float | TimeoutParts | None = None,
         max_retries: NotGivenOr[int] = NOT_GIVEN,
         service_tier: NotGivenOr[ServiceTier] = NOT_GIVEN,
         reasoning_effort: NotGivenOr[str] = NOT_GIVEN,

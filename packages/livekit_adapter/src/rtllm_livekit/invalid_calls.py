@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from livekit.agents import llm
 
-from rtllm import Item, Message, ResponseStream, ToolCall
+from rtllm import Item, ResponseStream, ToolCall
 from rtllm.adapters import CallGate, ToolNames, explain_unreadable
 
 
@@ -51,9 +51,8 @@ class Corrections:
         explained = [self._explain(call) for call in calls]
         if not calls or None in explained:
             return None
-        _, answered = self._gate.answer(calls, self._explain, response_id)
-        said = [Message.of("assistant", text)] if text else []
-        self._items = (*self._items, *said, *answered)
+        _, answered = self._gate.answer(calls, self._explain, response_id, text=text)
+        self._items = (*self._items, *answered)
         return self._ask(self._items)
 
     def _explain(self, call: ToolCall) -> str | None:

@@ -1,7 +1,7 @@
 """`LLM`: the Responses API over its WebSocket, for LiveKit Agents."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from livekit.agents import llm
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
@@ -19,24 +19,20 @@ from rtllm import (
     TraceListeners,
     TurnReport,
 )
-from rtllm.adapters import OnRefusal, ProviderConfig, with_keyword_docs
+from rtllm.adapters import (
+    OnRefusal,
+    ProviderConfig,
+    ServiceTier,
+    TimeoutParts,
+    Verbosity,
+    with_keyword_docs,
+)
 from rtllm_livekit.base_llm import BaseLLM
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Reasoning
     from openai.types.shared_params import ResponsesModel
-
-ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
-Verbosity = Literal["low", "medium", "high"]
-
-
-class Timeout(Protocol):
-    """The common interface of `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout`."""
-
-    @property
-    def connect(self) -> float | None:
-        """Seconds for a connection."""
 
 
 @with_keyword_docs()
@@ -68,7 +64,7 @@ class LLM(BaseLLM):
         service_tier: NotGivenOr[ServiceTier] = NOT_GIVEN,
         verbosity: NotGivenOr[Verbosity] = NOT_GIVEN,
         max_output_tokens: NotGivenOr[int] = NOT_GIVEN,
-        timeout: float | Timeout | None = None,
+        timeout: float | TimeoutParts | None = None,
         prompt_cache_options: NotGivenOr[Mapping[str, Any]] = NOT_GIVEN,
         prompt_cache_breakpoints: bool | Literal["auto"] = "auto",
         lanes: Lanes = "auto",

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from videosdk.agents import ChatContext, ImageContent, LLMResponse
 
-from rtllm import Item, Message, ResponseStream, ToolCall
+from rtllm import Item, ResponseStream, ToolCall
 from rtllm.adapters import CallGroup, ImageCache, OfferedTools, OnRefusal, Unseen, arrange
 from rtllm_videosdk.convert import as_recorded, copy_context
 from rtllm_videosdk.generation import (
@@ -187,21 +187,22 @@ class ChatCall:
             if response.ended is None:
                 return
             response.calls = [settings.offered.as_run(call) for call in response.calls]
-            broken: list[Item] = []
+            answered: list[Item] = []
             if not turn.refused:
-                response.calls, broken = turn.gate.answer(
-                    response.calls, settings.offered.explain_rejection, response.ended.response_id
+                response.calls, answered = turn.gate.answer(
+                    response.calls,
+                    settings.offered.explain_rejection,
+                    response.ended.response_id,
+                    text=response.text,
                 )
             if response.calls:
                 heard = graph is None and not self.nested  # when nested, the framework drops text
                 words, before = (response.text, response.before) if heard else ("", "")
                 between = " " if words and before else ""
                 response.group = CallGroup(tuple(response.calls), words, before + between)
-            if broken:
-                said = [Message.of("assistant", response.text)] if response.text else []
-                own = said if response.group is None else []
-                turn.unseen.append(Unseen((*own, *broken), len(items), response.group))
-            if response.calls or not broken:
+            if answered:
+                turn.unseen.append(Unseen(tuple(answered), len(items), response.group))
+            if response.calls or not answered:
                 break
         turn.spent.add_all(response.spent)
         if self.nested and self._generation.pipeline is not None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 from weakref import WeakSet
 
 from videosdk.agents import LLM, ChatContext, FunctionTool, LLMResponse, ToolChoice
@@ -33,6 +33,8 @@ from rtllm.adapters import (
     Effort,
     ImageCache,
     OnRefusal,
+    TimeoutParts,
+    Verbosity,
     group_keywords,
     resolve_azure,
     warm_up,
@@ -50,8 +52,6 @@ from rtllm_videosdk.tools import ToolEncoder
 
 AZURE_DEFAULTS = {"reasoning_effort": "none", "verbosity": "low"}
 """The original's defaults of `azure`; they are sent only to models that accept them."""
-
-Verbosity = Literal["low", "medium", "high"]
 
 
 @with_keyword_docs(
@@ -97,7 +97,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         organization: str | None = None,
         project: str | None = None,
         parallel_tool_calls: bool | None = None,
-        timeout: Any = None,
+        timeout: float | TimeoutParts | None = None,
         extra_headers: Mapping[str, Any] | None = None,
         extra_query: Mapping[str, Any] | None = None,
         extra_body: Mapping[str, Any] | None = None,

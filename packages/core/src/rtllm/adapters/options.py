@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rtllm.adapters.connection_options import ConnectionOptions
 from rtllm.adapters.refusals import OnRefusal
@@ -47,6 +47,14 @@ _OF_THE_ADAPTER = frozenset(
         "request_headers",
     }
 )
+
+
+class TimeoutParts(Protocol):
+    """The common interface of `httpx.Timeout`, `httpx2.Timeout` and `openai.Timeout`."""
+
+    @property
+    def connect(self) -> float | None:
+        """Seconds for a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -17,9 +17,13 @@ Api = Literal["responses", "chat"]
 """OpenAI's two APIs: Responses and Chat Completions."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much a reasoning model thinks."""
+Verbosity = Literal["low", "medium", "high"]
+"""How long responses are."""
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
+"""OpenAI's ``service_tier``."""
 
 EFFORTS: tuple[str, ...] = get_args(Effort)
-VERBOSITIES = ("low", "medium", "high")
+VERBOSITIES: tuple[str, ...] = get_args(Verbosity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtllm.content.items import Item, ToolCall, ToolOutput
+from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.tool_names import ToolNames
 from rtllm.errors import Details, ResponseFailed, ToolArgumentsError
 from rtllm.tools.arguments import read
@@ -127,6 +127,8 @@ class CallGate:
         calls: Sequence[ToolCall],
         explain: Callable[[ToolCall], str | None],
         response_id: str | None = None,
+        *,
+        text: str = "",
     ) -> tuple[list[ToolCall], list[Item]]:
         """Separate the calls of a response that can't run from the others.
 
@@ -134,9 +136,12 @@ class CallGate:
             calls: The calls.
             explain: Returns why a call can't run, in words for the model; None if it can.
             response_id: The service's id of the response.
+            text: The text of the response.
 
         Returns:
-            The calls for the framework; and the others, followed by an error output for each.
+            The calls for the framework; and what the framework does not have: the others, and an
+            error output for each. If there are no calls for the framework, the text comes before
+            them, because the framework has not recorded it yet.
 
         Raises:
             ResponseFailed: If that happened too often in the turn.
@@ -153,4 +158,5 @@ class CallGate:
         logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
         outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
         valid = [call for call, why in checked if why is None]
-        return valid, [*(call for call, _ in broken), *outputs]
+        said = [Message.of("assistant", text)] if text and not valid else []
+        return valid, [*said, *(call for call, _ in broken), *outputs]
