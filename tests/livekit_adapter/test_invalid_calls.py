@@ -83,6 +83,21 @@ async def test_words_before_them_are_spoken_once() -> None:
         assert words == "One moment. It is sunny."
 
 
+async def test_the_turns_after_a_corrected_one_continue_responses() -> None:
+    script = Script(UNKNOWN, text="One moment.")
+
+    def reply(request: Request) -> Reply:
+        is_asked = request.last_user_text == "The weather?"
+        return script(request) if is_asked else Reply.of("You are welcome.")
+
+    agent = Agent(instructions="Be brief.", tools=[get_weather])
+    async with stage(reply, answer_invalid_calls=True) as st, session_of(st.llm, agent) as session:
+        for text in ("Hello", "The weather?", "Thanks"):
+            await session.run(user_input=text)
+        assert all(entry.previous_response_id for entry in st.entries[1:])
+        assert len(st.entries) == 5
+
+
 async def test_a_response_that_also_has_good_calls_is_livekits() -> None:
     async with stage(Script(UNKNOWN, GOOD), answer_invalid_calls=True) as st:
         session = await held(st)

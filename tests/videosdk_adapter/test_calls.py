@@ -105,19 +105,21 @@ async def test_a_tool_never_runs_on_broken_arguments(streaming: bool, stock: boo
             assert c.last == ("assistant", "Well.")
 
 
+def corrected(request: Request) -> Reply | str:
+    """Make a call that can't run, then one that can, each after some text."""
+    outputs = [str(item["output"]) for item in request.trailing_outputs]
+    if request.last_user_text != "go":
+        return "Bye."
+    if not outputs:
+        return Reply.of("One moment.", Call("forecast", {"city": "Paris"}))
+    if "degrees" in outputs[0]:
+        return "It is warm."
+    return Reply.of("Once more.", Call("weather", {"city": "Paris"}))
+
+
 @both_ways
 async def test_text_before_a_corrected_call_is_divided_in_later_turns(streaming: bool) -> None:
-    def script(request: Request) -> Reply | str:
-        outputs = [str(item["output"]) for item in request.trailing_outputs]
-        if request.last_user_text != "go":
-            return "Bye."
-        if not outputs:
-            return Reply.of("One moment.", Call("forecast", {"city": "Paris"}))
-        if "degrees" in outputs[0]:
-            return "It is warm."
-        return Reply.of("Once more.", Call("weather", {"city": "Paris"}))
-
-    async with stage(script, streaming=streaming) as st, talk(st.llm, Weather().agent) as c:
+    async with stage(corrected, streaming=streaming) as st, talk(st.llm, Weather().agent) as c:
         await say(c, "go")
         assert c.last == ("assistant", "One moment. Once more.It is warm.")
         await say(c, "thanks")
@@ -129,3 +131,11 @@ async def test_text_before_a_corrected_call_is_divided_in_later_turns(streaming:
             ("assistant", "It is warm."),
             ("user", "thanks"),
         ]
+
+
+async def test_the_turns_after_a_corrected_one_continue_responses() -> None:
+    async with stage(corrected, store=True) as st, talk(st.llm, Weather().agent) as c:
+        for text in ("hello", "go", "thanks", "bye"):
+            await say(c, text)
+        assert len(st.entries) == 6
+        assert all(entry.previous_response_id for entry in st.entries[1:])
