@@ -9,7 +9,7 @@ from typing import Any
 from livekit.agents import Agent, AgentSession, ErrorEvent, ModelSettings, llm
 
 from adapters.livekit_under_test import TOOL, LiveKitUnderTest, entry_of
-from rtllm.testing import INSTRUCTIONS, ContextEntry, Heard
+from rtllm.testing import INSTRUCTIONS, ContextEntry, Heard, Setup
 from support.waiting import until
 
 
@@ -70,8 +70,8 @@ class SessionConversation:
 class SessionUnderTest(LiveKitUnderTest):
     """LiveKit's `LLM` in sessions."""
 
-    def __init__(self, setup: Any) -> None:
-        super().__init__(setup)
+    def __init__(self, setup: Setup, **options: Any) -> None:
+        super().__init__(setup, **options)
         self._sessions: list[SessionConversation] = []
 
     async def start(self) -> Any:

@@ -20,6 +20,7 @@ ADAPTERS: dict[str, MakeAdapter] = {
     "the page's": PageUnderTest,
     "livekit": LiveKitUnderTest,
     "livekit, in a session": SessionUnderTest,
+    "livekit, correcting calls": partial(SessionUnderTest, answer_invalid_calls=True),
     "livekit, over HTTP": partial(LiveKitUnderTest, **HTTP),
     "livekit, Chat Completions": partial(LiveKitUnderTest, kind=ChatLLM, protocol="chat"),
     "videosdk": VideoSdkUnderTest,
