@@ -46,7 +46,7 @@ def test_failed_turns_are_grouped_by_reason() -> None:
 def test_unknown_costs_stay_unknown() -> None:
     assert summarize(calls_of(*turn(1))).headline[3] == "Cost: unknown."
     mixed = summarize(calls_of(*turn(1, cost=0.5), *turn(2, at=5.0)))
-    assert mixed.headline[3] == "Cost: 0.5000 USD, and 1 unknown."
+    assert mixed.headline[3] == "Cost: 0.5000 USD, and 1 request of unknown cost."
 
 
 def test_tokens_are_summed_by_what_they_were_spent_on() -> None:

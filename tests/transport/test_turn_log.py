@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from rtllm import Client, RequestRejected
-from rtllm.simulator import Close, ErrorFrame, Simulator, echo, only
+from rtllm.simulator import Close, ErrorFrame, Reasoning, Reply, Simulator, echo, only
 from transport.caller import Caller
 
 SECRET = "my pin is 1234"
@@ -31,9 +31,22 @@ async def test_a_turn_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert first.startswith("conversation 1: completed, first output after 0.")
     assert "full context (first request), 2 items" in first
     assert " input and " in first
-    assert "chained, 1 items" in second
+    assert "1 attempt, " in first
+    assert "chained, 1 item, " in second
     assert "reused connection 1" in second
     assert SECRET not in caplog.text
+
+
+async def test_reasoning_tokens_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rtllm")
+    reply = Reply.of(Reasoning(tokens=180), "Yes.")
+    async with (
+        Simulator(reply) as service,
+        aclosing(Client.connect(api_key="key", base_url=service.base_url)) as client,
+    ):
+        await Caller(client).say("Hi")
+    (line,) = lines(caplog, logging.INFO)
+    assert " (180 of reasoning) output tokens" in line
 
 
 async def test_a_recovered_fault_is_a_line_before_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -66,7 +66,8 @@ def _tokens_of(usage: Usage | None) -> str:
     if usage is None:
         return "tokens unknown"
     cached = f" ({usage.cached} cached)" if usage.cached else ""
-    return f"{usage.input}{cached} input and {usage.output} output tokens"
+    reasoning = f" ({usage.reasoning} of reasoning)" if usage.reasoning else ""
+    return f"{usage.input}{cached} input and {usage.output}{reasoning} output tokens"
 
 
 def _request_of(report: TurnReport) -> str:
@@ -78,6 +79,11 @@ def _request_of(report: TurnReport) -> str:
         reused = "reused" if report.reused else "new"
         where = f"{reused} connection {report.connection}, lane {report.lane or 'default'}"
     return (
-        f"{report.model}, {context}, {report.items_sent} items, {report.bytes_sent} bytes, "
-        f"{report.attempts} attempts, {where}, response {report.response_id}"
+        f"{report.model}, {context}, {_counted(report.items_sent, 'item')}, "
+        f"{report.bytes_sent} bytes, {_counted(report.attempts, 'attempt')}, {where}, "
+        f"response {report.response_id}"
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun if count == 1 else f'{noun}s'}"

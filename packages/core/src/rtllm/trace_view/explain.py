@@ -126,7 +126,7 @@ def _lost_by(turn: TurnView) -> str:
         return "an attempt that failed"
     text = f"{counted(len(resent), 'failed attempt')} ({'; '.join(map(_fault_words, resent))})"
     if len(resent) == 1:
-        text = f"a failed attempt ({_fault_words(resent[0])}), then {resent[0].action}"
+        text = f"a failed attempt ({_fault_words(resent[0])}), which was {resent[0].action}"
     waited = sum(fault.wait for fault in resent)
     return f"{text}, {seconds(waited)} of it a pause" if waited > 0 else text
 

@@ -39,7 +39,7 @@
   const number = (value) => value.toLocaleString("en");
   const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
   const clock = (at) => new Date(at * 1000).toLocaleTimeString("en-GB");
-  const day = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+  const day = (at) => new Date(at * 1000).toLocaleDateString("sv-SE");  // year-month-day
   function money(amount, currency) {
     if (amount >= 0.01 || amount === 0) return `${amount.toFixed(amount >= 10 ? 2 : 4)} ${currency}`;
     return `${amount.toFixed(Math.min(9, 2 - Math.floor(Math.log10(amount))))} ${currency}`;

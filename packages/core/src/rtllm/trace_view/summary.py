@@ -242,7 +242,9 @@ def cost_words(spent: Spent) -> str:
     known = " + ".join(money(amount, currency) for currency, amount in spent.costs.items())
     if not known:
         return "unknown" if spent.attempts else "nothing"
-    return f"{known}, and {spent.unpriced} unknown" if spent.unpriced else known
+    if not spent.unpriced:
+        return known
+    return f"{known}, and {counted(spent.unpriced, 'request')} of unknown cost"
 
 
 def _with_headline(summary: Summary, calls: Calls) -> Summary:

@@ -43,7 +43,7 @@ def text_of(calls: Calls, summary: Summary, turns: Sequence[TurnView]) -> str:
     used = {part.name for turn in turns for part in turn.parts}
     legend = [f"{_MARKS[name]} {PARTS[name]}" for name in PARTS if name in used and name != "rest"]
     if legend:
-        lines += ["", f"Bars: {', '.join(legend)}."]
+        lines += ["", f"Bars: {', '.join(legend)}. Times of day are UTC."]
     return "\n".join(map(printable, lines))
 
 
