@@ -383,7 +383,7 @@ def test_usage_in_the_last_chunk_or_in_every_chunk_counts_once() -> None:
         {"choices": [], "prompt_filter_results": [{"prompt_index": 0}], "id": "", "model": ""},
         {"choices": [{"index": 0, "delta": None, "finish_reason": None}]},
         {"choices": None},
-        {"choices": [{"index": 1, "delta": {"content": "other choice"}}]},
+        {"choices": [{"index": 0}, {"index": 1, "delta": {"content": "other choice"}}]},
         {},
     ],
 )
@@ -550,6 +550,26 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
         piece('{"zone":', index=1, id="b", name="time"),
         piece("1}", index=1, id="y"),
     ],
+    "an id of its own and the name for each piece": [
+        piece(index=0, id="a", name="weather"),
+        piece('{"city":', index=0, id="x", name="weather"),
+        piece('"Bonn"}', index=0, id="y", name="weather"),
+        piece('{"zone":', index=1, id="b", name="time"),
+        piece("1}", index=1, id="z", name="time"),
+    ],
+    "begun at place 0, continued at place 1": [
+        piece(index=0, id="a", name="weather"),
+        piece('{"city":"Bonn"}', index=0),
+        piece(index=0, id="b", name="time"),
+        piece('{"zone":', index=1),
+        piece("1}", index=1),
+    ],
+    "growing in three steps": [
+        piece('{"ci', index=0, id="a", name="weather"),
+        piece('{"city":', index=0, id="a", name="weather"),
+        piece('{"city":"Bonn"}', index=0, id="a", name="weather"),
+        piece('{"zone":1}', index=1, id="b", name="time"),
+    ],
     "the name in pieces": [
         piece(index=0, id="a", name="wea"),
         piece(index=0, name="ther"),
@@ -563,6 +583,18 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_calls_come_together_whatever_the_host_sends(shape: str, as_objects: bool) -> None:
     assert calls(*SHAPES[shape], as_objects=as_objects) == [WEATHER, TIME]
+
+
+def test_calls_in_an_object_or_without_a_function_are_read() -> None:
+    whole = {"id": "a", "function": {"name": "weather", "arguments": '{"city":"Bonn"}'}}
+    assert calls(chunk({"tool_calls": whole})) == [WEATHER]
+    flat = {"id": "a", "name": "weather", "arguments": '{"city":"Bonn"}'}
+    assert calls(chunk({"tool_calls": [flat]})) == [WEATHER]
+
+
+def test_arguments_encoded_twice_are_decoded_once() -> None:
+    assert calls(piece('"{\\"city\\":\\"Bonn\\"}"', id="a", name="weather")) == [WEATHER]
+    assert calls(piece('"Bonn"', id="a", name="weather")) == [("a", "weather", '"Bonn"')]
 
 
 def test_calls_without_ids_get_different_ones() -> None:
@@ -707,6 +739,29 @@ def test_a_failure_as_a_finish_reason_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("SAFETY", FaultKind.CUT_BEFORE_OUTPUT),
+        ("content_filter: RECITATION", FaultKind.CUT_BEFORE_OUTPUT),
+        ("refusal", FaultKind.CUT_BEFORE_OUTPUT),
+        ("MAX_TOKENS", FaultKind.CUT_BEFORE_OUTPUT),
+        ("model_length", FaultKind.CUT_BEFORE_OUTPUT),
+        ("insufficient_system_resource", FaultKind.SERVER),
+        ("abort", FaultKind.SERVER),
+        ("MALFORMED_FUNCTION_CALL", FaultKind.MALFORMED_CALL),
+        ("function_call_filter: MALFORMED_FUNCTION_CALL", FaultKind.MALFORMED_CALL),
+    ],
+)
+def test_a_reason_of_any_host_that_ends_a_silent_response_is_a_fault(
+    reason: str, kind: FaultKind
+) -> None:
+    found = read(chunk({"role": "assistant", "content": ""}), chunk(finish=reason))
+    assert isinstance(found[-1], Fault)
+    assert found[-1].kind is kind
+    assert reason in found[-1].message
+
+
+@pytest.mark.parametrize(
     ("deltas", "expected"),
     [
         (["a\ud83d", "\ude00b"], "a\U0001f600b"),
@@ -748,8 +803,42 @@ def test_deep_arguments_raise_nothing_over_chat() -> None:
     assert found == [("a", "f", deep + "]" * 2000 + "}")]
 
 
-def test_content_may_be_a_list_of_texts() -> None:
-    assert read(chunk({"content": ["Hel", "lo"]}), chunk(finish="stop"))[0] == TextDelta("Hello")
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["Hel", "lo"],
+        {"type": "text", "text": "Hello"},
+        [{"type": "text", "text": {"value": "Hello", "annotations": []}}],
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, "Hello"],
+        [{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": "Hello"}],
+    ],
+)
+def test_content_may_be_parts_and_thoughts_in_them_are_not_spoken(content: Any) -> None:
+    assert read(chunk({"content": content}), chunk(finish="stop"))[0] == TextDelta("Hello")
+
+
+def test_parts_with_thoughts_are_slow() -> None:
+    decoder = ChatDecoder()
+    decoder.feed(chunk({"content": [{"type": "thinking", "thinking": []}]}))
+    assert decoder.hidden_item == "reasoning"
+
+
+def test_a_choice_counts_whatever_its_index() -> None:
+    """As of Anthropic's models behind gateways, whose blocks are counted as choices."""
+    thought = chunk({"reasoning_content": "Hm."})
+    word = chunk() | {"choices": [{"index": 1, "delta": {"content": "Hi"}, "finish_reason": None}]}
+    assert read(thought, word, chunk(finish="stop"))[0] == TextDelta("Hi")
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_messages_instead_of_deltas_are_joined(repeats: bool) -> None:
+    texts = ["It is ", "It is sunny." if repeats else "sunny."]
+    chunks = [
+        {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": None}]}
+        for text in texts
+    ]
+    found = read(*chunks, chunk(finish="stop"))
+    assert "".join(e.text for e in found if isinstance(e, TextDelta)) == "It is sunny."
 
 
 @pytest.mark.parametrize(

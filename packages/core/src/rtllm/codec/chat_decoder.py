@@ -10,7 +10,7 @@ import msgspec
 
 from rtllm.codec import lenient_json
 from rtllm.codec.carried_fields import OF_THE_CALL, pack
-from rtllm.codec.lenient_json import clean_escapes, is_json
+from rtllm.codec.lenient_json import clean_escapes, is_json, unwrapped
 from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.codec.token_counts import read_field, usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
@@ -29,16 +29,49 @@ RESPONSES_NAMES: Mapping[str, str] = {
 # Seen (older Azure versions, vLLM): no code and no param; only the sentence names the field.
 _UNRECOGNIZED = re.compile(r"Unrecognized request arguments? supplied: (\w+)")
 
-_CUT: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Reasons of an incomplete response, with their names in the Responses API."""
+_CUT: Mapping[str, str] = {
+    "length": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+    "max_output_tokens": "max_output_tokens",
+    "model_length": "max_output_tokens",
+    "content_filter": "content_filter",
+}
+"""Reasons of an incomplete response, with their names in the Responses API.
 
-_FILTERED = frozenset({"sensitive", "safety", "recitation", "blocklist", "prohibited_content"})
-"""Reasons that hosts give when a filter stopped the response; seen: GLM, Gemini."""
+Seen next to OpenAI's own: Gemini's and Anthropic's behind gateways, Mistral's ``model_length``.
+"""
+
+_FILTERED = frozenset(
+    {
+        "sensitive",
+        "safety",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "refusal",
+        "guardrail_intervened",
+    }
+)
+"""Reasons of hosts whose filter stopped the response; seen: GLM, Gemini, Anthropic, Bedrock."""
 _MAX_REASONING = 2**16
 """How many characters of reasoning are kept for the next request."""
 
-_FAILURES = frozenset({"error", "network_error", "server_error", "internal_error"})
-"""Reasons that hosts give when they failed during a response."""
+_FAILURES: Mapping[str, str] = {
+    "error": "server_error",
+    "network_error": "server_error",
+    "server_error": "server_error",
+    "internal_error": "server_error",
+    # documented by DeepSeek; seen: SGLang
+    "insufficient_system_resource": "server_error",
+    "abort": "server_error",
+    # seen: Gemini, whose model wrote a call that is not one
+    "malformed_function_call": "tool_use_failed",
+    "function_call_filter": "tool_use_failed",
+}
+"""Reasons that hosts give when they failed during a response, with the code of such an error."""
+_OF_THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
+"""Types of parts of the content that are not speech; seen: Mistral's Magistral, Anthropic's."""
 
 DONE = "[DONE]"
 """The data line that ends a stream."""
@@ -61,6 +94,7 @@ class _Call:
     name: str = ""
     arguments: str = ""
     extra_fields: dict[str, Any] = field(default_factory=dict)
+    _longest: str | None = ""
 
     def is_followed_by(self, call_id: str, name: str, arguments: str) -> bool:
         """Whether a piece begins another call instead of continuing this one.
@@ -73,7 +107,8 @@ class _Call:
             return False  # seen: the arguments first, then the name
         done = is_json(self.arguments)
         if call_id and self.call_id and call_id != self.call_id:
-            return done or not self.arguments
+            is_part = bool(arguments) and name == self.name and not is_json(arguments)
+            return done or not (self.arguments or is_part)
         more = bool(arguments.strip()) and arguments != self.arguments
         if done and more and name == self.name and _is_empty(self.arguments):
             return False  # seen: ``{}`` before the actual arguments
@@ -83,6 +118,9 @@ class _Call:
         """Append a piece of the arguments, or replace them if a host repeats them."""
         if not arguments or (arguments == self.arguments and is_json(arguments)):
             return  # the complete call once more
+        before, self._longest = self._longest, None
+        if before is not None and arguments.startswith(before):
+            self._longest = arguments
         if _is_empty(self.arguments) and arguments.lstrip().startswith("{"):
             self.arguments = arguments  # seen: ``{}`` before the actual arguments
         elif self._is_all_so_far(arguments):
@@ -91,10 +129,10 @@ class _Call:
             self.arguments += arguments
 
     def _is_all_so_far(self, arguments: str) -> bool:
-        """Whether a piece repeats all arguments so far and completes them."""
+        """Whether a piece repeats all arguments so far, as each one before it, and completes them."""
         return (
-            len(arguments) > len(self.arguments) > 1
-            and arguments.startswith(self.arguments)
+            self._longest == arguments
+            and len(self.arguments) > 1
             and is_json(arguments)
             and not is_json(self.arguments + arguments)
         )
@@ -142,6 +180,7 @@ class ChatDecoder:
         self._usage: Usage | None = None
         self._tier: str | None = None
         self._finish: str | None = None
+        self._in_messages = False
         self._has_more = False
         self._tail = False
         self._slow = False
@@ -226,7 +265,8 @@ class ChatDecoder:
         choices = _list(chunk, "choices")
         events: list[Event] = []
         for choice in choices:
-            if read_field(choice, "index") in (None, 0):
+            # Seen: Anthropic's models behind gateways, whose blocks are counted as choices.
+            if len(choices) == 1 or read_field(choice, "index") in (None, 0):
                 events += self._choice(choice)
         if not choices and read_field(chunk, "usage") is not None:
             self._tail = True
@@ -249,8 +289,8 @@ class ChatDecoder:
             return (), None
         if self._finish is None and not ((self._tail or done) and (self._emitted or self._calls)):
             return (), ANSWER_BROKEN_OFF
-        if self._finish is not None and self._finish.lower() in _FAILURES:
-            error = {"code": "server_error", "message": f"the service ended with {self._finish}"}
+        if (code := _FAILURES.get(self._reason)) is not None:
+            error = {"code": code, "message": f"the service ended with {self._finish}"}
             return (), from_error(error, None, begun=True)
         events = [*self._flush_half(), *self._thought_ended(), *self._called()]
         if (
@@ -262,12 +302,19 @@ class ChatDecoder:
             return events, why
         return (*events, self._end()), None
 
+    @property
+    def _reason(self) -> str:
+        """The ``finish_reason`` in lower case, without details; empty until it is known.
+
+        Seen: Gemini's ``SAFETY``, and ``content_filter: RECITATION`` of its OpenAI endpoint.
+        """
+        return (self._finish or "").partition(":")[0].strip().lower()
+
     def _explain_silence(self) -> Fault | None:
         """Return the fault of a response without text and calls; None if it is merely empty."""
-        reason = self._finish
-        if reason in _CUT or reason in _FILTERED:
-            kind = _CUT.get(str(reason), "content_filter")
-            message = f"the service ended the response before its first output ({reason})"
+        if self._reason in _CUT or self._reason in _FILTERED:
+            kind = _CUT.get(self._reason, "content_filter")
+            message = f"the service ended the response before its first output ({self._finish})"
             return cut_before_output(message, kind)
         if self._thoughts is not None and self._thoughts.dropped:
             message = "the response contains only the model's thoughts"
@@ -286,8 +333,9 @@ class ChatDecoder:
         events: list[Event] = []
         was_finished = self._finish is not None
         delta = read_field(choice, "delta")
-        if delta is None and not self._emitted:
+        if delta is None and (self._in_messages or not self._emitted):
             delta = read_field(choice, "message")
+            self._in_messages = self._in_messages or delta is not None
         if delta is not None:
             calls, self._touched_slow = len(self._calls), False
             events += self._delta(delta)
@@ -302,11 +350,15 @@ class ChatDecoder:
 
     def _delta(self, delta: object) -> list[Event]:
         events: list[Event] = []
-        if _string(delta, "reasoning_content") or _string(delta, "reasoning"):
+        content = read_field(delta, "content")
+        if _string(delta, "reasoning_content") or _string(delta, "reasoning") or _thinks(content):
             self._slow = self._touched_slow = True
         self._collect_reasoning(delta)
+        text = _text_of(content)
+        if self._in_messages and self._emitted:
+            text = text.removeprefix(self._emitted)  # each message may repeat what came before
         for text, refusal in (
-            (_text_of(read_field(delta, "content")), False),
+            (text, False),
             (_string(delta, "refusal") or "", True),
         ):
             events += self._text(text, refusal=refusal)
@@ -314,7 +366,8 @@ class ChatDecoder:
             self._slow, self._touched_slow = False, True
         if self._thoughts is not None and self._thoughts.in_thought:
             self._slow = self._touched_slow = True
-        pieces = _list(delta, "tool_calls")
+        given = read_field(delta, "tool_calls")
+        pieces = [given] if isinstance(given, Mapping) else _list(delta, "tool_calls")
         if not pieces and (legacy := read_field(delta, "function_call")) is not None:
             pieces = [{"function": legacy}]
         for piece in pieces:
@@ -352,12 +405,12 @@ class ChatDecoder:
 
     def _piece(self, piece: object) -> None:
         """Add a piece to the call that it belongs to."""
-        function = read_field(piece, "function")
+        function = read_field(piece, "function") or piece  # seen: its fields without a function
         value = read_field(piece, "index")
         index = value if isinstance(value, int) and not isinstance(value, bool) else None
         call_id, name = _string(piece, "id") or "", _string(function, "name") or ""
         arguments = _arguments(read_field(function, "arguments"))
-        call = self._call_of(index, call_id)
+        call = self._call_of(index, call_id, name)
         extra = {f: v for f in OF_THE_CALL if (v := read_field(piece, f)) not in (None, "", {})}
         if call is None or call.is_followed_by(call_id, name, arguments):
             self._calls.append(_Call(index, call_id, name, arguments, extra))
@@ -367,9 +420,13 @@ class ChatDecoder:
         call.name = _longer_name(call, name)
         call.add(arguments)
 
-    def _call_of(self, index: int | None, call_id: str) -> _Call | None:
+    def _call_of(self, index: int | None, call_id: str, name: str) -> _Call | None:
         """Find the call that a piece names by id or index, else the newest one."""
         here = [c for c in self._calls if index is None or c.index in (None, index)]
+        if not here and not name:
+            # Only a name begins a call. Seen: one that begins with index 0 goes on with index 1.
+            here = [c for c in self._calls if not call_id or c.call_id == call_id]
+            return here[-1] if here and not is_json(here[-1].arguments) else None
         named = [c for c in here if call_id and c.call_id == call_id]
         found = named or here
         return found[-1] if found else None
@@ -377,7 +434,7 @@ class ChatDecoder:
     def _called(self) -> list[Event]:
         """Emit the calls; none if the response was cut short, since any may be incomplete."""
         self._slow = False
-        if self._finish in _CUT:
+        if self._reason in _CUT:
             return []
         for place, call in enumerate(self._calls):
             if call.name:
@@ -386,7 +443,7 @@ class ChatDecoder:
                     ToolCall(
                         call_id,
                         call.name,
-                        clean_escapes(call.arguments),
+                        unwrapped(clean_escapes(call.arguments)),
                         carried=pack(
                             call.extra_fields,
                             {} if self._emitted_calls else self._message_fields,
@@ -401,9 +458,9 @@ class ChatDecoder:
         return f"call_{blake2b(seed.encode(), digest_size=12).hexdigest()}"
 
     def _end(self) -> ResponseEnded:
-        reason = self._finish or "stop"
-        if reason in _CUT:
-            self.ended = ResponseEnded("incomplete", _CUT[reason], self.response_id, self._usage)
+        if self._reason in _CUT:
+            cause = _CUT[self._reason]
+            self.ended = ResponseEnded("incomplete", cause, self.response_id, self._usage)
         else:
             something = bool(self._emitted or self._emitted_calls)
             self.ended = ResponseEnded(
@@ -502,10 +559,24 @@ def _is_empty(arguments: str) -> bool:
 
 
 def _text_of(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []  # seen: parts, or texts, in a delta
-    return "".join(p if isinstance(p, str) else _string(p, "text") or "" for p in parts)
+    # Seen: parts, texts, or one part in a delta.
+    parts = content if isinstance(content, list) else [content]
+    return "".join(_text_of_part(part) for part in parts)
+
+
+def _text_of_part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if part is None or read_field(part, "type") in _OF_THOUGHTS:
+        return ""
+    text = read_field(part, "text")
+    return text if isinstance(text, str) else _string(text, "value") or ""
+
+
+def _thinks(content: object) -> bool:
+    """Whether content consists of parts with the model's thoughts."""
+    parts = content if isinstance(content, list) else ()
+    return any(read_field(part, "type") in _OF_THOUGHTS for part in parts)
 
 
 def _string(value: object, name: str) -> str | None:

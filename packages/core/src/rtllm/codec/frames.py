@@ -45,7 +45,8 @@ class Frame(msgspec.Struct):
     @property
     def is_error(self) -> bool:
         """Whether it is an error frame of any form; seen: some have no ``type``."""
-        return self.type == "error" or (self.type is None and bool(mapping(self.error)))
+        is_named = self.type in ("error", "response.error")
+        return is_named or (self.type is None and bool(mapping(self.error)))
 
     @property
     def is_terminal(self) -> bool:

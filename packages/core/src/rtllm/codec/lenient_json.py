@@ -129,6 +129,18 @@ def clean_escapes(text: str) -> str:
     return _ESCAPE.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)
 
 
+def unwrapped(arguments: str) -> str:
+    """Return a call's arguments without a second encoding: some hosts send an object in a text."""
+    if not arguments.lstrip().startswith('"'):
+        return arguments
+    try:
+        inner = msgspec.json.decode(arguments)
+        is_object = isinstance(inner, str) and isinstance(msgspec.json.decode(inner), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return arguments
+    return inner if is_object else arguments
+
+
 def _cleaned(value: Any) -> Any:
     match value:
         case str():

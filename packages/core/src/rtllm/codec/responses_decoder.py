@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from rtllm.codec.frames import Frame, error_of, mapping, strict
-from rtllm.codec.lenient_json import clean, clean_escapes, is_json
+from rtllm.codec.lenient_json import clean, clean_escapes, is_json, unwrapped
 from rtllm.codec.lenient_json import encode as encode_leniently
 from rtllm.codec.response_items import ItemState, ItemTable, are_similar, match_item, new_text
 from rtllm.codec.sequence import SequenceCheck
@@ -494,6 +494,8 @@ class ResponsesDecoder:
             # Never emitted, since the fault decides; but the attempt's usage is read from here.
             self.ended = ResponseEnded("incomplete", status, self.response_id, usage)
             error = response.get("error")
+            if isinstance(error, str) and error:
+                error = {"message": error}
             if not isinstance(error, dict):
                 error = {"message": f"the service {status} the response without a reason"}
             return (), from_error(error, None, begun=True)
@@ -630,12 +632,12 @@ def _arguments_of(value: object, *, keep_halves: bool = False) -> str:
         return _encoded(value).decode()
     if not isinstance(value, str):
         return ""
-    return value if keep_halves else clean_escapes(value)
+    return value if keep_halves else unwrapped(clean_escapes(value))
 
 
 def _best_arguments(last_arguments: str, item: ItemState) -> str:
     """Return the most complete arguments of a call from its different events."""
-    texts = (last_arguments, item.final_arguments, clean_escapes(item.arguments))
+    texts = (last_arguments, item.final_arguments, unwrapped(clean_escapes(item.arguments)))
     candidates = [text for text in texts if text.strip()]
     # Seen: ``{}`` where the arguments are only in another event. So it counts if no event has more.
     full = next((t for t in candidates if "".join(t.split()) != "{}" and is_json(t)), None)
