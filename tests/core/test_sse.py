@@ -4,6 +4,7 @@ import pytest
 
 from rtllm.codec.frames import Frame
 from rtllm.codec.sse import SseChatDecoder, SseDecoder, SseResponsesDecoder, frame_of
+from rtllm.content.events import ResponseEnded, TextDelta
 from rtllm.retry.faults import Fault, FaultKind
 
 
@@ -34,6 +35,10 @@ SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
         ('event: error\ndata: {"error":{"message":"no"}}\n\n', ["error"]),
         ('data: {"type":"a"}', ["a"]),  # no blank line at the end
         ("\n\n\n", []),
+        # seen of proxies and small servers: no empty lines, lines wrapped twice, NDJSON
+        ('data: {"type":"a"}\ndata: {"type":"b"}\ndata: [DONE]\n', ["a", "b"]),
+        ('data: data: {"type":"a"}\n\ndata: data: [DONE]\n\n', ["a"]),
+        ('{"type":"a"}\n{"type":"b "}\n', ["a", "b "]),
     ],
 )
 def test_each_object_is_a_frame_and_the_rest_is_passed_over(
@@ -93,6 +98,9 @@ BOTH_APIS = pytest.mark.parametrize("api", ["responses", "chat"])
         'data: {"code":503,"message":"Too busy.","success":false}',
         'event: error\ndata: {"message":"Too busy."}',
         "event: error\ndata: Too busy.",
+        'data: {"code":"1113","msg":"Too busy."}',  # Zhipu
+        'data: {"choices":null,"base_resp":{"status_code":8,"status_msg":"Too busy."}}',  # MiniMax
+        'data: {"choices":[],"error":{"message":"Too busy.","code":502}}',  # OpenRouter
     ],
 )
 def test_an_error_event_of_any_form_ends_the_response_with_its_words(event: str, api: str) -> None:
@@ -133,6 +141,54 @@ def test_an_error_body_of_any_form_is_quoted(body: str, api: str) -> None:
 def test_what_a_model_said_is_not_quoted(body: str, api: str) -> None:
     fault = fault_of(body, api)
     assert "secret" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"type":"response.error","error":{"message":"Too busy."}}',
+        '{"type":"response.failed","response":{"status":"failed","error":"Too busy."}}',
+    ],
+)
+def test_an_error_of_a_response_in_any_form_has_its_words(event: str) -> None:
+    fault = fault_of(f"data: {event}\n\n", "responses")
+    assert fault is not None
+    assert fault.message == "Too busy."
+
+
+CHUNK = '{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}'
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"data: {CHUNK}\n\ndata: [DONE]}}\n\n",
+        f"data: {CHUNK}\ndata: [DONE]\n",
+        f"data: data: {CHUNK}\n\n",
+        f"{CHUNK}\n" + '{"choices":[],"usage":null}\n',
+        f'[{CHUNK},{{"choices":[]}}]',
+        f'data: {{"choices":[],"base_resp":{{"status_code":0,"status_msg":""}}}}\n\ndata: {CHUNK}',
+    ],
+)
+def test_chunks_are_read_however_a_host_packs_them(body: str, size: int) -> None:
+    decoder = SseChatDecoder()
+    data = body.encode()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    fed = [decoder.feed(piece) for piece in pieces]
+    events = [event for found, _ in [*fed, decoder.finish()] for event in found]
+    assert events[0] == TextDelta("Hi")
+    assert isinstance(events[-1], ResponseEnded)
+
+
+def test_done_ends_a_response_without_its_last_event() -> None:
+    decoder = SseResponsesDecoder()
+    delta = '{"type":"response.output_text.delta","output_index":0,"delta":"Hi"}'
+    decoder.feed(f"data: {delta}\n\n".encode())
+    events, fault = decoder.feed(b"data: [DONE]\n\n")
+    assert fault is None
+    assert isinstance(events[-1], ResponseEnded)
+    assert events[-1].outcome == "completed"
 
 
 def test_a_full_response_may_be_the_only_event() -> None:

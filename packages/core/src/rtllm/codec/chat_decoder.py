@@ -519,8 +519,8 @@ def read_chunk(data: str | bytes) -> Mapping[str, Any] | str | None:
     Returns:
         The chunk for `ChatDecoder.feed`, or ``[DONE]``; None if it is neither.
     """
-    if data.strip() in (DONE, DONE.encode()):
-        return DONE
+    if data.strip()[: len(DONE)] in (DONE, DONE.encode()):
+        return DONE  # seen: with a bracket too much; OpenAI's client also reads no further
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

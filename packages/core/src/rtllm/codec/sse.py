@@ -9,7 +9,7 @@ import msgspec
 
 from rtllm.codec.chat_decoder import DONE, ChatDecoder, from_body, read_chunk
 from rtllm.codec.frames import Frame, error_of, mapping, read
-from rtllm.codec.lenient_json import decode
+from rtllm.codec.lenient_json import decode, is_json
 from rtllm.codec.responses_decoder import ResponsesDecoder
 from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.content.events import Event
@@ -86,7 +86,7 @@ class SseDecoder:
         rest = decode(b"".join(self._rest))
         self._rest.clear()
         if self._is_body:
-            return [ServerSentEvent("", rest, is_whole_body=True)] if rest else []
+            return _events_of_body(rest)
         events: list[ServerSentEvent] = []
         if rest:
             self._line(rest, events)
@@ -95,7 +95,11 @@ class SseDecoder:
 
     def _line(self, line: str, events: list[ServerSentEvent]) -> None:
         if line.startswith("data:"):
-            self._data.append(line[5:].removeprefix(" "))
+            while line.startswith("data:"):  # seen: a proxy that wraps complete lines again
+                line = line[5:].removeprefix(" ")
+            if self._data and line.startswith(("{", DONE)) and is_json("\n".join(self._data)):
+                self._line("", events)  # seen: no empty line between events
+            self._data.append(line)
         elif line.startswith("event:"):
             self._event = line[6:].strip()
         elif not line:
@@ -104,6 +108,20 @@ class SseDecoder:
             self._event, self._data = "", []
         elif not line.startswith(_FIELDS):
             self.text = f"{self.text} {line}".strip()[:_LONGEST_TEXT]
+
+
+def _events_of_body(body: str) -> list[ServerSentEvent]:
+    """Split a body into its objects if it has one in each line, or a list of chunks.
+
+    Seen: hosts that stream objects in lines (NDJSON), and Gemini's list instead of a stream.
+    """
+    lines = [line for line in body.split("\n") if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") and is_json(line) for line in lines):
+        return [ServerSentEvent("", line) for line in lines]
+    value = read_body(body) if body.lstrip().startswith("[") else None
+    if isinstance(value, list) and all(isinstance(v, dict) and "choices" in v for v in value):
+        return [ServerSentEvent("", msgspec.json.encode(one).decode()) for one in value]
+    return [ServerSentEvent("", body, is_whole_body=True)] if body else []
 
 
 def error_in(event: ServerSentEvent) -> Mapping[str, Any] | None:
@@ -116,7 +134,7 @@ def error_in(event: ServerSentEvent) -> Mapping[str, Any] | None:
     if isinstance(value, Mapping):
         is_error = bool(value.get("error") or value.get("errors") or value.get("detail"))
         is_error = is_error or value.get("object") == "error"
-        is_error = is_error or (value.get("code") not in (None, 0, 200) and "message" in value)
+        is_error = is_error or _has_code(value)
     elif isinstance(value, list):
         is_error = any(isinstance(entry, Mapping) for entry in value)
     else:
@@ -125,6 +143,18 @@ def error_in(event: ServerSentEvent) -> Mapping[str, Any] | None:
         return None
     found = error_object(value)
     return found if found.get("message") else None
+
+
+def _has_code(value: Mapping[str, Any]) -> bool:
+    """Whether an object has a code other than that of a success, next to a sentence.
+
+    Seen: ``code`` and ``msg`` of Zhipu's gateways, ``base_resp`` of MiniMax.
+    """
+    status = value.get("base_resp")
+    if isinstance(status, Mapping):
+        return status.get("status_code") not in (None, 0)
+    is_code = value.get("code") not in (None, 0, 200, "0", "200")
+    return is_code and ("message" in value or "msg" in value)
 
 
 class _FedByEvents:
@@ -225,6 +255,9 @@ class SseResponsesDecoder(_FedByEvents, ResponsesDecoder):
         frame = frame_of(event)
         if self.ended is not None:
             return (), None
+        if event.data.strip() == DONE and self.received_text() and self._failure is None:
+            # Seen: LiteLLM's end of a stream; without the last event it still is one.
+            frame = Frame(type="response.completed", response=msgspec.Raw(b"{}"))
         if not event.is_whole_body and (frame is None or not _is_known(frame)):
             if (error := error_in(event)) is not None:
                 frame = Frame(type="error", error=msgspec.Raw(msgspec.json.encode(error)))
@@ -273,7 +306,7 @@ class SseChatDecoder(_FedByEvents, ChatDecoder):
             return (), fault
         if chunk == DONE:
             return super().finish(done=True)
-        if not isinstance(chunk, Mapping) or "choices" not in chunk:
+        if not isinstance(chunk, Mapping) or not chunk.get("choices"):
             if (error := error_in(event)) is not None:
                 return (), from_body(error, None, begun=True)
             if chunk is None:

@@ -19,7 +19,17 @@ _DEEPEST = 6
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
 _SENTENCES = (
-    *("message", "msg", "detail", "faultstring", "error_description", "error", "title", "reason"),
+    *(
+        "message",
+        "msg",
+        "status_msg",
+        "detail",
+        "faultstring",
+        "error_description",
+        "error",
+        "title",
+        "reason",
+    ),
 )
 _CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
 """Fields that are not part of a body's text."""
@@ -109,7 +119,7 @@ def _collect_text(text: str, found: dict[str, Any], depth: int) -> None:
 def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) -> None:
     # The inner error first, then the object around it: xAI and Kilo put the sentence in "error",
     # next to a code.
-    for name in ("error", "errors", "fault"):
+    for name in ("error", "errors", "fault", "base_resp"):
         inner = body.get(name)
         if isinstance(inner, Mapping | list):
             _collect(inner, found, depth + 1)
