@@ -824,7 +824,7 @@ def test_parts_with_thoughts_are_slow() -> None:
 
 
 def test_a_choice_counts_whatever_its_index() -> None:
-    """As of Anthropic's models behind gateways, whose blocks are counted as choices."""
+    """As of Anthropic's models through gateways, whose blocks are counted as choices."""
     thought = chunk({"reasoning_content": "Hm."})
     word = chunk() | {"choices": [{"index": 1, "delta": {"content": "Hi"}, "finish_reason": None}]}
     assert read(thought, word, chunk(finish="stop"))[0] == TextDelta("Hi")

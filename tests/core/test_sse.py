@@ -38,7 +38,7 @@ SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
         # seen of proxies and small servers: no empty lines, lines wrapped twice, NDJSON
         ('data: {"type":"a"}\ndata: {"type":"b"}\ndata: [DONE]\n', ["a", "b"]),
         ('data: data: {"type":"a"}\n\ndata: data: [DONE]\n\n', ["a"]),
-        ('{"type":"a"}\n{"type":"b "}\n', ["a", "b "]),
+        ('{"type":"a"}\n{"type":"b\u2028"}\n', ["a", "b\u2028"]),
     ],
 )
 def test_each_object_is_a_frame_and_the_rest_is_passed_over(

@@ -45,8 +45,8 @@ HISTORY = (
     SYSTEM,
     Message.of("system", "The caller is Ann."),
     Message.of("user", "Weather?"),
-    ToolCall("call_1", "weather", "{}"),
-    ToolOutput("call_1", "sunny"),
+    ToolCall("functions.weather:0", "weather", "{}"),
+    ToolOutput("functions.weather:0", "sunny"),
 )
 
 
@@ -72,6 +72,9 @@ MANNERS_OF_FORM = (
     "nine characters",
     "no stream_options",
     "no unknown fields",
+    "plain schemas",
+    "named outputs",
+    "ids of letters",
 )
 
 
@@ -83,6 +86,61 @@ async def test_what_a_host_refuses_is_sent_in_another_form_and_learnt_once(manne
             before = len(simulator.journal.entries)
             assert spoken(await caller.say("Hello?")), turn
             assert len(simulator.journal.entries) - before <= (3 if turn == 0 else 1)
+
+
+async def test_no_tool_is_lost_to_a_host_that_knows_few_words_of_schemas() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": TEXT, "day": {"anyOf": [TEXT, {"type": "null"}]}},
+        "required": ["city", "day"],
+        "additionalProperties": False,
+    }
+    tools = tuple(FunctionTool.of_schema(name, schema).encoded for name in ("weather", "news"))
+    async with chat_of(["plain schemas"]) as (simulator, client):
+        assert spoken(await Caller(client, tools=tools).say("Hello?"))
+        refused, answered = simulator.journal.entries
+        assert (refused.outcome, answered.outcome) == ("refused", "completed")
+        functions = [tool["function"] for tool in answered.body["tools"]]
+        assert [function["name"] for function in functions] == ["weather", "news"]
+        assert functions[0]["parameters"] == {
+            "type": "object",
+            "properties": {"city": TEXT, "day": TEXT},
+            "required": ["city"],
+        }
+
+
+GREETED = (SYSTEM, Message.of("assistant", "Welcome!"))
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize(
+    ("manner", "items", "sent"),
+    [
+        ("user first", (*GREETED, Message.of("user", "Hi")), "system user assistant user"),
+        ("user first", (SYSTEM,), "system user"),
+        ("user last", (SYSTEM, Message.of("user", "Hi"), GREETED[1]), "system user assistant user"),
+        ("user first", (SYSTEM, Message.of("user", "Hi")), "system user"),
+    ],
+)
+async def test_a_user_is_added_only_where_a_host_misses_one(
+    manner: str, items: Sequence[Item], sent: str, api: str
+) -> None:
+    async with Simulator(echo(), manners=[manner], strict=False) as simulator:
+        client: ChatClient | Client
+        if api == "chat":
+            client = ChatClient(
+                make_client=lambda _: AsyncOpenAI(base_url=simulator.base_url, api_key="key")
+            )
+        else:
+            client = Client(endpoint(simulator.base_url), Credentials("key"))
+        for turn in range(2):
+            before = len(simulator.journal.entries)
+            assert spoken(await Caller(client, [*items]).listen())
+            assert len(simulator.journal.entries) - before <= (1 if turn else 2)
+        last = simulator.journal.entries[-1].body
+        messages = last["messages"] if api == "chat" else last["input"]
+        assert " ".join(message["role"] for message in messages) == sent
+        await client.aclose()
 
 
 async def test_all_at_once_is_learnt_within_two_resends() -> None:

@@ -38,7 +38,7 @@ _CUT: Mapping[str, str] = {
 }
 """Reasons of an incomplete response, with their names in the Responses API.
 
-Seen next to OpenAI's own: Gemini's and Anthropic's behind gateways, Mistral's ``model_length``.
+Seen next to OpenAI's own: Gemini's and Anthropic's through gateways, Mistral's ``model_length``.
 """
 
 _FILTERED = frozenset(
@@ -129,7 +129,7 @@ class _Call:
             self.arguments += arguments
 
     def _is_all_so_far(self, arguments: str) -> bool:
-        """Whether a piece repeats all arguments so far, as each one before it, and completes them."""
+        """Whether the piece completes the arguments, and each one repeats those before it."""
         return (
             self._longest == arguments
             and len(self.arguments) > 1
@@ -265,7 +265,7 @@ class ChatDecoder:
         choices = _list(chunk, "choices")
         events: list[Event] = []
         for choice in choices:
-            # Seen: Anthropic's models behind gateways, whose blocks are counted as choices.
+            # Seen: Anthropic's models through gateways, whose blocks are counted as choices.
             if len(choices) == 1 or read_field(choice, "index") in (None, 0):
                 events += self._choice(choice)
         if not choices and read_field(chunk, "usage") is not None:
@@ -354,11 +354,11 @@ class ChatDecoder:
         if _string(delta, "reasoning_content") or _string(delta, "reasoning") or _thinks(content):
             self._slow = self._touched_slow = True
         self._collect_reasoning(delta)
-        text = _text_of(content)
+        said = _text_of(content)
         if self._in_messages and self._emitted:
-            text = text.removeprefix(self._emitted)  # each message may repeat what came before
+            said = said.removeprefix(self._emitted)  # each message may repeat what came before
         for text, refusal in (
-            (text, False),
+            (said, False),
             (_string(delta, "refusal") or "", True),
         ):
             events += self._text(text, refusal=refusal)

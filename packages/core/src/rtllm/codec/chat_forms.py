@@ -10,9 +10,12 @@ from hashlib import blake2b
 from typing import Any
 
 from rtllm.providers.dialects import Dialect
+from rtllm.tools.plain_schema import plain_schema
 
 Json = dict[str, Any]
 
+GREETING, GO_ON = "Hello.", "Go on."
+"""The user messages before a greeting of the assistant, and after its last message."""
 BRIDGE = "OK."
 """The assistant message between a tool output and a user message, for hosts that need one."""
 
@@ -38,6 +41,16 @@ def convert_messages(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
         converted = _merged(converted)
     if dialect.user_behind_tool == "bridged":
         converted = _bridged(converted)
+    if dialect.missing_user == "added":
+        converted = _with_user(converted)
+    return _convert_calls(converted, dialect)
+
+
+def _convert_calls(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
+    """Convert the calls of messages, and their outputs, to the form that a host accepts."""
+    converted = list(messages)
+    if dialect.tool_names == "sent":
+        converted = _with_tool_names(converted)
     if dialect.call_ids == "nine":
         converted = [_with_nine(message) for message in converted]
     for message in converted:
@@ -48,17 +61,24 @@ def convert_messages(messages: Sequence[Json], dialect: Dialect) -> list[Json]:
 
 def convert_tools(tools: Sequence[Json], dialect: Dialect) -> list[Json]:
     """Convert tools to the form that a host accepts."""
-    if dialect.strict_tools == "kept":
+    if dialect.strict_tools == "kept" and dialect.tool_schemas == "kept":
         return list(tools)
-    plain: list[Json] = []
-    for tool in tools:
-        function = tool.get("function")
-        if isinstance(function, Mapping) and "strict" in function:
-            rest = {name: value for name, value in function.items() if name != "strict"}
-            plain.append({**tool, "function": rest})
-        else:
-            plain.append(tool)
-    return plain
+    return [_converted_tool(tool, dialect) for tool in tools]
+
+
+def _converted_tool(tool: Json, dialect: Dialect) -> Json:
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return tool
+    return {**tool, "function": convert_function(function, dialect)}
+
+
+def convert_function(function: Mapping[str, Any], dialect: Dialect) -> Json:
+    """Convert a function's definition to the form that a host accepts."""
+    converted = {name: value for name, value in function.items() if name != "strict"}
+    if dialect.tool_schemas == "plain" and isinstance(converted.get("parameters"), Mapping):
+        converted["parameters"] = plain_schema(converted["parameters"])
+    return converted
 
 
 def rename_output_limit(body: Json, dialect: Dialect) -> None:
@@ -129,6 +149,27 @@ def _bridged(messages: Sequence[Json]) -> list[Json]:
             bridged.append({"role": "assistant", "content": BRIDGE})
         bridged.append(message)
     return bridged
+
+
+def _with_user(messages: Sequence[Json]) -> list[Json]:
+    """Add a user message where a context begins or ends with the assistant, or has none."""
+    lead = next((i for i, m in enumerate(messages) if m["role"] not in _SYSTEM), len(messages))
+    added = list(messages)
+    if lead == len(messages) or messages[lead]["role"] != "user":
+        added.insert(lead, {"role": "user", "content": GREETING})
+    if added[-1]["role"] == "assistant":
+        added.append({"role": "user", "content": GO_ON})
+    return added
+
+
+def _with_tool_names(messages: Sequence[Json]) -> list[Json]:
+    """Add the name of the tool to each output."""
+    calls = [call for message in messages for call in message.get("tool_calls", ())]
+    names = {call["id"]: call["function"]["name"] for call in calls}
+    return [
+        {**m, "name": names[m["tool_call_id"]]} if m.get("tool_call_id") in names else m
+        for m in messages
+    ]
 
 
 def _with_nine(message: Json) -> Json:

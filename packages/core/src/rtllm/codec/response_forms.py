@@ -4,18 +4,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from rtllm.codec.chat_forms import BRIDGE
+from rtllm.codec.chat_forms import BRIDGE, GO_ON, GREETING, convert_function
 from rtllm.content.items import Image, Item, Message, Text, ToolOutput, is_system
 from rtllm.providers.dialects import Dialect
 
 
-def without_strict(tool: bytes) -> bytes:
-    """Remove ``strict`` from an encoded tool."""
-    if b'"strict"' not in tool:
+def convert_tool(tool: bytes, dialect: Dialect) -> bytes:
+    """Convert an encoded tool to the form that a host accepts."""
+    if dialect.strict_tools == "kept" and dialect.tool_schemas == "kept":
         return tool
-    value = msgspec.json.decode(tool)
-    value.pop("strict", None)
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(convert_function(msgspec.json.decode(tool), dialect))
 
 
 def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
@@ -31,6 +29,8 @@ def in_order(items: Sequence[Item], dialect: Dialect) -> tuple[Item, ...]:
         converted = _bridged(converted)
     if dialect.same_role_in_a_row == "merged":
         converted = _merged(converted)
+    if dialect.missing_user == "added":
+        converted = _with_user(converted)
     return converted
 
 
@@ -60,6 +60,21 @@ def _leading(items: Sequence[Item]) -> tuple[Item, ...]:
     system = [item for item in items[:end] if isinstance(item, Message) and is_system(item)]
     lead = [_joined(system)] if len(system) > 1 else list(system)
     return (*lead, *others, *map(_as_user, items[end:]))
+
+
+def _with_user(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Add a user message where a context begins or ends with the assistant, or has none."""
+    lead = next((i for i, item in enumerate(items) if not is_system(item)), len(items))
+    added = list(items)
+    if lead == len(items) or not _is_of(items[lead], "user"):
+        added.insert(lead, Message.of("user", GREETING))
+    if _is_of(added[-1], "assistant"):
+        added.append(Message.of("user", GO_ON))
+    return tuple(added)
+
+
+def _is_of(item: Item, role: str) -> bool:
+    return isinstance(item, Message) and item.role == role
 
 
 def _merged(items: Sequence[Item]) -> tuple[Item, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rtllm.codec import chat_encoder as chat
 from rtllm.codec.chat_forms import convert_messages, convert_tools, rename_output_limit
-from rtllm.codec.response_forms import in_order, without_strict
+from rtllm.codec.response_forms import convert_tool, in_order
 from rtllm.codec.responses_encoder import check_encodable, request_frame
 from rtllm.content.call_ids import carries_data
 from rtllm.content.items import Message, ToolCall
@@ -70,8 +70,7 @@ class PreparedRequest:
             settings["generate"] = False
         self._fit_store(settings, dialect)
         tools = rejected.offered_tools(request)
-        if dialect.strict_tools == "left out":
-            tools = tuple(without_strict(tool) for tool in tools)
+        tools = tuple(convert_tool(tool, dialect) for tool in tools)
         items = plan.items
         if plan.anchor is None:
             items = in_order(items, dialect)

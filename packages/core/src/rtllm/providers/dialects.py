@@ -19,11 +19,14 @@ class Dialect:
     """How requests to a host are encoded, and how its responses are decoded. See `POINTS`."""
 
     strict_tools: str = "kept"
+    tool_schemas: str = "kept"
     system_messages: str = "anywhere"
     developer_role: str = "kept"
     content_beside_calls: str = "empty"
     user_behind_tool: str = "direct"
     same_role_in_a_row: str = "kept"
+    missing_user: str = "kept"
+    tool_names: str = "left out"
     message_type: str = "always"
     call_ids: str = "kept"
     reasoning_content: str = "returned"
@@ -87,6 +90,13 @@ _NO_FIELD = (
     r"extra (inputs?|fields?)|not (supported|support|permitted|allowed|accepted|recognized))\b"
 )
 _SYSTEM = r"\b(system|developer)\b"
+_SCHEMA_WORD = (
+    r"(\badditionalProperties|\$schema|\$ref|\$defs|\bpropertyNames|\bexclusiveM\w+|\bexamples?|"
+    r"\bany_?of|\bone_?of|\ball_?of|\bconst|\bdefault|\bpattern|\btitle|\bformat)\b"
+)
+"""A word of JSON Schema that some hosts don't know."""
+# Without OpenAI's own "is not permitted": there only the named tool is left out.
+_REJECTED = r"(unknown name|cannot find field|not supported|unsupported|unrecognized|not accepted)"
 
 POINTS: tuple[Point, ...] = (
     Point(
@@ -102,6 +112,19 @@ POINTS: tuple[Point, ...] = (
             _refusal(r"\btools\b.{0,60}(invalid|unsupported|unexpected|unknown)", "left out"),
         ),
         plain="left out",
+    ),
+    Point(
+        "tool_schemas",
+        ("kept", "plain"),
+        "the schemas of tools: unchanged, or with types, descriptions, properties, items and enums "
+        "only, which also leaves out `strict`",
+        "seen: Gemini through gateways ('Unknown name \"additionalProperties\"': freellmapi #97, "
+        "AstrBot #7572)",
+        refusals=(
+            _refusal(rf"{_REJECTED}.{{0,60}}{_SCHEMA_WORD}", "plain"),
+            _refusal(rf"{_SCHEMA_WORD}.{{0,60}}{_REJECTED}", "plain"),
+            _refusal(r"\btype\b.{0,20}must be a string.{0,20}(array|list)", "plain"),
+        ),
     ),
     Point(
         "system_messages",
@@ -209,6 +232,37 @@ POINTS: tuple[Point, ...] = (
         is_seen=True,
     ),
     Point(
+        "missing_user",
+        ("kept", "added"),
+        "a context that does not begin and end with the user: unchanged, or with a short user "
+        "message before a greeting of the assistant, and after its last message",
+        "seen: Perplexity (livekit/agents #1529, ha-perplexity #117); assumed: templates of Qwen "
+        "and Gemma, and Anthropic's models through gateways, by the texts of their rejections",
+        hosts={"perplexity": "added"},
+        refusals=(
+            _refusal(r"alternat", "added"),
+            _refusal(r"\b(first|begin|start)\w*\b.{0,60}\buser\b", "added"),
+            _refusal(r"\buser\b.{0,40}\b(first|begin|start)", "added"),
+            _refusal(r"\b(no|at least one|missing|without)\b.{0,40}\buser\b", "added"),
+            _refusal(r"\b(end|last)\b.{0,60}\buser\b|assistant.{0,20}prefill", "added"),
+            _refusal(r"immediately after a user turn|contents.{0,20}not specified", "added"),
+        ),
+        plain="added",
+        is_seen=True,
+    ),
+    Point(
+        "tool_names",
+        ("left out", "sent"),
+        "the name of the tool on its output",
+        "documented by OpenAI: no such field; seen: Gemini through gateways "
+        "('function_response.name: Name cannot be empty', OpenManus #824)",
+        refusals=(
+            _refusal(r"function_?response.{0,10}\bname\b", "sent"),
+            _refusal(r"\btool\b.{0,40}\bname\b.{0,30}(required|missing|empty)", "sent"),
+            _refusal(r"messages\W+\d+\W+(tool\W+)?name\b.{0,30}(required|missing)", "sent"),
+        ),
+    ),
+    Point(
         "message_type",
         ("always", "assistant"),
         '`"type": "message"` on messages of the Responses API: on all, or on the assistant\'s',
@@ -226,6 +280,8 @@ POINTS: tuple[Point, ...] = (
         refusals=(
             _refusal(r"tool.?call.{0,20}id.{0,120}(length of 9|9 char|a-z)", "nine"),
             _refusal(r"(length of 9|a-zA-Z0-9\]\{9\})", "nine"),
+            # Seen: Anthropic's models, for ids of other hosts in the history.
+            _refusal(r"\b(tool_use|tool_calls?)\b.{0,20}\bid\b.{0,40}pattern", "nine"),
         ),
     ),
     Point(

@@ -125,6 +125,65 @@ def _no_mixed_strict_tools(body: Body) -> None:
         )
 
 
+_SCHEMA_WORDS = ("additionalProperties", "anyOf", "$ref", "$defs", "const", "default")
+
+
+def _plain_schemas(body: Body) -> None:
+    for place, function in enumerate(_functions(body)):
+        if word := next((w for w in _SCHEMA_WORDS if w in _words_of(function)), None):
+            where = f"'tools[0].function_declarations[{place}].parameters'"
+            raise RequestError(
+                f'Invalid JSON payload received. Unknown name "{word}" at {where}: '
+                "Cannot find field.",
+                kind="INVALID_ARGUMENT",
+            )
+
+
+def _words_of(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        yield from map(str, node)
+        for value in node.values():
+            yield from _words_of(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _words_of(value)
+
+
+def _user_first(body: Body) -> None:
+    roles = [_role(m) for m in _messages(body) if _role(m) != "system"]
+    if roles[:1] != ["user"]:
+        raise RequestError(
+            "After the (optional) system message(s), user or tool message(s) should alternate "
+            "with assistant message(s).",
+            kind="invalid_message",
+        )
+
+
+def _user_last(body: Body) -> None:
+    if [_role(m) for m in _messages(body)][-1:] == ["assistant"]:
+        raise RequestError(
+            "This model does not support assistant message prefill. The conversation must end with "
+            "a user message."
+        )
+
+
+def _named_outputs(body: Body) -> None:
+    for place, message in enumerate(body.get("messages") or ()):
+        if message.get("role") == "tool" and not message.get("name"):
+            where = f"GenerateContentRequest.contents[{place}].parts[0].function_response.name"
+            raise RequestError(f"* {where}: Name cannot be empty.", kind="INVALID_ARGUMENT")
+
+
+def _ids_of_letters(body: Body) -> None:
+    for message in _messages(body):
+        for call in message.get("tool_calls") or ():
+            if not re.fullmatch(r"[a-zA-Z0-9_-]+", call.get("id", "")):
+                raise RequestError(
+                    "messages.1.content.0.tool_use.id: String should match pattern "
+                    "'^[a-zA-Z0-9_-]+$'"
+                )
+
+
 def _one_leading_system(body: Body) -> None:
     if any(_role(message) == "system" for message in _messages(body)[1:]):
         raise RequestError("System message must be at the beginning.", kind="BadRequestError")
@@ -255,6 +314,11 @@ def _no_nulls(body: Body) -> None:
 REFUSALS: Mapping[str, Callable[[Body], None]] = {
     "no strict tools": _no_strict_tools,
     "no mixed strict tools": _no_mixed_strict_tools,
+    "plain schemas": _plain_schemas,
+    "user first": _user_first,
+    "user last": _user_last,
+    "named outputs": _named_outputs,
+    "ids of letters": _ids_of_letters,
     "one leading system": _one_leading_system,
     "no system": _no_system,
     "no developer": _no_developer,
