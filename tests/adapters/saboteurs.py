@@ -116,8 +116,10 @@ class Correcting(Model):  # type: ignore[misc]
             if isinstance(piece, str):
                 said += piece
             elif "error" in piece:
-                output = {"call_id": piece["call_id"], "output": piece["error"]}
-                async for more in super().respond([*entries, piece, output], tools):
+                call_id = piece["call_id"]
+                call = {**piece, "id": f"call-{call_id}"}
+                output = {"id": f"output-{call_id}", "call_id": call_id, "output": piece["error"]}
+                async for more in super().respond([*entries, call, output], tools):
                     yield more
                 return
             yield piece

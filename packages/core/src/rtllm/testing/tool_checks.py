@@ -79,8 +79,8 @@ async def check_corrected_calls(make: MakeAdapter) -> None:
                     require(
                         _words(before) == _words(texts[:number])
                         and (not seen or seen[-1][0] == "output"),
-                        f"in request {number} of the turn {question!r} the model saw {seen}; it "
-                        "should see what was said, before the call that it said it with",
+                        f"in request {number} of the turn {question!r} the model saw {seen}; the "
+                        "text of each earlier response should be there, and not after its call",
                     )
             await _check_end(stage, conversation)
 
