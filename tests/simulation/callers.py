@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from rtllm.content.items import Item, Message, ToolCall, ToolOutput
 from rtllm.content.request import Request
@@ -63,6 +64,8 @@ class Call:
         last_ask: When it last asked.
         has_edited: Whether instructions were edited since the last request.
         records: Whether the framework records what was said.
+        headers: What its requests over HTTP have: nothing, its caller's headers, or those and one
+            that is new in each request.
     """
 
     owner: int
@@ -88,6 +91,7 @@ class Call:
     trace: str = ""
     lead_keys: list[str | None] = field(default_factory=list)
     words: int = 0
+    headers: Literal["none", "own", "changing"] = "none"
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     @property
@@ -223,6 +227,7 @@ def begin_call(
         lead=_lead(world, choose),
         says_secrets=not is_alike,
     )
+    call.headers = choose.pick(("none", "own", "changing"))
     call.trace = f"config-{owner}" if keys in ("kept", "fresh") else ""
     call.lead_keys = [call.key() for _ in call.lead]
     call.last_ask = now
@@ -273,9 +278,16 @@ def request_of(call: Call, serial: int, choose: Decisions, *, is_odd: bool) -> R
         limits=IMPATIENT if serial % 2 else LIMITS,
         retry=RETRY,
         hold_calls=call.hold_calls,
+        headers=headers_of(call, serial),
         unsent=(call.trace,) if call.trace else (),
         conversation=call.name,
     )
+
+
+def headers_of(call: Call, serial: int) -> dict[str, str]:
+    """Write the headers of a call's request."""
+    headers = {} if call.headers == "none" else {"x-caller": secret(call.owner)}
+    return headers | {"x-request": str(serial)} if call.headers == "changing" else headers
 
 
 def warm_up_of(prompt: str, model: str, serial: int) -> Request:

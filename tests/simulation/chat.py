@@ -10,6 +10,7 @@ from simulation.callers import secret
 from simulation.decisions import Decisions
 from simulation.records import AttemptRecord
 from simulation.scripts import (
+    DEEP,
     GAP,
     HIGH,
     LOW,
@@ -148,9 +149,10 @@ class ChatWriter:
         pieces: list[list[dict[str, Any]]] = []
         is_whole = "whole calls" in self.habits
         for index in range(count):
-            call_id = f"call_{self.number}_{index}"
+            kind = DEEP if self._does("deep arguments") else "call"
+            call_id = f"{kind}_{self.number}_{index}"
             if call is not None and not call.says_secrets:
-                call_id = f"call_{call.turns}_{call.rounds}_{index}"
+                call_id = f"{kind}_{call.turns}_{call.rounds}_{index}"
             self.calls.append(call_id)
             arguments = arguments_of(call_id)
             begun: dict[str, Any] = {"index": index, "id": call_id, "type": "function"}

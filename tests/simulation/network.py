@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from rtllm.engine.connections import LARGE_FRAME
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
 from simulation.chat import ChatWriter
 from simulation.records import AttemptRecord, Response, Violation
-from simulation.scripts import Script, Step, Writer, encoded, error_step
+from simulation.scripts import Script, Step, Writer, asks_to_wait, encoded, error_step
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS
 from support.contexts import canonical
 
@@ -182,13 +182,15 @@ class Network:
     def _refuse(self, pipe: Pipe, fault: str) -> None:
         if pipe.state != "connecting":
             return
+        wait = 0.0
         if fault == "connect refused":
             why = Fault(FaultKind.UNREACHABLE, "no route")
         elif fault == "connect busy":
-            why = from_handshake(429, {"retry-after": "1"}, b"{}")
+            wait = 1.0
+            why = from_handshake(429, asks_to_wait(wait, self.choose), b"{}")
         else:
             why = from_handshake(404, {}, b"")
-        self.sim.oracle.excuse_waiting(pipe, fault)
+        self.sim.oracle.excuse_waiting(pipe, fault, wait)
         pipe.state = "gone"
         self.sim.fact(pipe.engine, "connect_failed", pipe.number, why)
 
@@ -451,7 +453,7 @@ class Network:
         if step.kind == "error" and lane is None and attempt.lane is not None:
             self.sim.oracle.expect_error(pipe, step.excuse or "")
         data = encoded(step.data, lane)
-        self.sim.oracle.feed(attempt, step, response, self._retry_after(step))
+        self.sim.oracle.feed(attempt, step, response)
         turn = attempt.turn
         if step.excuse in ("miss", "items"):
             self.misses[pipe.engine] += 1
@@ -467,10 +469,6 @@ class Network:
         if step.kind not in ("completed", "empty") or step.data is None or self.world.chat:
             return None
         return self.responses.get(step.data["response"]["id"])
-
-    def _retry_after(self, step: Step) -> float:
-        headers = (step.data or {}).get("headers")
-        return float(headers["retry-after"]) if isinstance(headers, Mapping) else 0.0
 
     # -- what befalls connections --------------------------------------------------------------
 
@@ -504,7 +502,7 @@ class Network:
                 step = error_step(500, "internal_error", "something broke", "")
                 if choose.below(2):
                     code = "rate_limit_exceeded"
-                    step = error_step(429, code, "too many", "", retry_after="0.2")
+                    step = error_step(429, code, "too many", "", headers={"retry-after": "0.2"})
                 self._pass(pipe, lambda: self._hand_error(pipe, step, "error without lane"))
             case "connection limit":
                 code = "websocket_connection_limit_reached"
@@ -594,14 +592,16 @@ class Network:
         self._answers += 1
         words = f"words {self._answers}"
         error: dict[str, Any] = {"message": words}
+        wait = 0.0
         if fault == "http refused":
             why, cause = from_error(error | {"code": "invalid_prompt"}, 400), "refused"
         elif fault == "http busy":
-            why, cause = from_error(error, 429, {"retry-after": "1"}), "busy"
+            wait = 1.0
+            why, cause = from_error(error, 429, asks_to_wait(wait, self.choose)), "busy"
         else:
             why, cause = from_error(error, 500), "server error"
-        step = Step(0.0, "error", {}, words, cause)
-        self.sim.oracle.feed(attempt, step, None, why.retry_after or 0.0)
+        step = Step(0.0, "error", {}, words, cause, wait=wait)
+        self.sim.oracle.feed(attempt, step, None)
         self._http_over(exchange)
         self.sim.fact(attempt.engine, "connect_failed", attempt.connection, why)
 
@@ -674,7 +674,7 @@ class Network:
             while exchange.marks and exchange.marks[0][0] <= exchange.passed:
                 steps.append(exchange.marks.popleft()[1])
             for step in steps:
-                self.sim.oracle.feed(attempt, step, self._completed_by(step), 0.0)
+                self.sim.oracle.feed(attempt, step, self._completed_by(step))
             self.sim.fact(attempt.engine, "received", attempt.connection, piece)
             for step in steps:
                 self.sim.oracle.fed(attempt, step)

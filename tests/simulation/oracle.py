@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -122,13 +123,15 @@ class Oracle:
         for attempt in pipe.running.values():
             self.excuse(attempt, cause)
 
-    def excuse_waiting(self, pipe: Pipe, cause: str) -> None:
-        """Note that a connection won't open for those who wait for it."""
+    def excuse_waiting(self, pipe: Pipe, cause: str, wait: float = 0.0) -> None:
+        """Note that a connection won't open for those who wait for it, or not before a while."""
         held = self.sim.engines[pipe.engine].snapshot().turns
         for (engine, number), turn in self.open_turns.items():
             waits = held.get(number)
             if engine == pipe.engine and waits is not None and waits.waits_for == pipe.number:
                 turn.wait_excuse = cause
+                if wait and not self.sim.world.http_fallback:
+                    turn.not_before = self.sim.now + wait
 
     def excuse_waiting_attempts(self, pipe: Pipe, cause: str) -> None:
         """Note that an error came that may concern any request which is not taken yet."""
@@ -260,7 +263,7 @@ class Oracle:
         if pipe.unsent > MAX_UNSENT and attempt.turn is not None:
             raise Violation("7", f"attempt {attempt.number} waits behind a large request")
         self._check_alone(attempt, pipe)
-        self._check_chained(attempt, pipe)
+        self._check_chained(attempt)
         return attempt
 
     def _check_alone(self, attempt: AttemptRecord, pipe: Pipe) -> None:
@@ -286,7 +289,17 @@ class Oracle:
         turn = self.turns.get(body.get("metadata", {}).get("t"))
         if turn is not None and turn.current is not None and turn.current.excuse == "mute":
             self._check_mute(turn)
-        return self._begun(engine, action.connection, action.attempt, data, body)
+        attempt = self._begun(engine, action.connection, action.attempt, data, body)
+        self._check_headers(attempt, body.get("extra_headers") or action.headers)
+        if not self.sim.world.chat:
+            self._check_chained(attempt)
+        return attempt
+
+    def _check_headers(self, attempt: AttemptRecord, headers: Mapping[str, str]) -> None:
+        """Law 7: a request has the headers that its own caller gave it."""
+        wanted = attempt.turn.request.headers if attempt.turn is not None else {}
+        if dict(headers) != dict(wanted):
+            raise Violation("7", f"attempt {attempt.number} has {headers}, not {wanted}")
 
     def _check_mute(self, turn: TurnRecord) -> None:
         """Law 7: one mute connection says nothing about the host while others respond."""
@@ -482,7 +495,7 @@ class Oracle:
 
     # -- law 2 ---------------------------------------------------------------------------------
 
-    def _check_chained(self, attempt: AttemptRecord, pipe: Pipe) -> None:
+    def _check_chained(self, attempt: AttemptRecord) -> None:
         """Law 2: what the service knows is not sent again."""
         turn, call = attempt.turn, attempt.call
         if turn is None or call is None or not attempt.generates or turn.sends > 1:
@@ -494,7 +507,6 @@ class Oracle:
         best = self._best(attempt, turn, call)
         if best is None or len(best.recorded or ()) <= known:
             return
-        del pipe
         self.figures["missed"] += 1
         raise Violation(
             "2",
@@ -578,7 +590,7 @@ class Oracle:
     # -- answers -------------------------------------------------------------------------------
 
     def feed(  # noqa: C901, PLR0912
-        self, attempt: AttemptRecord, step: Step, response: Response | None, wait: float
+        self, attempt: AttemptRecord, step: Step, response: Response | None
     ) -> None:
         """Note a frame that the engine is about to be handed."""
         turn, kind = attempt.turn, step.kind
@@ -609,7 +621,7 @@ class Oracle:
         elif kind == "error" and step.excuse != "lanes":
             attempt.ended = "error"
             if is_current and turn is not None and not attempt.is_unsure:
-                self._expect_after_error(turn, step, wait)
+                self._expect_after_error(turn, step)
         elif self.sim.world.chat:
             self._feed_chat_end(attempt, step)
         elif kind in TERMINALS:
@@ -627,11 +639,11 @@ class Oracle:
         held = self.sim.engines[turn.engine].snapshot().turns.get(turn.number)
         return held is not None and held.attempt == attempt.number
 
-    def _expect_after_error(self, turn: TurnRecord, step: Step, wait: float) -> None:
+    def _expect_after_error(self, turn: TurnRecord, step: Step) -> None:
         if step.excuse == "refused":
             turn.must_fail = step.payload
-        elif wait:
-            turn.not_before = self.sim.now + wait
+        elif step.wait:
+            turn.not_before = self.sim.now + step.wait
 
     def _feed_end(self, attempt: AttemptRecord, step: Step, response: Response | None) -> None:
         attempt.ended = step.kind

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import rtllm.codec.chat_decoder
 import rtllm.codec.response_items
 import rtllm.codec.responses_decoder
 import rtllm.codec.sse
@@ -17,6 +18,7 @@ import rtllm.context.planner
 import rtllm.engine.engine
 import rtllm.engine.sender
 import rtllm.engine.turn
+import rtllm.retry.faults
 import rtllm.scheduling.connection_pool
 import rtllm.scheduling.lanes
 from rtllm.codec.carried_fields import CarriedFields
@@ -34,7 +36,7 @@ from rtllm.context.belonging import KnownResponses, Proof
 from rtllm.context.conversations import Conversations
 from rtllm.context.hidden_items import restore_hidden_items
 from rtllm.context.outline import HiddenItems, Outline, ResponseAnchor
-from rtllm.engine.actions import Action, RecordUsage
+from rtllm.engine.actions import Action, RecordUsage, StartHttp
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, LanelessError
@@ -481,6 +483,46 @@ def speaks_to_the_first(patch: Patch) -> None:
     patch.setattr(Connection, "route", first)
 
 
+def mixes_up_headers(patch: Patch) -> None:
+    """The headers of a request over HTTP stay for those after it."""
+    kept: dict[str, str] = {}
+
+    def started(*args: Any) -> StartHttp:
+        started = StartHttp(*args)
+        kept.update(started.headers)
+        return replace(started, headers=dict(kept))
+
+    patch.setattr(rtllm.engine.sender, "StartHttp", started)
+
+
+def takes_other_headers_for_another_call(patch: Patch) -> None:
+    """A request over HTTP continues nothing if its headers are new."""
+    start_http = Sender._start_http
+    seen: dict[tuple[Sender, int], Any] = {}
+
+    def forgetful(self: Sender, turn: ActiveTurn, now: float) -> None:
+        call, headers = (self, turn.member.conversation.number), turn.prepared.request.headers
+        turn.constraints.full_context |= seen.get(call, headers) != headers
+        seen[call] = headers
+        start_http(self, turn, now)
+
+    patch.setattr(Sender, "_start_http", forgetful)
+
+
+def fails_on_deep_arguments(patch: Patch) -> None:
+    """Arguments beyond the parser's depth break the decoder."""
+
+    def is_json(text: str) -> bool:
+        try:
+            msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return False
+        return True
+
+    for module in ("chat_decoder", "response_items", "responses_decoder"):
+        patch.setattr(getattr(rtllm.codec, module), "is_json", is_json)
+
+
 # -- law 8: refusals -------------------------------------------------------------------------------
 
 
@@ -509,6 +551,11 @@ def does_not_wait(patch: Patch) -> None:
 def waits_alone(patch: Patch) -> None:
     """A rate limit that one turn meets is unknown to the others."""
     patch.setattr(SharedWait, "until", lambda *_: None)
+
+
+def reads_no_date(patch: Patch) -> None:
+    """A wait that the service names as a date is not read."""
+    patch.setattr(rtllm.retry.faults, "_until", lambda *_: None)
 
 
 def forgets_what_was_refused(patch: Patch) -> None:
@@ -936,6 +983,10 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("gives a call's pieces to the latest call", "3", splits_calls_in_turns),
     ("carries what an equal call had", "1", carries_what_an_equal_call_had),
     ("carries a host's fields for all", "7", carries_for_all),
+    ("mixes up headers of callers", "7", mixes_up_headers),
+    ("takes other headers for another call", "2", takes_other_headers_for_another_call),
+    ("fails on deeply nested arguments", "7", fails_on_deep_arguments),
+    ("reads no wait that is a date", "8", reads_no_date),
     ("traces no end of what drained", "trace", traces_no_drained_end),
     ("traces each delta as the first word", "trace", traces_each_delta),
     ("traces the end of a turn twice", "trace", traces_the_end_twice),
@@ -952,6 +1003,8 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "gives a call's pieces to the latest call": ("chat",),
     "carries what an equal call had": ("chat",),
     "carries a host's fields for all": ("chat",),
+    "mixes up headers of callers": ("http", "falling"),
+    "takes other headers for another call": ("http",),
     "shares anchors": ("twins", "storm"),
     "forgets what was refused": ("failing",),
     "books early on an error without a lane": ("shared",),

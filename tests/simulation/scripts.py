@@ -26,6 +26,10 @@ LATE = ("progress", "delta", "done", "call", "completed")
 """The frames that may come once more after the end."""
 GAP = 0.25
 """Seconds between two frames of an answer, at most."""
+DEEP = "deep"
+"""Begins the ids of calls whose arguments are nested deeply."""
+LEVELS = 2000
+"""How deeply those are nested."""
 
 SMILE = "\N{GRINNING FACE}"
 HIGH, LOW = "\ue000", "\ue001"
@@ -57,6 +61,7 @@ class Step:
         excuse: Why the attempt may be lost from here on.
         calls: The ids of the calls that the last frame brings.
         raw: What is written instead of the frame, over Chat Completions.
+        wait: Seconds after which the service wants to be asked again.
     """
 
     delay: float
@@ -66,6 +71,7 @@ class Step:
     excuse: str | None = None
     calls: tuple[str, ...] = ()
     raw: str = ""
+    wait: float = 0.0
 
 
 @dataclass(slots=True)
@@ -176,10 +182,13 @@ class Writer:
                 status, code = self.choose.pick(REFUSALS)
                 return error_step(status, code, words, "refused")
             case "busy":
-                wait = self.choose.pick(("0.5", "2"))
-                return error_step(429, "rate_limit_exceeded", words, "busy", retry_after=wait)
+                wait = self.choose.pick((0.5, 2.0))
+                headers = asks_to_wait(wait, self.choose)
+                code = "rate_limit_exceeded"
+                return error_step(429, code, words, "busy", headers=headers, wait=wait)
             case "long busy":
-                return error_step(429, "rate_limit_exceeded", words, "refused", retry_after="30")
+                headers = asks_to_wait(30.0, self.choose)
+                return error_step(429, "rate_limit_exceeded", words, "refused", headers=headers)
             case "server error":
                 return error_step(500, "server_error", words, "server error")
             case "parameter" if "temperature" in self.attempt.body:
@@ -344,10 +353,11 @@ class Writer:
 
     def _call(self, index: int, *, is_cut: bool) -> None:
         call, place = self.attempt.call, len(self.items)
+        kind = DEEP if self._does("deep arguments") else "call"
         if call is not None and not call.says_secrets:
-            call_id = f"call_{call.turns}_{self.attempt.number % 7}_{index}"
+            call_id = f"{kind}_{call.turns}_{self.attempt.number % 7}_{index}"
         else:
-            call_id = f"call_{self.number}_{index}"
+            call_id = f"{kind}_{self.number}_{index}"
         arguments = arguments_of(call_id)
         item: dict[str, Any] = {
             "type": "function_call",
@@ -514,8 +524,17 @@ class Writer:
 
 
 def arguments_of(call_id: str) -> str:
-    """Return the arguments of a call."""
-    return f'{{"mood":"{SMILE}","n":{call_id.rpartition("_")[2]}}}'
+    """Return the arguments of a call, which its id tells."""
+    nested = f',"x":{"[" * LEVELS}{"]" * LEVELS}' if call_id.startswith(DEEP) else ""
+    return f'{{"mood":"{SMILE}","n":{call_id.rpartition("_")[2]}{nested}}}'
+
+
+def asks_to_wait(seconds: float, choose: Decisions) -> dict[str, str]:
+    """Write the headers that ask for a wait, in seconds or as a date."""
+    if seconds.is_integer() and choose.below(2):
+        then = f"Sun, 29 Nov 2026 08:49:{int(seconds):02} GMT"
+        return {"date": "Sun, 29 Nov 2026 08:49:00 GMT", "retry-after": then}
+    return {"retry-after": f"{seconds:g}"}
 
 
 def error_step(
@@ -525,14 +544,15 @@ def error_step(
     excuse: str,
     *,
     param: str | None = None,
-    retry_after: str | None = None,
+    headers: dict[str, str] | None = None,
+    wait: float = 0.0,
 ) -> Step:
     """Write an error frame."""
     error = {"type": "error", "code": code, "message": words, "param": param}
     data: dict[str, Any] = {"type": "error", "status": status, "error": error}
-    if retry_after is not None:
-        data["headers"] = {"retry-after": retry_after}
-    return Step(0.1, "error", data, words, excuse)
+    if headers is not None:
+        data["headers"] = headers
+    return Step(0.1, "error", data, words, excuse, wait=wait)
 
 
 def encoded(data: dict[str, Any], lane: str | None) -> bytes:

@@ -63,6 +63,7 @@ HABITS = (
     "restarting ids",
     "odd numbers",
     "odd usage",
+    "deep arguments",
     "refuses preparations",
 )
 """How a host may write its answers otherwise."""
@@ -79,6 +80,7 @@ CHAT_HABITS = (
     "signatures",
     "halves of characters",
     "odd numbers",
+    "deep arguments",
 )
 """How a host may write its answers in chunks otherwise."""
 
