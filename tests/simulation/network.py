@@ -17,6 +17,7 @@ from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, RE
 from support.contexts import canonical
 
 if TYPE_CHECKING:
+    from simulation.callers import Call
     from simulation.play import Simulation
 
 ACTIVE = 16
@@ -70,6 +71,7 @@ class Pipe:
         queues: The service's requests, by lane.
         newest: What each lane remembers.
         names: The lanes that were named.
+        calls: The call whose request each lane had last.
         running: What the engine waits for, or lets drain.
         active: How many answers the service makes.
         was_doubted: Whether it was pinged and gave no sign since.
@@ -94,6 +96,7 @@ class Pipe:
     queues: dict[str | None, deque[Job]] = field(default_factory=dict)
     newest: dict[str | None, Response] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    calls: dict[str | None, Call | None] = field(default_factory=dict)
     running: dict[int, AttemptRecord] = field(default_factory=dict)
     was_laned: bool = False
     active: int = 0
@@ -255,6 +258,7 @@ class Network:
         """Take a request."""
         pipe = self.pipes[attempt.engine, action.connection]
         pipe.running[attempt.number] = attempt
+        pipe.calls[attempt.lane] = attempt.call
         pipe.unsent += attempt.size
         if pipe.has_trouble:
             self.sim.oracle.excuse(attempt, pipe.has_trouble)

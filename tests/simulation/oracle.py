@@ -232,7 +232,7 @@ class Oracle:
             if self._is_free(queued[0], connection):
                 raise Violation("4", f"turn {queued[0].serial} waits though {number} is free")
             silent = self.sim.now - self.sim.network.pipes[engine, number].heard_at
-            only_drains = connection.draining == len(connection.attempts)
+            only_drains = 0 < connection.draining == len(connection.attempts)
             if only_drains and silent > LONGEST_SILENCE:
                 raise Violation("4", f"turn {queued[0].serial} waits for what drains on {number}")
 
@@ -242,8 +242,15 @@ class Oracle:
             return False
         world, pipe = self.sim.world, self.sim.network.pipes[turn.engine, connection.number]
         fits = turn.sends == 0 and (not world.one_model or pipe.model == turn.request.model)
-        has_lanes = world.uses_lanes and fits and len(pipe.names) < NAMES
+        has_lanes = world.uses_lanes and fits and self._has_lane(pipe)
         return len(connection.attempts) < (ACTIVE_PER_CONNECTION if has_lanes else 1)
+
+    def _has_lane(self, pipe: Pipe) -> bool:
+        """Whether a connection has a lane that is new, or that an idle call would give up."""
+        if len(pipe.calls) < NAMES:
+            return True
+        busy = {attempt.call for attempt in pipe.running.values()}
+        return any(call is not None and call not in busy for call in pipe.calls.values())
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -262,9 +269,16 @@ class Oracle:
                 raise Violation("2", f"attempt {attempt.number} waits behind {other.number}")
         if pipe.unsent > MAX_UNSENT and attempt.turn is not None:
             raise Violation("7", f"attempt {attempt.number} waits behind a large request")
+        if pipe.was_doubted and self._is_doubted(pipe):
+            raise Violation("7", f"attempt {attempt.number} goes to a connection that is doubted")
         self._check_alone(attempt, pipe)
         self._check_chained(attempt)
         return attempt
+
+    def _is_doubted(self, pipe: Pipe) -> bool:
+        """Whether the engine doubts a connection, on which a turn timed out in silence."""
+        held = self.sim.engines[pipe.engine].connections
+        return any(c.is_doubted for c in held if c.number == pipe.number)
 
     def _check_alone(self, attempt: AttemptRecord, pipe: Pipe) -> None:
         """Law 7: a large request is written apart from other calls, if it may be."""

@@ -43,7 +43,7 @@ from simulation.traces import TraceJudge
 from simulation.worlds import World, world_of
 
 LOOKED_EVERY = 8
-"""Facts between two looks at the turns that wait at the limit of connections."""
+"""Frames between two looks at the turns that wait at the limit of connections."""
 INSPECTED_EVERY = 50
 """Facts between two inspections of an engine's books."""
 DRAINED_FOR = 130.0
@@ -241,7 +241,7 @@ class Simulation:
         if actions:
             subject = what[0] if what and isinstance(what[0], int) else 0
             self._carry_out(engine, actions, name, subject)
-        if self.is_capped and (name == "tick" or self.facts % LOOKED_EVERY == 0):
+        if self.is_capped and (name != "received" or self.facts % LOOKED_EVERY == 0):
             self.oracle.look_at_queue(engine)
         if self.facts % INSPECTED_EVERY == 0:
             self.oracle.inspect(engine)
@@ -339,7 +339,7 @@ class Simulation:
     def _check_order(self, actions: Sequence[Action], fact: str) -> None:
         """Launch only when a fact has settled: what it ended comes before what it sends."""
         launches: tuple[type[Action], ...] = (Connect, Send, StartHttp)
-        if self.world.kind == "capped":
+        if self.is_capped:
             launches = (Send, StartHttp)  # one connection may be closed to open another
         is_launched = False
         for action in actions:

@@ -40,7 +40,7 @@ from rtllm.engine.actions import Action, RecordUsage, StartHttp
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.connection import Connection, LanelessError
-from rtllm.engine.connections import Connections
+from rtllm.engine.connections import MAX_UNSENT, Connections
 from rtllm.engine.engine import Engine
 from rtllm.engine.progress import TurnProgress
 from rtllm.engine.report import Outcome
@@ -660,6 +660,83 @@ def leaves_the_queue_asleep(patch: Patch) -> None:
     patch.setattr(EngineState, "next_queued", lambda _: None)
 
 
+def leaves_the_queue_asleep_at_a_doubts_end(patch: Patch) -> None:
+    """A connection that gives a sign of life is offered to no turn that waits."""
+    patch.setattr(Engine, "_hear", lambda _, connection, now: connection.heard(now))
+
+
+def leaves_the_queue_asleep_after_a_write(patch: Patch) -> None:
+    """A connection on which a large request was written is offered to no turn that waits."""
+    note_written = Engine._note_written
+
+    def quiet(self: Engine, attempt: Attempt, now: float) -> None:
+        changed = self._state.pool.has_changed
+        note_written(self, attempt, now)
+        self._state.pool.has_changed = changed
+
+    patch.setattr(Engine, "_note_written", quiet)
+
+
+def leaves_the_queue_asleep_at_an_opening(patch: Patch) -> None:
+    """A connection that opens when its turn is over is offered to no turn that waits."""
+
+    def quiet(change: Callable[[ConnectionPool, Any, Any], None]) -> Any:
+        def changing(self: ConnectionPool, *what: Any) -> None:
+            changed = self.has_changed
+            change(self, *what)
+            self.has_changed = changed
+
+        return changing
+
+    for name in ("mark_open", "wait_for"):
+        patch.setattr(ConnectionPool, name, quiet(getattr(ConnectionPool, name)))
+
+
+def serves_one_of_the_queue(patch: Patch) -> None:
+    """Each change lets only the first of those be tried that wait."""
+    next_queued = EngineState.next_queued
+    patch.setattr(
+        EngineState,
+        "next_queued",
+        lambda self: next_queued(self) if self.pool.has_changed else None,
+    )
+
+
+def evicts_past_no_full_connection(patch: Patch) -> None:
+    """Only the conversation is evicted that costs least, though its connection is full."""
+    list_evictable = ConnectionPool._list_evictable
+
+    def first(self: ConnectionPool, *args: Any) -> list[Any]:
+        with pytest.MonkeyPatch.context() as full:
+            full.setattr(ConnectionPool, "_most_active", 10**9)
+            return list(list_evictable(self, *args))[:1]
+
+    patch.setattr(ConnectionPool, "_list_evictable", first)
+
+
+def shares_no_connection(patch: Patch) -> None:
+    """At the limit, no more conversations than usual use a connection."""
+    patch.setattr(ConnectionPool, "_share", lambda *_: None)
+
+
+def trusts_a_doubted_connection(patch: Patch) -> None:
+    """A turn is sent on a connection on which another one just timed out in silence."""
+
+    def unwritten(self: Connections) -> set[int]:
+        return {c.number for c in self if sum(c.unsent.values()) > MAX_UNSENT}
+
+    patch.setattr(Connections, "list_unsuitable", unwritten)
+
+
+def doubts_for_ever(patch: Patch) -> None:
+    """A sign of life ends no doubt."""
+
+    def heard(self: Connection, now: float) -> None:
+        self.heard_at, self.pinged_at = now, None
+
+    patch.setattr(Connection, "heard", heard)
+
+
 def keeps_unusable_connections(patch: Patch) -> None:
     """At the limit, no connection is closed that a waiting turn can't use."""
     patch.setattr(ConnectionPool, "find_unusable", lambda *_: None)
@@ -983,6 +1060,14 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("gives a call's pieces to the latest call", "3", splits_calls_in_turns),
     ("carries what an equal call had", "1", carries_what_an_equal_call_had),
     ("carries a host's fields for all", "7", carries_for_all),
+    ("wakes no queue at a doubt's end", "4", leaves_the_queue_asleep_at_a_doubts_end),
+    ("wakes no queue after a large write", "4", leaves_the_queue_asleep_after_a_write),
+    ("wakes no queue when a connection opens", "4", leaves_the_queue_asleep_at_an_opening),
+    ("serves one of the queue at a time", "4", serves_one_of_the_queue),
+    ("evicts past no full connection", "4", evicts_past_no_full_connection),
+    ("shares no connection at the limit", "4", shares_no_connection),
+    ("sends on a doubted connection", "7", trusts_a_doubted_connection),
+    ("doubts a connection for ever", "2", doubts_for_ever),
     ("mixes up headers of callers", "7", mixes_up_headers),
     ("takes other headers for another call", "2", takes_other_headers_for_another_call),
     ("fails on deeply nested arguments", "7", fails_on_deep_arguments),
@@ -1003,6 +1088,14 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "gives a call's pieces to the latest call": ("chat",),
     "carries what an equal call had": ("chat",),
     "carries a host's fields for all": ("chat",),
+    "wakes no queue at a doubt's end": ("doubting",),
+    "sends on a doubted connection": ("doubting",),
+    "doubts a connection for ever": ("doubting",),
+    "wakes no queue after a large write": ("slow line",),
+    "wakes no queue when a connection opens": ("capped",),
+    "serves one of the queue at a time": ("capped",),
+    "evicts past no full connection": ("full",),
+    "shares no connection at the limit": ("capped",),
     "mixes up headers of callers": ("http", "falling"),
     "takes other headers for another call": ("http",),
     "shares anchors": ("twins", "storm"),
@@ -1013,6 +1106,8 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "blames the host for a mute connection": ("falling",),
     "trusts a host with parents": ("http", "pretending"),
     "asks for ignored parents again": ("http", "pretending"),
+    "writes large requests among others": ("uploads",),
+    "leaves the queue asleep": ("capped",),
     "keeps connections that nobody can use": ("capped",),
     "waits for cut answers that are silent": ("capped",),
 }

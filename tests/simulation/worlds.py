@@ -348,6 +348,7 @@ def slow_line(choose: Decisions) -> World:
         "slow line",
         callers=choose.pick((3, 6)),
         storms=choose.pick((0.1, 0.25)),
+        most=choose.pick((MAX_CONNECTIONS, MAX_CONNECTIONS, 2, 1)),
         without=frozenset(CONNECTION_FAULTS)
         - {"blocked", "blocked for good", "frozen", "long frozen", "death"},
         large=0.1,
@@ -441,6 +442,7 @@ def capped(choose: Decisions) -> World:
     return World(
         "capped",
         callers=choose.pick((12, 30)) if has_lanes else choose.pick((3, 4, 8)),
+        drafts=choose.pick((0.1, 0.3)),
         lanes=has_lanes,
         knows_lanes=has_lanes,
         most=choose.pick((1, 2)) if has_lanes else choose.pick((1, 2, 3)),
@@ -453,6 +455,40 @@ def capped(choose: Decisions) -> World:
         lifetime=choose.pick((3600.0, 120.0)),
         http_fallback=choose.pick((False, False, True)),
         rebuild=choose.pick((False, True)),
+        large=choose.pick((0.0, 0.1)),
+    )
+
+
+def full(choose: Decisions) -> World:
+    """So many turns on two connections that all their lanes were used."""
+    return World(
+        "full",
+        callers=choose.pick((16, 30)),
+        most=2,
+        start=2.0,
+        pauses=3.0,
+        faults=choose.pick((0.0, 0.05)),
+        storms=choose.pick((0.0, 0.005)),
+        keys=("kept", "template"),
+    )
+
+
+def doubting(choose: Decisions) -> World:
+    """Answers that stall, so that silent connections are doubted until they respond to a ping."""
+    has_lanes = choose.pick((False, True))
+    is_capped = choose.pick((False, True))
+    return World(
+        "doubting",
+        callers=choose.pick((6, 9)) if has_lanes else choose.pick((3, 5)),
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
+        most=2 if is_capped else MAX_CONNECTIONS,
+        pauses=choose.pick((10.0, 20.0)),
+        faults=choose.pick((0.15, 0.3)),
+        without=frozenset(REQUEST_FAULTS) - {"long stall"},
+        storms=choose.pick((0.0, 0.02)),
+        http_fallback=choose.pick((False, True)),
+        barge_ins=choose.pick((0.0, 0.2)),
     )
 
 
@@ -477,11 +513,15 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     shared,
     chat_twins,
     capped,
+    doubting,
+    full,
 )
 """The worlds, which take turns; those in which the rarest things happen come twice."""
 
 LENGTHS = (20, 40, 60)
 """How many turns a round has."""
+LONG = 120
+"""How many it has if its connections are to be used up."""
 
 
 def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
@@ -494,6 +534,8 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     choose = Decisions(seed * 7919 + 11)
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
+    if world.kind == "full":
+        turns = LONG
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
     possible, chance = (CHAT_HABITS, 0.5) if world.chat else (HABITS, 0.2)
     habits = draw_habits(choose, possible, 0.75 if world.routed else chance)
