@@ -18,8 +18,6 @@ from support.contexts import Unit, by_value, canonical, message
 
 NO_RESULT = "no result: interrupted or failed"
 LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=120.0)
-IMPATIENT = replace(LIMITS, silence=18.0)
-"""The limits of every other turn."""
 RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
 WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=20.0)
 TOOLS = (b'{"type":"function","name":"look_up","parameters":{},"strict":false}',)
@@ -258,7 +256,9 @@ def words_of(call: Call, choose: Decisions, world: World) -> str:
     return text
 
 
-def request_of(call: Call, serial: int, choose: Decisions, *, is_odd: bool) -> Request:
+def request_of(
+    call: Call, serial: int, choose: Decisions, *, silence: float, is_odd: bool
+) -> Request:
     """Build a request for the call in its current state."""
     settings: dict[str, object] = {"metadata": {"t": serial}}
     if not call.store:  # left out means yes
@@ -275,7 +275,7 @@ def request_of(call: Call, serial: int, choose: Decisions, *, is_odd: bool) -> R
         settings=settings,
         tools=TOOLS,
         guide=call.guide,
-        limits=IMPATIENT if serial % 2 else LIMITS,
+        limits=replace(LIMITS, silence=silence) if serial % 2 else LIMITS,
         retry=RETRY,
         hold_calls=call.hold_calls,
         headers=headers_of(call, serial),

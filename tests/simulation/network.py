@@ -80,6 +80,10 @@ class Pipe:
         heard_at: When the engine last got a sign of life.
         was_heard: Whether a frame of an answer was handed to the engine.
         is_mute: Whether it answers pings, and no requests.
+        was_faulty: Whether something happened to it that is a reason to close it.
+        opened_at: When it opened.
+        used_at: When a request was last sent on it.
+        blocked_at: When requests began to wait to be written; None if none waits.
     """
 
     engine: int
@@ -105,6 +109,10 @@ class Pipe:
     heard_at: float = 0.0
     was_heard: bool = False
     is_mute: bool = False
+    was_faulty: bool = False
+    opened_at: float = 0.0
+    used_at: float = 0.0
+    blocked_at: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +168,7 @@ class Network:
             self.hung.append((engine, self.sim.now))
             self.sim.note(f"  . connection {action.connection} will not open")
         elif fault == "mute":
-            pipe.is_mute, pipe.has_trouble = True, fault
+            pipe.is_mute, pipe.has_trouble, pipe.was_faulty = True, fault, True
             self.sim.note(f"  . connection {action.connection} is mute")
             self.sim.after(delay, lambda: self._open(pipe))
         elif fault:
@@ -171,7 +179,7 @@ class Network:
     def _open(self, pipe: Pipe) -> None:
         if pipe.state == "connecting":
             pipe.state = "open"
-            pipe.heard_at = self.sim.now
+            pipe.heard_at = pipe.opened_at = self.sim.now
             self.sim.after(self.world.lifetime, lambda: self._expire(pipe))
             self.sim.fact(pipe.engine, "connected", pipe.number)
 
@@ -212,6 +220,8 @@ class Network:
             self.sim.oracle.excuse_all(pipe, pipe.has_trouble)
         if pipe.state == "connecting":
             self.sim.oracle.excuse_waiting(pipe, "connect hangs")
+        else:
+            self.sim.oracle.check_closed(pipe)
         self._gone(pipe)
 
     def _gone(self, pipe: Pipe) -> None:
@@ -258,7 +268,7 @@ class Network:
         """Take a request."""
         pipe = self.pipes[attempt.engine, action.connection]
         pipe.running[attempt.number] = attempt
-        pipe.calls[attempt.lane] = attempt.call
+        pipe.calls[attempt.lane], pipe.used_at = attempt.call, self.sim.now
         pipe.unsent += attempt.size
         if pipe.has_trouble:
             self.sim.oracle.excuse(attempt, pipe.has_trouble)
@@ -277,7 +287,7 @@ class Network:
 
     def _upload(self, pipe: Pipe, attempt: AttemptRecord) -> None:
         """Write a large request for some seconds; others are written after it."""
-        pipe.is_blocked = True
+        self._block(pipe)
         attempt.is_uploaded = True
         pipe.outbound.appendleft(attempt)
         self.sim.note(f"  . attempt {attempt.number} is being written")
@@ -451,6 +461,8 @@ class Network:
             return
         if lane is not None:
             pipe.was_laned = True
+        # An error that comes before all else may be about the connection.
+        pipe.was_faulty |= step.kind == "error" and not pipe.was_heard
         pipe.heard_at, pipe.was_heard = self.sim.now, True
         response = self._completed_by(step)
         self.written(pipe, attempt)
@@ -495,10 +507,10 @@ class Network:
                 self._trouble(pipe, "long frozen")
                 self.sim.after(choose.between(12.0, 40.0), lambda: self._thaw(pipe))
             case "blocked":
-                pipe.is_blocked = True
+                self._block(pipe)
                 self.sim.after(choose.between(1.0, 3.0), lambda: self._unblock(pipe))
             case "blocked for good":
-                pipe.is_blocked = True
+                self._block(pipe)
                 self._trouble(pipe, "blocked")
                 if choose.below(2):
                     self.sim.after(choose.between(12.0, 40.0), lambda: self._unblock(pipe))
@@ -522,8 +534,13 @@ class Network:
             case _:
                 pass
 
+    def _block(self, pipe: Pipe) -> None:
+        pipe.is_blocked = True
+        if pipe.blocked_at is None:
+            pipe.blocked_at = self.sim.now
+
     def _trouble(self, pipe: Pipe, cause: str) -> None:
-        pipe.has_trouble = cause
+        pipe.has_trouble, pipe.was_faulty = cause, True
         self.sim.oracle.excuse_all(pipe, cause)
 
     def _thaw(self, pipe: Pipe) -> None:
@@ -539,6 +556,8 @@ class Network:
             pipe.has_trouble = None
         while pipe.outbound and not pipe.is_blocked and pipe.state == "open":
             self._write(pipe, pipe.outbound.popleft())
+        if not pipe.is_blocked:
+            pipe.blocked_at = None
 
     def _hand_error(self, pipe: Pipe, step: Step, cause: str) -> None:
         if cause == "error without lane" and self.world.uses_lanes and not pipe.was_laned:
@@ -549,6 +568,7 @@ class Network:
             self._end_default(pipe)
         elif not self.world.uses_lanes:
             pipe.is_over = True
+        pipe.was_faulty = True
         self.sim.oracle.expect_error(pipe, cause)
         self.sim.fact(pipe.engine, "received", pipe.number, encoded(step.data or {}, None).decode())
 

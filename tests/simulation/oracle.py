@@ -21,7 +21,7 @@ from rtllm.engine.request_planner import MAX_MISSES
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot
 from rtllm.scheduling.connection_pool import ACTIVE_PER_CONNECTION, CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
-from simulation.callers import RETRY, Call
+from simulation.callers import LIMITS, RETRY, Call
 from simulation.chat import signatures_in, units_of
 from simulation.records import (
     AttemptRecord,
@@ -83,6 +83,14 @@ MOST_TOKENS = 10**12
 """More tokens than any answer has."""
 END_OF_SILENCE = 1.5
 """Seconds after its reason in which an answer over Chat Completions ends."""
+UNUSED = 900.0
+"""Seconds after which a connection may be closed that was not used."""
+IDLE = 30.0
+"""Seconds without a request after which it counts as unused if it replaced another one."""
+ROTATED = 0.9
+"""The part of its lifetime after which a connection may be replaced."""
+DRAINED = 60.0
+"""Seconds after which a connection may be closed on which a cut answer does not end."""
 _SECRET = re.compile(rb"#(\d+)#")
 _decode = msgspec.json.Decoder().decode
 
@@ -251,6 +259,21 @@ class Oracle:
             return True
         busy = {attempt.call for attempt in pipe.running.values()}
         return any(call is not None and call not in busy for call in pipe.calls.values())
+
+    def check_closed(self, pipe: Pipe) -> None:
+        """Law 5: a connection is closed for a cause, not for a turn whose time is over."""
+        sim, now = self.sim, self.sim.now
+        world, age = sim.world, now - pipe.opened_at
+        if sim.is_closing or sim.is_capped or pipe.was_faulty or pipe.is_over:
+            return
+        if world.lanes != world.knows_lanes or age >= min(UNUSED, ROTATED * world.lifetime):
+            return
+        if world.lifetime < UNUSED and now - pipe.used_at >= IDLE:
+            return  # it may have replaced one that was not used for long
+        was_blocked = pipe.blocked_at is not None and now - pipe.blocked_at >= LIMITS.base / 2
+        if was_blocked or any(now - a.sent_at >= DRAINED for a in pipe.running.values()):
+            return
+        raise Violation("5", f"connection {pipe.number} is closed without a cause")
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -833,7 +856,8 @@ class Oracle:
         if turn.causes:
             return "silence"
         limits, network = turn.request.limits, self.sim.network
-        is_late = attempt is not None and attempt.sent_at >= turn.began + limits.connect
+        enough = min(limits.connect, (limits.silence or limits.total) / 2)
+        is_late = attempt is not None and attempt.sent_at >= turn.began + enough
         if is_late and turn.was_queued:
             return "silence after a queue"
         was_in_vain = is_late and network.waits_in_vain(turn.engine, turn.began)

@@ -96,7 +96,8 @@ class Phone:
         trailing = choose.chance(self.world.edits) and not call.is_anonymous
         if trailing:  # instructions for this reply alone
             call.instruct("Be brief.")
-        request = request_of(call, serial, choose, is_odd=is_odd)
+        silence = self.world.silence
+        request = request_of(call, serial, choose, silence=silence, is_odd=is_odd)
         wanted = call.wanted()
         if trailing:
             call.items.pop()

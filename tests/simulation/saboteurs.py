@@ -737,6 +737,11 @@ def doubts_for_ever(patch: Patch) -> None:
     patch.setattr(Connection, "heard", heard)
 
 
+def blames_a_connection_at_a_turns_end(patch: Patch) -> None:
+    """However late it was sent, a request that is not written proves its connection dead."""
+    patch.setattr(TurnProgress, "waited", lambda *_: 60.0)
+
+
 def keeps_unusable_connections(patch: Patch) -> None:
     """At the limit, no connection is closed that a waiting turn can't use."""
     patch.setattr(ConnectionPool, "find_unusable", lambda *_: None)
@@ -1068,6 +1073,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("shares no connection at the limit", "4", shares_no_connection),
     ("sends on a doubted connection", "7", trusts_a_doubted_connection),
     ("doubts a connection for ever", "2", doubts_for_ever),
+    ("blames a connection at a turn's end", "5", blames_a_connection_at_a_turns_end),
     ("mixes up headers of callers", "7", mixes_up_headers),
     ("takes other headers for another call", "2", takes_other_headers_for_another_call),
     ("fails on deeply nested arguments", "7", fails_on_deep_arguments),
@@ -1096,6 +1102,7 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "serves one of the queue at a time": ("capped",),
     "evicts past no full connection": ("full",),
     "shares no connection at the limit": ("capped",),
+    "blames a connection at a turn's end": ("hurried",),
     "mixes up headers of callers": ("http", "falling"),
     "takes other headers for another call": ("http",),
     "shares anchors": ("twins", "storm"),

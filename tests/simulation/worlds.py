@@ -139,6 +139,7 @@ class World:
         most: How many connections an engine may have.
         parents: What a host does with a response to continue: keep it, keep it and name it
             otherwise, ignore it, or refuse it.
+        silence: Seconds for which every other turn may be silent.
         routed: Whether each answer has habits of its own, as at a router of many hosts.
     """
 
@@ -183,6 +184,7 @@ class World:
     most: int = MAX_CONNECTIONS
     parents: Literal["kept", "renamed", "ignored", "refused"] = "kept"
     routed: bool = False
+    silence: float = 18.0
 
     @property
     def uses_lanes(self) -> bool:
@@ -459,6 +461,24 @@ def capped(choose: Decisions) -> World:
     )
 
 
+def hurried(choose: Decisions) -> World:
+    """Callers who wait so briefly that a turn may end right after it was sent at last."""
+    has_lanes = choose.pick((False, True))
+    return World(
+        "hurried",
+        callers=choose.pick((3, 6)),
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
+        silence=choose.pick((5.5, 6.5)),
+        connect_faults=0.4,
+        storms=0.5,
+        without=frozenset(CONNECT_FAULTS) - {"connect hangs"}
+        | (frozenset(CONNECTION_FAULTS) - {"blocked"}),
+        large=0.05,
+        one_model=choose.pick((False, True)),
+    )
+
+
 def full(choose: Decisions) -> World:
     """So many turns on two connections that all their lanes were used."""
     return World(
@@ -515,6 +535,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     capped,
     doubting,
     full,
+    hurried,
 )
 """The worlds, which take turns; those in which the rarest things happen come twice."""
 
