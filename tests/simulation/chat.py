@@ -239,8 +239,8 @@ class ChatWriter:
                 error["code"] = code
             steps.append(Step(0.1, "failed", {"error": error}, "", fault))
             script.status = "failed"
-        elif fault == "drop":
-            del steps[at:]
+        elif fault.startswith("drop"):
+            del steps[at if fault == "drop" else 0 :]
             steps.append(Step(0.1, "drop", excuse="drop"))
         elif fault == "long stall":
             steps.insert(at, Step(0.01, "stall", excuse="stall"))

@@ -28,6 +28,11 @@ LINK = 500_000
 """Bytes a second that a large request is written with."""
 RESTART = from_close(1012, "service restart")
 DROPPED = from_close(1006, "")
+_HTTP_FAULTS = {
+    "http drop": "drop",
+    "http drop at once": "drop at once",
+    "http stall": "long stall",
+}
 JUNK = (
     "not json",
     "[]",
@@ -145,6 +150,10 @@ class Network:
         self.used_http = [False] * simulation.world.engines
         self.has_failed = [False] * simulation.world.engines
         self.ignored = [False] * simulation.world.engines
+        self.has_fallen = [False] * simulation.world.engines
+        self.has_lost = [False] * simulation.world.engines
+        self.no_socket_until = [0.0] * simulation.world.engines
+        self.no_http: list[tuple[float, float]] = [(0.0, 0.0)] * simulation.world.engines
         self._answers = 0
         world = self.world
         self.request_faults = world.possible(REQUEST_FAULTS)
@@ -163,7 +172,7 @@ class Network:
         if self.choose.chance(self.world.connect_faults) and self.connect_faults:
             fault = self.choose.pick(self.connect_faults)
         self.has_failed[engine] |= fault not in ("", "mute")
-        delay = self.choose.between(0.02, 0.4)
+        delay = self.choose.between(0.02, self.world.opening)
         if fault == "connect hangs":
             self.hung.append((engine, self.sim.now))
             self.sim.note(f"  . connection {action.connection} will not open")
@@ -180,6 +189,7 @@ class Network:
         if pipe.state == "connecting":
             pipe.state = "open"
             pipe.heard_at = pipe.opened_at = self.sim.now
+            self.no_socket_until[pipe.engine] = 0.0
             self.sim.after(self.world.lifetime, lambda: self._expire(pipe))
             self.sim.fact(pipe.engine, "connected", pipe.number)
 
@@ -596,7 +606,9 @@ class Network:
         if self.choose.chance(self.world.http_faults) and self.http_faults:
             fault = self.choose.pick(self.http_faults)
             self.sim.note(f"  . {fault} for attempt {attempt.number}")
-        self.sim.after(0.01, lambda: self._http_sent(exchange, fault))
+        # A new connection may take long to open.
+        delay = 0.01 if self.choose.below(6) < 5 else self.choose.between(0.5, 4.5)
+        self.sim.after(delay, lambda: self._http_sent(exchange, fault))
 
     def _http_sent(self, exchange: Exchange, fault: str) -> None:
         if exchange.state != "starting":
@@ -604,7 +616,9 @@ class Network:
         attempt = exchange.attempt
         attempt.is_written = True
         self.sim.fact(attempt.engine, "sent", attempt.number)
-        if fault in ("http refused", "http busy", "http server error"):
+        if not self.world.serves_http:
+            fault = "no http"
+        if fault in ("http refused", "http busy", "http server error", "no http"):
             self.sim.after(0.1, lambda: self._http_refuse(exchange, fault))
             return
         self.sim.after(0.1, lambda: self._http_answer(exchange, fault))
@@ -617,7 +631,10 @@ class Network:
         words = f"words {self._answers}"
         error: dict[str, Any] = {"message": words}
         wait = 0.0
-        if fault == "http refused":
+        if fault == "no http":
+            why, cause = from_error(error, 404), fault
+            self.sim.oracle.learn_no_http(attempt)
+        elif fault == "http refused":
             why, cause = from_error(error | {"code": "invalid_prompt"}, 400), "refused"
         elif fault == "http busy":
             wait = 1.0
@@ -642,7 +659,7 @@ class Network:
         if exchange.state != "open":
             return
         self._answers += 1
-        chosen = {"http drop": "drop", "http stall": "long stall"}.get(fault, "nothing")
+        chosen = _HTTP_FAULTS.get(fault, "nothing")
         if chosen == "nothing" and self.choose.chance(self.world.http_faults):
             possible = ("late frames", "no usage", "incomplete", "empty", "given up", "twice done")
             chosen = self.choose.pick(possible)

@@ -19,6 +19,7 @@ from rtllm.engine.actions import Deliver, Finish, MoveUsage, RecordUsage, Send, 
 from rtllm.engine.connections import LARGE_FRAME, MAX_UNSENT
 from rtllm.engine.request_planner import MAX_MISSES
 from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot
+from rtllm.retry.http_fallback import COOLDOWN, LONGEST_COOLDOWN
 from rtllm.scheduling.connection_pool import ACTIVE_PER_CONNECTION, CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
 from simulation.callers import LIMITS, RETRY, Call
@@ -62,6 +63,7 @@ FREE = {
     "stall": 1,
     "parent ignored": 1,
     "parent refused": 2,
+    "no http": 1,
 }
 """How many resends for each cause cost none of the budget, at most."""
 
@@ -123,6 +125,7 @@ class Oracle:
         because of the limit, which is free.
         """
         is_moving = attempt.excuse == "connection limit" and cause == "drop"
+        self.sim.network.has_lost[attempt.engine] |= attempt.connection > 0
         if not attempt.is_booked and not is_moving:
             attempt.excuse = cause
 
@@ -326,11 +329,43 @@ class Oracle:
         turn = self.turns.get(body.get("metadata", {}).get("t"))
         if turn is not None and turn.current is not None and turn.current.excuse == "mute":
             self._check_mute(turn)
+        if turn is not None and self.sim.world.websocket:
+            self._check_fallback(turn)
         attempt = self._begun(engine, action.connection, action.attempt, data, body)
         self._check_headers(attempt, body.get("extra_headers") or action.headers)
         if not self.sim.world.chat:
             self._check_chained(attempt)
         return attempt
+
+    def _check_fallback(self, turn: TurnRecord) -> None:
+        """Laws 5 and 8: a request uses HTTP because the WebSocket failed, and if HTTP works."""
+        network, engine, now = self.sim.network, turn.engine, self.sim.now
+        learned_at, until = network.no_http[engine]
+        if learned_at <= turn.began and now < until:
+            raise Violation("8", f"turn {turn.serial} uses HTTP, which the host does not serve")
+        if turn.wait_excuse == "no websocket" and turn.sends == 0:
+            network.no_socket_until[engine] = now + LONGEST_COOLDOWN
+        has_failed = turn.sends > 0 or turn.wait_excuse is not None
+        if has_failed or network.waits_in_vain(engine, turn.began):
+            network.has_fallen[engine] = True
+        waited = turn.was_queued and now - turn.began > turn.request.limits.connect - 0.1
+        if not network.has_fallen[engine] and not network.has_failed[engine] and not waited:
+            raise Violation("5", f"turn {turn.serial} uses HTTP though no WebSocket failed")
+
+    def learn_no_http(self, attempt: AttemptRecord) -> None:
+        """Note that an engine is about to learn that the host does not answer over HTTP."""
+        engine, now = attempt.engine, self.sim.now
+        if self.is_current(attempt.turn, attempt):
+            self.sim.network.no_http[engine] = (now, now + COOLDOWN)
+
+    def check_connect(self, engine: int, fact: str) -> None:
+        """Law 8: a host that has no WebSocket is not asked for one by each turn."""
+        world, until = self.sim.world, self.sim.network.no_socket_until[engine]
+        if self.sim.now >= until or fact == "warm" or world.warm or world.lifetime < UNUSED:
+            return
+        turns = [turn for (whose, _), turn in self.open_turns.items() if whose == engine]
+        if not any(turn.request.warm_up for turn in turns):
+            raise Violation("8", "a host is asked again for a WebSocket that it does not have")
 
     def _check_headers(self, attempt: AttemptRecord, headers: Mapping[str, str]) -> None:
         """Law 7: a request has the headers that its own caller gave it."""
@@ -593,6 +628,8 @@ class Oracle:
             return False  # it may be believed to remember nothing
         if response.is_stored:
             return True
+        if attempt.connection < 0 and not self._may_use_open(attempt):
+            return False
         lane_address = self.sim.network.pipes.get(response.pipe)
         if (
             lane_address is None
@@ -618,6 +655,12 @@ class Oracle:
             return not running
         busy = sum(1 for a in running if a.call is attempt.call)
         return len(running) < 8 and busy < 6 and self.sim.open_pipes(attempt.engine) < CROWDED
+
+    def _may_use_open(self, attempt: AttemptRecord) -> bool:
+        """Whether a request over HTTP had better used an open connection: none ever failed."""
+        turn, network = attempt.turn, self.sim.network
+        has_waited = turn is None or turn.wait_excuse is not None or turn.was_queued
+        return self.sim.world.websocket and not has_waited and not network.has_lost[attempt.engine]
 
     def _is_held_up(self, attempt: AttemptRecord, pipe: Pipe) -> bool:
         """Whether a large request of another call is written, which should be elsewhere."""
@@ -848,6 +891,9 @@ class Oracle:
         if cause is None:
             raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
         self.figures[f"failed by {cause}"] += 1
+        details = action.error.details if action.error is not None else None
+        if not self.sim.world.serves_http and details is not None and details.status == 404:
+            raise Violation("8", f"turn {turn.serial} tells that there is no HTTP: {action.error}")
         if turn.must_fail is not None and turn.must_fail not in str(action.error):
             raise Violation("8", f"turn {turn.serial} hides {turn.must_fail!r}: {action.error}")
 

@@ -327,6 +327,7 @@ class Simulation:
                 case Send():
                     self.network.send(self.oracle.sent(engine, action), action)
                 case Connect():
+                    self.oracle.check_connect(engine, fact)
                     self.network.connect(engine, action)
                 case Close(connection):
                     self.network.close(engine, connection)

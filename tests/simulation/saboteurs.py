@@ -55,6 +55,7 @@ from rtllm.engine.turns import Turns
 from rtllm.errors import ConnectionLost, RequestRejected, TurnError
 from rtllm.retry.backoff import SharedWait
 from rtllm.retry.faults import CANCELLED, Fault, FaultKind
+from rtllm.retry.http_fallback import HttpFallback
 from rtllm.retry.policy import TABLE, PolicyRow, Resend
 from rtllm.retry.rejected_parameters import RejectedParameters
 from rtllm.scheduling.connection_pool import ConnectionPool
@@ -737,6 +738,65 @@ def doubts_for_ever(patch: Patch) -> None:
     patch.setattr(Connection, "heard", heard)
 
 
+def blames_the_host_for_a_queue(patch: Patch) -> None:
+    """A wait at the limit of connections counts against the WebSocket."""
+    before_resend = Turns._before_resend
+
+    def blaming(self: Turns, *args: Any, **_: Any) -> None:
+        before_resend(self, *args, was_queued=False)
+
+    patch.setattr(Turns, "_before_resend", blaming)
+
+
+def counts_a_queue_against_http(patch: Patch) -> None:
+    """A queued turn that is sent over HTTP has only what its wait left of the limit."""
+
+    def served(self: Sender, turn: ActiveTurn, now: float) -> None:
+        turn.become("due")
+        self.send_or_wait(turn, now)
+        if turn.waits_for is not None:
+            turn.progress.record_connecting(now)
+            self._turns.set_deadline(turn)
+
+    patch.setattr(Sender, "serve_queued", served)
+
+
+def leaves_open_connections_for_http(patch: Patch) -> None:
+    """Where only new connections fail, open ones are not used either."""
+    choose = HttpFallback.choose_protocol
+    patch.setattr(HttpFallback, "choose_protocol", lambda self, now, **_: choose(self, now))
+
+
+def asks_again_for_a_websocket(patch: Patch) -> None:
+    """One broken request over HTTP sends all to the WebSocket that the host does not have."""
+    never = property(lambda _: False, lambda *_: None)
+    patch.setattr(HttpFallback, "has_no_websocket", never, raising=False)
+
+
+def opens_what_must_fail(patch: Patch) -> None:
+    """A turn that must not use the open connection opens one, though none can be opened."""
+    choose_protocol = Sender._choose_protocol
+
+    def hopeful(self: Sender, turn: ActiveTurn, now: float) -> Any:
+        avoid, turn.constraints.avoid = turn.constraints.avoid, set()
+        protocol = choose_protocol(self, turn, now)
+        turn.constraints.avoid = avoid
+        return protocol
+
+    patch.setattr(Sender, "_choose_protocol", hopeful)
+
+
+def forgets_that_there_is_no_http(patch: Patch) -> None:
+    """Each turn finds out for itself that the host does not answer over HTTP."""
+    patch.setattr(HttpFallback, "record_no_http", lambda *_: None)
+
+
+def tells_that_there_is_no_http(patch: Patch) -> None:
+    """A turn ends with the failure of HTTP, not with the WebSocket's."""
+    nothing = property(lambda _: None, lambda *_: None)
+    patch.setattr(TurnProgress, "_socket_fault", nothing, raising=False)
+
+
 def blames_a_connection_at_a_turns_end(patch: Patch) -> None:
     """However late it was sent, a request that is not written proves its connection dead."""
     patch.setattr(TurnProgress, "waited", lambda *_: 60.0)
@@ -1074,6 +1134,13 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("sends on a doubted connection", "7", trusts_a_doubted_connection),
     ("doubts a connection for ever", "2", doubts_for_ever),
     ("blames a connection at a turn's end", "5", blames_a_connection_at_a_turns_end),
+    ("blames the host for a queue", "5", blames_the_host_for_a_queue),
+    ("counts a queue against HTTP", "5", counts_a_queue_against_http),
+    ("leaves open connections for HTTP", "2", leaves_open_connections_for_http),
+    ("asks again for a missing WebSocket", "8", asks_again_for_a_websocket),
+    ("opens a connection that must fail", "8", opens_what_must_fail),
+    ("forgets that there is no HTTP", "8", forgets_that_there_is_no_http),
+    ("tells that there is no HTTP", "8", tells_that_there_is_no_http),
     ("mixes up headers of callers", "7", mixes_up_headers),
     ("takes other headers for another call", "2", takes_other_headers_for_another_call),
     ("fails on deeply nested arguments", "7", fails_on_deep_arguments),
@@ -1103,6 +1170,13 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "evicts past no full connection": ("full",),
     "shares no connection at the limit": ("capped",),
     "blames a connection at a turn's end": ("hurried",),
+    "blames the host for a queue": ("capped", "doubting"),
+    "counts a queue against HTTP": ("falling",),
+    "leaves open connections for HTTP": ("partly open",),
+    "asks again for a missing WebSocket": ("partly open",),
+    "opens a connection that must fail": ("partly open",),
+    "forgets that there is no HTTP": ("falling",),
+    "tells that there is no HTTP": ("falling",),
     "mixes up headers of callers": ("http", "falling"),
     "takes other headers for another call": ("http",),
     "shares anchors": ("twins", "storm"),
@@ -1120,7 +1194,11 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
 }
 """The worlds in which a rare defect can do harm, where most worlds do not play what it breaks."""
 
+_RARE = frozenset({"wakes no queue at a doubt's end", "wakes no queue when a connection opens"})
+"""The defects that do harm so rarely that they may take longer to be caught."""
+
 SABOTEURS = {
-    name: Saboteur(name, law, breaks, _SEEN_IN.get(name, ())) for name, law, breaks in _ALL
+    name: Saboteur(name, law, breaks, _SEEN_IN.get(name, ()), 5000 if name in _RARE else 2000)
+    for name, law, breaks in _ALL
 }
 """All defects by name."""

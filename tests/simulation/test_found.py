@@ -332,3 +332,18 @@ def test_an_answer_in_spite_of_an_error_about_the_connection_is_not_the_next_tur
     assert sent.connection not in engine.snapshot().connections
     actions = engine.tick(0.5)
     assert only(Connect, actions).connection != sent.connection
+
+
+def test_a_turn_that_must_leave_an_open_connection_opens_none_that_the_host_refuses() -> None:
+    engine = Engine(EngineOptions(LANELESS, http_fallback=True))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    answer(engine, only(Send, opened(engine, actions, 0.1)), "first", "Hi.", 0.2)
+    _, actions = engine.ask(question("hello", "Hi.", "yes", key="a"), 1.0)
+    sent = only(Send, actions)
+    _, actions = engine.ask(question("hello", key="b"), 1.0)
+    no_websocket = from_handshake(404, {}, b"")
+    only(StartHttp, engine.connect_failed(only(Connect, actions).connection, no_websocket, 1.1))
+    broken = {"code": "server_error", "message": "something broke"}
+    error = json.dumps({"type": "error", "status": 500, "error": broken})
+    engine.received(sent.connection, error, 1.2)
+    only(StartHttp, engine.tick(2.0))

@@ -1,4 +1,7 @@
-"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns."""
+"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns.
+
+The rarest defects may take 5,000.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,14 @@ CHAT_HABITS = (
 """How a host may write its answers in chunks otherwise."""
 
 CONNECT_FAULTS = ("connect refused", "connect busy", "no websocket", "connect hangs", "mute")
-HTTP_FAULTS = ("http refused", "http busy", "http server error", "http drop", "http stall")
+HTTP_FAULTS = (
+    "http refused",
+    "http busy",
+    "http server error",
+    "http drop",
+    "http drop at once",
+    "http stall",
+)
 
 
 Keys = Literal["kept", "fresh", "none", "template"]
@@ -132,6 +139,7 @@ class World:
         junk: How often a frame that means nothing comes with an answer.
         ids: Which names of an item its events bear: its id, its place, or both.
         late: How often frames come after the end of an answer.
+        opening: Seconds until a connection is open, at most.
         start: Seconds until an answer begins, at most.
         lag: Seconds by which timers are late, at most.
         keys: How callers' items may be named.
@@ -139,6 +147,7 @@ class World:
         most: How many connections an engine may have.
         parents: What a host does with a response to continue: keep it, keep it and name it
             otherwise, ignore it, or refuse it.
+        serves_http: Whether the host answers over HTTP too.
         silence: Seconds for which every other turn may be silent.
         routed: Whether each answer has habits of its own, as at a router of many hosts.
     """
@@ -177,6 +186,7 @@ class World:
     junk: float = 0.0
     ids: Literal["both", "id", "place"] = "both"
     late: float = 0.0
+    opening: float = 0.4
     start: float = 0.1
     lag: float = 0.0
     keys: tuple[Keys, ...] = ("kept", "kept", "kept", "template", "none", "fresh")
@@ -185,6 +195,7 @@ class World:
     parents: Literal["kept", "renamed", "ignored", "refused"] = "kept"
     routed: bool = False
     silence: float = 18.0
+    serves_http: bool = True
 
     @property
     def uses_lanes(self) -> bool:
@@ -313,17 +324,41 @@ def chat_twins(choose: Decisions) -> World:
 
 
 def falling(choose: Decisions) -> World:
-    """A socket that can hardly be opened, or is often mute, and HTTP to fall back to."""
-    kept = choose.pick((CONNECT_FAULTS, ("mute",)))
+    """A socket that can hardly be opened, or is often mute, and HTTP to fall back to, if it works.
+
+    A host without HTTP has a WebSocket.
+    """
+    serves_http = choose.pick((True, True, False))
+    connects = tuple(fault for fault in CONNECT_FAULTS if serves_http or fault != "no websocket")
+    kept = choose.pick((connects, ("mute",)))
     return World(
         "falling",
         without=frozenset(CONNECT_FAULTS) - set(kept),
         callers=choose.pick((2, 5)),
         connect_faults=choose.pick((0.3, 0.8)) if len(kept) > 1 else 0.3,
-        storms=0.1 if len(kept) > 1 else 0.05,
+        faults=choose.pick((0.0, 0.2)),
+        storms=choose.pick((0.0, 0.1)) if len(kept) > 1 else 0.05,
+        serves_http=serves_http,
         http_fallback=True,
         http_faults=choose.pick((0.0, 0.2)),
         lanes=choose.pick((True, False)),
+        knows_lanes=False,
+        most=choose.pick((MAX_CONNECTIONS, 1)),
+    )
+
+
+def partly_open(choose: Decisions) -> World:
+    """A host that opens some WebSockets, and says of others that it has none."""
+    kept = {"no websocket", "http drop at once", "server error"}
+    return World(
+        "partly open",
+        without=frozenset((*CONNECT_FAULTS, *HTTP_FAULTS, *REQUEST_FAULTS)) - kept,
+        callers=choose.pick((3, 5)),
+        connect_faults=0.4,
+        faults=choose.pick((0.0, 0.2)),
+        http_fallback=True,
+        http_faults=choose.pick((0.0, 0.3)),
+        lanes=False,
         knows_lanes=False,
     )
 
@@ -444,7 +479,8 @@ def capped(choose: Decisions) -> World:
     return World(
         "capped",
         callers=choose.pick((12, 30)) if has_lanes else choose.pick((3, 4, 8)),
-        drafts=choose.pick((0.1, 0.3)),
+        opening=choose.pick((0.4, 2.0)),
+        barge_ins=choose.pick((0.2, 0.5)),
         lanes=has_lanes,
         knows_lanes=has_lanes,
         most=choose.pick((1, 2)) if has_lanes else choose.pick((1, 2, 3)),
@@ -455,7 +491,8 @@ def capped(choose: Decisions) -> World:
         without=frozenset(REQUEST_FAULTS) - set(kept),
         storms=choose.pick((0.0, 0.05)),
         lifetime=choose.pick((3600.0, 120.0)),
-        http_fallback=choose.pick((False, False, True)),
+        http_fallback=choose.pick((False, True)),
+        connect_faults=choose.pick((0.0, 0.0, 0.2)),
         rebuild=choose.pick((False, True)),
         large=choose.pick((0.0, 0.1)),
     )
@@ -495,19 +532,20 @@ def full(choose: Decisions) -> World:
 
 def doubting(choose: Decisions) -> World:
     """Answers that stall, so that silent connections are doubted until they respond to a ping."""
-    has_lanes = choose.pick((False, True))
-    is_capped = choose.pick((False, True))
+    is_capped = choose.pick((True, True, False))
+    has_lanes = is_capped or choose.pick((False, True))
     return World(
         "doubting",
-        callers=choose.pick((6, 9)) if has_lanes else choose.pick((3, 5)),
+        callers=choose.pick((5, 6)) if has_lanes else choose.pick((2, 3)),
         lanes=has_lanes,
         knows_lanes=has_lanes,
         most=2 if is_capped else MAX_CONNECTIONS,
-        pauses=choose.pick((10.0, 20.0)),
-        faults=choose.pick((0.15, 0.3)),
+        start=4.0,
+        pauses=20.0,
+        faults=0.3,
         without=frozenset(REQUEST_FAULTS) - {"long stall"},
         storms=choose.pick((0.0, 0.02)),
-        http_fallback=choose.pick((False, True)),
+        http_fallback=choose.pick((False, False, True)),
         barge_ins=choose.pick((0.0, 0.2)),
     )
 
@@ -536,6 +574,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     doubting,
     full,
     hurried,
+    partly_open,
 )
 """The worlds, which take turns; those in which the rarest things happen come twice."""
 

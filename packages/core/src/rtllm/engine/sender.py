@@ -102,7 +102,7 @@ class Sender:
             or request.warm_up
         ):
             return "websocket"
-        _, lane_choice = self._state.planner.choose(turn.member, turn.model, now)
+        _, lane_choice = self._choose(turn, now)
         protocol = self._state.fallback.choose_protocol(
             now, has_open=lane_choice is not None and lane_choice.is_open
         )
