@@ -60,7 +60,7 @@ def visible(items: Items) -> list[Unit]:
 
 
 def by_value(arguments: str) -> str:
-    """Arguments by value: their JSON in one spelling, or as they are if they are broken or too deep."""
+    """Arguments by value: their JSON in one spelling, or as they are if broken or too deep."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except (ValueError, RecursionError):
