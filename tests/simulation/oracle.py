@@ -257,7 +257,7 @@ class Oracle:
         return len(connection.attempts) < (ACTIVE_PER_CONNECTION if has_lanes else 1)
 
     def _has_lane(self, pipe: Pipe) -> bool:
-        """Whether a connection has a lane that is new, or that an idle call would give up."""
+        """Whether a connection has a lane that is new, or that an idle call may lose."""
         if len(pipe.calls) < NAMES:
             return True
         busy = {attempt.call for attempt in pipe.running.values()}

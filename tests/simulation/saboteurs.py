@@ -729,7 +729,7 @@ def trusts_a_doubted_connection(patch: Patch) -> None:
     patch.setattr(Connections, "list_unsuitable", unwritten)
 
 
-def doubts_for_ever(patch: Patch) -> None:
+def never_ends_a_doubt(patch: Patch) -> None:
     """A sign of life ends no doubt."""
 
     def heard(self: Connection, now: float) -> None:
@@ -1132,7 +1132,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("evicts past no full connection", "4", evicts_past_no_full_connection),
     ("shares no connection at the limit", "4", shares_no_connection),
     ("sends on a doubted connection", "7", trusts_a_doubted_connection),
-    ("doubts a connection for ever", "2", doubts_for_ever),
+    ("never ends a doubt", "2", never_ends_a_doubt),
     ("blames a connection at a turn's end", "5", blames_a_connection_at_a_turns_end),
     ("blames the host for a queue", "5", blames_the_host_for_a_queue),
     ("counts a queue against HTTP", "5", counts_a_queue_against_http),
@@ -1163,7 +1163,7 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "carries a host's fields for all": ("chat",),
     "wakes no queue at a doubt's end": ("doubting",),
     "sends on a doubted connection": ("doubting",),
-    "doubts a connection for ever": ("doubting",),
+    "never ends a doubt": ("doubting",),
     "wakes no queue after a large write": ("slow line",),
     "wakes no queue when a connection opens": ("capped",),
     "serves one of the queue at a time": ("capped",),
