@@ -83,7 +83,7 @@ async def test_each_trouble_is_explained_at_its_turn(known: Known) -> None:
     assert turns[3].is_cut
     assert any("the service went on with the response" in note for note in turns[3].notes)
     assert any("parameter service_tier: sent again" in note for note in turns[5].notes)
-    assert " of reasoning (180 tokens)" in turns[6].why
+    assert " of reasoning (180 tokens; " in turns[6].why
     assert "instructions changed at character" in turns[6].why
     assert "invalid_prompt" in turns[7].why
     assert {turn.call for turn in turns} == {"front desk"}

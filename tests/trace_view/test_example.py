@@ -55,5 +55,9 @@ async def test_every_turn_fits_in_the_window(
     await tab.run("document.querySelectorAll('.row').forEach((row) => row.click())")
     assert await tab.run("document.querySelectorAll('.detail').length") == 9
     assert await tab.run("document.documentElement.scrollWidth") <= width
+    parts = "[...document.querySelectorAll('.detail, .detail > *, .detail li')]"
+    assert await tab.run(f"{parts}.every((part) => part.getBoundingClientRect().right < {width})")
+    cells = "[...document.querySelectorAll('.detail thead + tbody td')]"
+    assert await tab.run(f"{cells}.every((cell) => cell.clientHeight < 150)")
     assert await tab.run("document.documentElement.dataset.theme") == theme
     assert tab.messages == []

@@ -199,7 +199,7 @@ def test_reasoning_and_hosted_tools_before_the_first_output_have_their_own_parts
         "rest": 1.1,
     }
     assert view.why == (
-        "3.20 s of reasoning (412 tokens); a lower reasoning effort shortens it; "
+        "3.20 s of reasoning (412 tokens; a lower reasoning effort shortens it); "
         "1.00 s for web search, which the service ran"
     )
     assert [note for note in view.notes if note.startswith(("Reasoning", "Web"))] == [

@@ -152,7 +152,7 @@ def _with_context(attempt: AttemptView | None) -> str:
 def _reasoning_tokens(attempt: AttemptView | None) -> str:
     usage = attempt.usage if attempt is not None else None
     tokens = usage.reasoning if usage is not None else None
-    return f" ({counted(tokens, 'token')}); a lower reasoning effort shortens it" if tokens else ""
+    return f" ({counted(tokens, 'token')}; a lower reasoning effort shortens it)" if tokens else ""
 
 
 def _hosted_tools(turn: TurnView) -> str:
