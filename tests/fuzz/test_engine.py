@@ -154,7 +154,10 @@ class Round:
             self.act(self.engine.heard(connection, self.now))
         elif luck < 0.17:
             self.act(self.engine.cancel(self.random.choice(list(self.owner)), self.now))
-        elif luck < 0.175:
+        elif luck < 0.18:
+            turn, conversation = self.random.choice(list(self.owner)), self.random.randrange(5)
+            self.act(self.engine.discard(conversation, turn, self.now))
+        elif luck < 0.185:
             fault = Fault(FaultKind.DROPPED, "the connection was lost")
             self.frames = [pair for pair in self.frames if pair[0] != connection]
             self.act(self.engine.lost(connection, fault, self.now))

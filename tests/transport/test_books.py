@@ -58,7 +58,9 @@ FAULTS: tuple[Fault | None, ...] = (
     HangUp(phase="output", after=1),
     Abort(phase="sent"),
 )
-ACTS = st.sampled_from(["listen", "listen", "leave", "leave early", "draft", "drop", "warm up"])
+ACTS = st.sampled_from(
+    ["listen", "listen", "leave", "leave early", "draft", "discard", "drop", "warm up"]
+)
 
 
 def spent(entries: list[Entry]) -> Totals:
@@ -123,10 +125,13 @@ async def act(caller: Caller, name: str, number: int) -> None:
                 caller.items.append(Message.of("user", f"No, {number}."))
                 with caller.client.ask(caller.request()) as stream:
                     await asyncio.wait_for(anext(stream), 3)
-            case "draft":
+            case "draft" | "discard":
                 caller.items.append(Message.of("user", f"Half a sentence {number}"))
-                await caller.client.ask(caller.request()).text()
+                draft = caller.client.ask(caller.request())
+                await draft.text()
                 caller.items.pop()
+                if name == "discard" and draft.report is not None:
+                    caller.client.discard(draft.report)
             case "drop":
                 await asyncio.wait_for(caller.say(f"Never mind {number}."), 7)
             case _ if isinstance(caller.client, Client):
