@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,8 @@ from rtllm.simulator import (
     Request,
     Simulator,
 )
+from rtllm_livekit import LLM
+from rtllm_videosdk import OpenAILLM
 
 STORED = "store=True (if stored-elsewhere holds), or chaining=False"
 WARM_UP = "rebuild=False (the default), and no Client.warm_up"
@@ -298,6 +301,11 @@ def test_versions_that_do_not_fit() -> None:
 # -- what it suggests, costs and leaves ------------------------------------------------------------
 
 
+def keywords_of(constructor: type) -> Callable[..., dict[str, Any]]:
+    """What a constructor would be called with; it must accept that."""
+    return lambda **keywords: inspect.signature(constructor).bind(**keywords).arguments
+
+
 @pytest.mark.parametrize(
     ("profile", "options", "code"),
     [
@@ -325,12 +333,11 @@ async def test_the_suggestion_is_code_that_works_on_the_host(
     async with simulated_host(**options) as service:
         report = await diagnose(target_at(service, profile), on=ON)
         assert code in report.suggestion
-        names: dict[str, Any] = {"LLM": dict, "OpenAILLM": dict}
+        names: dict[str, Any] = {each.__name__: keywords_of(each) for each in (LLM, OpenAILLM)}
         exec(report.suggestion, names)  # noqa: S102 - what users paste
         chosen = names["llm"]
         again = await diagnose(target_at(service, chosen["host_profile"]), on=ON)
-    later = {name for name, said in differing(again).items() if said.startswith("lanes=")}
-    assert later == set()
+    assert set(differing(again)) <= {"websocket", "tools", "warm-up"}  # a profile has none of them
     for name, value in (("use_websocket", "no_websocket"), ("strict_tools", "manners")):
         if "no strict tools" in options.get("manners", ()):
             assert value in options
@@ -351,6 +358,17 @@ async def test_the_estimate_of_an_examination_names_every_request() -> None:
     assert report.totals.output == sum(each["output_tokens"] for each in counted)
     assert report.totals.input / 2 < estimate.input_tokens < 2 * report.totals.input
     assert report.totals.output <= estimate.output_tokens <= estimate.most_output
+
+
+async def test_an_interrupt_while_the_models_are_listed_leaves_nothing_open() -> None:
+    def interrupted() -> float:
+        raise asyncio.CancelledError
+
+    async with simulated_host() as service:
+        target = target_at(service)
+        with pytest.raises(asyncio.CancelledError):
+            await diagnose(target, on=ON, now=interrupted)
+    assert target.clients.get().is_closed()
 
 
 async def test_a_client_of_the_users_stays_open() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from doctor.runs import KEY, ON, examine, target_at
 from rtllm.content.events import ResponseEnded
-from rtllm.content.usage import Usage
-from rtllm.doctor import QUESTIONS, scrub, to_data, to_markdown, verify_protocol
+from rtllm.content.usage import Totals, Usage
+from rtllm.doctor import QUESTIONS, Report, scrub, to_data, to_markdown, verify_protocol
 from rtllm.doctor.judgements.chains import Continued, judge_kept, judge_tokens
-from rtllm.doctor.judgements.findings import exit_status, not_checked
-from rtllm.doctor.judgements.limits import MIB, judge_frame_size
+from rtllm.doctor.judgements.findings import differs, exit_status, not_checked
+from rtllm.doctor.judgements.limits import MIB, judge_frame_size, judge_unknown_event
 from rtllm.doctor.judgements.replies import Baseline, HostReply, kept
 from rtllm.doctor.judgements.report import verdict_of
 from rtllm.doctor.simulated import simulated_host
@@ -88,6 +88,18 @@ async def test_a_host_that_repeats_another_secret_does_not_get_it_into_the_repor
         report = await verify_protocol(target_at(service, **config), on=ON)
     assert "I do not like …" in to_markdown(report)
     assert "gw-word-1" not in to_markdown(report)
+
+
+def test_no_text_of_a_report_has_a_secret() -> None:
+    names = ("request", "reply", "meaning", "keyword")
+    finding = differs("key", *[f"a {name} {KEY}" for name in names])
+    report = Report(
+        *(KIND, "openai", f"{KEY}.example", f"ft:{KEY}:us", ON, "1.0", (finding,), Totals()),
+        suggestion=f'llm = LLM(model="{KEY}")',
+    ).scrubbed([KEY])
+    texts = to_markdown(report) + json.dumps(to_data(report))
+    assert all(f"a {name} …" in texts for name in names)
+    assert KEY not in texts
 
 
 async def test_the_data_has_what_the_markdown_has() -> None:
@@ -170,3 +182,10 @@ def test_a_frame_that_is_refused_as_too_large_was_not_read() -> None:
     tried = [(16 * MIB, refused(413, "request_too_large")), (4 * MIB, refused(400))]
     finding = judge_frame_size(PROFILES["openai"], tried)
     assert finding.keyword == f"host_profile=HostProfile(…, max_frame={4 * MIB})"
+
+
+def test_a_connection_that_an_unknown_event_ends_does_no_harm() -> None:
+    survives, ends = judge_unknown_event(answered("OK")), judge_unknown_event(refused(400))
+    assert (survives.verdict, ends.verdict) == ("holds", "holds")
+    assert "survives" in survives.meaning
+    assert "survives" not in ends.meaning

@@ -99,8 +99,13 @@ class Report:
 
 
 def _scrubbed(finding: Finding, secrets: Sequence[str]) -> Finding:
-    asked, seen = scrub(finding.asked, secrets), scrub(finding.seen, secrets)
-    return replace(finding, asked=asked, seen=seen, meaning=scrub(finding.meaning, secrets))
+    return replace(
+        finding,
+        asked=scrub(finding.asked, secrets),
+        seen=scrub(finding.seen, secrets),
+        meaning=scrub(finding.meaning, secrets),
+        keyword=scrub(finding.keyword, secrets),
+    )
 
 
 def _without_names(code: str, secrets: Sequence[str]) -> str:
