@@ -575,7 +575,8 @@ class Network:
         if not self.world.uses_lanes and cause == "error without lane":
             if pipe.frozen or not pipe.queues.get(None):
                 return  # no request is left that the error could belong to
-            self._end_default(pipe)
+            if pipe.was_heard or self.choose.below(2):  # else it may be about the connection
+                self._end_default(pipe)
         elif not self.world.uses_lanes:
             pipe.is_over = True
         pipe.was_faulty = True

@@ -797,6 +797,11 @@ def tells_that_there_is_no_http(patch: Patch) -> None:
     patch.setattr(TurnProgress, "_socket_fault", nothing, raising=False)
 
 
+def goes_on_after_a_first_error(patch: Patch) -> None:
+    """A connection stays in use whose first frame is an error that may be about itself."""
+    patch.setattr(Connection, "_may_be_answered_anyway", lambda *_: False)
+
+
 def blames_a_connection_at_a_turns_end(patch: Patch) -> None:
     """However late it was sent, a request that is not written proves its connection dead."""
     patch.setattr(TurnProgress, "waited", lambda *_: 60.0)
@@ -819,7 +824,7 @@ def blames_the_host_for_a_mute_connection(patch: Patch) -> None:
 
 def trusts_parents(patch: Patch) -> None:
     """A host that ignores the response to continue is believed to know it."""
-    patch.setattr(Turns, "_check_parent_once", lambda *_: False)
+    patch.setattr(Turns, "_is_parent_ignored", lambda *_: False)
 
 
 def asks_for_parents_again(patch: Patch) -> None:
@@ -1141,6 +1146,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("opens a connection that must fail", "8", opens_what_must_fail),
     ("forgets that there is no HTTP", "8", forgets_that_there_is_no_http),
     ("tells that there is no HTTP", "8", tells_that_there_is_no_http),
+    ("goes on after a first error", "7", goes_on_after_a_first_error),
     ("mixes up headers of callers", "7", mixes_up_headers),
     ("takes other headers for another call", "2", takes_other_headers_for_another_call),
     ("fails on deeply nested arguments", "7", fails_on_deep_arguments),
@@ -1177,6 +1183,7 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "opens a connection that must fail": ("partly open",),
     "forgets that there is no HTTP": ("falling",),
     "tells that there is no HTTP": ("falling",),
+    "goes on after a first error": ("shared", "laneless"),
     "mixes up headers of callers": ("http", "falling"),
     "takes other headers for another call": ("http",),
     "shares anchors": ("twins", "storm"),

@@ -265,8 +265,11 @@ def laneless(choose: Decisions) -> World:
 def shared(choose: Decisions) -> World:
     """Many who wait at a time for what befalls their connection."""
     kept = choose.pick((("error without lane",), ("error without lane", "restart", "junk")))
+    has_lanes = choose.pick((True, True, True, False))
     return World(
         "shared",
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
         callers=choose.pick((2, 6, 12)),
         storms=choose.pick((0.2, 0.4)),
         without=frozenset(CONNECTION_FAULTS) - set(kept),
