@@ -13,6 +13,7 @@ from rtllm.retry.faults import (
     from_close,
     from_error,
     from_handshake,
+    is_of_substance,
     retry_after,
     timed_out,
 )
@@ -343,6 +344,55 @@ def test_the_wait_is_read_from_headers_or_else_from_the_sentence(
 ) -> None:
     wait = retry_after(headers, message, resets=True)
     assert wait == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        ({"details": [{"@type": "RetryInfo", "retryDelay": "43s"}]}, 43.0),  # Gemini
+        ({"error": {"message": "busy", "retry_after": 0.5}}, 0.5),
+        ({"error": "busy", "retry_after_seconds": 7}, 7.0),
+        ({"error": "busy", "retryAfter": "soon"}, None),
+        ({"message": "try again in 2s", "retry_after": "soon"}, 2.0),
+    ],
+)
+def test_the_wait_is_read_from_the_body_too(error: dict[str, Any], seconds: float | None) -> None:
+    fault = from_error({"message": "busy", **error}, 429)
+    assert fault.retry_after == seconds
+    assert from_error(error, 429, {"Retry-After": "3"}).retry_after == 3.0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        ({"code": "rate_limit_exceeded", "message": "too large"}, 413, FaultKind.REFUSED),
+        ({"code": "capacity_exceeded", "message": "flex is full"}, 498, FaultKind.THROTTLED),
+        ({"type": "overloaded_error", "message": "Overloaded"}, None, FaultKind.THROTTLED),
+    ],
+)
+def test_limits_of_other_hosts_are_known(
+    error: dict[str, str], status: int | None, kind: FaultKind
+) -> None:
+    assert from_error(error, status).kind is kind
+
+
+@pytest.mark.parametrize("message", ["exceeds the available context size", "API key not valid."])
+def test_content_that_is_rejected_is_recognized_by_the_sentence(message: str) -> None:
+    assert is_of_substance(from_error({"message": message}, 400))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Message": "Too long."},  # AWS
+        {"errorMessage": "Too long.", "errorCode": "X"},
+        {"error_code": 336003, "error_msg": "Too long."},  # Baidu
+        {"error": {"message": {"text": "Too long."}}},
+        {"base_resp": {"status_code": 1008, "status_msg": "Too long."}},  # MiniMax
+    ],
+)
+def test_the_sentence_is_found_in_the_body_of_any_host(body: dict[str, Any]) -> None:
+    assert from_error(body, 400).message == "Too long."
 
 
 def test_a_silence_says_what_was_waited_for() -> None:

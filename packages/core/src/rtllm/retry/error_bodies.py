@@ -19,18 +19,11 @@ _DEEPEST = 6
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]+>", re.IGNORECASE | re.DOTALL)
 _SENTENCES = (
-    *(
-        "message",
-        "msg",
-        "status_msg",
-        "detail",
-        "faultstring",
-        "error_description",
-        "error",
-        "title",
-        "reason",
-    ),
+    *("message", "msg", "status_msg", "detail", "faultstring", "error_description", "error"),
+    *("title", "reason", "Message", "errorMessage", "error_msg", "text"),
 )
+_WAITS = ("retryDelay", "retry_after", "retryAfter", "retry_after_seconds")
+"""Fields with a wait in seconds, as a number or as Google's ``"43s"``."""
 _CODES = ("code", "type", "object", "status", "error_type", "url", "ctx")
 """Fields that are not part of a body's text."""
 _NAMES = ("code", "type", "param", "status")
@@ -43,8 +36,8 @@ def error_object(body: object) -> dict[str, Any]:
         body: The body, decoded if it is JSON, else its text.
 
     Returns:
-        ``message``, ``code``, ``type``, ``param`` and ``status`` if the body has them, and
-        ``body_text``: its full text, for searching words. Empty if the body has no text.
+        ``message``, ``code``, ``type``, ``param``, ``status`` and ``retry_after`` if the body has
+        them, and ``body_text``: its full text, for searching words. Empty if the body has no text.
     """
     if isinstance(body, Mapping) and isinstance(body.get("body_text"), str):
         return dict(body)  # already read
@@ -134,6 +127,8 @@ def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) 
         if isinstance(value, str | Mapping | list) and value:
             _collect(value, found, depth + 1)
     details = body.get("details")
+    if (wait := _wait_of(body, details)) is not None:
+        found.setdefault("retry_after", wait)
     if isinstance(details, list) and "param" not in found:  # seen: Azure's invalid_payload
         _collect_list(details, found, depth + 1)
     reason = _inner_reason(body.get("innererror"))
@@ -144,6 +139,13 @@ def _collect_object(body: Mapping[Any, Any], found: dict[str, Any], depth: int) 
     if isinstance(raw, str) and raw and "message" in found and raw not in found["message"]:
         # seen: OpenRouter puts the provider's own answer there
         found["message"] = f"{found['message']}: {raw}"[:LONGEST]
+
+
+def _wait_of(body: Mapping[Any, Any], details: object) -> str | None:
+    """Return the wait that an object names in a field; seen: Gemini's is in a detail."""
+    objects = [body, *(details if isinstance(details, list) else ())]
+    fields = (each.get(name) for each in objects if isinstance(each, Mapping) for name in _WAITS)
+    return next((str(value) for value in fields if isinstance(value, str | int | float)), None)
 
 
 def _collect_list(entries: Sequence[object], found: dict[str, Any], depth: int) -> None:

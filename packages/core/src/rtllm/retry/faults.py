@@ -197,6 +197,7 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "rate_limit_exceeded": FaultKind.THROTTLED,
     "slow_down": FaultKind.THROTTLED,
     "server_is_overloaded": FaultKind.THROTTLED,
+    "capacity_exceeded": FaultKind.THROTTLED,  # documented by Groq, with the status 498
     "insufficient_quota": FaultKind.QUOTA,
     "credit_balance_exhausted": FaultKind.QUOTA,
     "organization_spend_limit_exceeded": FaultKind.QUOTA,
@@ -233,7 +234,8 @@ SUBSTANCE = frozenset(
 """Codes that reject the content, not its form; another form does not help."""
 # Seen: hosts that give no code for a context that is too long or not allowed.
 _SUBSTANCE_WORDS = re.compile(
-    r"context.?(length|window)|maximum context|too many tokens|content.?(filter|policy|management)"
+    r"context.?(length|window|size)|maximum context|too many tokens|api.?key|location is not"
+    r"|content.?(filter|policy|management)"
     r"|usage polic|safety|moderation|flagged|not on your plan|billing|not allowed to|permission",
     re.IGNORECASE,
 )
@@ -242,6 +244,7 @@ _BY_TYPE: Mapping[str, FaultKind] = {
     "insufficient_quota": FaultKind.QUOTA,
     "usage_limit_reached": FaultKind.QUOTA,
     "rate_limit_error": FaultKind.THROTTLED,
+    "overloaded_error": FaultKind.THROTTLED,
     "service_unavailable_error": FaultKind.THROTTLED,
     "authentication_error": FaultKind.UNAUTHORISED,
     "permission_error": FaultKind.FORBIDDEN,
@@ -266,6 +269,7 @@ _LANE_WORDS = re.compile(r"\bstream_id\b")
 # 'previous_response_id'"). vLLM answers 404 with the param "response_id" if it stored nothing.
 _CONTINUED = ("previous_response_id", "response_id")
 _CONTINUED_WORDS = re.compile(r"\bprevious_response(?:_id\b|_not_found\b)")
+_TOO_LARGE = 413
 _NUMBER = re.compile(r"[0-9]{3}")
 # Seen: "Please try again in 1.3s", "in 1m3s", "in 6m0s", "Please retry after 2 seconds".
 _WAIT = re.compile(
@@ -326,7 +330,11 @@ def from_error(
         status,
         param,
         lowered.get("x-request-id"),
-        retry_after(lowered, message, resets=kind is FaultKind.THROTTLED),
+        retry_after(
+            {"retry-after": str(found.get("retry_after", "")).removesuffix("s"), **lowered},
+            message,
+            resets=kind is FaultKind.THROTTLED,
+        ),
         has_code=code is not None,
         body_text=str(found.get("body_text", "")),
     )
@@ -337,7 +345,9 @@ def _kind(
 ) -> FaultKind | None:
     """Classify by the code, then the field or sentence, then the status, then the type."""
     if (by_code := _BY_CODE.get(code or "")) is not None:
-        return by_code
+        # Seen: Groq's code for a request that is larger than the limit of a minute.
+        is_too_large = by_code is FaultKind.THROTTLED and status == _TOO_LARGE
+        return FaultKind.REFUSED if is_too_large else by_code
     by_type = _BY_TYPE.get(kind_word or "")
     if by_type is FaultKind.QUOTA:
         return by_type
