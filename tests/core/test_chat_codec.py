@@ -592,6 +592,26 @@ def test_calls_in_an_object_or_without_a_function_are_read() -> None:
     assert calls(chunk({"tool_calls": [flat]})) == [WEATHER]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "functions.weather",
+        "functions.weather:0",
+        "weather:12",
+        " weather\n",
+        "weather<|channel|>commentary",
+        "functions.weather <|constrain|>json",
+    ],
+)
+def test_a_name_is_freed_from_what_the_template_added(name: str) -> None:
+    assert calls(piece('{"city":"Bonn"}', id="a", name=name)) == [WEATHER]
+
+
+@pytest.mark.parametrize("name", ["a.b", "functions", "functions.", "<|channel|>", "a:b"])
+def test_any_other_name_is_left_as_it_is(name: str) -> None:
+    assert calls(piece("{}", id="a", name=name)) == [("a", name, "{}")]
+
+
 def test_arguments_encoded_twice_are_decoded_once() -> None:
     assert calls(piece('"{\\"city\\":\\"Bonn\\"}"', id="a", name="weather")) == [WEATHER]
     assert calls(piece('"Bonn"', id="a", name="weather")) == [("a", "weather", '"Bonn"')]

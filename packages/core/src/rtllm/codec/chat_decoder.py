@@ -15,6 +15,7 @@ from rtllm.codec.thoughts import ThoughtFilter
 from rtllm.codec.token_counts import read_field, usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
+from rtllm.content.tool_names import clean_tool_name
 from rtllm.content.usage import Usage
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, cut_before_output, from_error
 
@@ -442,7 +443,7 @@ class ChatDecoder:
                 self._emitted_calls.append(
                     ToolCall(
                         call_id,
-                        call.name,
+                        clean_tool_name(call.name),
                         unwrapped(clean_escapes(call.arguments)),
                         carried=pack(
                             call.extra_fields,

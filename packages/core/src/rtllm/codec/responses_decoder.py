@@ -14,6 +14,7 @@ from rtllm.codec.thoughts import ThoughtFilter, without_thoughts
 from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
+from rtllm.content.tool_names import clean_tool_name
 from rtllm.content.usage import Usage
 from rtllm.retry.faults import Fault, cut_before_output, from_error
 
@@ -475,7 +476,7 @@ class ResponsesDecoder:
             return ()  # already received under another id or index: must not run twice
         self._call_ids.add(item.call_id)
         item.final_arguments = arguments
-        call = ToolCall(item.call_id, item.name, arguments)
+        call = ToolCall(item.call_id, clean_tool_name(item.name), arguments)
         item.done = call
         return (ToolCallReady(call),)
 

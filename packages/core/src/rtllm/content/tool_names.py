@@ -9,6 +9,11 @@ LEGAL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _KEPT = 55
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+# Seen in templates: gpt-oss's ``functions.x <|constrain|>json`` (xgrammar #607), Kimi's
+# ``functions.x:0`` (sglang #8088); assumed: servers that pass these on.
+_DECORATED = re.compile(
+    r"\s*(?:functions\.)?(?P<name>[A-Za-z0-9_-]{1,64})(?::\d+)?\s*(?:<\|.*)?", re.DOTALL
+)
 
 
 @lru_cache(maxsize=4096)
@@ -25,6 +30,17 @@ def legal_tool_name(name: str) -> str:
         return name
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{_ILLEGAL.sub('_', name)[:_KEPT]}_{digest}"
+
+
+def clean_tool_name(name: str) -> str:
+    """Return the name of a tool in a call, without what a model's template added to it.
+
+    Offered names consist of letters, digits, ``_`` and ``-``, so nothing of them is removed.
+    """
+    if LEGAL_NAME.fullmatch(name):
+        return name
+    found = _DECORATED.fullmatch(name)
+    return found["name"] if found is not None else name
 
 
 class ToolNames:
