@@ -228,6 +228,22 @@ async def test_an_answer_that_never_leaves_its_thoughts_is_a_failure() -> None:
             await Caller(client).say("hello")
 
 
+ONLY_REASONING = Reply((Reasoning("It is sunny.", shown=True),), Completed())
+
+
+async def test_an_answer_to_the_user_in_the_reasoning_alone_is_a_failure() -> None:
+    """As of vLLM, whose reasoning parser may take the whole answer for reasoning."""
+    async with chat_of([], ONLY_REASONING) as (simulator, client):
+        with pytest.raises(ResponseFailed, match="only the model's thoughts"):
+            await Caller(client).say("hello")
+        assert len(simulator.journal.entries) == 2
+
+
+async def test_after_a_tool_a_model_may_think_and_say_nothing() -> None:
+    async with chat_of([], ONLY_REASONING) as (_, client):
+        assert spoken(await Caller(client, [*HISTORY], tools=(TOOL,)).listen()) == ""
+
+
 @pytest.mark.parametrize("reason", ["content_filter", "max_output_tokens"])
 @pytest.mark.parametrize("over", ["chat", "socket"])
 async def test_an_answer_cut_before_its_first_word_is_a_failure(reason: str, over: str) -> None:

@@ -17,7 +17,13 @@ from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
 from rtllm.content.tool_names import clean_tool_name
 from rtllm.content.usage import Usage
-from rtllm.retry.faults import ANSWER_BROKEN_OFF, Fault, cut_before_output, from_error
+from rtllm.retry.faults import (
+    ANSWER_BROKEN_OFF,
+    ONLY_THOUGHTS,
+    Fault,
+    cut_before_output,
+    from_error,
+)
 
 RESPONSES_NAMES: Mapping[str, str] = {
     "reasoning_effort": "reasoning.effort",
@@ -182,6 +188,7 @@ class ChatDecoder:
         self._tier: str | None = None
         self._finish: str | None = None
         self._in_messages = False
+        self._has_thought = False
         self._has_more = False
         self._tail = False
         self._slow = False
@@ -319,7 +326,7 @@ class ChatDecoder:
             return cut_before_output(message, kind)
         if self._thoughts is not None and self._thoughts.dropped:
             message = "the response contains only the model's thoughts"
-            return cut_before_output(message, "only_thoughts")
+            return cut_before_output(message, ONLY_THOUGHTS)
         return None
 
     def _thought_ended(self) -> list[Event]:
@@ -353,7 +360,7 @@ class ChatDecoder:
         events: list[Event] = []
         content = read_field(delta, "content")
         if _string(delta, "reasoning_content") or _string(delta, "reasoning") or _thinks(content):
-            self._slow = self._touched_slow = True
+            self._slow = self._touched_slow = self._has_thought = True
         self._collect_reasoning(delta)
         said = _text_of(content)
         if self._in_messages and self._emitted:
@@ -464,8 +471,9 @@ class ChatDecoder:
             self.ended = ResponseEnded("incomplete", cause, self.response_id, self._usage)
         else:
             something = bool(self._emitted or self._emitted_calls)
+            why = ONLY_THOUGHTS if self._has_thought and not something else None
             self.ended = ResponseEnded(
-                "completed" if something else "empty", None, self.response_id, self._usage
+                "completed" if something else "empty", why, self.response_id, self._usage
             )
         return self.ended
 

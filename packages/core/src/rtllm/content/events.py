@@ -41,7 +41,8 @@ class ResponseEnded:
     Attributes:
         outcome: ``completed``; ``incomplete`` if the service cut it short; ``unfinished`` if only
             its last event is missing; ``empty`` if it has no output.
-        reason: The service's reason for an incomplete response, such as ``max_output_tokens``.
+        reason: The service's reason for an incomplete response, such as ``max_output_tokens``; of
+            an empty one ``only_thoughts``, if the model's reasoning came.
         response_id: The service's id of the response.
         usage: Its tokens, or None if the service did not report them.
     """

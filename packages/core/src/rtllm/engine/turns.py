@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
+from rtllm.content.items import Message
 from rtllm.context.outline import ResponseAnchor
 from rtllm.engine.actions import Deliver, Finish
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
@@ -20,7 +21,9 @@ from rtllm.engine.turn import ActiveTurn
 from rtllm.errors import TurnError
 from rtllm.retry.faults import (
     EMPTY_RESPONSE,
+    ONLY_THOUGHTS,
     PARENT_IGNORED,
+    UNANSWERED,
     Fault,
     not_taken,
     refuses_parents,
@@ -147,7 +150,7 @@ class Turns:
                     ready.append(event)
                 case ResponseEnded(outcome="empty") if not request.warm_up and turn.rebuild is None:
                     self._emit(turn, attempt, ready, now)
-                    self.recover(turn, EMPTY_RESPONSE, now)
+                    self.recover(turn, _fault_of_silence(turn, event), now)
                     return
                 case ResponseEnded():
                     self._complete(turn, attempt, [*ready, *turn.held, event], event, now)
@@ -495,6 +498,17 @@ class Turns:
         if attempt.decoder.created or not may_use_websocket or self._state.options.api == "chat":
             return fault
         return self._state.http_trust.reclassify(fault)
+
+
+def _fault_of_silence(turn: ActiveTurn, ended: ResponseEnded) -> Fault:
+    """Return the fault of a response without output.
+
+    After a tool's output or an instruction, a model may say nothing. Seen: hosts that put all text
+    next to the user's words into the reasoning.
+    """
+    last = turn.prepared.context.items[-1:]
+    is_to_user = any(isinstance(item, Message) and item.role == "user" for item in last)
+    return UNANSWERED if is_to_user and ended.reason == ONLY_THOUGHTS else EMPTY_RESPONSE
 
 
 def _note_progress(

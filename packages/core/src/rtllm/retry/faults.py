@@ -121,6 +121,13 @@ class Fault:
 
 CLIENT_CLOSED = Fault(FaultKind.CLIENT_CLOSED, "the client was closed")
 EMPTY_RESPONSE = Fault(FaultKind.EMPTY, "the service completed an empty response")
+ONLY_THOUGHTS = "only_thoughts"
+"""The code of a response that contains only the model's thoughts."""
+UNANSWERED = Fault(
+    FaultKind.EMPTY,
+    "the response to the user contains only the model's thoughts, next to an empty text",
+    ONLY_THOUGHTS,
+)
 PARENT_IGNORED = Fault(
     FaultKind.PARENT_IGNORED, "the service ignored the earlier response that was continued"
 )

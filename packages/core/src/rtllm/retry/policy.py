@@ -22,7 +22,7 @@ from rtllm.errors import (
     TurnError,
     TurnTimeout,
 )
-from rtllm.retry.faults import Fault, FaultKind
+from rtllm.retry.faults import ONLY_THOUGHTS, Fault, FaultKind
 
 Http = Literal["never", "at once", "at last", "if not connected", "uses_budget"]
 
@@ -307,7 +307,7 @@ def decide(
         is_form and sum(seen[kind] for kind in FORM_REJECTIONS) >= MAX_FORM_RESENDS
     ):
         return Resend(row.full_context, row.elsewhere, uses_budget=False, waits=row.waits)
-    if fault.kind is FaultKind.EMPTY:
+    if fault.kind is FaultKind.EMPTY and fault.code != ONLY_THOUGHTS:
         return Complete("empty")
     if row.budgeted and budget_left > 0:
         never_spoke = phase == "connecting" or fault.kind is FaultKind.UNRESPONSIVE

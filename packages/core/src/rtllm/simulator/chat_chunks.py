@@ -128,6 +128,8 @@ class Completion:
                         await asyncio.sleep(part.seconds)
                     given = part.tokens
                     self._reasoning_tokens += tokens(part.summary) if given is None else given
+                    if part.shown:
+                        yield {"content": None, "reasoning_content": part.summary}
                 case Text():
                     async for delta in self._said("content", part.steps()):
                         yield delta

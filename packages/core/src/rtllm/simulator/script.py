@@ -119,12 +119,14 @@ class Call:
 class Reasoning:
     """A reasoning item; its tokens are estimated from the summary unless given.
 
-    ``seconds`` is how long the model reasons.
+    ``seconds`` is how long the model reasons. ``shown`` sends the summary over Chat Completions
+    too, as ``reasoning_content``: OpenAI does not, many other hosts do.
     """
 
     summary: str = ""
     tokens: int | None = None
     seconds: float = 0.0
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
