@@ -9,8 +9,8 @@ LEGAL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _KEPT = 55
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
-# Seen in templates: gpt-oss's ``functions.x <|constrain|>json`` (xgrammar #607), Kimi's
-# ``functions.x:0`` (sglang #8088); assumed: servers that pass these on.
+# Seen in templates: gpt-oss's ``functions.x <|constrain|>json``, Kimi's ``functions.x:0``;
+# assumed: servers that pass these on.
 _DECORATED = re.compile(
     r"\s*(?:functions\.)?(?P<name>[A-Za-z0-9_-]{1,64})(?::\d+)?\s*(?:<\|.*)?", re.DOTALL
 )
