@@ -22,11 +22,20 @@ from rtllm import (
     RequestRejected,
     TraceEvent,
     TurnReport,
+    Usage,
 )
 from rtllm.instrumentation.otel_metrics import SECONDS, TOKENS
 from rtllm.otel import OpenTelemetry
 from rtllm.simulator import Call, Close, Dribble, ErrorFrame, Reply, Simulator, echo, fixed, only
-from rtllm.trace import AttemptEnded, TurnFinished, TurnQueued
+from rtllm.trace import (
+    AttemptEnded,
+    ConnectionClosed,
+    ConnectionOpened,
+    RequestSent,
+    TurnFinished,
+    TurnQueued,
+    TurnWaiting,
+)
 from support.otel import Telemetry, attributes_of, events_of, everything, is_child, seconds_of
 from transport.caller import Caller, MakeClient
 
@@ -284,6 +293,39 @@ async def test_connections_are_counted_with_their_handshakes(
     assert (handshake.count, handshake.explicit_bounds) == (1, SECONDS)
 
 
+def test_a_connection_that_could_not_be_opened_was_never_open(telemetry: Telemetry) -> None:
+    closed = ConnectionClosed(at=2.0, client="c", connection=1, reason="not opened")
+    telemetry.listener(ConnectionOpened(at=1.0, client="c", connection=2, seconds=0.1))
+    telemetry.listener(closed)
+    assert telemetry.sum_of("rtllm.client.connections") == 1
+
+
+def test_a_turn_that_waits_twice_for_a_connection_has_its_handshake_once(
+    telemetry: Telemetry,
+) -> None:
+    where: dict[str, Any] = {"client": "c", "turn": 1}
+    telemetry.listener(TurnQueued(at=1.0, model="m", **where))
+    for _ in range(2):
+        telemetry.listener(TurnWaiting(at=1.0, reason="connection", connection=1, **where))
+    telemetry.listener(ConnectionOpened(at=2.0, client="c", connection=1, seconds=1.0))
+    telemetry.listener(TurnFinished(at=3.0, outcome="completed", duration=2.0, **where))
+    (turn,) = telemetry.turns
+    assert events_of(turn) == ["rtllm.waiting", "rtllm.waiting", "rtllm.connected"]
+
+
+def test_the_tokens_of_an_attempt_that_is_not_counted_are_not_the_turns(
+    telemetry: Telemetry,
+) -> None:
+    where: dict[str, Any] = {"client": "c", "turn": 1}
+    spent: dict[str, Any] = {"category": "answered", "usage": Usage(100, 10)}
+    telemetry.listener(TurnQueued(at=1.0, model="m", **where))
+    telemetry.listener(AttemptEnded(at=2.0, attempt=1, counted=False, **spent, **where))
+    telemetry.listener(AttemptEnded(at=2.0, attempt=2, **spent, **where))
+    telemetry.listener(TurnFinished(at=3.0, outcome="completed", duration=2.0, **where))
+    (turn,) = telemetry.turns
+    assert attributes_of(turn)["gen_ai.usage.input_tokens"] == 100
+
+
 async def test_a_warm_up_is_not_a_chat(make_client: MakeClient, telemetry: Telemetry) -> None:
     async with Simulator(echo()) as service:
         client = make_client(service, on_trace=telemetry.listener)
@@ -386,6 +428,9 @@ def test_turns_whose_event_loop_ended_are_not_kept_without_a_limit(
 ) -> None:
     monkeypatch.setattr("rtllm.instrumentation.otel_turns.LIMIT", 3)
     for number in range(10):
-        telemetry.listener(TurnQueued(at=1.0, client="c", turn=number, model="m"))
+        where: dict[str, Any] = {"at": 1.0, "client": "c", "turn": number, "model": "m"}
+        telemetry.listener(TurnQueued(**where))
+        telemetry.listener(RequestSent(attempt=number, protocol="http", bytes=1, items=1, **where))
     assert repr(telemetry.listener) == "<OpenTelemetry: 3 turns open>"
     assert len(telemetry.turns) == 7
+    assert all(len(telemetry.attempts_of(turn)) == 1 for turn in telemetry.turns)
