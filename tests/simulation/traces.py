@@ -161,9 +161,11 @@ class TraceJudge:
                 self._connections[number] = "open"
             case ConnectionRotated():
                 _demand(state == "open", f"comes to a connection that is {state}", event)
+                _demand(event.replaced < number, "replaces no older connection", event)
             case ConnectionClosed():
                 _demand(state in ("opening", "open"), f"ends a connection that is {state}", event)
                 _demand((event.reason == "not opened") <= (state == "opening"), "lies", event)
+                _demand((event.reason == "lost") <= (state == "open"), "lies", event)
                 self._connections[number] = "closed"
             case _:
                 _demand(False, "is of no turn", event)
