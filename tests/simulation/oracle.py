@@ -215,10 +215,11 @@ class Oracle:
     def _waits_anew(self, turn: TurnRecord) -> bool:
         """Whether a turn has begun to wait for another connection since it was last looked at.
 
-        At the limit of connections it may wait for any of them.
+        At the limit of connections it may wait for any of them, and pause in between.
         """
         held = self.sim.engines[turn.engine].snapshot().turns[turn.number]
-        if held.state == "connecting" and held.waits_for is None:
+        is_paused = held.state == "pausing" and turn.was_queued
+        if is_paused or (held.state == "connecting" and held.waits_for is None):
             return True
         before, turn.waits_for = turn.waits_for, held.waits_for
         return held.waits_for is not None and held.waits_for != before
