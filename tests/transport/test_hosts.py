@@ -298,6 +298,38 @@ async def test_a_host_that_ignores_a_parent_is_asked_whole_before_a_word_is_emit
         assert client.usage.all.attempts == 4
 
 
+PAGE = "<html><title>404 Not Found</title></html>"
+NO_RETENTION = '{"error":{"message":"Previous response cannot be used: Zero Data Retention."}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, PAGE), (404, "Not Found"), (403, NO_RETENTION)],
+    ids=["404 with a page", "404 in plain words", "403 for a policy"],
+)
+async def test_a_continued_request_that_is_refused_in_any_words_is_sent_whole(
+    status: int, body: str
+) -> None:
+    fault = in_turn(None, RefuseRequest(status=status, body=body), None)
+    async with responses_of([], websocket=False, simulator={"fault": fault}) as (sim, client, _):
+        caller = Caller(client, [SYSTEM])
+        for text in ("one", "two"):
+            assert spoken(await caller.say(text)) == f"You said: {text}"
+        continued = [bool(e.body.get("previous_response_id")) for e in sim.journal.entries]
+        assert continued == [False, True, False]
+
+
+async def test_a_model_that_is_not_there_is_not_asked_for_twice() -> None:
+    body = '{"error":{"message":"No such model.","code":"model_not_found"}}'
+    fault = in_turn(None, RefuseRequest(status=404, body=body), None)
+    async with responses_of([], websocket=False, simulator={"fault": fault}) as (sim, client, _):
+        caller = Caller(client, [SYSTEM])
+        await caller.say("one")
+        with pytest.raises(RequestRejected, match="No such model"):
+            await caller.say("two")
+        assert len(sim.journal.entries) == 2
+
+
 async def test_nothing_is_continued_if_a_user_forbids_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

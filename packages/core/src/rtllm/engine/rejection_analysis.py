@@ -12,7 +12,7 @@ from rtllm.engine.rejected_tool import find_rejected_tool
 from rtllm.parameters.families import Api
 from rtllm.providers.dialects import Dialect, plain_points, wanted_points
 from rtllm.providers.host_dialects import Points
-from rtllm.retry.faults import Fault, FaultKind, is_of_substance
+from rtllm.retry.faults import Fault, FaultKind, is_of_substance, refuses_parents
 
 _REFUSALS = frozenset(
     {
@@ -23,6 +23,7 @@ _REFUSALS = frozenset(
         FaultKind.SERVER,
     }
 )
+_OF_NO_PARAMETER = (FaultKind.NOT_FOUND, FaultKind.SERVER, FaultKind.FORBIDDEN)
 _OF_MODELS = ("model_not_found", "DeploymentNotFound", "deployment_not_found")
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 _OF_A_RESPONSE = re.compile(r"response|previous|history|conversation", re.IGNORECASE)
@@ -66,7 +67,7 @@ def analyze_rejection(
     is_final = _is_final(fault, knowledge)
     wanted = () if is_final else _useful(wanted, changes)
     parameter = tool = None
-    if not is_final and fault.kind not in (FaultKind.NOT_FOUND, FaultKind.SERVER):
+    if not is_final and fault.kind not in _OF_NO_PARAMETER:
         parameter = knowledge.rejected.find_rejected(prepared.request, fault.words, fault.param)
         tool = find_rejected_tool(fault, knowledge.rejected.offered_tools(prepared.request))
     if wanted and (parameter is None or parameter != fault.param):
@@ -95,10 +96,12 @@ def _analyze_parent(
         return fault  # a resend in the same form, with the full context
     if fault.kind is FaultKind.PARAMETER_REFUSED:
         return fault if fault.code in _PARAMETER_CODES else replace(fault, kind=FaultKind.REFUSED)
-    if is_final or not _may_mean_parent(fault):
+    if is_final:
         return fault
-    if plan.anchor is not None:
+    if plan.anchor is not None and _may_mean_anchor(fault):
         return replace(fault, kind=FaultKind.CHAIN_MISS)
+    if not _may_mean_parent(fault):
+        return fault
     if any(isinstance(item, Reasoning | Opaque) for item in plan.items):
         return replace(fault, kind=FaultKind.ITEMS_REFUSED)
     return _try_plainest_form(fault, prepared, knowledge, changes)
@@ -115,11 +118,24 @@ def _useful(wanted: Points, changes: Callable[[Points, Points], bool]) -> Points
 
 def _may_be_form(fault: Fault) -> bool:
     """Whether a fault may be a rejection of the request's form, with an error text."""
+    if fault.kind is FaultKind.FORBIDDEN:  # seen: not of the request, but of the earlier response
+        return refuses_parents(fault)
     if fault.kind not in _REFUSALS or (fault.status or 0) > _TEMPLATE_BROKE:
         return False
     if fault.kind is FaultKind.RESPONSE_FAILED:
         return not fault.has_code
     return bool(fault.body_text)
+
+
+def _may_mean_anchor(fault: Fault) -> bool:
+    """Whether a request may have failed only because of the response that it continues.
+
+    Seen: hosts without a store answer 404 in any words, also with a web page; with a policy against
+    storing, 403. So only a rejected model, key, quota or content is something else.
+    """
+    if fault.kind is FaultKind.NOT_FOUND:
+        return fault.code not in _OF_MODELS
+    return fault.kind is FaultKind.FORBIDDEN or _may_mean_parent(fault)
 
 
 def _may_mean_parent(fault: Fault) -> bool:
