@@ -307,7 +307,7 @@ NO_RETENTION = '{"error":{"message":"Previous response cannot be used: Zero Data
     [(404, PAGE), (404, "Not Found"), (403, NO_RETENTION)],
     ids=["404 with a page", "404 in plain words", "403 for a policy"],
 )
-async def test_a_continued_request_that_is_refused_in_any_words_is_sent_whole(
+async def test_a_continued_request_refused_in_any_words_is_sent_with_the_full_context(
     status: int, body: str
 ) -> None:
     fault = in_turn(None, RefuseRequest(status=status, body=body), None)
