@@ -887,7 +887,8 @@ class Oracle:
         was_cut = attempt is not None and attempt.ended == "incomplete"
         if cause is None and was_cut and turn.emitted_from is None:
             cause = "cut at once"  # an answer that is cut before its first word is a failure
-        if cause is None and "first word" in str(action.error):
+        error = str(action.error)
+        if cause is None and ("first word" in error or "whole turn" in error):
             cause = self._cause_of_silence(turn, attempt)
         if cause is None:
             raise Violation("5", f"turn {turn.serial} fails without a cause: {action.error!r}")
@@ -899,7 +900,7 @@ class Oracle:
             raise Violation("8", f"turn {turn.serial} hides {turn.must_fail!r}: {action.error}")
 
     def _cause_of_silence(self, turn: TurnRecord, attempt: AttemptRecord | None) -> str | None:
-        """Tell what left the last attempt of a turn too little time for its first word."""
+        """Tell what left the last attempt of a turn too little time."""
         if turn.causes:
             return "silence"
         limits, network = turn.request.limits, self.sim.network
