@@ -72,7 +72,7 @@ async def test_a_host_that_repeats_the_key_does_not_get_it_into_the_report() -> 
 @pytest.mark.parametrize(
     "config",
     [{"api_key": lambda: "gw-word-1"}, {"base_url": "BASE?subscription=gw-word-1"}],
-    ids=str,
+    ids=["key function", "query"],
 )
 async def test_a_host_that_repeats_another_secret_does_not_get_it_into_the_report(
     config: dict[str, Any],
