@@ -31,7 +31,9 @@ WORDS: Mapping[FaultKind, str] = {
     FaultKind.QUOTA: "the credit or quota is used up",
     FaultKind.UNAUTHORISED: "the key is rejected (401)",
     FaultKind.TOKEN_REFUSED: "the key is rejected, and a key function can return a new one",
-    FaultKind.FORBIDDEN: "not allowed (403), a redirect, a certificate that isn't trusted",
+    FaultKind.FORBIDDEN: (
+        "not allowed (403), a redirect to another host, a certificate that isn't trusted"
+    ),
     FaultKind.NOT_FOUND: "the model, or another object of the request, does not exist (404)",
     FaultKind.NO_WEBSOCKET: (
         "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)"

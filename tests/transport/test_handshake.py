@@ -3,11 +3,15 @@
 import asyncio
 import itertools
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from rtllm import Client, ConnectionLost, Credentials, RequestRejected, RetryPolicy, endpoint
+from rtllm.providers.redirects import stays_at_origin
 from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
 from transport.caller import Caller, MakeClient, spoken
 
@@ -40,29 +44,84 @@ async def test_a_key_function_without_a_key_is_reported(bad: str) -> None:
         await client.aclose()
 
 
-async def test_a_redirect_is_not_followed() -> None:
-    reached: list[str] = []
+async def test_a_redirect_to_another_host_is_not_followed() -> None:
+    async with Simulator() as elsewhere, moved(elsewhere.base_url) as base_url:
+        for websocket in (True, False):
+            client = Client(endpoint(base_url), Credentials("secret"), websocket=websocket)
+            with pytest.raises(RequestRejected, match=r"redirects .* to another host"):
+                await Caller(client).say("hello")
+            await client.aclose()
+        assert not elsewhere.journal.connections
+        assert not elsewhere.journal.entries
 
-    async def elsewhere(request: web.Request) -> web.Response:
-        reached.append(request.headers.get("Authorization", ""))
-        return web.Response()
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_a_redirect_within_its_host_is_followed(*, websocket: bool) -> None:
+    async with Simulator("Hi.") as service, moved(service.base_url, relays=True) as base_url:
+        client = Client(endpoint(base_url), Credentials("secret"), websocket=websocket)
+        assert spoken(await Caller(client).say("hello")) == "Hi."
+        await client.aclose()
+
+
+@asynccontextmanager
+async def moved(url: str, *, relays: bool = False) -> AsyncIterator[str]:
+    """Serve an API's root that redirects all requests.
+
+    Args:
+        url: The root to redirect to.
+        relays: Redirect to another path of this server instead, which passes requests on.
+    """
 
     async def redirect(_: web.Request) -> web.Response:
-        raise web.HTTPTemporaryRedirect(f"http://localhost:{port}/elsewhere")
+        raise web.HTTPTemporaryRedirect(f"{'/new' if relays else url}/responses")
+
+    async def relay(request: web.Request) -> web.StreamResponse:
+        assert request.headers["Authorization"] == "Bearer secret"
+        headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            if request.method == "POST":
+                body = await request.read()
+                async with session.post(f"{url}/responses", data=body) as answer:
+                    return web.Response(body=await answer.read(), content_type="text/event-stream")
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            async with session.ws_connect(f"{url}/responses") as service:
+                await service.send_str(await socket.receive_str())
+                async for message in service:
+                    await socket.send_str(message.data)
+                    if '"response.completed"' in message.data:
+                        break
+            return socket
 
     app = web.Application()
-    app.router.add_get("/v1/responses", redirect)
-    app.router.add_get("/elsewhere", elsewhere)
+    app.router.add_route("*", "/v1/responses", redirect)
+    app.router.add_route("*", "/new/responses", relay)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
-    client = Client(endpoint(f"http://127.0.0.1:{port}/v1"), Credentials("secret"))
-    with pytest.raises(RequestRejected, match="redirect"):
-        await Caller(client).say("hello")
-    assert not reached
-    await client.aclose()
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "stays"),
+    [
+        ("https://host/v1/responses", "/v2/responses", True),
+        ("https://host/v1/responses", "https://host:443/v1/responses/", True),
+        ("wss://host/v1/responses", "https://host/v2", True),
+        ("http://host/v1", "https://host/v1", "upgraded"),
+        ("http://host:8000/v1", "https://host/v1", False),
+        ("https://host/v1", "http://host/v1", False),
+        ("https://host/v1", "https://host.example/v1", False),
+        ("https://host/v1", "//elsewhere/v1", False),
+        ("https://host/v1", "https://host:nowhere/v1", False),
+    ],
+)
+def test_a_redirect_stays_at_its_origin(url: str, location: str, stays: bool | str) -> None:
+    assert stays_at_origin(url, location) is (stays is True)
+    assert stays_at_origin(url, location, may_upgrade=True) is bool(stays)
 
 
 async def test_credentials_are_in_no_repr() -> None:

@@ -103,6 +103,22 @@ async def test_a_user_who_forbids_storing_is_obeyed(options: dict[str, Any]) -> 
         await llm.aclose()
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_default_of_tool_choice_costs_one_refused_request(*, streaming: bool) -> None:
+    async with Simulator("Hi.", manners=["no tool_choice"], strict=False) as service:
+        llm = llm_of(service, streaming=streaming)
+        for _ in range(2):
+            chunks, error = await chunks_of(llm, hello(), tools=[weather])
+            assert error is None
+            assert text_of(chunks) == "Hi."
+        sent = [entry.body.get("tool_choice") for entry in service.journal.entries]
+        assert sent == ["auto", None, None]
+        llm.tool_choice = "required"
+        _, error = await chunks_of(llm, hello(), tools=[weather])
+        assert "tool_choice" in str(error)  # what the user set is not dropped
+        await llm.aclose()
+
+
 async def test_nothing_is_stored_unless_the_user_wants_it() -> None:
     async with Simulator("Hi.") as service:
         llm = llm_of(service, streaming=True)

@@ -1,4 +1,4 @@
-"""Not allowed, or a redirect."""
+"""Not allowed, or a redirect to another host."""
 
 from __future__ import annotations
 

@@ -86,7 +86,11 @@ class LiveSettings:
             host=clients.provider.host,
             deployment=clients.provider.deployment,
             unstored=True,
-            defaults={"temperature": DEFAULT_TEMPERATURE, **clients.provider.defaults},
+            defaults={
+                "temperature": DEFAULT_TEMPERATURE,
+                "tool_choice": "auto",
+                **clients.provider.defaults,
+            },
             **groups.options,
         )
         clients.provider.check()

@@ -1,7 +1,7 @@
 """Adjustments of settings after a rejection: which parameter it names, and what to send instead."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rtllm.parameters.catalog import TABLE
@@ -59,13 +59,20 @@ def requested_value(message: str, parameter: str) -> str | None:
     return None
 
 
-def find_parameter(words: str, settings: Mapping[str, Any]) -> str | None:
+def find_parameter(
+    words: str, settings: Mapping[str, Any], droppable: Collection[str] = DROPPABLE
+) -> str | None:
     """Find the parameter that a rejection names, among those that were sent and may be dropped.
 
     Hosts name it in their sentence, as a path, or in a list of details; often without a code.
+
+    Args:
+        words: The full text of the rejection.
+        settings: The settings that were sent.
+        droppable: The parameters that may be dropped.
     """
     found: list[tuple[int, str]] = []
-    for parameter in DROPPABLE:
+    for parameter in droppable:
         if get_parameter(settings, parameter) is None and parameter != "stream_options":
             continue
         for alias in _aliases(parameter):

@@ -247,8 +247,9 @@ class _Fitting:
             return self._not_taken(row, f"{api} no {row.name}")
         if self._family is None:
             # A default is sent to models that are known to accept it. The framework's temperature
-            # is sent to all, because users rely on it, and `store`, which is the host's field.
-            return row.name not in self.untouched or row.name in ("temperature", "store")
+            # is sent to all, because users rely on it, and so are fields of the host.
+            of_all = ("temperature", "store", "tool_choice")
+            return row.name not in self.untouched or row.name in of_all
         if row.name == "temperature" and row.name in self.untouched and self._family.reasons:
             return False
         asked = ParameterContext(

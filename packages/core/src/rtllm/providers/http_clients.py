@@ -8,6 +8,7 @@ from rtllm.providers import environment
 from rtllm.providers.credentials import KeyHeader, KeyHeaders, key_header, other_header
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import trusted_by_environment
+from rtllm.providers.redirects import KEEPS_BODY, stays_at_origin
 
 MakeClient = Callable[[str | None], Any]
 """Creates an ``AsyncOpenAI``, or an object with the same interface.
@@ -63,11 +64,26 @@ def patient_http(url: str, proxy: str | None = None) -> Any:
     proxy = proxy or environment.proxy_for(url)
     # Without a proxy none is used: NO_PROXY means the same here and on the WebSocket.
     direct = dict.fromkeys(("http://", "https://", "all://"))
-    # Redirects aren't followed, because the caller's words and the user's headers would be sent
-    # along.
     return openai.DefaultAsyncHttpxClient(
-        limits=limits, proxy=proxy, mounts=None if proxy else direct, follow_redirects=False
+        limits=limits,
+        proxy=proxy,
+        mounts=None if proxy else direct,
+        follow_redirects=True,
+        event_hooks={"response": [_stay_at_origin]},
     )
+
+
+async def _stay_at_origin(response: Any) -> None:
+    """Make a redirect to another host a plain response, which is not followed.
+
+    The caller's words and the user's headers would be sent along.
+    """
+    location, asked = response.headers.get("location"), str(response.request.url)
+    is_followed = response.status_code in KEEPS_BODY and stays_at_origin(
+        asked, location or "", may_upgrade=True
+    )
+    if location is not None and not is_followed:
+        del response.headers["location"]
 
 
 def key_auth(http: Any, key: str, headers: KeyHeaders) -> Any:
@@ -107,7 +123,7 @@ def _set_key(request: Any, header: KeyHeader, key: str) -> None:
 def make_client(endpoint: Endpoint, proxy: str | None) -> Any:
     """Create an openai client for a host; keys come with each request.
 
-    It follows no redirect, because the user's headers would be sent along.
+    It follows no redirect to another host, because the user's headers would be sent along.
     """
     import openai  # noqa: PLC0415 - slow to import
 

@@ -407,8 +407,8 @@ def from_handshake(status: int, headers: Mapping[str, str], body: bytes) -> Faul
 def redirected(fault: Fault, what: str) -> Fault:
     """Create the fault of a redirected connection or request."""
     message = (
-        f"the service redirects the {what}; redirects are not followed, because the key would be "
-        "sent along; use the final URL as base_url"
+        f"the service redirects the {what} to another host; that is not followed, because the key "
+        "would be sent along; use the final URL as base_url"
     )
     return replace(fault, kind=FaultKind.FORBIDDEN, message=message)
 

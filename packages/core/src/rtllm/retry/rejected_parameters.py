@@ -15,6 +15,9 @@ from rtllm.parameters.adjustments import (
     supported_values,
 )
 
+_KEPT = frozenset({"store"})
+"""What is not dropped like a parameter, even if the user did not set it: a point of the dialect."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,7 +74,8 @@ class RejectedParameters:
         """Return a request's settings as its model accepts them; each change is logged once."""
         settings: Mapping[str, object] = request.settings
         for parameter, supported in self._of_model.get(request.model, {}).items():
-            if request.strict_parameters and parameter not in request.untouched:
+            is_chosen = parameter not in request.untouched
+            if is_chosen and (request.strict_parameters or parameter not in DROPPABLE):
                 continue
             fitting = apply_rejection(settings, parameter, supported)
             if (other := get_parameter(fitting, parameter)) != get_parameter(settings, parameter):
@@ -91,7 +95,8 @@ class RejectedParameters:
             param: The field that it names.
         """
         settings = self.adjust_settings(request)
-        if param in DROPPABLE and self._can_change(settings, request, param, words):
+        droppable = DROPPABLE | (request.untouched - _KEPT)
+        if param in droppable and self._can_change(settings, request, param, words):
             return param
         if (param or "").partition("[")[0].partition(".")[0] in ("messages", "input"):
             return None
@@ -99,7 +104,7 @@ class RejectedParameters:
             value = requested_value(words, parameter)
             if value is not None and request.tools and get_parameter(settings, parameter) != value:
                 return parameter
-        named = find_parameter(words, settings)
+        named = find_parameter(words, settings, droppable)
         if named is None or not self._can_change(settings, request, named, words):
             return None
         return named

@@ -266,6 +266,11 @@ def _no_store(body: Body) -> None:
         raise RequestError("Unsupported parameter: store")
 
 
+def _no_tool_choice(body: Body) -> None:
+    if "tool_choice" in body:
+        raise RequestError("tool_choice: Extra inputs are not permitted", status=422)
+
+
 def _wants_signatures(body: Body) -> None:
     for message in _messages(body):
         first = next(iter(message.get("tool_calls") or ()), None)
@@ -331,6 +336,7 @@ REFUSALS: Mapping[str, Callable[[Body], None]] = {
     "only max_tokens": _only_max_tokens,
     "no effort": _no_effort,
     "no store": _no_store,
+    "no tool_choice": _no_tool_choice,
     "signs calls": _wants_signatures,
     "thinks beside calls": _wants_thoughts,
     "no unknown fields": _no_unknown_fields,

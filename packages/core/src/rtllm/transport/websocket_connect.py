@@ -24,6 +24,7 @@ from rtllm.providers.network import (
     name_of,
     trusted_by_environment,
 )
+from rtllm.providers.redirects import stays_at_origin
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
 from rtllm.transport.reasons import reason_of
 from rtllm.transport.redaction import redact
@@ -94,12 +95,14 @@ async def _read_refusal(
         return  # status and headers are enough
 
 
-async def _refuse_redirect(
+async def _check_redirect(
     _session: aiohttp.ClientSession,
     _ctx: SimpleNamespace,
     params: aiohttp.TraceRequestRedirectParams,
 ) -> None:
-    raise FaultError(from_handshake(params.response.status, dict(params.response.headers), b""))
+    headers = params.response.headers
+    if not stays_at_origin(str(params.url), headers.get("Location", "")):
+        raise FaultError(from_handshake(params.response.status, dict(headers), b""))
 
 
 class WebSocketOpener:
@@ -234,7 +237,7 @@ class WebSocketOpener:
         ):
             trace = aiohttp.TraceConfig()
             trace.on_request_end.append(_read_refusal)
-            trace.on_request_redirect.append(_refuse_redirect)
+            trace.on_request_redirect.append(_check_redirect)
             old = self._session
             self._connector = connector
             own = _unlimited(connector)
