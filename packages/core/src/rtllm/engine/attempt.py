@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 from rtllm.content.call_identity import UNNAMED, CallIdentity
 from rtllm.content.events import Event, ResponseEnded
@@ -57,7 +57,6 @@ class Decoder(Protocol):
         """Decode the next piece; return its events, and a fault if the response failed."""
 
 
-@runtime_checkable
 class ExchangeDecoder(Decoder, Protocol):
     """A decoder of the response to an HTTP exchange."""
 
@@ -153,6 +152,11 @@ class Attempt:
     def over_http(self) -> bool:
         """Whether it is an HTTP exchange; their numbers are negative."""
         return self.connection < 0
+
+    @property
+    def exchange(self) -> ExchangeDecoder | None:
+        """The decoder, if it is one of an HTTP exchange."""
+        return cast("ExchangeDecoder", self.decoder) if self.connection < 0 else None
 
     @property
     def is_waiting(self) -> bool:

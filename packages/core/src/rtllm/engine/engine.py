@@ -17,7 +17,7 @@ from typing import Any
 
 from rtllm.codec.frames import read
 from rtllm.engine.actions import Action, Close, WakeAt
-from rtllm.engine.attempt import Attempt, ExchangeDecoder
+from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.connection import Connection, LanelessError, Opening
@@ -226,8 +226,8 @@ class Engine:
         self._state.connections.opened(connection, now)
         if connection.is_exchange:
             for attempt in connection.attempts():
-                if isinstance(attempt.decoder, ExchangeDecoder):
-                    attempt.decoder.accepted()
+                if attempt.exchange is not None:
+                    attempt.exchange.accepted()
             return self._settle(now)
         if connection.is_trial:
             self._state.fallback.record_open()
@@ -434,8 +434,8 @@ class Engine:
     def _exchange_ended(self, connection: Connection, fault: Fault | None, now: float) -> None:
         """Finish the attempts of an HTTP exchange that is over."""
         for attempt in connection.attempts():
-            decoder = attempt.decoder
-            if isinstance(decoder, ExchangeDecoder) and (fault is None or decoder.finished):
+            decoder = attempt.exchange
+            if decoder is not None and (fault is None or decoder.finished):
                 events, at_end = decoder.finish()
                 self._turns.process(attempt, events, at_end, now, was_in_progress=True)
             if not attempt.finished:

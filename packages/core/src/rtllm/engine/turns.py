@@ -8,7 +8,7 @@ from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Message
 from rtllm.context.outline import ResponseAnchor
 from rtllm.engine.actions import Deliver, Finish
-from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder, is_forgotten
+from rtllm.engine.attempt import Attempt, Decoder, is_forgotten
 from rtllm.engine.attempts import Attempts
 from rtllm.engine.cancellation import DRAIN_LIMIT, Cancellation
 from rtllm.engine.progress import TurnProgress
@@ -93,8 +93,8 @@ class Turns:
         turn = self._state.turns.get(attempt.turn) if attempt.abandoned is None else None
         if trace.is_on:
             trace.created(attempt, now)
-        if attempt.over_http and isinstance(decoder, ExchangeDecoder):
-            self._attempts.expect_end(attempt, decoder, now)
+        if (exchange := attempt.exchange) is not None:
+            self._attempts.expect_end(attempt, exchange, now)
         if (
             turn is not None
             and turn.attempt is attempt
@@ -461,10 +461,8 @@ class Turns:
     def end_after_silence(self, number: int, now: float) -> None:
         """End a response if nothing followed its ``finish_reason``."""
         attempt = self._state.attempts.get(number)
-        decoder = attempt.decoder if attempt is not None else None
-        if attempt is None or not isinstance(decoder, ExchangeDecoder):
-            return
-        if decoder.may_end_after_silence:
+        exchange = attempt.exchange if attempt is not None else None
+        if attempt is not None and exchange is not None and exchange.may_end_after_silence:
             self._finish_exchange(attempt, now)
 
     def _finish_exchange(self, attempt: Attempt, now: float) -> bool:
@@ -473,10 +471,10 @@ class Turns:
         Returns:
             Whether it has ended.
         """
-        decoder = attempt.decoder
-        if not isinstance(decoder, ExchangeDecoder) or not decoder.finished:
+        exchange = attempt.exchange
+        if exchange is None or not exchange.finished:
             return False
-        events, fault = decoder.finish()
+        events, fault = exchange.finish()
         self.process(attempt, events, fault, now, was_in_progress=True)
         return True
 
