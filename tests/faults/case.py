@@ -61,6 +61,7 @@ class Case:
         caller: What the caller says.
         renewable: Whether the key is a function's, which may have a fresh one.
         simulator: More options of the simulator.
+        blames_parent: Whether a request that continues a response is sent once more without it.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Case:
     caller: str = "Go on."
     renewable: bool = False
     simulator: Mapping[str, Any] = field(default_factory=dict)
+    blames_parent: bool = False
 
 
 When = Literal["throughout", "between", "connecting", "amid"]

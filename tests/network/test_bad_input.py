@@ -68,7 +68,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("strict_tools", "yes", "expected True, False or None"),
     ("strict_tools", 0, "expected True, False or None"),
     ("dialect", "leading", "expected a mapping, for example"),
-    ("store", "yes", "store is 'yes'; expected True, False or None"),
+    ("store", "yes", "store is 'yes'; expected True"),
     ("model", "", "model is ''; expected the name of a model"),
     ("model", None, "model is None; expected the name of a model"),
 ]

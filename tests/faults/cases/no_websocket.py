@@ -10,9 +10,15 @@ from rtllm.simulator import RefuseHandshake, RefuseRequest
 RULE = Rule(FaultKind.NO_WEBSOCKET, RequestRejected)
 NEITHER = Rule(FaultKind.NO_HTTP, RequestRejected)
 NO_404, NO_405, NO_426 = (RefuseHandshake(status, "<html>No</html>") for status in (404, 405, 426))
-NO_POST = RefuseRequest(405, "<html>No</html>")
+NO_POST = RefuseRequest(404, "<html>No</html>")
 FAILS = RULE.fails(0)
-NOTHING: More = {"handshake": NO_404, "always": True, "options": HTTP, "next_way": None}
+NOTHING: More = {
+    "handshake": NO_404,
+    "always": True,
+    "options": HTTP,
+    "next_way": None,
+    "blames_parent": True,
+}
 
 CASES = (
     RULE.connecting("the host has no WebSocket (404), and no fallback", NO_404, FAILS, always=True),

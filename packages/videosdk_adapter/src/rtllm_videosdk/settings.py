@@ -88,7 +88,6 @@ class LiveSettings:
             unstored=True,
             defaults={
                 "temperature": DEFAULT_TEMPERATURE,
-                "tool_choice": "auto",
                 **clients.provider.defaults,
             },
             **groups.options,

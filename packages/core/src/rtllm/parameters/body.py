@@ -138,7 +138,7 @@ def body_of(
     extras = {name: {**_extra(options, name), **_extra(call, name)} for name in EXTRAS}
     fitting = _Fitting(
         chosen,
-        frozenset(untouched) - given.keys() - extras["extra_body"].keys(),
+        _untouched(chosen, frozenset(untouched) - given.keys() - extras["extra_body"].keys()),
         api,
         model,
         stored=extras["extra_body"].get("store", chosen.get("store")),
@@ -156,6 +156,11 @@ def body_of(
         call.get("timeout"),
         tuple(fitting.warnings),
     )
+
+
+def _untouched(chosen: Mapping[str, Any], untouched: frozenset[str]) -> frozenset[str]:
+    """Return what is lost by nobody if it is left out; also what the API does by default."""
+    return untouched | {"tool_choice"} if chosen.get("tool_choice") == "auto" else untouched
 
 
 class _Fitting:
