@@ -197,7 +197,7 @@ class Played:
         *_, last = self._of_turn(2)
         assert self._line.spoken[-1].strip() == words(last.index), self._line.spoken
         assert self._case.next_way in (None, last.transport)
-        if self._case.forgets:
+        if self._case.forgets or self._case.blames_parent:
             return
         known = [e for e in self._stage.entries[: last.index] if e.outcome == "completed"]
         if self._case.closed or (last.transport == "http" and not self._store):

@@ -9,6 +9,7 @@ import pytest
 
 from rtllm import read_trace
 from rtllm.trace_view import page_of, read_calls, summarize
+from rtllm.trace_view.explain import notes_of
 from trace_view.browser import Tab
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,6 +43,18 @@ async def test_the_slowest_turn_and_its_reason_are_found_at_once(
     top = "document.querySelector('#turn-5').getBoundingClientRect().top"
     assert await tab.run(f"{top} > -1 && {top} < innerHeight")
     assert tab.messages == []
+
+
+@both
+def test_a_cache_is_broken_only_if_tokens_were_missed(framework: str) -> None:
+    calls = read_calls(read_trace(recorded(framework)))
+    broken = [
+        turn.number
+        for turn in calls.turns
+        if any("cache broken" in note for note in notes_of(turn, calls.connections))
+    ]
+    assert broken == [turn.number for turn in calls.turns if turn.cache_missed]
+    assert broken  # the instructions were changed in the call
 
 
 @both

@@ -159,7 +159,7 @@ def body_of(
 
 
 def _untouched(chosen: Mapping[str, Any], untouched: frozenset[str]) -> frozenset[str]:
-    """Return what is lost by nobody if it is left out; also what the API does by default."""
+    """Return the options that may be left out, with those that only repeat the API's default."""
     return untouched | {"tool_choice"} if chosen.get("tool_choice") == "auto" else untouched
 
 

@@ -171,7 +171,7 @@ def _why_thinking(attempt: AttemptView | None, turn: TurnView) -> str:
     if usage is not None and usage.reasoning and not turn.hidden_items:
         clauses.append(f"it spent {counted(usage.reasoning, 'token')} on reasoning")
     if usage is not None and not clauses:
-        clauses.append(f"the prompt has {counted(usage.input, 'token')}")
+        return f" (its prompt has {counted(usage.input, 'token')})"
     return f": {' and '.join(clauses)}" if clauses else ""
 
 
@@ -216,8 +216,9 @@ def _of_cache(attempt: AttemptView, turn: TurnView) -> list[str]:
         notes.append(
             f"Prompt cache: {usage.cached:,} of {usage.input:,} input tokens read ({share:.0%})"
         )
-    missed = f": {counted(turn.cache_missed, 'token')} not read" if turn.cache_missed else ""
-    notes += [f"Prompt cache broken{missed}, since {text}" for text in turn.cache_breaks]
+    if turn.cache_missed:  # without usage it is not known whether anything was missed
+        missed = counted(turn.cache_missed, "token")
+        notes += [f"Prompt cache broken: {missed} not read, since {b}" for b in turn.cache_breaks]
     return notes
 
 
