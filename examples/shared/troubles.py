@@ -106,7 +106,7 @@ class Host:
         """Play the model."""
         said = request.last_user_text
         if request.trailing_outputs:
-            return "There is a table at eight. Shall I book it?"
+            return "There is a table at eight. Shall I take it?"
         if "table tonight" in said:
             return Reply.of(Call("find_table", {"day": "tonight", "guests": 2}))
         if "menu" in said:
