@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from rtllm import Client, ConnectionLost, Credentials, RequestRejected, RetryPolicy, endpoint
-from rtllm.providers.redirects import stays_at_origin
+from rtllm.providers.origins import stays_at_origin
 from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
 from transport.caller import Caller, MakeClient, spoken
 

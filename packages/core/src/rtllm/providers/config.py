@@ -32,9 +32,9 @@ from rtllm.providers.openai_client import (
     key_of,
     query_of,
     root_of,
-    same_origin,
     texts,
 )
+from rtllm.providers.origins import same_origin
 
 AZURE = PROFILES["azure"]
 NO_KEY = (

@@ -8,7 +8,7 @@ from rtllm.providers import environment
 from rtllm.providers.credentials import KeyHeader, KeyHeaders, key_header, other_header
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import trusted_by_environment
-from rtllm.providers.redirects import KEEPS_BODY, stays_at_origin
+from rtllm.providers.origins import KEEPS_BODY, stays_at_origin
 
 MakeClient = Callable[[str | None], Any]
 """Creates an ``AsyncOpenAI``, or an object with the same interface.

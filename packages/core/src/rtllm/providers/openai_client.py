@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from rtllm.providers.credentials import ApiKey, ask_for_key
 
@@ -70,14 +69,3 @@ def texts(given: Any) -> dict[str, str]:
     """Return the pairs with text values; the SDK marks unset values with objects."""
     pairs = given.items() if isinstance(given, Mapping) else ()
     return {str(k): v for k, v in pairs if isinstance(v, str)}
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two URLs have the same host and port."""
-
-    def origin(url: str) -> tuple[str | None, int]:
-        parts = urlsplit(url)
-        secure = parts.scheme in ("https", "wss")
-        return parts.hostname, parts.port or (443 if secure else 80)
-
-    return origin(one) == origin(other)

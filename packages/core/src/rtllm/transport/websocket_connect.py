@@ -24,7 +24,7 @@ from rtllm.providers.network import (
     name_of,
     trusted_by_environment,
 )
-from rtllm.providers.redirects import stays_at_origin
+from rtllm.providers.origins import stays_at_origin
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
 from rtllm.transport.reasons import reason_of
 from rtllm.transport.redaction import redact
