@@ -39,9 +39,14 @@ def spoken(events: Sequence[Event]) -> str:
 
 
 def called(events: Sequence[Event]) -> dict[str, Any]:
-    calls = [e.call for e in events if isinstance(e, ToolCallReady)]
-    assert len({call.call_id for call in calls}) == len(calls), "a call ran twice"
-    return {call.call_id: json.loads(call.arguments or "null") for call in calls}
+    calls = [(own_id(e.call.call_id), e.call) for e in events if isinstance(e, ToolCallReady)]
+    assert len({call_id for call_id, _ in calls}) == len(calls), "a call ran twice"
+    return {call_id: json.loads(call.arguments or "null") for call_id, call in calls}
+
+
+def own_id(call_id: str) -> str:
+    """The id of a call without what a host with other ids in other events added to it."""
+    return call_id.removesuffix("_added").removesuffix("_end")
 
 
 def pieces(text: str) -> Iterator[str]:
@@ -256,6 +261,21 @@ def test_a_final_text_that_differs_by_blanks_or_broken_bytes_adds_nothing_old(
     assert len(text) <= len(said) + len(rest) + 1
 
 
+@pytest.mark.parametrize("kind", ["reasoning_text", "summary_text", "reasoning", "thinking"])
+def test_the_models_reasoning_is_not_spoken_as_a_part_of_the_content(kind: str) -> None:
+    part = {"type": kind, "text": "They want a table."}
+    reasoning = {"type": "reasoning", "id": "r", "summary": [], "content": [part]}
+    answer = {**message("Yes.", id="m"), "content": [part, {"type": "output_text", "text": "Yes."}]}
+    frames = [added({**reasoning, "content": []}, output_index=0)]
+    frames += [
+        {"type": "response.content_part.done", "item_id": "r", "output_index": 0, "part": part}
+    ]
+    frames += [done(reasoning, output_index=0), delta("Yes.", item_id="m"), done(answer)]
+    text, _, decoder = heard(*frames, end(reasoning, answer))
+    assert text == "Yes."
+    assert [type(item) for item in decoder.output()] == [Reasoning_, Message]
+
+
 # -- halves of surrogate pairs -----------------------------------------------------------------
 
 HIGH, LOW = "\ud83d", "\ude00"
@@ -363,6 +383,42 @@ def test_arguments_count_wherever_they_come(in_item: Any, source: list[dict[str,
         return
     _, calls, _ = heard(added(call("")), *source, done(call(in_item)), terminal)
     assert [(i, json.loads(a)) for i, a in calls] == [("c", {"amount": 5})]
+
+
+@pytest.mark.parametrize("ids", list(itertools.product(("fc", "x", None), repeat=3)))
+@pytest.mark.parametrize(
+    "call_ids", [("c", "c", "d"), ("a", "c", "c"), ("a", "c", "d"), ("fc", "c", "")]
+)
+@pytest.mark.parametrize("at_end", [WHOLE, '{"amount":5}', "", {"amount": 5}])
+def test_a_call_whose_id_differs_in_other_events_runs_once(
+    ids: tuple[str | None, ...], call_ids: tuple[str, ...], at_end: Any
+) -> None:
+    begun, ended, listed = (
+        call("", id=item_id, call_id=call_id)
+        for item_id, call_id in zip(ids, call_ids, strict=True)
+    )
+    events = [arguments_event("delta", WHOLE, item_id=ids[0])]
+    frames = [added(begun, output_index=0), *events, done({**ended, "arguments": WHOLE})]
+    _, calls, _ = heard(*frames, end({**listed, "arguments": at_end}))
+    assert calls == [(call_ids[1], WHOLE)]
+    _, calls, _ = heard(*frames[:-1], end({**listed, "arguments": at_end}))
+    assert [json.loads(arguments) for _, arguments in calls] == [{"amount": 5}]
+
+
+@pytest.mark.parametrize("call_ids", [("c", "d"), ("x", "y"), ("d", "c"), ("c", "x")])
+def test_two_equal_calls_run_twice_also_with_other_ids_at_the_end(
+    call_ids: tuple[str, ...],
+) -> None:
+    frames = [
+        done(call(WHOLE, id=name, call_id=name), output_index=i) for i, name in enumerate("cd")
+    ]
+    terminal = end(*(call(WHOLE, id=name, call_id=name) for name in call_ids))
+    assert heard(*frames, terminal)[1] == [("c", WHOLE), ("d", WHOLE)]
+
+
+def test_an_equal_call_that_only_the_end_has_runs_too() -> None:
+    listed = [call(WHOLE, id=name, call_id=name) for name in "dc"]
+    assert heard(done(call(WHOLE, id="c")), end(*listed))[1] == [("c", WHOLE), ("d", WHOLE)]
 
 
 def test_a_call_that_no_event_ends_is_whole_when_its_arguments_parse() -> None:

@@ -11,7 +11,7 @@ import msgspec
 from rtllm.codec import lenient_json
 from rtllm.codec.carried_fields import OF_THE_CALL, pack
 from rtllm.codec.lenient_json import clean_escapes, is_json, unwrapped
-from rtllm.codec.thoughts import ThoughtFilter
+from rtllm.codec.thoughts import THOUGHT_PARTS, ThoughtFilter
 from rtllm.codec.token_counts import read_field, usage_from
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, ToolCall
@@ -77,8 +77,6 @@ _FAILURES: Mapping[str, str] = {
     "function_call_filter": "tool_use_failed",
 }
 """Reasons that hosts give when they failed during a response, with the code of such an error."""
-_OF_THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
-"""Types of parts of the content that are not speech; seen: Mistral's Magistral, Anthropic's."""
 
 DONE = "[DONE]"
 """The data line that ends a stream."""
@@ -576,7 +574,7 @@ def _text_of(content: object) -> str:
 def _text_of_part(part: object) -> str:
     if isinstance(part, str):
         return part
-    if part is None or read_field(part, "type") in _OF_THOUGHTS:
+    if part is None or read_field(part, "type") in THOUGHT_PARTS:
         return ""
     text = read_field(part, "text")
     return text if isinstance(text, str) else _string(text, "value") or ""
@@ -585,7 +583,7 @@ def _text_of_part(part: object) -> str:
 def _thinks(content: object) -> bool:
     """Whether content consists of parts with the model's thoughts."""
     parts = content if isinstance(content, list) else ()
-    return any(read_field(part, "type") in _OF_THOUGHTS for part in parts)
+    return any(read_field(part, "type") in THOUGHT_PARTS for part in parts)
 
 
 def _string(value: object, name: str) -> str | None:

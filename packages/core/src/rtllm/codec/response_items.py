@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtllm.codec.lenient_json import REPLACEMENT, is_json, join
+from rtllm.codec.fingerprint import fingerprint
+from rtllm.codec.lenient_json import REPLACEMENT, clean_escapes, is_json, join, unwrapped
 from rtllm.codec.thoughts import ThoughtFilter
-from rtllm.content.items import Item, Message
+from rtllm.content.items import Item, Message, ToolCall
+from rtllm.content.tool_names import clean_tool_name
 
 _MESSAGE = "message"
 _CANDIDATES = 16  # only the newest of the items that share an id or an index are considered
@@ -236,6 +238,10 @@ class ItemTable:
             ),
         )
 
+    def find_calls(self, call_ids: Collection[str | None]) -> set[ItemState]:
+        """Find the calls with these ids."""
+        return {item for call_id, item in self._by_call.items() if call_id in call_ids}
+
     def add(self, item_id: str | None, index: int | None, kind: str | None) -> ItemState:
         """Add a new item."""
         item = ItemState()
@@ -258,11 +264,12 @@ class ItemTable:
             self._by_index.setdefault(index, []).append(item)
 
     def add_call(self, item: ItemState, call_id: str | None, name: str | None) -> None:
-        """Record a call's id and tool."""
-        item.call_id = item.call_id or call_id
-        item.name = item.name or name
-        if item.call_id is not None:
-            self._by_call.setdefault(item.call_id, item)
+        """Record a call's id and tool; the latest ones count until the call was passed on."""
+        if item.done is None:
+            item.call_id = call_id or item.call_id
+            item.name = name or item.name
+        if call_id is not None:
+            self._by_call.setdefault(call_id, item)
 
 
 def new_text(emitted: str, final: str) -> str:
@@ -298,6 +305,20 @@ def are_similar(emitted: str, final: str) -> bool:
     return 2 * same >= shorter
 
 
+def is_same_call(item: ItemState, name: object, arguments: str) -> bool:
+    """Whether a call with another id is probably this one, because it says the same.
+
+    Seen: hosts and bridges that give each event's items new ids, the ids of calls too.
+    """
+    known = clean_tool_name(item.name) if item.name is not None else None
+    if isinstance(name, str) and known is not None and known != clean_tool_name(name):
+        return False
+    so_far = item.final_arguments or unwrapped(clean_escapes(item.arguments))
+    if not so_far or not arguments:
+        return True
+    return fingerprint(ToolCall("", "", so_far)) == fingerprint(ToolCall("", "", arguments))
+
+
 def match_item(
     item: Mapping[str, Any], text: str, index: int, unmatched: Collection[ItemState]
 ) -> ItemState | None:
@@ -307,7 +328,7 @@ def match_item(
 
     Args:
         item: The item in the terminal event.
-        text: Its text, if it is a message.
+        text: Its text if it is a message, its arguments if it is a call.
         index: Its index there.
         unmatched: The received items that are not matched yet.
     """
@@ -318,7 +339,7 @@ def match_item(
         case "message":
             found = _messages(text, index, fit, with_id)
         case "function_call":
-            found = _calls(item.get("call_id"), index, fit, with_id)
+            found = _calls(item, text, index, fit, with_id)
         case _:
             found = iter((*with_id, *fit))
     return next(found, None)
@@ -337,12 +358,22 @@ def _messages(
 
 
 def _calls(
-    call_id: object, index: int, fit: Sequence[ItemState], with_id: Sequence[ItemState]
+    item: Mapping[str, Any],
+    arguments: str,
+    index: int,
+    fit: Sequence[ItemState],
+    with_id: Sequence[ItemState],
 ) -> Iterator[ItemState]:
+    call_id, name = item.get("call_id"), item.get("name")
     yield from (i for i in fit if i.call_id is not None and i.call_id == call_id)
     yield from (i for i in with_id if i.call_id is None)
+    alike = [i for i in fit if is_same_call(i, name, arguments)]
     without_id = [
         i for i in fit if i.call_id is None and i.kind is not None and not i.is_declared_complete
     ]
+    for found in ([i for i in without_id if i in alike], [i for i in alike if i.call_id]):
+        yield from (i for i in found if i in with_id)
+        yield from (i for i in found if index in i.indexes)
+        yield from found
     yield from (i for i in without_id if index in i.indexes)
     yield from without_id

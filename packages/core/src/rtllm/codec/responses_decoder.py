@@ -8,9 +8,16 @@ import msgspec
 from rtllm.codec.frames import Frame, error_of, mapping, strict
 from rtllm.codec.lenient_json import clean, clean_escapes, is_json, unwrapped
 from rtllm.codec.lenient_json import encode as encode_leniently
-from rtllm.codec.response_items import ItemState, ItemTable, are_similar, match_item, new_text
+from rtllm.codec.response_items import (
+    ItemState,
+    ItemTable,
+    are_similar,
+    is_same_call,
+    match_item,
+    new_text,
+)
 from rtllm.codec.sequence import SequenceCheck
-from rtllm.codec.thoughts import ThoughtFilter, without_thoughts
+from rtllm.codec.thoughts import THOUGHT_PARTS, ThoughtFilter, without_thoughts
 from rtllm.codec.token_counts import usage_from
 from rtllm.content.events import Event, PhaseChanged, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import Item, Message, Opaque, Reasoning, ToolCall
@@ -398,7 +405,7 @@ class ResponsesDecoder:
             if found is not None and found.is_declared_complete and _is_another(found, item_id):
                 found = None
             if found is None and kind == "function_call":
-                found = self._find_incomplete_call(index, call_id)
+                found = self._find_incomplete_call(index, fields)
             item = found or self._items.add(item_id, index, kind)
             self._items.add_ids(item, item_id, index, kind)
         self._touched_slow = item.is_slow
@@ -428,13 +435,21 @@ class ResponsesDecoder:
     # -- calls -----------------------------------------------------------------------------------
 
     def _find_incomplete_call(
-        self, index: int | None, call_id: str | None = None
+        self, index: int | None, fields: Mapping[str, Any] | None = None
     ) -> ItemState | None:
-        """Find the only call that an event without a known id or index can refer to."""
+        """Find the only call that an event without a known id or index can refer to.
+
+        Args:
+            index: The index in the event.
+            fields: The complete call, if the event has it.
+        """
         item = self._latest_call
         if item is None or item.is_declared_complete or item.is_elsewhere(index):
             return None
-        return item if call_id is None or item.call_id is None else None
+        if fields is None or item.call_id is None or _string(fields.get("call_id")) is None:
+            return item
+        arguments = _arguments_of(fields.get("arguments"))
+        return item if is_same_call(item, fields.get("name"), arguments) else None
 
     def _take_arguments(self, frame: Frame) -> Sequence[Event]:
         is_final = frame.type == "response.function_call_arguments.done"
@@ -548,7 +563,11 @@ class ResponsesDecoder:
         events: list[Event] = []
         unmatched = dict.fromkeys(self._items)
         unclaimed: dict[ItemState, str] = {}
-        for index, fields in enumerate(output if isinstance(output, list) else ()):
+        listed = output if isinstance(output, list) else []
+        named = self._items.find_calls(
+            [_string(fields.get("call_id")) for fields in listed if isinstance(fields, dict)]
+        )
+        for index, fields in enumerate(listed):
             if not isinstance(fields, dict):
                 continue
             kind = _string(fields.get("type"))
@@ -557,7 +576,8 @@ class ResponsesDecoder:
             text, _ = _text_of(fields.get("content")) if kind == "message" else ("", False)
             item = self._items.find(None, None, kind, _string(fields.get("call_id")))
             if item is None or item not in unmatched:
-                item = match_item(fields, text, index, unmatched)
+                said = _arguments_of(fields.get("arguments")) if kind == "function_call" else text
+                item = match_item(fields, said, index, [i for i in unmatched if i not in named])
             if item is None and text and _claim_text(unclaimed, text):
                 continue  # already received as part of another message
             if item is None:
@@ -658,7 +678,7 @@ def _text_of(content: object) -> tuple[str, bool]:
     texts: list[str] = []
     refused = False
     for part in content if isinstance(content, list) else ():
-        if not isinstance(part, dict):
+        if not isinstance(part, dict) or part.get("type") in THOUGHT_PARTS:
             continue
         if part.get("type") == "refusal":
             refused = True

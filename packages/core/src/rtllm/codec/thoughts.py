@@ -37,6 +37,16 @@ _has_mark = re.compile(f"[{re.escape(''.join(_FIRST))}]").search
 """Finds a character that a tag may begin with; most texts have none."""
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
+THOUGHT_PARTS = (
+    *("thinking", "redacted_thinking", "reasoning"),
+    *("reasoning_text", "summary_text", "reasoning_summary_text", "reasoning_summary"),
+)
+"""Types of parts of the content that are not speech.
+
+Seen: Mistral's Magistral and Anthropic's; *documented* by OpenAI: a reasoning item's parts, for
+which ``response.content_part.done`` comes too where a host shows the model's own reasoning.
+"""
+
 
 class ThoughtFilter:
     """Removes the thoughts from the pieces of a response.

@@ -86,6 +86,13 @@ def _with_response(event: Event, **changes: Any) -> Event:
     return {**event, "response": {**event["response"], **changes}}
 
 
+def _as_content(event: Event) -> Event:
+    """Return the end of a reasoning summary as the end of a part of the content."""
+    event = {**_without(event, "summary_index"), "content_index": 0}
+    part = {"type": "reasoning_text", "text": event["part"]["text"]}
+    return {**event, "type": "response.content_part.done", "part": part}
+
+
 def _unfinished(item: Event) -> Event:
     return {**item, "status": "incomplete"} if item["type"] == "function_call" else item
 
@@ -107,6 +114,8 @@ Habit: TypeAlias = Literal[
     "arguments",
     "output",
     "response_id",
+    "call_ids",
+    "thoughts",
 ]
 """The ways in which a host may differ:
 
@@ -125,7 +134,9 @@ Habit: TypeAlias = Literal[
 * ``junk``: frames in between are not events,
 * ``arguments``: a finished call has none, null, an empty text, or an object,
 * ``output``: the terminal event's output is empty, null or missing,
-* ``response_id``: the terminal event has another id of the response.
+* ``response_id``: the terminal event has another id of the response,
+* ``call_ids``: the id of a call differs when it is announced, or in the terminal event,
+* ``thoughts``: the model's own reasoning comes as parts of the content of reasoning items.
 """
 
 HABITS: tuple[Habit, ...] = get_args(Habit)
@@ -191,6 +202,7 @@ class Mangler:
             self._drops -= {"response.output_text.done", "response.output_item.done"}
         self._arguments = {s: choose(("missing", "null", "empty", "object")) for s in stages}
         self._output = choose(("empty", "null", "missing")) if self._has("output") else "as it is"
+        self._call_ids = {stage for stage in ("added", "end") if self._has("call_ids", 0.6)}
         self._number = 0
         self._deltas: Counter[str] = Counter()
         self._last_delta: dict[str, MangledFrame] = {}
@@ -200,7 +212,7 @@ class Mangler:
             f"Mangler({sorted(self._habits)}, constant {self._constant}, ids={self._ids},"
             f" no places={sorted(self._placeless)},"
             f" sequence {self._sequence}, drops={sorted(self._drops)}, tail={self._tail},"
-            f" arguments={self._arguments}, output {self._output})"
+            f" arguments={self._arguments}, output {self._output}, call_ids={self._call_ids})"
         )
 
     def frames(self, event: Event) -> Iterator[MangledFrame]:
@@ -217,6 +229,8 @@ class Mangler:
                 self._last_delta[said["item_id"]] = frame
             if self._sequence == "as it is" and self._has("repeats", 0.2):
                 yield MangledFrame(frame.data, said, is_repeat=True)
+        if kind == "response.reasoning_summary_part.done" and self._has("thoughts"):
+            yield MangledFrame(self._encode(self._renamed(_as_content(event)), kind), None)
         if kind == "response.output_item.done":
             late = self._last_delta.get(event["item"]["id"])
             if late is not None and self._has("late", 0.5):
@@ -294,6 +308,8 @@ class Mangler:
     def _item(self, item: Event, stage: str) -> Event:
         item_id = self._id(item["id"], stage)
         item = {**item, "id": item_id} if item_id is not None else _without(item, "id")
+        if item["type"] == "function_call" and stage in self._call_ids:
+            item["call_id"] = f"{item['call_id']}_{stage}"
         if item["type"] != "function_call" or stage == "added" or "arguments" not in self._habits:
             return item
         match self._arguments[stage]:
