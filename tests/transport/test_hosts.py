@@ -495,3 +495,20 @@ async def test_input_tokens_that_count_the_full_context_prove_that_it_is_kept() 
         for number in range(8):
             await caller.say(str(number))
         assert [report.chained for report in reports] == [False] + 7 * [True]
+
+
+@pytest.mark.parametrize("websocket", [True, False])
+async def test_responses_with_one_id_are_not_continued(
+    *, websocket: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with responses_of(["repeats ids"], websocket=websocket) as (sim, client, reports):
+        alice, bob = Caller(client), Caller(client)
+        for turn in range(3):
+            await alice.say(f"I am Alice, turn {turn}")
+            await bob.say(f"I am Bob, turn {turn}")
+        for entry in sim.journal.entries:
+            said = [text for role, text in entry.texts() if role == "user"]
+            assert len({text.split(",")[0] for text in said}) == 1, said
+            assert len(said) == int(said[-1][-1]) + 1
+        assert not any(report.chained for report in reports)
+        assert len([r for r in caplog.records if "the same id" in r.getMessage()]) == 1

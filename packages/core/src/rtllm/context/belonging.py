@@ -89,12 +89,14 @@ class KnownResponses:
         self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
         self._by_prefix = defaultdict(list)
         self._by_mark: dict[str, KnownResponse] = {}
+        self._by_id: defaultdict[str, list[KnownResponse]] = defaultdict(list)
         self.requests = RequestCounts()
 
     def add(self, known: KnownResponse) -> None:
         """Remember a response."""
         self._by_prefix[_lookup_key(known.anchor)].append(known)
         self._by_mark[known.anchor.mark] = known
+        self._by_id[known.anchor.response_id].append(known)
 
     def remove(self, known: KnownResponse) -> None:
         """Forget a response."""
@@ -104,6 +106,23 @@ class KnownResponses:
         bucket.remove(known)
         if not bucket:
             del self._by_prefix[key]
+        self._remove_id(known)
+
+    def replace(self, known: KnownResponse, anchor: ResponseAnchor) -> None:
+        """Record that a response is remembered under another id, at another place."""
+        self._remove_id(known)
+        known.anchor, known.lost = anchor, False
+        self._by_id[anchor.response_id].append(known)
+
+    def _remove_id(self, known: KnownResponse) -> None:
+        response_id = known.anchor.response_id
+        self._by_id[response_id].remove(known)
+        if not self._by_id[response_id]:
+            del self._by_id[response_id]
+
+    def with_id(self, response_id: str) -> list[ResponseAnchor]:
+        """Return the responses with an id: one, unless the host gives several the same."""
+        return [known.anchor for known in self._by_id.get(response_id, ())]
 
     def find_by_mark(self, mark: str) -> KnownResponse | None:
         """Find a response by its mark; None if it is not remembered."""

@@ -350,7 +350,11 @@ class Conversations:
         """Record where a response is remembered after its context was sent again."""
         known = self._responses.find_by_mark(anchor.mark)
         if known is not None and known.conversation == conversation.number:
-            known.anchor, known.lost = anchor, False
+            self._responses.replace(known, anchor)
+
+    def with_id(self, response_id: str) -> list[ResponseAnchor]:
+        """Return the remembered responses with an id of the service."""
+        return self._responses.with_id(response_id)
 
     def record_continuation(self, anchor: ResponseAnchor, context: Outline) -> None:
         """Record that a context continues a response that belongs to it."""

@@ -83,12 +83,7 @@ class Attempts:
             self._note_calls(attempt, output)
         tokens = attempt.usage.input if attempt.usage is not None else None
         self._state.planner.complete(attempt.number, response_id, recorded, now, output, tokens)
-        parent = attempt.placement.plan.anchor
-        if parent is not None and self._state.planner.track_input_tokens(parent, tokens):
-            self._state.stop_chaining(
-                f"counts {tokens} input tokens for a response that continues one of "
-                f"{parent.input_tokens}, so it forgets contexts"
-            )
+        self._check_memory(attempt, response_id, tokens)
         spent = usage_of(self._state, attempt) if attempt.begun else None
         self._state.trace.ended(attempt, spent, now)
         if spent is not None:
@@ -105,6 +100,21 @@ class Attempts:
                 self._state.fallback.record_response()
             if connection.state == "closing" and connection.is_idle:
                 self._state.connections.remove(connection, now)
+
+    def _check_memory(
+        self, attempt: Attempt, response_id: str | None, input_tokens: int | None
+    ) -> None:
+        """Stop chaining if a response shows that the host would continue another one, or none."""
+        if self._state.options.api == "chat":
+            return  # which continues nothing
+        planner, parent = self._state.planner, attempt.placement.plan.anchor
+        if response_id and planner.shares_id(response_id, attempt.number):
+            self._state.stop_chaining("gives different responses the same id")
+        if parent is not None and planner.track_input_tokens(parent, input_tokens):
+            self._state.stop_chaining(
+                f"counts {input_tokens} input tokens for a response that continues one of "
+                f"{parent.input_tokens}, so it forgets contexts"
+            )
 
     def _note_calls(self, attempt: Attempt, output: tuple[Item, ...]) -> None:
         """Remember the calls of a complete response, and the fields that the host wants back."""

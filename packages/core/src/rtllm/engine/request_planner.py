@@ -340,6 +340,25 @@ class RequestPlanner:
         if self._rebuilds and not conversation.is_warm_up:
             conversation.rebuildable = (anchor, recorded_context)
 
+    def shares_id(self, response_id: str, attempt: int) -> bool:
+        """Whether the host gave a response the id of another one, with other content.
+
+        Then the id doesn't tell which of them the host would continue. A gateway's cache may
+        rightly answer equal requests with one response.
+        """
+        found = [*self._conversations.with_id(response_id)]
+        found += [anchor for anchor in self._warmed_up if anchor.response_id == response_id]
+        mark = self.mark_of(attempt)
+        own = next((anchor for anchor in found if anchor.mark == mark), None)
+        return own is not None and any(
+            other.known_prefix != own.known_prefix
+            and (
+                (other.stored and own.stored)
+                or other.lane_address.connection == own.lane_address.connection
+            )
+            for other in found
+        )
+
     def note_rejected_items(self, items: Iterable[Item]) -> None:
         """Record that the host rejected items that continue no response.
 

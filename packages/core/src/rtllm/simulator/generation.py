@@ -77,6 +77,7 @@ class Generation:
         cache_write_tokens: How many of them are written to it.
         pace: The speed.
         sealed: Whether reasoning items have their encrypted content.
+        response_id: The id of the response; a new one by default.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Generation:
         cache_write_tokens: int = 0,
         pace: Pace,
         sealed: bool = True,
+        response_id: str | None = None,
     ) -> None:
         self._body = body
         self._pace = pace
@@ -100,7 +102,7 @@ class Generation:
         self._cap: int | None = body.get("max_output_tokens")
         self._sequence = 0
         self._open: Item | None = None
-        self.id = new_id("resp")
+        self.id = response_id or new_id("resp")
         self.output: list[Item] = []
         self.ending: Ending = Completed()
         self._response = opening_response(self.id, body)

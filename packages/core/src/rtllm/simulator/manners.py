@@ -355,6 +355,7 @@ _OF_STATE = (
     "vague misses",
     "ignores generate",
     "counts only input",
+    "repeats ids",
 )
 MANNERS: tuple[str, ...] = (*REFUSALS, *THOUGHTS, *_OF_STATE)
 """All manners.
@@ -365,5 +366,6 @@ parents``, ``renames parents``: a parent is continued, but the response names no
 or names another one; ``claims parents``: it names the requested one, also if that was ignored.
 ``vague misses``: the error of an unknown parent names neither code nor field. ``ignores generate``:
 ``generate: false`` is accepted, and a response is generated. ``counts only input``: the input
-tokens leave out what the parent had.
+tokens leave out what the parent had. ``repeats ids``: all responses have the same id, and the
+newest one is continued.
 """

@@ -187,6 +187,7 @@ class Service:
             pace=self.options.pace,
             sealed=self.options.reasoning == "scripted"
             or "reasoning.encrypted_content" in (body.get("include") or ()),
+            response_id="resp_1" if "repeats ids" in self.options.manners else None,
         )
         asked = prepared.entry.previous_response_id
         generation.change(lambda opened: manners.opened(opened, asked, self.options.manners))
