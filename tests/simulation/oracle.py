@@ -215,11 +215,12 @@ class Oracle:
     def _waits_anew(self, turn: TurnRecord) -> bool:
         """Whether a turn has begun to wait for another connection since it was last looked at.
 
-        At the limit of connections it may wait for any of them, and pause in between.
+        At the limit of connections it may wait for any of them. After a fault it may pause, which
+        its retries and its total limit bound.
         """
         held = self.sim.engines[turn.engine].snapshot().turns[turn.number]
-        is_paused = held.state == "pausing" and turn.was_queued
-        if is_paused or (held.state == "connecting" and held.waits_for is None):
+        is_queued = held.state == "connecting" and held.waits_for is None
+        if held.state == "pausing" or is_queued:
             return True
         before, turn.waits_for = turn.waits_for, held.waits_for
         return held.waits_for is not None and held.waits_for != before
@@ -309,7 +310,8 @@ class Oracle:
 
     def _check_alone(self, attempt: AttemptRecord, pipe: Pipe) -> None:
         """Law 7: a large request is written apart from other calls, if it may be."""
-        if not self._is_upload(attempt):
+        held = self.sim.engines[attempt.engine].snapshot().connections
+        if not self._is_upload(attempt) or len(held) >= self.sim.world.most:
             return
         self.figures["uploads"] += 1
         others = {other.call for other in pipe.running.values()}
@@ -347,11 +349,16 @@ class Oracle:
         if turn.wait_excuse == "no websocket" and turn.sends == 0:
             network.no_socket_until[engine] = now + LONGEST_COOLDOWN
         has_failed = turn.sends > 0 or turn.wait_excuse is not None
-        if has_failed or network.waits_in_vain(engine, turn.began):
+        if has_failed or network.waits_in_vain(engine, turn.began) or self._has_cut_turn(engine):
             network.has_fallen[engine] = True
         waited = turn.was_queued and now - turn.began > turn.request.limits.connect - 0.1
         if not network.has_fallen[engine] and not network.has_failed[engine] and not waited:
             raise Violation("5", f"turn {turn.serial} uses HTTP though no WebSocket failed")
+
+    def _has_cut_turn(self, engine: int) -> bool:
+        """Whether a WebSocket failed under a turn that is about to be sent again."""
+        cut = (turn.current for turn in self.open_turns.values() if turn.engine == engine)
+        return any(a is not None and a.connection > 0 and a.excuse is not None for a in cut)
 
     def learn_no_http(self, attempt: AttemptRecord) -> None:
         """Note that an engine is about to learn that the host does not answer over HTTP."""

@@ -347,3 +347,16 @@ def test_a_turn_that_must_leave_an_open_connection_opens_none_that_the_host_refu
     error = json.dumps({"type": "error", "status": 500, "error": broken})
     engine.received(sent.connection, error, 1.2)
     only(StartHttp, engine.tick(2.0))
+
+
+def test_the_wait_for_the_first_output_begins_when_a_large_request_was_written() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", key="a", limits=Timeouts(base=10.0)), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    assert engine.sent(sent.attempt, 8.0) == []
+    created = {"type": "response.created", "response": {"id": "first"}}
+    lane = json.loads(sent.data)["stream_id"]
+    engine.received(sent.connection, json.dumps(created | {"stream_id": lane}), 8.2)
+    resent = (Send, Connect, Close)
+    assert not [action for action in engine.tick(17.9) if isinstance(action, resent)]
+    only(Connect, engine.tick(18.1))

@@ -17,7 +17,8 @@ class Timeouts:
     """Time limits of a turn, in seconds.
 
     Attributes:
-        base: The limit for the first output of an attempt, and for each gap between outputs.
+        base: The limit for the first output of an attempt once its request was written, and for
+            each gap between outputs.
         connect: The limit for connecting.
         open_item: The limit for the next event while a reasoning, tool call or hosted tool item is
             open, since such items may take long without text.

@@ -291,13 +291,17 @@ class Engine:
         written = self._state.attempts.get(attempt)
         if written is not None and not written.written:
             self._note_written(written, now)
+            turn = self._state.turns.get(written.turn)
+            if turn is not None and turn.attempt is not written:
+                turn = None
             if not written.begun:
                 written.begun = True
-                turn = self._state.turns.get(written.turn)
-                if turn is not None and turn.attempt is written:
+                if turn is not None:
                     turn.bytes_sent += written.size
                     turn.progress.record_sent(now)
                     self._turns.set_deadline(turn)
+            elif turn is not None:
+                turn.progress.record_written(now)
         return self._settle(now)
 
     def heard(self, number: int, now: float) -> list[Action]:

@@ -71,6 +71,11 @@ class TurnProgress:
         self._phase = "sent"
         self._since = now
 
+    def record_written(self, now: float) -> None:
+        """Record that the request was written, however long that took: its wait begins now."""
+        if self._phase == "sent" and not self._had_output and self._slow_since is None:
+            self._since = now
+
     def record_http(self) -> None:
         """Record that the request uses HTTP, so that there is nothing left to fall back to."""
         self._can_fall_back = False
