@@ -87,6 +87,7 @@ def test_what_is_not_a_keyword_can_not_be_changed() -> None:
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
+        ("api", "completions"),
         ("model", ""),
         ("max_retries", -1),
         ("speech_floor", -1),

@@ -62,7 +62,9 @@ class Options:
     """The options of an LLM's requests: a value that is checked when it is created.
 
     Except for the first eight attributes, the names are the adapters' keywords
-    (``docs/parameters.md``). An adapter with keywords of its own derives a class.
+    (``docs/parameters.md``). An adapter with keywords of its own derives a class. `RequestBuilder`
+    and `limits` use them, except for four that the adapter itself carries out: `timeout`,
+    `max_retries`, `on_refusal` and `failure_text`.
 
     Attributes:
         api: The API to use.
@@ -116,6 +118,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_settings(
+            api=self.api,
             model=self.model,
             max_retries=self.max_retries or 0,
             model_family=self.model_family,

@@ -13,7 +13,8 @@ from rtllm.providers.hosts import profile_named
 def check_settings(**settings: Any) -> None:
     """Check settings that are given, by their keywords; None is checked like any other value.
 
-    Known keywords are those of the clients, of the adapters' constructors, and `model_family`.
+    Known keywords are those of the clients, of the adapters' constructors, `api` and
+    `model_family`.
 
     Raises:
         ConfigError: If one is not valid. It tells what was given and what is accepted.
@@ -86,6 +87,11 @@ def _name(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}; expected a text that is not empty, or None")
 
 
+def _api(name: str, value: Any) -> None:
+    if value not in ("responses", "chat"):
+        raise ConfigError(f"{name} is {value!r}; expected 'responses' or 'chat'")
+
+
 def _refusal(name: str, value: Any) -> None:
     if value not in ("speak", "error"):
         raise ConfigError(f"{name} is {value!r}; expected 'speak' or 'error'")
@@ -112,6 +118,7 @@ def _family(_: str, value: Any) -> None:
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "answer_invalid_calls": _switch,
+    "api": _api,
     "cache_report": _cache_report,
     "chaining": _switch_or_auto,
     "conversation": _name,

@@ -3,6 +3,7 @@
 import logging
 
 from rtllm.content.items import Item, ToolCall
+from rtllm.context.outline import Outline
 from rtllm.engine.attempt import Attempt, Decoder, ExchangeDecoder
 from rtllm.engine.connection import Connection
 from rtllm.engine.prompt_reports import note_prompt, note_prompt_tokens
@@ -127,10 +128,13 @@ class Attempts:
 
     def _recorded(self, attempt: Attempt, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
         try:
-            return attempt.record(output)
+            recorded = attempt.record(output)
+            if recorded is not None:
+                Outline.of(recorded)  # raises here what the engine would raise later
         except Exception:
             logger.exception("attempt %d: could not map its output to items", attempt.number)
             return None
+        return recorded
 
     def expect_end(self, attempt: Attempt, decoder: ExchangeDecoder, now: float) -> None:
         """Set a short limit for what may follow a ``finish_reason``, if one came."""
