@@ -58,6 +58,19 @@ class Repeating(Model):  # type: ignore[misc]
                 yield piece
 
 
+def queueing(*settings: Any, **options: Any) -> Any:
+    """Create a model that queues the pieces of a response, and drops them if it fails."""
+    model = Model(*settings, **options)
+    respond = model.respond
+
+    async def queued(*given: Any) -> AsyncGenerator[str | dict[str, Any], None]:
+        for piece in [piece async for piece in respond(*given)]:
+            yield piece
+
+    model.respond = queued
+    return model
+
+
 class Closing(Model):  # type: ignore[misc]
     """Closes the connections at an interruption."""
 

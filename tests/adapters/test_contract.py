@@ -9,11 +9,12 @@ import pytest
 
 from adapters.livekit_session_under_test import SessionUnderTest
 from adapters.livekit_under_test import LiveKitUnderTest
-from adapters.saboteurs import SABOTEURS, PageUnderTest
+from adapters.saboteurs import SABOTEURS, PageUnderTest, queueing
 from adapters.videosdk_pipeline_under_test import PipelineUnderTest
 from adapters.videosdk_under_test import VideoSdkUnderTest
 from rtllm.testing import CONTRACT, ContractViolation, MakeAdapter, check_adapter
 from rtllm_livekit import ChatLLM
+from support.page_adapter import under_test
 
 HTTP: dict[str, Any] = {"protocol": "http", "use_websocket": False, "store": True}
 ADAPTERS: dict[str, MakeAdapter] = {
@@ -47,3 +48,8 @@ async def test_all_violations_of_an_adapter_are_listed() -> None:
     found = await check_adapter(SABOTEURS[name])
     assert [text for text in found if text.startswith(name)]
     assert len(found) < len(CONTRACT)
+
+
+async def test_text_that_is_lost_at_an_error_is_found() -> None:
+    with pytest.raises(ContractViolation, match="heard '' instead of 'one two '"):
+        await CONTRACT["nothing is emitted twice"](under_test(queueing))

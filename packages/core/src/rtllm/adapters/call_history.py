@@ -92,7 +92,7 @@ class CallHistory:
         return call.key is None or call.key in self._groups
 
     def groups_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
-        """Find the responses of a context's calls, by the calls' indexes."""
+        """Find the responses of a context's calls, by the calls' indexes in it."""
         found: dict[int, CallGroup] = {}
         counts = count_keys(items)
         for place, item in enumerate(items):
@@ -147,8 +147,8 @@ def arrange(
 
     Args:
         items: The framework's items.
-        known: The responses of completed turns' calls, by the calls' indexes. Their text is moved
-            if the context has it, and never added.
+        known: The responses of completed turns' calls, by the calls' indexes in `items`. Their text
+            is moved if the context has it, and never added.
         own: Those of the current turn, whose text is not recorded yet.
         unseen: The items of this turn that the framework doesn't have.
     """

@@ -139,6 +139,7 @@ class BaseClient(ABC):
         """Prepare a request; it is sent when the returned stream is first read.
 
         Raises:
+            ConfigError: If a setting can't be sent, or a value has a wrong type.
             EmptyContext: If there is nothing to answer.
         """
         return self._ask(self._prepare(request))

@@ -60,10 +60,10 @@ class Client(BaseClient):
         fallback: What to use when the WebSocket fails: the host has none, it keeps failing, or a
             request exceeds its frame limit. None to fail instead.
         profile: The host's properties if its address does not tell them: a profile, or the name of
-            a known host (`rtllm.providers.hosts.PROFILES`).
+            a known host (``docs/hosts.md``).
         chaining: Whether to continue earlier responses. "auto" if the host stores them; with
             ``RTLLM_CHAINING=off`` in the environment "auto" means False.
-        dialect: How the host wants requests encoded (`rtllm.providers.dialects.POINTS`), if its
+        dialect: How the host wants requests encoded, by the points of ``docs/hosts.md``, if its
             name does not tell and learning it from a rejected request is not wanted.
         http_client: An ``AsyncOpenAI`` of the user's, or an object with the same interface, for
             requests over HTTP; its proxy and its TLS settings are those of the WebSocket too. It is

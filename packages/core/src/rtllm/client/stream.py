@@ -94,7 +94,7 @@ class ResponseStream:
 
         A framework may store it with what it records of the response, and return it in later
         contexts (`Message.mark`, `ToolCall.mark`). Then it proves that these contexts may continue
-        the response. None if the response can't be continued.
+        the response. None before the first event, and if the response can't be continued.
         """
         return self._mailbox.mark if self._mailbox is not None else None
 

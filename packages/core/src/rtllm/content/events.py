@@ -36,7 +36,7 @@ class PhaseChanged:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The end of the response.
+    """The end of the response; a failed one ends with a `TurnError` instead.
 
     Attributes:
         outcome: ``completed``; ``incomplete`` if the service cut it short; ``unfinished`` if only

@@ -84,8 +84,8 @@ class ToolCall:
         arguments: The JSON text, unchanged.
         key: The framework's own id of the item.
         mark: The mark of the response that it was recorded from.
-        carried: The host's own fields that it wants back, as JSON; see
-            `rtllm.codec.carried_fields`.
+        carried: The host's own fields that it wants back, as JSON. If the adapter can't keep them,
+            the client remembers them while the process runs.
     """
 
     call_id: str

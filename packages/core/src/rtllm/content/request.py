@@ -38,10 +38,12 @@ class Request:
         items: The context as the framework has it, oldest first; it is normalized here.
         model: The model.
         settings: The other fields of the body, ready to be encoded.
-        tools: The tools, each encoded as JSON for the Responses API (`FunctionTool.encoded`).
-        record: Maps an output to the items that the framework will record for it; None if it
-            records something else. Without it responses are not continued.
-        guide: Text for the ``instructions`` field that isn't part of the conversation.
+        tools: The tools, each encoded as JSON for the Responses API (`FunctionTool.encoded`, or a
+            hosted tool's object).
+        record: Maps an output to the items that the framework will record for it, which need no
+            keys; None if it records something else. Without it responses are not continued.
+        guide: A system text of this request only. It comes last in the ``instructions`` field, and
+            no later context needs it to continue the response.
         limits: The time limits.
         retry: The retry policy.
         untouched: Parameters that the user did not set; their rejection needs no warning.
@@ -52,7 +54,7 @@ class Request:
         query: Additional query parameters, likewise.
         network: The network settings of new connections.
         unsent: The framework's ids of the items that no model sees, such as notes of changed
-            instructions. They identify the call as well as the other items' ids.
+            instructions. They identify the conversation as well as the other items' ids.
         conversation: The unique name of the conversation. None to identify it by the items' keys
             and marks.
         warm_up: Whether the service only processes the context, without a response, so that every

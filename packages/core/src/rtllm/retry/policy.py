@@ -1,6 +1,6 @@
 """Recovery table: how each kind of fault is handled. No other code decides this.
 
-The user's settings, how often and how long, are `rtllm.content.timeouts.RetryPolicy`.
+The user's settings, how often and how long, are `rtllm.content.retries.RetryPolicy`.
 
 Nothing is sent again once text or a call was emitted. A response that lacks only its last event
 counts as complete.

@@ -75,7 +75,7 @@ class Heard:
     """What the user heard of one turn, all its responses included.
 
     Attributes:
-        text: The text that the framework got to play.
+        text: The text that the framework played. Text before an error belongs to it, too.
         failed: Whether the framework got an error.
     """
 
@@ -123,7 +123,11 @@ class ConversationUnderTest(Protocol):
         """
 
     def context(self) -> Sequence[ContextEntry]:
-        """Return the framework's context; text before a call may be recorded after it."""
+        """Return the framework's context.
+
+        `INSTRUCTIONS` are its first entry, also if the framework keeps them elsewhere. Text before
+        a call may be recorded after it.
+        """
 
 
 class AdapterUnderTest(Protocol):

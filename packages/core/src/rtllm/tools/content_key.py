@@ -6,7 +6,7 @@ import msgspec
 
 
 def content_key(schema: object) -> Hashable:
-    """Return a key of what a schema contains, because users change their dictionaries in place.
+    """Return a key of a schema's content, for `ToolCache`: users change dictionaries in place.
 
     Args:
         schema: A JSON value. Of another value the key is its ``repr``.

@@ -45,8 +45,8 @@ class FunctionTool(Generic[T]):
         parameters: The JSON schema as it is sent.
         strict: Whether the service is asked to enforce the schema.
         why_not_strict: Why it is not enforced; None if it is, or if that was not wanted.
-            encoded: The tool as encoded for the Responses API, for `Request.tools`; equal tools
-                have equal bytes.
+        encoded: The tool as encoded for the Responses API, for `Request.tools`; equal tools have
+            equal bytes.
     """
 
     __slots__ = (
