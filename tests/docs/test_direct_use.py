@@ -18,7 +18,7 @@ from rtllm_livekit import LLM
 from rtllm_videosdk import OpenAILLM
 
 PAGE = Path(__file__).parents[2] / "docs" / "direct_use.md"
-CODE = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def script(request: Request) -> Reply | str:
@@ -35,9 +35,13 @@ def script(request: Request) -> Reply | str:
 
 @pytest.fixture
 def page() -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(CODE, names)  # noqa: S102 - the page's own code
-    return names
+    """Run each example by itself, because a reader copies the one of their SDK."""
+    found: dict[str, Any] = {}
+    for code in EXAMPLES:
+        names: dict[str, Any] = {"__name__": "page"}
+        exec(code, names)  # noqa: S102 - the page's own code
+        found |= names
+    return found
 
 
 @pytest.fixture

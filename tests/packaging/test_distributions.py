@@ -58,7 +58,20 @@ def test_each_dependency_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rtllm", "rtllm_livekit", "rtllm_videosdk", "rtllm.otel", "rtllm.simulator"]
+    "name",
+    [
+        "rtllm",
+        "rtllm.adapters",
+        "rtllm.doctor",
+        "rtllm.otel",
+        "rtllm.simulator",
+        "rtllm.testing",
+        "rtllm.trace",
+        "rtllm.usage",
+        "rtllm_livekit",
+        "rtllm_livekit.testing",
+        "rtllm_videosdk",
+    ],
 )
 def test_public_names_exist_and_are_sorted(name: str) -> None:
     module = importlib.import_module(name)

@@ -1,31 +1,30 @@
-"""The public signatures name no type of a dependency, so a dependency can be replaced."""
+"""The public names have no type of a dependency, so a dependency can be replaced."""
 
 from __future__ import annotations
 
+import ast
 import inspect
-import re
+import sys
 import typing
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-import rtllm
-import rtllm.adapters
-import rtllm.testing
+MODULES = (
+    "rtllm",
+    "rtllm.adapters",
+    "rtllm.doctor",
+    "rtllm.simulator",
+    "rtllm.testing",
+    "rtllm.trace",
+)
+"""The modules for adapters, tools and tests; others are made for a framework, or for pydantic."""
 
-DEPENDENCIES = {
-    "aiohttp",
-    "httpx",
-    "livekit",
-    "msgspec",
-    "openai",
-    "pydantic",
-    "pydantic_core",
-    "typer",
-    "videosdk",
-    "websockets",
-}
+OURS = {"rtllm", *sys.stdlib_module_names}
 
 
 def annotations_of(value: Any) -> Iterator[object]:
@@ -47,32 +46,59 @@ def annotations_of(value: Any) -> Iterator[object]:
         yield value
 
 
-def packages_in(annotation: object) -> Iterator[str]:
-    """Yield the packages of the types in an annotation."""
-    if isinstance(annotation, str | typing.ForwardRef):
-        yield from re.findall(r"(\w+)\.", str(annotation))
+def packages_in(annotation: object, module: str) -> Iterator[str]:
+    """Yield the packages of the types in an annotation, which may be text."""
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        imported = imports_of(sys.modules[module])
+        for node in ast.walk(ast.parse(annotation)):
+            if isinstance(node, ast.Name):
+                yield imported.get(node.id, "rtllm")
         return
-    yield str(getattr(annotation, "__module__", "")).partition(".")[0]
+    yield str(getattr(annotation, "__module__", "builtins")).partition(".")[0]
+    if typing.get_origin(annotation) is typing.Literal:
+        return
     for inner in typing.get_args(annotation):
         for one in inner if isinstance(inner, list) else (inner,):
-            yield from packages_in(one)
+            yield from packages_in(one, module)
 
 
-@pytest.mark.parametrize("module", [rtllm, rtllm.adapters, rtllm.testing], ids=lambda m: m.__name__)
-def test_no_public_signature_names_a_type_of_a_dependency(module: Any) -> None:
-    found = {
-        (name, package)
-        for name in module.__all__
-        for annotation in annotations_of(getattr(module, name))
-        for package in packages_in(annotation)
-        if package in DEPENDENCIES
-    }
-    assert found == set()
+@cache
+def imports_of(module: ModuleType) -> dict[str, str]:
+    """Return the packages of the names that a module imports, also those for its types only."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                path = alias.name if isinstance(node, ast.Import) else str(node.module)
+                found[alias.asname or alias.name.partition(".")[0]] = path.partition(".")[0]
+    return found
 
 
-def test_the_types_of_dependencies_are_found() -> None:
-    class Bad:
-        client: openai.AsyncOpenAI  # type: ignore[name-defined] # noqa: F821
+def packages_of(value: Any) -> set[str]:
+    """Return the packages of a public name's types, and of its base classes."""
+    module = getattr(value, "__module__", "rtllm")
+    found = {one for a in annotations_of(value) for one in packages_in(a, module)}
+    if inspect.isclass(value):
+        found |= {kind.__module__.partition(".")[0] for kind in value.__mro__}
+    return found
 
-    Bad.__module__ = "rtllm.bad"
-    assert [p for a in annotations_of(Bad) for p in packages_in(a)] == ["openai"]
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_public_name_has_a_type_of_a_dependency(name: str) -> None:
+    module = import_module(name)
+    found = {public: packages_of(getattr(module, public)) - OURS for public in module.__all__}
+    assert {public: packages for public, packages in found.items() if packages} == {}
+
+
+class OfADependency(pytest.Item):
+    def runtest(self) -> None: ...
+
+
+def with_a_type(config: pytest.Config) -> None: ...
+
+
+@pytest.mark.parametrize("value", [OfADependency, with_a_type, pytest.Config, list[pytest.Config]])
+def test_the_types_of_dependencies_are_found(value: object) -> None:
+    assert packages_of(value) & {"_pytest", "pytest"}
