@@ -319,6 +319,18 @@ def test_an_exchange_over_http_has_its_whole_limit_after_a_wait() -> None:
     assert not [action for action in engine.tick(5.2) if isinstance(action, Close)]
 
 
+def test_a_connection_is_given_its_whole_limit_after_a_wait_for_another_one() -> None:
+    engine = Engine(EngineOptions(HOST, http_fallback=True))
+    limits = Timeouts(base=30.0, connect=5.0)
+    _, actions = engine.ask(question("hello" * 100_000, key="a", limits=limits), 0.0)
+    engine.ask(question("hello", key="b", limits=limits), 0.0)
+    actions = engine.connected(only(Connect, actions).connection, 4.0)
+    only(Send, actions)  # b can't be sent while that is being written
+    other = only(Connect, actions).connection
+    assert not [action for action in engine.tick(5.0) if isinstance(action, StartHttp)]
+    assert only(Send, engine.connected(other, 8.0)).connection == other
+
+
 @pytest.mark.parametrize("host", [HOST, LANELESS], ids=["lanes", "no lanes"])
 def test_an_answer_in_spite_of_an_error_about_the_connection_is_not_the_next_turns(
     host: HostProfile,

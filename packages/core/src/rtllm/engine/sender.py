@@ -79,7 +79,7 @@ class Sender:
                 self._turns.recover(turn, unsendable(error), now)
 
     def serve_queued(self, turn: ActiveTurn, now: float) -> None:
-        """Try a turn that waits for a free connection, with a new limit for connecting.
+        """Try a turn that waits for a free connection.
 
         A turn that can't use what is free is queued again.
         """
@@ -87,10 +87,6 @@ class Sender:
         self._served = turn
         self.send_or_wait(turn, now)
         self._served = None
-        is_over_http = turn.attempt is not None and turn.attempt.over_http
-        if turn.waits_for is not None or (turn.state == "running" and is_over_http):
-            turn.progress.record_connecting(now)
-            self._turns.set_deadline(turn)
 
     def _choose_protocol(self, turn: ActiveTurn, now: float) -> Literal["websocket", "http"]:
         """Choose the protocol of a turn's request, and open a trial WebSocket if one is due."""
@@ -181,10 +177,10 @@ class Sender:
             alone: Whether no other conversation may wait for the same connection.
         """
         turn.become("connecting")
-        self._turns.set_deadline(turn)
         if lane_choice is None and self._state.pool.is_full:
             self._close_unusable(turn, now)
         if lane_choice is None and self._state.pool.is_full:
+            self._turns.set_deadline(turn)
             if turn is not self._served:
                 self._state.trace.waiting(turn, "free connection", now)
             self._state.queue(turn)
@@ -193,10 +189,19 @@ class Sender:
         if number is None:
             number = self._state.connections.open(_opening_of(turn), now)
         turn.waits_for = number
+        self._restart_limit(turn, now)
         self._state.trace.waiting(turn, "connection", now)
         self._state.pool.wait_for(number, +1)
         if alone:
             self._state.pool.reserve(number, turn.member.conversation.number)
+
+    def _restart_limit(self, turn: ActiveTurn, now: float) -> None:
+        """Give what a turn now waits for the whole limit for connecting.
+
+        What it waited for before, a free connection or another one, shows nothing about this one.
+        """
+        turn.progress.record_connecting(now)
+        self._turns.set_deadline(turn)
 
     def _close_unusable(self, turn: ActiveTurn, now: float) -> None:
         """Close a connection that a turn can't use, so that it can open another one.
@@ -309,7 +314,7 @@ class Sender:
         connection = self._state.connections.open_exchange(_opening_of(turn))
         attempt = self._attempts.begin(turn, connection, placement, size, decoder, now)
         turn.progress.record_http()
-        self._turns.set_deadline(turn)
+        self._restart_limit(turn, now)
         limits = request.limits
         self._state.actions.append(
             StartHttp(
