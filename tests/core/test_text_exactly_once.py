@@ -3,7 +3,6 @@
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,62 +10,20 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from core.heard import events_of, listen, words_of
+from core.mangled import ARGUMENTS, SENTENCES, judge, mangled, pieces, spoken
 from rtllm.codec.fingerprint import fingerprint
 from rtllm.codec.frames import read
 from rtllm.codec.responses_decoder import ResponsesDecoder
-from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
+from rtllm.content.events import Event, TextDelta, ToolCallReady
 from rtllm.content.items import Message
 from rtllm.content.items import Reasoning as Reasoning_
-from rtllm.simulator import Call, Reasoning, Reply, Text
-from rtllm.simulator.mangling import HABITS, MangledFrame, Mangler
+from rtllm.simulator import Call, Reasoning, Text
 
-
-def decoded(frames: Sequence[MangledFrame]) -> list[Event]:
-    """What the decoder makes of some frames."""
-    decoder, events = ResponsesDecoder(), list[Event]()
-    for frame in frames:
-        if (one := read(frame.data)) is not None:
-            more, fault = decoder.feed(one)
-            assert fault is None
-            events += more
-    decoder.output()
-    return events
-
-
-def spoken(events: Sequence[Event]) -> str:
-    return "".join(e.text for e in events if isinstance(e, TextDelta))
-
-
-def called(events: Sequence[Event]) -> dict[str, Any]:
-    calls = [(own_id(e.call.call_id), e.call) for e in events if isinstance(e, ToolCallReady)]
-    assert len({call_id for call_id, _ in calls}) == len(calls), "a call ran twice"
-    return {call_id: json.loads(call.arguments or "null") for call_id, call in calls}
-
-
-def own_id(call_id: str) -> str:
-    """The id of a call without what a host with other ids in other events added to it."""
-    return call_id.removesuffix("_added").removesuffix("_end")
-
-
-def pieces(text: str) -> Iterator[str]:
-    """Cut a text every three characters."""
-    for start in range(0, len(text), 3):
-        yield text[start : start + 3]
-
-
-_SENTENCES = (
-    "Your table is booked.",
-    "ha ha ha, ha ha",
-    "I am so happy \U0001f600 for you.",
-    "Zweitens: grüße \U0001f44d\U0001f3fd!",
-    "A last word",
-)
 _parts = st.lists(
     st.one_of(
-        st.sampled_from(_SENTENCES).map(Text),
+        st.sampled_from(SENTENCES).map(Text),
         st.sampled_from(["think", ""]).map(Reasoning),
-        st.sampled_from([5, "\U0001f600", [1, 2]]).map(lambda v: Call("book", {"amount": v})),
+        st.sampled_from(ARGUMENTS).map(lambda v: Call("book", {"amount": v})),
     ),
     min_size=1,
     max_size=4,
@@ -78,18 +35,11 @@ _parts = st.lists(
 def test_law_every_word_and_call_comes_once_whatever_the_hosts_habits(
     parts: list[Any], seed: int
 ) -> None:
-    host = Mangler(seed, HABITS)
+    host, frames = mangled(parts, seed)
     note(repr(host))
-    frames = [f for event in events_of(Reply(tuple(parts)), pieces) for f in host.frames(event)]
     for frame in frames:
         note(f"{'again ' if frame.is_repeat else ''}{frame.data[:300]!r}")
-    expected, events = listen(frames), decoded(frames)
-    assert words_of(spoken(events)) == words_of(expected.text)
-    calls = called(events)
-    assert {call_id: calls.get(call_id) for call_id in expected.calls} == expected.calls
-    assert isinstance(events[-1], ResponseEnded)
-    assert events[-1].usage is not None
-    spoken(events).encode()  # no lone half is passed on
+    judge(frames)
 
 
 # -- single habits, each on its own -------------------------------------------------------------

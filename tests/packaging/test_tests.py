@@ -16,7 +16,9 @@ SABOTEURS = frozenset(
     {
         "chaos/test_laws_bite.py",
         "core/test_laws_bite.py",
-        "simulation/saboteurs.py",
+        "core/test_text_laws_bite.py",
+        "simulation/defects.py",
+        "simulation/host_defects.py",
         "support/saboteurs.py",
     }
 )
