@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import Agent, AgentSession, function_tool, llm
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import http_context, is_given
@@ -111,6 +112,34 @@ class LiveKit:
             own = {} if ids is None else {"id": f"{ids}{number}"}
             ctx.add_message(role=role, content=content, **own)  # type: ignore[arg-type]
         return ctx
+
+    def tool(self) -> Any:
+        """A tool of one caller's agent."""
+
+        @function_tool
+        async def find() -> str:
+            return secret(CALLER.get(), "tool")
+
+        return find
+
+    def describe(self, tool: Any, text: str) -> None:
+        tool.info.description = text
+
+    def agent(self, tool: Any) -> Agent:
+        return Agent(instructions=PROMPT, tools=[tool])
+
+    def frame(self) -> rtc.VideoFrame:
+        """A frame that a camera overwrites."""
+        return rtc.VideoFrame(16, 16, rtc.VideoBufferType.RGBA, bytearray(16 * 16 * 4))
+
+    def paint(self, frame: rtc.VideoFrame, shade: int) -> None:
+        frame.data[:] = bytes([shade, shade, shade, 255]) * (16 * 16)
+
+    async def show(self, line: LiveKitLine, frame: rtc.VideoFrame) -> None:
+        """Add a frame to a call."""
+        ctx = line.context
+        ctx.add_message(role="user", content=["Look.", llm.ImageContent(image=frame)])
+        await line.replace(ctx)
 
     def stored(self, line: LiveKitLine) -> dict[str, Any]:
         kept: dict[str, Any] = line.context.to_dict(exclude_image=False)

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from videosdk.agents import ChatContext, ChatMessage, ChatRole, ImageContent
+import av
+from videosdk.agents import ChatContext, ChatMessage, ChatRole, ImageContent, get_tool_info
 
 from belonging.sessions.hall import CALLER, PROMPT, Hall, secret
 from rtllm import TurnReport
@@ -103,6 +104,33 @@ class VideoSDK:
             own = {} if ids is None else {"id": f"{ids}{number}"}
             items.append(ChatMessage(role=ChatRole(role), content=content, **own))
         return ChatContext(items)
+
+    def tool(self) -> Any:
+        """A tool of one caller's agent."""
+
+        @tool
+        async def find() -> str:
+            return secret(CALLER.get(), "tool")
+
+        return find
+
+    def describe(self, tool: Any, text: str) -> None:
+        get_tool_info(tool).description = text
+
+    def agent(self, tool: Any) -> Plain:
+        return Plain(PROMPT, tools=[tool])
+
+    def frame(self) -> av.VideoFrame:
+        """A frame that a camera overwrites."""
+        return av.VideoFrame(32, 32, "rgb24")
+
+    def paint(self, frame: av.VideoFrame, shade: int) -> None:
+        frame.planes[0].update(bytes([shade]) * (32 * 32 * 3))
+
+    async def show(self, line: VideoSDKLine, frame: av.VideoFrame) -> None:
+        """Add a frame to a call."""
+        content = ["Look.", ImageContent(image=frame)]
+        line.context.add_message(role=ChatRole.USER, content=content)
 
     def stored(self, line: VideoSDKLine) -> dict[str, Any]:
         kept: dict[str, Any] = line.context.to_dict()
