@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rtllm.content.items import Item, Message, ToolCall, ToolOutput
+from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput
 from rtllm.content.request import Request
 from rtllm.content.retries import RetryPolicy
 from rtllm.content.timeouts import Timeouts
@@ -20,7 +20,8 @@ NO_RESULT = "no result: interrupted or failed"
 LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=120.0)
 RETRY = RetryPolicy(budget=3, interval=2.0, max_wait=8.0)
 WARM_UP_LIMITS = Timeouts(base=10.0, connect=5.0, open_item=30.0, total=20.0)
-TOOLS = (b'{"type":"function","name":"look_up","parameters":{},"strict":false}',)
+LOOK_UP = '{"type":"function","name":"look_up","description":"%s","parameters":{},"strict":false}'
+TOOLS = ((LOOK_UP % "Look up.").encode(),)
 MODELS = ("model-a", "model-b")
 WINDOW = 16
 """How many items a context has before its oldest ones are dropped."""
@@ -61,7 +62,7 @@ class Call:
         rounds: How many tool rounds the present turn had.
         last_ask: When it last asked.
         has_edited: Whether instructions were edited since the last request.
-        records: Whether the framework records what was said.
+        tools: Its tools, whose descriptions may be changed in place.
         headers: What its requests over HTTP have: nothing, its caller's headers, or those and one
             that is new in each request.
     """
@@ -88,6 +89,7 @@ class Call:
     cuts: int = 0
     trace: str = ""
     lead_keys: list[str | None] = field(default_factory=list)
+    tools: tuple[bytes, ...] = TOOLS
     words: int = 0
     headers: Literal["none", "own", "changing"] = "none"
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -101,6 +103,11 @@ class Call:
         """
         return self.keys == "none" and self.name is None and not self.says_secrets
 
+    @property
+    def label(self) -> str:
+        """What its pictures and tools hold of it."""
+        return secret(self.owner) if self.says_secrets else "all"
+
     def key(self) -> str | None:
         """Name a new item."""
         if self.keys in ("none", "fresh"):
@@ -112,6 +119,36 @@ class Call:
         self.items.append(
             (replace(Message.of("user", text), key=self.key()), message("user", text))
         )
+
+    def show(self, text: str, picture: str) -> None:
+        """Add the user's words and a picture."""
+        shown = Message("user", (Text(text), Image(picture)), key=self.key())
+        self.items.append((shown, _seen(shown)))
+
+    def change(self, choose: Decisions) -> None:
+        """Change a message of the user, or its picture, in place under its id."""
+        own = [
+            (at, said)
+            for at, (said, _) in enumerate(self.items)
+            if isinstance(said, Message) and said.role == "user"
+        ]
+        shown = [(at, said) for at, said in own if said.has_images]
+        if not own:
+            return
+        at, said = choose.pick(shown or own)
+        if shown:
+            parts = tuple(
+                replace(part, url=f"{part.url}+") if isinstance(part, Image) else part
+                for part in said.parts
+            )
+        else:
+            parts = (Text(f"{said.text} Please."),)
+        said = replace(said, parts=parts)
+        self.items[at] = (said, _seen(said))
+
+    def describe(self, text: str) -> None:
+        """Change the description of its tool."""
+        self.tools = ((LOOK_UP % text).encode(),)
 
     def instruct(self, text: str) -> None:
         """Add a system text."""
@@ -180,6 +217,15 @@ class Call:
             for text, key in zip(self.lead, self.lead_keys, strict=True)
         ]
         return (*lead, *(item for item, _ in self.items))
+
+
+def _seen(said: Message) -> Unit:
+    """What the model sees of a message with pictures."""
+    parts = (
+        ("image", part.url, part.detail) if isinstance(part, Image) else ("text", part.text)
+        for part in said.parts
+    )
+    return ("message", said.role, None, tuple(parts))
 
 
 def renamed(item: Item, key: str) -> Item:
@@ -273,7 +319,7 @@ def request_of(
         model=call.model,
         record=recorder,
         settings=settings,
-        tools=TOOLS,
+        tools=call.tools,
         guide=call.guide,
         limits=replace(LIMITS, silence=silence) if serial % 2 else LIMITS,
         retry=RETRY,

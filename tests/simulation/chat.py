@@ -38,13 +38,21 @@ def units_of(messages: Sequence[Mapping[str, Any]]) -> list[Unit]:
         if role == "tool":
             units.append(("output", entry["tool_call_id"], content))
             continue
-        if content:
+        if isinstance(content, list):
+            units.append(("message", role, None, tuple(map(_part, content))))
+        elif content:
             units.append(message(role, content))
         for call in entry.get("tool_calls", ()):
             function = call["function"]
             arguments = by_value(function["arguments"])
             units.append(("call", call["id"], function["name"], arguments))
     return units
+
+
+def _part(part: Mapping[str, Any]) -> Unit:
+    if part["type"] == "image_url":
+        return ("image", part["image_url"]["url"], part["image_url"].get("detail", "auto"))
+    return ("text", part["text"])
 
 
 def signatures_in(messages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
@@ -168,10 +176,11 @@ class ChatWriter:
                 continue
             more = {"name": "look_up"} if self._does("repeated names") else {}
             first = {**begun, "function": {"name": "look_up", "arguments": ""}}
-            rest = [
-                {"index": index, "function": {**more, "arguments": part}}
-                for part in (arguments[:4], arguments[4:])
-            ]
+            parts = (arguments[:4], arguments[4:])
+            if self._does("halves of characters"):
+                before, _, after = arguments.partition(SMILE)
+                parts = (f"{before}{HIGH}", f"{LOW}{after}")
+            rest = [{"index": index, "function": {**more, "arguments": part}} for part in parts]
             pieces.append([first, *rest])
         for piece in self._in_some_order(pieces):
             self._delta("open", {"tool_calls": [piece]})

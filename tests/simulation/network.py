@@ -12,7 +12,15 @@ from rtllm.engine.connections import LARGE_FRAME
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
 from simulation.chat import ChatWriter
 from simulation.records import AttemptRecord, Response, Violation
-from simulation.scripts import Script, Step, Writer, asks_to_wait, encoded, error_step
+from simulation.scripts import (
+    LANELESS_WAIT,
+    Script,
+    Step,
+    Writer,
+    asks_to_wait,
+    encoded,
+    error_step,
+)
 from simulation.worlds import CONNECT_FAULTS, CONNECTION_FAULTS, HTTP_FAULTS, REQUEST_FAULTS
 from support.contexts import canonical
 
@@ -26,6 +34,8 @@ NAMES = 32
 """How many lanes a connection may name."""
 LINK = 500_000
 """Bytes a second that a large request is written with."""
+HELD = 5.0
+"""Seconds of an answer that a proxy may hold back until it is whole."""
 RESTART = from_close(1012, "service restart")
 DROPPED = from_close(1006, "")
 _HTTP_FAULTS = {
@@ -86,6 +96,7 @@ class Pipe:
         was_heard: Whether a frame of an answer was handed to the engine.
         is_mute: Whether it answers pings, and no requests.
         was_faulty: Whether something happened to it that is a reason to close it.
+        began_at: When the engine wanted it.
         opened_at: When it opened.
         used_at: When a request was last sent on it.
         blocked_at: When requests began to wait to be written; None if none waits.
@@ -115,6 +126,7 @@ class Pipe:
     was_heard: bool = False
     is_mute: bool = False
     was_faulty: bool = False
+    began_at: float = 0.0
     opened_at: float = 0.0
     used_at: float = 0.0
     blocked_at: float | None = None
@@ -122,7 +134,19 @@ class Pipe:
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One HTTP exchange."""
+    """One HTTP exchange.
+
+    Attributes:
+        attempt: Its request.
+        state: starting, open, or gone.
+        script: The answer.
+        at: How many of its steps were written.
+        body: What was written and not passed on yet.
+        passed: How many bytes were passed on.
+        marks: The steps that are not passed on yet, and where they end.
+        total: How many bytes were written.
+        is_held: Whether a proxy passes the answer on when it is whole.
+    """
 
     attempt: AttemptRecord
     state: str = "starting"
@@ -132,6 +156,7 @@ class Exchange:
     passed: int = 0
     marks: deque[tuple[int, Step]] = field(default_factory=deque)
     total: int = 0
+    is_held: bool = False
 
 
 class Network:
@@ -166,7 +191,7 @@ class Network:
 
     def connect(self, engine: int, action: Connect) -> None:
         """Open a connection, or don't."""
-        pipe = Pipe(engine, action.connection, action.model)
+        pipe = Pipe(engine, action.connection, action.model, began_at=self.sim.now)
         self.pipes[engine, action.connection] = pipe
         fault = ""
         if self.choose.chance(self.world.connect_faults) and self.connect_faults:
@@ -527,8 +552,8 @@ class Network:
             case "error without lane":
                 step = error_step(500, "internal_error", "something broke", "")
                 if choose.below(2):
-                    code = "rate_limit_exceeded"
-                    step = error_step(429, code, "too many", "", headers={"retry-after": "0.2"})
+                    headers = {"retry-after": f"{LANELESS_WAIT:g}"}
+                    step = error_step(429, "rate_limit_exceeded", "too many", "", headers=headers)
                 self._pass(pipe, lambda: self._hand_error(pipe, step, "error without lane"))
             case "connection limit":
                 code = "websocket_connection_limit_reached"
@@ -665,7 +690,10 @@ class Network:
             possible = ("late frames", "no usage", "incomplete", "empty", "given up", "twice done")
             chosen = self.choose.pick(possible)
         writer = ChatWriter if self.world.chat else Writer
-        exchange.script = writer(self._answers, attempt, chosen, self.choose, self.world).write()
+        script = writer(self._answers, attempt, chosen, self.choose, self.world).write()
+        exchange.script = script
+        is_short = sum(step.delay for step in script.steps) < HELD
+        exchange.is_held = is_short and self.choose.chance(self.world.held)
         self._http_step(exchange)
 
     def _http_step(self, exchange: Exchange) -> None:
@@ -693,7 +721,8 @@ class Network:
             exchange.total += len(piece)
             # A line ends with its CR; what is after it may come later.
             exchange.marks.append((exchange.total - (len(end) - 1), step))
-        self._http_pass(exchange, everything=is_last)
+        if is_last or not exchange.is_held:
+            self._http_pass(exchange, everything=is_last)
         if exchange.state != "open":
             return
         if is_last and script.stays_open:

@@ -22,6 +22,7 @@ from rtllm.engine.snapshot import ConnectionSnapshot, EngineSnapshot
 from rtllm.retry.http_fallback import COOLDOWN, LONGEST_COOLDOWN
 from rtllm.scheduling.connection_pool import ACTIVE_PER_CONNECTION, CROWDED
 from rtllm.scheduling.lanes import CONVERSATIONS_PER_CONNECTION
+from rtllm.trace import FaultHandled, TurnWaiting
 from simulation.callers import LIMITS, RETRY, Call
 from simulation.chat import signatures_in, units_of
 from simulation.records import (
@@ -30,7 +31,7 @@ from simulation.records import (
     TurnRecord,
     Violation,
 )
-from simulation.scripts import Step, arguments_of
+from simulation.scripts import LANELESS_WAIT, Step, arguments_of
 from support.contexts import (
     Unit,
     begins_with,
@@ -106,6 +107,7 @@ class Oracle:
         self.by_number: dict[tuple[int, int], TurnRecord] = {}
         self.attempts: dict[tuple[int, int], AttemptRecord] = {}
         self.rate_limits: dict[tuple[int, str], float] = {}
+        self.known_waits: dict[tuple[int, str], float] = {}
         self.open_attempts: dict[tuple[int, int], AttemptRecord] = {}
         self.open_turns: dict[tuple[int, int], TurnRecord] = {}
         self.figures: Counter[str] = Counter()
@@ -141,6 +143,7 @@ class Oracle:
             waits = held.get(number)
             if engine == pipe.engine and waits is not None and waits.waits_for == pipe.number:
                 turn.wait_excuse = cause
+                self.limit_rate(engine, turn.request.model, wait)
                 if wait and not self.sim.world.http_fallback:
                     turn.not_before = self.sim.now + wait
 
@@ -158,6 +161,8 @@ class Oracle:
         they use is still counted. On the default lane it is the running request's.
         """
         running = list(pipe.running.values())
+        for attempt in running:
+            self.limit_rate(attempt.engine, str(attempt.body["model"]), LANELESS_WAIT)
         waiting = [attempt for attempt in running if attempt.response_id is None]
         default = [attempt for attempt in running if attempt.lane is None]
         for attempt in waiting:
@@ -171,6 +176,38 @@ class Oracle:
             for attempt in running:  # answers come in order, whatever lane was named
                 self.excuse(attempt, cause)
                 attempt.is_doomed = True
+
+    def limit_rate(self, engine: int, model: str, wait: float) -> None:
+        """Note that an engine is about to learn that the requests of a model must wait."""
+        until = self.sim.now + wait
+        self.known_waits[engine, model] = max(until, self.known_waits.get((engine, model), 0.0))
+
+    def traced(self, engine: int, event: TurnWaiting | FaultHandled) -> None:
+        """Judge the waits of a turn, as the engine reports them."""
+        turn = self.by_number.get((engine, event.turn or 0))
+        turn = turn or self.turns[max(self.turns)]  # what is just asked has no number yet
+        if isinstance(event, FaultHandled):
+            self._check_patience(turn, event)
+        elif event.reason == "rate limit":
+            self._check_rate_wait(turn, event)
+        elif event.reason == "connection":
+            turn.waits_since = self.sim.now
+
+    def _check_rate_wait(self, turn: TurnRecord, event: TurnWaiting) -> None:
+        """Law 8: a turn waits for the rate limit of its own model, which its own client met."""
+        known = self.known_waits.get((turn.engine, turn.request.model), 0.0)
+        if self.sim.now + (event.seconds or 0.0) > known + 0.001:
+            raise Violation("8", f"turn {turn.serial} waits for a limit that nobody set")
+        self.figures["waits for a rate limit"] += 1
+
+    def _check_patience(self, turn: TurnRecord, event: FaultHandled) -> None:
+        """Law 5: what a turn waited for before does not count against a connection's opening."""
+        pipe = self.sim.network.pipes.get((turn.engine, event.connection or 0))
+        if pipe is None or event.attempt is not None or event.fault != "timeout":
+            return
+        limit = turn.request.limits.connect - 0.1
+        if event.resends and self.sim.now < min(turn.waits_since, pipe.began_at) + limit:
+            raise Violation("5", f"turn {turn.serial} gives connection {pipe.number} too little")
 
     # -- turns ---------------------------------------------------------------------------------
 
@@ -300,6 +337,7 @@ class Oracle:
         if pipe.was_doubted and self._is_doubted(pipe):
             raise Violation("7", f"attempt {attempt.number} goes to a connection that is doubted")
         self._check_alone(attempt, pipe)
+        self._check_place(attempt, pipe)
         self._check_chained(attempt)
         return attempt
 
@@ -319,6 +357,19 @@ class Oracle:
         for call in others - {attempt.call, None}:
             if call is not None and self.sim.now - call.last_ask < TENANT_STAYS:
                 raise Violation("7", f"large attempt {attempt.number} holds up call {call.owner}")
+
+    def _check_place(self, attempt: AttemptRecord, pipe: Pipe) -> None:
+        """Law 2: without lanes, no call loses its connection while others may be opened."""
+        remembered = pipe.newest.get(None)
+        call = remembered.call if remembered is not None else None
+        if remembered is None or call is None or call is attempt.call or self.sim.is_capped:
+            return
+        if remembered.is_stored or remembered.is_forgotten or remembered.recorded is None:
+            return
+        goes_on = self.sim.phones[call.caller].call is call and call.responses[-1:] == [remembered]
+        has_keys = call.keys in ("kept", "template")
+        if goes_on and has_keys and self.sim.now - call.last_ask < TENANT_STAYS:
+            raise Violation("2", f"call {call.owner} loses its connection {pipe.number}")
 
     def _is_upload(self, attempt: AttemptRecord) -> bool:
         """Whether an attempt is large and need not be written where others speak."""
@@ -428,6 +479,7 @@ class Oracle:
             sent_at=self.sim.now,
         )
         self._check_owner(attempt, data)
+        self._check_tools(attempt, turn)
         if is_rebuild:
             self._check_rebuilt(attempt, turn)
             self.figures["rebuilt"] += 1
@@ -488,6 +540,13 @@ class Oracle:
         parent = attempt.parent
         if parent is not None and parent.call is not None and parent.call is not attempt.call:
             raise Violation("7", f"call {owner} continues a response of call {parent.call.owner}")
+
+    def _check_tools(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
+        """Law 1: the model sees the tools as they are now."""
+        seen = [tool.get("function", tool)["description"] for tool in attempt.body["tools"]]
+        wanted = [tool["description"] for tool in map(_decode, turn.request.tools)]
+        if seen != wanted:
+            raise Violation("1", f"turn {turn.serial}: the tools are {seen}, not {wanted}")
 
     def _check_context(self, attempt: AttemptRecord, turn: TurnRecord) -> None:
         """Law 1: the model sees the context of the caller's framework, normalized."""
@@ -687,6 +746,8 @@ class Oracle:
         if attempt.is_ending and kind in ("delta", "open"):
             attempt.is_ending, attempt.ended, attempt.usage = False, None, None  # it goes on
         is_current = self.is_current(turn, attempt)
+        if step.wait:
+            self.limit_rate(attempt.engine, str(attempt.body["model"]), step.wait)
         if step.excuse:
             self.excuse(attempt, step.excuse)
         if kind == "created":

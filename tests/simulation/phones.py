@@ -43,10 +43,12 @@ class Phone:
         self.world = simulation.world
         self.call: Call
         self.turn: TurnRecord | None = None
+        self.hangs_up = False
 
     def begin(self) -> None:
         """Begin a call."""
         choose, sim = self.choose, self.sim
+        self.hangs_up = False
         engine = self.number % len(sim.engines)
         self.call = begin_call(sim.next_owner(), self.number, engine, self.world, choose, sim.now)
         if choose.chance(0.1):
@@ -72,16 +74,29 @@ class Phone:
         if not sim.goes_on():
             sim.hung_up += 1
             return
-        if call.turns >= TURNS or choose.chance(0.02):
+        if call.turns >= TURNS or self.hangs_up or choose.chance(0.02):
             self.begin()
             return
         if choose.chance(self.world.edits) and call.lead and not call.is_anonymous:
             call.lead = [f"{call.lead[0]} Version {call.turns}."]
             call.lead_keys = [call.key()]
+        self._change()
         call.rounds = 0
-        call.say(words_of(call, choose, self.world))
+        words = words_of(call, choose, self.world)
+        if choose.chance(self.world.pictures):
+            call.show(words, f"data:image/png;base64,{call.label}{call.turns}")
+        else:
+            call.say(words)
         call.window()
         self.ask()
+
+    def _change(self) -> None:
+        """Let the application change what it handed over before: an item, or a tool."""
+        call, choose = self.call, self.choose
+        if choose.chance(self.world.edits) and not call.is_anonymous:
+            call.change(choose)
+        if choose.chance(self.world.edits):
+            call.describe(f"Look up for {call.label}. Version {call.turns}.")
 
     def ask(self) -> None:
         """Ask for an answer to all that was said."""
@@ -112,7 +127,11 @@ class Phone:
         sim.ask(turn, prepared)
 
     def forgotten(self) -> None:
-        """Note that the engine was closed: it knows nothing of the call any more."""
+        """Note that the engine was closed: it knows nothing of the call any more.
+
+        Its caller goes on with it, or begins another one.
+        """
+        self.hangs_up = self.choose.below(2) == 1
         for response in self.call.responses:
             response.is_forgotten = True
 

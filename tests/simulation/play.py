@@ -26,6 +26,7 @@ from rtllm.engine.actions import (
     RecordUsage,
     Send,
     StartHttp,
+    Trace,
     WakeAt,
 )
 from rtllm.engine.engine import Engine
@@ -33,6 +34,7 @@ from rtllm.engine.options import EngineOptions
 from rtllm.engine.prepared import PreparedRequest
 from rtllm.providers.hosts import HostProfile
 from rtllm.scheduling.connection_pool import MAX_CONNECTIONS
+from rtllm.trace import FaultHandled, TurnWaiting
 from simulation.decisions import Decisions
 from simulation.network import Network, Pipe
 from simulation.oracle import Oracle
@@ -228,6 +230,8 @@ class Simulation:
             self.oracle.look_at_queue(turn.engine)
         if self.choose.chance(self.world.odd):
             self._be_odd(turn.engine)
+        if self.choose.chance(self.world.closes):
+            self.close(turn.engine)
 
     def fact(self, engine: int, name: str, *what: Any) -> list[Action]:
         """Tell an engine a fact, and carry out what it wants."""
@@ -316,6 +320,8 @@ class Simulation:
                 self.note(told_action(action))
             judge.judge(action, self.now)
             match action:
+                case Trace(TurnWaiting() | FaultHandled() as event):
+                    self.oracle.traced(engine, event)
                 case Deliver():
                     self.oracle.delivered(engine, action, fact, subject)
                 case WakeAt(at):
@@ -324,18 +330,25 @@ class Simulation:
                     self.oracle.booked_or_moved(engine, action)
                 case Finish():
                     self._finish(engine, action, fact, subject)
-                case Send():
-                    self.network.send(self.oracle.sent(engine, action), action)
-                case Connect():
-                    self.oracle.check_connect(engine, fact)
-                    self.network.connect(engine, action)
-                case Close(connection):
-                    self.network.close(engine, connection)
-                case Ping(connection):
-                    self.network.ping(engine, connection)
-                case StartHttp():
-                    self.network.start_http(self.oracle.started(engine, action), action)
+                case _:
+                    self._carry_out_on_network(engine, action, fact)
         judge.settled()
+
+    def _carry_out_on_network(self, engine: int, action: Action, fact: str) -> None:
+        match action:
+            case Send():
+                self.network.send(self.oracle.sent(engine, action), action)
+            case Connect():
+                self.oracle.check_connect(engine, fact)
+                self.network.connect(engine, action)
+            case Close(connection):
+                self.network.close(engine, connection)
+            case Ping(connection):
+                self.network.ping(engine, connection)
+            case StartHttp():
+                self.network.start_http(self.oracle.started(engine, action), action)
+            case _:
+                pass
 
     def _check_order(self, actions: Sequence[Action], fact: str) -> None:
         """Launch only when a fact has settled: what it ended comes before what it sends."""

@@ -195,6 +195,7 @@ class TurnRecord:
         useful_at: When it last made progress.
         was_slow: Whether an item was open that may take long, or output is held.
         was_queued: Whether it waited since all connections were busy.
+        waits_since: When it began to wait for a connection that was being opened.
     """
 
     serial: int
@@ -221,4 +222,5 @@ class TurnRecord:
     was_queued: bool = False
     has_ended: bool = False
     waits_for: int | None = None
+    waits_since: float = 0.0
     called: list[ToolCall] = field(default_factory=list)

@@ -26,6 +26,8 @@ LATE = ("progress", "delta", "done", "call", "completed")
 """The frames that may come once more after the end."""
 GAP = 0.25
 """Seconds between two frames of an answer, at most."""
+LANELESS_WAIT = 0.2
+"""Seconds that a rate limit asks to wait which comes without a lane."""
 DEEP = "deep"
 """Begins the ids of calls whose arguments are nested deeply."""
 LEVELS = 2000
@@ -371,9 +373,10 @@ class Writer:
         at_the_end = is_cut or self._does("calls at the end")
         if self.announces:
             self._add(0.1, "open", "response.output_item.added", output_index=place, item=opened)
-        in_pieces = self.choose.below(2)
+        is_halved = self._does("halves of characters")
+        in_pieces = is_halved or self.choose.below(2)
         deltas = [arguments] if in_pieces else []
-        if in_pieces and self._does("halves of characters"):
+        if is_halved:
             before, _, after = arguments.partition(SMILE)
             deltas = [f"{before}{HIGH}", f"{LOW}{after}"]
         for delta in deltas:

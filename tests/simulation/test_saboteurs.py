@@ -1,7 +1,4 @@
-"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns.
-
-The rarest defects may take 5,000.
-"""
+"""What the oracle must find, it finds: each broken engine is caught within 2,000 turns."""
 
 from __future__ import annotations
 

@@ -131,6 +131,7 @@ class World:
         pauses: Seconds of silence between turns, at most.
         long_pauses: How often a caller is silent for many minutes.
         edits: How often instructions are edited.
+        pictures: How often a caller shows a picture.
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         huge: How often it is so large that it takes seconds to be written.
@@ -148,6 +149,8 @@ class World:
         parents: What a host does with a response to continue: keep it, keep it and name it
             otherwise, ignore it, or refuse it.
         serves_http: Whether the host answers over HTTP too.
+        held: How often a proxy passes an answer over HTTP on when it is whole.
+        closes: How often an engine is closed when a caller asks; it may be used again.
         silence: Seconds for which every other turn may be silent.
         routed: Whether each answer has habits of its own, as at a router of many hosts.
     """
@@ -178,6 +181,7 @@ class World:
     pauses: float = 6.0
     long_pauses: float = 0.0
     edits: float = 0.03
+    pictures: float = 0.05
     odd: float = 0.0
     large: float = 0.0
     huge: float = 0.0
@@ -196,6 +200,8 @@ class World:
     routed: bool = False
     silence: float = 18.0
     serves_http: bool = True
+    held: float = 0.1
+    closes: float = 0.0
 
     @property
     def uses_lanes(self) -> bool:
@@ -300,8 +306,9 @@ def over_http(choose: Decisions) -> World:
         callers=choose.pick((2, 5)),
         websocket=False,
         memory=choose.pick(("connection", "stored")),
-        parents=choose.pick(("kept", "kept", "ignored")),
+        parents=choose.pick(("kept", "ignored")),
         http_faults=choose.pick((0.0, 0.3)),
+        held=choose.pick((0.1, 0.5)),
         twins=choose.pick((False, True)),
     )
 
@@ -379,6 +386,23 @@ def twins(choose: Decisions) -> World:
         faults=choose.pick((0.1, 0.4)),
         storms=choose.pick((0.02, 0.1)),
         long_pauses=choose.pick((0.0, 0.02)),
+    )
+
+
+def closing(choose: Decisions) -> World:
+    """Callers who all say the same, while the engine is closed and used again now and then."""
+    return World(
+        "closing",
+        callers=choose.pick((3, 4)),
+        twins=True,
+        tools=0.1,
+        edits=0.0,
+        barge_ins=0.1,
+        drafts=0.02,
+        pauses=30.0,
+        keys=("kept", "template", "none", "fresh", "fresh"),
+        faults=choose.pick((0.0, 0.1)),
+        closes=0.1,
     )
 
 
@@ -460,7 +484,8 @@ def lasting(choose: Decisions) -> World:
 
 
 def crowd(choose: Decisions) -> World:
-    """Many callers, so that lanes are exhausted."""
+    """Many callers, so that lanes are exhausted, or that each needs a connection."""
+    has_lanes = choose.pick((True, True, False))
     return World(
         "crowd",
         callers=choose.pick((40, 100)),
@@ -471,7 +496,8 @@ def crowd(choose: Decisions) -> World:
         storms=choose.pick((0.01, 0.04)),
         without=frozenset(CONNECTION_FAULTS)
         - {"error without lane", "restart", "stray created", "junk"},
-        lanes=True,
+        lanes=has_lanes,
+        knows_lanes=has_lanes,
     )
 
 
@@ -498,6 +524,25 @@ def capped(choose: Decisions) -> World:
         connect_faults=choose.pick((0.0, 0.0, 0.2)),
         rebuild=choose.pick((False, True)),
         large=choose.pick((0.0, 0.1)),
+    )
+
+
+def reopening(choose: Decisions) -> World:
+    """One connection that is often lost and opens slowly, and callers who cut in meanwhile."""
+    kept = choose.pick((("restart",), ("restart", "error without lane")))
+    return World(
+        "reopening",
+        callers=4,
+        lanes=False,
+        knows_lanes=False,
+        most=1,
+        opening=4.0,
+        barge_ins=0.8,
+        drafts=0.0,
+        pauses=choose.pick((6.0, 10.0)),
+        storms=0.4,
+        without=frozenset(CONNECTION_FAULTS) - set(kept),
+        http_fallback=choose.pick((False, False, True)),
     )
 
 
@@ -569,7 +614,7 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     uploads,
     chat,
     laneless,
-    twins,
+    closing,
     failing,
     shared,
     chat_twins,
@@ -578,13 +623,14 @@ KINDS: tuple[Callable[[Decisions], World], ...] = (
     full,
     hurried,
     partly_open,
+    reopening,
 )
 """The worlds, which take turns; those in which the rarest things happen come twice."""
 
 LENGTHS = (20, 40, 60)
 """How many turns a round has."""
 LONG = 120
-"""How many it has if its connections are to be used up."""
+"""How many it has if connections or lanes are to be used up."""
 
 
 def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
@@ -597,7 +643,7 @@ def world_of(seed: int, callers: int | None = None) -> tuple[World, int]:
     choose = Decisions(seed * 7919 + 11)
     world = KINDS[seed % len(KINDS)](choose)
     turns = choose.pick(LENGTHS)
-    if world.kind == "full":
+    if world.kind in ("full", "crowd"):
         turns = LONG
     ids: Literal["both", "id", "place"] = choose.pick(("both", "both", "id", "place"))
     possible, chance = (CHAT_HABITS, 0.5) if world.chat else (HABITS, 0.2)
