@@ -57,11 +57,12 @@ from rtllm.adapters import (
     Parameters,
     RunnableTool,
     ToolCache,
-    ToolNames,
+    ToolSource,
     arrange,
     content_key,
     legal_tool_name,
     message_then_calls,
+    offer_tools,
     quickest_effort,
 )
 
@@ -279,14 +280,13 @@ class RtllmLLMService(LLMService[OpenAILLMAdapter]):
         )
 
     def _offer(self, context: LLMContext) -> OfferedTools:
-        offered, names = dict[str, RunnableTool](), ToolNames()
-        for schema in self._schemas(context):
-            legal = names.to_service(schema.name)
-            key = content_key(schema.to_default_dict())
-            encoded = self._tools.encode(key, schema.name, schema, partial(encode, schema, legal))
-            if encoded is not None:
-                offered[legal] = encoded
-        return OfferedTools(offered, names)
+        return offer_tools(
+            (
+                ToolSource(one.name, content_key(one.to_default_dict()), one, partial(encode, one))
+                for one in self._schemas(context)
+            ),
+            self._tools,
+        )
 
     def _schemas(self, context: LLMContext) -> Sequence[FunctionSchema]:
         given = context.tools.standard_tools if is_given(context.tools) else []
@@ -344,9 +344,9 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
 
 def as_recorded(offered: OfferedTools, output: tuple[Item, ...]) -> tuple[Item, ...] | None:
     """Return what pipecat's aggregator records: the text, then calls with parsed arguments."""
-    recorded = list(output)
-    for place, item in enumerate(output):
-        if isinstance(item, ToolCall):
-            call = offered.as_run(item)
-            recorded[place] = replace(call, arguments=json.dumps(arguments_of(call)))
-    return message_then_calls(recorded)
+
+    def as_run(call: ToolCall) -> ToolCall:
+        run = offered.as_run(call)
+        return replace(run, arguments=json.dumps(arguments_of(run)))
+
+    return message_then_calls(output, as_run=as_run)

@@ -7,7 +7,15 @@ from functools import partial
 import pytest
 
 from rtllm import FunctionTool, ToolCall, ToolSchemaError
-from rtllm.adapters import OfferedTools, RunnableTool, ToolCache, ToolNames, content_key
+from rtllm.adapters import (
+    OfferedTools,
+    RunnableTool,
+    ToolCache,
+    ToolNames,
+    ToolSource,
+    content_key,
+    offer_tools,
+)
 
 
 def test_a_tool_is_built_once_for_each_key() -> None:
@@ -56,6 +64,39 @@ def test_the_least_recently_used_is_forgotten() -> None:
 def test_the_key_of_what_is_not_json_is_its_repr() -> None:
     schema = {"default": object()}
     assert content_key(schema) == repr(schema)
+
+
+def test_tools_are_offered_by_legal_names_and_built_once() -> None:
+    cache, built = ToolCache[RunnableTool](), list[str]()
+
+    def build(name: str) -> RunnableTool:
+        built.append(name)
+        return RunnableTool(FunctionTool.of_schema(name, {"type": "object", "properties": {}}))
+
+    tools = [ToolSource(name, 1, None, build) for name in ("calendar.book", "look_up")]
+    offer_tools(tools, cache)
+    offered = offer_tools(tools, cache)
+    legal, other = offered.tools
+    assert (built, other) == ([legal, "look_up"], "look_up")
+    assert offered.names.to_framework(legal) == "calendar.book"
+
+
+@pytest.mark.parametrize("differs", [True, False], ids=["another tool", "the same tool"])
+def test_of_two_tools_with_the_same_name_the_first_one_counts(
+    differs: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(name: str, description: str) -> RunnableTool:
+        schema = {"type": "object", "properties": {}}
+        return RunnableTool(FunctionTool.of_schema(name, schema, description=description))
+
+    texts = ("First.", "Second." if differs else "First.")
+    tools = [
+        ToolSource("tool", key, None, partial(build, description=text))
+        for key, text in enumerate(texts)
+    ]
+    offered = offer_tools(tools, ToolCache[RunnableTool]())
+    assert [one.tool.description for one in offered.tools.values()] == ["First."]
+    assert ("has the same name" in caplog.text) is differs
 
 
 def test_the_gate_explains_calls_that_cannot_run() -> None:

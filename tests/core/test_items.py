@@ -36,8 +36,16 @@ PICTURE = Image("https://example.com/a.png")
             Message("user", (PICTURE, Text("ab"))),
         ),
         (ToolCall("c1", "f", "{broken"), ToolCall("c1", "f", "{broken")),
+        (ToolCall("c1", "f", " "), ToolCall("c1", "f", "{}")),
     ],
-    ids=["arguments respaced", "texts split", "breakpoint", "breakpoint by a picture", "broken"],
+    ids=[
+        "arguments respaced",
+        "texts split",
+        "breakpoint",
+        "breakpoint by a picture",
+        "broken",
+        "blank",
+    ],
 )
 def test_equal_to_the_model_are_equal(one: Item, other: Item) -> None:
     assert fingerprint(one) == fingerprint(other)

@@ -162,46 +162,11 @@ def test_unseen_calls_are_next_to_those_of_their_response_and_no_other_of_the_sa
 # -- the calls of an open turn ---------------------------------------------------------------------
 
 
-async def two_rounds() -> PipelineTurn:
-    """A turn that handed out a call in each of two rounds, both by one id."""
+async def test_a_call_is_refused_though_an_earlier_one_of_its_id_was_taken() -> None:
     turn = PipelineTurn(context(("user", "go")), (heard("go"),))
-    for words in ("One. ", "Two. "):
+    for words in ("One. ", "Two. "):  # a call in each of two rounds, both by one id
         turn.hold(CallGroup((call(1),), words))
         turn.emit_next_call()
-    return turn
-
-
-async def test_calls_of_one_id_are_found_in_their_order() -> None:
-    turn = await two_rounds()
-    items = [heard("go"), call(1, "a"), output(1), call(1, "b"), output(1)]
-    assert {p: g.words for p, g in turn.calls_in(items).items()} == {1: "One. ", 3: "Two. "}
-    assert [(key, group.words) for key, group in turn.claim(items)] == [
-        ("a", "One. "),
-        ("b", "Two. "),
-    ]
-    without_the_first = [heard("go"), call(1, "b"), output(1)]
-    assert {p: g.words for p, g in turn.calls_in(without_the_first).items()} == {1: "Two. "}
-
-
-async def test_items_without_an_id_of_their_own_are_found_by_their_place() -> None:
-    turn = await two_rounds()
-    items = [heard("go"), call(1, "x"), output(1), call(1, "x"), output(1)]
-    for _ in range(2):
-        assert {p: g.words for p, g in turn.calls_in(items).items()} == {1: "One. ", 3: "Two. "}
-        turn.claim(items)
-
-
-async def test_an_id_that_was_there_before_is_not_the_items_own() -> None:
-    base = (heard("go"), call(1, "x"), output(1), heard("again"))
-    turn = PipelineTurn(context(("user", "go")), base)
-    turn.hold(CallGroup((call(1),), "Two. "))
-    turn.emit_next_call()
-    items = [*base, call(1, "x"), output(1)]
-    assert {p: g.words for p, g in turn.calls_in(items).items()} == {4: "Two. "}
-
-
-async def test_a_call_is_refused_though_an_earlier_one_of_its_id_was_taken() -> None:
-    turn = await two_rounds()
     turn.update([heard("go"), call(1, "a"), output(1)])
     assert turn.refused
     turn.update([heard("go"), call(1, "a"), output(1), call(1, "b")])

@@ -1,7 +1,7 @@
 """The common base of the adapter's LLMs: they copy a context and send the request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,9 +15,7 @@ from livekit.agents.utils import is_given
 from rtllm import (
     ChatClient,
     Client,
-    Item,
     Network,
-    ResponseStream,
     RetryPolicy,
     TokenProvider,
     UsageSnapshot,
@@ -38,9 +36,7 @@ from rtllm.adapters import (
 )
 from rtllm_livekit.call_identity import call_identity
 from rtllm_livekit.convert import as_recorded, to_items
-from rtllm_livekit.drafts import Draft
 from rtllm_livekit.images import LiveKitFrames
-from rtllm_livekit.invalid_calls import Corrections
 from rtllm_livekit.late_usage import LateUsage
 from rtllm_livekit.settings import LiveKitOptions, set_keywords, without_not_given
 from rtllm_livekit.stream import LLMStream
@@ -214,33 +210,17 @@ class BaseLLM(llm.LLM[Never]):
             call=call_identity(),
         )
 
-        async def ask_with_pictures() -> ResponseStream:
-            nonlocal request
-            request = replace(request, items=await pictures.encode())
-            return self._client.ask(request)
-
-        def ask_again(more: tuple[Item, ...]) -> ResponseStream:
-            return self._client.ask(replace(request, items=(*request.items, *more)))
-
-        stream: ResponseStream | Callable[[], Awaitable[ResponseStream]] = ask_with_pictures
-        if pictures.is_complete:
-            stream = self._client.ask(request)
-        else:
-            self._client.check(request)
-        names, tools = self._tools.names, tools or []
-        is_gated = options.answer_invalid_calls
         return LLMStream(
             self,
-            stream,
+            self._client,
+            request,
+            pictures,
+            options,
             chat_ctx=chat_ctx,
-            tools=tools,
+            tools=tools or [],
             conn_options=conn_options,
-            names=names,
-            on_refusal=options.on_refusal,
-            failure_text=options.failure_text,
-            corrections=Corrections(ask_again, tools, names) if is_gated else None,
+            names=self._tools.names,
             late_usage=late_usage,
-            draft=Draft(self._client),
         )
 
     def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:

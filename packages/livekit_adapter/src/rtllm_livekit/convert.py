@@ -9,12 +9,11 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 from livekit.agents import llm
 
 from rtllm import Image, Item, Message, Text, ToolCall, ToolOutput
-from rtllm.adapters import legal_tool_name, message_then_calls
+from rtllm.adapters import carried_in, legal_tool_name, mark_in, message_then_calls
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +24,6 @@ DYNAMIC_INSTRUCTIONS = "lk.agent_task.instructions.dynamic"
 _CONSTANT = "lk."
 
 _NEVER_SENT = ("agent_handoff", "agent_config_update")
-
-_OURS, _MARK, _CARRIED = "rtllm", "mark", "carried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +99,6 @@ def _key(item_id: object) -> str | None:
     if not isinstance(item_id, str) or not item_id or item_id.startswith(_CONSTANT):
         return None
     return item_id
-
-
-def mark_in(extra: object) -> str | None:
-    """Return this library's mark on an item, None if it has none."""
-    ours = extra.get(_OURS) if isinstance(extra, dict) else None
-    mark = ours.get(_MARK) if isinstance(ours, dict) else None
-    return mark if isinstance(mark, str) else None
-
-
-def carried_in(extra: object) -> bytes | None:
-    """Return the fields that a host added to a call and wants back, None if there are none."""
-    ours = extra.get(_OURS) if isinstance(extra, dict) else None
-    carried = ours.get(_CARRIED) if isinstance(ours, dict) else None
-    return carried.encode() if isinstance(carried, str) else None
-
-
-def extra_with(mark: str | None, carried: bytes | None = None) -> dict[str, Any] | None:
-    """Return what LiveKit stores with the item that it records for a response."""
-    ours = {_MARK: mark, _CARRIED: carried.decode() if carried is not None else None}
-    kept = {name: value for name, value in ours.items() if value is not None}
-    return {_OURS: kept} if kept else None
 
 
 def _grouped(items: Sequence[llm.ChatItem]) -> list[_Group | llm.ChatMessage]:

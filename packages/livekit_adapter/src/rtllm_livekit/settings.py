@@ -28,15 +28,11 @@ class LiveKitOptions(Options):
         Options.__post_init__(self)  # `super()` needs the class before its slots
         check_settings(answer_invalid_calls=self.answer_invalid_calls)
 
-    @property
-    def connect(self) -> float | None:
-        """Seconds for connecting; None for the base limit."""
-        return timeout_parts(self.timeout)[1]
-
     def limits_of(self, conn_options: APIConnectOptions) -> Timeouts:
         """Derive a turn's limits; with options of the user the default silence limit is off."""
+        _, connect = timeout_parts(self.timeout)
         is_own = conn_options is not DEFAULT_API_CONNECT_OPTIONS
-        return self.limits(conn_options.timeout, self.connect, patient=is_own)
+        return self.limits(conn_options.timeout, connect, patient=is_own)
 
 
 def set_keywords(**keywords: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One response as LiveKit reads it: from events to chunks."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,22 +7,33 @@ from livekit.agents import APIConnectOptions, llm
 from opentelemetry import trace
 
 from rtllm import (
+    ChatClient,
+    Client,
     Event,
     PhaseChanged,
-    ResponseEnded,
+    Request,
     ResponseStream,
     TextDelta,
+    ToolCall,
     ToolCallReady,
     TurnError,
     TurnReport,
     Usage,
 )
-from rtllm.adapters import OnRefusal, ToolNames, add_usage, refusal_error
-from rtllm_livekit.convert import extra_with, mark_in
+from rtllm.adapters import (
+    CallGate,
+    EmittedOutput,
+    PlacedImages,
+    ToolNames,
+    arrange,
+    explain_unreadable,
+    fields_to_keep,
+    mark_in,
+)
 from rtllm_livekit.drafts import Draft
 from rtllm_livekit.errors import to_livekit
-from rtllm_livekit.invalid_calls import Corrections
 from rtllm_livekit.late_usage import LateUsage
+from rtllm_livekit.settings import LiveKitOptions
 
 
 class LLMStream(llm.LLMStream):
@@ -31,109 +41,126 @@ class LLMStream(llm.LLMStream):
 
     Args:
         llm_: The model object.
-        answer: The response stream, or a function that creates it once the pictures are encoded.
-        chat_ctx: The context of the request.
+        client: The client to ask.
+        request: The request.
+        pictures: Its context, with pictures that may not be encoded yet.
+        options: The options of the LLM.
+        chat_ctx: The context as LiveKit has it.
         tools: The tools of the request.
         conn_options: The retries and time limits.
         names: The framework's names of the tools.
-        on_refusal: What to do with the text of a refusal.
-        failure_text: The text to emit when the turn fails; None to raise.
-        corrections: Asks the model to correct calls that can't run; None to emit them.
         late_usage: Reports the tokens of a cancelled response.
-        draft: Counts the turns of a speech that is thrown away as drafts.
+
+    Raises:
+        EmptyContext: If the context has nothing to respond to.
     """
 
     def __init__(
         self,
         llm_: llm.LLM[Any],
-        stream: ResponseStream | Callable[[], Awaitable[ResponseStream]],
+        client: Client | ChatClient,
+        request: Request,
+        pictures: PlacedImages[llm.ImageContent],
+        options: LiveKitOptions,
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
         names: ToolNames,
-        on_refusal: OnRefusal = "speak",
-        failure_text: str | None = None,
-        corrections: Corrections | None = None,
-        late_usage: LateUsage | None = None,
-        draft: Draft | None = None,
+        late_usage: LateUsage,
     ) -> None:
+        self._client = client
+        self._request = request
+        self._pictures = pictures
+        self._first: ResponseStream | None = None
+        if pictures.is_complete:
+            self._first = client.ask(request)
+        else:  # they are encoded where the stream is read
+            client.check(request)
         self._names = names
-        self._corrections = corrections
+        self._failure_text = options.failure_text
         self._late_usage = late_usage
-        self._draft = draft
-        self._usage: Usage | None = None
-        self._on_refusal = on_refusal
-        self._failure_text = failure_text
-        self._has_spoken = False
-        self._stream = stream  # first: where tasks are eager, the base class begins to read here
+        self._draft = Draft(client)
+        self._output = EmittedOutput(options.on_refusal, holds_calls=options.answer_invalid_calls)
+        self._gate = CallGate()
+        # Last: where tasks are eager, the base class begins to read here.
         super().__init__(llm_, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
         # Recovery happens inside the stream; the base class must never replay a chunk.
         self._retry_on_chunk_sent = False
 
     async def _run(self) -> None:
-        stream = self._stream if isinstance(self._stream, ResponseStream) else await self._stream()
-        following: ResponseStream | None = stream
-        while following is not None:
-            stream, following = following, None
-            try:
-                with stream:  # leaving it does not wait, because interrupt() waits for this method
-                    following = await self._read(stream)
-            except TurnError as error:
-                self._fail(error)
-            finally:
-                if stream.report is not None:
-                    _annotate(trace.get_current_span(), stream.report)
-                    if self._draft is not None:
-                        self._draft.note(stream.report)
+        stream = self._first or await self._ask()
+        while await self._read(stream):
+            stream = await self._ask()
 
-    def _begin_attempt(self, stream: ResponseStream) -> dict[str, Any] | None:
-        """Note the response that is read now; return the `extra` of its chunks."""
-        if self._late_usage is not None:
-            self._late_usage.response_id = stream.response_id
-        return extra_with(stream.mark)
+    async def _ask(self) -> ResponseStream:
+        """Request a response to the context, and to what LiveKit doesn't have of the turn."""
+        items = arrange(await self._pictures.encode(), {}, unseen=self._gate.unseen)
+        return self._client.ask(replace(self._request, items=items))
 
-    async def _read(self, stream: ResponseStream) -> ResponseStream | None:
+    async def _read(self, stream: ResponseStream) -> bool:
         """Emit a chunk for each event.
 
         Returns:
-            The stream of the next request, if no call of this response can run.
+            Whether the model must be asked again, because no call of the response can run.
+        """
+        self._output.begin_response()
+        try:
+            with stream:  # leaving it does not wait, because interrupt() waits for this method
+                extra = await self._emit_all(stream)
+            self._output.check_refusal()
+            return self._output.holds_calls and self._emit_calls(stream, extra)
+        except TurnError as error:
+            self._fail(error)
+            return False
+        finally:
+            if stream.report is not None:
+                _annotate(trace.get_current_span(), stream.report)
+                self._draft.note(stream.report)
+
+    async def _emit_all(self, stream: ResponseStream) -> dict[str, Any] | None:
+        """Emit a chunk for each event that is not held; return the `extra` of other chunks.
 
         Raises:
             TurnError: If the turn fails.
         """
-        mark, extra, of_text, refusal, text = None, None, None, "", ""
-        calls: list[ToolCallReady] = []
+        mark, extra, of_text = None, None, None
         async for event in stream:
             if stream.mark != mark:  # another attempt has started
                 mark = stream.mark
-                extra = of_text = self._begin_attempt(stream)
-            if isinstance(event, TextDelta):
-                if event.refusal and self._on_refusal == "error":
-                    refusal += event.text
-                    continue
-                if self._has_spoken and not text and self._usage is not None:
-                    event = replace(event, text=f" {event.text}")  # noqa: PLW2901
-                self._emit(stream, of_text, event)
+                extra = of_text = fields_to_keep(mark)
+                self._late_usage.response_id = stream.response_id
+            emitted = self._output.take(event)
+            if isinstance(emitted, TextDelta):
+                self._emit(stream, of_text, emitted)
                 of_text = None  # LiveKit keeps it for the whole message
-                self._has_spoken = True
-                text += event.text
-            elif isinstance(event, ToolCallReady) and self._corrections is not None:
-                calls.append(event)
-            elif isinstance(event, ResponseEnded):
-                self._usage = add_usage(self._usage, event.usage)
-                self._emit(stream, extra, replace(event, usage=self._usage))
-            else:
-                self._emit(stream, extra, event)
-        if refusal:
-            raise refusal_error(refusal, stream.response_id)
-        following = None
-        if self._corrections is not None:
-            made = [event.call for event in calls]
-            following = self._corrections.after(text, made, stream.response_id)
-        for event in calls if following is None else ():
-            self._emit(stream, extra, event)
-        return following
+            elif emitted is not None:
+                self._emit(stream, extra, emitted)
+        return extra
+
+    def _emit_calls(self, stream: ResponseStream, extra: dict[str, Any] | None) -> bool:
+        """Emit the calls, or answer them if none can run; return whether they were answered.
+
+        LiveKit itself answers such a call: it records it with an error output, and calls `chat`
+        again. So this is done only if the user wants it; LiveKit's events and mocks don't see such
+        calls then. A response that also has calls that can run is left to LiveKit, which must
+        record them together.
+
+        Raises:
+            ResponseFailed: If no call could run too often.
+        """
+        known = llm.ToolContext(self._tools).function_tools
+
+        def explain(call: ToolCall) -> str | None:
+            is_known = self._names.to_framework(call.name) in known
+            return explain_unreadable(call, (call.name,) if is_known else ())
+
+        calls = self._output.calls
+        if all(explain(call) is not None for call in calls):
+            return self._gate.check(self._output, explain, at=len(self._request.items))
+        for call in calls:
+            self._emit(stream, extra, ToolCallReady(call))
+        return False
 
     def _emit(self, stream: ResponseStream, extra: dict[str, Any] | None, event: Event) -> None:
         chunk = _chunk(stream.response_id or "", extra, event, self._names)
@@ -151,7 +178,7 @@ class LLMStream(llm.LLMStream):
             raise translated from error
         translated.__cause__ = error
         self._emit_error(translated, recoverable=False)
-        text = f" {self._failure_text}" if self._has_spoken else self._failure_text
+        text = self._output.failure(self._failure_text)
         delta = llm.ChoiceDelta(role="assistant", content=text)
         self._event_ch.send_nowait(llm.ChatChunk(id="", delta=delta))
 
@@ -165,8 +192,7 @@ def _chunk(
     elif isinstance(event, ToolCallReady):
         call = event.call
         if call.carried is not None:
-            mark = mark_in(extra)
-            extra = extra_with(mark, call.carried)
+            extra = fields_to_keep(mark_in(extra), call.carried)
         delta = llm.ChoiceDelta(
             role="assistant",
             tool_calls=[

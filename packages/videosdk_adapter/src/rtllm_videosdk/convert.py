@@ -6,7 +6,7 @@ its key; the ids of items that are not sent are kept too.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from videosdk.agents import (
@@ -148,7 +148,11 @@ def _message(message: ChatMessage, frames: list[ImageContent]) -> Message | None
 
 
 def as_recorded(
-    output: tuple[Item, ...], *, nested: bool = False, graph: bool = False
+    output: tuple[Item, ...],
+    *,
+    as_run: Callable[[ToolCall], ToolCall],
+    nested: bool = False,
+    graph: bool = False,
 ) -> tuple[Item, ...] | None:
     """Return the items that VideoSDK records for a response that was heard to its end.
 
@@ -156,6 +160,7 @@ def as_recorded(
 
     Args:
         output: The output of the service.
+        as_run: Returns a call as the framework runs it.
         nested: Whether the response belongs to a tool round. The framework drops its text if there
             are calls too, so it can't be continued then.
         graph: Whether the text is a graph's JSON, of which the framework records something else.
@@ -167,12 +172,4 @@ def as_recorded(
     has_calls = any(isinstance(item, ToolCall) for item in output)
     if has_text and (graph or (has_calls and nested)):
         return None
-    recorded = message_then_calls(output)
-    return None if recorded is None else tuple(_without_extras(item) for item in recorded)
-
-
-def _without_extras(item: Item) -> Item:
-    """Return an item without what the framework doesn't keep."""
-    if not isinstance(item, ToolCall):
-        return item
-    return ToolCall(item.call_id, item.name, _said_arguments(item.arguments))
+    return message_then_calls(output, as_run=as_run)

@@ -5,6 +5,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from rtllm import Details, ResponseFailed, TextDelta
+from rtllm.adapters import EmittedOutput
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,9 +38,13 @@ class GraphStream:
 
     Args:
         graph: Knows which part of the text is spoken.
+
+    Attributes:
+        decision: The full response, parsed; None before its end, or if it is not JSON.
     """
 
     def __init__(self, graph: Graph) -> None:
+        self.decision: Any = None
         self._graph = graph
         self._text = ""
         self._state: dict[str, Any] = {
@@ -46,28 +53,37 @@ class GraphStream:
             "yielded_content_length": 0,
         }
 
-    def feed(self, piece: str) -> list[str]:
+    def feed(self, delta: TextDelta) -> list[TextDelta]:
         """Process a piece of the response; return what is to be spoken now."""
-        self._text += piece
+        self._text += delta.text
         spoken = self._graph.stream_conversational_graph_response(self._text, self._state)
-        return [text for text in spoken if text]
+        return [TextDelta(text) for text in spoken if text]
 
-    def decision(self) -> Any:
-        """Return the full response, parsed; None if there is none, or it isn't JSON."""
-        text = self._text.strip()
-        if not text:
-            return None
-        # Seen: some models put it into a Markdown fence, or text around it.
-        for candidate in (text, text[text.find("{") : text.rfind("}") + 1]):
-            try:
-                return json.loads(candidate)
-            except (ValueError, RecursionError):
-                continue
-        logger.warning("the response of a conversational graph is not JSON and is ignored")
-        return None
+    def finish(self, output: EmittedOutput) -> str:
+        """Parse the decision; return the text to speak if there is none.
 
-    @property
-    def prose(self) -> str:
-        """Return the response if it is plain text, not JSON; seen: hosts ignore the format."""
+        Args:
+            output: The response, after its end.
+
+        Raises:
+            ResponseFailed: If there is no text either, because the caller must hear something.
+        """
         text = self._text.strip()
-        return "" if text.startswith(("{", "[", "```")) else text
+        self.decision = _parse(text) if text else None
+        if self.decision is not None or output.text or output.refusal:
+            return ""
+        if not text or text.startswith(("{", "[", "```")):
+            details = Details(code="graph_answer_invalid", request_id=output.spent.response_id)
+            raise ResponseFailed("the response has no text to speak and no graph decision", details)
+        return text  # seen: hosts ignore the format
+
+
+def _parse(text: str) -> Any:
+    # Seen: some models put it into a Markdown fence, or text around it.
+    for candidate in (text, text[text.find("{") : text.rfind("}") + 1]):
+        try:
+            return json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+    logger.warning("the response of a conversational graph is not JSON and is ignored")
+    return None

@@ -18,10 +18,8 @@ from rtllm import (
     Client,
     FallbackProtocol,
     HostProfile,
-    Item,
     Lanes,
     Prices,
-    ResponseStream,
     ThinkTags,
     TokenProvider,
     TraceListeners,
@@ -42,8 +40,8 @@ from rtllm.adapters import (
 )
 from rtllm_videosdk.call_identity import call_identity
 from rtllm_videosdk.caller_identity import calling_pipeline, ending_pipeline, uses_model
-from rtllm_videosdk.chat_call import ChatCall, ChatSettings, ChatState, Record
-from rtllm_videosdk.generation import Generation, text_chunk
+from rtllm_videosdk.chat_call import ChatCall, ChatSettings
+from rtllm_videosdk.chunks import text_chunk
 from rtllm_videosdk.graph import Graph, text_format
 from rtllm_videosdk.images import VideoSDKFrames
 from rtllm_videosdk.parallel_calls import OpenTurns
@@ -139,8 +137,9 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         super().__init__()
         self._set_up(keywords)
         self._tools = ToolEncoder()
-        self._state = ChatState(OpenTurns(), ImageCache(VideoSDKFrames()))
-        self._running: dict[Generation, None] = {}
+        self._turns = OpenTurns()
+        self._pictures = ImageCache(VideoSDKFrames())
+        self._running: dict[ChatCall, None] = {}
         self._pipelines: WeakSet[object] = WeakSet()
         if streaming:
             self._clients.provider.socket({}, {})
@@ -149,7 +148,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
             self._clients.http()  # its imports are slow, so they happen here, where no turn waits
 
     def __repr__(self) -> str:
-        running, images = len(self._running), len(self._state.pictures)
+        running, images = len(self._running), len(self._pictures)
         where = f"{self.model} at {self._clients.provider.host}"
         return f"<{type(self).__name__} {where}, {running} running, {images} images>"
 
@@ -224,29 +223,25 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
             ConfigError: (a `ValueError`) If a setting can't be sent.
             EmptyContext: (a `ValueError`) If the context has nothing to respond to.
         """
-        generation = Generation(messages)
-        self._running[generation] = None
-        if generation.pipeline is not None:
-            self._pipelines.add(generation.pipeline)
-        chat_call: ChatCall | None = None
+        call = ChatCall(self._turns, self._pictures, messages)
+        self._running[call] = None
+        if call.pipeline is not None:
+            self._pipelines.add(call.pipeline)
         try:
             settings = self._chat_settings(tools, conversational_graph, kwargs)
-            chat_call = ChatCall(self._state, generation, messages, settings)
-            async with aclosing(chat_call.chunks()) as chunks:
+            async with aclosing(call.chunks(settings)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except Exception as error:
-            if generation.is_cancelled():
+            if call.is_cancelled():
                 return
-            self._report_error(error, chat_call)
+            self._report_error(error, call)
             if not self.failure_text:
                 raise
-            before = " " if chat_call is not None and chat_call.has_spoken else ""
-            yield text_chunk(before + self.failure_text)
+            yield text_chunk(f" {self.failure_text}" if call.has_spoken else self.failure_text)
         finally:
-            del self._running[generation]
-            if chat_call is not None:
-                chat_call.close()
+            del self._running[call]
+            call.close()
 
     async def cancel_current_generation(self) -> None:
         """Cancel the caller's current generation, without waiting or sending anything.
@@ -257,12 +252,12 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         """
         running = list(self._running)
         pipeline = calling_pipeline()
-        own = [generation for generation in running if generation.pipeline is pipeline]
+        own = [call for call in running if call.pipeline is pipeline]
         if pipeline is None and (own or running):
             newest = (own or running)[-1]
-            own = [g for g in running if g.context is newest.context]
-        for generation in own:
-            generation.cancel()
+            own = [call for call in running if call.context is newest.context]
+        for call in own:
+            call.cancel()
 
     async def prewarm(
         self, *, instructions: str | None = None, tools: list[FunctionTool] | None = None
@@ -295,11 +290,11 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         ending = ending_pipeline()
         others = [o for o in self._pipelines if o is not ending and uses_model(o, self)]
         stays = ending is not None and bool(others)
-        for generation in list(self._running):
-            if not stays or generation.pipeline is ending:
-                generation.cancel()
+        for call in list(self._running):
+            if not stays or call.pipeline is ending:
+                call.cancel()
         if not stays:
-            self._state.pictures.clear()
+            self._pictures.clear()
             await self._clients.aclose()
 
     # -- requests --------------------------------------------------------------------------------
@@ -319,17 +314,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
             client = self._clients.socket(request.headers, request.query)
         else:
             client = self._clients.http()
-
-        def ask(
-            items: tuple[Item, ...], unsent: tuple[str, ...], record: Record, *, no_calls: bool
-        ) -> ResponseStream:
-            no_tools = {"tool_choice": "none"} if no_calls and offered.tools else {}
-            settings = {**request.settings, **no_tools}
-            return client.ask(
-                replace(request, items=items, unsent=unsent, record=record, settings=settings)
-            )
-
-        return ChatSettings(ask, offered, graph, self.on_refusal)
+        return ChatSettings(client, request, offered, graph, self.on_refusal)
 
     def _connect(self) -> None:
         """Begin to open a connection if a loop runs; the framework never prewarms an LLM."""
@@ -341,11 +326,11 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         client = self._clients.socket(request.headers, request.query)
         client.prewarm(request.model, limit=request.limits.connect)
 
-    def _report_error(self, error: Exception, chat_call: ChatCall | None) -> None:
+    def _report_error(self, error: Exception, call: ChatCall) -> None:
         """Report a failed generation, once."""
-        if chat_call is not None and (turn := chat_call.turn) is not None:
-            if turn.error is error:
+        if call.turn is not None:
+            if call.turn.error is error:
                 return  # a nested chat reported it; the framework suppressed it and returned here
-            if chat_call.nested and not self.failure_text:
-                turn.error = error
+            if call.nested and not self.failure_text:
+                call.turn.error = error
         self.emit("error", error)

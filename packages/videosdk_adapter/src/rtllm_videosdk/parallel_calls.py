@@ -10,63 +10,15 @@ remembers which calls are left, and which turn a nested `chat` belongs to.
 import asyncio
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from videosdk.agents import ChatContext
 
 from rtllm import Item, Message, ToolCall, ToolOutput
-from rtllm.adapters import CallGate, CallGroup, CallHistory, Unseen, count_keys
+from rtllm.adapters import CallGate, CallGroup, CallHistory, EmittedCalls, SpentTokens
 from rtllm_videosdk.convert import calls_in
-from rtllm_videosdk.usage_metadata import SpentTokens
-
-
-@dataclass(slots=True)
-class EmittedCall:
-    """A call that the framework got.
-
-    Attributes:
-        call_id: The service's id, which may be reused, even in the same turn.
-        group: The response that it belongs to.
-        key: The framework's id of the item that recorded it, once a context had it.
-    """
-
-    call_id: str
-    group: CallGroup
-    key: str | None = None
-
-
-def find_recorded_calls(
-    emitted: Iterable[EmittedCall],
-    items: Sequence[object],
-    *,
-    earlier: AbstractSet[str],
-    first: int,
-) -> dict[int, EmittedCall]:
-    """Find the items that recorded calls, by index. The framework records them in order.
-
-    Args:
-        emitted: The calls that the framework got, in order.
-        items: A context.
-        earlier: The ids of items that recorded other calls.
-        first: How many items there were before; used for items without an id of their own.
-    """
-    unrecorded = list(emitted)
-    counts = count_keys(items)
-    found: dict[int, EmittedCall] = {}
-    for index, item in enumerate(items):
-        if not isinstance(item, ToolCall):
-            continue
-        key = item.key if item.key is not None and counts[item.key] == 1 else None
-        same = [one for one in unrecorded if one.call_id == item.call_id]
-        match = next((one for one in same if key is not None and one.key == key), None)
-        if match is None and (index >= first if key is None else key not in earlier):
-            match = next((one for one in same if one.key is None or counts[one.key] > 1), None)
-        if match is not None:
-            found[index] = match
-            unrecorded.remove(match)
-    return found
 
 
 @dataclass(eq=False)
@@ -78,7 +30,6 @@ class PipelineTurn:
         base: Its items when the turn began.
         held: Calls that the framework gets later, each with its response.
         emitted: Calls that the framework got.
-        unseen: The items of the turn that the framework doesn't have.
         error: The error of a nested `chat`.
         waiting: Whether the newest `chat` of the turn ended with calls. If the first generator then
             continues, a tool raised, or the framework accepted no more calls.
@@ -92,19 +43,17 @@ class PipelineTurn:
     context: ChatContext
     base: tuple[Item, ...]
     held: deque[tuple[ToolCall, CallGroup]] = field(default_factory=deque)
-    emitted: list[EmittedCall] = field(default_factory=list)
-    unseen: list[Unseen] = field(default_factory=list)
+    emitted: EmittedCalls = field(init=False)
     error: Exception | None = None
     waiting: bool = False
     refused: bool = False
     gate: CallGate = field(default_factory=CallGate)
     spent: SpentTokens = field(default_factory=SpentTokens)
     superseded: bool = False
-    _earlier: set[str] = field(init=False)
     _task: weakref.ref[asyncio.Task[object]] | None = None
 
     def __post_init__(self) -> None:
-        self._earlier = set(count_keys(self.base))
+        self.emitted = EmittedCalls(self.base)
 
     def continues_in(self, context: ChatContext, items: Sequence[Item]) -> bool:
         """Whether a context continues this turn, after a call that the framework got.
@@ -115,7 +64,7 @@ class PipelineTurn:
         known = len(self.base)
         if context is not self.context or tuple(items[:known]) != self.base:
             return False
-        own = self.calls_in(items)
+        own = self.emitted.groups_in(items)
         # By call id: whether the newest call with it belongs to this turn.
         latest: dict[str, bool] = {}
         is_after_own_call = False
@@ -128,38 +77,6 @@ class PipelineTurn:
                 is_after_own_call = False
         return is_after_own_call
 
-    def calls_in(self, items: Sequence[object]) -> dict[int, CallGroup]:
-        """Find the calls of this turn in its context, by index, with their responses."""
-        return {index: one.group for index, one in self._recorded(items).items()}
-
-    def claim(
-        self, items: Sequence[object], others: AbstractSet[str] = frozenset()
-    ) -> list[tuple[str, CallGroup]]:
-        """Find the items of a context that recorded this turn's calls.
-
-        Args:
-            items: The current context. None of its items can record a later call.
-            others: The ids of items that recorded calls of other turns.
-
-        Returns:
-            The ids of these items, each with its response.
-        """
-        found = self._recorded(items, others)
-        claimed: list[tuple[str, CallGroup]] = []
-        for index, one in found.items():
-            item = items[index]
-            one.key = item.key if isinstance(item, ToolCall) else None
-            if one.key is not None:
-                claimed.append((one.key, one.group))
-        self._earlier.update(count_keys(items))
-        return claimed
-
-    def _recorded(
-        self, items: Sequence[object], others: AbstractSet[str] = frozenset()
-    ) -> dict[int, EmittedCall]:
-        earlier = self._earlier | others
-        return find_recorded_calls(self.emitted, items, earlier=earlier, first=len(self.base))
-
     def update(self, items: Sequence[Item]) -> None:
         """Update the turn from its context, and drop held calls that are void.
 
@@ -168,7 +85,7 @@ class PipelineTurn:
         """
         tail = items[len(self.base) :]
         recorded = Counter(item.call_id for item in tail if isinstance(item, ToolCall))
-        self.refused = not Counter(one.call_id for one in self.emitted) <= recorded
+        self.refused = not Counter(self.emitted.call_ids) <= recorded
         has_new_user_message = any(
             isinstance(item, Message) and item.role == "user" for item in tail
         )
@@ -182,7 +99,7 @@ class PipelineTurn:
     def emit_next_call(self) -> ToolCall:
         """Return the next held call, for the framework."""
         call, group = self.held.popleft()
-        self.emitted.append(EmittedCall(call.call_id, group))
+        self.emitted.add(call, group)
         self.waiting = True
         task = asyncio.current_task()
         self._task = weakref.ref(task) if task is not None else None
@@ -197,19 +114,6 @@ class PipelineTurn:
         self.held.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class _UnrecordedCalls:
-    """Calls of a completed turn that its context had not recorded yet.
-
-    Attributes:
-        emitted: These calls.
-        earlier: The ids of items that recorded other calls.
-    """
-
-    emitted: tuple[EmittedCall, ...]
-    earlier: frozenset[str]
-
-
 class OpenTurns:
     """The turns whose first generator is suspended at a call, and the calls of earlier turns.
 
@@ -222,7 +126,7 @@ class OpenTurns:
     def __init__(self) -> None:
         self.history = CallHistory()
         self._open: list[PipelineTurn] = []
-        self._ended: dict[int, tuple[weakref.ref[ChatContext], list[_UnrecordedCalls]]] = {}
+        self._ended: dict[int, tuple[weakref.ref[ChatContext], list[EmittedCalls]]] = {}
 
     def open(self, turn: PipelineTurn) -> None:
         """Expect nested calls of a turn."""
@@ -237,11 +141,9 @@ class OpenTurns:
         self._open.remove(turn)
         if turn.superseded:
             return
-        items = calls_in(turn.context)
-        self._bind(turn, items)
-        unrecorded = tuple(one for one in turn.emitted if one.key is None)
-        if unrecorded:
-            self._keep(turn.context, _UnrecordedCalls(unrecorded, frozenset(count_keys(items))))
+        self._bind(turn, calls_in(turn.context))
+        if turn.emitted.unrecorded:
+            self._keep(turn.context, turn.emitted)
 
     def join(self, context: ChatContext, items: Sequence[Item]) -> PipelineTurn | None:
         """Return the turn that a context continues, None if it begins a new one."""
@@ -265,7 +167,7 @@ class OpenTurns:
         """Bind the calls of another context that a copy of it has, after its turn was dropped."""
         new = {i.call_id for i in items if isinstance(i, ToolCall) and not self.history.knows(i)}
         for turn in self._open if new else ():
-            waits = any(one.key is None and one.call_id in new for one in turn.emitted)
+            waits = not new.isdisjoint(turn.emitted.unrecorded)
             if waits and turn.context is not copy and not turn.superseded:
                 self._bind(turn, calls_in(turn.context))
 
@@ -279,16 +181,14 @@ class OpenTurns:
     ) -> None:
         """Bind the items that recorded a turn's calls to the responses of these calls."""
         of_open_turns = {
-            one.key
+            key
             for other in self._open
             if other is not turn and other.context is turn.context
-            for one in other.emitted
-            if one.key is not None
+            for key in other.emitted.keys
         }
-        for key, group in turn.claim(items, others | of_open_turns):
-            self.history.bind(key, group)
+        turn.emitted.bind(self.history, items, others | of_open_turns)
 
-    def _keep(self, context: ChatContext, ended: _UnrecordedCalls) -> None:
+    def _keep(self, context: ChatContext, ended: EmittedCalls) -> None:
         kept = self._ended
         identity = id(context)
 
@@ -312,12 +212,7 @@ class OpenTurns:
         reference, ended = self._ended.pop(id(context), (None, []))
         if reference is None or reference() is not context:
             return claimed
-        for turn in reversed(ended):
-            earlier = turn.earlier | claimed
-            found = find_recorded_calls(turn.emitted, items, earlier=earlier, first=len(items))
-            for index, one in found.items():
-                item = items[index]
-                if isinstance(item, ToolCall) and item.key is not None:
-                    claimed.add(item.key)
-                    self.history.bind(item.key, one.group)
+        for emitted in reversed(ended):
+            emitted.bind(self.history, items, claimed)
+            claimed |= emitted.keys
         return claimed

@@ -5,8 +5,16 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from rtllm import SILENCE_LIMIT, Request, RetryPolicy, Timeouts
-from rtllm.adapters import Options, RequestBuilder, check_settings, group_keywords, timeout_parts
-from rtllm_videosdk.clients import Clients
+from rtllm.adapters import (
+    Clients,
+    ConnectionOptions,
+    Options,
+    RequestBuilder,
+    check_settings,
+    group_keywords,
+    resolve_provider,
+    timeout_parts,
+)
 
 DEFAULT_TEMPERATURE = 0.7
 READ, CONNECT = 10.0, 15.0
@@ -79,7 +87,8 @@ class LiveSettings:
         if not self.streaming:
             given["store"] = None
         groups = group_keywords(given)
-        self._clients = clients = Clients(groups.provider, groups.connection)
+        connection = ConnectionOptions(**groups.connection)
+        self._clients = clients = Clients(resolve_provider(**groups.provider), connection)
         self._options = Options(
             api=self._api,
             fields=groups.fields,

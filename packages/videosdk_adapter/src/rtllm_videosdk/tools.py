@@ -6,14 +6,22 @@ and a null that means a default is removed before the framework gets the call.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic.fields import FieldInfo
 from videosdk.agents import get_tool_info, is_function_tool
 
 from rtllm import FunctionTool, ToolSchemaError
-from rtllm.adapters import OfferedTools, RunnableTool, ToolCache, ToolNames, content_key
+from rtllm.adapters import (
+    OfferedTools,
+    RunnableTool,
+    ToolCache,
+    ToolSource,
+    content_key,
+    offer_tools,
+)
 
 
 class ToolEncoder:
@@ -28,37 +36,26 @@ class ToolEncoder:
 
     def offer(self, tools: Sequence[Any] | None) -> OfferedTools:
         """Encode the tools of a request, in their order."""
-        offered: dict[str, RunnableTool] = {}
-        names = ToolNames()
-        for tool in tools or ():
+        return offer_tools(self._sources(tools or ()), self._cache)
+
+    def _sources(self, tools: Sequence[Any]) -> Iterator[ToolSource]:
+        for tool in tools:
             if not is_function_tool(tool):
                 self._cache.warn(ToolSchemaError(_name_of(tool), "it is not a function tool"))
                 continue
-            name = names.to_service(get_tool_info(tool).name)
-            made = self._encode(name, tool)
-            if made is None:
-                continue
-            known = offered.get(name)
-            if known is None:
-                offered[name] = made
-            elif known.tool.encoded != made.tool.encoded:
-                # Otherwise the framework registered it again, and it is one tool.
-                self._cache.warn(ToolSchemaError(name, "another tool before it has the same name"))
-        return OfferedTools(offered, names)
-
-    def _encode(self, name: str, tool: Any) -> RunnableTool | None:
-        # Description and schema are part of the key, because users change them between turns.
-        info = get_tool_info(tool)
-        description = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
-        key = (id(info), name, description, content_key(info.parameters_schema))
-        return self._cache.encode(key, name, info, lambda: _make_runnable(name, description, tool))
+            # Description and schema are part of the key, because users change them between turns.
+            info = get_tool_info(tool)
+            description = inspect.cleandoc(info.description or getattr(tool, "__doc__", None) or "")
+            key = (id(info), description, content_key(info.parameters_schema))
+            build = partial(_make_runnable, description=description, tool=tool)
+            yield ToolSource(info.name, key, info, build)
 
 
 def _name_of(tool: object) -> str:
     return str(getattr(tool, "__name__", None) or type(tool).__name__)
 
 
-def _make_runnable(name: str, description: str, tool: Any) -> RunnableTool:
+def _make_runnable(name: str, *, description: str, tool: Any) -> RunnableTool:
     schema = get_tool_info(tool).parameters_schema
     if schema is not None:
         return RunnableTool(FunctionTool.of_schema(name, schema, description=description))

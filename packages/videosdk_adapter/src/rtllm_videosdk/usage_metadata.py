@@ -4,58 +4,28 @@ The framework reads the usage from the chunks of a turn's first `chat` only, and
 that it gets. So that of nested calls is reported to its metrics directly.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from videosdk.agents import metrics_collector
 
-from rtllm import ResponseEnded, Usage
-from rtllm.adapters import add_usage
+from rtllm.adapters import SpentTokens
 
 
-@dataclass(slots=True)
-class SpentTokens:
-    """The tokens of several responses together.
-
-    Attributes:
-        usage: Their sum; None if the service reported none.
-        responses: How many responses there were.
-        response_id: The id of the last one.
-        model: The model that answered it.
-    """
-
-    usage: Usage | None = None
-    responses: int = 0
-    response_id: str | None = None
-    model: str | None = None
-
-    def add(self, ended: ResponseEnded, model: str | None) -> None:
-        """Add the tokens of a response."""
-        self.usage = add_usage(self.usage, ended.usage)
-        self.responses += 1
-        self.response_id, self.model = ended.response_id, model
-
-    def add_all(self, other: "SpentTokens") -> None:
-        """Add the tokens of other responses, which came later."""
-        self.usage = add_usage(self.usage, other.usage)
-        self.responses += other.responses
-        self.response_id, self.model = other.response_id, other.model
-
-    def metadata(self) -> dict[str, Any]:
-        """Create the ``usage`` of a chunk's metadata; empty if no tokens are known."""
-        if self.usage is None:
-            return {}
-        return {
-            "prompt_tokens": self.usage.input,
-            "completion_tokens": self.usage.output,
-            "total_tokens": self.usage.total,
-            "prompt_cached_tokens": self.usage.cached or 0,
-            "prompt_cache_write_tokens": self.usage.cache_write or 0,
-            "reasoning_tokens": self.usage.reasoning or 0,
-            "responses": self.responses,
-            "request_id": self.response_id,
-            "model": self.model,
-        }
+def usage_metadata(spent: SpentTokens) -> dict[str, Any]:
+    """Create the ``usage`` of a chunk's metadata; empty if no tokens are known."""
+    if spent.usage is None:
+        return {}
+    return {
+        "prompt_tokens": spent.usage.input,
+        "completion_tokens": spent.usage.output,
+        "total_tokens": spent.usage.total,
+        "prompt_cached_tokens": spent.usage.cached or 0,
+        "prompt_cache_write_tokens": spent.usage.cache_write or 0,
+        "reasoning_tokens": spent.usage.reasoning or 0,
+        "responses": spent.responses,
+        "request_id": spent.response_id,
+        "model": spent.model,
+    }
 
 
 def report_nested(pipeline: Any, own: SpentTokens, of_turn: SpentTokens) -> None:
@@ -66,6 +36,6 @@ def report_nested(pipeline: Any, own: SpentTokens, of_turn: SpentTokens) -> None
         own: The tokens of this `chat`.
         of_turn: Those of the turn so far.
     """
-    if usage := own.metadata():
+    if usage := usage_metadata(own):
         pipeline.emit("usage_tracked", usage)
-        metrics_collector.set_llm_usage(of_turn.metadata())
+        metrics_collector.set_llm_usage(usage_metadata(of_turn))

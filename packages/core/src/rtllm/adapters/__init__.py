@@ -3,8 +3,12 @@
 An adapter uses these names and those of `rtllm`, nothing else.
 """
 
+from rtllm.adapters.call_gate import CallGate
 from rtllm.adapters.call_history import CallGroup, CallHistory, Unseen, arrange, count_keys
+from rtllm.adapters.clients import Clients
 from rtllm.adapters.connection_options import ConnectionOptions
+from rtllm.adapters.emitted_calls import EmittedCalls
+from rtllm.adapters.emitted_output import EmittedOutput, SpentTokens
 from rtllm.adapters.expected_history import (
     HistoryMapping,
     Recording,
@@ -12,6 +16,7 @@ from rtllm.adapters.expected_history import (
     message_then_calls,
 )
 from rtllm.adapters.images import ImageCache, ImageSource, PlacedImages
+from rtllm.adapters.kept_fields import carried_in, fields_to_keep, mark_in
 from rtllm.adapters.keywords import KEYWORDS, OF_AZURE, with_keyword_docs
 from rtllm.adapters.options import (
     KeywordGroups,
@@ -22,8 +27,7 @@ from rtllm.adapters.options import (
     timeout_parts,
 )
 from rtllm.adapters.refusals import OnRefusal, refusal_error
-from rtllm.adapters.tool_cache import ToolCache
-from rtllm.adapters.usage_sum import add_usage
+from rtllm.adapters.tool_cache import ToolCache, ToolSource, offer_tools
 from rtllm.adapters.warm_up import warm_up
 from rtllm.client.checks import check_settings
 from rtllm.codec.carried_fields import signature_of, with_signature
@@ -44,8 +48,8 @@ from rtllm.parameters import (
 from rtllm.providers.azure import resolve_azure
 from rtllm.providers.config import ProviderConfig, resolve_provider
 from rtllm.providers.dialects import dialect_with
-from rtllm.tools.call_gate import CallGate, OfferedTools, RunnableTool, explain_unreadable
 from rtllm.tools.content_key import content_key
+from rtllm.tools.offered_tools import OfferedTools, RunnableTool, explain_unreadable
 from rtllm.tools.structured_output import with_form
 
 __all__ = [
@@ -56,8 +60,11 @@ __all__ = [
     "CallGate",
     "CallGroup",
     "CallHistory",
+    "Clients",
     "ConnectionOptions",
     "Effort",
+    "EmittedCalls",
+    "EmittedOutput",
     "HistoryMapping",
     "ImageCache",
     "ImageSource",
@@ -72,22 +79,27 @@ __all__ = [
     "RequestBuilder",
     "RunnableTool",
     "ServiceTier",
+    "SpentTokens",
     "TimeoutParts",
     "ToolCache",
     "ToolNames",
+    "ToolSource",
     "Unseen",
     "Verbosity",
-    "add_usage",
     "arrange",
+    "carried_in",
     "check_settings",
     "content_key",
     "count_keys",
     "dialect_with",
     "explain_unreadable",
+    "fields_to_keep",
     "find_unrecognized",
     "group_keywords",
     "legal_tool_name",
+    "mark_in",
     "message_then_calls",
+    "offer_tools",
     "quickest_effort",
     "refusal_error",
     "resolve_azure",

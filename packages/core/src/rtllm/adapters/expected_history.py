@@ -16,7 +16,11 @@ HistoryMapping = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
 
 
 def message_then_calls(
-    output: Sequence[Item], *, separator: str = " ", keeps_phase: bool = False
+    output: Sequence[Item],
+    *,
+    separator: str = " ",
+    keeps_phase: bool = False,
+    as_run: Callable[[ToolCall], ToolCall] | None = None,
 ) -> tuple[Item, ...] | None:
     """Return what a framework records that keeps one message with all text, then the calls.
 
@@ -24,6 +28,8 @@ def message_then_calls(
         output: The output of the service, in order.
         separator: The text between the texts of several messages.
         keeps_phase: Whether the framework keeps the phase of the last message.
+        as_run: Returns a call as the framework records it, for example `OfferedTools.as_run`; None
+            for a framework that records it unchanged.
 
     Returns:
         The items; None if there is text after a call, which changes the order.
@@ -32,7 +38,7 @@ def message_then_calls(
     calls: list[ToolCall] = []
     for item in output:
         if isinstance(item, ToolCall):
-            calls.append(item)
+            calls.append(item if as_run is None else as_run(item))
         elif isinstance(item, Message) and item.text:
             if calls:
                 return None

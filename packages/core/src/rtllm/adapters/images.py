@@ -241,9 +241,10 @@ class PlacedImages(Generic[Source]):
 
     async def encode(self) -> tuple[Item, ...]:
         """Return the context with the URLs of all pictures; it waits only if one is new."""
-        if not self._taken:
-            return self.items
-        return resolve_images(self._given, await self._cache.encode(self._taken))
+        if not self.is_complete:
+            self.items = resolve_images(self._given, await self._cache.encode(self._taken))
+            self.is_complete = True
+        return self.items
 
 
 def resolve_images(items: Sequence[Item], urls: Sequence[str | None]) -> tuple[Item, ...]:

@@ -2,10 +2,14 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
+from rtllm.content.tool_names import ToolNames
 from rtllm.errors import ToolSchemaError
+from rtllm.tools.offered_tools import OfferedTools, RunnableTool
 
 logger = logging.getLogger(__name__)
 
@@ -67,3 +71,42 @@ class ToolCache(Generic[Encoded]):
         if str(error) not in self._logged:
             self._logged.add(str(error))
             logger.warning("%s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSource:
+    """A framework's tool that is not encoded yet.
+
+    Attributes:
+        name: The framework's name of it.
+        key: What the result depends on, apart from the name; see `ToolCache.encode`.
+        source: An object that must live as long as the result is remembered.
+        build: Encodes the tool by the name that the service gets.
+    """
+
+    name: str
+    key: Hashable
+    source: object
+    build: Callable[[str], RunnableTool]
+
+
+def offer_tools(tools: Iterable[ToolSource], cache: ToolCache[RunnableTool]) -> OfferedTools:
+    """Encode the tools of a request, in their order, by names that the services accept.
+
+    Of two tools with the same name the first one counts; a warning is logged if they differ.
+
+    Args:
+        tools: The tools.
+        cache: The tools that were encoded before.
+    """
+    offered, names = dict[str, RunnableTool](), ToolNames()
+    for one in tools:
+        name = names.to_service(one.name)
+        made = cache.encode((name, one.key), name, one.source, partial(one.build, name))
+        if made is None:
+            continue
+        known = offered.setdefault(name, made)
+        if known.tool.encoded != made.tool.encoded:
+            # Otherwise the framework registered it again, and it is one tool.
+            cache.warn(ToolSchemaError(name, "another tool before it has the same name"))
+    return OfferedTools(offered, names)

@@ -68,7 +68,7 @@ def _seen(parts: Sequence[Text | Image]) -> list[tuple[str, ...]]:
 
 def _parsed(arguments: str) -> tuple[str, object]:
     try:
-        value = msgspec.json.decode(arguments or "{}")
+        value = msgspec.json.decode(arguments.strip() or "{}")
         # Encoded again with sorted keys: the order of an object's keys is not part of its value.
         return ("json", msgspec.json.encode(value, order="sorted").decode())
     except (msgspec.DecodeError, RecursionError):

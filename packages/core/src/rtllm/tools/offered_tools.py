@@ -1,24 +1,15 @@
-"""The gate for tool calls: calls that can't run are explained to the model, not to the framework.
-
-It is for a framework that runs a tool with the arguments of the call and checks nothing.
-"""
+"""The tools of a request, and why a call of the model can't run, in words for the model."""
 
 import json
-import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtllm.content.items import Item, Message, ToolCall, ToolOutput
+from rtllm.content.items import ToolCall
 from rtllm.content.tool_names import ToolNames
-from rtllm.errors import Details, ResponseFailed, ToolArgumentsError
+from rtllm.errors import ToolArgumentsError
 from rtllm.tools.arguments import read
 from rtllm.tools.function import FunctionTool
-
-logger = logging.getLogger(__name__)
-
-MAX_INVALID_RESPONSES = 2
-"""How many responses with invalid calls get error outputs in one turn, before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,53 +101,3 @@ def explain_unreadable(call: ToolCall, names: Container[str]) -> str | None:
 
 def _unknown(call: ToolCall) -> str:
     return f"there is no tool named {call.name!r}; nothing was run"
-
-
-class CallGate:
-    """Answers the calls of one turn that can't run, so that the model can correct them.
-
-    Args:
-        limit: How many responses with such calls are answered; the next one fails the turn.
-    """
-
-    def __init__(self, limit: int = MAX_INVALID_RESPONSES) -> None:
-        self._left = limit
-
-    def answer(
-        self,
-        calls: Sequence[ToolCall],
-        explain: Callable[[ToolCall], str | None],
-        response_id: str | None = None,
-        *,
-        text: str = "",
-    ) -> tuple[list[ToolCall], list[Item]]:
-        """Separate the calls of a response that can't run from the others.
-
-        Args:
-            calls: The calls.
-            explain: Returns why a call can't run, in words for the model; None if it can.
-            response_id: The service's id of the response.
-            text: The text of the response.
-
-        Returns:
-            The calls for the framework; and what the framework does not have: the others, and an
-            error output for each. If there are no calls for the framework, the text comes before
-            them, because the framework has not recorded it yet.
-
-        Raises:
-            ResponseFailed: If that happened too often in the turn.
-        """
-        checked = [(call, explain(call)) for call in calls]
-        broken = [(call, why) for call, why in checked if why is not None]
-        if not broken:
-            return list(calls), []
-        reasons = "; ".join(why for _, why in broken)
-        self._left -= 1
-        if self._left < 0:
-            details = Details(code="tool_call_invalid", request_id=response_id)
-            raise ResponseFailed(f"the model's tool calls can't be run: {reasons}", details)
-        logger.warning("a tool call is not valid; the model is asked to correct it: %s", reasons)
-        outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
-        valid = [call for call, why in checked if why is None]
-        said = [Message.of("assistant", text)] if text and not valid else []
-        return valid, [*said, *(call for call, _ in broken), *outputs]

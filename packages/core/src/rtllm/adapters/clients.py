@@ -6,33 +6,38 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
-from rtllm import ChatClient, Client, UsageLedger, UsageSnapshot
-from rtllm.adapters import ConnectionOptions, ProviderConfig, resolve_provider
+from rtllm.adapters.connection_options import ConnectionOptions
+from rtllm.client.chat_client import ChatClient
+from rtllm.client.client import Client
+from rtllm.content.usage_ledger import UsageLedger, UsageSnapshot
+from rtllm.providers.config import ProviderConfig
 
 _KEPT = 4
 
 
 class Clients:
-    """Creates clients when they are needed. They share a usage ledger, which outlives them.
+    """The clients of one LLM, whose requests may have headers and a query of their own.
+
+    They are created when they are needed. They share a usage ledger, which outlives them.
 
     Args:
-        provider: The keywords of `resolve_provider`.
-        connection: The keywords of `ConnectionOptions`.
+        provider: The address and credentials.
+        connection: The options of the connections.
 
-    Raises:
-        ConfigError: If one is not valid.
+    Attributes:
+        provider: The address and credentials of the next request; see `set_provider`.
     """
 
-    def __init__(self, provider: Mapping[str, Any], connection: Mapping[str, Any]) -> None:
-        self._connection = ConnectionOptions(**connection)
-        self.provider = resolve_provider(**provider)
+    def __init__(self, provider: ProviderConfig, connection: ConnectionOptions) -> None:
+        self.provider = provider
+        self._connection = connection
         self._sockets: OrderedDict[tuple[Any, ...], Client] = OrderedDict()
         self._http: ChatClient | None = None
         self._retired: WeakSet[Client | ChatClient] = WeakSet()
         self._usage_ledger = UsageLedger()
 
     def __repr__(self) -> str:
-        return "Clients(…)"
+        return f"Clients({len(self._current())} of {self.provider.host})"
 
     @property
     def websocket(self) -> bool:
