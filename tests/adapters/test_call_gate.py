@@ -51,21 +51,20 @@ def test_the_others_are_answered_for_the_model_and_fail_the_turn_if_they_go_on()
     assert group is not None
     assert group.calls == (GOOD,)
     error = ToolOutput("2", "error: there is no tool named 'bad'; nothing was run")
-    assert gate.unseen == [Unseen((BAD, error), 3, group)]
+    assert group.unseen == (BAD, error)
+    assert gate.unseen == []
     with pytest.raises(ResponseFailed, match="can't be run") as failed:
         checked(gate, output(BAD))
     assert failed.value.details.code == "tool_call_invalid"
     assert failed.value.details.request_id == "resp-1"
-    assert repr(gate) == "CallGate(1 answered, -1 left)"
+    assert repr(gate) == "CallGate(0 answered, -1 left)"
 
 
 def test_the_model_is_asked_again_with_its_text_if_no_call_can_run() -> None:
     gate = CallGate()
     assert checked(gate, output(BAD, text="One moment.")) == (True, None)
-    (unseen,) = gate.unseen
-    assert unseen.items[:2] == (Message.of("assistant", "One moment."), BAD)
-    checked(gate, output(BAD, GOOD, text="One moment."))
-    assert gate.unseen[1].items[0] == BAD
+    error = ToolOutput("2", "error: there is no tool named 'bad'; nothing was run")
+    assert gate.unseen == [Unseen((Message.of("assistant", "One moment."), BAD, error), 3)]
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '{"a": ' + "[" * 200 + "]" * 200 + "}"])

@@ -92,3 +92,59 @@ async def test_a_loop_that_asks_while_it_is_suspended_gets_each_call_once(host: 
         assert called == CITIES
         assert "".join(said) == "One moment. It is mild."
         assert len(st.entries) == 2
+
+
+def correcting(request: Request) -> Reply | str:
+    """Make a good call and one with broken arguments; correct that one once it is explained."""
+    outputs = [str(item["output"]) for item in request.trailing_outputs]
+    if any(output.startswith("error: ") for output in outputs):
+        return Reply.of(Call("weather", {"city": "Rome"}))
+    if outputs:
+        return "It is mild."
+    if request.last_user_text == "thanks":
+        return "You are welcome."
+    return Reply.of(Text("One moment. "), Call("weather", {"city": "Paris"}), Call("weather", "{"))
+
+
+@pytest.mark.parametrize("place", ["in the loop", "after it"])
+async def test_a_call_that_cannot_run_is_corrected_in_the_next_chat(host: Host, place: str) -> None:
+    ctx = context(("user", "weather?"))
+    async with stage(correcting, **host) as st:
+
+        async def chat() -> list[Any]:
+            chunks: list[Any] = []
+            async with aclosing(st.llm.chat(ctx, tools=TOOLS)) as stream:
+                async for chunk in stream:
+                    chunks.append(chunk)
+                    for call in calls_of([chunk]) if place == "in the loop" else []:
+                        record(ctx, call)
+            for call in calls_of(chunks) if place == "after it" else []:
+                record(ctx, call)
+            return chunks
+
+        assert cities_of(await chat()) == ["Paris"]
+        assert cities_of(await chat()) == ["Rome"]
+        seen = st.entries[1].texts()
+        error, output = (text for role, text in seen if role == "function_call_output")
+        assert "they are not JSON" in error
+        assert output == "mild in Paris"
+        assert text_of(await chat()) == "It is mild."
+        ctx.add_message(role=ChatRole.ASSISTANT, content="It is mild.")
+        ctx.add_message(role=ChatRole.USER, content="thanks")
+        assert text_of(await chat()) == "You are welcome."
+        assert "error: " not in str(st.entries[-1].texts())
+        assert len(st.entries) == 4
+
+
+async def test_a_corrected_call_continues_the_response(host: Host) -> None:
+    ctx = context(("user", "weather?"))
+    async with stage(correcting, **host) as st:
+        for _ in range(2):
+            chunks, _ = await chunks_of(st.llm, ctx, tools=TOOLS)
+            if text := text_of(chunks):
+                ctx.add_message(role=ChatRole.ASSISTANT, content=text)
+            for call in calls_of(chunks):
+                record(ctx, call)
+        await chunks_of(st.llm, ctx, tools=TOOLS)
+        continued = [entry.previous_response_id is not None for entry in st.entries]
+        assert continued == [False, st.can_chain, st.can_chain]

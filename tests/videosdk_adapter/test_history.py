@@ -131,32 +131,38 @@ def test_calls_of_one_answer_are_adjacent() -> None:
 
 def test_what_the_framework_does_not_know_stands_in_its_place() -> None:
     items: list[Item] = [heard("go"), call(2), output(2)]
-    group = CallGroup((call(2),))
-    alone = Unseen((call(0), output(0)), 1)
-    beside = Unseen((call(1), output(1)), 1, group)
-    made = arrange(items, {}, {1: group}, [alone, beside])
+    group = CallGroup((call(2),), unseen=(call(1), output(1)))
+    made = arrange(items, {}, {1: group}, [Unseen((call(0), output(0)), 1)])
     assert made == (heard("go"), call(0), output(0), call(1), call(2), output(1), output(2))
 
 
 def test_unseen_calls_come_once_for_all_calls_of_their_response() -> None:
     items: list[Item] = [heard("go"), call(1), output(1), call(2), output(2)]
-    group = CallGroup((call(1), call(2)))
-    made = arrange(items, {}, {1: group, 3: group}, [Unseen((call(7), output(7)), 1, group)])
+    group = CallGroup((call(1), call(2)), unseen=(call(7), output(7)))
+    made = arrange(items, {}, {1: group, 3: group})
     calls = [i.call_id for i in made if isinstance(i, ToolCall)]
     assert calls == ["call_7", "call_1", "call_2"]
 
 
 def test_unseen_calls_are_next_to_those_of_their_response_and_no_other_of_the_same_id() -> None:
     items: list[Item] = [heard("go"), call(1, "a"), output(1), call(1, "b"), output(1)]
-    first, second = CallGroup((call(1),)), CallGroup((call(1),))
-    unseen = [Unseen((call(7), output(7)), 1, first), Unseen((call(8), output(8)), 3, second)]
-    made = arrange(items, {}, {1: first, 3: second}, unseen)
+    first = CallGroup((call(1),), unseen=(call(7), output(7)))
+    second = CallGroup((call(1),), unseen=(call(8), output(8)))
+    made = arrange(items, {}, {1: first, 3: second})
     assert [i.call_id for i in made if isinstance(i, ToolCall)] == [
         "call_7",
         "call_1",
         "call_8",
         "call_1",
     ]
+
+
+def test_unseen_calls_of_a_completed_turn_are_there_until_the_user_speaks() -> None:
+    items: list[Item] = [heard("go"), call(1), output(1)]
+    group = CallGroup((call(1),), unseen=(call(7), output(7)))
+    assert arrange(items, {1: group}) == (heard("go"), call(7), call(1), output(7), output(1))
+    items.append(heard("again"))
+    assert arrange(items, {1: group}) == tuple(items)
 
 
 # -- the calls of an open turn ---------------------------------------------------------------------

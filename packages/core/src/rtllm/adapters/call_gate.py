@@ -25,8 +25,8 @@ class CallGate:
         limit: How many responses with such calls are answered; the next one fails the turn.
 
     Attributes:
-        unseen: What the framework does not have of the turn so far, for `arrange`: these calls, an
-            error output for each, and the text before them if the framework got no call.
+        unseen: The responses of the turn of which the framework got no call, for `arrange`. If it
+            got some, `CallGroup.unseen` has the others.
     """
 
     def __init__(self, limit: int = MAX_INVALID_RESPONSES) -> None:
@@ -61,18 +61,18 @@ class CallGate:
         """
         checked = [(call, explain(call)) for call in output.calls]
         runnable = tuple(call for call, why in checked if why is None)
+        broken = [(call, why) for call, why in checked if why is not None]
+        outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
+        unseen: tuple[Item, ...] = (*(call for call, _ in broken), *outputs)
+        if broken:
+            self._count("; ".join(why for _, why in broken), output)
         if runnable:
             text, before = (output.text, output.before) if is_recorded else ("", "")
             between = " " if text and before else ""
-            output.group = CallGroup(runnable, text, before + between)
-        broken = [(call, why) for call, why in checked if why is not None]
-        if broken:
-            self._count("; ".join(why for _, why in broken), output)
-            outputs = [ToolOutput(call.call_id, f"error: {why}") for call, why in broken]
-            answered: list[Item] = [*(call for call, _ in broken), *outputs]
-            if output.text and not runnable:  # the framework has not recorded it yet
-                answered.insert(0, Message.of("assistant", output.text))
-            self.unseen.append(Unseen(tuple(answered), at, output.group))
+            output.group = CallGroup(runnable, text, before + between, unseen)
+        elif broken:
+            said = [Message.of("assistant", output.text)] if output.text else []
+            self.unseen.append(Unseen((*said, *unseen), at))
         return bool(broken) and not runnable
 
     def _count(self, reasons: str, output: EmittedOutput) -> None:

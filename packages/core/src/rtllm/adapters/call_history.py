@@ -32,11 +32,14 @@ class CallGroup:
         words: The text that was emitted before them.
         before: The text of earlier responses, of whose calls the framework got none (`CallGate`).
             The framework records it in front of `words`.
+        unseen: The other calls of the response, which the framework does not get, and the outputs
+            that tell the model what was wrong.
     """
 
     calls: tuple[ToolCall, ...]
     words: str = ""
     before: str = ""
+    unseen: tuple[Item, ...] = ()
 
     def holds(self, call: ToolCall) -> bool:
         """Whether a call belongs to this response."""
@@ -112,17 +115,15 @@ def count_keys(items: Iterable[object]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Items of a turn that the framework doesn't have: calls that could not be passed to it.
+    """Items of a turn that the framework doesn't have: a response of which it got no call.
 
     Attributes:
-        items: The calls, and the outputs that tell the model what was wrong.
+        items: Its text, its calls, and the outputs that tell the model what was wrong.
         at: How many of the framework's items come before them.
-        siblings: The calls of the same response that the framework has, if there are any.
     """
 
     items: tuple[Item, ...]
     at: int
-    siblings: CallGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,37 +146,41 @@ def arrange(
 ) -> tuple[Item, ...]:
     """Move text to where the model said it, and make the calls of each response adjacent.
 
+    What the framework does not have of a response comes before its first call, until the user
+    speaks again.
+
     Args:
         items: The framework's items.
         known: The responses of completed turns' calls, by the calls' indexes in `items`. Their text
             is moved if the context has it, and never added.
         own: Those of the current turn, whose text is not recorded yet.
-        unseen: The items of this turn that the framework doesn't have.
+        unseen: The responses of this turn that the framework doesn't have.
     """
     own = own or {}
     groups = {**known, **own}
     moves = _moves(items, groups, own)
     firsts = _first_places(groups)
+    last_user = max((i for i, item in enumerate(items) if _is_from_user(item)), default=-1)
     placed: list[_Placed] = []
-
-    def add(some: Iterable[Unseen]) -> None:
-        for one in some:
-            placed.extend(
-                _Placed(i, one.siblings if isinstance(i, ToolCall) else None) for i in one.items
-            )
-
     for place, item in enumerate(items):
         group = groups.get(place)
-        add(u for u in unseen if u.siblings is None and u.at == place)
+        placed.extend(_Placed(i) for one in unseen if one.at == place for i in one.items)
         if place in moves.before:
             placed.append(_Placed(moves.before[place]))
-        if group is not None and firsts[group] == place:
-            add(u for u in unseen if u.siblings is group)
+        is_first = group is not None and firsts[group] == place
+        if group is not None and is_first and (place in own or place > last_user):
+            placed.extend(
+                _Placed(i, group if isinstance(i, ToolCall) else None) for i in group.unseen
+            )
         kept = moves.instead.get(place, item)
         if kept is not None:
             placed.append(_Placed(kept, group))
-    add(u for u in unseen if u.siblings is None and u.at >= len(items))
+    placed.extend(_Placed(i) for one in unseen if one.at >= len(items) for i in one.items)
     return _together(placed)
+
+
+def _is_from_user(item: Item) -> bool:
+    return isinstance(item, Message) and item.role == "user"
 
 
 def _first_places(groups: Mapping[int, CallGroup]) -> dict[CallGroup, int]:
@@ -194,7 +199,7 @@ def _together(placed: Sequence[_Placed]) -> tuple[Item, ...]:
             continue
         for later in range(place + 1, len(placed)):
             other = placed[later]
-            if isinstance(other.item, Message) and other.item.role == "user":
+            if _is_from_user(other.item):
                 break
             if other.group is one.group and later not in moved:
                 items.append(other.item)
