@@ -52,6 +52,19 @@ def test_the_voice_default_of_effort_is_not_the_users() -> None:
     assert request.settings == {"reasoning": {"effort": "low"}}
 
 
+@pytest.mark.parametrize(
+    ("host", "model", "sent"),
+    [("openai", "gpt-5.6", True), ("openai", "gpt-5.1", False), ("groq", "gpt-5.6", False)],
+)
+def test_breakpoints_go_by_themselves_only_where_they_are_known(
+    host: str, model: str, sent: bool
+) -> None:
+    requests = builder(model=model, host=host)
+    assert requests.breakpoints("auto") is sent
+    assert requests.breakpoints("auto", "gpt-5.6") is (host == "openai")
+    assert requests.breakpoints(wanted=False) is False
+
+
 def test_a_deployment_is_sent_until_the_model_is_changed() -> None:
     azure = options(model="gpt-5.1", deployment="prod", host="azure", voice_effort=True)
     requests = RequestBuilder(azure, {"next": "gpt-5"}.get)

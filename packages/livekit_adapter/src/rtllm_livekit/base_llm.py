@@ -30,7 +30,6 @@ from rtllm.adapters import (
     group_keywords,
     resolve_azure,
     resolve_provider,
-    takes_cache_breakpoints,
     warm_up,
     with_keyword_docs,
 )
@@ -41,8 +40,6 @@ from rtllm_livekit.late_usage import LateUsage
 from rtllm_livekit.settings import LiveKitOptions, set_keywords, without_not_given
 from rtllm_livekit.stream import LLMStream
 from rtllm_livekit.tools import ToolEncoder
-
-_OPENAI = "openai"
 
 
 class BaseLLM(llm.LLM[Never]):
@@ -196,7 +193,8 @@ class BaseLLM(llm.LLM[Never]):
             retry=RetryPolicy(budget, conn_options.retry_interval),
             tools=self._tools.encode(tools or []),
         )
-        converted = to_items(chat_ctx, breakpoints=self._sends_breakpoints(call))
+        wanted, model = options.prompt_cache_breakpoints, str(call.get("model") or "")
+        converted = to_items(chat_ctx, breakpoints=self._requests.breakpoints(wanted, model))
         pictures = self._pictures.place(converted.items, converted.frames)
         late_usage = LateUsage(self, request.model)
         request = replace(
@@ -222,14 +220,6 @@ class BaseLLM(llm.LLM[Never]):
             names=self._tools.names,
             late_usage=late_usage,
         )
-
-    def _sends_breakpoints(self, call: Mapping[str, Any]) -> bool:
-        model = str(call.get("model") or "")
-        wanted = self._options.prompt_cache_breakpoints
-        if wanted == "auto":
-            family = self._requests.family_of(model)
-            return self._options.host == _OPENAI and takes_cache_breakpoints(family)
-        return self._requests.breakpoints(wanted, model)
 
     def prewarm(
         self,

@@ -17,7 +17,6 @@ from rtllm import (
     ToolCall,
     ToolCallReady,
     TurnError,
-    TurnReport,
     Usage,
 )
 from rtllm.adapters import (
@@ -29,6 +28,7 @@ from rtllm.adapters import (
     explain_unreadable,
     fields_to_keep,
     mark_in,
+    span_attributes,
 )
 from rtllm_livekit.drafts import Draft
 from rtllm_livekit.errors import to_livekit
@@ -115,7 +115,7 @@ class LLMStream(llm.LLMStream):
             return False
         finally:
             if stream.report is not None:
-                _annotate(trace.get_current_span(), stream.report)
+                trace.get_current_span().set_attributes(span_attributes(stream.report))
                 self._draft.note(stream.report)
 
     async def _emit_all(self, stream: ResponseStream) -> dict[str, Any] | None:
@@ -224,22 +224,4 @@ def _usage(usage: Usage) -> llm.CompletionUsage:
         cache_creation_tokens=usage.cache_write or 0,
         reasoning_tokens=usage.reasoning or 0,
         service_tier=usage.tier,
-    )
-
-
-def _annotate(span: trace.Span, report: TurnReport) -> None:
-    if not span.is_recording():
-        return
-    span.set_attributes(
-        {
-            "rtllm.chained": report.chained,
-            "rtllm.full_context_reason": report.full_context_reason or "",
-            "rtllm.items_sent": report.items_sent,
-            "rtllm.bytes_sent": report.bytes_sent,
-            "rtllm.attempts": report.attempts,
-            "rtllm.connection": report.connection or 0,
-            "rtllm.connection_reused": report.reused,
-            "rtllm.lane": report.lane or "",
-            "rtllm.outcome": report.outcome,
-        }
     )

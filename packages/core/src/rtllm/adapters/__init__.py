@@ -27,6 +27,7 @@ from rtllm.adapters.options import (
     timeout_parts,
 )
 from rtllm.adapters.refusals import OnRefusal, refusal_error
+from rtllm.adapters.span_attributes import span_attributes
 from rtllm.adapters.tool_cache import ToolCache, ToolSource, offer_tools
 from rtllm.adapters.warm_up import warm_up
 from rtllm.client.checks import check_settings
@@ -40,7 +41,6 @@ from rtllm.parameters import (
     ServiceTier,
     Verbosity,
     quickest_effort,
-    takes_cache_breakpoints,
     text_format_of,
     tool_choice_of,
     without_nulls,
@@ -105,7 +105,7 @@ __all__ = [
     "resolve_azure",
     "resolve_provider",
     "signature_of",
-    "takes_cache_breakpoints",
+    "span_attributes",
     "text_format_of",
     "timeout_parts",
     "tool_choice_of",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from rtllm.adapters.connection_options import ConnectionOptions
 from rtllm.adapters.refusals import OnRefusal
@@ -12,9 +12,10 @@ from rtllm.content.request import Request
 from rtllm.content.retries import RetryPolicy
 from rtllm.content.timeouts import SILENCE_LIMIT, Timeouts
 from rtllm.errors import ConfigError
-from rtllm.parameters import Api, Body, Parameters, quickest_effort
+from rtllm.parameters import Api, Body, Parameters, quickest_effort, takes_cache_breakpoints
 from rtllm.tools.structured_output import with_form
 
+_OPENAI = "openai"
 _EFFORT = "reasoning_effort"
 _OF_HTTP = ("extra_headers", "extra_query", "timeout")
 PROVIDER_KEYWORDS = frozenset(
@@ -306,29 +307,21 @@ class RequestBuilder:
         self._options, self._parameters = replace(options), parameters
         self._bodies.clear()
 
-    def family_of(self, model: str = "") -> str:
-        """Return the model whose family determines the parameters.
+    def breakpoints(self, wanted: bool | Literal["auto"], model: str = "") -> bool:
+        """Whether to send the prompt cache breakpoints of the framework's context.
 
         Args:
-            model: The call's own model, if it has one.
-        """
-        options = self._options
-        served = None
-        if options.host.startswith("azure"):
-            served = self._model_of(model or options.model_name)
-        return _family(options, model, served)
-
-    def breakpoints(self, wanted: bool, model: str = "") -> bool:
-        """Whether to send the prompt cache breakpoints that the user asked for.
-
-        Args:
-            wanted: Whether the user asked for them.
+            wanted: Whether the user asked for them; "auto" for OpenAI itself and models that accept
+                them.
             model: The call's own model, if it has one.
 
         Raises:
             ConfigError: If the model does not accept them, and strict parameters are on.
         """
-        return self._parameters.breakpoints(self.family_of(model), wanted)
+        family = self._family_of(model)
+        if wanted == "auto":
+            return self._options.host == _OPENAI and takes_cache_breakpoints(family)
+        return self._parameters.breakpoints(family, wanted)
 
     def request(
         self,
@@ -367,8 +360,16 @@ class RequestBuilder:
             conversation=options.conversation,
         )
 
+    def _family_of(self, model: str) -> str:
+        """Return the model whose family determines the parameters."""
+        options = self._options
+        served = None
+        if options.host.startswith("azure"):
+            served = self._model_of(model or options.model_name)
+        return _family(options, model, served)
+
     def _body(self, call: Mapping[str, object], model: str, *, with_tools: bool) -> Body:
-        family = self.family_of(model)
+        family = self._family_of(model)
         if not call and (family, with_tools) in self._bodies:
             return self._bodies[family, with_tools]
         body = _body(self._parameters, self._options, call, family=family, with_tools=with_tools)
