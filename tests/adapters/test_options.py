@@ -56,7 +56,7 @@ def test_the_voice_default_of_effort_is_not_the_users() -> None:
     ("host", "model", "sent"),
     [("openai", "gpt-5.6", True), ("openai", "gpt-5.1", False), ("groq", "gpt-5.6", False)],
 )
-def test_breakpoints_go_by_themselves_only_where_they_are_known(
+def test_by_default_breakpoints_go_only_to_openai_and_models_that_accept_them(
     host: str, model: str, sent: bool
 ) -> None:
     requests = builder(model=model, host=host)

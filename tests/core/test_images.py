@@ -83,6 +83,16 @@ async def test_each_is_encoded_once_and_off_the_loop() -> None:
     assert threading.main_thread() not in kind.threads
 
 
+async def test_a_placed_context_is_encoded_once() -> None:
+    kind = Kind()
+    placed = ImageCache(kind).place([Message("user", (Image(""),))], [Shown.of("a")])
+    assert not placed.is_complete
+    for _ in range(2):
+        assert await placed.encode() == (Message("user", (Image("data:,a"),)),)
+        assert placed.is_complete
+    assert kind.encoded == ["a"]
+
+
 async def test_an_address_goes_with_its_picture() -> None:
     pictures = ImageCache(Kind())
     shown = Shown.of("a")

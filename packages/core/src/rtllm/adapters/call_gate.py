@@ -53,8 +53,7 @@ class CallGate:
             is_recorded: Whether the framework records the text.
 
         Returns:
-            The calls for the framework, with the text before them. None if there are none; then ask
-            again if the response has calls, because all were answered.
+            Whether to ask again at once, because no call can run and all were answered.
 
         Raises:
             ResponseFailed: If calls could not run too often in the turn.
