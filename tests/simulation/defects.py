@@ -384,6 +384,11 @@ def ignores_blocked_writes(patch: Patch) -> None:
     patch.setattr(Connections, "list_unsuitable", doubted)
 
 
+def counts_writing_against_the_answer(patch: Patch) -> None:
+    """The first output must come within its limit from when its request was sent, not written."""
+    patch.setattr(TurnProgress, "record_written", lambda *_: None)
+
+
 def shares_large_frames(patch: Patch) -> None:
     """A large request is written among others."""
     patch.setattr(rtllm.engine.sender, "LARGE_FRAME", 10**9)

@@ -32,8 +32,8 @@ ACTIVE = 16
 """How many answers the service makes at a time on one connection."""
 NAMES = 32
 """How many lanes a connection may name."""
-LINK = 500_000
-"""Bytes a second that a large request is written with."""
+TOO_LONG = 9.5
+"""Seconds of writing after which a turn need not wait any longer."""
 HELD = 5.0
 """Seconds of an answer that a proxy may hold back until it is whole."""
 RESTART = from_close(1012, "service restart")
@@ -326,7 +326,11 @@ class Network:
         attempt.is_uploaded = True
         pipe.outbound.appendleft(attempt)
         self.sim.note(f"  . attempt {attempt.number} is being written")
-        self.sim.after(attempt.size / LINK, lambda: self._unblock(pipe))
+        seconds = attempt.size / self.world.link
+        if seconds > TOO_LONG:
+            pipe.was_faulty = True
+            self.sim.oracle.excuse(attempt, "blocked")
+        self.sim.after(seconds, lambda: self._unblock(pipe))
 
     def _write(self, pipe: Pipe, attempt: AttemptRecord) -> None:
         if pipe.state != "open":

@@ -364,8 +364,11 @@ class Oracle:
         call = remembered.call if remembered is not None else None
         if remembered is None or call is None or call is attempt.call or self.sim.is_capped:
             return
-        if remembered.is_stored or remembered.is_forgotten or remembered.recorded is None:
+        recorded = remembered.recorded
+        if remembered.is_stored or remembered.is_forgotten or recorded is None:
             return
+        if begins_with(canonical(attempt.view), recorded):
+            return  # perhaps it is the same caller, under other names
         goes_on = self.sim.phones[call.caller].call is call and call.responses[-1:] == [remembered]
         has_keys = call.keys in ("kept", "template")
         if goes_on and has_keys and self.sim.now - call.last_ask < TENANT_STAYS:

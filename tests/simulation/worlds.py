@@ -135,6 +135,7 @@ class World:
         odd: How often something else is odd: a closed engine, a stale timer, a late fact.
         large: How often a request is large.
         huge: How often it is so large that it takes seconds to be written.
+        link: Bytes a second that a large request is written with.
         drifting: Whether item ids drift between the events of an answer.
         warm_ups: How often a prompt is prepared when a call begins.
         junk: How often a frame that means nothing comes with an answer.
@@ -185,6 +186,7 @@ class World:
     odd: float = 0.0
     large: float = 0.0
     huge: float = 0.0
+    link: float = 500_000.0
     drifting: bool = False
     warm_ups: float = 0.1
     junk: float = 0.0
@@ -381,6 +383,7 @@ def twins(choose: Decisions) -> World:
         twins=True,
         tools=0.4,
         edits=0.1,
+        pictures=0.15,
         keys=("kept", "template", "none", "fresh", "fresh"),
         junk=0.05,
         faults=choose.pick((0.1, 0.4)),
@@ -427,6 +430,8 @@ def uploads(choose: Decisions) -> World:
         "uploads",
         callers=choose.pick((4, 8)),
         huge=choose.pick((0.05, 0.1)),
+        link=choose.pick((500_000.0, 150_000.0)),
+        start=choose.pick((0.1, 4.0)),
         pauses=2.0,
         storms=choose.pick((0.0, 0.02)),
         faults=choose.pick((0.0, 0.1)),
