@@ -10,7 +10,7 @@ from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict  # typing's own isn't enough for pydantic before 3.12
 
 from rtllm import ToolArgumentsError, parse_answer, response_format_of, why_not_strict
-from rtllm.adapters import with_form
+from rtllm.tools.structured_output import with_form
 
 
 class Weather(BaseModel):

@@ -22,7 +22,8 @@ from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from rtllm import FunctionTool, ToolArgumentsError, ToolSchemaError, why_not_strict
-from rtllm.adapters import legal_tool_name, tool_choice_of
+from rtllm.adapters import legal_tool_name
+from rtllm.parameters import tool_choice_of
 
 
 class Unit(enum.StrEnum):

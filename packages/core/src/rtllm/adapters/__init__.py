@@ -4,7 +4,7 @@ An adapter uses these names and those of `rtllm`, nothing else.
 """
 
 from rtllm.adapters.call_gate import CallGate
-from rtllm.adapters.call_history import CallGroup, CallHistory, Unseen, arrange, count_keys
+from rtllm.adapters.call_history import CallGroup, CallHistory, Unseen, arrange
 from rtllm.adapters.clients import Clients
 from rtllm.adapters.connection_options import ConnectionOptions
 from rtllm.adapters.emitted_calls import EmittedCalls
@@ -41,16 +41,11 @@ from rtllm.parameters import (
     ServiceTier,
     Verbosity,
     quickest_effort,
-    text_format_of,
-    tool_choice_of,
-    without_nulls,
 )
 from rtllm.providers.azure import resolve_azure
 from rtllm.providers.config import ProviderConfig, resolve_provider
-from rtllm.providers.dialects import dialect_with
 from rtllm.tools.content_key import content_key
 from rtllm.tools.offered_tools import OfferedTools, RunnableTool, explain_unreadable
-from rtllm.tools.structured_output import with_form
 
 __all__ = [
     "KEYWORDS",
@@ -90,8 +85,6 @@ __all__ = [
     "carried_in",
     "check_settings",
     "content_key",
-    "count_keys",
-    "dialect_with",
     "explain_unreadable",
     "fields_to_keep",
     "find_unrecognized",
@@ -106,12 +99,8 @@ __all__ = [
     "resolve_provider",
     "signature_of",
     "span_attributes",
-    "text_format_of",
     "timeout_parts",
-    "tool_choice_of",
     "warm_up",
-    "with_form",
     "with_keyword_docs",
     "with_signature",
-    "without_nulls",
 ]
