@@ -100,9 +100,9 @@ class EmittedOutput:
                     self.refusal += text
                     if self.on_refusal == "error":
                         return None
-                space = " " if self.before and not self.text else ""
+                is_first = not self.text
                 self.text += text
-                return replace(event, text=space + text)
+                return replace(event, text=f" {text}") if self.before and is_first else event
             case ToolCallReady(call):
                 self.calls.append(call)
                 return None if self.holds_calls else event
