@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rtllm.content.items import Image, Item, Message, Text, ToolCall, ToolOutput
 from rtllm.content.request import Request
@@ -244,9 +244,20 @@ def record_nothing(_: tuple[Item, ...]) -> None:
     """Map an output to nothing: the framework records something else."""
 
 
+def record_strangely(_: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Return what is not an item, as foreign code may."""
+    strange: Any = ("words", None)
+    return strange  # type: ignore[no-any-return]
+
+
 def record_badly(_: tuple[Item, ...]) -> tuple[Item, ...]:
     """Fail, as foreign code may."""
     raise LookupError("foreign code failed")
+
+
+Recorder = Callable[[tuple[Item, ...]], tuple[Item, ...] | None]
+ODD_RECORDERS: tuple[Recorder, ...] = (record_nothing, record_badly, record_strangely)
+"""Recorders after which a response can't be continued."""
 
 
 def begin_call(
@@ -311,9 +322,9 @@ def request_of(
         settings["store"] = False
     if choose.chance(0.3):
         settings["temperature"] = 0.5
-    recorder = record
+    recorder: Recorder = record
     if is_odd:
-        recorder = choose.pick((record_nothing, record_badly))  # type: ignore[assignment]
+        recorder = choose.pick(ODD_RECORDERS)
     return Request(
         items=call.context(),
         model=call.model,

@@ -37,6 +37,7 @@ from rtllm.content.items import ToolCall
 from rtllm.content.usage import Usage
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.connection import Connection, LanelessError
+from rtllm.engine.request_planner import RequestPlanner
 from rtllm.engine.turn import ActiveTurn
 from rtllm.engine.turns import Turns
 
@@ -170,6 +171,11 @@ def takes_a_renamed_parent_for_an_ignored_one(patch: Patch) -> None:
         return is_ignored or (attempt.decoder.created and is_renamed)
 
     patch.setattr(Turns, "_is_parent_ignored", strict)
+
+
+def trusts_ids_of_several_responses(patch: Patch) -> None:
+    """Responses are continued though another one has the same id."""
+    patch.setattr(RequestPlanner, "shares_id", lambda *_: False)
 
 
 def keeps_the_first_id(patch: Patch) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.engine.connections import LARGE_FRAME
 from rtllm.retry.faults import Fault, FaultKind, from_close, from_error, from_handshake
+from simulation.callers import ODD_RECORDERS
 from simulation.chat import ChatWriter
 from simulation.records import AttemptRecord, Response, Violation
 from simulation.scripts import (
@@ -168,7 +169,7 @@ class Network:
         self.choose = simulation.choose
         self.pipes: dict[tuple[int, int], Pipe] = {}
         self.exchanges: dict[tuple[int, int], Exchange] = {}
-        self.responses: dict[str, Response] = {}
+        self._responses: dict[str, list[Response]] = {}
         self.refused: set[tuple[int, str]] = set()
         self.hung: list[tuple[int, float]] = []
         self.misses = [0] * simulation.world.engines
@@ -467,7 +468,7 @@ class Network:
         if parent is not None and parent.recorded is not None:
             recorded = canonical((*parent.recorded, *self._own(attempt)))
         output = script.recorded
-        if turn is not None and turn.request.record.__name__ in ("record_nothing", "record_badly"):
+        if turn is not None and turn.request.record in ODD_RECORDERS:
             recorded = None
         response = Response(
             id=script.response_id,
@@ -485,8 +486,14 @@ class Network:
             is_in_field=bool(attempt.lead_in_field),
             wanted=turn.wanted if turn is not None else None,
         )
-        self.responses[response.id] = response
+        self._responses.setdefault(response.id, []).append(response)
+        attempt.made = response
         return response
+
+    def find_responses(self, response_id: str) -> list[Response]:
+        """Find the responses with an id; if there are several, those that the engine knows."""
+        found = self._responses.get(response_id, [])
+        return [one for one in found if one.is_known] if len(found) > 1 else found
 
     def _own(self, attempt: AttemptRecord) -> tuple[tuple[str, ...], ...]:
         """What an attempt sent itself."""
@@ -503,7 +510,7 @@ class Network:
         # An error that comes before all else may be about the connection.
         pipe.was_faulty |= step.kind == "error" and not pipe.was_heard
         pipe.heard_at, pipe.was_heard = self.sim.now, True
-        response = self._completed_by(step)
+        response = self._completed_by(attempt, step)
         self.written(pipe, attempt)
         if step.kind == "error" and lane is None and attempt.lane is not None:
             self.sim.oracle.expect_error(pipe, step.excuse or "")
@@ -520,10 +527,9 @@ class Network:
         self.sim.fact(pipe.engine, "received", pipe.number, data.decode())
         self.sim.oracle.fed(attempt, step)
 
-    def _completed_by(self, step: Step) -> Response | None:
-        if step.kind not in ("completed", "empty") or step.data is None or self.world.chat:
-            return None
-        return self.responses.get(step.data["response"]["id"])
+    def _completed_by(self, attempt: AttemptRecord, step: Step) -> Response | None:
+        is_complete = step.kind in ("completed", "empty") and step.data is not None
+        return attempt.made if is_complete and not self.world.chat else None
 
     # -- what befalls connections --------------------------------------------------------------
 
@@ -749,7 +755,7 @@ class Network:
             while exchange.marks and exchange.marks[0][0] <= exchange.passed:
                 steps.append(exchange.marks.popleft()[1])
             for step in steps:
-                self.sim.oracle.feed(attempt, step, self._completed_by(step))
+                self.sim.oracle.feed(attempt, step, self._completed_by(attempt, step))
             self.sim.fact(attempt.engine, "received", attempt.connection, piece)
             for step in steps:
                 self.sim.oracle.fed(attempt, step)

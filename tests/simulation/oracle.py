@@ -455,9 +455,12 @@ class Oracle:
         call = turn.call
         parent = None
         if (wanted_id := body.get("previous_response_id")) is not None:
-            parent = self.sim.network.responses.get(wanted_id)
-            if parent is None:
+            named = self.sim.network.find_responses(wanted_id)
+            if not named:
                 raise Violation("1", f"attempt {number} continues {wanted_id}, which never was")
+            if any(one.recorded != named[-1].recorded for one in named):
+                raise Violation("7", f"attempt {number} continues {wanted_id}, which are several")
+            parent = named[-1]
         if self.sim.world.chat:
             view = tuple(units_of(body["messages"]))
         else:
@@ -690,6 +693,7 @@ class Oracle:
         world = self.sim.world
         if (
             world.parents in ("ignored", "refused")
+            or world.has_one_id
             or world.memory == "none"
             or (world.memory == "stored" and not response.is_stored)
         ):

@@ -107,6 +107,7 @@ class AttemptRecord:
         fed: The text that the engine was given of its answer.
         fed_calls: The calls that it was given.
         response_id: The service's id of the answer.
+        made: The response that the service remembers, once it is complete.
         ended: The last event that the engine was given: completed, incomplete, failed, empty,
             error, or what happened to the connection.
         usage: What the service counted, if the engine received it.
@@ -138,6 +139,7 @@ class AttemptRecord:
     fed: str = ""
     fed_calls: list[str] = field(default_factory=list)
     response_id: str | None = None
+    made: Response | None = None
     ended: str | None = None
     usage: tuple[int, int] | None = None
     counted: tuple[int, int] | None = None

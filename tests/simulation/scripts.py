@@ -131,7 +131,7 @@ class Writer:
         self.fault = fault
         self.choose = choose
         self.world = world
-        self.script = Script(f"resp_{number}")
+        self.script = Script("resp" if world.has_one_id else f"resp_{number}")
         self.items: list[dict[str, Any]] = []
         self.raw: list[Unit] = []
         self.texts: list[str] = []

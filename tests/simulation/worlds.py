@@ -153,6 +153,7 @@ class World:
         held: How often a proxy passes an answer over HTTP on when it is whole.
         closes: How often an engine is closed when a caller asks; it may be used again.
         silence: Seconds for which every other turn may be silent.
+        has_one_id: Whether the host gives all its responses the same id.
         routed: Whether each answer has habits of its own, as at a router of many hosts.
     """
 
@@ -199,6 +200,7 @@ class World:
     habits: frozenset[str] = field(default=frozenset())
     most: int = MAX_CONNECTIONS
     parents: Literal["kept", "renamed", "ignored", "refused"] = "kept"
+    has_one_id: bool = False
     routed: bool = False
     silence: float = 18.0
     serves_http: bool = True
@@ -303,14 +305,16 @@ def pretending(choose: Decisions) -> World:
 
 def over_http(choose: Decisions) -> World:
     """HTTP alone."""
+    parents: Literal["kept", "ignored"] = choose.pick(("kept", "ignored"))
     return World(
         "http",
         callers=choose.pick((2, 5)),
         websocket=False,
         memory=choose.pick(("connection", "stored")),
-        parents=choose.pick(("kept", "ignored")),
+        parents=parents,
         http_faults=choose.pick((0.0, 0.3)),
         held=choose.pick((0.1, 0.5)),
+        has_one_id=parents == "kept" and choose.pick((False, True)),
         twins=choose.pick((False, True)),
     )
 
