@@ -367,8 +367,9 @@ class Oracle:
         recorded = remembered.recorded
         if remembered.is_stored or remembered.is_forgotten or recorded is None:
             return
-        if begins_with(canonical(attempt.view), recorded):
-            return  # perhaps it is the same caller, under other names
+        asked = canonical(attempt.view)
+        if begins_with(split_lead(asked)[1], split_lead(recorded)[1]):
+            return  # perhaps it is the same caller, under other names or with other instructions
         goes_on = self.sim.phones[call.caller].call is call and call.responses[-1:] == [remembered]
         has_keys = call.keys in ("kept", "template")
         if goes_on and has_keys and self.sim.now - call.last_ask < TENANT_STAYS:
@@ -439,7 +440,7 @@ class Oracle:
         """Law 7: one mute connection says nothing about the host while others respond."""
         network = self.sim.network
         pipes = [pipe for (e, _), pipe in network.pipes.items() if e == turn.engine]
-        is_only = turn.sends == 1 and not network.has_failed[turn.engine]
+        is_only = turn.sends == 1 and not (turn.was_queued or network.has_failed[turn.engine])
         is_only = is_only and not network.used_http[turn.engine]
         if is_only and any(pipe.state == "open" and pipe.was_heard for pipe in pipes):
             raise Violation("7", f"turn {turn.serial} uses HTTP after one mute connection")
