@@ -72,8 +72,9 @@ WITH_CODE = [n for n in NAMES if "```python\n" in (ROOT / n).read_text()]
 
 
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_snippets_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippets_run(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.chdir(tmp_path)  # where a snippet may write files
     names: dict[str, Any] = {"__name__": "snippet", **PRELUDES.get(name, {})}
     for language, code in _BLOCK.findall((ROOT / name).read_text()):
         if language == "python":
