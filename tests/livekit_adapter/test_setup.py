@@ -11,6 +11,7 @@ import re
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +41,7 @@ from rtllm.simulator import (
     Simulator,
     echo,
 )
-from rtllm_livekit import LLM
+from rtllm_livekit import LLM, ChatLLM
 from support.oracle import KEY, is_chained
 from support.waiting import until
 
@@ -144,6 +145,27 @@ async def test_a_client_provides_address_key_headers_and_query() -> None:
         assert connection.headers["X-Team"] == "voice"
         assert connection.headers["OpenAI-Organization"] == "org-2"
         assert connection.query["tenant"] == "a"
+        await client.close()
+
+
+@pytest.mark.parametrize("make", [LLM, partial(LLM, use_websocket=False), ChatLLM])
+async def test_models_that_share_a_client_have_keys_and_urls_of_their_own(make: Any) -> None:
+    async with Simulator(echo()) as service:
+        elsewhere = service.base_url.replace("/v1", "/elsewhere/v1")
+        client = openai.AsyncOpenAI(
+            api_key="client-key", base_url=elsewhere, default_headers={"X-Team": "voice"}
+        )
+        keys: list[Any] = ["key-a", lambda: "key-b"]
+        for key in keys:
+            model = make(client=client, api_key=key, base_url=service.base_url)
+            async with closing(model):
+                assert (await collect(model, hello())).text == "You said: Hello"
+        sockets = [connection.headers for connection in service.journal.connections]
+        headers = sockets or [entry.headers for entry in service.journal.entries]
+        sent = dict.fromkeys(h["Authorization"] for h in headers)  # once for a spare connection too
+        assert list(sent) == ["Bearer key-a", "Bearer key-b"]
+        assert {h["X-Team"] for h in headers} == {"voice"}
+        assert (client.api_key, str(client.base_url)) == ("client-key", f"{elsewhere}/")
         await client.close()
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import weakref
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -151,6 +153,36 @@ late = set(sys.modules) - ready
 assert not late, late
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+_PROGRAM = """
+import asyncio, gc, sys
+from rtllm import Client, Credentials, Message, Request, endpoint
+
+async def main(url, keeps, turns):
+    client = Client(endpoint(url), Credentials("key"))
+    if keeps:
+        globals()["kept"] = client
+    for turn in range(turns):
+        items = (Message.of("user", "Hi"),)
+        with client.ask(Request(items, "gpt-4.1", lambda items: items)) as stream:
+            await stream.text()
+    del client
+    gc.collect()
+
+asyncio.run(main(sys.argv[1], sys.argv[2] == "kept", 2))
+"""
+
+
+@pytest.mark.parametrize("keeps", ["kept", "dropped"])
+@pytest.mark.parametrize("lanes", ["on", "off"])
+async def test_a_program_that_ends_without_closing_says_nothing(keeps: str, lanes: Any) -> None:
+    async with Simulator("Hi.", lanes=lanes) as simulator:
+        command = [sys.executable, "-c", _PROGRAM, simulator.base_url, keeps]
+        run = partial(subprocess.run, command, capture_output=True, text=True, check=False)
+        process = await asyncio.get_running_loop().run_in_executor(None, run)
+    said = [line for line in process.stderr.splitlines() if "does not support lanes" not in line]
+    assert (process.returncode, said) == (0, [])
 
 
 @pytest.mark.parametrize("steps", range(6))

@@ -248,8 +248,24 @@ def _config_from_client(
         project=getattr(client, "project", None),
         headers=texts(getattr(client, "_custom_headers", None)),
         query=query_of(client),
-        client=client,
+        client=_with_settings(client, api_key, base_url),
         deployment=getattr(client, "_azure_deployment", None),
         azure=is_azure(client),
         key_headers=KeyHeaders() if is_azure(client) and not has_token(client) else None,
     )
+
+
+def _with_settings(client: Any, api_key: ApiKey | None, base_url: str | None) -> Any:
+    """Return a client for HTTP requests with an explicit key and URL, as the WebSocket uses them.
+
+    It is a copy that shares the HTTP client. Azure's clients also have the key in headers of their
+    own, and objects that are not of the SDK have no copies; they stay as they are.
+    """
+    changes: dict[str, Any] = {}
+    if api_key:
+        changes["api_key"] = as_provider(api_key)
+    if base_url:
+        changes["base_url"] = api_root(base_url)[0]
+    if not changes or is_azure(client) or not hasattr(client, "with_options"):
+        return client
+    return client.with_options(**changes)

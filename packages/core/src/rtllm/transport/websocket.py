@@ -122,10 +122,16 @@ class WebSockets:
         """Close a connection, or stop opening it, without waiting."""
         self._tasks.close(number)
 
+    def stop(self) -> None:
+        """Record that nothing will be opened any more."""
+        self._tasks.stop()
+
     async def aclose(self) -> None:
-        """Close everything, each within a limit."""
-        await self._tasks.close_all()
-        await self._opener.aclose()
+        """Close everything, each within a limit, also if the end of the event loop cancels it."""
+        try:
+            await self._tasks.close_all()
+        finally:
+            await self._opener.aclose()
 
     # -- one connection ------------------------------------------------------------------------
 
