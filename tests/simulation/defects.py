@@ -595,9 +595,9 @@ def goes_on_after_an_error_without_lane(patch: Patch) -> None:
     route_error = Connection._route_error
 
     def trusting(self: Connection, frame: Frame) -> LanelessError | None:
-        proved, self._lanes_proved = self._lanes_proved, False
+        proved, self.lanes_proved = self.lanes_proved, False
         error = route_error(self, frame)
-        self._lanes_proved = proved
+        self.lanes_proved = proved
         return error
 
     patch.setattr(Connection, "_route_error", trusting)

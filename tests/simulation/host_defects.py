@@ -112,7 +112,7 @@ def ends_all_on_an_error_without_lane(patch: Patch) -> None:
 def believes_a_stray_created(patch: Patch) -> None:
     """An answer without a lane proves that the host ignores them, whatever it proved before."""
     never = property(lambda _: False, lambda *_: None)
-    patch.setattr(Connection, "_lanes_proved", never, raising=False)
+    patch.setattr(Connection, "lanes_proved", never, raising=False)
 
 
 def gives_up_odd_frames(patch: Patch) -> None:

@@ -570,7 +570,7 @@ class Network:
                 step = error_step(400, code, "sixty minutes", "")
                 self._pass(pipe, lambda: self._hand_error(pipe, step, "connection limit"))
                 self.sim.after(0.3, lambda: self.lose(pipe, DROPPED, "connection limit"))
-            case "stray created" if pipe.was_laned and not pipe.queues.get(None):
+            case "stray created" if not pipe.queues.get(None):
                 frame = '{"type":"response.created","response":{"id":"resp_stray"}}'
                 self._pass(pipe, lambda: self._hand_stray(pipe, frame))
             case "junk":

@@ -6,7 +6,7 @@ import pytest
 
 from network.relay import Relay
 from rtllm import Client, Credentials, Message, RetryPolicy, TurnReport, endpoint
-from rtllm.simulator import ErrorFrame, Fault, Request, Silence, Simulator
+from rtllm.simulator import ErrorFrame, Fault, Garbage, Request, Silence, Simulator
 from transport.caller import QUICK, Caller, MakeClient, spoken
 
 
@@ -32,6 +32,25 @@ async def test_a_mute_connection_says_nothing_against_those_that_speak(
             True,
             1,
         )
+
+
+@pytest.mark.parametrize("reconnects", [False, True])
+async def test_a_stray_created_before_the_lanes_of_a_connection_are_proved_changes_nothing(
+    make_client: MakeClient, reports: list[TurnReport], *, reconnects: bool
+) -> None:
+    stray = Garbage(phase="sent", frame='{"type":"response.created","response":{"id":"stray"}}')
+    async with Simulator("yes") as simulator:
+        caller = Caller(make_client(simulator), retry=RetryPolicy(0))
+        if reconnects:
+            await caller.say("zero")
+            await simulator.close_connections()
+        simulator.fault = stray
+        assert spoken(await caller.say("one")) == "yes"
+        simulator.fault = None
+        assert spoken(await caller.say("two")) == "yes"
+        assert "stream_id" in simulator.journal.entries[-1].body
+        assert [report.attempts for report in reports] == [1] * len(reports)
+        assert [report.chained for report in reports] == [False] + [True] * (len(reports) - 1)
 
 
 async def test_a_refused_warm_up_leaves_the_lanes_on(

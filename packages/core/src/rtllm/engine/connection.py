@@ -74,7 +74,8 @@ class Connection:
         pinged_at: When a ping was sent that is not answered yet; else None.
         is_doubted: Whether a turn on it timed out and nothing has arrived since.
         unsent: Bytes that are not written yet, by attempt.
-        ignores_lanes: Whether the host proved to ignore lanes.
+        ignores_lanes: Whether the host seems to ignore lanes.
+        lanes_proved: Whether the host ever named a lane, here or on another connection.
         address: The address that it asks, with the method, without the query.
         began: When it began to be opened.
         opened_at: When it was open.
@@ -103,7 +104,7 @@ class Connection:
         self.address: str | None = None
         self.began = 0.0
         self.opened_at = 0.0
-        self._lanes_proved = False
+        self.lanes_proved = False
         self._running: dict[str | None, deque[Attempt]] = {}
         self._late_frames = LateFrames()
 
@@ -181,12 +182,14 @@ class Connection:
             The attempt; the effect of an error without a lane; or None for a frame without attempt.
         """
         lane = frame.lane
+        if lane is not None and self.ignores_lanes:
+            self._answer_by_lane(lane)
         queue = self._running.get(lane)
         if lane is None and not (queue and self.has_responded):
             if frame.is_error:
                 if not queue or self._may_be_answered_anyway(from_error(*error_of(frame))):
                     return self._route_error(frame)
-            elif not queue and frame.type == "response.created" and not self._lanes_proved:
+            elif not queue and frame.type == "response.created" and not self.lanes_proved:
                 queue = self._answer_in_order()
         if not queue:
             return None
@@ -195,7 +198,7 @@ class Connection:
         if isinstance(decoder, ResponsesDecoder) and self._late_frames.is_late(frame, decoder):
             return None
         if lane is not None:
-            self._lanes_proved = True
+            self.lanes_proved = True
         self.has_responded = True
         return attempt
 
@@ -207,6 +210,16 @@ class Connection:
         self.ignores_lanes = True
         self._running = {None: deque(attempts)}
         return self._running[None]
+
+    def _answer_by_lane(self, lane: str) -> None:
+        """Expect responses on their lanes again: what came without a lane was a stray frame."""
+        attempts = self.attempts()
+        if not any(attempt.lane == lane for attempt in attempts):
+            return
+        self.ignores_lanes = False
+        self._running = {}
+        for attempt in attempts:
+            self.add(attempt)
 
     def _route_error(self, frame: Frame) -> LanelessError | None:
         """Find the attempts that an error without a lane concerns.
@@ -229,7 +242,7 @@ class Connection:
             failed = waiting or tuple(attempts)
             # If a host names lanes, its response may still come. The next request on that lane
             # would take it for its own.
-            may_come = self._lanes_proved and failed[0].lane is not None
+            may_come = self.lanes_proved and failed[0].lane is not None
             may_come = may_come or self._may_be_answered_anyway(fault)
             is_over = is_over or (may_come and not refuses_lanes(fault))
             return LanelessError(fault, failed=failed, is_over=is_over)

@@ -15,7 +15,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from rtllm.codec.frames import read
+from rtllm.codec.frames import Frame, read
 from rtllm.engine.actions import Action, Close, WakeAt
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
@@ -229,6 +229,7 @@ class Engine:
                 if attempt.exchange is not None:
                     attempt.exchange.accepted()
             return self._settle(now)
+        connection.lanes_proved = self._state.knowledge.lanes_proved
         if connection.is_trial:
             self._state.fallback.record_open()
         self._maintain_connections(now)
@@ -277,14 +278,27 @@ class Engine:
         elif (frame := read(data)) is not None:
             match connection.route(frame):
                 case Attempt() as attempt:
-                    if connection.ignores_lanes and self._state.pool.lanes_on:
-                        self._state.stop_using_lanes()
+                    self._note_lanes(connection, frame)
                     if not attempt.written:  # it is answered before its whole text was written
                         self._note_written(attempt, now)
                     self._turns.feed(attempt, frame, now)
                 case LanelessError() as error:
                     self._end_in_error(connection, error, now)
         return self._settle(now)
+
+    def _note_lanes(self, connection: Connection, frame: Frame) -> None:
+        """Record what a frame of a response shows about the host's support of lanes.
+
+        A ``created`` without a lane may be a stray one, so what follows it decides.
+        """
+        if connection.lanes_proved:
+            self._state.knowledge.lanes_proved = True
+        elif (
+            connection.ignores_lanes
+            and self._state.pool.lanes_on
+            and frame.type != "response.created"
+        ):
+            self._state.stop_using_lanes()
 
     def sent(self, attempt: int, now: float) -> list[Action]:
         """Record that a request was written; over HTTP, that it is going out."""
