@@ -245,6 +245,7 @@ TYPED = b'{"error":{"message":"no","type":"invalid_request_error","param":null,"
         (404, HTML, FaultKind.NO_WEBSOCKET),
         (405, b'{"detail":"Method Not Allowed"}', FaultKind.NO_WEBSOCKET),
         (426, b"\xff\xfe", FaultKind.NO_WEBSOCKET),
+        (204, b"", FaultKind.NO_WEBSOCKET),
         (405, TYPED, FaultKind.NO_WEBSOCKET),
         (426, TYPED, FaultKind.NO_WEBSOCKET),
         (404, TYPED, FaultKind.NO_WEBSOCKET),

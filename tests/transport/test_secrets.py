@@ -23,8 +23,15 @@ from rtllm import (
 from rtllm.engine.actions import Connect, StartHttp
 from rtllm.engine.connection import Opening
 from rtllm.providers.config import resolve_provider
-from rtllm.simulator import RefuseRequest, Simulator, in_turn
-from transport.caller import Caller, as_recorded
+from rtllm.simulator import (
+    Close,
+    ErrorFrame,
+    FailedResponse,
+    RefuseRequest,
+    Simulator,
+    in_turn,
+)
+from transport.caller import Caller, as_recorded, spoken
 
 KEY = "sk-canary-0123456789"
 WORDS = "my pin is four two"
@@ -97,6 +104,47 @@ async def test_a_host_that_repeats_the_request_puts_no_key_into_errors_or_logs(
     if theirs is not None:
         await theirs.close()
     await runner.cleanup()
+
+
+@pytest.mark.parametrize("socket", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ErrorFrame(phase="sent", code=KEY, message=f"Incorrect API key: {KEY}"),
+        ErrorFrame(phase="created", code="invalid_api_key", message=f"Key {KEY}", param=KEY),
+        FailedResponse(phase="created", code="invalid_api_key", message=f"Key {KEY}"),
+        Close(phase="created", code=1008, reason=f"key {KEY}"),
+    ],
+    ids=["refused", "error", "failed", "close"],
+)
+async def test_a_host_that_repeats_the_key_in_an_event_puts_it_into_no_error_or_log(
+    socket: bool, fault: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtllm")
+    seen: list[object] = []
+    async with Simulator(fault=fault) as simulator:
+        client = Client(
+            endpoint(simulator.base_url),
+            Credentials(KEY),
+            websocket=socket,
+            fallback=None,
+            on_turn=seen.append,
+            on_trace=seen.append,
+        )
+        with pytest.raises(TurnError) as error:
+            await Caller(client, retry=RetryPolicy(0)).say("hello")
+        await client.aclose()
+    assert "…" in str(error.value) or (not socket and isinstance(fault, Close))
+    assert [one for one in (*seen, error.value, vars(error.value)) if KEY in repr(one)] == []
+    assert KEY not in caplog.text
+
+
+async def test_a_key_that_is_a_word_of_the_answer_is_spoken() -> None:
+    async with Simulator("You said anything.") as simulator:
+        for socket in (True, False):
+            client = Client(endpoint(simulator.base_url), Credentials("anything"), websocket=socket)
+            assert spoken(await Caller(client).say("hello")) == "You said anything."
+            await client.aclose()
 
 
 async def test_what_a_refusal_quotes_of_the_request_is_logged_at_debug_only(

@@ -261,7 +261,7 @@ _BY_TYPE: Mapping[str, FaultKind] = {
 # Seen: 404, 405, 426. A host that ignores the upgrade, or rejects the request without a code, has
 # no WebSocket either.
 # Seen: 101 from a proxy that does not complete the upgrade.
-_NO_UPGRADE = (101, 200, 400, 404, 405, 426, 501)
+_NO_UPGRADE = (101, *range(200, 300), 400, 404, 405, 426, 501)
 # Seen: Groq answers "unknown_url" to a GET if it accepts only a POST; others name the method.
 _NO_SOCKET_CODES = ("unknown_url", "method_not_supported", "method_not_allowed", "not_found")
 _LANE_FIELDS = ("stream_id", "type")

@@ -20,7 +20,7 @@ from rtllm.providers.network import name_of, network_of
 from rtllm.providers.openai_client import is_azure
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
 from rtllm.transport.facts import Facts
-from rtllm.transport.redaction import without_secrets
+from rtllm.transport.redaction import redact_lines, secrets_of, without_secrets
 from rtllm.transport.tasks import NumberedTasks
 from rtllm.transport.websocket_connect import FaultError, headers_of
 
@@ -162,8 +162,9 @@ async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
     if raw is not None:
         async with raw.create(**settings) as response:
             yield None
+            secrets = _secrets_of(response)
             async for piece in response.iter_bytes():
-                yield piece
+                yield redact_lines(piece, secrets)
         return
     stream = await client.chat.completions.create(**settings)
     yield None
@@ -203,8 +204,15 @@ async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> Asyn
         return
     async with raw.create(**settings) as response:
         yield None
+        secrets = _secrets_of(response)
         async for piece in response.iter_bytes():
-            yield piece
+            yield redact_lines(piece, secrets)
+
+
+def _secrets_of(response: Any) -> tuple[str, ...]:
+    """Return the credentials of an answered request; none if the client does not tell them."""
+    request = getattr(response, "http_request", None)
+    return secrets_of(str(request.url), request.headers) if request is not None else ()
 
 
 def _timeout(action: StartHttp) -> Any:

@@ -21,7 +21,7 @@ from rtllm.retry.faults import (
     timed_out,
 )
 from rtllm.transport.reasons import beneath_of, reason_of
-from rtllm.transport.redaction import redact, without_secrets
+from rtllm.transport.redaction import redact, secrets_of, without_secrets
 from rtllm.transport.websocket_connect import dated
 
 ReadError = Callable[..., Fault]
@@ -102,7 +102,8 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
     if error.status_code in REDIRECTS:
         return redirected(fault, "request")
     try:
-        return redact(fault, error.response.request.headers)
+        asked = error.response.request
+        return redact(fault, secrets_of(str(asked.url), asked.headers))
     except RuntimeError:  # a client of the user's may have kept no request
         return fault
 

@@ -22,7 +22,7 @@ from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
 from rtllm.transport.facts import Facts
-from rtllm.transport.redaction import without_secrets
+from rtllm.transport.redaction import redact, redact_frame, without_secrets
 from rtllm.transport.tasks import NumberedTasks
 from rtllm.transport.websocket_connect import FaultError, Socket, WebSocketOpener
 
@@ -137,11 +137,11 @@ class WebSockets:
 
     async def _run(self, action: Connect) -> None:
         """Open a connection and read it until its end."""
-        socket = await self._open(action)
-        if socket is not None:
-            await self._serve(action.connection, socket)
+        opened = await self._open(action)
+        if opened is not None:
+            await self._serve(action.connection, *opened)
 
-    async def _open(self, action: Connect) -> Socket | None:
+    async def _open(self, action: Connect) -> tuple[Socket, tuple[str, ...]] | None:
         try:
             url = self._endpoint.for_model(action.model)
             self._facts.asked(action.connection, f"WebSocket {without_secrets(url)}")
@@ -154,7 +154,7 @@ class WebSockets:
         self._facts.connect_failed(action.connection, fault)
         return None
 
-    async def _serve(self, number: int, socket: Socket) -> None:
+    async def _serve(self, number: int, socket: Socket, secrets: tuple[str, ...]) -> None:
         def failed(fault: Fault) -> None:
             self._facts.lost(number, fault)
             self.close(number)
@@ -166,7 +166,8 @@ class WebSockets:
         )
         try:
             self._facts.connected(number)
-            self._facts.lost(number, await self._read(number, socket, writer))
+            fault = await self._read(number, socket, secrets, writer)
+            self._facts.lost(number, redact(fault, secrets))
         finally:
             del self._writers[number]
             writing.cancel()
@@ -175,14 +176,16 @@ class WebSockets:
                     await socket.close()
             await asyncio.wait([writing])
 
-    async def _read(self, number: int, socket: Socket, writer: _Writer) -> Fault:
+    async def _read(
+        self, number: int, socket: Socket, secrets: tuple[str, ...], writer: _Writer
+    ) -> Fault:
         """Report what arrives; return why the connection ended."""
         facts = self._facts
         while True:
             message = await socket.receive()
             match message.type:
                 case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
-                    facts.received(number, message.data)
+                    facts.received(number, redact_frame(message.data, secrets))
                 case aiohttp.WSMsgType.PING:
                     facts.heard(number)
                     writer.put(message)

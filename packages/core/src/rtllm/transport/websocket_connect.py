@@ -27,7 +27,7 @@ from rtllm.providers.network import (
 from rtllm.providers.origins import stays_at_origin
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
 from rtllm.transport.reasons import reason_of
-from rtllm.transport.redaction import redact
+from rtllm.transport.redaction import redact, secrets_of
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10
@@ -121,19 +121,22 @@ class WebSocketOpener:
         self._connector: aiohttp.BaseConnector | None = None
         self._left: list[aiohttp.ClientSession] = []
 
-    async def open(self, url: str, network: Network) -> Socket:
+    async def open(self, url: str, network: Network) -> tuple[Socket, tuple[str, ...]]:
         """Open a WebSocket; a key of Azure's is tried in both headers.
 
         Args:
             url: The full URL.
             network: The network settings.
 
+        Returns:
+            The socket, and the credentials that its host knows.
+
         Raises:
             FaultError: If it can't be opened.
         """
         headers = await self._headers()
         try:
-            return await self._connect(url, network, headers)
+            return await self._connect(url, network, headers), secrets_of(url, headers)
         except FaultError as error:
             credentials = self._credentials()
             if error.fault.status != 401 or credentials is None:
@@ -146,7 +149,7 @@ class WebSocketOpener:
         except FaultError:
             raise rejected from None
         credentials.keep_other_header()
-        return socket
+        return socket, secrets_of(url, others)
 
     async def _connect(self, url: str, network: Network, headers: Mapping[str, str]) -> Socket:
         try:
@@ -174,7 +177,7 @@ class WebSocketOpener:
             if via and error.status == 407:
                 raise FaultError(proxy_refused(via, 407)) from None
             fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
-            raise FaultError(redact(fault, headers)) from None
+            raise FaultError(redact(fault, secrets_of(url, headers))) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"the certificate is not trusted: {error.certificate_error}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None
