@@ -223,13 +223,26 @@ def test_where_no_code_helps_the_field_the_sentence_or_the_type_does(
         ("previous_response_not_found", FaultKind.CHAIN_MISS),
         ("vector_store_timeout", FaultKind.RESPONSE_FAILED),
         ("invalid_prompt", FaultKind.REFUSED),
-        (None, FaultKind.RESPONSE_FAILED),
+        ("image_generation_failed", FaultKind.RESPONSE_FAILED),
+        ("internal_error", FaultKind.SERVER),
+        (None, FaultKind.SERVER),
     ],
 )
 def test_a_failed_response_is_tried_again_only_if_that_can_help(
     code: str | None, kind: FaultKind
 ) -> None:
     assert from_error({"code": code, "message": "m"}, None, begun=True).kind is kind
+
+
+@pytest.mark.parametrize("error", [{}, {"message": None}, {"code": None, "message": "An error"}])
+def test_a_failed_response_without_a_reason_is_tried_again(error: dict[str, Any]) -> None:
+    assert from_error(error, None, begun=True).kind is FaultKind.SERVER
+    assert from_error(error, None).kind is FaultKind.REFUSED
+
+
+def test_a_failed_response_with_words_of_substance_is_not_tried_again() -> None:
+    error = {"message": "This was flagged by our content policy."}
+    assert from_error(error, None, begun=True).kind is FaultKind.RESPONSE_FAILED
 
 
 HTML = b"<html>no</html>"

@@ -230,3 +230,13 @@ def test_words_keep_their_order(items: list[Item]) -> None:
     assert all(
         a is not b for a, b in pairwise(normalize_context(items).items) if isinstance(a, ToolCall)
     )
+
+
+def test_each_of_very_many_calls_with_one_id_gets_its_own_in_linear_time() -> None:
+    """With a search from the start for each of them this would take half a minute."""
+    calls = 20_000
+    items = [
+        item for _ in range(calls) for item in (ToolCall("c", "f", "{}"), ToolOutput("c", "o"))
+    ]
+    ids = [i.call_id for i in normalize_context(items).items if isinstance(i, ToolCall)]
+    assert (ids[0], ids[1], ids[-1], len(set(ids))) == ("c", "c-2", f"c-{calls}", calls)

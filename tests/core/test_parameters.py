@@ -105,6 +105,24 @@ def test_a_wrong_value_is_refused_with_what_was_expected(
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("api", "name"),
+    [
+        *(("responses", n) for n in ("previous_response_id", "conversation", "input", "stream")),
+        *(("responses", n) for n in ("stream_id", "generate", "background", "type", "n")),
+        *(("chat", n) for n in ("messages", "stream", "n")),
+    ],
+)
+@pytest.mark.parametrize("of_call", [False, True])
+def test_a_field_that_the_protocol_determines_is_refused_in_the_extra_body(
+    api: Api, name: str, *, of_call: bool
+) -> None:
+    given = {"extra_body": {"top_k": 5, name: None if name == "input" else 1}}
+    options, call = ({}, given) if of_call else (given, {})
+    with pytest.raises(ConfigError, match=f"^{name} can't be set in extra_body"):
+        body_of(options, call, api=api, model="gpt-5.2", with_tools=False)
+
+
 def test_every_row_has_a_wrong_value_above() -> None:
     bare = {"moderation", "context_management", "prompt", "prediction", "web_search_options"}
     tried = {name for name, _, _ in _NOTHING_RIGHT} | bare | {"reasoning.generate_summary"}

@@ -36,7 +36,7 @@ WORDS: Mapping[FaultKind, str] = {
     ),
     FaultKind.NOT_FOUND: "the model, or another object of the request, does not exist (404)",
     FaultKind.NO_WEBSOCKET: (
-        "the host has no WebSocket (200, 400, 404, 405, 426, 501, no error code)"
+        "the host has no WebSocket (2xx, 400, 404, 405, 426, 501, no error code)"
     ),
     FaultKind.NO_HTTP: "the host does not answer over HTTP, or has no Responses API there",
     FaultKind.TOO_LARGE: "the request exceeds the frame limit (close 1009, 413)",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from livekit.agents import llm
 
 from rtllm import Message, ToolCall
+from rtllm.codec.carried_fields import unpack
 from rtllm.codec.responses_encoder import item_json
 from rtllm.context.normalize import normalize_context
 from rtllm_livekit.convert import as_recorded, to_items
@@ -377,3 +378,16 @@ def test_what_is_not_a_mark_of_ours_is_none(extra: dict[str, Any]) -> None:
     ctx = llm.ChatContext.empty()
     ctx.add_message(role="assistant", content="Hi.", extra=extra)
     assert [getattr(i, "mark", None) for i in to_items(ctx, breakpoints=False).items] == [None]
+
+
+@pytest.mark.parametrize("kept", [None, 5, "", "{", "\ud83d", "\x00", ["{}"]])
+def test_fields_of_a_host_that_were_kept_wrongly_harm_nothing(kept: Any) -> None:
+    ours = {"rtllm": {"mark": "\ud83d", "carried": kept}, "google": {"thought_signature": kept}}
+    ctx = llm.ChatContext.empty()
+    ctx.items += [
+        llm.FunctionCall(call_id="c", name="look", arguments="{}", extra=ours),
+        llm.FunctionCallOutput(call_id="c", output="seen", is_error=False),
+    ]
+    call, _ = to_items(ctx, breakpoints=False).items
+    assert isinstance(call, ToolCall)
+    assert unpack(call.carried, "host") == ({}, {})

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from av import VideoFrame
-from videosdk.agents import ChatContext, ChatRole, ImageContent
+from videosdk.agents import (
+    ChatContext,
+    ChatRole,
+    FunctionCall,
+    FunctionCallOutput,
+    ImageContent,
+)
 
 from rtllm import Item, Message, ToolCall, ToolOutput
+from rtllm.codec.carried_fields import signature_of
 from rtllm_videosdk.convert import as_recorded, calls_in, copy_context
 from videosdk_adapter.requests import context
 
@@ -158,3 +167,22 @@ def test_what_is_recorded(
 def test_of_a_graphs_words_something_else_is_recorded() -> None:
     assert as_recorded((said("{}"),), as_run=unchanged, graph=True) is None
     assert as_recorded((call(1),), as_run=unchanged, graph=True) == (call(1),)
+
+
+@pytest.mark.parametrize("kept", [None, {}, {"thought_signature": 5}, {"other": object()}])
+def test_metadata_of_another_kind_carries_nothing(kept: Any) -> None:
+    assert [item.carried for item in calls_with(kept)] == [None]
+
+
+def test_half_a_character_in_a_signature_harms_nothing() -> None:
+    [item] = calls_with({"thought_signature": "sig\ud83d"})
+    assert signature_of(item.carried) == "sig\ufffd"
+
+
+def calls_with(metadata: Any) -> list[ToolCall]:
+    """A call that the framework kept with some metadata, as it is sent."""
+    ctx = ChatContext.empty()
+    ctx.items.append(FunctionCall(name="look", arguments="{}", call_id="c", metadata=metadata))
+    output = FunctionCallOutput(name="look", call_id="c", output="seen", is_error=False)
+    ctx.items.append(output)
+    return [item for item in copy_context(ctx).items if isinstance(item, ToolCall)]

@@ -30,7 +30,7 @@ def mark_in(fields: object) -> str | None:
 def carried_in(fields: object) -> bytes | None:
     """Return the host's own fields in those of a call, None if there are none."""
     carried = _text_in(fields, _CARRIED)
-    return carried.encode() if carried is not None else None
+    return carried.encode(errors="replace") if carried is not None else None
 
 
 def _text_in(fields: object, name: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from rtllm.codec.lenient_json import clean
 from rtllm.content.items import ToolCall
 
 CONVERSATIONS = 512
@@ -58,7 +59,7 @@ def with_signature(signature: object) -> bytes | None:
     """Pack a thought signature that a framework kept, so that it goes back to its host."""
     if not isinstance(signature, str) or not signature:
         return None
-    extra = {"google": {"thought_signature": signature}}
+    extra = {"google": {"thought_signature": clean(signature)}}
     return pack({"extra_content": extra}, {}, ANY_HOST)
 
 

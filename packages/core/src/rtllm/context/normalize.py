@@ -175,6 +175,7 @@ class _Pairs:
         self._never = len(items)
         self._waiting: defaultdict[str, deque[tuple[int, ToolOutput]]] = defaultdict(deque)
         self._taken: set[str] = set()
+        self._repeats: dict[str, int] = {}
         self._seen: set[tuple[str, str, str]] = set()
         self._by_position: dict[int, _Pair] = {}
         for position, item in enumerate(items):
@@ -219,11 +220,12 @@ class _Pairs:
         wanted = call_id or "call"
         if len(wanted) > MAX_CALL_ID and not self._keeps_id(wanted):
             wanted = f"{wanted[:31]}-{blake2b(wanted.encode(), digest_size=16).hexdigest()}"
-        unique, count = wanted, 1
+        unique, count = wanted, self._repeats.get(wanted, 1)
         while unique in self._taken:
             count += 1
             unique = f"{wanted[: MAX_CALL_ID - 8]}-{count}"
         self._taken.add(unique)
+        self._repeats[wanted] = count  # the next search goes on from here
         return unique
 
 

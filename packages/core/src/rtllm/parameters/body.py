@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtllm.errors import ConfigError
-from rtllm.parameters.catalog import LOGPROBS, ROWS, TABLE, ParameterContext, Row
+from rtllm.parameters.catalog import (
+    LOGPROBS,
+    NOT_IN_EXTRA_BODY,
+    ROWS,
+    TABLE,
+    ParameterContext,
+    Row,
+)
 from rtllm.parameters.families import Api, family_of, nearest, quickest_effort
 from rtllm.parameters.keywords import EXTRAS, OF_THE_REQUEST, Named, parameters_of
 from rtllm.parameters.shapes import without_nulls
@@ -146,6 +153,11 @@ def body_of(
     )
     fitting.check()
     settings = fitting.settings(with_tools=with_tools)
+    for name in NOT_IN_EXTRA_BODY[api] & extras["extra_body"].keys():
+        raise ConfigError(
+            f"{name} can't be set in extra_body: the chat context or the protocol determines it; "
+            "remove it"
+        )
     if extra := without_nulls(extras["extra_body"]):
         settings.update(extra if api == "responses" else {"extra_body": extra})
     return Body(

@@ -376,3 +376,14 @@ FROM_THE_CONTEXT = frozenset(
     }
 )
 """Fields that users can't set, since the context or this library determines them."""
+
+NOT_IN_EXTRA_BODY: Mapping[Api, frozenset[str]] = {
+    "responses": FROM_THE_CONTEXT
+    - {"messages", "tools", "functions", "function_call", "stream_options"}
+    | {"type"},
+    "chat": frozenset({"messages", "stream", "n"}),
+}
+"""Those that not even ``extra_body`` may set, because the answer would be another one, or none.
+
+Hosted tools may be added there, and a host may have fields of its own with the other names.
+"""

@@ -213,6 +213,8 @@ _BY_CODE: Mapping[str, FaultKind] = {
     "usage_limit_reached": FaultKind.QUOTA,
     "invalid_encrypted_content": FaultKind.ITEMS_REFUSED,
     "server_error": FaultKind.SERVER,
+    "internal_error": FaultKind.SERVER,
+    "internal_server_error": FaultKind.SERVER,
     "invalid_api_key": FaultKind.UNAUTHORISED,
     "model_not_found": FaultKind.NOT_FOUND,
     "context_length_exceeded": FaultKind.REFUSED,
@@ -329,6 +331,10 @@ def from_error(
     kind = _kind(code, kind_word, status, param, message)
     if kind is None:
         kind = FaultKind.RESPONSE_FAILED if begun else FaultKind.REFUSED
+        # Nothing tells that it would fail again, and the caller would hear nothing.
+        is_unexplained = code is None and kind_word is None
+        if begun and is_unexplained and not _SUBSTANCE_WORDS.search(message):
+            kind = FaultKind.SERVER
     lowered = {k.lower(): v for k, v in (headers or {}).items()}
     return Fault(
         kind,
