@@ -297,7 +297,14 @@ def test_a_refused_upgrade_tells_its_sentence_wait_and_request() -> None:
         (None, FaultKind.DROPPED),
         (1008, FaultKind.REFUSED),
         (1009, FaultKind.TOO_LARGE),
+        (4000, FaultKind.REFUSED),
+        (4401, FaultKind.UNAUTHORISED),
         (4402, FaultKind.REFUSED),
+        (4408, FaultKind.SERVER),
+        (4429, FaultKind.THROTTLED),
+        (4500, FaultKind.SERVER),
+        (4503, FaultKind.THROTTLED),
+        (4999, FaultKind.REFUSED),
     ],
 )
 def test_a_close_is_named_by_its_code(code: int | None, kind: FaultKind) -> None:

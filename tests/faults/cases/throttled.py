@@ -5,7 +5,7 @@ from __future__ import annotations
 from faults.rule import OVER_HTTP, Rule, refusal, turned_away
 from rtllm import Overloaded, RateLimited
 from rtllm.retry.faults import FaultKind
-from rtllm.simulator import FailedResponse, overloaded, rate_limited
+from rtllm.simulator import Close, FailedResponse, overloaded, rate_limited
 
 RULE = Rule(FaultKind.THROTTLED, RateLimited)
 LIMIT = "rate_limit_exceeded"
@@ -19,6 +19,7 @@ CASES = (
     RULE.connecting("every upgrade gets a 503", NO_ROOM, OVERLOADED, always=True),
     RULE.connecting("every upgrade gets a 503, with a fallback", NO_ROOM, **OVER_HTTP),
     RULE.sent("the rate limit is reached", rate_limited()),
+    RULE.sent("a close with 4429 names a wait", Close(code=4429, reason="try again in 1s")),
     RULE.sent("a 429 names a wait", rate_limited("3")),
     RULE.sent("the service is overloaded", overloaded()),
     RULE.sent("slow down", SLOW_DOWN),

@@ -305,6 +305,8 @@ REDIRECTS = (300, 301, 302, 303, 307, 308)
 
 FATAL_CLOSES = frozenset({1008, *range(4000, 5000)})
 """Close codes of a rejection: policy, and the vendors' own codes (such as 4402, no credit)."""
+_WITH_STATUS = range(4400, 4600)
+"""Close codes that name an HTTP status."""
 
 
 def from_error(
@@ -437,9 +439,15 @@ def proxy_refused(proxy: str, status: int, reason: str = "") -> Fault:
 
 
 def from_close(code: int | None, reason: str) -> Fault:
-    """Classify the close of a connection."""
+    """Classify the close of a connection.
+
+    Seen: vendors' own codes that are 4000 more than the HTTP status that they mean.
+    """
     said = f" ({reason})" if reason else ""
     message = f"the connection was closed with code {code}{said}"
+    status = code - 4000 if code is not None and code in _WITH_STATUS else None
+    if (kind := _of_status(status)) is not None:
+        return Fault(kind, message, str(code), status, retry_after=retry_after({}, reason))
     if code == 1009:
         return Fault(FaultKind.TOO_LARGE, message, "1009")
     if code in FATAL_CLOSES:
