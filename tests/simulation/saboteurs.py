@@ -230,6 +230,7 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "runs the calls of a cut answer": ("failing", "http"),
     "runs the calls of a cut completion": ("chat",),
     "believes an early finish": ("chat",),
+    "ends at an early finish": ("chat",),
     "waits for a finish reason": ("chat",),
     "waits for the last line": ("chat",),
     "gives a call's pieces to the latest call": ("chat",),
@@ -290,6 +291,7 @@ _HABITS = {
     "ignores final arguments": "calls at the end",
     "books impossible counts": "odd usage",
     "fails on deeply nested arguments": "deep arguments",
+    "ends at an early finish": "early finish",
 }
 """The habits of hosts that rare defects need."""
 

@@ -313,7 +313,7 @@ def over_http(choose: Decisions) -> World:
         memory=choose.pick(("connection", "stored")),
         parents=parents,
         http_faults=choose.pick((0.0, 0.3)),
-        held=choose.pick((0.1, 0.5)),
+        held=choose.pick((0.1, 0.8)),
         has_one_id=parents == "kept" and choose.pick((False, True)),
         twins=choose.pick((False, True)),
     )
