@@ -33,8 +33,8 @@ ACTIVE = 16
 """How many answers the service makes at a time on one connection."""
 NAMES = 32
 """How many lanes a connection may name."""
-TOO_LONG = 9.5
-"""Seconds of writing after which a turn need not wait any longer."""
+TOO_LONG = 9.0
+"""Seconds until a request is written after which a turn need not wait any longer."""
 HELD = 5.0
 """Seconds of an answer that a proxy may hold back until it is whole."""
 RESTART = from_close(1012, "service restart")
@@ -328,7 +328,7 @@ class Network:
         pipe.outbound.appendleft(attempt)
         self.sim.note(f"  . attempt {attempt.number} is being written")
         seconds = attempt.size / self.world.link
-        if seconds > TOO_LONG:
+        if self.sim.now - attempt.sent_at + seconds > TOO_LONG:
             pipe.was_faulty = True
             self.sim.oracle.excuse(attempt, "blocked")
         self.sim.after(seconds, lambda: self._unblock(pipe))
@@ -359,6 +359,8 @@ class Network:
         if not attempt.is_written:
             attempt.is_written = True
             pipe.unsent -= attempt.size
+            if attempt.turn is not None and attempt.turn.current is attempt:
+                attempt.turn.useful_at = self.sim.now  # the wait for its answer begins
 
     # -- the service ---------------------------------------------------------------------------
 
