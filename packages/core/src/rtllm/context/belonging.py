@@ -89,14 +89,14 @@ class KnownResponses:
         self._by_prefix: defaultdict[tuple[bytes, bytes | None], list[KnownResponse]]
         self._by_prefix = defaultdict(list)
         self._by_mark: dict[str, KnownResponse] = {}
-        self._by_id: defaultdict[str, list[KnownResponse]] = defaultdict(list)
+        self._by_id: defaultdict[str, dict[str, KnownResponse]] = defaultdict(dict)
         self.requests = RequestCounts()
 
     def add(self, known: KnownResponse) -> None:
         """Remember a response."""
         self._by_prefix[_lookup_key(known.anchor)].append(known)
         self._by_mark[known.anchor.mark] = known
-        self._by_id[known.anchor.response_id].append(known)
+        self._by_id[known.anchor.response_id][known.anchor.mark] = known
 
     def remove(self, known: KnownResponse) -> None:
         """Forget a response."""
@@ -112,17 +112,17 @@ class KnownResponses:
         """Record that a response is remembered under another id, at another place."""
         self._remove_id(known)
         known.anchor, known.lost = anchor, False
-        self._by_id[anchor.response_id].append(known)
+        self._by_id[anchor.response_id][anchor.mark] = known
 
     def _remove_id(self, known: KnownResponse) -> None:
         response_id = known.anchor.response_id
-        self._by_id[response_id].remove(known)
+        del self._by_id[response_id][known.anchor.mark]
         if not self._by_id[response_id]:
             del self._by_id[response_id]
 
     def with_id(self, response_id: str) -> list[ResponseAnchor]:
         """Return the responses with an id: one, unless the host gives several the same."""
-        return [known.anchor for known in self._by_id.get(response_id, ())]
+        return [known.anchor for known in self._by_id.get(response_id, {}).values()]
 
     def find_by_mark(self, mark: str) -> KnownResponse | None:
         """Find a response by its mark; None if it is not remembered."""

@@ -346,6 +346,8 @@ class RequestPlanner:
         Then the id doesn't tell which of them the host would continue. A gateway's cache may
         rightly answer equal requests with one response.
         """
+        if self._memory == "none":
+            return False  # nothing is continued anyway
         found = [*self._conversations.with_id(response_id)]
         found += [anchor for anchor in self._warmed_up if anchor.response_id == response_id]
         mark = self.mark_of(attempt)
