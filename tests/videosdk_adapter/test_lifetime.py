@@ -146,6 +146,28 @@ async def test_another_thread_may_drop_it(way: str, callback: str) -> None:
 
 
 @ways
+async def test_closing_and_cancelling_leave_the_answers_of_other_threads(way: str) -> None:
+    gate, begun = asyncio.Event(), threading.Event()
+    async with Simulator(Reply.of(Text(pieces=("One ", Pause(gate), "two.")))) as service:
+        model = OpenAILLM(model="gpt-4.1", api_key="key", base_url=service.base_url, **WAYS[way])
+
+        async def listen() -> str:
+            said = ""
+            async for chunk in model.chat(hello()):
+                said += chunk.content
+                begun.set()
+            await model.aclose()
+            return said
+
+        elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(listen())))
+        await asyncio.to_thread(begun.wait, 20)
+        await model.cancel_current_generation()
+        await model.aclose()
+        gate.set()
+        assert await elsewhere == "One two."
+
+
+@ways
 async def test_the_clients_of_an_old_key_go_too(way: str) -> None:
     async with hosted() as service:
         owner = made(way, "on_turn", service)

@@ -1,5 +1,6 @@
 """One `chat`: its requests, its chunks, and the turn that it belongs to."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class ChatCall:
         context: The framework's context.
 
     Attributes:
+        loop: The event loop that it runs on.
         pipeline: The framework's pipeline that called it; None for another caller.
         context: The framework's context, by identity.
         turn: The turn that it belongs to; None until that is known.
@@ -58,6 +60,7 @@ class ChatCall:
     def __init__(
         self, turns: OpenTurns, pictures: ImageCache[ImageContent], context: ChatContext
     ) -> None:
+        self.loop = asyncio.get_running_loop()
         self.pipeline = calling_pipeline()
         self.context = context
         self.turn: PipelineTurn | None = None

@@ -250,7 +250,7 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         a summary on the same object. Another caller cancels the newest generation that no pipeline
         started, or if there is none, the newest of all.
         """
-        running = list(self._running)
+        running = self._running_here()
         pipeline = calling_pipeline()
         own = [call for call in running if call.pipeline is pipeline]
         if pipeline is None and (own or running):
@@ -282,20 +282,26 @@ class OpenAILLM(LiveSettings, LLM):  # type: ignore[misc]  # the framework has n
         await warm_up(client, replace(request, call=call_identity()), instructions)
 
     async def aclose(self) -> None:
-        """Close the connections; a later `chat` opens new ones.
+        """Close the connections of this event loop; a later `chat` opens new ones.
 
-        If a pipeline that ends calls it while another one uses the same object, only the
-        generations of the ending pipeline are cancelled.
+        Generations on other event loops, in other threads, go on. If a pipeline that ends calls it
+        while another one uses the same object, only the generations of the ending pipeline are
+        cancelled.
         """
         ending = ending_pipeline()
         others = [o for o in self._pipelines if o is not ending and uses_model(o, self)]
         stays = ending is not None and bool(others)
-        for call in list(self._running):
+        for call in self._running_here():
             if not stays or call.pipeline is ending:
                 call.cancel()
         if not stays:
             self._pictures.clear()
             await self._clients.aclose()
+
+    def _running_here(self) -> list[ChatCall]:
+        """List the generations on this event loop; only their own loop may cancel them."""
+        loop = asyncio.get_running_loop()
+        return [call for call in list(self._running) if call.loop is loop]
 
     # -- requests --------------------------------------------------------------------------------
 
