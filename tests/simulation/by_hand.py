@@ -54,19 +54,28 @@ def question(
     )
 
 
-def answer(engine: Engine, sent: Send, response_id: str, text: str, now: float) -> list[Action]:
-    """Answer a request whole."""
-    lane = json.loads(sent.data).get("stream_id")
+def answer(
+    engine: Engine, sent: Send, response_id: str, text: str, now: float, *, hosted: bool = False
+) -> list[Action]:
+    """Answer a request whole, perhaps after the use of a hosted tool."""
+    body = json.loads(sent.data)
+    lane = body.get("stream_id")
+    response = {"id": response_id, "previous_response_id": body.get("previous_response_id")}
     item = {
         "type": "message",
         "id": f"item-{response_id}",
         "role": "assistant",
         "content": [{"type": "output_text", "text": text}],
     }
-    done: list[dict[str, object]] = [{"type": "response.output_item.done", "item": item}]
+    used = {"type": "mcp_call", "id": f"used-{response_id}", "output": "4"}
+    items = [used, item] if hosted else [item]
+    done: list[dict[str, object]] = [
+        {"type": "response.output_item.done", "output_index": index, "item": one}
+        for index, one in enumerate(items)
+    ]
     frames: list[dict[str, object]] = [
-        {"type": "response.created", "response": {"id": response_id}},
-        {"type": "response.in_progress", "response": {"id": response_id}},
+        {"type": "response.created", "response": response},
+        {"type": "response.in_progress", "response": response},
         *(done if text else []),
         {"type": "response.completed", "response": {"id": response_id, "output": []}},
     ]

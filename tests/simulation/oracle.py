@@ -123,10 +123,10 @@ class Oracle:
     def excuse(self, attempt: AttemptRecord, cause: str) -> None:
         """Note that something happened to an attempt.
 
-        A drop after the connection's limit was announced changes nothing: the turn goes elsewhere
-        because of the limit, which is free.
+        What follows the announcement of the connection's limit changes nothing: the turn goes
+        elsewhere because of the limit, which is free.
         """
-        is_moving = attempt.excuse == "connection limit" and cause == "drop"
+        is_moving = attempt.excuse == "connection limit"
         self.sim.network.has_lost[attempt.engine] |= attempt.connection > 0
         if not attempt.is_booked and not is_moving:
             attempt.excuse = cause
@@ -442,7 +442,7 @@ class Oracle:
         pipes = [pipe for (e, _), pipe in network.pipes.items() if e == turn.engine]
         is_only = turn.sends == 1 and not (turn.was_queued or network.has_failed[turn.engine])
         is_only = is_only and not network.used_http[turn.engine]
-        if is_only and any(pipe.state == "open" and pipe.was_heard for pipe in pipes):
+        if is_only and any(p.state == "open" and p.was_heard and not p.is_blocked for p in pipes):
             raise Violation("7", f"turn {turn.serial} uses HTTP after one mute connection")
 
     def _begun(

@@ -372,3 +372,29 @@ def test_the_wait_for_the_first_output_begins_when_a_large_request_was_written()
     resent = (Send, Connect, Close)
     assert not [action for action in engine.tick(17.9) if isinstance(action, resent)]
     only(Connect, engine.tick(18.1))
+
+
+def test_a_created_without_a_lane_belongs_to_no_response_if_the_next_frame_has_its_lane() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    sent = only(Send, opened(engine, actions, 0.1))
+    stray = {"type": "response.created", "response": {"id": "stray", "previous_response_id": None}}
+    assert engine.received(sent.connection, json.dumps(stray), 0.2) == []
+    actions = answer(engine, sent, "first", "Hi.", 0.3)
+    delivered = [action.response_id for action in actions if isinstance(action, Deliver)]
+    assert set(delivered) == {"first"}
+    _, actions = engine.ask(question("hello", "Hi.", "yes", key="a"), 1.0)
+    assert json.loads(only(Send, actions).data)["previous_response_id"] == "first"
+
+
+def test_a_caller_who_may_be_known_takes_no_connection_from_one_who_went_on() -> None:
+    engine = Engine(EngineOptions(LANELESS))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    first = only(Send, opened(engine, actions, 0.1))
+    answer(engine, first, "first", "Hi.", 0.2, hosted=True)
+    _, actions = engine.ask(question("hello", "Hi.", "yes", key="a"), 1.0)
+    answer(engine, only(Send, actions), "second", "Good.", 1.2)
+    _, actions = engine.ask(question("hello", "Hi.", "no", key="b"), 2.0)
+    only(Connect, actions)
+    _, actions = engine.ask(question("hello", "Hi.", "yes", "Good.", "bye", key="a"), 3.0)
+    assert json.loads(only(Send, actions).data)["previous_response_id"] == "second"

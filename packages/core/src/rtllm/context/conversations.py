@@ -255,11 +255,15 @@ class Conversations:
 
         Nothing proves that it is the same caller. But if it is, each of its requests starts a
         conversation of its own, and each would occupy another lane. Only the longest match counts,
-        because the caller's earlier requests were conversations of their own, too.
+        because the caller's earlier requests were conversations of their own, too; and only the
+        newest response of a conversation: where it went on, it is another caller's.
         """
-        found = {known.conversation for known in self._responses.longest_matching(context)}
+        matches = list(self._responses.longest_matching(context))
+        found = {known.conversation for known in matches}
         conversation = self._known.get(found.pop()) if len(found) == 1 else None
-        if conversation is not None and not conversation.running and conversation.name is None:
+        if conversation is None or conversation.running or conversation.name is not None:
+            return
+        if any(known is conversation.responses[-1] for known in matches):
             self._on_released(conversation.number)
 
     # -- belonging ----------------------------------------------------------------------------

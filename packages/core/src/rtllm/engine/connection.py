@@ -74,7 +74,8 @@ class Connection:
         pinged_at: When a ping was sent that is not answered yet; else None.
         is_doubted: Whether a turn on it timed out and nothing has arrived since.
         unsent: Bytes that are not written yet, by attempt.
-        ignores_lanes: Whether the host seems to ignore lanes.
+        held: A ``created`` without a lane, until the next frame tells whether the host ignores
+            lanes or the frame was a stray one.
         lanes_proved: Whether the host ever named a lane, here or on another connection.
         address: The address that it asks, with the method, without the query.
         began: When it began to be opened.
@@ -100,7 +101,7 @@ class Connection:
         self.pinged_at: float | None = None
         self.is_doubted = False
         self.unsent: dict[int, int] = {}
-        self.ignores_lanes = False
+        self.held: Frame | None = None
         self.address: str | None = None
         self.began = 0.0
         self.opened_at = 0.0
@@ -182,14 +183,14 @@ class Connection:
             The attempt; the effect of an error without a lane; or None for a frame without attempt.
         """
         lane = frame.lane
-        if lane is not None and self.ignores_lanes:
-            self._answer_by_lane(lane)
         queue = self._running.get(lane)
         if lane is None and not (queue and self.has_responded):
             if frame.is_error:
                 if not queue or self._may_be_answered_anyway(from_error(*error_of(frame))):
                     return self._route_error(frame)
-            elif not queue and frame.type == "response.created" and not self.lanes_proved:
+            elif not queue and frame.type == "response.created":
+                self.held = None if self.lanes_proved or self.is_idle else frame
+            elif not queue and self.held is not None:
                 queue = self._answer_in_order()
         if not queue:
             return None
@@ -198,7 +199,7 @@ class Connection:
         if isinstance(decoder, ResponsesDecoder) and self._late_frames.is_late(frame, decoder):
             return None
         if lane is not None:
-            self.lanes_proved = True
+            self.lanes_proved, self.held = True, None
         self.has_responded = True
         return attempt
 
@@ -207,19 +208,8 @@ class Connection:
         attempts = self.attempts()
         if not attempts:
             return None
-        self.ignores_lanes = True
         self._running = {None: deque(attempts)}
         return self._running[None]
-
-    def _answer_by_lane(self, lane: str) -> None:
-        """Expect responses on their lanes again: what came without a lane was a stray frame."""
-        attempts = self.attempts()
-        if not any(attempt.lane == lane for attempt in attempts):
-            return
-        self.ignores_lanes = False
-        self._running = {}
-        for attempt in attempts:
-            self.add(attempt)
 
     def _route_error(self, frame: Frame) -> LanelessError | None:
         """Find the attempts that an error without a lane concerns.

@@ -15,7 +15,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from rtllm.codec.frames import Frame, read
+from rtllm.codec.frames import read
 from rtllm.engine.actions import Action, Close, WakeAt
 from rtllm.engine.attempt import Attempt
 from rtllm.engine.attempts import Attempts
@@ -278,7 +278,10 @@ class Engine:
         elif (frame := read(data)) is not None:
             match connection.route(frame):
                 case Attempt() as attempt:
-                    self._note_lanes(connection, frame)
+                    if connection.lanes_proved:
+                        self._state.knowledge.lanes_proved = True
+                    elif connection.held is not None:
+                        self._begin_without_lanes(connection, attempt, now)
                     if not attempt.written:  # it is answered before its whole text was written
                         self._note_written(attempt, now)
                     self._turns.feed(attempt, frame, now)
@@ -286,19 +289,12 @@ class Engine:
                     self._end_in_error(connection, error, now)
         return self._settle(now)
 
-    def _note_lanes(self, connection: Connection, frame: Frame) -> None:
-        """Record what a frame of a response shows about the host's support of lanes.
-
-        A ``created`` without a lane may be a stray one, so what follows it decides.
-        """
-        if connection.lanes_proved:
-            self._state.knowledge.lanes_proved = True
-        elif (
-            connection.ignores_lanes
-            and self._state.pool.lanes_on
-            and frame.type != "response.created"
-        ):
+    def _begin_without_lanes(self, connection: Connection, attempt: Attempt, now: float) -> None:
+        """Stop using lanes: a second frame without a lane followed the ``created`` without one."""
+        created, connection.held = connection.held, None
+        if self._state.pool.lanes_on:
             self._state.stop_using_lanes()
+        self._turns.feed(attempt, created, now)
 
     def sent(self, attempt: int, now: float) -> list[Action]:
         """Record that a request was written; over HTTP, that it is going out."""
