@@ -240,8 +240,13 @@ def test_a_failed_response_without_a_reason_is_tried_again(error: dict[str, Any]
     assert from_error(error, None).kind is FaultKind.REFUSED
 
 
-def test_a_failed_response_with_words_of_substance_is_not_tried_again() -> None:
-    error = {"message": "This was flagged by our content policy."}
+@pytest.mark.parametrize(
+    "message",
+    ["This was flagged by our content policy.", "You exceeded your current quota."],
+    ids=["policy", "quota"],
+)
+def test_a_failed_response_with_words_of_substance_is_not_tried_again(message: str) -> None:
+    error = {"message": message}
     assert from_error(error, None, begun=True).kind is FaultKind.RESPONSE_FAILED
 
 

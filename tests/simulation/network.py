@@ -184,7 +184,9 @@ class Network:
         world = self.world
         self.request_faults = world.possible(REQUEST_FAULTS)
         faults = world.possible(CONNECTION_FAULTS)
-        self.connection_faults = tuple(f for f in faults if world.uses_lanes or f != "stray created")
+        self.connection_faults = tuple(
+            f for f in faults if world.uses_lanes or f != "stray created"
+        )
         self.connect_faults = world.possible(CONNECT_FAULTS)
         self.http_faults = world.possible(HTTP_FAULTS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -398,3 +399,18 @@ def test_a_caller_who_may_be_known_takes_no_connection_from_one_who_went_on() ->
     only(Connect, actions)
     _, actions = engine.ask(question("hello", "Hi.", "yes", "Good.", "bye", key="a"), 3.0)
     assert json.loads(only(Send, actions).data)["previous_response_id"] == "second"
+
+
+def test_a_host_that_no_longer_names_lanes_is_heard_on_its_next_connection() -> None:
+    engine = Engine(EngineOptions(HOST))
+    _, actions = engine.ask(question("hello", key="a"), 0.0)
+    first = only(Send, opened(engine, actions, 0.1))
+    answer(engine, first, "first", "Hi.", 0.2)
+    engine.lost(first.connection, Fault(FaultKind.DROPPED, "rolled back"), 1.0)
+    _, actions = engine.ask(question("hello", "Hi.", "yes", key="a"), 2.0)
+    sent = only(Send, opened(engine, actions, 2.1))
+    body = json.loads(sent.data)
+    del body["stream_id"]
+    unnamed = replace(sent, data=json.dumps(body).encode())
+    actions = answer(engine, unnamed, "second", "Good.", 2.2)
+    assert only(Finish, actions).report.outcome == "completed"

@@ -513,6 +513,30 @@ async def test_a_key_that_ends_in_a_newline_is_sent_without_it() -> None:
     assert reach.http().api_key == "sk-secret"
 
 
+async def test_an_address_next_to_a_client_keeps_its_query() -> None:
+    own = "https://a.example/v1"
+    query = {"team": "voice"}
+    async with openai.AsyncOpenAI(api_key="k", base_url=own, default_query=query) as client:
+        reach = resolve_provider(client=client, base_url="https://a.example/v2?x=1")
+        made = reach.http()
+        assert str(made.base_url) == "https://a.example/v2/"
+        assert dict(made.default_query) == {"team": "voice", "x": "1"}
+
+
+class OfOurOwn(openai.AsyncOpenAI):
+    """A client that takes no other arguments, as tracing wrappers do."""
+
+    def __init__(self) -> None:
+        super().__init__(api_key="k")
+
+
+async def test_a_client_that_cannot_be_copied_is_named_at_the_call() -> None:
+    async with OfOurOwn() as client:
+        with pytest.raises(ConfigError, match="OfOurOwn can't be copied"):
+            resolve_provider(client=client, api_key="another")
+        assert resolve_provider(client=client).http().api_key == "k"
+
+
 async def test_a_client_that_is_closed_while_its_first_http_request_is_made_sends_none(
     make_client: MakeClient,
 ) -> None:

@@ -93,7 +93,7 @@ class EmittedCalls:
     ) -> dict[int, _EmittedCall]:
         """Find the items that recorded the calls, by index. A framework records them in order."""
         unrecorded = list(self._emitted)
-        counts = count_keys(items)
+        counts, earlier = count_keys(items), self._earlier | others
         found: dict[int, _EmittedCall] = {}
         for index, item in enumerate(items):
             if not isinstance(item, ToolCall):
@@ -101,7 +101,7 @@ class EmittedCalls:
             key = item.key if item.key is not None and counts[item.key] == 1 else None
             same = [one for one in unrecorded if one.call_id == item.call_id]
             match = next((one for one in same if key is not None and one.key == key), None)
-            is_new = index >= self._first if key is None else key not in self._earlier | others
+            is_new = index >= self._first if key is None else key not in earlier
             if match is None and is_new:
                 match = next((one for one in same if one.key is None or counts[one.key] > 1), None)
             if match is not None:

@@ -76,7 +76,7 @@ class Connection:
         unsent: Bytes that are not written yet, by attempt.
         held: A ``created`` without a lane, until the next frame tells whether the host ignores
             lanes or the frame was a stray one.
-        lanes_proved: Whether the host ever named a lane, here or on another connection.
+        lanes_proved: Whether a response on it named its lane.
         address: The address that it asks, with the method, without the query.
         began: When it began to be opened.
         opened_at: When it was open.

@@ -229,7 +229,6 @@ class Engine:
                 if attempt.exchange is not None:
                     attempt.exchange.accepted()
             return self._settle(now)
-        connection.lanes_proved = self._state.knowledge.lanes_proved
         if connection.is_trial:
             self._state.fallback.record_open()
         self._maintain_connections(now)
@@ -278,9 +277,7 @@ class Engine:
         elif (frame := read(data)) is not None:
             match connection.route(frame):
                 case Attempt() as attempt:
-                    if connection.lanes_proved:
-                        self._state.knowledge.lanes_proved = True
-                    elif connection.held is not None:
+                    if connection.held is not None:
                         self._begin_without_lanes(connection, attempt, now)
                     if not attempt.written:  # it is answered before its whole text was written
                         self._note_written(attempt, now)

@@ -37,7 +37,6 @@ class HostKnowledge:
     Attributes:
         name: The host's name.
         lanes: Whether it supports lanes, as far as is known now.
-        lanes_proved: Whether it ever named a lane in a response.
         rejected: The parameters that its models rejected.
         finishes_early: The models whose output went on after a ``finish_reason``.
         dialects: The dialects of its models.
@@ -46,7 +45,6 @@ class HostKnowledge:
 
     def __init__(self, name: str, *, lanes: bool, dialect: Mapping[str, str] | None = None) -> None:
         self.lanes = lanes
-        self.lanes_proved = False
         self.dialects = HostDialects(name, dialect)
         self.forgets = False
         self._models: dict[str, str] = {}

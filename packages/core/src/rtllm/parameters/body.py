@@ -153,10 +153,10 @@ def body_of(
     )
     fitting.check()
     settings = fitting.settings(with_tools=with_tools)
-    for name in NOT_IN_EXTRA_BODY[api] & extras["extra_body"].keys():
+    if forbidden := sorted(NOT_IN_EXTRA_BODY[api] & extras["extra_body"].keys()):
         raise ConfigError(
-            f"{name} can't be set in extra_body: the chat context or the protocol determines it; "
-            "remove it"
+            f"extra_body sets {', '.join(forbidden)}, which the chat context or the protocol "
+            "determines; remove it"
         )
     if extra := without_nulls(extras["extra_body"]):
         settings.update(extra if api == "responses" else {"extra_body": extra})

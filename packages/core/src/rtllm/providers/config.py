@@ -260,12 +260,22 @@ def _with_settings(client: Any, api_key: ApiKey | None, base_url: str | None) ->
 
     It is a copy that shares the HTTP client. Azure's clients also have the key in headers of their
     own, and objects that are not of the SDK have no copies; they stay as they are.
+
+    Raises:
+        ConfigError: If the client can't be copied.
     """
     changes: dict[str, Any] = {}
     if api_key:
         changes["api_key"] = as_provider(api_key)
     if base_url:
-        changes["base_url"] = api_root(base_url)[0]
+        changes["base_url"], query = api_root(base_url)
+        changes["default_query"] = query_of(client) | query
     if not changes or is_azure(client) or not hasattr(client, "with_options"):
         return client
-    return client.with_options(**changes)
+    try:
+        return client.with_options(**changes)
+    except TypeError as error:  # a subclass whose constructor takes other arguments
+        raise ConfigError(
+            f"a {type(client).__name__} can't be copied with another api_key or base_url "
+            f"({error}); set them on the client itself"
+        ) from error

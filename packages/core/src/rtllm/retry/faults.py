@@ -244,7 +244,7 @@ SUBSTANCE = frozenset(
 # Seen: hosts that give no code for a context that is too long or not allowed.
 _SUBSTANCE_WORDS = re.compile(
     r"context.?(length|window|size)|maximum context|too many tokens|api.?key|location is not"
-    r"|content.?(filter|policy|management)"
+    r"|content.?(filter|policy|management)|quota|insufficient.?(credit|balance|fund)"
     r"|usage polic|safety|moderation|flagged|not on your plan|billing|not allowed to|permission",
     re.IGNORECASE,
 )
