@@ -43,6 +43,7 @@ from rtllm.simulator import (
     Silence,
     Simulator,
 )
+from support.waiting import until
 from transport.caller import QUICK, Caller, MakeClient, ended, spoken
 
 ONCE = RetryPolicy(budget=0, interval=0.0)
@@ -252,9 +253,7 @@ async def test_the_socket_is_tried_again_during_a_turn(
         await caller.say("one")
         refusing = False
         await caller.say("two")
-        await simulator.journal.wait(
-            lambda _: any(c.number > 0 and c.state == "open" for c in client.connections)
-        )
+        await until(lambda: any(c.number > 0 and c.state == "open" for c in client.connections))
         await caller.say("three")
         assert [r.protocol for r in reports] == ["http", "http", "websocket"]
         assert [r.chained for r in reports] == [False, True, True]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -157,32 +158,60 @@ assert not late, late
 
 _PROGRAM = """
 import asyncio, gc, sys
-from rtllm import Client, Credentials, Message, Request, endpoint
+from rtllm import Client, Credentials, Message, Request, TurnError, endpoint
 
-async def main(url, keeps, turns):
-    client = Client(endpoint(url), Credentials("key"))
+def connections():
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("rtllm")]
+
+async def main(url, keeps, until):
+    client = Client(endpoint(url), Credentials("key"), fallback=None)
     if keeps:
         globals()["kept"] = client
-    for turn in range(turns):
+    for turn in range(2):
         items = (Message.of("user", "Hi"),)
         with client.ask(Request(items, "gpt-4.1", lambda items: items)) as stream:
-            await stream.text()
+            try:
+                await stream.text()
+            except TurnError as error:
+                print(type(error).__name__)
+    while until == "all are closed" and connections():
+        await asyncio.sleep(0.005)
     del client
     gc.collect()
 
-asyncio.run(main(sys.argv[1], sys.argv[2] == "kept", 2))
+asyncio.run(main(sys.argv[1], sys.argv[2] == "kept", sys.argv[3]))
 """
+
+
+async def program_output(simulator: Simulator, keeps: str, until: str) -> tuple[int, str, str]:
+    """The return code and the output of a program that doesn't close its client."""
+    command = [sys.executable, "-c", _PROGRAM, simulator.base_url, keeps, until]
+    run = partial(subprocess.run, command, capture_output=True, text=True, check=False)
+    process = await asyncio.get_running_loop().run_in_executor(None, run)
+    logged = re.compile("does not support lanes|the turn failed after")
+    said = [line for line in process.stderr.splitlines() if not logged.search(line)]
+    return process.returncode, process.stdout, "\n".join(said)
 
 
 @pytest.mark.parametrize("keeps", ["kept", "dropped"])
 @pytest.mark.parametrize("lanes", ["on", "off"])
 async def test_a_program_that_ends_without_closing_says_nothing(keeps: str, lanes: Any) -> None:
     async with Simulator("Hi.", lanes=lanes) as simulator:
-        command = [sys.executable, "-c", _PROGRAM, simulator.base_url, keeps]
-        run = partial(subprocess.run, command, capture_output=True, text=True, check=False)
-        process = await asyncio.get_running_loop().run_in_executor(None, run)
-    said = [line for line in process.stderr.splitlines() if "does not support lanes" not in line]
-    assert (process.returncode, said) == (0, [])
+        assert await program_output(simulator, keeps, "the turns are over") == (0, "", "")
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("keeps", ["kept", "dropped"])
+async def test_a_program_that_ends_after_its_connections_says_nothing(keeps: str) -> None:
+    async with Simulator("Hi.", idle=0.2) as simulator:
+        assert await program_output(simulator, keeps, "all are closed") == (0, "", "")
+
+
+@pytest.mark.parametrize("keeps", ["kept", "dropped"])
+async def test_a_program_that_ends_without_a_connection_says_nothing(keeps: str) -> None:
+    async with Simulator("Hi.", api_key="another") as simulator:
+        output = await program_output(simulator, keeps, "the turns are over")
+    assert output == (0, "RequestRejected\nRequestRejected\n", "")
 
 
 @pytest.mark.parametrize("steps", range(6))

@@ -124,8 +124,6 @@ class Runtime:
     def stop(self) -> None:
         """End all turns and accept nothing new; later requests need another runtime."""
         if not self._is_stopped:
-            if self._sockets is not None:
-                self._sockets.stop()
             self._act(self._engine.close(self._loop.time()))
             self._is_stopped = True
             self._set_timer(None)

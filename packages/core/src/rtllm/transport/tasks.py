@@ -12,19 +12,13 @@ class NumberedTasks:
 
     Args:
         facts: Informed when the event loop ends, which cancels tasks.
-        at_loop_end: Awaited in a task that the loop's end cancels, after `facts` was informed, and
-            in the last task that is closed after `stop`: the loop may end before `close_all` does.
     """
 
-    def __init__(
-        self, facts: Facts, at_loop_end: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._at_loop_end = at_loop_end
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._is_stopped = False
 
     def start(self, number: int, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task, with an empty context that holds nothing of the caller's."""
@@ -39,17 +33,12 @@ class NumberedTasks:
             task.add_done_callback(self._closing.discard, context=Context())
             task.cancel()
 
-    def stop(self) -> None:
-        """Record that no task will be started any more."""
-        self._is_stopped = True
-
     async def close_all(self, limit: float | None = None) -> None:
         """Cancel all tasks, and wait for their end.
 
         Args:
             limit: Seconds to wait; None if each task limits its own end.
         """
-        self.stop()
         for number in list(self._running):
             self.close(number)
         if self._closing:
@@ -59,16 +48,8 @@ class NumberedTasks:
         try:
             await run()
         except asyncio.CancelledError:
-            is_loop_end = self._running.pop(number, None) is not None  # not by `close`
-            if is_loop_end:
+            if self._running.pop(number, None) is not None:  # not by `close`
                 self._facts.loop_ends()
-            if self._at_loop_end is not None and (is_loop_end or self._is_last()):
-                await self._at_loop_end()
             raise
         finally:
             self._running.pop(number, None)
-
-    def _is_last(self) -> bool:
-        """Whether the running task is the last one, and no other will be started."""
-        others = self._closing - {asyncio.current_task()}
-        return self._is_stopped and not self._running and all(task.done() for task in others)

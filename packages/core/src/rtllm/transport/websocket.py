@@ -10,7 +10,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from functools import partial
 
@@ -97,7 +97,7 @@ class WebSockets:
         self._opener = WebSocketOpener(credentials, network)
         self._facts = facts
         self._loop = asyncio.get_running_loop()
-        self._tasks = NumberedTasks(facts, self._opener.aclose)
+        self._tasks = NumberedTasks(facts)
         self._writers: dict[int, _Writer] = {}
 
     def connect(self, action: Connect) -> None:
@@ -122,30 +122,26 @@ class WebSockets:
         """Close a connection, or stop opening it, without waiting."""
         self._tasks.close(number)
 
-    def stop(self) -> None:
-        """Record that nothing will be opened any more."""
-        self._tasks.stop()
-
     async def aclose(self) -> None:
-        """Close everything, each within a limit, also if the end of the event loop cancels it."""
-        try:
-            await self._tasks.close_all()
-        finally:
-            await self._opener.aclose()
+        """Close everything, each within a limit."""
+        await self._tasks.close_all()
 
     # -- one connection ------------------------------------------------------------------------
 
     async def _run(self, action: Connect) -> None:
         """Open a connection and read it until its end."""
-        opened = await self._open(action)
-        if opened is not None:
-            await self._serve(action.connection, *opened)
+        async with AsyncExitStack() as closing:
+            opened = await self._open(action, closing)
+            if opened is not None:
+                await self._serve(action.connection, *opened)
 
-    async def _open(self, action: Connect) -> tuple[Socket, tuple[str, ...]] | None:
+    async def _open(
+        self, action: Connect, closing: AsyncExitStack
+    ) -> tuple[Socket, tuple[str, ...]] | None:
         try:
             url = self._endpoint.for_model(action.model)
             self._facts.asked(action.connection, f"WebSocket {without_secrets(url)}")
-            return await self._opener.open(url, action.network)
+            return await self._opener.open(url, action.network, closing)
         except FaultError as error:
             fault = error.fault
         except Exception as error:

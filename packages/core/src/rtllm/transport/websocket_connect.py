@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import weakref
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -117,16 +118,19 @@ class WebSocketOpener:
         self._credentials = credentials
         self._config = config
         self._trusted: ssl.SSLContext | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._connector: aiohttp.BaseConnector | None = None
-        self._left: list[aiohttp.ClientSession] = []
 
-    async def open(self, url: str, network: Network) -> tuple[Socket, tuple[str, ...]]:
+    async def open(
+        self, url: str, network: Network, closing: AsyncExitStack
+    ) -> tuple[Socket, tuple[str, ...]]:
         """Open a WebSocket; a key of Azure's is tried in both headers.
+
+        Each WebSocket has a session of its own. That costs little next to a handshake, and leaves
+        nothing to close after the last one.
 
         Args:
             url: The full URL.
             network: The network settings.
+            closing: Closes the session, also if the WebSocket can't be opened.
 
         Returns:
             The socket, and the credentials that its host knows.
@@ -134,9 +138,11 @@ class WebSocketOpener:
         Raises:
             FaultError: If it can't be opened.
         """
+        session = await closing.enter_async_context(_session_for(network))
         headers = await self._headers()
         try:
-            return await self._connect(url, network, headers), secrets_of(url, headers)
+            socket = await self._connect(session, url, network, headers)
+            return socket, secrets_of(url, headers)
         except FaultError as error:
             credentials = self._credentials()
             if error.fault.status != 401 or credentials is None:
@@ -145,17 +151,22 @@ class WebSocketOpener:
         if others is None:
             raise rejected
         try:
-            socket = await self._connect(url, network, others)
+            socket = await self._connect(session, url, network, others)
         except FaultError:
             raise rejected from None
         credentials.keep_other_header()
         return socket, secrets_of(url, others)
 
-    async def _connect(self, url: str, network: Network, headers: Mapping[str, str]) -> Socket:
+    async def _connect(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        network: Network,
+        headers: Mapping[str, str],
+    ) -> Socket:
         try:
             proxy = self._config.proxy_for(url, network.proxy)
             via = name_of(checked_scheme(proxy)) if proxy else ""
-            session = self._session_for(network)
             tls = await self._tls_for(url, network.connector)
         except ConfigError as error:
             raise FaultError(Fault(FaultKind.FORBIDDEN, str(error))) from None
@@ -221,52 +232,36 @@ class WebSocketOpener:
             self._trusted = await asyncio.to_thread(trusted_by_environment)
         return True if self._trusted is None else self._trusted
 
-    def _session_for(self, network: Network) -> aiohttp.ClientSession:
-        """Return a session with the trust store of a given connector; an older session stays open.
-
-        Its own connector has no limit. The engine limits the number of connections; a limit of the
-        connector would only delay them.
-        """
-        connector = network.connector
-        if not isinstance(connector, aiohttp.BaseConnector | None):
-            kind = type(connector).__name__
-            raise ConfigError(f"the network's connector is {kind}; expected one of aiohttp")
-        if connector is not None and connector.closed:
-            connector = None
-        if (
-            self._session is None
-            or self._session.closed
-            or (connector is not None and connector is not self._connector)
-        ):
-            trace = aiohttp.TraceConfig()
-            trace.on_request_end.append(_read_refusal)
-            trace.on_request_redirect.append(_check_redirect)
-            old = self._session
-            self._connector = connector
-            own = _unlimited(connector)
-            self._session = aiohttp.ClientSession(
-                connector=own,
-                connector_owner=own is not connector,
-                trace_configs=[trace],
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            if old is not None:
-                self._left.append(old)
-        return self._session
-
-    async def aclose(self) -> None:
-        """Close the sessions."""
-        sessions = [*self._left, *([self._session] if self._session is not None else [])]
-        self._left.clear()
-        self._session = self._connector = None
-        for session in sessions:
-            await session.close()
-
 
 def dated(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Lowercase header names, and add the time: a ``retry-after`` date is relative to it."""
     known = {name.lower(): value for name, value in (headers or {}).items()}
     return {"date": formatdate(usegmt=True), **known}
+
+
+def _session_for(network: Network) -> aiohttp.ClientSession:
+    """Create a session with the trust store of a given connector.
+
+    Its own connector has no limit. The engine limits the number of connections; a limit of the
+    connector would only delay them.
+    """
+    connector = network.connector
+    if not isinstance(connector, aiohttp.BaseConnector | None):
+        kind = type(connector).__name__
+        message = f"the network's connector is {kind}; expected one of aiohttp"
+        raise FaultError(Fault(FaultKind.FORBIDDEN, message))
+    if connector is not None and connector.closed:
+        connector = None
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(_read_refusal)
+    trace.on_request_redirect.append(_check_redirect)
+    own = _unlimited(connector)
+    return aiohttp.ClientSession(
+        connector=own,
+        connector_owner=own is not connector,
+        trace_configs=[trace],
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
 
 
 def _unlimited(connector: aiohttp.BaseConnector | None) -> aiohttp.BaseConnector:
