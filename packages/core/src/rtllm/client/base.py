@@ -145,9 +145,11 @@ class BaseClient(ABC):
         return self._ask(self._prepare(request))
 
     def _prepare(self, request: Request) -> PreparedRequest:
-        if self._label is not None and request.call.label is None:
-            request = replace(request, call=replace(request.call, label=self._label))
-        return prepare(request, self._knowledge.keeps_id)
+        prepared = prepare(request, self._knowledge.keeps_id)
+        if self._label is None or request.call.label is not None:
+            return prepared
+        call = replace(request.call, label=self._label)
+        return replace(prepared, request=replace(request, call=call))
 
     def _ask(self, prepared: PreparedRequest) -> ResponseStream:
         counted = self._shutdown.add_stream()

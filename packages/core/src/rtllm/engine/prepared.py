@@ -11,7 +11,7 @@ from rtllm.codec.responses_encoder import check_encodable, request_frame
 from rtllm.content.call_ids import carries_data
 from rtllm.content.items import Message, ToolCall
 from rtllm.content.request import Request
-from rtllm.content.request_check import check_items, check_request
+from rtllm.content.request_check import check_request
 from rtllm.context.normalize import ContextRepair, KeepsId, normalize_context, normalize_repaired
 from rtllm.context.outline import Outline, Plan
 from rtllm.errors import ConfigError, EmptyContext
@@ -154,9 +154,6 @@ def prepare(request: Request, keeps_id: KeepsId = carries_data) -> PreparedReque
     except UnicodeEncodeError:  # rare; only then each text is checked
         legal = normalize_repaired(request.items, keeps_id)
         context = Outline.of(legal.items, request.unsent)
-    except (TypeError, AttributeError):
-        check_items(request.items)
-        raise
     if not context.items:
         raise EmptyContext(
             "the context has no item to respond to; pass at least one message or tool output"
