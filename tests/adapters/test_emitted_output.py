@@ -56,6 +56,8 @@ def test_tokens_are_added_and_what_is_unknown_stays_unknown() -> None:
     spent.add(ResponseEnded("completed", usage=Usage(10, 2, cached=5, tier="flex")))
     spent.add_all(SpentTokens(Usage(20, 3, tier="default"), 2, "resp-9", "gpt-5"))
     assert spent == SpentTokens(Usage(30, 5, cached=5, tier="default"), 4, "resp-9", "gpt-5")
+    spent.add(ResponseEnded("completed", response_id="resp-10", usage=Usage(1, 1, reasoning=1)))
+    assert spent.usage == Usage(31, 6, cached=5, reasoning=1, tier="default")
 
 
 def test_a_refusal_is_text_or_an_error() -> None:

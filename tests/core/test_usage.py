@@ -5,12 +5,38 @@ from datetime import date
 import pytest
 
 from rtllm.content.call_identity import CallIdentity
-from rtllm.content.usage import AttemptDetails, Totals, Usage, UsageCategory
+from rtllm.content.usage import AttemptDetails, Totals, Usage, UsageCategory, add_usage
 from rtllm.content.usage_ledger import CONVERSATIONS, UsageLedger
 
 
 def test_total_is_input_and_output() -> None:
     assert Usage(3, 4, reasoning=2).total == 7
+
+
+KNOWN = Usage(1, 2, 3, 4, 5, "flex")
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "total"),
+    [
+        pytest.param(None, None, None, id="none is known"),
+        pytest.param(KNOWN, None, KNOWN, id="only the earlier is known"),
+        pytest.param(None, KNOWN, KNOWN, id="only the later is known"),
+        pytest.param(
+            KNOWN,
+            Usage(10, 20, 30, 40, 50, "default"),
+            Usage(11, 22, 33, 44, 55, "default"),
+            id="both report all",
+        ),
+        pytest.param(KNOWN, Usage(10, 20), Usage(11, 22, 3, 4, 5, "flex"), id="the later less"),
+        pytest.param(Usage(10, 20), KNOWN, Usage(11, 22, 3, 4, 5, "flex"), id="the later more"),
+        pytest.param(Usage(1, 1), Usage(2, 2), Usage(3, 3), id="both report little"),
+    ],
+)
+def test_usage_adds_up_and_unknown_counts_stay_unknown(
+    earlier: Usage | None, later: Usage | None, total: Usage | None
+) -> None:
+    assert add_usage(earlier, later) == total
 
 
 def test_an_unknown_attempt_is_counted_as_unknown() -> None:

@@ -1,14 +1,13 @@
 """What a framework gets for a request: text, calls and tokens, of one response or several."""
 
 import logging
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from rtllm.adapters.call_history import CallGroup
 from rtllm.adapters.refusals import OnRefusal, refusal_error
 from rtllm.content.events import Event, ResponseEnded, TextDelta, ToolCallReady
 from rtllm.content.items import ToolCall
-from rtllm.content.usage import Usage
+from rtllm.content.usage import Usage, add_usage
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +35,10 @@ class SpentTokens:
         self.add_all(SpentTokens(ended.usage, 1, ended.response_id))
 
     def add_all(self, later: "SpentTokens") -> None:
-        """Add the tokens of responses that came later; the service tier is theirs."""
-        self.usage = _sum_of(self.usage, later.usage)
+        """Add the tokens of responses that came later."""
+        self.usage = add_usage(self.usage, later.usage)
         self.responses += later.responses
         self.response_id, self.model = later.response_id, later.model
-
-
-def _sum_of(earlier: Usage | None, later: Usage | None) -> Usage | None:
-    if earlier is None or later is None:
-        return earlier or later
-    sums: dict[str, Any] = {}
-    for count in fields(Usage):
-        before, after = getattr(earlier, count.name), getattr(later, count.name)
-        if isinstance(before, int):
-            sums[count.name] = before + (after or 0)
-    return replace(later, **sums)
 
 
 @dataclass(slots=True)

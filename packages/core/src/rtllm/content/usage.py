@@ -46,6 +46,29 @@ class Usage:
         return self.input + self.output
 
 
+def add_usage(earlier: Usage | None, later: Usage | None) -> Usage | None:
+    """Add the tokens of attempts or responses, of which only some may be known.
+
+    Returns:
+        The sum, of each count that one of them has, with the tier that was reported last; None if
+        neither is known.
+    """
+    if earlier is None or later is None:
+        return later if earlier is None else earlier
+    return Usage(
+        earlier.input + later.input,
+        earlier.output + later.output,
+        _sum(earlier.cached, later.cached),
+        _sum(earlier.cache_write, later.cache_write),
+        _sum(earlier.reasoning, later.reasoning),
+        later.tier or earlier.tier,
+    )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return one if other is None else (one or 0) + other
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptDetails:
     """What is known about one attempt apart from its usage.

@@ -166,21 +166,3 @@ def event_attributes(event: TraceEvent) -> Attributes:
         if field.name not in _OF_ALL and (value := getattr(event, field.name)) is not None
     }
     return own | numbers_of(event)
-
-
-def add_usage(total: Usage | None, more: Usage | None) -> Usage | None:
-    """Return the sum of the tokens of two attempts; None if neither is known."""
-    if total is None or more is None:
-        return more if total is None else total
-    return Usage(
-        total.input + more.input,
-        total.output + more.output,
-        _sum(total.cached, more.cached),
-        _sum(total.cache_write, more.cache_write),
-        _sum(total.reasoning, more.reasoning),
-        more.tier or total.tier,
-    )
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return one if other is None else (one or 0) + other

@@ -4,8 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from rtllm.content.usage import Usage
-from rtllm.instrumentation.otel_attributes import add_usage
+from rtllm.content.usage import Usage, add_usage
 from rtllm.trace.events import AttemptEnded, RequestSent, TraceEvent, TurnFinished, TurnQueued
 
 LIMIT: Final = 10_000
