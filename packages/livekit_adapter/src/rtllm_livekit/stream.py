@@ -155,10 +155,10 @@ class LLMStream(llm.LLMStream):
             is_known = self._names.to_framework(call.name) in known
             return explain_unreadable(call, (call.name,) if is_known else ())
 
-        calls = self._output.calls
-        if all(explain(call) is not None for call in calls):
-            return self._gate.check(self._output, explain, at=len(self._request.items))
-        for call in calls:
+        reasons = {call: explain(call) for call in self._output.calls}
+        if None not in reasons.values():
+            return self._gate.check(self._output, reasons.get, at=len(self._request.items))
+        for call in self._output.calls:
             self._emit(stream, extra, ToolCallReady(call))
         return False
 

@@ -73,7 +73,10 @@ class ChatCall:
         self._cancelled = False
 
     def is_cancelled(self) -> bool:
-        """Whether it was cancelled."""
+        """Whether it was cancelled.
+
+        A method, since a type checker takes a false attribute for false also after an ``await``.
+        """
         return self._cancelled
 
     def cancel(self) -> None:
@@ -220,7 +223,7 @@ class ChatCall:
 
     async def _next(self, stream: ResponseStream) -> Event | None:
         """Return the next event; None if the response is over or the `chat` was cancelled."""
-        if self._cancelled:
+        if self.is_cancelled():
             return None
         event = await anext(stream, None)
         return None if self.is_cancelled() else event
