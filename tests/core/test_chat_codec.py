@@ -462,8 +462,8 @@ def test_a_usage_chunk_is_an_end_for_hosts_that_give_no_reason() -> None:
         ({"message": "overloaded", "code": "server_is_overloaded"}, FaultKind.THROTTLED),
         ({"message": "slow", "code": 429}, FaultKind.THROTTLED),
         ({"message": "boom", "type": "server_error"}, FaultKind.SERVER),
-        ({"message": "nothing known"}, FaultKind.RESPONSE_FAILED),
-        ("a mere string", FaultKind.RESPONSE_FAILED),
+        ({"message": "nothing known"}, FaultKind.SERVER),
+        ("a mere string", FaultKind.SERVER),
     ],
 )
 def test_an_error_line_is_a_fault(error: Any, kind: FaultKind) -> None:

@@ -344,10 +344,10 @@ def test_response_done_ends_by_its_status(status: str | None, outcome: str) -> N
     ("frame", "kind"),
     [
         (end("failed", error={"code": "server_error", "message": "m"}), FaultKind.SERVER),
-        (end("failed", error=None), FaultKind.RESPONSE_FAILED),
+        (end("failed", error=None), FaultKind.SERVER),
         (end("failed", error={"code": "previous_response_not_found"}), FaultKind.CHAIN_MISS),
-        (event("done", None, response={"status": "failed"}), FaultKind.RESPONSE_FAILED),
-        (end("cancelled"), FaultKind.RESPONSE_FAILED),
+        (event("done", None, response={"status": "failed"}), FaultKind.SERVER),
+        (end("cancelled"), FaultKind.SERVER),
         ({"type": "error", "status": 429, "error": {"message": "m"}}, FaultKind.THROTTLED),
         ({"error": {"code": "server_error"}}, FaultKind.SERVER),
     ],
