@@ -13,6 +13,7 @@ from rtllm.engine.snapshot import ConnectionSnapshot
 from rtllm.engine.transitions import change
 from rtllm.retry.faults import Fault, belongs_to_connection, from_error
 from rtllm.retry.policy import ends_connection, may_concern_connection, refuses_lanes
+from rtllm.retry.redaction import NO_SECRETS
 
 State = Literal["connecting", "open", "closing", "closed"]
 
@@ -78,6 +79,7 @@ class Connection:
             lanes or the frame was a stray one.
         lanes_proved: Whether a response on it named its lane.
         address: The address that it asks, with the method, without the query.
+        secrets: The credentials that its host was sent.
         began: When it began to be opened.
         opened_at: When it was open.
     """
@@ -103,6 +105,7 @@ class Connection:
         self.unsent: dict[int, int] = {}
         self.held: Frame | None = None
         self.address: str | None = None
+        self.secrets = NO_SECRETS
         self.began = 0.0
         self.opened_at = 0.0
         self.lanes_proved = False
@@ -186,7 +189,7 @@ class Connection:
         queue = self._running.get(lane)
         if lane is None and not (queue and self.has_responded):
             if frame.is_error:
-                if not queue or self._may_be_answered_anyway(from_error(*error_of(frame))):
+                if not queue or self._may_be_answered_anyway(self._fault_of(frame)):
                     return self._route_error(frame)
             elif not queue and frame.type == "response.created":
                 self.held = None if self.lanes_proved or self.is_idle else frame
@@ -218,7 +221,7 @@ class Connection:
         the connection: requests that are not accepted yet are sent on another one, and running ones
         may end.
         """
-        fault = from_error(*error_of(frame))
+        fault = self._fault_of(frame)
         attempts = self.attempts()
         waiting = tuple(attempt for attempt in attempts if attempt.is_waiting)
         if not attempts:
@@ -239,6 +242,9 @@ class Connection:
         if not is_over:
             fault = belongs_to_connection(fault)
         return LanelessError(fault, displaced=waiting, is_over=True)
+
+    def _fault_of(self, frame: Frame) -> Fault:
+        return self.secrets.redact(from_error(*error_of(frame)))
 
     def _may_be_answered_anyway(self, fault: Fault) -> bool:
         """Whether a request may be answered in spite of an error.

@@ -38,6 +38,7 @@ from rtllm.retry.faults import (
     Fault,
     timed_out,
 )
+from rtllm.retry.redaction import Secrets
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +239,12 @@ class Engine:
             self._state.due.append(turn)
         if connection.replaces is not None:
             self._sender.replace(connection.replaces, number, now)
+        return self._settle(now)
+
+    def authenticated(self, number: int, secrets: Secrets, now: float) -> list[Action]:
+        """Record the credentials that a host was sent, to keep them out of its errors."""
+        if (connection := self._state.connections.find(number)) is not None:
+            connection.secrets = secrets
         return self._settle(now)
 
     def connect_failed(self, number: int, fault: Fault, now: float) -> list[Action]:

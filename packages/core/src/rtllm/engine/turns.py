@@ -119,7 +119,12 @@ class Turns:
         if turn is not None and events:
             self._deliver(turn, attempt, events, now)
         if fault is not None:
-            self.fail(attempt, fault, now)
+            self.fail(attempt, self._redacted(fault, attempt), now)
+
+    def _redacted(self, fault: Fault, attempt: Attempt) -> Fault:
+        """Replace the credentials of a request in the fault that was read in its response."""
+        connection = self._state.connections.find(attempt.connection)
+        return fault if connection is None else connection.secrets.redact(fault)
 
     def _is_parent_ignored(self, attempt: Attempt) -> bool:
         """Check once, when a request is accepted, whether the service ignores its parent.

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from rtllm.retry.faults import Fault
+from rtllm.retry.redaction import Secrets
 
 
 class Facts(Protocol):
@@ -13,6 +14,9 @@ class Facts(Protocol):
 
     def connected(self, number: int) -> None:
         """Report that a connection is open, or that the service answers with a stream."""
+
+    def authenticated(self, number: int, secrets: Secrets) -> None:
+        """Report the credentials that the host was sent, which its errors may repeat."""
 
     def connect_failed(self, number: int, fault: Fault) -> None:
         """Report that a connection could not be opened."""

@@ -19,8 +19,8 @@ from rtllm.providers.http_clients import HttpClients
 from rtllm.providers.network import name_of, network_of
 from rtllm.providers.openai_client import is_azure
 from rtllm.retry.faults import CLIENT_CLOSED, Fault
+from rtllm.retry.redaction import NO_SECRETS, Secrets, without_secrets
 from rtllm.transport.facts import Facts
-from rtllm.transport.redaction import redact_lines, secrets_of, without_secrets
 from rtllm.transport.tasks import NumberedTasks
 from rtllm.transport.websocket_connect import FaultError, headers_of
 
@@ -94,11 +94,12 @@ class HttpExchanges:
             self._facts.sent(action.attempt)
             async with aclosing(_pieces(client, action, headers)) as pieces:
                 async for piece in pieces:
-                    if not began:
-                        began = True
-                        self._facts.connected(action.connection)
-                    if piece is not None:
+                    if began:
                         self._facts.received(action.connection, piece)
+                    else:
+                        began = True
+                        self._facts.authenticated(action.connection, piece)
+                        self._facts.connected(action.connection)
         except FaultError as error:
             return error.fault
         except Exception as error:  # noqa: BLE001 - the top of a task: reported as a fact
@@ -153,7 +154,7 @@ def _pieces(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGen
 
 
 async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
-    """Request a chat completion; yield None when it is answered, then the pieces of its body.
+    """Request a chat completion; yield its `Secrets` when it is answered, then its body's pieces.
 
     If the client supports it, the body is read undecoded, as in `_body`; else chunk by chunk.
     """
@@ -161,13 +162,12 @@ async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
     raw = getattr(client.chat.completions, "with_streaming_response", None)
     if raw is not None:
         async with raw.create(**settings) as response:
-            yield None
-            secrets = _secrets_of(response)
+            yield _secrets_of(response)
             async for piece in response.iter_bytes():
-                yield redact_lines(piece, secrets)
+                yield piece
         return
     stream = await client.chat.completions.create(**settings)
-    yield None
+    yield _secrets_of(getattr(stream, "response", None))
     try:
         async for chunk in stream:
             yield chunk
@@ -176,7 +176,7 @@ async def _chunks(client: Any, action: StartHttp) -> AsyncGenerator[Any]:
 
 
 async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> AsyncGenerator[Any]:
-    """Request a response; yield None when it is answered, then the pieces of its body.
+    """Request a response; yield its `Secrets` when it is answered, then the pieces of its body.
 
     The body is sent as ``extra_body``, so that fields unknown to this version of the SDK are sent
     too. If the client supports it, the response is read undecoded: the SDK's decoder stops at the
@@ -195,7 +195,7 @@ async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> Asyn
     raw = getattr(client.responses, "with_streaming_response", None)
     if raw is None:
         events: AsyncIterator[Any] = await client.responses.create(**settings)
-        yield None
+        yield _secrets_of(getattr(events, "response", None))
         try:
             async for event in events:
                 yield event.model_dump_json()
@@ -203,16 +203,18 @@ async def _body(client: Any, action: StartHttp, headers: dict[str, str]) -> Asyn
             await close(events)
         return
     async with raw.create(**settings) as response:
-        yield None
-        secrets = _secrets_of(response)
+        yield _secrets_of(response)
         async for piece in response.iter_bytes():
-            yield redact_lines(piece, secrets)
+            yield piece
 
 
-def _secrets_of(response: Any) -> tuple[str, ...]:
+def _secrets_of(response: Any) -> Secrets:
     """Return the credentials of an answered request; none if the client does not tell them."""
-    request = getattr(response, "http_request", None)
-    return secrets_of(str(request.url), request.headers) if request is not None else ()
+    try:
+        request = getattr(response, "http_request", None) or response.request
+        return Secrets.of_request(str(request.url), request.headers)
+    except (AttributeError, RuntimeError):  # raised by the HTTP client if there is no request
+        return NO_SECRETS
 
 
 def _timeout(action: StartHttp) -> Any:

@@ -20,8 +20,8 @@ from rtllm.retry.faults import (
     redirected,
     timed_out,
 )
+from rtllm.retry.redaction import NO_SECRETS, Secrets, without_secrets
 from rtllm.transport.reasons import beneath_of, reason_of
-from rtllm.transport.redaction import redact, secrets_of, without_secrets
 from rtllm.transport.websocket_connect import dated
 
 ReadError = Callable[..., Fault]
@@ -47,10 +47,11 @@ def fault_of(
         refreshable: Whether the client requests a new key for each request.
         proxy: The host and port of the client's proxy.
     """
+    address, secrets = _asked(error)
     if proxy and (refused := _refused_by_proxy(error, proxy)) is not None:
-        return refused.at(_asked(error))
+        return refused.at(address)
     read = from_body if is_chat else from_error
-    fault = _fault_of(error, connect_timeout, read, began=began).at(_asked(error))
+    fault = secrets.redact(_fault_of(error, connect_timeout, read, began=began)).at(address)
     if proxy and fault.kind is FaultKind.UNREACHABLE:
         return replace(fault, message=f"{fault.message} (through the proxy {proxy})")
     if fault.kind is FaultKind.UNAUTHORISED and refreshable:
@@ -99,13 +100,7 @@ def _refusal(error: openai.APIStatusError, read: ReadError) -> Fault:
     message = f"the service answered with status {error.status_code}"
     body = with_status(_body_of(error), message)
     fault = read(body, error.status_code, dated(error.response.headers))
-    if error.status_code in REDIRECTS:
-        return redirected(fault, "request")
-    try:
-        asked = error.response.request
-        return redact(fault, secrets_of(str(asked.url), asked.headers))
-    except RuntimeError:  # a client of the user's may have kept no request
-        return fault
+    return redirected(fault, "request") if error.status_code in REDIRECTS else fault
 
 
 def _body_of(error: openai.APIStatusError) -> object:
@@ -144,13 +139,16 @@ def _lost(error: Exception, connect_timeout: float, *, began: bool) -> Fault:
     return Fault(FaultKind.DROPPED, f"the connection broke: {said}")
 
 
-def _asked(error: Exception) -> str | None:
-    """Return the request's method and URL, without the query, which may hold a key."""
+def _asked(error: Exception) -> tuple[str | None, Secrets]:
+    """Return a request's method and URL, without the query, which may hold a key, and its keys."""
     try:
         request: Any = error.request  # type: ignore[attr-defined]  # the SDK's errors have it
-        return f"{request.method} {without_secrets(str(request.url))}"
-    except (AttributeError, RuntimeError):  # raised by the HTTP client if there is no request
-        return None
+        url = str(request.url)
+        return f"{request.method} {without_secrets(url)}", Secrets.of_request(url, request.headers)
+    except RuntimeError:  # raised by the HTTP client if there is no request
+        return None, NO_SECRETS
+    except (AttributeError, TypeError):  # an exception of the user's own code, or of its library
+        return None, NO_SECRETS
 
 
 def _names(error: BaseException) -> frozenset[str]:

@@ -34,6 +34,7 @@ from rtllm.providers.hosts import Endpoint
 from rtllm.providers.http_clients import HttpClients
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault
+from rtllm.retry.redaction import Secrets
 from rtllm.trace.events import TraceEvent, TurnQueued
 from rtllm.trace.listeners import TraceHub
 from rtllm.transport.http import HttpExchanges
@@ -144,6 +145,10 @@ class Runtime:
     def connected(self, number: int) -> None:
         """Report that a connection is open."""
         self._report(self._engine.connected, number)
+
+    def authenticated(self, number: int, secrets: Secrets) -> None:
+        """Report the credentials that the host was sent, which its errors may repeat."""
+        self._report(self._engine.authenticated, number, secrets)
 
     def connect_failed(self, number: int, fault: Fault) -> None:
         """Report that a connection could not be opened."""

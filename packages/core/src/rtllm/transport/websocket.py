@@ -21,8 +21,8 @@ from rtllm.providers.credentials import Credentials
 from rtllm.providers.hosts import Endpoint
 from rtllm.providers.network import NetworkConfig
 from rtllm.retry.faults import Fault, connection_broke, from_close, not_opened, not_written
+from rtllm.retry.redaction import Secrets, without_secrets
 from rtllm.transport.facts import Facts
-from rtllm.transport.redaction import redact, redact_frame, without_secrets
 from rtllm.transport.tasks import NumberedTasks
 from rtllm.transport.websocket_connect import FaultError, Socket, WebSocketOpener
 
@@ -137,7 +137,7 @@ class WebSockets:
 
     async def _open(
         self, action: Connect, closing: AsyncExitStack
-    ) -> tuple[Socket, tuple[str, ...]] | None:
+    ) -> tuple[Socket, Secrets] | None:
         try:
             url = self._endpoint.for_model(action.model)
             self._facts.asked(action.connection, f"WebSocket {without_secrets(url)}")
@@ -150,7 +150,7 @@ class WebSockets:
         self._facts.connect_failed(action.connection, fault)
         return None
 
-    async def _serve(self, number: int, socket: Socket, secrets: tuple[str, ...]) -> None:
+    async def _serve(self, number: int, socket: Socket, secrets: Secrets) -> None:
         def failed(fault: Fault) -> None:
             self._facts.lost(number, fault)
             self.close(number)
@@ -161,9 +161,10 @@ class WebSockets:
             writer.run(), name=f"rtllm writer {number}", context=Context()
         )
         try:
+            self._facts.authenticated(number, secrets)
             self._facts.connected(number)
-            fault = await self._read(number, socket, secrets, writer)
-            self._facts.lost(number, redact(fault, secrets))
+            fault = await self._read(number, socket, writer)
+            self._facts.lost(number, secrets.redact(fault))
         finally:
             del self._writers[number]
             writing.cancel()
@@ -172,16 +173,14 @@ class WebSockets:
                     await socket.close()
             await asyncio.wait([writing])
 
-    async def _read(
-        self, number: int, socket: Socket, secrets: tuple[str, ...], writer: _Writer
-    ) -> Fault:
+    async def _read(self, number: int, socket: Socket, writer: _Writer) -> Fault:
         """Report what arrives; return why the connection ended."""
         facts = self._facts
         while True:
             message = await socket.receive()
             match message.type:
                 case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
-                    facts.received(number, redact_frame(message.data, secrets))
+                    facts.received(number, message.data)
                 case aiohttp.WSMsgType.PING:
                     facts.heard(number)
                     writer.put(message)

@@ -27,8 +27,8 @@ from rtllm.providers.network import (
 )
 from rtllm.providers.origins import stays_at_origin
 from rtllm.retry.faults import CLIENT_CLOSED, Fault, FaultKind, from_handshake, proxy_refused
+from rtllm.retry.redaction import Secrets
 from rtllm.transport.reasons import reason_of
-from rtllm.transport.redaction import redact, secrets_of
 
 MAX_RECEIVED = 64 * 2**20  # events repeat the whole response, tools and instructions included
 _MAX_REFUSAL = 64 * 2**10
@@ -121,7 +121,7 @@ class WebSocketOpener:
 
     async def open(
         self, url: str, network: Network, closing: AsyncExitStack
-    ) -> tuple[Socket, tuple[str, ...]]:
+    ) -> tuple[Socket, Secrets]:
         """Open a WebSocket; a key of Azure's is tried in both headers.
 
         Each WebSocket has a session of its own. That costs little next to a handshake, and leaves
@@ -142,7 +142,7 @@ class WebSocketOpener:
         headers = await self._headers()
         try:
             socket = await self._connect(session, url, network, headers)
-            return socket, secrets_of(url, headers)
+            return socket, Secrets.of_request(url, headers)
         except FaultError as error:
             credentials = self._credentials()
             if error.fault.status != 401 or credentials is None:
@@ -155,7 +155,7 @@ class WebSocketOpener:
         except FaultError:
             raise rejected from None
         credentials.keep_other_header()
-        return socket, secrets_of(url, others)
+        return socket, Secrets.of_request(url, others)
 
     async def _connect(
         self,
@@ -188,7 +188,7 @@ class WebSocketOpener:
             if via and error.status == 407:
                 raise FaultError(proxy_refused(via, 407)) from None
             fault = from_handshake(error.status, dated(refusal.headers), refusal.body)
-            raise FaultError(redact(fault, secrets_of(url, headers))) from None
+            raise FaultError(Secrets.of_request(url, headers).redact(fault)) from None
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"the certificate is not trusted: {error.certificate_error}"
             raise FaultError(Fault(FaultKind.FORBIDDEN, message)) from None

@@ -21,6 +21,7 @@ from rtllm.doctor.judgements.replies import HostReply
 from rtllm.doctor.target import Target
 from rtllm.engine.actions import Connect, Send, StartHttp
 from rtllm.retry.faults import ANSWER_BROKEN_OFF, CANCELLED, Fault, Wait, timed_out
+from rtllm.retry.redaction import NO_SECRETS, Secrets
 from rtllm.transport.http import HttpExchanges
 from rtllm.transport.websocket import WebSockets
 from rtllm.transport.websocket_connect import FaultError
@@ -40,10 +41,12 @@ class PendingRequest:
 
     Attributes:
         lane: The lane that it was sent on.
+        secrets: The credentials that its host was sent.
     """
 
     def __init__(self, lane: str | None, decoder: ResponsesDecoder) -> None:
         self.lane = lane
+        self.secrets = NO_SECRETS
         self._decoder = decoder
         self._text = ""
         self._fault: Fault | None = None
@@ -81,7 +84,8 @@ class PendingRequest:
         self._text += "".join(each.text for each in events if isinstance(each, TextDelta))
         if self._text and self._seconds is None:
             self._seconds = self._loop.time() - self._began
-        self._fault = self._fault or fault
+        if fault is not None:
+            self._fault = self._fault or self.secrets.redact(fault)
         self._changed.set()
 
     async def wait_until_begun(self) -> None:
@@ -145,6 +149,7 @@ class Wire:
         self.requests: list[PendingRequest] = []
         self._channels: dict[int, _Channel] = {}
         self._lost: dict[int, Fault] = {}
+        self._secrets: dict[int, Secrets] = {}
         self._opening: dict[int, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
         credentials = weakref.ref(target.credentials)
@@ -196,6 +201,7 @@ class Wire:
             is_request: Whether it counts as a request.
         """
         request = PendingRequest(lane, ResponsesDecoder())
+        request.secrets = self._secrets.get(number, NO_SECRETS)
         if is_request:
             self._count(request)
         channel = self._channels.get(number)
@@ -271,6 +277,13 @@ class Wire:
         opening = self._opening.pop(number, None)
         if opening is not None and not opening.done():
             opening.set_result(None)
+
+    def authenticated(self, number: int, secrets: Secrets) -> None:
+        """Keep the credentials that the host was sent, which its errors may repeat."""
+        self._secrets[number] = secrets
+        channel = self._channels.get(number)
+        for request in channel.requests if channel is not None else ():
+            request.secrets = secrets
 
     def connect_failed(self, number: int, fault: Fault) -> None:
         """Note that a connection could not be opened."""
