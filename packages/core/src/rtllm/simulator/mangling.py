@@ -129,7 +129,7 @@ Habit: TypeAlias = Literal[
 * ``late``: the last delta of an item comes again after its end,
 * ``halves``: texts are split within a surrogate pair,
 * ``not_a_number``: ``NaN``, ``Infinity`` or ``-Infinity`` next to a delta,
-* ``deep``: an unknown field is nested 2,000 levels deep,
+* ``deep``: an unknown field is nested 20,000 levels deep,
 * ``broken_bytes``: an unknown field isn't UTF-8,
 * ``junk``: frames in between are not events,
 * ``arguments``: a finished call has none, null, an empty text, or an object,
@@ -157,7 +157,7 @@ _DROPPED = tuple(
     kind for kind in _STAGES if kind not in ("response.refusal.delta", "response.refusal.done")
 )
 _JUNK = ("not JSON", "[]", "null", "{}", '{"type":5}', '{"delta":', '"text"')
-_DEEP = "[" * 2000 + "]" * 2000
+_DEEP = "[" * 20_000 + "]" * 20_000
 
 
 @dataclass(frozen=True, slots=True)
