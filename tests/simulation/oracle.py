@@ -197,7 +197,7 @@ class Oracle:
         """Law 8: a turn waits for the rate limit of its own model, which its own client met."""
         known = self.known_waits.get((turn.engine, turn.request.model), 0.0)
         if self.sim.now + (event.seconds or 0.0) > known + 0.001:
-            raise Violation("8", f"turn {turn.serial} waits for a limit that nobody set")
+            raise Violation("8", f"turn {turn.serial} waits without a rate limit")
         self.figures["waits for a rate limit"] += 1
 
     def _check_patience(self, turn: TurnRecord, event: FaultHandled) -> None:

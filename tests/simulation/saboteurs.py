@@ -139,7 +139,7 @@ _ALL: tuple[tuple[str, str, Breaking], ...] = (
     ("counts writing against the answer", "5", defects.counts_writing_against_the_answer),
     ("writes large requests among others", "7", defects.shares_large_frames),
     ("leaves the queue asleep", "4", defects.leaves_the_queue_asleep),
-    ("keeps connections that nobody can use", "4", defects.keeps_unusable_connections),
+    ("keeps unusable connections", "4", defects.keeps_unusable_connections),
     ("waits for cut answers that are silent", "4", defects.waits_for_silent_drains),
     ("blames the host for a mute connection", "7", defects.blames_the_host_for_a_mute_connection),
     ("trusts a host with parents", "1", defects.trusts_parents),
@@ -280,7 +280,7 @@ _SEEN_IN: dict[str, tuple[str, ...]] = {
     "counts writing against the answer": ("uploads",),
     "trusts recorded items": ("storm", "laneless", "pretending"),
     "leaves the queue asleep": ("capped",),
-    "keeps connections that nobody can use": ("capped",),
+    "keeps unusable connections": ("capped",),
     "waits for cut answers that are silent": ("capped",),
 }
 """The worlds in which a rare defect can do harm, where most worlds do not play what it breaks."""

@@ -85,8 +85,8 @@ async def test_a_host_that_repeats_the_request_puts_no_key_into_errors_or_logs(
     caplog.set_level(logging.DEBUG, "rtllm")
 
     async def repeat(request: web.Request) -> web.Response:
-        told = f"not here: {dict(request.headers)}"
-        return web.json_response({"error": {"message": told, "code": "no"}}, status=400)
+        message = f"not here: {dict(request.headers)}"
+        return web.json_response({"error": {"message": message, "code": "no"}}, status=400)
 
     async with served(repeat) as root:
         theirs = openai.AsyncOpenAI(api_key=KEY, base_url=root) if lent else None
@@ -157,8 +157,8 @@ async def test_what_a_refusal_quotes_of_the_request_is_logged_at_debug_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "rtllm")
-    told = f"System message must be at the beginning, input: {WORDS}"
-    refusal = RefuseRequest(status=400, body=f'{{"error": {{"message": "{told}"}}}}')
+    message = f"System message must be at the beginning, input: {WORDS}"
+    refusal = RefuseRequest(status=400, body=f'{{"error": {{"message": "{message}"}}}}')
     async with Simulator(fault=in_turn(refusal, None), strict=False) as simulator:
         client = ChatClient(
             make_client=lambda _: openai.AsyncOpenAI(base_url=simulator.base_url, api_key=KEY)
@@ -335,12 +335,12 @@ WRITTEN: dict[str, str] = {
 @pytest.mark.parametrize("form", WRITTEN)
 def test_a_key_is_replaced_however_it_is_written(form: str) -> None:
     secrets = Secrets.of_request("https://host/v1", {"authorization": f"Bearer {ODD_KEY}"})
-    told = Fault(FaultKind.REFUSED, f"{WRITTEN[form]}, and {WRITTEN[form]}: 100% \\ wrong")
-    assert secrets.redact(told).message == "…, and …: 100% \\ wrong"
+    fault = Fault(FaultKind.REFUSED, f"{WRITTEN[form]}, and {WRITTEN[form]}: 100% \\ wrong")
+    assert secrets.redact(fault).message == "…, and …: 100% \\ wrong"
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("message", "shown"),
     [
         (f"the key {KEY[:12]}", "the key …"),
         (f"the key {KEY[:12]} (no response object)", "the key … (no response object)"),
@@ -351,9 +351,9 @@ def test_a_key_is_replaced_however_it_is_written(form: str) -> None:
     ],
     ids=["cut", "cut with a remark", "masked", "too short", "one that begins another", "late"],
 )
-def test_a_key_that_is_cut_is_replaced(told: str, shown: str) -> None:
+def test_a_key_that_is_cut_is_replaced(message: str, shown: str) -> None:
     secrets = Secrets([KEY, f"{KEY}-2", KEY[4:14], "zzzzzzzzz-9", "short", "\\" * 10])
-    assert secrets.redact(Fault(FaultKind.REFUSED, told)).message == shown
+    assert secrets.redact(Fault(FaultKind.REFUSED, message)).message == shown
     assert KEY not in repr(secrets)
 
 
@@ -364,8 +364,8 @@ async def test_a_host_that_repeats_the_url_and_the_headers_as_json_shows_no_key(
     caplog.set_level(logging.DEBUG, "rtllm")
 
     async def repeat(request: web.Request) -> web.Response:
-        told = f"not here: {request.raw_path} {json.dumps(dict(request.headers))}"
-        return web.json_response({"error": {"message": told}}, status=400)
+        message = f"not here: {request.raw_path} {json.dumps(dict(request.headers))}"
+        return web.json_response({"error": {"message": message}}, status=400)
 
     seen: list[object] = []
     async with served(repeat) as root:

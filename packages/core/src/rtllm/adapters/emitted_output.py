@@ -112,7 +112,7 @@ class EmittedOutput:
             raise refusal_error(self.refusal, self.spent.response_id)
 
     def failure(self, text: str) -> str:
-        """Return the text that a framework speaks because the turn failed, after what was said."""
+        """Return the failure text, separated from the text that was emitted before."""
         return f" {text}" if self.before or self.text else text
 
     @property
