@@ -13,6 +13,7 @@ from aiohttp import web
 from rtllm import Client, ConnectionLost, Credentials, RequestRejected, RetryPolicy, endpoint
 from rtllm.providers.origins import stays_at_origin
 from rtllm.simulator import AcceptThen, Close, ErrorFrame, Simulator
+from support.serving import running
 from transport.caller import Caller, MakeClient, spoken
 
 
@@ -96,13 +97,8 @@ async def moved(url: str, *, relays: bool = False) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/v1/responses", redirect)
     app.router.add_route("*", "/new/responses", relay)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with running(app) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

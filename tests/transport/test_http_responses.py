@@ -43,6 +43,7 @@ from rtllm.simulator import (
     Silence,
     Simulator,
 )
+from support.serving import running
 from support.waiting import until
 from transport.caller import QUICK, Caller, MakeClient, ended, spoken
 
@@ -476,13 +477,8 @@ async def answering(body: str, content_type: str) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    address = runner.addresses[0]
-    yield f"http://{address[0]}:{address[1]}/v1"
-    await runner.cleanup()
+    async with running(app) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from rtllm.simulator import (
     Simulator,
     in_turn,
 )
+from support.serving import running
 from transport.caller import Caller, as_recorded, spoken
 
 KEY = "sk-canary-0123456789"
@@ -242,13 +243,8 @@ async def served(
     """Serve all addresses of a host with one handler."""
     app = web.Application()
     app.router.add_route("*", "/v1/{path:.*}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with running(app) as url:
+        yield url
 
 
 async def fail(client: Client | ChatClient, seen: list[object]) -> str:
